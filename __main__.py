@@ -1,0 +1,5 @@
+"""`python -m facewright` is the `facewright` command."""
+
+from .headless.cli import main
+
+main()

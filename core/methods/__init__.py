@@ -1,0 +1,1 @@
+"""One file per paper. `ls core/methods` is the list of methods."""

@@ -1,0 +1,91 @@
+"""The seam between a method's maths and whoever owns the diffusion model, and the one-step restore.
+
+ComfyUI's MODEL + VAE, diffusers' UNet + VAE and a ten-line test double are all a `Backbone`.
+"""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from .errors import FacewrightError, NonFiniteError, check_image
+
+ONE_STEP_TIMESTEP = 399
+"""The single timestep OSDFace was trained and is run at (released infer.py)."""
+
+
+class Backbone(Protocol):
+    """A latent diffusion model, whoever owns its weights.
+
+    Pixels are (b, 3, h, w) in [-1, 1] with h and w multiples of `factor`; latents are
+    (b, c, h / factor, w / factor), already multiplied by the VAE's scaling factor.
+    """
+
+    factor: int
+    """Pixels per latent cell along one axis: 8 for Stable Diffusion, 4 for the nano models."""
+
+    def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
+        """Posterior mean, or a posterior sample where a generator is given."""
+
+    def denoise(self, z_t: Tensor, t: int, cond: Tensor) -> Tensor:
+        """x_0 predicted in a single call at integer timestep `t`; `cond` is (b, n, d)."""
+
+    def decode(self, z_0: Tensor, *, full_precision: bool = False) -> Tensor:
+        """Pixels, not clamped. `full_precision` asks for float32 weights and activations."""
+
+
+def restore_one_step(
+    lq: Tensor,
+    cond: Tensor,
+    backbone: Backbone,
+    *,
+    timestep: int = ONE_STEP_TIMESTEP,
+    generator: Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Restore faces in one denoising step: the LQ latent plays the part of z_t.
+
+    z_lq = E(lq); x_0 = (z_lq - sqrt(1 - a) eps(z_lq, t, cond)) / sqrt(a); restored = D(x_0)
+    (OSDFace, arXiv:2411.17163, Eq. 2). No noise is added.
+
+    This is the only place of the inference path where the pixel range changes:
+    [0, 1] outside, [-1, 1] towards the backbone.
+
+    Args:
+        lq: (b, 3, h, w) in [0, 1], any h and w; b = 0 gives an empty result.
+        cond: (b, n, d) conditioning, or (1, n, d) shared by the batch.
+        backbone: the diffusion model the weights were trained against.
+        timestep: integer in [0, 999].
+        generator: None takes the mean of the VAE posterior (repeatable); a generator samples it,
+            as the released inference does.
+
+    Returns:
+        restored (b, 3, h, w) in [0, 1] with dtype and device of `lq`, and z_0 (b, c, h', w').
+
+    Raises:
+        FacewrightError: shapes that do not fit together.
+        NonFiniteError: the decoder gave NaN or infinity twice, the second time in float32.
+    """
+    check_image(lq, name="lq")
+    if len(cond) not in (1, len(lq)):
+        raise FacewrightError(
+            f"The conditioning holds {len(cond)} faces but the image batch holds {len(lq)}. "
+            "Encode the conditioning from the same images that are restored (VRE Encode)."
+        )
+    h, w = lq.shape[-2:]
+    # Replicated edges instead of a resize: the restored pixels stay where the input pixels were.
+    padded = F.pad(lq * 2 - 1, (0, -w % backbone.factor, 0, -h % backbone.factor), "replicate")
+    z_lq = backbone.encode(padded, generator)
+    z_0 = backbone.denoise(z_lq, timestep, cond.expand(len(lq), -1, -1))
+    pixels = backbone.decode(z_0)
+    if not torch.isfinite(pixels).all():
+        # Half precision overflows in some VAE decoders; a black picture would hide that.
+        pixels = backbone.decode(z_0, full_precision=True)
+    if not torch.isfinite(pixels).all():
+        where = "the latent" if not torch.isfinite(z_0).all() else "the VAE decoder"
+        raise NonFiniteError(
+            f"The restored image contains NaN or infinity, coming from {where}, even after a "
+            "second decode in float32. Load the model in float32 or bfloat16 (ComfyUI: start "
+            "with --fp32-unet and --fp32-vae), or use a VAE file known to be fp16-safe."
+        )
+    return pixels[..., :h, :w].add(1).div(2).clamp(0, 1).to(lq), z_0
