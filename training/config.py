@@ -1,0 +1,194 @@
+"""The YAML file of a training run as strict pydantic models: an unknown key is an error.
+
+A run's file holds what every stage shares (`TrainConfig`) and one section `recipe:` whose model
+belongs to the stage (`Recipe.Config`).
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+
+from ..core.errors import FacewrightError
+
+
+class ConfigError(FacewrightError):
+    """The YAML file does not describe a run; the message names every wrong key."""
+
+
+class Strict(BaseModel):
+    """Base of every section: unknown keys are refused, values checked, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class WorldData(Strict):
+    """Procedurally rendered faces, cached once as uint8 under `cache`."""
+
+    source: Literal["world"]
+    cache: Path = Path("runs/world")
+    size: int = Field(128, ge=32, description="pixels")
+    identities: int = Field(2000, ge=2)
+    photos: int = Field(4, ge=1, description="photos of each identity")
+    seed: int = Field(1, ge=0, description="identities and photos are drawn from this seed")
+    held_out: int = Field(64, ge=1, description="identities of the validation split")
+    workers: int = Field(0, ge=0, description="processes that render and degrade; 0 = none extra")
+    views: int = Field(1, ge=1, description="photos of one identity that stand together in a batch")
+
+
+class FolderData(Strict):
+    """Image files below `folder`, cut to a centred square and resized to `size`."""
+
+    source: Literal["folder"]
+    folder: Path
+    size: int = Field(512, ge=32, description="pixels")
+    held_out: float = Field(0.02, gt=0, lt=1, description="share of identities for validation")
+    identity: Literal["file", "parent"] = Field(
+        "file", description="what tells two people apart: the file or the folder it lies in"
+    )
+    workers: int = Field(2, ge=0)
+    views: int = Field(1, ge=1)
+
+
+class DegradationConfig(Strict):
+    """What turns gt into lq; each sample draws one of the presets by its own seed."""
+
+    presets: tuple[str, ...] = Field(min_length=1)
+    validation: str | None = Field(
+        None, description="preset of the held-out set; default the first"
+    )
+
+
+class OptimizerConfig(Strict):
+    """One optimiser; a recipe has one per phase."""
+
+    kind: Literal["adamw", "muon"] = "adamw"
+    lr: float = Field(1e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.01, ge=0)
+    muon_lr: float = Field(0.02, gt=0, description="kind muon: rate of the matrix-shaped weights")
+    muon_momentum: float = Field(0.95, ge=0, lt=1)
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    warmup: int = Field(0, ge=0, description="steps")
+    schedule: Literal["cosine", "constant"] = "constant"
+    floor: float = Field(0.01, ge=0, le=1, description="share of the rate left at the end (cosine)")
+
+
+class Budget(Strict):
+    """How long to train; the schedule and the recipe's phases follow the share that is spent."""
+
+    max_steps: int | None = Field(None, ge=1)
+    max_minutes: float | None = Field(None, gt=0, description="time spent training, over resumes")
+
+    @model_validator(mode="after")
+    def _one(self) -> "Budget":
+        if (self.max_steps is None) == (self.max_minutes is None):
+            raise ValueError("give exactly one of max_steps and max_minutes")
+        return self
+
+
+class TrainConfig(Strict):
+    """Everything about a run but the method itself."""
+
+    output: Path = Field(description="folder of checkpoints, logs, grids and exports")
+    seed: int = Field(0, ge=0)
+    budget: Budget
+    batch_size: int = Field(8, ge=1, description="images per process and accumulation step")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are added per step")
+    precision: Literal["no", "fp16", "bf16"] = "no"
+    cpu: bool = Field(False, description="stay on the CPU even where a GPU is found")
+    threads: int | None = Field(None, ge=1, description="CPU threads; default torch's own choice")
+    channels_last: bool = True
+    data: Annotated[WorldData | FolderData, Field(discriminator="source")]
+    degradation: DegradationConfig | None = None
+    optimizers: dict[str, OptimizerConfig] = Field(description="one per phase of the recipe")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights; 0 = off")
+    log_every: int = Field(20, ge=1)
+    validate_every: int = Field(500, ge=1, description="steps between validations and grids")
+    validate_images: int = Field(64, ge=1)
+    grid_images: int = Field(8, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    keep_last: int = Field(2, ge=1)
+    recipe: Any = Field(default_factory=dict, description="the stage's own section")
+
+
+def load_config(
+    path: str | Path, recipe_config: type[Strict], overrides: list[str] | None = None
+) -> TrainConfig:
+    """Read and check a YAML file.
+
+    Args:
+        path: the file.
+        recipe_config: model of its `recipe:` section (`Recipe.Config` of the stage).
+        overrides: `a.b=value` strings, the value read as YAML, applied before checking.
+
+    Raises:
+        ConfigError: unreadable file, unknown key (close names are offered) or wrong value.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"The training config {path} could not be read: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"The training config {path} should be a mapping of keys to values.")
+    for override in overrides or []:
+        _override(data, override)
+    model = create_model(
+        "RunConfig",
+        __base__=TrainConfig,
+        recipe=(recipe_config, Field(default_factory=recipe_config)),
+    )
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(item, model) for item in error.errors()]
+        raise ConfigError(f"{path} is not a valid config:\n" + "\n".join(lines)) from error
+
+
+def _override(data: dict, text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"`{text}` should look like section.key=value.")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"`{key}`: `{section}` holds a value, not a section.")
+    data[last] = yaml.safe_load(value)
+
+
+def _explain(item: dict, model: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"  {where}: {item['msg']} (got {item['input']!r})"
+    known = sorted(_fields(model, item["loc"][:-1]))
+    near = difflib.get_close_matches(str(item["loc"][-1]), known, n=3) or known
+    return f"  {where}: unknown key; did you mean {', '.join(near)}?"
+
+
+def _fields(model: type[BaseModel], loc: tuple) -> list[str]:
+    """Field names of the section at `loc`, walking nested models, unions and dicts of models."""
+    candidates = [model]
+    for part in loc:
+        found = []
+        for candidate in candidates:
+            if part in candidate.model_fields:
+                found += _models(candidate.model_fields[part].annotation)
+            elif part in _tags(candidate):
+                found.append(candidate)
+        # A dict's key or a union's tag names no field: stay at the models already found.
+        candidates = found or candidates
+    return [name for candidate in candidates for name in candidate.model_fields]
+
+
+def _tags(model: type[BaseModel]) -> tuple:
+    source = model.model_fields.get("source")
+    return getattr(source.annotation, "__args__", ()) if source else ()
+
+
+def _models(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for arg in getattr(annotation, "__args__", ()) for m in _models(arg)]

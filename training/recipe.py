@@ -1,0 +1,147 @@
+"""What a training stage supplies, and what the engine does with it.
+
+The engine (`engine.py`) owns devices, data, optimisers, EMA, clipping, checkpoints and logs and
+knows no method. A `Recipe` owns networks and losses and knows no loop. Any subclass with a `stage`
+name in a file of `training/methods/` is found by that name.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .config import Strict
+
+Batch = dict[str, Tensor]
+"""One batch on the training device.
+
+gt        (b, 3, s, s) in [0, 1]
+lq        like gt; present where the config has a `degradation` section
+identity  (b,) int64; equal numbers are the same person
+box       (b, 4) x0, y0, x1, y1 in pixels: the face, or the whole image where it is not known
+seed      (b,) int64, a different number for every sample of the run
+
+With `data.views: v`, v photos of one identity stand next to each other.
+A recipe may leave detached tensors here for a later phase of the same step.
+"""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands."""
+
+    step: int
+    """Optimiser steps done so far, from 0."""
+    fraction: float
+    """Share of the budget spent, in [0, 1]; ramps and phases follow this, not `step`."""
+
+
+@dataclass
+class Evaluation:
+    """What a recipe reports about held-out samples."""
+
+    metrics: dict[str, float]
+    images: dict[str, Tensor] = field(default_factory=dict)
+    """Columns of the picture grid, by name: (n, 3, s, s) in [0, 1], the same samples every time."""
+
+
+class Recipe(ABC):
+    """One training stage.
+
+    Life of a recipe: `__init__(config)`, `build()` once on the CPU, then per optimiser step and for
+    every phase `losses(phase, batch, progress)`, then `after_step`. `evaluate` and `export` run
+    with averaged (EMA) weights in the networks, in eval mode and without gradients.
+
+    Random numbers come from torch's global generator: the engine saves and restores it, and
+    shields it during `evaluate`.
+    """
+
+    stage: ClassVar[str] = ""
+    """Name on the command line; empty for abstract bases."""
+    Config: ClassVar[type[Strict]] = Strict
+    """Model of the YAML section `recipe:`."""
+    needs_lq: ClassVar[bool] = False
+    """True where `batch["lq"]` is read: the config must then have a `degradation` section."""
+
+    def __init__(self, config: Strict) -> None:
+        self.config = config
+        self.device = torch.device("cpu")  # set by the engine before the first step
+        self.trained: tuple[str, ...] = ()  # names of what `build` returned; set by the engine
+        self.nets: dict[str, nn.Module] = {}
+        """Networks as to be called now: wrapped for multi-process training in the phase that trains
+        them, bare in the others. The engine sets it; call networks only through it."""
+        self.monitor: dict[str, float | Tensor] = {}
+        """Put any scalar here to have it logged beside the losses."""
+
+    @abstractmethod
+    def build(self) -> dict[str, nn.Module]:
+        """Create the networks that hold trained weights, by name.
+
+        Parameters with requires_grad=True are trained; together with the buffers they are what a
+        checkpoint holds (so a LoRA on a frozen base gives a small checkpoint).
+        In multi-process runs only `forward` synchronises gradients: give a network one `forward`
+        that does all its training work.
+        """
+
+    def frozen(self) -> dict[str, nn.Module]:
+        """Networks that are only used: on the device, in eval mode, never saved; in `nets` too."""
+        return {}
+
+    def phases(self) -> dict[str, tuple[str, ...]]:
+        """Phases of one step in order, each with the names of the networks it trains.
+
+        Every phase has its own optimiser (`optimizers.<phase>` in the config). During a phase the
+        networks of other phases have requires_grad=False. Default: one phase "main" with all that
+        `build` returned.
+        """
+        return {"main": self.trained}
+
+    def averaged(self) -> tuple[str, ...]:
+        """Names of the networks with averaged weights (EMA). Default: those of the first phase."""
+        return next(iter(self.phases().values()))
+
+    def adam_only(self) -> tuple[str, ...]:
+        """With the `muon` optimiser: parts of parameter names that stay with AdamW.
+
+        First and last layers and embeddings; vectors stay with AdamW anyway.
+        """
+        return ()
+
+    @abstractmethod
+    def losses(self, phase: str, batch: Batch, progress: Progress) -> dict[str, Tensor] | None:
+        """Weighted terms of this phase's loss, scalars; their sum is minimised.
+
+        None skips the phase in this step (a discriminator before its start).
+        """
+
+    def after_step(self, progress: Progress) -> None:
+        """Called after all phases of a step (dead-code revival and the like)."""
+        return
+
+    @abstractmethod
+    def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
+        """Measure held-out samples; the first batch holds the fixed samples of the picture grid."""
+
+    @abstractmethod
+    def export(self, folder: Path, facts: dict) -> list[Path]:
+        """Write the files that nodes load.
+
+        Args:
+            folder: exists already.
+            facts: what the run measured (steps, CPU seconds, minutes, metrics), for metadata.
+
+        Returns:
+            The files written.
+        """
+
+    def extra_state(self) -> dict:
+        """Tensors and plain values a checkpoint needs beyond networks (counters, buffers)."""
+        return {}
+
+    def load_extra_state(self, state: dict) -> None:
+        """Inverse of `extra_state`."""
+        return
