@@ -1,0 +1,24 @@
+"""The border between host tensors and core tensors. Nothing else in the package permutes."""
+
+from einops import rearrange
+from torch import Tensor
+
+
+def to_nchw(image: Tensor) -> Tensor:
+    """IMAGE (b, h, w, c) in [0, 1] -> (b, 3, h, w); alpha is dropped."""
+    return keep_alpha(image[..., :3])
+
+
+def keep_alpha(image: Tensor) -> Tensor:
+    """IMAGE (b, h, w, c) in [0, 1] -> (b, c, h, w), alpha included."""
+    return rearrange(image, "b h w c -> b c h w").contiguous()
+
+
+def to_image(x: Tensor) -> Tensor:
+    """(b, c, h, w) in [0, 1] -> IMAGE, float32 on the CPU."""
+    return rearrange(x, "b c h w -> b h w c").float().cpu().contiguous()
+
+
+def to_conditioning(cond: Tensor) -> list:
+    """(b, n, d) -> CONDITIONING."""
+    return [[cond.float().cpu(), {}]]

@@ -1,0 +1,76 @@
+"""Whoever runs our nodes: ComfyUI, or the stand-in of `headless` in a plain Python process.
+
+Node files import `ComfyExtension, io, ui, host` from here and nothing else of either side.
+From `io` they use ComfyNode, Schema, NodeOutput, Custom, Image, Mask, Latent, Conditioning, Model,
+Vae, Sampler, Sigmas, Int, Float, Boolean, Combo and String; from `ui` PreviewImage.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..core.lora import LoraReport
+from ..core.restorer import Backbone
+
+
+class Progress(Protocol):
+    """A progress bar that the person in front of the host sees."""
+
+    def update(self, n: int = 1) -> None:
+        """`n` more of the announced steps are done."""
+
+
+class Host(Protocol):
+    """What a node may ask of its surroundings. MODEL, VAE, SAMPLER, SIGMAS are the host's own."""
+
+    def model_files(self, folder: str) -> list[str]:
+        """Names of the weight files in "facewright" or "loras", sorted; [] where there are none."""
+
+    def model_path(self, folder: str, name: str) -> Path:
+        """The file behind a name of `model_files`.
+
+        Raises:
+            CheckpointError: not there; the sentence names the folder to put it into.
+        """
+
+    def load_nano(self, lora: bool) -> tuple[Any, Any]:
+        """MODEL and VAE of the bundled nano models; with `lora` the one-step LoRA is applied."""
+
+    def apply_lora(
+        self, model: Any, tensors: dict[str, Tensor], metadata: dict[str, str], strength: float
+    ) -> tuple[Any, LoraReport]:
+        """A MODEL with the LoRA on every module the file names; the given MODEL stays as it is.
+
+        Raises:
+            LoraError: a module of the file has no place in the model, or a shape does not fit.
+        """
+
+    def backbone(self, model: Any, vae: Any) -> Backbone:
+        """MODEL and VAE as the seam that core's restore functions speak to."""
+
+    def one_step_sampler(self, timestep: int) -> tuple[Any, Any]:
+        """SAMPLER and SIGMAS with which an ordinary sampler node does the one step."""
+
+    def progress(self, total: int) -> Progress:
+        """Announce `total` steps."""
+
+    def check_interrupt(self) -> None:
+        """Raise the host's own exception if the user asked to stop."""
+
+    def device(self) -> torch.device:
+        """Where small networks of ours should run."""
+
+    def preview(self, image: Tensor, cls: type) -> Any:
+        """`ui` value that shows IMAGE (b, h, w, 3) on the node `cls`."""
+
+
+# ComfyUI loads model_management before any custom node; nothing else would load it.
+if "comfy.model_management" in sys.modules:
+    from ._comfy import ComfyExtension, host, io, ui
+else:
+    from ..headless.standin import ComfyExtension, host, io, ui
+
+__all__ = ["ComfyExtension", "Host", "Progress", "host", "io", "ui"]
