@@ -1,0 +1,63 @@
+"""Shared fixtures: one thread, fixed seeds, and a backbone that needs no weights."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+import torch.nn.functional as F
+from facewright.core.schedule import alpha_bar, eps_to_x0
+
+torch.set_num_threads(1)
+
+
+def _define_missing_torchvision_ops() -> None:
+    """Let a torchvision built for another torch import: some CPU builds lack its operators.
+
+    transformers and peft import torchvision where it is installed, though nothing here uses it.
+    """
+    try:
+        torch.ops.torchvision.nms  # noqa: B018
+    except (AttributeError, RuntimeError):
+        try:
+            import torchvision  # noqa: F401
+        except ImportError:
+            return
+        except RuntimeError:
+            library = torch.library.Library("torchvision", "DEF")
+            for name in ("nms", "qnms"):
+                library.define(f"{name}(Tensor dets, Tensor scores, float threshold) -> Tensor")
+            _KEEP.append(library)  # the operators vanish with the library object
+
+
+_KEEP: list = []
+_define_missing_torchvision_ops()
+
+
+class IdentityBackbone:
+    """Predicts zero noise; its VAE is average pooling and nearest-neighbour enlargement."""
+
+    factor = 8
+
+    def encode(self, pixels, generator=None):
+        z = F.avg_pool2d(pixels, self.factor)
+        if generator is not None:
+            z = z + torch.randn(z.shape, generator=generator)
+        return z
+
+    def denoise(self, z_t, t, cond):
+        return eps_to_x0(z_t, torch.zeros_like(z_t), alpha_bar()[t][None])
+
+    def decode(self, z_0, *, full_precision=False):
+        return F.interpolate(z_0, scale_factor=float(self.factor))
+
+
+@pytest.fixture
+def backbone():
+    return IdentityBackbone()
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
