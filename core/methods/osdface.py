@@ -1,0 +1,257 @@
+"""OSDFace's visual representation embedder (VRE): a degraded face becomes 77 prompt tokens.
+
+Wang et al., "OSDFace: One-Step Diffusion Model for Face Restoration", arXiv:2411.17163. The
+restoration step itself, which other methods share, is `core.restorer.restore_one_step`.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..checkpoint import (
+    describe_format,
+    detect_format,
+    load_strict,
+    make_metadata,
+    name_some,
+    read_config,
+    read_tensors,
+    save_safetensors,
+)
+from ..errors import CheckpointError, NonFiniteError, check_image
+from ..modules.autoencoder import AutoencoderConfig, Encoder
+from ..modules.quantizer import TokenSelection, VectorQuantizer, select_tokens
+
+VRE_FORMAT = "osdface-vre"
+_ASSOCIATE, _PROJECTION = "osdface-associate", "osdface-embedding-change"
+_RELEASED_PREFIX = "vqvae_LQ."
+_RELEASED_PARTS = ("encoder.", "quant_conv.", "quantize.embedding.")
+_CHUNK_PIXELS = 512 * 512
+"""Pixels encoded at a time: bounds memory, and makes OSDFace's faces exact batches of one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VREConfig:
+    """Architecture of a VRE. The defaults are the released OSDFace weights."""
+
+    encoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    num_codes: int = 1024
+    num_tokens: int = 77
+    input_size: int = 512
+    """Side in pixels of the square every image is resized to."""
+    proj_hidden: int = 256
+    proj_out: int = 1024
+    """Channels of the prompt tokens: the UNet's cross-attention width."""
+    double_norm: bool = True
+    """Whether the encoder sees [-3, 1] instead of [-1, 1].
+
+    The released inference maps [0, 1] to [-1, 1] twice in a row and its weights only match its
+    published results that way. False for weights trained here.
+    """
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild from `asdict` output, also after a trip through JSON.
+
+        Raises:
+            TypeError: names that are no fields.
+        """
+        inner = {k: tuple(v) if isinstance(v, list) else v for k, v in values["encoder"].items()}
+        return cls(**{**values, "encoder": AutoencoderConfig(**inner)})
+
+
+class PromptProjection(nn.Module):
+    """Token-wise d -> hidden -> d_out, with SiLU after both layers (so prompts are >= -0.28)."""
+
+    def __init__(self, dim: int, hidden: int, dim_out: int) -> None:
+        super().__init__()
+        # 1x1 convolutions rather than linear layers because released files store them so.
+        self.conv1 = nn.Conv1d(dim, hidden, 1)
+        self.conv2 = nn.Conv1d(hidden, dim_out, 1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(b, n, d) -> (b, n, d_out)."""
+        h = F.silu(self.conv1(rearrange(tokens, "b n d -> b d n")))
+        return rearrange(F.silu(self.conv2(h)), "b d n -> b n d")
+
+
+class VisualRepresentationEmbedder(nn.Module):
+    """Face image -> nearest codes of its feature map -> the 77 most confident -> prompt tokens.
+
+    Runs in float32 whatever the surroundings: half precision picks other codes.
+    Everything up to the codes is without gradient; `embed` is differentiable, as the
+    projection is trained together with the restorer.
+    """
+
+    def __init__(self, config: VREConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or VREConfig()
+        z = config.encoder.z_channels
+        self.encoder = Encoder(config.encoder)
+        self.quant_conv = nn.Conv2d(z, z, 1)
+        self.quantize = VectorQuantizer(config.num_codes, z)
+        self.embedding_change = PromptProjection(z, config.proj_hidden, config.proj_out)
+        self.encoder.to(memory_format=torch.channels_last)
+
+    @property
+    def grid_size(self) -> int:
+        """Cells along one side of the feature map that `token_positions` counts in."""
+        return self.config.input_size // self.config.encoder.factor
+
+    def prepare(self, lq: Tensor) -> Tensor:
+        """Range and size the encoder expects: (b, 3, h, w) in [0, 1] -> (b, 3, s, s).
+
+        A square image is resized with aligned corners and another one without, never
+        antialiased, as the released inference does.
+        """
+        check_image(lq, name="lq")
+        size = (self.config.input_size,) * 2
+        x = lq.to(self.quant_conv.weight) * 2 - 1
+        if x.shape[-2:] != size:
+            square = x.shape[-2] == x.shape[-1]
+            x = F.interpolate(x, size, mode="bilinear", align_corners=square)
+        return (x - 0.5) / 0.5 if self.config.double_norm else x
+
+    def encode(self, lq: Tensor) -> Tensor:
+        """Feature map before quantisation, (b, d, grid, grid)."""
+        with torch.autocast(lq.device.type, enabled=False):
+            x = self.prepare(lq).contiguous(memory_format=torch.channels_last)
+            return self.quant_conv(self.encoder(x))
+
+    @torch.no_grad()
+    def select(self, lq: Tensor) -> TokenSelection:
+        """Tokens and the positions they come from, for (b, 3, h, w) in [0, 1]; b may be 0.
+
+        Raises:
+            NonFiniteError: NaN or infinity in the image or in the weights.
+        """
+        check_image(lq, name="lq")
+        chunk = max(1, _CHUNK_PIXELS // self.config.input_size**2)
+        codes, distances = [], []
+        for part in lq.split(chunk) if len(lq) else ():
+            z = rearrange(self.encode(part), "b d h w -> b (h w) d")
+            code, distance = self.quantize.nearest(z)
+            codes.append(code)
+            distances.append(distance)
+        if not codes:
+            none = torch.empty(
+                0, self.config.num_tokens, dtype=torch.int64, device=self.quant_conv.weight.device
+            )
+            return TokenSelection(none, none.clone())
+        distance = torch.cat(distances)
+        if not torch.isfinite(distance).all():
+            raise NonFiniteError(
+                "The visual representation embedder met NaN or infinity. Check the input image "
+                "for invalid pixels and that the weight file is intact."
+            )
+        return select_tokens(torch.cat(codes), distance, self.config.num_tokens)
+
+    def tokenize(self, lq: Tensor) -> Tensor:
+        """(b, 3, h, w) in [0, 1] -> (b, num_tokens) int64 codes, most confident first.
+
+        -1 where the image has fewer distinct codes. Each image's result is the one it has alone.
+        """
+        return self.select(lq).tokens
+
+    def token_positions(self, lq: Tensor) -> Tensor:
+        """(b, num_tokens) int64 row-major cell of the grid each token was found at, or -1."""
+        return self.select(lq).positions
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """(b, n) codes -> (b, n, proj_out) prompt tokens. A code of -1 projects a zero vector."""
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.embedding_change(self.quantize.lookup(tokens))
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """(b, 3, h, w) in [0, 1], any h and w -> (b, num_tokens, proj_out) float32."""
+        return self.embed(self.tokenize(lq))
+
+    def save(self, path: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
+        """Write one safetensors file that `from_files` reads.
+
+        Args:
+            path: file to write or replace.
+            dtype: storage type; None keeps float32. Rounding the weights may change tokens.
+        """
+        tensors = {k: v.to(dtype or v.dtype) for k, v in self.state_dict().items()}
+        save_safetensors(path, tensors, make_metadata(VRE_FORMAT, asdict(self.config)))
+
+    @classmethod
+    def from_files(cls, *paths: str | os.PathLike[str]) -> Self:
+        """Load the released pair (in any order) or one facewright safetensors file.
+
+        Args:
+            paths: `associate_2.ckpt` and `embedding_change_weights.pth`, or a single file
+                written by `save` or `facewright convert`.
+
+        Returns:
+            the embedder in float32 on the CPU, in evaluation mode.
+
+        Raises:
+            CheckpointError: not these files, or tensors missing or of another shape.
+        """
+        files = {}
+        names = []
+        for path in map(Path, paths):
+            tensors, metadata = read_tensors(path)
+            kind = detect_format(tensors, metadata)
+            files[kind] = (path.name, tensors, metadata)
+            names.append(f"{path.name} looks like {describe_format(kind)}")
+        if len(paths) == 1 and VRE_FORMAT in files:
+            name, tensors, metadata = files[VRE_FORMAT]
+            model = cls(_config_of(metadata, name))
+            source = name
+        elif len(paths) == 2 and files.keys() == {_ASSOCIATE, _PROJECTION}:
+            model = cls(VREConfig())
+            tensors = {
+                k.removeprefix(_RELEASED_PREFIX): v
+                for k, v in files[_ASSOCIATE][1].items()
+                if k.removeprefix(_RELEASED_PREFIX).startswith(_RELEASED_PARTS)
+                and k.startswith(_RELEASED_PREFIX)
+            }
+            tensors |= {f"embedding_change.{k}": v for k, v in files[_PROJECTION][1].items()}
+            source = f"{files[_ASSOCIATE][0]} with {files[_PROJECTION][0]}"
+        else:
+            raise CheckpointError(_explain(files, names))
+        load_strict(model, tensors, source=source)
+        return model.eval().requires_grad_(False)
+
+
+def _config_of(metadata: Mapping[str, str], source: str) -> VREConfig:
+    values = read_config(metadata, VRE_FORMAT, source=source)
+    try:
+        return VREConfig.from_dict(values)
+    except (TypeError, KeyError, AttributeError) as error:
+        known = ", ".join(f.name for f in fields(VREConfig))
+        raise CheckpointError(
+            f"{source} describes an embedder this version does not know ({error}; known: {known}). "
+            "Update facewright."
+        ) from error
+
+
+def _explain(files: Mapping[str, object], names: list[str]) -> str:
+    """Why a choice of files cannot make an embedder, with the tensors that are missing."""
+    with torch.device("meta"):
+        keys = list(VisualRepresentationEmbedder(VREConfig()).state_dict())
+    projection = [k.removeprefix("embedding_change.") for k in keys if "embedding_change" in k]
+    encoder = [_RELEASED_PREFIX + k for k in keys if "embedding_change" not in k]
+    lacking = []
+    if _ASSOCIATE not in files:
+        lacking.append(f"all {len(encoder)} tensors of associate_2.ckpt ({name_some(encoder)})")
+    if _PROJECTION not in files:
+        lacking.append(
+            f"all {len(projection)} tensors of embedding_change_weights.pth "
+            f"({name_some(projection)})"
+        )
+    missing = f" Missing: {'; '.join(lacking)}." if lacking else ""
+    return (
+        "The embedder needs associate_2.ckpt together with embedding_change_weights.pth, or one "
+        f"converted .safetensors file. {'; '.join(names) or 'No file was given'}.{missing}"
+    )
