@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.lora import LoraReport
 from ..core.restorer import Backbone
@@ -60,8 +60,11 @@ class Host(Protocol):
     def check_interrupt(self) -> None:
         """Raise the host's own exception if the user asked to stop."""
 
-    def device(self) -> torch.device:
-        """Where small networks of ours should run."""
+    def load(self, module: nn.Module) -> torch.device:
+        """Bring a network of ours to the compute device, and say which; call before each use.
+
+        The host may move it away again when it needs the memory for something else.
+        """
 
     def preview(self, image: Tensor, cls: type) -> Any:
         """`ui` value that shows IMAGE (b, h, w, 3) on the node `cls`."""
