@@ -1,0 +1,1 @@
+"""The procedural face world: rendered people with known identity and exact landmarks."""
