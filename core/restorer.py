@@ -3,6 +3,7 @@
 ComfyUI's MODEL + VAE, diffusers' UNet + VAE and a ten-line test double are all a `Backbone`.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -66,17 +67,15 @@ def restore_one_step(
         FacewrightError: shapes that do not fit together.
         NonFiniteError: the decoder gave NaN or infinity twice, the second time in float32.
     """
-    check_image(lq, name="lq")
-    if len(cond) not in (1, len(lq)):
-        raise FacewrightError(
-            f"The conditioning holds {len(cond)} faces but the image batch holds {len(lq)}. "
-            "Encode the conditioning from the same images that are restored (VRE Encode)."
-        )
+    cond = _one_cond_per_image(lq, cond)
     h, w = lq.shape[-2:]
+    if not len(lq):
+        # No model was asked, so the number of latent channels is not known.
+        return lq, lq.new_zeros(0, 4, -(-h // backbone.factor), -(-w // backbone.factor))
     # Replicated edges instead of a resize: the restored pixels stay where the input pixels were.
     padded = F.pad(lq * 2 - 1, (0, -w % backbone.factor, 0, -h % backbone.factor), "replicate")
     z_lq = backbone.encode(padded, generator)
-    z_0 = backbone.denoise(z_lq, timestep, cond.expand(len(lq), -1, -1))
+    z_0 = backbone.denoise(z_lq, timestep, cond)
     pixels = backbone.decode(z_0)
     if not torch.isfinite(pixels).all():
         # Half precision overflows in some VAE decoders; a black picture would hide that.
@@ -89,3 +88,45 @@ def restore_one_step(
             "with --fp32-unet and --fp32-vae), or use a VAE file known to be fp16-safe."
         )
     return pixels[..., :h, :w].add(1).div(2).clamp(0, 1).to(lq), z_0
+
+
+def restore_in_chunks(
+    lq: Tensor,
+    cond: Tensor,
+    backbone: Backbone,
+    *,
+    chunk_size: int,
+    on_chunk: Callable[[int], None] = lambda faces: None,
+    timestep: int = ONE_STEP_TIMESTEP,
+    generator: Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`restore_one_step` for batches of any length, `chunk_size` images at a time.
+
+    Gives what one large batch would, in bounded memory. Arguments, result and errors are those of
+    `restore_one_step`.
+
+    Args:
+        chunk_size: images that are restored together, >= 1.
+        on_chunk: called after every chunk with the number of images in it; an exception that it
+            raises ends the work.
+    """
+    cond = _one_cond_per_image(lq, cond)
+    done = []
+    for part, part_cond in zip(lq.split(chunk_size), cond.split(chunk_size), strict=True):
+        done.append(
+            restore_one_step(part, part_cond, backbone, timestep=timestep, generator=generator)
+        )
+        on_chunk(len(part))
+    restored, z_0 = zip(*done, strict=True)
+    return torch.cat(restored), torch.cat(z_0)
+
+
+def _one_cond_per_image(lq: Tensor, cond: Tensor) -> Tensor:
+    check_image(lq, name="lq")
+    if len(cond) not in (1, len(lq)):
+        raise FacewrightError(
+            f"`conditioning` holds {len(cond)} faces but `image` holds {len(lq)}. Encode the "
+            "conditioning from the very images that are restored: connect the same crops to "
+            "VRE Encode and to the restorer."
+        )
+    return cond.expand(len(lq), -1, -1)

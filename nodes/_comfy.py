@@ -1,0 +1,340 @@
+"""The only file that imports ComfyUI: its node API, and what our nodes ask of the host.
+
+Works with v0.3.64 and newer. `comfy_api.latest` is declared unstable and `comfy` has no promise at
+all, so whatever moves there is mended here.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import comfy.latent_formats
+import comfy.lora
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.sample
+import comfy.samplers
+import comfy.sd
+import comfy.supported_models
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import ComfyExtension, io, ui
+from torch import Generator, Tensor, nn
+
+from ..core.checkpoint import load_strict
+from ..core.errors import CheckpointError, FacewrightError, LoraError
+from ..core.lora import LoraReport, parse_lora
+from ..core.restorer import Backbone
+from ..core.schedule import alpha_bar, sigma_of
+from ._convert import to_image, to_nchw
+
+__all__ = ["ComfyExtension", "host", "io", "ui"]
+
+_WEIGHT_FILES = {".safetensors", ".ckpt", ".pth"}
+
+# Users' extra_model_paths.yaml may already have a folder of this name: added to, never replaced.
+folder_paths.add_model_folder_path(
+    "facewright", str(Path(folder_paths.models_dir) / "facewright"), is_default=True
+)
+folder_paths.folder_names_and_paths["facewright"][1].update(_WEIGHT_FILES)
+
+
+class ComfyHost:
+    """ComfyUI as a `nodes._host.Host`."""
+
+    def model_files(self, folder: str) -> list[str]:
+        return sorted(folder_paths.get_filename_list(folder))
+
+    def model_path(self, folder: str, name: str) -> Path:
+        path = folder_paths.get_full_path(folder, name)
+        if path is None:
+            where = " or ".join(folder_paths.get_folder_paths(folder))
+            raise CheckpointError(f"There is no file {name!r} in {where}. Put it there and retry.")
+        return Path(path)
+
+    def load_nano(self, lora: bool) -> tuple[Any, Any]:
+        from ..core import nano
+
+        model = nano_model(nano.unet_config(), nano.unet_tensors())
+        if lora:
+            model, _ = self.apply_lora(model, *nano.lora_tensors(), 1.0)
+        return model, nano_vae(nano.load_vae())
+
+    def apply_lora(
+        self, model: Any, tensors: dict[str, Tensor], metadata: dict[str, str], strength: float
+    ) -> tuple[Any, LoraReport]:
+        weights = parse_lora(tensors, metadata)
+        # Straight from ComfyUI's table of names: the stock loader goes through another one that
+        # has no attention layers under the names a diffusers or peft file gives them.
+        names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
+        shapes = {k: v.shape for k, v in model.model.state_dict().items()}
+        targets, canonical = {}, {}
+        for module, weight in weights.items():
+            key = f"diffusion_model.{names.get(f'{module}.weight')}"
+            shape = shapes.get(key)
+            fits = shape and (weight.up.shape[0], weight.down[0].numel()) == (
+                shape[0],
+                shape[1:].numel(),
+            )
+            if fits:
+                targets[module] = key
+                canonical[f"{module}.lora_up.weight"] = weight.up
+                canonical[f"{module}.lora_down.weight"] = weight.down
+                canonical[f"{module}.alpha"] = torch.tensor(float(weight.alpha))
+        patched = model.clone()
+        patches = comfy.lora.load_lora(canonical, targets)
+        applied = set(patched.add_patches(patches, strength))
+        done = [m for m, key in targets.items() if key in applied]
+        unused = [m for m in weights if m not in done]
+        if unused:
+            raise LoraError(
+                f"{len(unused)} of {len(weights)} modules of this LoRA have no place in the model "
+                f"({', '.join(unused[:4])}{', ...' if len(unused) > 4 else ''}), so it was made "
+                "for another architecture. OSDFace's LoRA belongs to Stable Diffusion 2.1-base."
+            )
+        return patched, LoraReport(applied=done, unused=[])
+
+    def backbone(self, model: Any, vae: Any) -> Backbone:
+        return ComfyBackbone(model, vae)
+
+    def one_step_sampler(self, timestep: int) -> tuple[Any, Any]:
+        sigma = float(sigma_of(alpha_bar()[timestep]))
+        return comfy.samplers.KSAMPLER(_one_step), torch.tensor([sigma, 0.0])
+
+    def progress(self, total: int) -> Any:
+        return comfy.utils.ProgressBar(total)
+
+    def check_interrupt(self) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+    def load(self, module: nn.Module) -> torch.device:
+        patcher = getattr(module, "_facewright_patcher", None)
+        if patcher is None:
+            # Kept on the module so that both are freed together.
+            patcher = module._facewright_patcher = _patcher(module)
+        comfy.model_management.load_models_gpu([patcher], force_full_load=True)
+        return patcher.load_device
+
+    def preview(self, image: Tensor, cls: type) -> Any:
+        return ui.PreviewImage(image, cls=cls)
+
+
+host = ComfyHost()
+
+
+class ComfyBackbone:
+    """A ComfyUI MODEL + VAE; ComfyUI keeps ownership of devices, memory, LoRAs and patches."""
+
+    def __init__(self, model: Any, vae: Any) -> None:
+        vae.throw_exception_if_invalid()
+        self.model, self.vae = model, vae
+        self.factor = vae.spacial_compression_encode()
+        self._format = model.get_model_object("latent_format")
+        if vae.latent_channels != self._format.latent_channels:
+            raise FacewrightError(
+                f"The VAE makes latents of {vae.latent_channels} channels, but the model expects "
+                f"{self._format.latent_channels}. Connect the VAE that belongs to the model: the "
+                "one of the same checkpoint or of the same loader node."
+            )
+
+    def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
+        image = to_image((pixels + 1) / 2)
+        if generator is None:
+            return self._format.process_in(self.vae.encode(image))
+        mean, logvar = _posterior_vae(self.vae).encode(image).chunk(2, dim=1)
+        noise = torch.randn(mean.shape, generator=generator, device=generator.device).to(mean)
+        return self._format.process_in(mean + (0.5 * logvar.clamp(-30, 20)).exp() * noise)
+
+    def denoise(self, z_t: Tensor, t: int, cond: Tensor) -> Tensor:
+        expected = self.model.model.model_config.unet_config.get("context_dim", cond.shape[-1])
+        if cond.shape[-1] != expected:
+            raise FacewrightError(
+                f"The conditioning has {cond.shape[-1]} channels, but the model expects "
+                f"{expected}. Use the embedder and the model that were trained together "
+                "(OSDFace: Stable Diffusion 2.1-base)."
+            )
+        sampler, sigmas = host.one_step_sampler(t)
+        latents = self._format.process_out(z_t)
+        conditioning = [[cond, {}]]
+        x_0 = comfy.sample.sample_custom(
+            self.model,
+            torch.zeros_like(latents),
+            1.0,
+            sampler,
+            sigmas,
+            conditioning,
+            conditioning,
+            latents,
+            disable_pbar=True,
+        )
+        return self._format.process_in(x_0)
+
+    def decode(self, z_0: Tensor, *, full_precision: bool = False) -> Tensor:
+        vae = _float32_vae(self.vae) if full_precision else copy.copy(self.vae)
+        vae.process_output = _keeping_non_finite(vae.process_output)
+        return to_nchw(vae.decode(self._format.process_out(z_0))) * 2 - 1
+
+
+def _one_step(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict | None = None,
+    callback: Any = None,
+    disable: bool | None = None,
+) -> Tensor:
+    """Sampler function: `x` itself is the noisy latent, whatever noise level it really has.
+
+    ComfyUI divides the input by sqrt(sigma^2 + 1); multiplied first, the UNet sees `x` exactly.
+    """
+    sigma = sigmas[0]
+    noisy = x * (sigma**2 + 1).sqrt()
+    denoised = model(noisy, sigma.expand(len(x)), **(extra_args or {}))
+    if callback is not None:
+        callback({"x": x, "i": 0, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
+    return denoised
+
+
+def _patcher(module: nn.Module) -> Any:
+    # The plain patcher: the dynamic one of newer versions streams ComfyUI's own layers only.
+    return comfy.model_patcher.ModelPatcher(
+        module,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+
+
+def _keeping_non_finite(process: Any) -> Any:
+    """`process` clamps, which turns infinity into white; NaN tells the caller to decode again."""
+
+    def processed(pixels: Tensor) -> Tensor:
+        broken = ~torch.isfinite(pixels)  # before `process`, which may work in place
+        return process(pixels).masked_fill(broken, torch.nan)
+
+    return processed
+
+
+def _float32_vae(vae: Any) -> Any:
+    """A copy of the VAE in float32; the user's own stays as it is."""
+    clone = copy.copy(vae)
+    clone.first_stage_model = copy.deepcopy(vae.first_stage_model).float()
+    clone.vae_dtype = torch.float32
+    clone.patcher = comfy.model_patcher.ModelPatcher(
+        clone.first_stage_model,
+        load_device=vae.device,
+        offload_device=comfy.model_management.vae_offload_device(),
+    )
+    return clone
+
+
+class _KeepMoments(nn.Module):
+    def forward(self, moments: Tensor) -> tuple[Tensor, dict]:
+        return moments, {}
+
+
+class _Moments(nn.Module):
+    """The nano autoencoder, encoding to mean and log-variance."""
+
+    def __init__(self, autoencoder: nn.Module) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return torch.cat(self.autoencoder.moments(pixels), dim=1)
+
+
+def _posterior_vae(vae: Any) -> Any:
+    """A view of the VAE whose `encode` gives mean and log-variance instead of the mean."""
+    model = vae.first_stage_model
+    clone = copy.copy(vae)
+    if hasattr(model, "moments"):
+        clone.first_stage_model = _Moments(model)
+    elif isinstance(getattr(model, "regularization", None), nn.Module):
+        clone.first_stage_model = copy.copy(model)
+        clone.first_stage_model._modules = {**model._modules, "regularization": _KeepMoments()}
+    else:
+        raise FacewrightError(
+            "This VAE has no posterior to sample from (it is no KL autoencoder). "
+            'Set `posterior` to "mean".'
+        )
+    return clone
+
+
+class _NanoLatents(comfy.latent_formats.LatentFormat):
+    latent_channels = 8
+
+
+class _NanoConfig(comfy.supported_models.SD20):
+    latent_format = _NanoLatents
+
+
+def nano_model(config: dict, tensors: dict[str, Tensor]) -> Any:
+    """A MODEL from a diffusers UNet2DConditionModel config and its tensors.
+
+    Raises:
+        CheckpointError: tensors missing, unexpected or of another shape.
+    """
+    channels, layers = config["block_out_channels"], config["layers_per_block"]
+    depths = [int("CrossAttn" in kind) for kind in config["down_block_types"]]
+    model_config = _NanoConfig(
+        {
+            "image_size": config["sample_size"],
+            "in_channels": config["in_channels"],
+            "out_channels": config["out_channels"],
+            "model_channels": channels[0],
+            "channel_mult": [c // channels[0] for c in channels],
+            "num_res_blocks": [layers] * len(channels),
+            "transformer_depth": [d for d in depths for _ in range(layers)],
+            "transformer_depth_output": [d for d in depths for _ in range(layers + 1)],
+            "transformer_depth_middle": 1,
+            "context_dim": config["cross_attention_dim"],
+            "use_linear_in_transformer": config["use_linear_projection"],
+            "use_spatial_transformer": True,
+            "use_temporal_attention": False,
+            "adm_in_channels": None,
+            "legacy": False,
+        }
+    )
+    # What diffusers calls attention_head_dim is, for these models, the number of heads.
+    model_config.unet_config["num_head_channels"] = channels[-1] // config["attention_head_dim"][-1]
+    model_config.set_inference_dtype(torch.float32, None)
+    model_config.custom_operations = _operations(config["norm_num_groups"])
+    device = comfy.model_management.unet_offload_device()
+    model = comfy.model_base.BaseModel(model_config, device=device)
+    names = comfy.utils.unet_to_diffusers(model_config.unet_config)
+    renamed = {names.get(k, k): v.float() for k, v in tensors.items()}
+    load_strict(model.diffusion_model, renamed, source="the nano UNet")
+    return _patcher(model)
+
+
+def _operations(groups: int) -> type:
+    """ComfyUI's layers, with the number of GroupNorm groups that its UNet code fixes at 32."""
+
+    class Operations(comfy.ops.disable_weight_init):
+        class GroupNorm(comfy.ops.disable_weight_init.GroupNorm):
+            def __init__(self, num_groups: int, num_channels: int, **kwargs: Any) -> None:
+                super().__init__(groups, num_channels, **kwargs)
+
+    return Operations
+
+
+def nano_vae(autoencoder: nn.Module) -> Any:
+    """A VAE around our own autoencoder, for our nodes and for ComfyUI's VAE Encode and Decode."""
+    # The smallest VAE ComfyUI knows sets up devices and dtype; then it gets our network.
+    vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
+    vae.first_stage_model = autoencoder
+    vae.patcher = comfy.model_patcher.ModelPatcher(
+        autoencoder,
+        load_device=vae.device,
+        offload_device=comfy.model_management.vae_offload_device(),
+    )
+    factor, width = autoencoder.config.factor, autoencoder.config.ch
+    vae.latent_channels = autoencoder.config.z_channels
+    vae.downscale_ratio = vae.upscale_ratio = factor
+    # About a dozen full-resolution feature maps are alive at once.
+    vae.memory_used_encode = lambda shape, dtype: 12 * 4 * width * shape[2] * shape[3]
+    vae.memory_used_decode = lambda shape, dtype: 12 * 4 * width * shape[2] * shape[3] * factor**2
+    return vae
