@@ -1,0 +1,251 @@
+"""The headless `Host` (see nodes/_host.py): MODEL and VAE are diffusers modules in this process."""
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.checkpoint import read_tensors
+from ..core.errors import CheckpointError
+from ..core.lora import LoraReport, merge_lora, parse_lora
+from . import ldm
+from .backbone import (
+    DiffusersBackbone,
+    DiffusersVae,
+    Model,
+    NanoVae,
+    Vae,
+    build,
+    diffusers_classes,
+)
+from .model_folders import ModelFolders
+from .standin import PreviewImage
+
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Names in VAE folders written before diffusers 0.14, SD 2.1-base's own among them."""
+
+
+def compute_device() -> torch.device:
+    """The best device of this machine: CUDA, Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """The dtype UNet and VAE run in: bfloat16 where the GPU has it, else float32."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+def load_checkpoint(path: Path) -> tuple[Model, Vae | None]:
+    """SD 2.1-base from a single file or a diffusers folder; no VAE where a single file has none.
+
+    Raises:
+        CheckpointError: another model (said which), incomplete, or unreadable.
+    """
+    return _load_folder(path) if path.is_dir() else _load_single_file(path)
+
+
+def load_vae(path: Path) -> Vae:
+    """A VAE of its own: single file in LDM layout, diffusers file, or diffusers folder.
+
+    Raises:
+        CheckpointError: not a Stable Diffusion VAE.
+    """
+    if path.is_dir():
+        return _vae_from_folder(path)
+    tensors, _ = read_tensors(path)
+    _, vae = ldm.split_checkpoint({ldm.UNET_PREFIX: torch.empty(0), **tensors}, source=path.name)
+    return _ldm_vae(vae or tensors, path.name)
+
+
+def _load_single_file(path: Path) -> tuple[Model, Vae | None]:
+    tensors, _ = read_tensors(path)
+    unet, vae = ldm.split_checkpoint(tensors, source=path.name)
+    ldm.check_is_sd2_base(unet, source=path.name)
+    config = ldm.unet_config(unet, source=path.name)
+    model = _model(config, ldm.unet_to_diffusers(unet, config), path.name)
+    return model, _ldm_vae(vae, path.name) if vae else None
+
+
+def _ldm_vae(vae: Mapping[str, Tensor], source: str) -> Vae:
+    config = ldm.vae_config(vae, source=source)
+    # Training losses that some files carry along have no place in the module.
+    weights = {k: v for k, v in vae.items() if not k.startswith(("loss.", "model_ema."))}
+    return _vae(config, ldm.vae_to_diffusers(weights, config), source)
+
+
+def _model(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -> Model:
+    device = compute_device()
+    unet_class, _ = diffusers_classes()
+    unet = build(
+        unet_class, config, tensors, source=name, dtype=compute_dtype(device), device=device
+    )
+    return Model(unet, config, name)
+
+
+def _vae(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -> Vae:
+    device = compute_device()
+    _, vae_class = diffusers_classes()
+    module = build(
+        vae_class, config, tensors, source=name, dtype=compute_dtype(device), device=device
+    )
+    return DiffusersVae(module)
+
+
+def _load_folder(folder: Path) -> tuple[Model, Vae]:
+    config, tensors = _read_part(folder / "unet")
+    width = config.get("cross_attention_dim")
+    if width != 1024 or config.get("in_channels", 4) != 4:
+        raise CheckpointError(
+            f"{folder} holds a UNet with {width} conditioning channels and "
+            f"{config.get('in_channels')} inputs; SD 2.1-base (1024 and 4) was expected."
+        )
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    if scheduler.is_file():
+        prediction = json.loads(scheduler.read_text()).get("prediction_type", "epsilon")
+        if prediction != "epsilon":
+            raise CheckpointError(
+                f"{folder} is trained for {prediction}; SD 2.1-base predicts epsilon. Use the "
+                "512-pixel base model, not the 768-pixel one."
+            )
+    return _model(config, tensors, folder.name), _vae_from_folder(folder / "vae")
+
+
+def _vae_from_folder(folder: Path) -> Vae:
+    config, tensors = _read_part(folder)
+
+    def modern(key: str) -> str:
+        parts = key.split(".")
+        if "attentions" in parts:
+            parts[-2] = _OLD_ATTENTION.get(parts[-2], parts[-2])
+        return ".".join(parts)
+
+    return _vae(config, {modern(k): v for k, v in tensors.items()}, str(folder))
+
+
+def _read_part(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """config.json and the weights of one part of a diffusers folder."""
+    weights = next(
+        (
+            folder / name
+            for name in (
+                "diffusion_pytorch_model.safetensors",
+                "diffusion_pytorch_model.fp16.safetensors",
+                "diffusion_pytorch_model.bin",
+            )
+            if (folder / name).is_file()
+        ),
+        None,
+    )
+    if weights is None or not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{folder} should hold config.json and diffusion_pytorch_model.safetensors. "
+            "Download the whole folder of the model."
+        )
+    return json.loads((folder / "config.json").read_text()), read_tensors(weights)[0]
+
+
+@dataclass(frozen=True)
+class OneStepSampler:
+    """SAMPLER of the headless host: one step at a fixed timestep."""
+
+    timestep: int
+
+
+class _Silent:
+    def update(self, n: int = 1) -> None:
+        """Nobody watches."""
+
+
+class HeadlessHost:
+    """Implements `nodes._host.Host` on diffusers, in this process."""
+
+    def __init__(self) -> None:
+        self.folders = ModelFolders()
+        self.report_progress: Callable[[int], Any] = lambda total: _Silent()
+        """Makes the bar of `progress`; the command line replaces it."""
+
+    def model_files(self, folder: str) -> list[str]:
+        return self.folders.names(folder)
+
+    def model_path(self, folder: str, name: str) -> Path:
+        return self.folders.path(folder, name)
+
+    def load_nano(self, lora: bool) -> tuple[Model, Vae]:
+        model, vae = _nano()
+        return (_nano_with_lora() if lora else model), vae
+
+    def apply_lora(
+        self, model: Model, tensors: dict[str, Tensor], metadata: dict[str, str], strength: float
+    ) -> tuple[Model, LoraReport]:
+        weights = dict(model.tensors())
+        for module in parse_lora(tensors, metadata):
+            # merge_lora writes in place; everything it does not touch stays shared.
+            if f"{module}.weight" in weights:
+                weights[f"{module}.weight"] = weights[f"{module}.weight"].clone()
+        report = merge_lora(weights, tensors, strength, metadata)
+        return model.with_tensors(weights), report
+
+    def backbone(self, model: Model, vae: Vae) -> DiffusersBackbone:
+        return DiffusersBackbone(model, vae)
+
+    def one_step_sampler(self, timestep: int) -> tuple[OneStepSampler, Tensor]:
+        from ..core.schedule import alpha_bar, sigma_of
+
+        sigma = float(sigma_of(alpha_bar()[timestep]))
+        return OneStepSampler(timestep), torch.tensor([sigma, 0.0])
+
+    def progress(self, total: int) -> Any:
+        return self.report_progress(total)
+
+    def check_interrupt(self) -> None:
+        """Ctrl-C raises KeyboardInterrupt by itself in a plain process."""
+
+    def load(self, module: nn.Module) -> torch.device:
+        device = compute_device()
+        module.to(device)
+        return device
+
+    def preview(self, image: Tensor, cls: type) -> PreviewImage:
+        return PreviewImage(image, cls=cls)
+
+
+@functools.cache
+def _nano() -> tuple[Model, Vae]:
+    from ..core import nano
+
+    device = compute_device()
+    config = nano.unet_config()
+    unet_class, _ = diffusers_classes()
+    unet = build(
+        unet_class,
+        config,
+        nano.unet_tensors(),
+        source="nano_unet.safetensors",
+        dtype=torch.float32,
+        device=device,
+    )
+    vae = nano.load_vae().to(device, memory_format=torch.channels_last)
+    return Model(unet, config, "the nano UNet", scaling_factor=1.0), NanoVae(vae)
+
+
+@functools.cache
+def _nano_with_lora() -> Model:
+    from ..core import nano
+
+    model, _ = _nano()
+    return host.apply_lora(model, *nano.lora_tensors(), 1.0)[0]
+
+
+host = HeadlessHost()
+"""The host that nodes see in a plain process."""

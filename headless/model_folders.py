@@ -1,0 +1,157 @@
+"""Where weight files lie on disk, and what to tell someone whose file is not there."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import CheckpointError
+
+SUFFIXES = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file that a method needs: where people get it, and under which terms."""
+
+    names: tuple[str, ...]
+    """File or folder names it is known by; the first is the one to recommend."""
+    folder: str
+    what: str
+    source: str
+    licence: str
+
+
+KNOWN = (
+    KnownFile(
+        (
+            "v2-1_512-ema-pruned.safetensors",
+            "v2-1_512-ema-pruned.ckpt",
+            "stable-diffusion-2-1-base",
+        ),
+        "checkpoints",
+        "Stable Diffusion 2.1-base",
+        "stabilityai/stable-diffusion-2-1-base on Hugging Face (or a mirror of it)",
+        "CreativeML Open RAIL++-M",
+    ),
+    KnownFile(
+        ("osdface_vre.safetensors", "associate_2.ckpt"),
+        "facewright",
+        "OSDFace's face embedder (VRE)",
+        "the download link in jkwang28/OSDFace on GitHub",
+        "none stated by its authors; ask them before commercial use",
+    ),
+    KnownFile(
+        ("embedding_change_weights.pth",),
+        "facewright",
+        "OSDFace's prompt projection",
+        "the download link in jkwang28/OSDFace on GitHub",
+        "none stated by its authors; ask them before commercial use",
+    ),
+    KnownFile(
+        ("pytorch_lora_weights.safetensors", "osdface_lora.safetensors"),
+        "loras",
+        "OSDFace's UNet LoRA",
+        "the download link in jkwang28/OSDFace on GitHub",
+        "none stated by its authors; ask them before commercial use",
+    ),
+)
+"""Files of OSDFace and its base model. Nothing here is ever downloaded by facewright."""
+
+
+def default_roots() -> list[Path]:
+    """Models folders to search, first match first.
+
+    `FACEWRIGHT_MODELS` (several, separated like PATH), ComfyUI's own (`COMFYUI_PATH`), and the
+    workspace that comfy-cli makes.
+    """
+    roots = [Path(p) for p in os.environ.get("FACEWRIGHT_MODELS", "").split(os.pathsep) if p]
+    comfyui = comfyui_path()
+    if comfyui is not None:
+        roots.append(comfyui / "models")
+    return roots or [Path("models")]
+
+
+def comfyui_path() -> Path | None:
+    """A ComfyUI on this machine: `COMFYUI_PATH`, or comfy-cli's default workspace."""
+    named = os.environ.get("COMFYUI_PATH")
+    path = Path(named) if named else Path.home() / "comfy" / "ComfyUI"
+    return path if (path / "main.py").is_file() else None
+
+
+class ModelFolders:
+    """Looks weight files up by name in ComfyUI's folder layout, or loose in one folder."""
+
+    def __init__(self, roots: Iterable[str | os.PathLike[str]] | None = None) -> None:
+        self.roots = [Path(r).expanduser() for r in roots] if roots else default_roots()
+
+    def _places(self, folder: str) -> list[Path]:
+        """`root/folder` first; files lying loose in a root are found too."""
+        return [place for root in self.roots for place in (root / folder, root)]
+
+    def names(self, folder: str) -> list[str]:
+        """Weight files in a folder ("facewright", "loras", "checkpoints", "vae", ...), sorted."""
+        found = {
+            path.relative_to(place).as_posix()
+            for place in (root / folder for root in self.roots)
+            if place.is_dir()
+            for path in place.rglob("*")
+            if path.suffix.lower() in SUFFIXES and path.is_file()
+        }
+        loose = {
+            p.name
+            for root in self.roots
+            if root.is_dir()
+            for p in root.iterdir()
+            if p.suffix.lower() in SUFFIXES and p.is_file()
+        }
+        return sorted(found | loose)
+
+    def find(self, folder: str, *names: str) -> Path | None:
+        """The first of several names that exists, or None."""
+        for name in names:
+            if Path(name).is_absolute() and Path(name).exists():
+                return Path(name)
+            for place in self._places(folder):
+                if (place / name).exists():
+                    return place / name
+        return None
+
+    def path(self, folder: str, name: str) -> Path:
+        """The file called `name` in `folder`.
+
+        Raises:
+            CheckpointError: not there; the sentence says what to put where.
+        """
+        found = self.find(folder, name)
+        if found is None:
+            raise CheckpointError(self.missing(folder, name))
+        return found
+
+    def known(self, file: KnownFile) -> Path:
+        """A file of `KNOWN`, under any of its names.
+
+        Raises:
+            CheckpointError: not there; the sentence says source, folder and licence.
+        """
+        found = self.find(file.folder, *file.names)
+        if found is None:
+            raise CheckpointError(self.missing(file.folder, file.names[0]))
+        return found
+
+    def missing(self, folder: str, name: str) -> str:
+        """A sentence for a file that is not there."""
+        where = self.roots[0] / folder
+        base = Path(name).name
+        file = next((f for f in KNOWN if base in f.names), None)
+        searched = ", ".join(str(r) for r in self.roots)
+        if file is None:
+            return (
+                f"There is no {name} in the {folder} folder of {searched}. Put it into {where}, or "
+                "name another models folder with --models or FACEWRIGHT_MODELS."
+            )
+        return (
+            f"{file.what} is missing: put {' or '.join(file.names)} into {where}. "
+            f"Source: {file.source}. Licence: {file.licence}. Searched: {searched}; another models "
+            "folder can be named with --models or FACEWRIGHT_MODELS."
+        )
