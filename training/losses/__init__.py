@@ -1,0 +1,1 @@
+"""Training losses: each term of the papers as a small module or function."""

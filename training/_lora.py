@@ -1,0 +1,85 @@
+"""LoRA on a diffusers UNet through peft, and its file format."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ..core.checkpoint import save_safetensors
+
+LORA_TARGETS = (
+    *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
+    *("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv"),
+    "time_emb_proj",
+)
+"""Every attention, feed-forward and residual layer of the UNet: 278 modules in SD 2.1-base,
+16.94 M parameters at rank 16. `conv_in` and `conv_out` stay as they are."""
+
+
+def add_lora(module: nn.Module, rank: int, alpha: float) -> None:
+    """Freeze `module` and put a fresh LoRA (up = 0: no change yet) on its LORA_TARGETS."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    module.requires_grad_(False)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        init_lora_weights="gaussian",
+        # Names end a path ("...attn1.to_q"); peft matches them as suffixes.
+        target_modules=list(LORA_TARGETS),
+    )
+    inject_adapter_in_model(config, module)
+
+
+def lora_layers(module: nn.Module) -> dict[str, nn.Module]:
+    """peft's wrapped layers by their path in the original module."""
+    from peft.tuners.lora import LoraLayer
+
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, LoraLayer)}
+
+
+def lora_tensors(module: nn.Module, prefix: str = "unet.") -> dict[str, Tensor]:
+    """`<prefix><path>.lora_A.weight` / `.lora_B.weight`, as peft and diffusers write them."""
+    tensors = {}
+    for name, layer in lora_layers(module).items():
+        tensors[f"{prefix}{name}.lora_A.weight"] = layer.lora_A["default"].weight.detach()
+        tensors[f"{prefix}{name}.lora_B.weight"] = layer.lora_B["default"].weight.detach()
+    return tensors
+
+
+class MergedCall(nn.Module):
+    """Calls a network with W + alpha / rank * B A in place of adapters beside W.
+
+    Equal to the adapters' forward up to rounding. The cost is a full weight gradient in memory;
+    the gain is one convolution instead of three per layer, which halves a step of a small network.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        for layer in lora_layers(module).values():
+            layer.enable_adapters(False)
+            for part in (layer.lora_A, layer.lora_B):
+                part.requires_grad_(True)
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        weights = {}
+        for name, layer in lora_layers(self.module).items():
+            up, down = layer.lora_B["default"].weight, layer.lora_A["default"].weight
+            base = layer.get_base_layer().weight
+            delta = (up.flatten(1) @ down.flatten(1)).view_as(base)
+            merged = base + layer.scaling["default"] * delta
+            if merged.ndim == 4:
+                merged = merged.contiguous(memory_format=torch.channels_last)
+            weights[f"{name}.base_layer.weight"] = merged
+        return functional_call(self.module, weights, args, kwargs)
+
+
+def save_lora(
+    path: Path, module: nn.Module, *, rank: int, alpha: float, base: str, facts: dict[str, str]
+) -> Path:
+    """Write the LoRA of `module` with what a loader has to know in the metadata."""
+    metadata = {"format": "pt", "rank": str(rank), "alpha": str(alpha), "base": base, **facts}
+    save_safetensors(path, lora_tensors(module), metadata)
+    return path
