@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .group_norm import GroupNorm, silu_
+
 NORM_EPS = 1e-6
 
 
@@ -36,8 +38,8 @@ class AutoencoderConfig:
         return 2 ** (len(self.ch_mult) - 1)
 
 
-def _norm(channels: int, groups: int) -> nn.GroupNorm:
-    return nn.GroupNorm(groups, channels, eps=NORM_EPS)
+def _norm(channels: int, groups: int) -> GroupNorm:
+    return GroupNorm(groups, channels, eps=NORM_EPS)
 
 
 class ResBlock(nn.Module):
@@ -53,8 +55,8 @@ class ResBlock(nn.Module):
             self.nin_shortcut = nn.Conv2d(c_in, c_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = self.conv1(silu_(self.norm1(x)))
+        h = self.conv2(silu_(self.norm2(h)))
         return h + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
 
 
@@ -159,7 +161,7 @@ class Encoder(nn.Module):
             h = level(h)
             if hasattr(level, "downsample"):
                 h = level.downsample(h)
-        return self.conv_out(F.silu(self.norm_out(self.mid(h))))
+        return self.conv_out(silu_(self.norm_out(self.mid(h))))
 
 
 class Decoder(nn.Module):
@@ -193,7 +195,7 @@ class Decoder(nn.Module):
             h = level(h)
             if hasattr(level, "upsample"):
                 h = level.upsample(h)
-        return F.silu(self.norm_out(h))
+        return silu_(self.norm_out(h))
 
     def forward(self, z: Tensor) -> Tensor:
         return self.conv_out(self.features(z))
