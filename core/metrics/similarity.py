@@ -1,0 +1,110 @@
+"""How close two batches of pictures are, one number per image.
+
+Conventions, the same everywhere in this package: values in [0, 1] (data range 1), all three RGB
+channels, no cropping of borders. `mask` (b, 1, h, w) restricts a score to a region: PSNR takes the
+error inside it alone, SSIM averages its map over it.
+"""
+
+import torch
+
+from ..errors import FacewrightError, check_image
+from .regions import gradients
+
+_WINDOW = 11
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Peak signal-to-noise ratio, -10 log10(mean (a - b)^2), in dB.
+
+    Args:
+        a, b: (n, 3, h, w) in [0, 1].
+        mask: (n, 1, h, w), weights from 0 to 1, or None for the whole picture.
+
+    Returns:
+        (n,) float64; infinite for equal pictures, NaN where the mask is empty.
+    """
+    _check_pair(a, b, mask)
+    return -10 * torch.log10(_masked_mean((a.double() - b.double()).square(), mask))
+
+
+def ssim(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Structural similarity (Wang et al. 2004): Gaussian window of 11 pixels and sigma 1.5,
+    K = (0.01, 0.03), mean over the channels, over the pixels whose whole window lies inside the
+    picture.
+
+    Args:
+        a, b: (n, 3, h, w) in [0, 1], h and w at least 11.
+        mask: (n, 1, h, w) averages the map over this region.
+
+    Returns:
+        (n,) float64 in [-1, 1]; NaN where the mask is empty.
+
+    Raises:
+        FacewrightError: shapes that do not match, or pictures smaller than the window.
+    """
+    _check_pair(a, b, mask)
+    if min(a.shape[-2:]) < _WINDOW:
+        raise FacewrightError(
+            f"SSIM needs pictures of at least {_WINDOW} x {_WINDOW} pixels, got "
+            f"{tuple(a.shape[-2:])}; compare them by PSNR or enlarge both."
+        )
+    from kornia.metrics import ssim as ssim_map
+
+    values = ssim_map(a.double(), b.double(), _WINDOW, padding="valid")
+    margin = _WINDOW // 2
+    if mask is not None:
+        mask = mask[..., margin:-margin, margin:-margin]
+    return _masked_mean(values, mask)
+
+
+def edge_ratio(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Sharpness of `a` relative to `b`: the ratio of their mean absolute Sobel gradients, (n,).
+
+    Below 1 where `a` is softer. Noise counts as sharpness: read it beside PSNR or SSIM.
+    """
+    _check_pair(a, b, mask)
+    return _masked_mean(gradients(a.double()).abs(), mask) / _masked_mean(
+        gradients(b.double()).abs(), mask
+    )
+
+
+def feature_distance(a: list[torch.Tensor], b: list[torch.Tensor]) -> torch.Tensor:
+    """Distance of two batches in the stages of an encoder, (n,).
+
+    Mean over stages of mean (a - b)^2 / var(b), where the variance is that of the whole reference
+    batch; 0 for equal features, 2 for unrelated ones of equal spread.
+
+    Args:
+        a, b: per stage (n, c, h, w); b is the reference.
+    """
+    if len(a) != len(b) or not a:
+        raise FacewrightError(
+            f"Features of the same stages are compared: got {len(a)} and {len(b)} stages."
+        )
+    stages = [
+        (x.double() - y.double()).square().flatten(1).mean(1) / y.double().var()
+        for x, y in zip(a, b, strict=True)
+    ]
+    return torch.stack(stages).mean(0)
+
+
+def _masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """(n, c, h, w) -> (n,), weighted by a mask (n, 1, h, w)."""
+    if mask is None:
+        return values.flatten(1).mean(1)
+    weights = mask.to(values)
+    return (values.mean(1, keepdim=True) * weights).flatten(1).sum(1) / weights.flatten(1).sum(1)
+
+
+def _check_pair(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None) -> None:
+    check_image(a, name="a")
+    check_image(b, name="b")
+    if a.shape != b.shape:
+        raise FacewrightError(
+            f"Two batches of one shape are compared: got {tuple(a.shape)} and {tuple(b.shape)}."
+        )
+    if mask is not None and tuple(mask.shape) != (len(a), 1, *a.shape[-2:]):
+        raise FacewrightError(
+            f"`mask` should be {(len(a), 1, *a.shape[-2:])} for these pictures, got "
+            f"{tuple(mask.shape)}."
+        )
