@@ -100,6 +100,9 @@ class ComfyHost:
     def backbone(self, model: Any, vae: Any) -> Backbone:
         return ComfyBackbone(model, vae)
 
+    def latent(self, model: Any, z: Tensor) -> dict[str, Tensor]:
+        return {"samples": model.get_model_object("latent_format").process_out(z)}
+
     def one_step_sampler(self, timestep: int) -> tuple[Any, Any]:
         sigma = float(sigma_of(alpha_bar()[timestep]))
         return comfy.samplers.KSAMPLER(_one_step), torch.tensor([sigma, 0.0])

@@ -3,6 +3,8 @@
 from einops import rearrange
 from torch import Tensor
 
+from ..core.errors import FacewrightError
+
 
 def to_nchw(image: Tensor) -> Tensor:
     """IMAGE (b, h, w, c) in [0, 1] -> (b, 3, h, w); alpha is dropped."""
@@ -22,3 +24,17 @@ def to_image(x: Tensor) -> Tensor:
 def to_conditioning(cond: Tensor) -> list:
     """(b, n, d) -> CONDITIONING."""
     return [[cond.float().cpu(), {}]]
+
+
+def from_conditioning(conditioning: list) -> Tensor:
+    """CONDITIONING with a single entry -> (b, n, d).
+
+    Raises:
+        FacewrightError: several entries, as Conditioning (Combine) makes them.
+    """
+    if len(conditioning) != 1:
+        raise FacewrightError(
+            f"`conditioning` has {len(conditioning)} entries; one from VRE Encode was expected. "
+            "Leave out nodes that combine conditionings."
+        )
+    return conditioning[0][0]

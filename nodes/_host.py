@@ -51,6 +51,9 @@ class Host(Protocol):
     def backbone(self, model: Any, vae: Any) -> Backbone:
         """MODEL and VAE as the seam that core's restore functions speak to."""
 
+    def latent(self, model: Any, z: Tensor) -> dict[str, Tensor]:
+        """LATENT of a latent at the model's scale, such as `restore_one_step` returns."""
+
     def one_step_sampler(self, timestep: int) -> tuple[Any, Any]:
         """SAMPLER and SIGMAS with which an ordinary sampler node does the one step."""
 

@@ -1,0 +1,49 @@
+"""Numbered frames around the faces that were found."""
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..geometry.align import FaceCrops
+
+_FRAME, _NUMBER = (255, 208, 0), (0, 0, 0)
+
+
+def draw_faces(images: Tensor, faces: FaceCrops) -> Tensor:
+    """Draw the border of every crop and its number, counted from 0 in each picture.
+
+    Args:
+        images: (b, 3, h, w) in [0, 1], the batch the faces were found in.
+        faces: from `align_faces`.
+
+    Returns:
+        (b, 3, h, w) float32 on the CPU. Pixels that nothing was drawn over keep their bits.
+    """
+    out = images.float().cpu().clone()
+    h, w = out.shape[-2:]
+    width = max(2, min(h, w) // 200)
+    font = ImageFont.load_default(size=max(12, min(h, w) // 24))
+    corners = _crop_corners(faces)
+    for i in range(len(out)):
+        # Painted on a sheet of its own: a trip through 8 bit would change the picture.
+        sheet = Image.new("RGBA", (w, h))
+        draw = ImageDraw.Draw(sheet)
+        mine = (faces.image_index == i).nonzero()[:, 0].tolist()
+        for number, face in enumerate(mine):
+            points = [tuple(p) for p in corners[face].tolist()]
+            draw.line([*points, points[0]], fill=_FRAME, width=width, joint="curve")
+            box = draw.textbbox(points[0], str(number), font=font, anchor="lt")
+            draw.rectangle([box[0] - 4, box[1] - 4, box[2] + 4, box[3] + 4], fill=_FRAME)
+            draw.text(points[0], str(number), fill=_NUMBER, font=font, anchor="lt")
+        paint = torch.from_numpy(np.asarray(sheet, dtype=np.float32) / 255).permute(2, 0, 1)
+        out[i] = torch.where(paint[3] > 0, paint[:3], out[i])
+    return out
+
+
+def _crop_corners(faces: FaceCrops) -> Tensor:
+    """(n, 4, 2) corners of the crops in picture pixels, clockwise from the top left."""
+    s = faces.pixels.shape[-1]
+    square = torch.tensor([[0, 0], [s, 0], [s, s], [0, s]], dtype=torch.float64) - 0.5
+    linear, shift = faces.matrix[:, :, :2], faces.matrix[:, :, 2]
+    return torch.linalg.solve(linear, (square - shift[:, None]).mT).mT

@@ -1,0 +1,7 @@
+"""Socket types of this package; the names are stored in workflows and stay for ever."""
+
+from ._host import io
+
+Vre = io.Custom("FACEWRIGHT_VRE")  # core.methods.osdface.VisualRepresentationEmbedder
+Analyzer = io.Custom("FACEWRIGHT_ANALYZER")  # core.faces.FaceAnalyzer
+Faces = io.Custom("FACEWRIGHT_FACES")  # core.geometry.align.FaceCrops

@@ -1,0 +1,40 @@
+"""Before and after in one picture."""
+
+from ..core.compare import MODES, compare
+from ._convert import to_image, to_nchw
+from ._host import host, io
+
+
+class Compare(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightCompare",
+            display_name="Compare Before / After",
+            category="facewright/util",
+            description="Joins two pictures, labelled, for looking at and for showing around.",
+            inputs=[
+                io.Image.Input("before", tooltip="Resized to the size of `after` where needed."),
+                io.Image.Input("after", tooltip="As many pictures as `before`, or one for all."),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default=MODES[0],
+                    tooltip="side by side, or split: left half before, right half after.",
+                ),
+                io.String.Input("label_before", default="before", tooltip="Empty: no label."),
+                io.String.Input("label_after", default="after", tooltip="Empty: no label."),
+            ],
+            outputs=[io.Image.Output("image", display_name="image")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, before, after, mode, label_before, label_after) -> io.NodeOutput:
+        picture = to_image(
+            compare(to_nchw(before), to_nchw(after), mode, labels=(label_before, label_after))
+        )
+        return io.NodeOutput(picture, ui=host.preview(picture, cls))
+
+
+NODES = [Compare]

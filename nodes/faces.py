@@ -1,0 +1,222 @@
+"""Faces found, cut out upright, and put back."""
+
+from ..core.color import COLOR_MODES
+from ..core.faces import BACKENDS, ORDERS, detect_faces, load_analyzer, select_faces
+from ..core.faces.overlay import draw_faces
+from ..core.geometry.align import align_faces
+from ..core.geometry.paste import paste_faces
+from ._convert import keep_alpha, to_image, to_nchw
+from ._host import host, io
+from ._steps import steps
+from ._types import Analyzer, Faces
+
+
+class LoadFaceAnalyzer(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightLoadFaceAnalyzer",
+            display_name="Load Face Detector",
+            category="facewright/load",
+            description=(
+                "Chooses what finds the faces. Only the chosen backend is imported, and nothing "
+                "is ever downloaded: what is missing is named with where to get it."
+            ),
+            inputs=[
+                io.Combo.Input(
+                    "backend",
+                    options=list(BACKENDS),
+                    default=BACKENDS[0],
+                    tooltip="skimage: upright frontal faces, boxes only, nothing to download. "
+                    "insightface, facexlib: five points, so tilted faces are set upright; each "
+                    "needs its package and its weights. nano: computer-drawn faces of the demo.",
+                ),
+            ],
+            outputs=[Analyzer.Output("analyzer", display_name="analyzer")],
+        )
+
+    @classmethod
+    def execute(cls, backend) -> io.NodeOutput:
+        return io.NodeOutput(load_analyzer(backend))
+
+
+class DetectFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightDetectFaces",
+            display_name="Detect Faces",
+            category="facewright/faces",
+            description=(
+                "Finds the faces of every picture, chooses and numbers them, and cuts them out "
+                "upright at the size the restorer works at. A picture without a face passes "
+                "through the whole pack unchanged."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="One picture, a batch, or the frames of a video."),
+                Analyzer.Input("analyzer", tooltip="From Load Face Detector or Load Nano Models."),
+                io.Int.Input(
+                    "crop_size",
+                    default=512,
+                    min=64,
+                    max=2048,
+                    step=8,
+                    tooltip="Side of the cut-out faces in pixels: 512 for OSDFace, 128 for the "
+                    "nano models.",
+                ),
+                io.Combo.Input(
+                    "order",
+                    options=list(ORDERS),
+                    default=ORDERS[0],
+                    tooltip="How faces are numbered, from 0, separately in every picture.",
+                ),
+                io.String.Input(
+                    "pick",
+                    default="",
+                    tooltip='Numbers of the faces to take, such as "0" or "0, 2". Empty: all.',
+                ),
+                io.Int.Input(
+                    "min_size",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    tooltip="Faces smaller than this many pixels are left alone.",
+                ),
+                io.Float.Input(
+                    "min_score",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Faces the detector is less sure of are left alone.",
+                ),
+                io.Int.Input(
+                    "max_faces",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Take at most this many faces of a picture, in the given order. "
+                    "0: no limit.",
+                ),
+                io.Float.Input(
+                    "padding",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Extend the picture's border by this share before looking. Try 0.3 "
+                    "where a face fills the whole picture and is not found.",
+                ),
+            ],
+            outputs=[
+                Faces.Output("faces", display_name="faces"),
+                io.Image.Output(
+                    "crops", display_name="crops", tooltip="The faces, for VRE Encode and restore."
+                ),
+                io.Image.Output(
+                    "preview", display_name="preview", tooltip="The pictures with numbered frames."
+                ),
+                io.Int.Output("count", display_name="count"),
+                io.String.Output("report", display_name="report"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        analyzer,
+        crop_size,
+        order,
+        pick,
+        min_size,
+        min_score,
+        max_faces,
+        padding,
+    ) -> io.NodeOutput:
+        pictures = to_nchw(image)
+        found = [
+            select_faces(
+                detect_faces(analyzer, picture[0], padding=padding),
+                order=order,
+                pick=pick,
+                min_size=min_size,
+                min_score=min_score,
+                max_count=max_faces,
+            )
+            for picture in steps(pictures.split(1))
+        ]
+        faces = align_faces(pictures, found, crop_size)
+        preview = to_image(draw_faces(pictures, faces))
+        return io.NodeOutput(
+            faces,
+            to_image(faces.pixels),
+            preview,
+            len(faces),
+            "\n".join(faces.report),
+            ui=host.preview(preview, cls),
+        )
+
+
+class PasteFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightPasteFaces",
+            display_name="Paste Faces",
+            category="facewright/faces",
+            description=(
+                "Puts restored faces back where they were cut out, with a soft border. Pixels "
+                "outside the mask keep their exact values, and so does the alpha channel."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="The pictures that went into Detect Faces."),
+                Faces.Input("faces", tooltip="From Detect Faces."),
+                io.Image.Input("restored", tooltip="The restored crops, as many and in the order."),
+                io.Float.Input(
+                    "feather",
+                    default=0.12,
+                    min=0.01,
+                    max=0.5,
+                    step=0.01,
+                    tooltip="Width of the soft border as a share of the crop.",
+                ),
+                io.Combo.Input(
+                    "color",
+                    options=list(COLOR_MODES),
+                    default=COLOR_MODES[0],
+                    tooltip="How the restored face takes over the colours of the original: none; "
+                    "adain: mean and contrast; wavelet: everything coarse; lab: mean and contrast "
+                    "in CIE Lab.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="0 keeps the original, 1 shows the restored face alone.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image"),
+                io.Mask.Output(
+                    "mask", display_name="mask", tooltip="How much each pixel was replaced."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, faces, restored, feather, color, strength) -> io.NodeOutput:
+        pasted, mask = paste_faces(
+            keep_alpha(image),
+            faces,
+            to_nchw(restored),
+            feather=feather,
+            color=color,
+            strength=strength,
+        )
+        return io.NodeOutput(to_image(pasted), mask.float().cpu())
+
+
+NODES = [LoadFaceAnalyzer, DetectFaces, PasteFaces]

@@ -1,0 +1,52 @@
+"""A LoRA loader that applies every module of the file or none."""
+
+from ..core.checkpoint import read_tensors
+from ._files import check_files, file_input
+from ._host import host, io
+
+
+class LoadLoRA(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightLoadLoRA",
+            display_name="Load LoRA (all modules)",
+            category="facewright/load",
+            description=(
+                "Puts a diffusers or peft LoRA on a Stable Diffusion MODEL, attention included. "
+                "ComfyUI's own loader silently leaves out every attention module of such files "
+                "(OSDFace's pytorch_lora_weights.safetensors is one). Refuses a file that does "
+                "not fit."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The model the LoRA was trained on: SD 2.1-base."),
+                file_input("lora", "loras", "A file in models/loras."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-4.0,
+                    max=4.0,
+                    step=0.01,
+                    tooltip="1 is what the LoRA was trained for, 0 leaves the model as it is.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output("model", display_name="model"),
+                io.String.Output(
+                    "report", display_name="report", tooltip="How many modules were applied."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, lora) -> bool | str:
+        return check_files("loras", lora)
+
+    @classmethod
+    def execute(cls, model, lora, strength) -> io.NodeOutput:
+        tensors, metadata = read_tensors(host.model_path("loras", lora))
+        patched, report = host.apply_lora(model, tensors, metadata, strength)
+        return io.NodeOutput(patched, f"{lora}: {report}")
+
+
+NODES = [LoadLoRA]

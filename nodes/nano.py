@@ -1,0 +1,71 @@
+"""The bundled nano models and their picture: everything the shipped demo workflow needs."""
+
+from ..core import demo
+from ..core.faces import load_analyzer
+from ._convert import to_image
+from ._host import host, io
+from ._types import Analyzer, Vre
+
+
+class LoadNano(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightLoadNano",
+            display_name="Load Nano Models",
+            category="facewright/load",
+            description=(
+                "Tiny models that come with this pack and restore computer-drawn faces at 128 "
+                "pixels. They know no real faces and make photographs worse: they are for trying "
+                "out the nodes without a download. Set crop_size of Detect Faces to 128."
+            ),
+            inputs=[
+                io.Combo.Input(
+                    "weights",
+                    options=["onestep", "base"],
+                    default="onestep",
+                    tooltip="onestep: the restorer (base model + LoRA). base: the diffusion model "
+                    "alone, for putting a LoRA of your own on it.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output("model", display_name="model"),
+                io.Vae.Output("vae", display_name="vae"),
+                Vre.Output("vre", display_name="vre"),
+                Analyzer.Output("analyzer", display_name="analyzer"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, weights) -> io.NodeOutput:
+        from ..core import nano
+
+        model, vae = host.load_nano(lora=weights == "onestep")
+        return io.NodeOutput(model, vae, nano.load_vre(), load_analyzer("nano"))
+
+
+class DemoPicture(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightDemoPicture",
+            display_name="Demo Picture",
+            category="facewright/util",
+            description=(
+                "A degraded group picture of computer-drawn people, and the same picture before "
+                "it was degraded. It comes with this pack and fits the nano models."
+            ),
+            inputs=[],
+            outputs=[
+                io.Image.Output("image", display_name="degraded"),
+                io.Image.Output("original", display_name="original"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        lq, gt = demo.group_picture()
+        return io.NodeOutput(to_image(lq), to_image(gt))
+
+
+NODES = [LoadNano, DemoPicture]

@@ -1,0 +1,110 @@
+"""Restoration in a single denoising step, as one node or through ComfyUI's own sampler nodes."""
+
+import torch
+
+from ..core.restorer import ONE_STEP_TIMESTEP, restore_in_chunks
+from ._convert import from_conditioning, to_image, to_nchw
+from ._host import host, io
+from ._steps import reporter
+
+_TIMESTEP_TIP = "The noise level the model takes the picture for. The weights are trained at 399."
+
+
+class OneStepRestore(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightOneStepRestore",
+            display_name="One-Step Restore",
+            category="facewright/sample",
+            description=(
+                "Restores aligned faces in one step: encode, a single call of the diffusion model, "
+                "decode. As many faces as you like; they are worked off in small groups."
+            ),
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="SD 2.1-base with OSDFace's LoRA, or the nano model."
+                ),
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
+                io.Conditioning.Input("conditioning", tooltip="From VRE Encode, of these crops."),
+                io.Image.Input("image", tooltip="Aligned face crops from Detect Faces."),
+                io.Int.Input(
+                    "timestep", default=ONE_STEP_TIMESTEP, min=0, max=999, tooltip=_TIMESTEP_TIP
+                ),
+                io.Combo.Input(
+                    "posterior",
+                    options=["mean", "sample"],
+                    default="mean",
+                    tooltip="mean: the same result every time. sample: draws the latent at random, "
+                    "as the released OSDFace script does.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=True,
+                    tooltip='Used where `posterior` is "sample".',
+                ),
+                io.Int.Input(
+                    "faces_at_once",
+                    default=4,
+                    min=1,
+                    max=256,
+                    tooltip="Faces restored together. Fewer need less memory; the result is the "
+                    "same.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="restored"),
+                io.Latent.Output("latent", display_name="latent"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, vae, conditioning, image, timestep, posterior, seed, faces_at_once
+    ) -> io.NodeOutput:
+        lq = to_nchw(image)
+        backbone = host.backbone(model, vae)
+        generator = torch.Generator().manual_seed(seed) if posterior == "sample" else None
+        restored, z_0 = restore_in_chunks(
+            lq,
+            from_conditioning(conditioning),
+            backbone,
+            chunk_size=faces_at_once,
+            on_chunk=reporter(len(lq)),
+            timestep=timestep,
+            generator=generator,
+        )
+        return io.NodeOutput(to_image(restored), host.latent(model, z_0))
+
+
+class OneStepSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightOneStepSampler",
+            display_name="One-Step Sampler",
+            category="facewright/sample",
+            description=(
+                "The same single step for ComfyUI's SamplerCustom: connect the encoded degraded "
+                "faces as latent_image, set cfg to 1 and add_noise to false."
+            ),
+            inputs=[
+                io.Int.Input(
+                    "timestep", default=ONE_STEP_TIMESTEP, min=0, max=999, tooltip=_TIMESTEP_TIP
+                ),
+            ],
+            outputs=[
+                io.Sampler.Output("sampler", display_name="sampler"),
+                io.Sigmas.Output("sigmas", display_name="sigmas"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, timestep) -> io.NodeOutput:
+        return io.NodeOutput(*host.one_step_sampler(timestep))
+
+
+NODES = [OneStepRestore, OneStepSampler]

@@ -1,0 +1,95 @@
+"""Nodes of OSDFace's visual representation embedder (VRE)."""
+
+import torch
+
+from ..core.methods.osdface import VisualRepresentationEmbedder
+from ..core.tokenmap import token_map
+from ._convert import to_conditioning, to_image, to_nchw
+from ._files import NONE, check_files, file_input
+from ._host import host, io
+from ._steps import steps
+from ._types import Vre
+
+_ENCODE_TOGETHER = 8
+
+
+class LoadVRE(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightLoadVRE",
+            display_name="Load Face Embedder (VRE)",
+            category="facewright/load",
+            description=(
+                "Loads OSDFace's visual representation embedder from models/facewright: the "
+                "released pair associate_2.ckpt + embedding_change_weights.pth, or one file "
+                "written by `facewright convert`. The released files are linked from "
+                "github.com/jkwang28/OSDFace; their authors state no licence."
+            ),
+            inputs=[
+                file_input(
+                    "embedder",
+                    "facewright",
+                    "associate_2.ckpt, or a converted .safetensors that holds everything.",
+                ),
+                file_input(
+                    "projector",
+                    "facewright",
+                    "embedding_change_weights.pth, the second released file. "
+                    '"none" where `embedder` is a converted .safetensors.',
+                    optional=True,
+                ),
+            ],
+            outputs=[Vre.Output("vre", display_name="vre")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, embedder, projector) -> bool | str:
+        return check_files("facewright", embedder, projector)
+
+    @classmethod
+    def execute(cls, embedder, projector) -> io.NodeOutput:
+        names = [name for name in (embedder, projector) if name != NONE]
+        paths = [host.model_path("facewright", name) for name in names]
+        return io.NodeOutput(VisualRepresentationEmbedder.from_files(*paths))
+
+
+class VREEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightVREEncode",
+            display_name="VRE Encode",
+            category="facewright/embed",
+            description=(
+                "Describes each degraded face by 77 entries of a dictionary of face patches. The "
+                "restorer takes them in place of a text prompt."
+            ),
+            inputs=[
+                Vre.Input("vre", tooltip="From Load Face Embedder or Load Nano Models."),
+                io.Image.Input(
+                    "image",
+                    tooltip="Aligned face crops from Detect Faces: the same that are restored.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("conditioning", display_name="conditioning"),
+                io.Image.Output(
+                    "token_map",
+                    display_name="token map",
+                    tooltip="Where the tokens come from: yellow confident, blue doubtful.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, vre, image) -> io.NodeOutput:
+        lq = to_nchw(image)
+        device = host.load(vre)
+        chosen = [vre.select(part.to(device)) for part in steps(lq.split(_ENCODE_TOGETHER))]
+        cond = vre.embed(torch.cat([c.tokens for c in chosen]))
+        picture = token_map(lq, torch.cat([c.positions for c in chosen]), vre.grid_size)
+        return io.NodeOutput(to_conditioning(cond), to_image(picture))
+
+
+NODES = [LoadVRE, VREEncode]
