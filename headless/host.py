@@ -199,6 +199,9 @@ class HeadlessHost:
     def backbone(self, model: Model, vae: Vae) -> DiffusersBackbone:
         return DiffusersBackbone(model, vae)
 
+    def latent(self, model: Model, z: Tensor) -> dict[str, Tensor]:
+        return {"samples": z / model.scaling_factor}
+
     def one_step_sampler(self, timestep: int) -> tuple[OneStepSampler, Tensor]:
         from ..core.schedule import alpha_bar, sigma_of
 
