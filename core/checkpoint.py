@@ -309,7 +309,7 @@ def detect_format(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | N
 
     if any_with("vqvae_LQ."):
         return "osdface-associate"
-    if any(".lora_" in k or ".lora." in k for k in keys):
+    if any(re.search(r"[._]lora[._]", k) for k in keys):
         return "lora"
     if keys & _PROJECTION and keys <= _PROJECTION:
         return "osdface-embedding-change"

@@ -95,7 +95,7 @@ class ComfyHost:
                 f"({', '.join(unused[:4])}{', ...' if len(unused) > 4 else ''}), so it was made "
                 "for another architecture. OSDFace's LoRA belongs to Stable Diffusion 2.1-base."
             )
-        return patched, LoraReport(applied=done, unused=[])
+        return patched, LoraReport.of(weights)
 
     def backbone(self, model: Any, vae: Any) -> Backbone:
         return ComfyBackbone(model, vae)
