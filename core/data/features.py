@@ -114,8 +114,8 @@ def _paint_brow(
     depth = thick - (v - brow_middle(p, scene.q, t)).abs()
     offset_u, offset_v = p.texture_offset[:, 0], p.texture_offset[:, 1]
     across, along = 0.75 * u * side + 1.1 * v, 0.8 * v - 0.35 * u * side
-    hairs = noise(across * 80 + offset_u, along * 24 + offset_v, FINE) * fade(80, pixel)
-    alpha = smoothstep(depth / (thick + 0.012) + 0.30 * hairs, -0.30, 0.70)
+    hairs = noise(across * 110 + offset_u, along * 24 + offset_v, FINE) * fade(110, pixel)
+    alpha = smoothstep(depth / (thick + 0.012) + 0.22 * hairs, -0.30, 0.70)
     alpha = alpha * (1 - smoothstep(t.abs(), 0.88, 1.08)) * p.brow_density
     tone = (0.52 + 0.12 * hairs).clamp(0.15, 1) * (0.55 + 0.45 * shade)
     over(skin, p.hair_rgb * tone[:, None], alpha.clamp(0, 0.95))

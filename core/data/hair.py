@@ -27,8 +27,8 @@ def paint_back_hair(canvas: torch.Tensor, matte: torch.Tensor, field: Field, sce
     half = half - nape * smoothstep(v, -0.25, 0.30)
     crown = torch.sqrt((u / half).square() + ((v + 0.1) / (0.97 + 0.9 * p.hair_volume)).square())
     # Below the crown: a curtain whose corners are round and whose tips end in locks.
-    corner = (width_units / half).clamp(0.5, 1.2).sub(0.5).square()
-    tip = length - 0.05 * locks.abs() - 0.35 * corner
+    corner = (width_units / half).clamp(0.4, 1.2).sub(0.4).square()
+    tip = length - 0.05 * locks.abs() - 0.7 * corner
     curtain = torch.maximum(width_units - half, v - tip)
     distance = torch.where(v < -0.1, (crown - 1) * 0.8, curtain)
 
@@ -71,6 +71,8 @@ def paint_front_hair(
     sweep = 0.16 * p.parting * u
     fringe = p.hair_fringe * torch.exp(-(((u + 0.3 * p.parting) / 0.46) ** 4))
     edge = p.hairline + p.hair_drop * across**3.2 + fringe + sweep
+    # Short hair ends above the ears; long hair runs on into the curtain behind them.
+    edge = torch.where(p.hair_length < 0.3, edge.clamp(max=0.02), edge)
     edge = edge + torch.where(curly, 0.016 * lumps, 0.028 * broad * (0.4 + 2 * p.hair_fringe))
     volume = p.hair_volume
     outline = torch.sqrt(
@@ -90,7 +92,8 @@ def paint_front_hair(
     away = smoothstep(angle.abs(), 0.0, 0.10)
     facing = (light_x * u / p.face_width - 0.7 * light_y * (-v) + 0.3).clamp(-0.3, 1)
     shade = 0.46 + 0.30 * q.ambient + 0.40 * q.key * facing - 0.16 * smoothstep(below, -0.14, 0.0)
-    texture = torch.where(curly, 0.22 * curls + 0.14 * lumps, 0.24 * strands + 0.20 * broad)
+    ringlets = 0.24 * (0.8 - curls.abs()) + 0.12 * lumps
+    texture = torch.where(curly, ringlets, 0.24 * strands + 0.20 * broad)
     tone = (shade * (1 + texture) * (0.72 + 0.28 * away)).clamp(0.1, 1.9)
     gloss = torch.where(curly, 0.3, 1.0) * sheen * (0.10 + 0.07 * strands) * q.key
     colour = p.hair_rgb * tone[:, None] + (0.6 * p.hair_rgb + 0.22) * gloss.clamp(0)[:, None]

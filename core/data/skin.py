@@ -95,7 +95,8 @@ def _bones(field: Field, scene: Scene, radius: torch.Tensor) -> torch.Tensor:
     p, q = scene.p, scene.q
     u, v, nose = field.u, field.v, p.nose_length
     au = u.abs()
-    height = 0.80 * (1 - radius * radius).clamp(min=0.006).sqrt()
+    # Beyond its outline the relief keeps falling, so that the edge is not lit like a plateau.
+    height = 0.80 * (1 - radius * radius).clamp(min=0.006).sqrt() - 3 * (radius - 0.997).clamp(0)
     growth = smoothstep(v, -0.12, 0.385)
     ridge = bump((u / (p.nose_bridge * (1 + 0.8 * growth))).square())
     height += p.nose_height * 0.72 * growth * ridge * (1 - smoothstep(v - nose, -0.02, 0.06))
@@ -126,7 +127,7 @@ def _folds(field: Field, scene: Scene, grain: torch.Tensor) -> torch.Tensor:
     folds = -0.0045 * p.age * lines * spot(u, v, 0, -0.42, 0.42, 0.13)
     cheek_line = p.nose_width * 1.05 + (v - p.nose_length) * (0.62 + 0.25 * q.smile)
     ends = smoothstep(v - p.nose_length, -0.05, 0.05) * (1 - smoothstep(v - p.mouth_v, -0.02, 0.12))
-    folds -= (0.006 + 0.020 * p.age + 0.014 * smile) * bump(((au - cheek_line) / 0.036) ** 2) * ends
+    folds -= (0.005 + 0.016 * p.age + 0.012 * smile) * bump(((au - cheek_line) / 0.048) ** 2) * ends
     outer = au - p.eye_x - 1.12 * p.eye_width
     crow = torch.sin((v - p.eye_v).abs() * 70 + outer * 25)
     folds -= 0.005 * p.age * crow * spot(outer, v, 0.07, p.eye_v + 0.01, 0.07, 0.085)
@@ -152,8 +153,8 @@ def paint_skin(field: Field, scene: Scene, relief: Relief) -> torch.Tensor:
     red = red + 0.04 * spot(au, v, p.eye_x, p.eye_v + 0.11, 0.13, 0.05) + 0.012 * grain
     albedo = albedo * (1 - red[:, None] * tint(-0.25, 1.0, 0.9, u))
     where = spot(au, v, 0.30, 0.22, 0.26, 0.15) + 0.35 * spot(u, v, 0, -0.35, 0.4, 0.2)
-    dots = noise(u * 52 + offset_v, v * 52 + offset_u, FINE)
-    freckles = smoothstep(dots + 0.35 * grain, 1.0, 1.5) * p.freckles * where.clamp(0, 1)
+    dots = noise(u * 80 + offset_v, v * 80 + offset_u, FINE)
+    freckles = smoothstep(dots, 0.95, 1.5) * p.freckles * where.clamp(0, 1)
     albedo = albedo * (1 - freckles[:, None] * tint(0.28, 0.42, 0.50, u))
     for i in range(p.moles.shape[1]):
         mole_u, mole_v, mole_r, there = p.moles[:, i, :, None, None].unbind(1)
@@ -193,8 +194,8 @@ def _beard_cover(field: Field, scene: Scene, relief: Relief) -> tuple[torch.Tens
     p, q = scene.p, scene.q
     u, v, au = field.u, field.v, field.u.abs()
     offset_u, offset_v = p.texture_offset[:, 0], p.texture_offset[:, 1]
-    strand = noise(u * 62 + offset_u + 2 * relief.grain, v * 24 + offset_v, FINE)
-    strand = strand * fade(62, field.pixel)
+    strand = noise(u * 96 + offset_u + 1.5 * relief.grain, v * 30 + offset_v, FINE)
+    strand = strand * fade(96, field.pixel).clamp(min=0.15)
     width, _, opening = mouth_size(p, q)
     upper_out, _, _, lower_out = lips(p, q, (u / width).clamp(-1, 1))
     # Along the jaw from the ears down, closing under the mouth.
