@@ -34,7 +34,8 @@ class WorldData(Strict):
     photos: int = Field(4, ge=1, description="photos of each identity")
     seed: int = Field(1, ge=0, description="identities and photos are drawn from this seed")
     held_out: int = Field(64, ge=1, description="identities of the validation split")
-    workers: int = Field(0, ge=0, description="processes that render and degrade; 0 = none extra")
+    jitter: float = Field(1.0, ge=0, description="error of the alignment; 1 = a good detector's")
+    workers: int = Field(0, ge=0, description="processes that prepare batches; 0 = this one")
     views: int = Field(1, ge=1, description="photos of one identity that stand together in a batch")
 
 
@@ -68,7 +69,7 @@ class OptimizerConfig(Strict):
     lr: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.01, ge=0)
-    muon_lr: float = Field(0.02, gt=0, description="kind muon: rate of the matrix-shaped weights")
+    muon_lr: float = Field(4e-3, gt=0, description="kind muon: rate of the matrix-shaped weights")
     muon_momentum: float = Field(0.95, ge=0, lt=1)
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     warmup: int = Field(0, ge=0, description="steps")

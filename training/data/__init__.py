@@ -1,0 +1,5 @@
+"""Sources of face photographs and the batches made of them."""
+
+from .batches import Batches
+
+__all__ = ["Batches"]

@@ -1,0 +1,86 @@
+"""A small recogniser of rendered faces: an embedding of who it is, and features of how it looks."""
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpoint import load_strict, make_metadata, read_config, read_tensors, save_safetensors
+
+FORMAT = "nano-identity"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityConfig:
+    """Shape of an `IdentityEncoder`."""
+
+    ch: tuple[int, ...] = (32, 64, 96, 128)
+    """Channels per stage; every stage halves the picture. Multiples of 8."""
+    dim: int = 128
+    """Length of the embedding."""
+    input_size: int = 64
+    """Pictures are reduced to this size first, by area."""
+
+
+class _Stage(nn.Sequential):
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(
+            nn.Conv2d(c_in, c_out, 3, 2, 1), nn.GroupNorm(8, c_out), nn.SiLU(),
+            nn.Conv2d(c_out, c_out, 3, 1, 1), nn.GroupNorm(8, c_out), nn.SiLU(),
+        )  # fmt: skip
+
+
+class IdentityEncoder(nn.Module):
+    """(b, 3, h, w) face crops in [0, 1] -> (b, dim) embeddings of length 1.
+
+    The cosine of two embeddings tells whether two photographs show the same person. Faces should
+    be aligned alike (FFHQ template). Trained with InfoNCE over identities (arXiv:1807.03748).
+    """
+
+    def __init__(self, config: IdentityConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = (3, *config.ch)
+        self.stages = nn.ModuleList(_Stage(a, b) for a, b in pairwise(widths))
+        self.head = nn.Linear(config.ch[-1] * 16, config.dim)
+
+    def features(self, faces: Tensor) -> list[Tensor]:
+        """Maps of every stage, fine to coarse: (b, ch[i], s / 2^(i+1), s / 2^(i+1))."""
+        size = self.config.input_size
+        if faces.shape[-2:] != (size, size):
+            smaller = max(faces.shape[-2:]) > size
+            mode = {"mode": "area"} if smaller else {"mode": "bilinear", "align_corners": False}
+            faces = F.interpolate(faces, (size, size), **mode)
+        maps, h = [], faces * 2 - 1
+        for stage in self.stages:
+            h = stage(h)
+            maps.append(h)
+        return maps
+
+    def embed(self, last_map: Tensor) -> Tensor:
+        """Embedding from the coarsest of `features`."""
+        pooled = F.adaptive_avg_pool2d(last_map, 4).flatten(1)
+        return F.normalize(self.head(pooled), dim=1)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return self.embed(self.features(faces)[-1])
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "IdentityEncoder":
+        """Load a file written by `save`, frozen and in eval mode.
+
+        Raises:
+            CheckpointError: the file is something else.
+        """
+        tensors, metadata = read_tensors(path)
+        config = read_config(metadata, FORMAT, source=str(path))
+        model = cls(IdentityConfig(**{**config, "ch": tuple(config["ch"])}))
+        load_strict(model, tensors, source=str(path))
+        return model.eval().requires_grad_(False)
+
+    def save(self, path: str | Path, **extra: str) -> None:
+        """Write a safetensors file in half precision with the architecture in its metadata."""
+        tensors = {k: v.half() for k, v in self.state_dict().items()}
+        save_safetensors(path, tensors, make_metadata(FORMAT, asdict(self.config), **extra))

@@ -1,0 +1,62 @@
+"""The bundled nano models: small networks for procedurally rendered faces, not for photographs.
+
+Every loader takes a path so that training can load what it just exported; without one the file
+in `weights/nano/` is read.
+"""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from .checkpoint import load_strict, read_config, read_tensors
+from .methods.osdface import VisualRepresentationEmbedder
+from .modules.autoencoder import AutoencoderConfig, AutoencoderKL
+from .modules.identity import IdentityEncoder
+
+NANO_DIR = Path(__file__).resolve().parents[1] / "weights" / "nano"
+NANO_SIZE = 128
+"""Side in pixels of the face crops the nano restorer works on."""
+VAE_FORMAT = "nano-vae"
+UNET_FORMAT = "nano-unet"
+
+
+def load_vae(path: str | Path | None = None) -> AutoencoderKL:
+    """The autoencoder, float32, frozen, in eval mode.
+
+    Raises:
+        CheckpointError: the file is missing or something else (all loaders here).
+    """
+    path = path or NANO_DIR / "nano_vae.safetensors"
+    tensors, metadata = read_tensors(path)
+    config = read_config(metadata, VAE_FORMAT, source=str(path))
+    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+    vae = AutoencoderKL(AutoencoderConfig(**lists))
+    load_strict(vae, tensors, source=str(path))
+    return vae.eval().requires_grad_(False)
+
+
+def load_vre(path: str | Path | None = None) -> VisualRepresentationEmbedder:
+    """The visual representation embedder: (b, 3, h, w) in [0, 1] -> (b, 77, 128)."""
+    vre = VisualRepresentationEmbedder.from_files(path or NANO_DIR / "nano_vre.safetensors")
+    return vre.eval().requires_grad_(False)
+
+
+def load_identity(which: str = "metric") -> IdentityEncoder:
+    """The encoder "loss" that training uses, or "metric" that only ever scores."""
+    return IdentityEncoder.from_file(NANO_DIR / f"nano_identity_{which}.safetensors")
+
+
+def unet_config(path: str | Path | None = None) -> dict:
+    """Arguments of diffusers' UNet2DConditionModel."""
+    path = path or NANO_DIR / "nano_unet.safetensors"
+    return read_config(read_tensors(path)[1], UNET_FORMAT, source=str(path))
+
+
+def unet_tensors(path: str | Path | None = None) -> dict[str, Tensor]:
+    """Weights of the base UNet under diffusers' names, without the one-step LoRA."""
+    return read_tensors(path or NANO_DIR / "nano_unet.safetensors")[0]
+
+
+def lora_tensors(path: str | Path | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The one-step LoRA and its metadata (rank, alpha), as `core.lora.parse_lora` takes them."""
+    return read_tensors(path or NANO_DIR / "nano_onestep_lora.safetensors")

@@ -1,0 +1,165 @@
+"""Endless training batches and fixed validation batches, every sample a function of its number.
+
+Sample n of a run is decided by the seed and n alone: which photo, whether mirrored, how degraded.
+So a run resumes exactly by knowing its step, with any number of worker processes.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..config import DegradationConfig, TrainConfig
+from ..recipe import Batch
+from .sources import Photos, open_source
+
+VALIDATION_SEED = 2**40
+"""Seeds from here on belong to held-out samples; training stays below."""
+
+
+class Batches:
+    """The data of one run, on `device`."""
+
+    def __init__(
+        self, config: TrainConfig, device: torch.device, *, process: int = 0, processes: int = 1
+    ) -> None:
+        self.config, self.device = config, device
+        self.process, self.processes = process, processes
+        self.train_photos, self.validation_photos = open_source(config.data)
+
+    def train(self, *, first_step: int) -> Iterator[list[Batch]]:
+        """Lists of `accumulate` batches, one per optimiser step, from `first_step` on, endless."""
+        config = self.config
+        samples = _TrainSamples(self.train_photos, config.seed, config.data.views)
+        loader = DataLoader(
+            samples,
+            batch_size=config.batch_size,
+            sampler=self._numbers(first_step),
+            num_workers=config.data.workers,
+            collate_fn=_Collate(config.degradation, config.seed),
+            persistent_workers=False,
+            multiprocessing_context="spawn" if config.data.workers else None,
+        )
+        stream = iter(loader)
+        while True:
+            yield [self._place(next(stream)) for _ in range(config.accumulate)]
+
+    def _numbers(self, first_step: int) -> "_Numbers":
+        return _Numbers(
+            first=first_step * self.config.accumulate,
+            batch=self.config.batch_size,
+            process=self.process,
+            processes=self.processes,
+        )
+
+    def validation(self) -> Iterator[Batch]:
+        """The first `validate_images` held-out samples, the same ones every time.
+
+        With `views: 1` these are different people as long as there are enough; with more views
+        photos of one person stand together.
+        """
+        degradation = self.config.degradation
+        if degradation:
+            preset = degradation.validation or degradation.presets[0]
+            degradation = degradation.model_copy(update={"presets": (preset,)})
+        groups = self.validation_photos.by_identity
+        if self.config.data.views > 1:
+            order = [i for group in groups for i in group]
+        else:
+            rounds = range(max(len(g) for g in groups))
+            order = [group[r] for r in rounds for group in groups if r < len(group)]
+        order = order[: self.config.validate_images]
+        collate = _Collate(degradation, 0)
+        for i in range(0, len(order), self.config.batch_size):
+            chunk = order[i : i + self.config.batch_size]
+            yield self._place(
+                collate([(*self.validation_photos.load(j), VALIDATION_SEED + j) for j in chunk])
+            )
+
+    def _place(self, batch: Batch) -> Batch:
+        return {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+
+
+class _Numbers:
+    """Sample numbers of one process, without end: whole batches go round the processes."""
+
+    def __init__(self, *, first: int, batch: int, process: int, processes: int) -> None:
+        self.first, self.batch, self.process, self.processes = first, batch, process, processes
+
+    def __iter__(self) -> Iterator[int]:
+        index = self.first
+        while True:
+            start = (index * self.processes + self.process) * self.batch
+            yield from range(start, start + self.batch)
+            index += 1
+
+    def __len__(self) -> int:
+        return 2**40  # DataLoader asks; never reached
+
+
+class _TrainSamples(Dataset):
+    """Sample number -> photo. Every person (with views: 1 every photo) comes once per round."""
+
+    def __init__(self, photos: Photos, seed: int, views: int) -> None:
+        self.photos, self.seed, self.views = photos, seed, views
+        everything = [[i] for group in photos.by_identity for i in group]
+        self.groups = photos.by_identity if views > 1 else everything
+        self._round, self._order = -1, np.empty(0, np.int64)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, int, int]:
+        group, view = divmod(number, self.views)
+        round_, place = divmod(group, len(self.groups))
+        if round_ != self._round:
+            rng = np.random.default_rng([self.seed, 0, round_])
+            self._round, self._order = round_, rng.permutation(len(self.groups))
+        rng = np.random.default_rng([self.seed, 1, group])
+        members = rng.permutation(self.groups[self._order[place]])
+        pixels, box, identity = self.photos.load(int(members[view % len(members)]))
+        # One draw per group: a person's mirror image is another person to the identity losses.
+        if rng.random() < 0.5:
+            pixels = pixels.flip(2)
+            last = pixels.shape[2] - 1
+            box = torch.stack([last - box[2], box[1], last - box[0], box[3]])
+        return pixels, box, identity, number
+
+
+class _Collate:
+    """Stack samples, scale to [0, 1], degrade; runs in the worker processes."""
+
+    def __init__(self, degradation: DegradationConfig | None, seed: int) -> None:
+        self.degradation, self.seed = degradation, seed
+
+    def __call__(self, samples: list[tuple[Tensor, Tensor, int, int]]) -> Batch:
+        pixels, boxes, identities, numbers = zip(*samples, strict=True)
+        seeds = [self.seed * 2**42 + n for n in numbers]
+        gt = torch.stack(pixels).float() / 255
+        batch = {
+            "gt": gt,
+            "box": torch.stack(boxes),
+            "identity": torch.tensor(identities),
+            "seed": torch.tensor(seeds),
+        }
+        if self.degradation:
+            batch["lq"] = degrade(gt, seeds, self.degradation.presets)
+        return batch
+
+
+def degrade(gt: Tensor, seeds: list[int], presets: tuple[str, ...]) -> Tensor:
+    """Degrade each picture by the preset its seed draws; other pictures of the batch do not matter.
+
+    Args:
+        gt: (b, 3, h, w) in [0, 1].
+        seeds: one per picture.
+        presets: names known to `core.degradation.Degradation.preset`.
+    """
+    from ...core.degradation import Degradation
+
+    chosen = [int(np.random.default_rng([2, s]).integers(len(presets))) for s in seeds]
+    lq = torch.empty_like(gt)
+    for which, preset in enumerate(presets):
+        rows = [i for i, c in enumerate(chosen) if c == which]
+        if rows:
+            lq[rows], _ = Degradation.preset(preset)(gt[rows], seed=[seeds[i] for i in rows])
+    return lq

@@ -1,0 +1,379 @@
+"""The training loop: knows budgets, devices, files and logs, and no method."""
+
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import nn
+
+from ..core.errors import FacewrightError, NonFiniteError
+from .checkpoints import (
+    list_checkpoints,
+    load_trained_state,
+    read_checkpoint,
+    save_checkpoint,
+    trained_state,
+)
+from .config import ConfigError, TrainConfig
+from .data import Batches
+from .optim import AveragedWeights, build_optimizers, set_lr
+from .recipe import Batch, Progress, Recipe
+from .visual import RunLog
+
+log = logging.getLogger(__name__)
+
+MAX_BAD_STEPS = 10
+"""Steps with a non-finite loss or gradient that are skipped in a row before the run stops."""
+
+
+class Engine:
+    """Train one recipe: `Engine(recipe, config).run(resume=...)`."""
+
+    def __init__(self, recipe: Recipe, config: TrainConfig) -> None:
+        if recipe.needs_lq and config.degradation is None:
+            raise ConfigError(
+                f"Stage `{recipe.stage}` restores degraded pictures: the config needs a section "
+                "`degradation:` with `presets: [...]`."
+            )
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.recipe, self.config = recipe, config
+        self.accelerator = Accelerator(cpu=config.cpu, mixed_precision=config.precision)
+        self.device = recipe.device = self.accelerator.device
+        # Networks are built alike in every process; noise afterwards differs between them.
+        torch.manual_seed(config.seed)
+        self.bare = recipe.build()
+        recipe.trained = tuple(self.bare)
+        self.frozen = recipe.frozen()
+        for net in self.frozen.values():
+            self._place(net.requires_grad_(False).eval())
+        for net in self.bare.values():
+            self._place(net.train())
+        recipe.nets = {**self.frozen, **self.bare}
+        self._prepare()
+        torch.manual_seed(config.seed + 1 + self.accelerator.process_index)
+        self.step, self.spent, self.cpu_spent, self.bad_steps = 0, 0.0, 0.0, 0
+        self._stop: str | None = None
+
+    def _place(self, net: nn.Module) -> None:
+        net.to(self.device)
+        if self.config.channels_last:
+            net.to(memory_format=torch.channels_last)
+
+    def _prepare(self) -> None:
+        phases = self.recipe.phases()
+        unknown, missing = (
+            set(self.config.optimizers) - set(phases),
+            set(phases) - set(self.config.optimizers),
+        )
+        if unknown or missing:
+            raise ConfigError(
+                f"`optimizers:` should have one section for each of {sorted(phases)}; "
+                f"missing {sorted(missing)}, unknown {sorted(unknown)}."
+            )
+        # requires_grad is toggled by phase below, so what is trained is fixed here, once.
+        self.trainable = {
+            name: [p for p in net.parameters() if p.requires_grad]
+            for name, net in self.bare.items()
+        }
+        self.phases = phases
+        self.optimizers = {
+            phase: build_optimizers(
+                [item for n in names for item in self.bare[n].named_parameters()],
+                self.config.optimizers[phase],
+                self.recipe.adam_only(),
+            )
+            for phase, names in phases.items()
+        }
+        self.wrapped = {
+            name: self.accelerator.prepare(net) if self.trainable[name] else net
+            for name, net in self.bare.items()
+        }
+        self.prepared = {
+            phase: [self.accelerator.prepare(o) for o in optimizers]
+            for phase, optimizers in self.optimizers.items()
+        }
+        averaged = [p for n in self.recipe.averaged() for p in self.trainable[n]]
+        self.ema = AveragedWeights(averaged, self.config.ema) if self.config.ema else None
+
+    def run(self, *, resume: bool = False) -> dict:
+        """Train until the budget is spent or the process is told to stop; then export.
+
+        Returns:
+            The facts of the run: steps, minutes, CPU seconds, images, metrics, whether it finished.
+
+        Raises:
+            ConfigError: the output folder already holds a run and `resume` is False.
+            NonFiniteError: the loss stays NaN or infinite.
+        """
+        self._open(resume)
+        batches = Batches(
+            self.config,
+            self.device,
+            process=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+        )
+        with ExitStack() as stack:
+            stack.enter_context(self._signals())
+            self.log = stack.enter_context(
+                RunLog(self.config.output, main=self.accelerator.is_main_process)
+            )
+            self.log.start(self.recipe.stage, self.config.budget, self.step)
+            stream = batches.train(first_step=self.step)
+            last = time.perf_counter(), time.process_time()
+            while self._fraction() < 1 and not self._stopping():
+                self._train_step(next(stream))
+                now = time.perf_counter(), time.process_time()
+                self.spent += now[0] - last[0]
+                self.cpu_spent += now[1] - last[1]
+                last = now
+                self.log.advance(self.step, self._fraction())
+                if self.step % self.config.validate_every == 0:
+                    self._validate(batches)
+                if self.step % self.config.checkpoint_every == 0:
+                    self._save()
+                last = time.perf_counter(), time.process_time()
+            self._save()
+            return self._finish(batches)
+
+    def _train_step(self, micro_batches: list[Batch]) -> None:
+        progress = Progress(self.step, self._fraction())
+        logged: dict[str, float] = {}
+        for phase, names in self.phases.items():
+            config = self.config.optimizers[phase]
+            set_lr(self.optimizers[phase], config, self.step, progress.fraction)
+            params = [p for n in names for p in self.trainable[n]]
+            with self._only(phase):
+                terms = self._backward(phase, names, micro_batches, progress)
+                if terms is None:
+                    continue
+                norm = self.accelerator.clip_grad_norm_(params, config.clip)
+            logged |= {f"{phase}/{k}": v for k, v in terms.items()}
+            logged[f"{phase}/grad_norm"] = float(norm)
+            self._apply(phase, terms, float(norm))
+        self.recipe.after_step(progress)
+        if self.ema:
+            self.ema.update()
+        self.step += 1
+        if self.step % self.config.log_every == 0:
+            logged |= {k: float(v) for k, v in self.recipe.monitor.items()}
+            self.log.scalars(logged, self.step)
+        self.recipe.monitor.clear()
+
+    def _backward(
+        self, phase: str, names: tuple[str, ...], micro_batches: list[Batch], progress: Progress
+    ) -> dict[str, float] | None:
+        sums: dict[str, float] = {}
+        for i, batch in enumerate(micro_batches):
+            last = i == len(micro_batches) - 1
+            with ExitStack() as stack:
+                for name in names if not last else ():
+                    stack.enter_context(self.accelerator.no_sync(self.wrapped[name]))
+                with self.accelerator.autocast():
+                    terms = self.recipe.losses(phase, batch, progress)
+                if terms is None:
+                    return None
+                total = torch.stack([t.float() for t in terms.values()]).sum()
+                self.accelerator.backward(total / len(micro_batches))
+            for key, term in terms.items():
+                sums[key] = sums.get(key, 0.0) + term.detach().item() / len(micro_batches)
+        return sums
+
+    def _apply(self, phase: str, terms: dict[str, float], norm: float) -> None:
+        # With a gradient scaler an infinite norm is ordinary: the scaler skips that step itself.
+        scaled = self.accelerator.scaler is not None
+        finite = all(torch.isfinite(torch.tensor(v)) for v in terms.values())
+        if finite and (scaled or torch.isfinite(torch.tensor(norm))):
+            for optimizer in self.prepared[phase]:
+                optimizer.step()
+            self.bad_steps = 0
+        else:
+            self.bad_steps += 1
+            log.warning("step %d, phase %s: not finite, skipped: %s", self.step, phase, terms)
+        for optimizers in self.prepared.values():
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+        if self.bad_steps >= MAX_BAD_STEPS:
+            raise NonFiniteError(
+                f"The loss of phase `{phase}` was NaN or infinite {MAX_BAD_STEPS} times in a row "
+                f'(step {self.step}: {terms}). Lower the learning rate or use precision: "no"; '
+                "the last checkpoint is from before."
+            )
+
+    @contextmanager
+    def _only(self, phase: str) -> Iterator[None]:
+        """Other phases' networks are frozen and bare, this phase's are wrapped for training."""
+        active = self.phases[phase]
+        for name, params in self.trainable.items():
+            for p in params:
+                p.requires_grad_(name in active)
+        self.recipe.nets |= {n: (self.wrapped if n in active else self.bare)[n] for n in self.bare}
+        try:
+            yield
+        finally:
+            self.recipe.nets |= self.bare
+            for params in self.trainable.values():
+                for p in params:
+                    p.requires_grad_(True)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Averaged weights, eval mode, no gradients, and random numbers of our own."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        if self.ema:
+            self.ema.swap()
+        for net in self.bare.values():
+            net.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices):
+                torch.manual_seed(0)
+                yield
+        finally:
+            for net in self.bare.values():
+                net.train()
+            if self.ema:
+                self.ema.swap()
+
+    def _validate(self, batches: Batches) -> dict[str, float]:
+        if not self.accelerator.is_main_process:
+            return {}
+        with self._averaged():
+            evaluation = self.recipe.evaluate(batches.validation())
+        self.log.evaluation(
+            evaluation, self.step, self.config.grid_images, self.spent, self.cpu_spent
+        )
+        return evaluation.metrics
+
+    def _finish(self, batches: Batches) -> dict:
+        metrics = self._validate(batches)
+        finished = self._fraction() >= 1
+        facts = {
+            "stage": self.recipe.stage,
+            "finished": finished,
+            "steps": self.step,
+            "images": self.step
+            * self.config.batch_size
+            * self.config.accumulate
+            * self.accelerator.num_processes,
+            "minutes": round(self.spent / 60, 2),
+            "cpu_seconds": round(self.cpu_spent),
+            "metrics": {k: round(v, 5) for k, v in metrics.items()},
+            "stopped_by": self._stop,
+        }
+        if self.accelerator.is_main_process:
+            if finished:
+                folder = self.config.output / "export"
+                folder.mkdir(parents=True, exist_ok=True)
+                with self._averaged():
+                    files = self.recipe.export(folder, facts)
+                facts["files"] = [str(f) for f in files]
+            path = self.config.output / "facts.json"
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(facts, indent=2), encoding="utf-8")
+            os.replace(partial, path)
+        self.accelerator.wait_for_everyone()
+        return facts
+
+    def _fraction(self) -> float:
+        budget = self.config.budget
+        if budget.max_steps:
+            return min(1.0, self.step / budget.max_steps)
+        return min(1.0, self._agreed(self.spent) / (60 * budget.max_minutes))
+
+    def _agreed(self, value: float | str | None) -> float | str | None:
+        """The main process's value: processes must leave the loop at the same step."""
+        if self.accelerator.num_processes == 1:
+            return value
+        return broadcast_object_list([value])[0]
+
+    def _stopping(self) -> bool:
+        return self._agreed(self._stop) is not None
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C end the run after the current step, with a checkpoint."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self._stop = signal.Signals(number).name
+
+        try:
+            kept = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:  # only a main thread may set handlers
+            kept = {}
+        try:
+            yield
+        finally:
+            for number, handler in kept.items():
+                signal.signal(number, handler)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.config.output / "checkpoints"
+
+    def _save(self) -> None:
+        cuda = self.device.type == "cuda"
+        rng = [{
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
+        }]  # fmt: skip
+        rng = gather_object(rng) if self.accelerator.num_processes > 1 else rng
+        if not self.accelerator.is_main_process:
+            return
+        state = {
+            "stage": self.recipe.stage,
+            "step": self.step,
+            "spent": self.spent,
+            "cpu_spent": self.cpu_spent,
+            "nets": {name: trained_state(net) for name, net in self.bare.items()},
+            "optimizers": {k: [o.state_dict() for o in v] for k, v in self.optimizers.items()},
+            "ema": self.ema.state_dict() if self.ema else None,
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
+            "rng": rng,
+            "extra": self.recipe.extra_state(),
+        }
+        save_checkpoint(self._checkpoints, self.step, state, self.config.keep_last)
+
+    def _open(self, resume: bool) -> None:
+        found = list_checkpoints(self._checkpoints)
+        if not found:
+            return
+        if not resume:
+            raise ConfigError(
+                f"{self.config.output} already holds a run ({found[-1].name}). Continue it with "
+                "--resume, or choose another `output`."
+            )
+        state = read_checkpoint(found[-1], torch.device("cpu"))
+        if state["stage"] != self.recipe.stage:
+            raise FacewrightError(
+                f"{found[-1]} belongs to stage `{state['stage']}`, not `{self.recipe.stage}`."
+            )
+        for name, net in self.bare.items():
+            load_trained_state(net, state["nets"].get(name, {}), name)
+        for phase, optimizers in self.optimizers.items():
+            for optimizer, saved in zip(optimizers, state["optimizers"][phase], strict=True):
+                base = [group["base_lr"] for group in optimizer.param_groups]
+                optimizer.load_state_dict(saved)
+                # The config's rates hold, so that a resumed run can be given others.
+                for group, lr in zip(optimizer.param_groups, base, strict=True):
+                    group["base_lr"] = lr
+        if self.ema and state["ema"]:
+            self.ema.load_state_dict(state["ema"])
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.step, self.spent = state["step"], state["spent"]
+        self.cpu_spent = state["cpu_spent"]
+        self.recipe.load_extra_state(state["extra"])
+        if self.accelerator.process_index < len(state["rng"]):
+            rng = state["rng"][self.accelerator.process_index]
+            torch.set_rng_state(rng["cpu"])
+            if rng["cuda"] is not None and self.device.type == "cuda":
+                torch.cuda.set_rng_state(rng["cuda"], self.device)
