@@ -1,0 +1,246 @@
+"""The few core nodes of ComfyUI that our shipped workflows use, under their own names."""
+
+import json
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.errors import FacewrightError
+from .host import OneStepSampler, host, load_checkpoint, load_vae
+from .images import read_picture, to_array, write_atomic
+from .standin import io
+
+
+@dataclass
+class RunContext:
+    """Where a run reads pictures from, where it writes to, and what it writes into them."""
+
+    input_dir: Path = field(default_factory=Path.cwd)
+    output_dir: Path = field(default_factory=lambda: Path("output"))
+    prompt: Mapping[str, Any] | None = None
+    """API form of the workflow, stored in saved PNGs as ComfyUI does."""
+    workflow: Mapping[str, Any] | None = None
+    """Editor form, where the run started from one."""
+
+
+context: ContextVar[RunContext] = ContextVar("facewright_run")
+
+
+class _Node(io.ComfyNode):
+    """Schemas here carry ids and types only; the texts are ComfyUI's."""
+
+    ID = ""
+    INPUTS: tuple = ()
+    OUTPUTS: tuple = ()
+    IS_OUTPUT = False
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return io.Schema(
+            cls.ID,
+            inputs=list(cls.INPUTS),
+            outputs=list(cls.OUTPUTS),
+            is_output_node=cls.IS_OUTPUT,
+        )
+
+
+class LoadImage(_Node):
+    """A picture of the input folder, or of any path; alpha goes to MASK as 1 - alpha."""
+
+    ID = "LoadImage"
+    # A plain string: what may be chosen is any file, not a list.
+    INPUTS = (io.String.Input("image"),)
+    OUTPUTS = (io.Image.Output(), io.Mask.Output())
+
+    @classmethod
+    def execute(cls, image: str | Path | Tensor) -> io.NodeOutput:
+        if isinstance(image, Tensor):
+            return io.NodeOutput(image[..., :3], 1 - image[..., 3] if image.shape[-1] > 3 else None)
+        name = str(image).removesuffix(" [input]")
+        path = Path(name).expanduser()
+        if not path.is_absolute():
+            path = context.get().input_dir / path
+        pixels = read_picture(path).pixels
+        mask = 1 - pixels[3] if len(pixels) == 4 else torch.zeros(64, 64)
+        return io.NodeOutput(pixels[:3].permute(1, 2, 0)[None].contiguous(), mask[None])
+
+
+class SaveImage(_Node):
+    """PNGs `<prefix>_00001_.png`, numbered on, with the workflow in their metadata."""
+
+    ID = "SaveImage"
+    INPUTS = (io.Image.Input("images"), io.String.Input("filename_prefix", default="ComfyUI"))
+    IS_OUTPUT = True
+
+    @classmethod
+    def execute(cls, images: Tensor, filename_prefix: str) -> io.NodeOutput:
+        target = (context.get().output_dir / filename_prefix).resolve()
+        if not target.is_relative_to(context.get().output_dir.resolve()):
+            raise FacewrightError(f"filename_prefix {filename_prefix!r} leaves the output folder.")
+        taken = [
+            int(tail)
+            for p in target.parent.glob(f"{target.name}_*_.png")
+            if (tail := p.name.removeprefix(f"{target.name}_").removesuffix("_.png")).isdecimal()
+        ]
+        paths = []
+        for number, image in enumerate(images, start=max(taken, default=0) + 1):
+            paths.append(target.with_name(f"{target.name}_{number:05}_.png"))
+            write_atomic(paths[-1], _png(image))
+        return io.NodeOutput(ui={"images": paths})
+
+
+def _png(image: Tensor) -> bytes:
+    from io import BytesIO
+
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    run, info = context.get(), PngInfo()
+    if run.prompt is not None:
+        info.add_text("prompt", json.dumps(run.prompt, default=str))
+    if run.workflow is not None:
+        info.add_text("workflow", json.dumps(run.workflow))
+    buffer = BytesIO()
+    array = to_array(image.movedim(-1, 0))
+    Image.fromarray(array).save(buffer, "PNG", pnginfo=info, compress_level=4)
+    return buffer.getvalue()
+
+
+class PreviewImage(_Node):
+    ID = "PreviewImage"
+    INPUTS = (io.Image.Input("images"),)
+    IS_OUTPUT = True
+
+    @classmethod
+    def execute(cls, images: Tensor) -> io.NodeOutput:
+        return io.NodeOutput(ui={"images": images})
+
+
+class PreviewAny(_Node):
+    ID = "PreviewAny"
+    INPUTS = (io.AnyType.Input("source"),)
+    IS_OUTPUT = True
+
+    @classmethod
+    def execute(cls, source: Any) -> io.NodeOutput:
+        return io.NodeOutput(ui={"text": (str(source),)})
+
+
+class CheckpointLoaderSimple(_Node):
+    """SD 2.1-base. CLIP is None: no workflow of ours reads text."""
+
+    ID = "CheckpointLoaderSimple"
+    INPUTS = (io.String.Input("ckpt_name"),)
+    OUTPUTS = (io.Model.Output(), io.Clip.Output(), io.Vae.Output())
+
+    @classmethod
+    def execute(cls, ckpt_name: str) -> io.NodeOutput:
+        model, vae = load_checkpoint(host.model_path("checkpoints", ckpt_name))
+        return io.NodeOutput(model, None, vae)
+
+
+class VAELoader(_Node):
+    ID = "VAELoader"
+    INPUTS = (io.String.Input("vae_name"),)
+    OUTPUTS = (io.Vae.Output(),)
+
+    @classmethod
+    def execute(cls, vae_name: str) -> io.NodeOutput:
+        return io.NodeOutput(load_vae(host.model_path("vae", vae_name)))
+
+
+class VAEEncode(_Node):
+    ID = "VAEEncode"
+    INPUTS = (io.Image.Input("pixels"), io.Vae.Input("vae"))
+    OUTPUTS = (io.Latent.Output(),)
+
+    @classmethod
+    def execute(cls, pixels: Tensor, vae: Any) -> io.NodeOutput:
+        x = pixels[..., :3].movedim(-1, 1)
+        # ComfyUI crops centrally to a multiple of the VAE's factor.
+        h, w = (size // vae.factor * vae.factor for size in x.shape[-2:])
+        top, left = (x.shape[-2] - h) // 2, (x.shape[-1] - w) // 2
+        x = x[..., top : top + h, left : left + w]
+        return io.NodeOutput({"samples": vae.encode(x * 2 - 1)})
+
+
+class VAEDecode(_Node):
+    ID = "VAEDecode"
+    INPUTS = (io.Latent.Input("samples"), io.Vae.Input("vae"))
+    OUTPUTS = (io.Image.Output(),)
+
+    @classmethod
+    def execute(cls, samples: dict, vae: Any) -> io.NodeOutput:
+        pixels = vae.decode(samples["samples"])
+        return io.NodeOutput(pixels.add(1).div(2).clamp(0, 1).movedim(1, -1).contiguous())
+
+
+class SamplerCustom(_Node):
+    """Runs our one-step sampler; any other SAMPLER needs a real ComfyUI."""
+
+    ID = "SamplerCustom"
+    INPUTS = (
+        io.Model.Input("model"),
+        io.Boolean.Input("add_noise", default=True),
+        io.Int.Input("noise_seed", default=0, control_after_generate=True),
+        io.Float.Input("cfg", default=8.0),
+        io.Conditioning.Input("positive"),
+        io.Conditioning.Input("negative"),
+        io.Sampler.Input("sampler"),
+        io.Sigmas.Input("sigmas"),
+        io.Latent.Input("latent_image"),
+    )
+    OUTPUTS = (io.Latent.Output("output"), io.Latent.Output("denoised_output"))
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        add_noise: bool,
+        noise_seed: int,
+        cfg: float,
+        positive: list,
+        negative: list,
+        sampler: Any,
+        sigmas: Tensor,
+        latent_image: dict,
+    ) -> io.NodeOutput:
+        if not isinstance(sampler, OneStepSampler):
+            raise FacewrightError(
+                "Without ComfyUI only facewright's One-Step Sampler can be used. Run this workflow "
+                "with --server."
+            )
+        if cfg != 1 or add_noise:
+            raise FacewrightError(
+                "One-step restoration takes no guidance and no noise: set cfg to 1 and add_noise "
+                "to false."
+            )
+        z = latent_image["samples"]
+        cond = torch.cat([c for c, _ in positive])
+        if len(cond) not in (1, len(z)):
+            raise FacewrightError(
+                f"The conditioning holds {len(cond)} faces, the latent batch {len(z)}."
+            )
+        backbone = host.backbone(model, None)
+        scale = model.scaling_factor
+        x_0 = backbone.denoise(z * scale, sampler.timestep, cond.expand(len(z), -1, -1)) / scale
+        latent = {**latent_image, "samples": x_0}
+        return io.NodeOutput(latent, latent)
+
+
+BUILTIN = (
+    LoadImage,
+    SaveImage,
+    PreviewImage,
+    PreviewAny,
+    CheckpointLoaderSimple,
+    VAELoader,
+    VAEEncode,
+    VAEDecode,
+    SamplerCustom,
+)

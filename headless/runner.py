@@ -1,0 +1,246 @@
+"""Runs a workflow file in this process: our nodes, and the core nodes of our workflows."""
+
+import functools
+import graphlib
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core.errors import FacewrightError
+from .builtin import BUILTIN, RunContext, context
+from .standin import ComfyNode, Input, Schema
+from .workflow import (
+    ApiWorkflow,
+    InputSpec,
+    WorkflowError,
+    has_control,
+    is_ui_form,
+    read_workflow,
+    set_inputs,
+    to_api,
+    unknown_node,
+)
+
+_CASTS = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
+
+
+class Outputs(tuple):
+    """Values of a node's outputs in order; `ui` is what an output node shows."""
+
+    ui: Any = None
+
+
+@functools.cache
+def node_classes() -> dict[str, type[ComfyNode]]:
+    """Every node class the embedded host can run, by id.
+
+    Raises:
+        FacewrightError: this process already is a ComfyUI.
+    """
+    from ..nodes import all_nodes
+
+    ours = all_nodes()
+    if not all(issubclass(node, ComfyNode) for node in ours):
+        raise FacewrightError(
+            "The embedded runner was started inside ComfyUI, which runs workflows itself."
+        )
+    return {node.GET_SCHEMA().node_id: node for node in (*BUILTIN, *ours)}
+
+
+def input_specs(kind: str) -> list[InputSpec] | None:
+    """Inputs of one of our node classes, for `workflow.to_api`."""
+    node = node_classes().get(kind)
+    return None if node is None else [_spec(i) for i in node.GET_SCHEMA().inputs]
+
+
+def _spec(i: Input) -> InputSpec:
+    control = has_control(i.io_type, i.id, getattr(i, "control_after_generate", None))
+    return InputSpec(i.id, i.has_widget, control)
+
+
+def run_workflow(
+    workflow: str | os.PathLike[str] | Mapping[str, Any],
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    input_dir: str | os.PathLike[str] | None = None,
+    output_dir: str | os.PathLike[str] = "output",
+    on_node: Callable[[str, int, int], None] = lambda title, done, total: None,
+) -> dict[str, Outputs]:
+    """Run a workflow without ComfyUI.
+
+    Args:
+        workflow: editor or API form, as a dict, JSON text, or the path of a file.
+        inputs: values to set before, by "node.input" where node is an id, a title, or a class name
+            that occurs once. LoadImage's `image` also takes a tensor (b, h, w, 3) in [0, 1].
+        input_dir: where LoadImage finds relative names; default: the current folder.
+        output_dir: where SaveImage writes.
+        on_node: called with a node's title, the number of nodes done and their total.
+
+    Returns:
+        The outputs of every node that ran, by node id.
+
+    Raises:
+        WorkflowError: the file cannot run as it stands, or a node refused its inputs.
+    """
+    source = read_workflow(workflow)
+    api = to_api(source, input_specs)
+    set_inputs(api, inputs or {})
+    order = check(api)
+    run = RunContext(
+        input_dir=Path(input_dir) if input_dir is not None else Path.cwd(),
+        output_dir=Path(output_dir),
+        prompt={k: _without_tensors(v) for k, v in api.items()},
+        workflow=source if is_ui_form(source) else None,
+    )
+    token = context.set(run)
+    try:
+        results: dict[str, Outputs] = {}
+        for done, node_id in enumerate(order):
+            on_node(_title(api, node_id), done, len(order))
+            results[node_id] = _execute(api, node_id, results)
+        return results
+    finally:
+        context.reset(token)
+
+
+def _without_tensors(node: Mapping[str, Any]) -> dict[str, Any]:
+    inputs = {k: v for k, v in node["inputs"].items() if not isinstance(v, torch.Tensor)}
+    return {**node, "inputs": inputs}
+
+
+def _title(api: ApiWorkflow, node_id: str) -> str:
+    node = api[node_id]
+    return (node.get("_meta") or {}).get("title") or node["class_type"]
+
+
+def _is_link(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[1], int)
+
+
+def check(api: ApiWorkflow) -> list[str]:
+    """Check a workflow as ComfyUI does before running it; values are cast in place.
+
+    Returns:
+        Node ids in an order that respects the links: output nodes and what they need.
+
+    Raises:
+        WorkflowError: naming every problem at once.
+    """
+    problems: list[str] = []
+    for node_id, node in api.items():
+        if node["class_type"] not in node_classes():
+            raise WorkflowError(unknown_node(node_id, node["class_type"]))
+    schemas = {k: node_classes()[v["class_type"]].GET_SCHEMA() for k, v in api.items()}
+    order = _order(api, schemas)
+    for node_id in order:
+        label = f"Node {node_id} ({api[node_id]['class_type']})"
+        for i in schemas[node_id].inputs:
+            problem = _check_input(api, schemas, node_id, i)
+            if problem:
+                problems.append(f"{label}: {problem}")
+    if not problems:
+        problems = [p for node_id in order if (p := _ask_node(api, node_id))]
+    if problems:
+        raise WorkflowError("This workflow cannot run. " + " ".join(problems))
+    return order
+
+
+def _order(api: ApiWorkflow, schemas: Mapping[str, Schema]) -> list[str]:
+    needed = [k for k in api if schemas[k].is_output_node]
+    if not needed:
+        raise WorkflowError("This workflow has no output node; add Save Image or Compare.")
+    graph: dict[str, set[str]] = {}
+    while needed:
+        node_id = needed.pop()
+        if node_id in graph:
+            continue
+        sources = {str(v[0]) for v in api[node_id]["inputs"].values() if _is_link(v)}
+        absent = sources - api.keys()
+        if absent:
+            raise WorkflowError(f"Node {node_id} is linked to node {min(absent)}, which is absent.")
+        graph[node_id] = sources
+        needed.extend(sources)
+    position = {k: i for i, k in enumerate(api)}
+    try:
+        sorter = graphlib.TopologicalSorter(graph)
+        sorter.prepare()
+        order: list[str] = []
+        while sorter.is_active():
+            ready = sorted(sorter.get_ready(), key=position.__getitem__)
+            order += ready
+            sorter.done(*ready)
+        return order
+    except graphlib.CycleError as error:
+        raise WorkflowError(f"Nodes {' -> '.join(error.args[1])} feed each other.") from error
+
+
+def _check_input(
+    api: ApiWorkflow, schemas: Mapping[str, Schema], node_id: str, i: Input
+) -> str | None:
+    values = api[node_id]["inputs"]
+    if i.id not in values:
+        return None if i.optional else f"its input {i.id!r} is missing."
+    value = values[i.id]
+    if _is_link(value):
+        outputs = schemas[str(value[0])].outputs
+        if value[1] >= len(outputs):
+            return f"{i.id!r} is linked to output {value[1]} of node {value[0]}, which has fewer."
+        given = outputs[value[1]].io_type
+        if "*" not in {given, i.io_type} and given != i.io_type:
+            return f"{i.id!r} takes {i.io_type}, but is linked to {given}."
+        return None
+    if not i.has_widget:
+        return None if isinstance(value, torch.Tensor) else f"{i.id!r} has to be linked."
+    if isinstance(value, torch.Tensor | Path):
+        return None
+    cast = _CASTS.get(i.io_type)
+    if cast is not None:
+        try:
+            values[i.id] = value = cast(value)
+        except (TypeError, ValueError):
+            return f"{i.id!r} should be {i.io_type}, got {value!r}."
+    low, high = getattr(i, "min", None), getattr(i, "max", None)
+    if (low is not None and value < low) or (high is not None and value > high):
+        return f"{i.id!r} should lie between {low} and {high}, got {value!r}."
+    options = getattr(i, "options", None)
+    if options is not None and value not in options:
+        shown = ", ".join(map(str, options[:20]))
+        return f"{i.id!r} is {value!r}; it has to be one of: {shown}."
+    return None
+
+
+def _ask_node(api: ApiWorkflow, node_id: str) -> str | None:
+    """A node's own `validate_inputs`, which sees the values that are not linked."""
+    node = node_classes()[api[node_id]["class_type"]]
+    validate = getattr(node, "validate_inputs", None)
+    if validate is None:
+        return None
+    values = {k: None if _is_link(v) else v for k, v in api[node_id]["inputs"].items()}
+    names = inspect.signature(validate).parameters
+    verdict = validate(**{k: v for k, v in values.items() if k in names})
+    if verdict is True:
+        return None
+    return f"Node {node_id} ({api[node_id]['class_type']}): {verdict}"
+
+
+def _execute(api: ApiWorkflow, node_id: str, results: Mapping[str, Outputs]) -> Outputs:
+    node = node_classes()[api[node_id]["class_type"]]
+    known = {i.id for i in node.GET_SCHEMA().inputs}
+    arguments = {
+        name: results[str(value[0])][value[1]] if _is_link(value) else value
+        for name, value in api[node_id]["inputs"].items()
+        if name in known  # ComfyUI ignores inputs that a node does not have
+    }
+    try:
+        with torch.no_grad():
+            result = node.execute(**arguments)
+    except FacewrightError as error:
+        title = _title(api, node_id)
+        raise WorkflowError(f"Node {node_id} ({title}): {error}") from error
+    outputs = Outputs(result.args)
+    outputs.ui = result.ui
+    return outputs
