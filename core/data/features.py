@@ -168,14 +168,16 @@ def paint_body(
     tone = level * under_chin * side
     over(canvas, 0.97 * p.skin_rgb * tone[:, None], coverage(neck, pixel + 0.006), matte)
 
-    shoulders = 1.28 + 0.20 * (au - 0.42).clamp(0) + 0.60 * (au - 1.15).clamp(0).square()
-    open_neck = 0.20 * bump((u / 0.36).square()) + 0.35 * q.neckline * bump((u / 0.20).square())
-    cloth = shoulders + open_neck - v
-    folds = torch.sin(7 * u + 2.5 * v + 6 * q.neckline) * torch.sin(3 * u - 4 * v)
-    tone = 0.74 + 0.05 * folds + 0.14 * light_x * u - 0.06 * smoothstep(v, 1.3, 2.2)
+    # Shoulders slope from the neck, then round off into the arms.
+    top = 1.27 + 0.16 * (au - 0.40).clamp(0) + 1.1 * (au - 0.95).clamp(0).square()
+    open_neck = 0.18 * bump((u / 0.34).square()) + 0.34 * q.neckline * bump((u / 0.20).square())
+    neckline = top + open_neck - v
+    cloth = torch.maximum(neckline, au - 1.62)
+    fold = bump(((u - 0.5 * light_x - 0.35 * (v - 1.9)) / 0.16).square())
+    tone = 0.80 + 0.15 * light_x * u - 0.12 * (au / 1.6).square() - 0.05 * fold
     over(canvas, q.clothes_rgb * tone[:, None], coverage(cloth, pixel + 0.004), matte)
-    collar = bump(((cloth + 0.035) / 0.030).square()) * (au < 0.75)
-    over(canvas, q.trim_rgb * 0.85, 0.9 * collar)
+    collar = bump(((neckline + 0.040) / 0.026).square()) * (1 - smoothstep(au, 0.46, 0.62))
+    over(canvas, q.trim_rgb * tone[:, None], 0.9 * collar)
 
 
 def paint_ears(
