@@ -24,11 +24,12 @@ import torch
 from comfy_api.latest import ComfyExtension, io, ui
 from torch import Generator, Tensor, nn
 
-from ..core.checkpoint import load_strict
+from ..core.checkpoint import load_strict, name_some
 from ..core.errors import CheckpointError, FacewrightError, LoraError
 from ..core.lora import LoraReport, parse_lora
 from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
+from ..headless.model_folders import KNOWN
 from ._convert import to_image, to_nchw
 
 __all__ = ["ComfyExtension", "host", "io", "ui"]
@@ -52,7 +53,9 @@ class ComfyHost:
         path = folder_paths.get_full_path(folder, name)
         if path is None:
             where = " or ".join(folder_paths.get_folder_paths(folder))
-            raise CheckpointError(f"There is no file {name!r} in {where}. Put it there and retry.")
+            known = next((f for f in KNOWN if Path(name).name in f.names), None)
+            source = f" Source: {known.source}. Licence: {known.licence}." if known else ""
+            raise CheckpointError(f"{name} is missing. Put it into {where}, then press R.{source}")
         return Path(path)
 
     def load_nano(self, lora: bool) -> tuple[Any, Any]:
@@ -71,29 +74,24 @@ class ComfyHost:
         # has no attention layers under the names a diffusers or peft file gives them.
         names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
         shapes = {k: v.shape for k, v in model.model.state_dict().items()}
-        targets, canonical = {}, {}
+        targets, canonical, unfit = {}, {}, []
         for module, weight in weights.items():
             key = f"diffusion_model.{names.get(f'{module}.weight')}"
-            shape = shapes.get(key)
-            fits = shape and (weight.up.shape[0], weight.down[0].numel()) == (
-                shape[0],
-                shape[1:].numel(),
-            )
-            if fits:
-                targets[module] = key
-                canonical[f"{module}.lora_up.weight"] = weight.up
-                canonical[f"{module}.lora_down.weight"] = weight.down
-                canonical[f"{module}.alpha"] = torch.tensor(float(weight.alpha))
+            if key not in shapes or not weight.fits(shapes[key]):
+                unfit.append(module)
+                continue
+            targets[module] = key
+            canonical[f"{module}.lora_up.weight"] = weight.up
+            canonical[f"{module}.lora_down.weight"] = weight.down
+            canonical[f"{module}.alpha"] = torch.tensor(float(weight.alpha))
         patched = model.clone()
-        patches = comfy.lora.load_lora(canonical, targets)
-        applied = set(patched.add_patches(patches, strength))
-        done = [m for m, key in targets.items() if key in applied]
-        unused = [m for m in weights if m not in done]
-        if unused:
+        applied = set(patched.add_patches(comfy.lora.load_lora(canonical, targets), strength))
+        unfit += [module for module, key in targets.items() if key not in applied]
+        if unfit:
             raise LoraError(
-                f"{len(unused)} of {len(weights)} modules of this LoRA have no place in the model "
-                f"({', '.join(unused[:4])}{', ...' if len(unused) > 4 else ''}), so it was made "
-                "for another architecture. OSDFace's LoRA belongs to Stable Diffusion 2.1-base."
+                f"{len(unfit)} of {len(weights)} modules of this LoRA do not fit the model "
+                f"({name_some(unfit)}): it was made for another architecture. OSDFace's LoRA "
+                "belongs to Stable Diffusion 2.1-base."
             )
         return patched, LoraReport.of(weights)
 

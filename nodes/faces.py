@@ -1,7 +1,7 @@
 """Faces found, cut out upright, and put back."""
 
 from ..core.color import COLOR_MODES
-from ..core.faces import BACKENDS, ORDERS, detect_faces, load_analyzer, select_faces
+from ..core.faces import ORDERS, detect_faces, load_analyzer, select_faces
 from ..core.faces.overlay import draw_faces
 from ..core.geometry.align import align_faces
 from ..core.geometry.paste import paste_faces
@@ -9,6 +9,8 @@ from ._convert import keep_alpha, to_image, to_nchw
 from ._host import host, io
 from ._steps import steps
 from ._types import Analyzer, Faces
+
+_BACKENDS = ("skimage", "insightface", "facexlib", "nano")
 
 
 class LoadFaceAnalyzer(io.ComfyNode):
@@ -25,8 +27,8 @@ class LoadFaceAnalyzer(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "backend",
-                    options=list(BACKENDS),
-                    default=BACKENDS[0],
+                    options=list(_BACKENDS),
+                    default=_BACKENDS[0],
                     tooltip="skimage: upright frontal faces, boxes only, nothing to download. "
                     "insightface, facexlib: five points, so tilted faces are set upright; each "
                     "needs its package and its weights. nano: computer-drawn faces of the demo.",
@@ -86,9 +88,10 @@ class DetectFaces(io.ComfyNode):
                     "min_score",
                     default=0.0,
                     min=0.0,
-                    max=1.0,
+                    max=1000.0,
                     step=0.01,
-                    tooltip="Faces the detector is less sure of are left alone.",
+                    tooltip="Faces the detector is less sure of are left alone. Every detector has "
+                    "a scale of its own.",
                 ),
                 io.Int.Input(
                     "max_faces",
