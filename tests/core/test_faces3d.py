@@ -1,0 +1,224 @@
+"""The rendered world: seeds, framing, and landmarks that sit on what is drawn."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from facewright.core.data.anatomy import canonical_landmarks
+from facewright.core.data.faces3d import photos, render
+from facewright.core.data.identities import sample_identities
+from facewright.core.data.nuisances import sample_nuisances
+from facewright.core.data.pose import aligned_camera, turn, turn_back
+from facewright.core.errors import FacewrightError
+from facewright.core.geometry.landmarks import ffhq_five_points, five_points
+
+SIZE = 128
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return photos(range(12), range(50, 62), SIZE)
+
+
+def luminance(rgb):
+    return (rgb * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(-3)
+
+
+def at(pixels, points):
+    """Pixels (b, 3, h, w) at points (b, k, 2), rounded -> (b, k, 3)."""
+    x, y = points.round().long().clamp(0, pixels.shape[-1] - 1).unbind(-1)
+    return torch.stack([p[:, j, i].T for p, i, j in zip(pixels, x, y, strict=True)])
+
+
+def with_fields(parameters, **values):
+    return dataclasses.replace(
+        parameters, **{k: torch.full_like(getattr(parameters, k), v) for k, v in values.items()}
+    )
+
+
+@pytest.mark.parametrize("sample", [sample_identities, sample_nuisances])
+def test_parameters_follow_from_the_seed_alone(sample):
+    together, alone, reordered = sample([3, 4, 5]), sample(4), sample([5, 2**40, 4])
+    for field in dataclasses.fields(together):
+        values = getattr(together, field.name)
+        assert torch.equal(values[1:2], getattr(alone, field.name)), field.name
+        assert torch.equal(values[1], getattr(reordered, field.name)[2]), field.name
+        assert torch.isfinite(values).all(), field.name
+
+
+def test_people_and_photos_differ():
+    people = sample_identities(range(200))
+    assert len(people.texture_offset.unique(dim=0)) == 200
+    for binary in ("glasses", "bald", "hair_curl"):
+        assert 0.02 < getattr(people, binary).mean() < 0.5
+    assert 0.05 < (people.beard > 0).float().mean() < 0.5
+    assert 0 < people.skin_tone.min() < 0.05 and people.skin_tone.max() > 0.9
+    first, second = photos(7, [0, 1], 64).pixels
+    assert (first - second).abs().mean() > 0.02
+
+
+def test_pixels_do_not_depend_on_the_batch(faces):
+    alone = photos(5, 55, SIZE)
+    assert torch.allclose(alone.pixels[0], faces.pixels[5], atol=1e-4)
+    assert torch.allclose(alone.landmarks[0], faces.landmarks[5], atol=1e-4)
+
+
+def test_values_and_shapes(faces):
+    assert faces.pixels.shape == (12, 3, SIZE, SIZE)
+    assert faces.matte.shape == (12, 1, SIZE, SIZE)
+    for x in (faces.pixels, faces.matte):
+        assert torch.isfinite(x).all() and x.min() >= 0 and x.max() <= 1
+
+
+def test_turning_there_and_back():
+    pose = sample_nuisances(range(40))
+    generator = torch.Generator().manual_seed(0)
+    u = torch.rand(40, 300, generator=generator) * 1.8 - 0.9
+    v = torch.rand(40, 300, generator=generator) * 2.4 - 1.2
+    u_back, v_back = turn_back(*turn(u, v, pose), pose)
+    # A unit is 51 pixels at 128 px: half a tenth of a pixel at worst.
+    assert (u_back - u).abs().max() < 1e-3 and (v_back - v).abs().max() < 1e-3
+    assert (u_back - u).abs().mean() < 5e-5
+
+
+def test_alignment_is_the_least_squares_similarity():
+    people, pose = sample_identities(range(6)), sample_nuisances(range(6))
+    points = five_points(canonical_landmarks(people, pose))
+    matrix = aligned_camera(points, pose, 512, jitter=0.0)
+    target = ffhq_five_points(512).double().numpy()
+    for p, m in zip(points.double().numpy(), matrix, strict=True):
+        rows, values = [], []
+        for (x, y), (tx, ty) in zip(p, target, strict=True):
+            rows += [[x, -y, 1, 0], [y, x, 0, 1]]
+            values += [tx, ty]
+        a, b, c, d = np.linalg.lstsq(np.array(rows), np.array(values), rcond=None)[0]
+        np.testing.assert_allclose(m, [[a, -b, c], [b, a, d]], rtol=1e-4, atol=1e-3)
+
+
+def test_aligned_faces_sit_on_the_template(faces):
+    error = (five_points(faces.landmarks) - ffhq_five_points(SIZE)).norm(dim=-1)
+    assert error.mean() < 0.04 * SIZE
+    jittered = photos(range(12), range(50, 62), SIZE, jitter=1.0)
+    moved = (jittered.landmarks - faces.landmarks).norm(dim=-1).mean()
+    assert 0.005 * SIZE < moved < 0.05 * SIZE
+
+
+def test_sizes_show_the_same_picture(faces):
+    large = photos(range(5), range(50, 55), 2 * SIZE)
+    halved = torch.nn.functional.avg_pool2d(large.pixels, 2)
+    assert (halved - faces.pixels[:5]).abs().mean() < 0.012
+    assert torch.allclose((large.landmarks + 0.5) / 2 - 0.5, faces.landmarks[:5], atol=1e-3)
+    fine = photos(range(5), range(50, 55), SIZE, supersample=2)
+    assert torch.allclose(fine.pixels, halved, atol=1e-4)
+    assert torch.allclose(fine.landmarks, faces.landmarks[:5], atol=1e-3)
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_irises_are_drawn_where_they_are_said_to_be(aligned):
+    people = with_fields(sample_identities(range(8)), glasses=0.0)
+    pose = with_fields(sample_nuisances(range(8)), lids=1.0)
+    people.iris_rgb[:] = torch.tensor([0.1, 0.9, 0.1])  # no skin is this green
+    drawn = render(people, pose, 256, aligned=aligned)
+    greenness = drawn.pixels[:, 1] - drawn.pixels[:, [0, 2]].amax(1)
+    grid = torch.stack(torch.meshgrid(torch.arange(256), torch.arange(256), indexing="xy"), -1)
+    for i in range(8):
+        for centre in drawn.irises()[i]:
+            near = (grid - centre).norm(dim=-1) < 0.06 * 256
+            weight = (greenness[i] > 0.1) & near
+            assert weight.sum() > 20
+            found = grid[weight].float().mean(0)
+            assert (found - centre).norm() < 0.012 * 256
+            # and they lie in the eye that the landmarks outline
+    eyes = five_points(drawn.landmarks)[:, :2]
+    assert (eyes - drawn.irises()).norm(dim=-1).max() < 0.06 * 256
+
+
+def test_lips_lie_between_their_landmarks(faces):
+    people = with_fields(sample_identities(range(8)), lip_red=1.0, moustache=0.0, beard=0.0)
+    pose = sample_nuisances(range(8))
+    drawn = render(people, pose, 256)
+    lower = (drawn.landmarks[:, 66] + drawn.landmarks[:, 57]) / 2
+    chin = drawn.landmarks[:, 57].lerp(drawn.landmarks[:, 8], 0.5)
+
+    def redness(rgb):
+        return rgb[..., 0] / rgb[..., 1]
+
+    lip, skin = at(drawn.pixels, lower[:, None]), at(drawn.pixels, chin[:, None])
+    assert (redness(lip) > 1.15 * redness(skin)).all()
+
+
+def test_an_open_mouth_is_dark_inside_its_landmarks():
+    pose = with_fields(sample_nuisances(range(8)), mouth_open=1.0)
+    drawn = render(sample_identities(range(8)), pose, 256)
+    inside = drawn.landmarks[:, 66].lerp(drawn.landmarks[:, 62], 0.12)[:, None]
+    assert at(drawn.pixels, inside).mean(-1).max() < 0.45
+
+
+def test_moles_are_drawn_where_they_are_said_to_be():
+    people = with_fields(sample_identities(range(8)), beard=0.0, moustache=0.0, glasses=0.0)
+    people.moles[:, 1:, 3] = 0
+    people.moles[:, 0] = torch.tensor([0.36, 0.35, 0.03, 1.0])
+    pose = sample_nuisances(range(8))
+    drawn = render(people, pose, 256)
+    points, there = drawn.moles()
+    assert torch.equal(there, torch.tensor([True, False, False, False]).expand(8, -1))
+    people.moles[..., 3] = 0
+    clear = render(people, pose, 256)
+    change = (clear.pixels - drawn.pixels).mean(1)
+    grid = torch.stack(torch.meshgrid(torch.arange(256), torch.arange(256), indexing="xy"), -1)
+    for one, point in zip(change, points[:, 0], strict=True):
+        assert one.max() > 0.1
+        mass = (one[..., None] * grid).sum((0, 1)) / one.sum()
+        assert (mass - point).norm() < 1.0
+
+
+def test_the_matte_covers_the_face_and_leaves_the_background(faces):
+    x, y = faces.landmarks[:, 27:].round().long().unbind(-1)
+    for matte, i, j in zip(faces.matte, x, y, strict=True):
+        assert (matte[0, j, i] > 0.99).all()
+    clear = faces.matte == 0
+    assert clear.flatten(1).float().mean(1).min() > 0.05
+    # Behind the people nothing is fine-grained.
+    step = (faces.pixels[..., 1:] - faces.pixels[..., :-1]).abs().amax(1, keepdim=True)
+    assert step[clear[..., 1:] & clear[..., :-1]].max() < 0.05
+
+
+def test_eyes_of_the_darkest_faces_are_readable():
+    people = sample_identities(range(400))
+    darkest = people.take(people.skin_tone.argsort()[-6:])
+    darkest = with_fields(darkest, glasses=0.0)
+    drawn = render(darkest, with_fields(sample_nuisances(range(6)), lids=1.0), 256)
+    light = luminance(drawn.pixels)
+    for picture, landmarks in zip(light, drawn.landmarks, strict=True):
+        for eye in (landmarks[36:42], landmarks[42:48]):
+            (x0, y0), (x1, y1) = eye.amin(0).long(), eye.amax(0).long() + 1
+            box = picture[y0:y1, x0:x1]
+            assert box.max() - box.min() > 0.45
+    skin = light[:, 150:170, 100:110].mean((1, 2))
+    assert skin.min() > 0.15
+
+
+@pytest.mark.parametrize("name", ["glasses", "beard"])
+def test_glasses_and_beards_stand_out(name):
+    people, pose = (
+        with_fields(sample_identities(range(12)), hair_length=0.0),
+        sample_nuisances(range(12)),
+    )
+    on = render(with_fields(people, **{name: 1.0}), pose, SIZE).pixels
+    off = render(with_fields(people, **{name: 0.0}), pose, SIZE).pixels
+    changed = (on - off).abs().amax(1) > 0.1
+    assert changed.flatten(1).float().mean(1).min() > 0.01
+
+
+def test_edges_of_the_range():
+    assert photos([], [], 32).pixels.shape == (0, 3, 32, 32)
+    assert photos(1, 1, 1).pixels.shape == (1, 3, 1, 1)
+    with pytest.raises(FacewrightError, match="one person"):
+        photos([1, 2], [1, 2, 3], 32)
+    with pytest.raises(FacewrightError, match="from 0 up"):
+        photos([-1], [0], 32)
+    with pytest.raises(FacewrightError, match="at least 1"):
+        photos(1, 1, 0)
+    with pytest.raises(FacewrightError, match="68"):
+        five_points(torch.zeros(1, 5, 2))
