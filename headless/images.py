@@ -18,16 +18,6 @@ from ..core.errors import FacewrightError
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused before decoding, as Pillow does: a small file can claim any size."""
 
-_WRITABLE = {
-    "PNG": ".png",
-    "JPEG": ".jpg",
-    "WEBP": ".webp",
-    "TIFF": ".tif",
-    "BMP": ".bmp",
-    "PPM": ".ppm",
-    "JPEG2000": ".jp2",
-    "AVIF": ".avif",
-}
 _SUFFIXES = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -67,8 +57,6 @@ class Picture:
     """8 or 16 per channel."""
     grey: bool = False
     """It was stored without colour, and is written so again."""
-    format: str = "PNG"
-    """Pillow's name of the file format."""
     icc: bytes | None = None
     exif: bytes | None = None
     notes: list[str] = field(default_factory=list)
@@ -124,7 +112,6 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
 
 
 def _decode(image, data: bytes, path: Path) -> Picture:  # noqa: ANN001 (Pillow loads lazily)
-    file_format = "JPEG" if image.format == "MPO" else image.format
     exif = image.getexif()
     orientation = exif.get(_ORIENTATION, 1)
     icc = image.info.get("icc_profile")
@@ -149,9 +136,7 @@ def _decode(image, data: bytes, path: Path) -> Picture:  # noqa: ANN001 (Pillow 
         exif[_ORIENTATION] = 1
     planes = np.ascontiguousarray(array.transpose(2, 0, 1)).astype(np.float32)
     pixels = torch.from_numpy(planes) / float(2**bits - 1)
-    return Picture(
-        pixels, bits, grey, file_format, icc, exif.tobytes() if len(exif) else None, notes
-    )
+    return Picture(pixels, bits, grey, icc, exif.tobytes() if len(exif) else None, notes)
 
 
 def _has_16_bits(image, data: bytes) -> bool:  # noqa: ANN001
@@ -204,9 +189,9 @@ def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
     return array
 
 
-def output_suffix(picture: Picture) -> str:
-    """Suffix of the format a picture is written back in: its own where Pillow writes that."""
-    return _WRITABLE.get(picture.format, ".png")
+def written_suffix(path: Path) -> str:
+    """Suffix of the file a picture is written back to: its own where Pillow writes that format."""
+    return path.suffix if path.suffix.lower() in _SUFFIXES else ".png"
 
 
 def write_picture(path: str | os.PathLike[str], pixels: Tensor, like: Picture) -> None:

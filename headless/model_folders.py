@@ -22,40 +22,38 @@ class KnownFile:
     licence: str
 
 
-KNOWN = (
-    KnownFile(
-        (
-            "v2-1_512-ema-pruned.safetensors",
-            "v2-1_512-ema-pruned.ckpt",
-            "stable-diffusion-2-1-base",
-        ),
-        "checkpoints",
-        "Stable Diffusion 2.1-base",
-        "stabilityai/stable-diffusion-2-1-base on Hugging Face (or a mirror of it)",
-        "CreativeML Open RAIL++-M",
-    ),
-    KnownFile(
-        ("osdface_vre.safetensors", "associate_2.ckpt"),
-        "facewright",
-        "OSDFace's face embedder (VRE)",
-        "the download link in jkwang28/OSDFace on GitHub",
-        "none stated by its authors; ask them before commercial use",
-    ),
-    KnownFile(
-        ("embedding_change_weights.pth",),
-        "facewright",
-        "OSDFace's prompt projection",
-        "the download link in jkwang28/OSDFace on GitHub",
-        "none stated by its authors; ask them before commercial use",
-    ),
-    KnownFile(
-        ("pytorch_lora_weights.safetensors", "osdface_lora.safetensors"),
-        "loras",
-        "OSDFace's UNet LoRA",
-        "the download link in jkwang28/OSDFace on GitHub",
-        "none stated by its authors; ask them before commercial use",
-    ),
+_OSDFACE = "the download link in jkwang28/OSDFace on GitHub"
+_OSDFACE_TERMS = "none stated by its authors; ask them before commercial use"
+
+BASE = KnownFile(
+    ("v2-1_512-ema-pruned.safetensors", "v2-1_512-ema-pruned.ckpt", "stable-diffusion-2-1-base"),
+    folder="checkpoints",
+    what="Stable Diffusion 2.1-base",
+    source="stabilityai/stable-diffusion-2-1-base on Hugging Face, or a mirror of it",
+    licence="CreativeML Open RAIL++-M",
 )
+EMBEDDER = KnownFile(
+    ("osdface_vre.safetensors", "associate_2.ckpt"),
+    folder="facewright",
+    what="OSDFace's face embedder (VRE)",
+    source=_OSDFACE,
+    licence=_OSDFACE_TERMS,
+)
+PROJECTION = KnownFile(
+    ("embedding_change_weights.pth",),
+    folder="facewright",
+    what="OSDFace's prompt projection",
+    source=_OSDFACE,
+    licence=_OSDFACE_TERMS,
+)
+LORA = KnownFile(
+    ("pytorch_lora_weights.safetensors", "pytorch_lora_weights_comfyui.safetensors"),
+    folder="loras",
+    what="OSDFace's UNet LoRA",
+    source=_OSDFACE,
+    licence=_OSDFACE_TERMS,
+)
+KNOWN = (BASE, EMBEDDER, PROJECTION, LORA)
 """Files of OSDFace and its base model. Nothing here is ever downloaded by facewright."""
 
 

@@ -6,7 +6,6 @@ import torch
 from facewright.core.errors import FacewrightError
 from facewright.headless.images import (
     Picture,
-    output_suffix,
     read_picture,
     to_array,
     write_picture,
@@ -96,11 +95,6 @@ def test_palette_and_its_transparency(tmp_path):
     assert plain.pixels[:, 0].T.tolist() == [[1, 0, 0], [0, 1, 0]]
     see_through = read_picture(save(tmp_path, image, "b.png", transparency=1))
     assert see_through.pixels[3].tolist() == [[1, 0]]
-
-
-def test_gif_becomes_png(tmp_path):
-    picture = read_picture(save(tmp_path, random_image("L"), "a.gif"))
-    assert output_suffix(picture) == ".png"
 
 
 def test_cmyk_becomes_rgb_and_says_so(tmp_path):

@@ -1,0 +1,108 @@
+"""Sets facewright up beside this file and runs it; needs nothing but Python 3.11 or newer.
+
+    python bootstrap.py demo     restore a bundled picture with the bundled models
+    python bootstrap.py test     lint and test
+    python bootstrap.py bench    measure speed against the plain flow
+
+Works the same on Linux, macOS and Windows. Everything is installed into the folder .venv, pinned by
+constraints.txt; delete that folder to start afresh.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+MIN_PYTHON = (3, 11)
+
+EXTRAS = {"demo": "headless", "test": "dev", "bench": "dev"}
+"""What each command needs; "dev" contains "headless"."""
+STEPS = {
+    "demo": [["-m", "facewright", "demo"]],
+    "test": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."],
+             ["-m", "pytest", "-q"]],
+    "bench": [["-m", "benchmarks.run"]],
+}  # fmt: skip
+"""What each command runs, by the Python of .venv; further arguments go to the last step."""
+
+
+def venv_python(venv: Path) -> Path:
+    """The interpreter inside a virtual environment of this platform."""
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def fingerprint(root: Path) -> str:
+    """Changes whenever what has to be installed changes."""
+    digest = hashlib.sha256(f"{sys.version_info[:2]} {root}".encode())
+    for name in ("pyproject.toml", "constraints.txt"):
+        digest.update((root / name).read_bytes())
+    return digest.hexdigest()
+
+
+def is_installed(venv: Path, extra: str, wanted: str) -> bool:
+    """Whether `extra`, or "dev" which contains all, was installed for this fingerprint."""
+    if not venv_python(venv).is_file():
+        return False
+    stamps = (venv / f".facewright-{name}" for name in {extra, "dev"})
+    return any(s.is_file() and s.read_text() == wanted for s in stamps)
+
+
+def set_up(extra: str, venv: Path = VENV, root: Path = ROOT) -> None:
+    """Make the virtual environment and install into it, unless that was done before."""
+    wanted = fingerprint(root)
+    if is_installed(venv, extra, wanted):
+        return
+    if not venv_python(venv).is_file():
+        say(f"Making {venv}")
+        run([sys.executable, "-m", "venv", str(venv)], hint=VENV_HINT)
+    say("Installing the packages (PyTorch is large; this can take some minutes the first time)")
+    pip = [str(venv_python(venv)), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
+    run([*pip, "-c", str(root / "constraints.txt"), "-e", f"{root}[{extra}]"], hint=PIP_HINT)
+    (venv / f".facewright-{extra}").write_text(wanted)
+
+
+VENV_HINT = (
+    "Python could not make a virtual environment. On Debian and Ubuntu, install python3-venv."
+)
+PIP_HINT = (
+    "pip could not install everything. Its message above tells why: mostly no network, a full "
+    "disk, or a Python that PyTorch does not support yet. Run the same command again afterwards."
+)
+
+
+def run(command: Sequence[str], *, hint: str = "", cwd: Path | None = None) -> None:
+    """Run a program; where it fails, end with its exit code after saying what may help."""
+    code = subprocess.run(command, cwd=cwd, check=False).returncode
+    if code:
+        if hint:
+            say(hint)
+        raise SystemExit(code)
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str]) -> None:
+    if sys.version_info < MIN_PYTHON:
+        have = ".".join(map(str, sys.version_info[:3]))
+        raise SystemExit(f"facewright needs Python 3.11 or newer; this is {have}.")
+    if not arguments or arguments[0] not in EXTRAS:
+        say(__doc__.strip())
+        raise SystemExit(0 if arguments and arguments[0] in {"-h", "--help"} else 2)
+    command, further = arguments[0], list(arguments[1:])
+    set_up(EXTRAS[command])
+    # The demo writes where the user stands; lint, tests and benchmarks belong to the repository.
+    cwd = None if command == "demo" else ROOT
+    *first, last = STEPS[command]
+    for step in [*first, [*last, *further]]:
+        run([str(venv_python(VENV)), *step], cwd=cwd)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
