@@ -1,0 +1,55 @@
+"""Finding faces: one protocol, several analyzers, and the choice of faces to work on."""
+
+from pathlib import Path
+
+from ..errors import FacewrightError
+from .face import Face, FaceAnalyzer
+from .selection import ORDERS, detect_faces, select_faces
+
+ANALYZERS = ("skimage", "nano", "insightface", "facexlib")
+"""Names `load_analyzer` knows."""
+
+__all__ = [
+    "ANALYZERS",
+    "ORDERS",
+    "Face",
+    "FaceAnalyzer",
+    "detect_faces",
+    "load_analyzer",
+    "select_faces",
+]
+
+
+def load_analyzer(name: str, model_dir: str | Path | None = None) -> FaceAnalyzer:
+    """An analyzer by name; only its own packages are imported, and nothing is downloaded.
+
+    - "skimage": upright frontal faces, boxes and roll only, no weights (needs scikit-image).
+    - "nano": rendered faces, 68 landmarks, weights shipped with this package.
+    - "insightface", "facexlib": five points, with the user's own package and weights.
+
+    Args:
+        name: one of `ANALYZERS`.
+        model_dir: folder that holds the weights; None searches FACEWRIGHT_MODELS and ComfyUI's
+            models folder. Not read by "skimage"; for "nano" it replaces `weights/nano`.
+
+    Raises:
+        CheckpointError: weights that are missing or wrong, with where to get them.
+        FacewrightError: an unknown name or a package that is not installed.
+    """
+    if name == "skimage":
+        from .skimage import SkimageAnalyzer
+
+        return SkimageAnalyzer()
+    if name == "nano":
+        from .nano import NanoAnalyzer
+
+        return NanoAnalyzer.from_folder(model_dir)
+    if name == "insightface":
+        from .insightface import InsightFaceAnalyzer
+
+        return InsightFaceAnalyzer(model_dir)
+    if name == "facexlib":
+        from .facexlib import FacexlibAnalyzer
+
+        return FacexlibAnalyzer(model_dir)
+    raise FacewrightError(f"No face analyzer '{name}'; known: {', '.join(ANALYZERS)}.")

@@ -3,25 +3,12 @@
 import torch
 
 from ..errors import FacewrightError
-
-# facexlib's and FFHQ's five points at 512 px: left eye, right eye, nose tip, mouth corners, "left"
-# being the left of the image.
-FFHQ_FIVE_POINTS_512 = (
-    (192.98, 239.95),
-    (318.90, 240.19),
-    (256.63, 314.02),
-    (201.26, 371.41),
-    (313.09, 371.15),
-)
+from .templates import template
 
 
 def ffhq_five_points(size: int) -> torch.Tensor:
-    """The FFHQ template for square crops of `size` pixels, (5, 2).
-
-    Scaled about pixel edges, (t + 1/2) size/512 - 1/2, so that a crop of size s is the exact
-    reduction of the crop of size 512.
-    """
-    return (torch.tensor(FFHQ_FIVE_POINTS_512) + 0.5) * (size / 512) - 0.5
+    """The FFHQ template for square crops of `size` pixels, (5, 2) float32; see `template`."""
+    return template("ffhq", size).float()
 
 
 def five_points(landmarks: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,112 @@
+"""Give a restored picture the colours of the picture it came from."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import FacewrightError
+
+COLOR_MODES = ("none", "adain", "wavelet", "lab")
+"""Modes `match_color` knows."""
+
+_XYZ_FROM_RGB = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+_WHITE_D65 = (0.95047, 1.0, 1.08883)
+
+
+def match_color(x: Tensor, ref: Tensor, mode: str) -> Tensor:
+    """Move the colours of `x` towards those of `ref`.
+
+    - "none": x.
+    - "adain": every channel takes over mean and standard deviation of `ref`
+      (Huang and Belongie, arXiv:1703.06868, Eq. 8).
+    - "wavelet": low frequencies of `ref`, high ones of `x`, see `wavelet_low`.
+    - "lab": in CIELAB, a* and b* take over mean and standard deviation of `ref`, L* its mean only:
+      contrast is what the restorer worked on (after Reinhard et al., IEEE CG&A 21(5), 2001).
+
+    Args:
+        x, ref: (b, 3, h, w) sRGB in [0, 1], same shape; b = 0 is fine.
+        mode: one of `COLOR_MODES`.
+
+    Returns:
+        Like `x`, in [0, 1] (for "none" `x` itself).
+
+    Raises:
+        FacewrightError: an unknown mode or shapes that differ.
+    """
+    if mode not in COLOR_MODES:
+        raise FacewrightError(f"No colour mode '{mode}'; known: {', '.join(COLOR_MODES)}.")
+    if x.shape != ref.shape or x.ndim != 4 or x.shape[1] != 3:
+        raise FacewrightError(
+            "Colours are matched between two pictures of one shape (b, 3, h, w), got "
+            f"{tuple(x.shape)} and {tuple(ref.shape)}."
+        )
+    if mode == "none" or x.numel() == 0:
+        return x
+    work, target = x.float(), ref.to(x.device).float()
+    if mode == "adain":
+        work = _match_moments(work, target)
+    elif mode == "wavelet":
+        work = work + wavelet_low(target - work)  # = high(x) + low(ref), both filters being linear
+    else:
+        lab, lab_ref = rgb_to_lab(work), rgb_to_lab(target)
+        mean = (2, 3)
+        light = lab[:, :1] - lab[:, :1].mean(mean, True) + lab_ref[:, :1].mean(mean, True)
+        work = lab_to_rgb(torch.cat([light, _match_moments(lab[:, 1:], lab_ref[:, 1:])], 1))
+    return work.clamp(0, 1).to(x)
+
+
+def wavelet_low(x: Tensor, levels: int = 5) -> Tensor:
+    """What remains after removing `levels` detail planes of the à-trous wavelet transform.
+
+    c_{i+1} = h_i * c_i, h_i the 3x3 binomial kernel with 2^i - 1 zeros between its taps; the detail
+    planes are c_i - c_{i+1} (Holschneider et al., 1989). Borders are replicated.
+
+    Args:
+        x: (b, c, h, w).
+        levels: the filter reaches 2^levels - 1 pixels.
+    """
+    for i in range(levels):
+        gap = 2**i
+        for axis in (2, 3):
+            n = x.shape[axis]
+            padding = (0, 0, gap, gap) if axis == 2 else (gap, gap, 0, 0)
+            wide = F.pad(x, padding, "replicate")
+            before, after = wide.narrow(axis, 0, n), wide.narrow(axis, 2 * gap, n)
+            x = x / 2 + (before + after) / 4
+    return x
+
+
+def rgb_to_lab(rgb: Tensor) -> Tensor:
+    """sRGB (b, 3, h, w) in [0, 1] -> CIELAB, D65, 2 degree observer; L* in [0, 100]."""
+    linear = torch.where(rgb > 0.04045, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    xyz = torch.einsum("ij,bjhw->bihw", linear.new_tensor(_XYZ_FROM_RGB), linear)
+    t = xyz / xyz.new_tensor(_WHITE_D65)[:, None, None]
+    f = torch.where(t > 0.008856, t.clamp(min=1e-6) ** (1 / 3), 7.787 * t + 16 / 116)
+    x, y, z = f.unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+def lab_to_rgb(lab: Tensor) -> Tensor:
+    """Inverse of `rgb_to_lab`; colours outside the sRGB gamut leave [0, 1]."""
+    light, a, b = lab.unbind(1)
+    y = (light + 16) / 116
+    f = torch.stack([y + a / 500, y, y - b / 200], 1)
+    t = torch.where(f > 0.2068966, f**3, (f - 16 / 116) / 7.787)
+    xyz = t * t.new_tensor(_WHITE_D65)[:, None, None]
+    inverse = torch.linalg.inv(torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64)).to(xyz)
+    linear = torch.einsum("ij,bjhw->bihw", inverse, xyz)
+    return torch.where(
+        linear > 0.0031308, 1.055 * linear.clamp(min=1e-8) ** (1 / 2.4) - 0.055, 12.92 * linear
+    )
+
+
+def _match_moments(x: Tensor, ref: Tensor, eps: float = 1e-6) -> Tensor:
+    """Per image and channel: mean and standard deviation of `ref`."""
+    axes = (2, 3)
+    std = (x.var(axes, correction=0, keepdim=True) + eps).sqrt()
+    std_ref = (ref.var(axes, correction=0, keepdim=True) + eps).sqrt()
+    return (x - x.mean(axes, keepdim=True)) / std * std_ref + ref.mean(axes, keepdim=True)

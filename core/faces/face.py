@@ -1,0 +1,54 @@
+"""What a face analyzer finds, and the protocol every analyzer follows."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass
+class Face:
+    """One face of a picture. Coordinates are pixels; pixel i has its centre at i."""
+
+    box: tuple[float, float, float, float]
+    """x0, y0, x1, y1 of the upright face from brows to chin."""
+    score: float
+    """Confidence, comparable only between faces of one analyzer."""
+    points5: Tensor | None = None
+    """(5, 2) eye, eye, nose tip, mouth corner, mouth corner, from the left of the picture."""
+    landmarks: Tensor | None = None
+    """(k, 2) dense points, 68 in iBUG order for `nano`."""
+    angle: float = 0.0
+    """Roll in radians, clockwise in the picture; read only where there are no points."""
+
+    @property
+    def size(self) -> float:
+        """Side in pixels of the square with the box's area."""
+        x0, y0, x1, y1 = self.box
+        return math.sqrt(max(0.0, x1 - x0) * max(0.0, y1 - y0))
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """x, y of the middle of the box."""
+        x0, y0, x1, y1 = self.box
+        return (x0 + x1) / 2, (y0 + y1) / 2
+
+    def shifted(self, dx: float, dy: float) -> "Face":
+        """The same face in a picture whose origin lies at (-dx, -dy)."""
+        x0, y0, x1, y1 = self.box
+
+        def move(points: Tensor | None) -> Tensor | None:
+            return None if points is None else points + points.new_tensor([dx, dy])
+
+        box = (x0 + dx, y0 + dy, x1 + dx, y1 + dy)
+        return Face(box, self.score, move(self.points5), move(self.landmarks), self.angle)
+
+
+class FaceAnalyzer(Protocol):
+    """Finds faces in one picture."""
+
+    name: str
+
+    def detect(self, image: Tensor) -> list[Face]:
+        """Faces of a (3, h, w) picture in [0, 1], best first; an empty list where there is none."""

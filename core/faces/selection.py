@@ -1,0 +1,104 @@
+"""Which faces of a picture to work on, and in which order."""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import FacewrightError
+from .face import Face, FaceAnalyzer
+
+_KEYS = {
+    "left to right": lambda face: face.center[0],
+    "top to bottom": lambda face: face.center[1],
+    "size": lambda face: -face.size,
+    "score": lambda face: -face.score,
+}
+ORDERS = tuple(_KEYS)
+"""Orders `select_faces` knows."""
+
+
+def parse_pick(text: str) -> list[int]:
+    """ "0, 2" -> [0, 2]; an empty text means all faces and gives [].
+
+    Raises:
+        FacewrightError: anything but non-negative whole numbers separated by commas.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise FacewrightError(
+            f"Faces are picked by numbers separated by commas, such as '0' or '0, 2', got '{text}'."
+        )
+    return [int(part) for part in parts]
+
+
+def select_faces(
+    faces: list[Face],
+    *,
+    order: str = "left to right",
+    pick: str = "",
+    min_size: float = 0.0,
+    min_score: float = -math.inf,
+    max_count: int = 0,
+) -> list[Face]:
+    """Drop faces that are too small or too doubtful, order the rest, then pick.
+
+    Equal keys keep a defined order (x, then y of the centre), so that numbers stay the same from
+    run to run.
+
+    Args:
+        faces: of one picture.
+        order: one of `ORDERS`.
+        pick: numbers in that order, such as "0, 2"; empty takes all. A number beyond the last face
+            takes none: in a video a person may leave the frame.
+        min_size: in pixels, of the side of the square with the box's area.
+        min_score: in the analyzer's own unit.
+        max_count: 0 means no limit.
+
+    Raises:
+        FacewrightError: an unknown order or an unreadable `pick`.
+    """
+    if order not in _KEYS:
+        raise FacewrightError(f"No face order '{order}'; known: {', '.join(ORDERS)}.")
+    wanted = parse_pick(pick)
+    key = _KEYS[order]
+    kept = [face for face in faces if face.size >= min_size and face.score >= min_score]
+    kept.sort(key=lambda face: (key(face), *face.center))
+    if wanted:
+        kept = [kept[i] for i in wanted if i < len(kept)]
+    return kept[:max_count] if max_count > 0 else kept
+
+
+def detect_faces(analyzer: FaceAnalyzer, image: Tensor, *, padding: float = 0.0) -> list[Face]:
+    """Faces of one picture, also those that fill it or touch its border.
+
+    Detectors want to see some room around a face. `padding` continues the picture on every side by
+    repeating its border; coordinates are those of the picture itself, and a face whose centre lies
+    outside the picture is dropped.
+
+    Args:
+        analyzer: any backend.
+        image: (3, h, w) floating point in [0, 1].
+        padding: share of the longer side, in [0, 1].
+
+    Raises:
+        FacewrightError: a wrong shape or a padding outside [0, 1].
+    """
+    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
+        raise FacewrightError(
+            "Faces are looked for in one RGB picture (3, h, w) of floating point in [0, 1], "
+            f"got {tuple(image.shape)} {image.dtype}."
+        )
+    if not 0 <= padding <= 1:
+        raise FacewrightError(f"`padding` is a share of the picture in [0, 1], got {padding}.")
+    height, width = image.shape[-2:]
+    room = round(padding * max(height, width))
+    if room == 0:
+        return analyzer.detect(image)
+    padded = F.pad(image[None], (room, room, room, room), "replicate")[0]
+    faces = [face.shifted(-room, -room) for face in analyzer.detect(padded)]
+    return [
+        face
+        for face in faces
+        if -0.5 <= face.center[0] < width - 0.5 and -0.5 <= face.center[1] < height - 0.5
+    ]

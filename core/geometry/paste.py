@@ -1,0 +1,182 @@
+"""Restored faces put back, touching nothing outside a soft mask around each of them."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..color import match_color
+from ..errors import FacewrightError
+from .align import FaceCrops, check_picture
+from .warp import corners, invert, pixel_grid, scale_of, transform, warp
+
+_OWNERSHIP = 0.12
+"""Width, in crop sizes, of the seam where two overlapping faces meet."""
+_STRIP = 1024
+"""Rows resampled at a time, so that a face of thousands of pixels does not fill the memory."""
+
+
+def soft_box(points: Tensor, size: int, feather: float) -> Tensor:
+    """Coverage of a rounded square, rising over `feather` from 0 at the crop's border to 1 inside.
+
+    smoothstep(d / (feather size)), d the distance from the border inwards of a rounded square with
+    corner radius size / 4.
+
+    Args:
+        points: (..., 2) crop pixels.
+        size: side of the crop in pixels.
+        feather: share of the side, in (0, 0.5].
+
+    Returns:
+        (...) in [0, 1], exactly 0 outside the crop.
+    """
+    # The outermost half pixel of a crop has been interpolated with what lies beyond its border.
+    half, radius = size / 2 - 0.5, size / 4
+    offset = (points - (size - 1) / 2).abs() - (half - radius)
+    outside = offset.clamp(min=0).square().sum(-1).sqrt()
+    distance = radius - outside - offset.amax(-1).clamp(max=0)
+    t = (distance / (feather * size)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def paste_faces(
+    images: Tensor | Sequence[Tensor],
+    crops: FaceCrops,
+    restored: Tensor,
+    *,
+    feather: float = 0.12,
+    color: str = "none",
+    strength: float = 1.0,
+) -> tuple[Tensor | list[Tensor], Tensor | list[Tensor]]:
+    """Put restored faces back into their pictures.
+
+    out = x + strength A sum_i w_i (warp(restored_i) - x), with masks m_i, A = 1 - prod(1 - m_i) and
+    weights w_i that sum to 1 and prefer the face whose centre is nearer. Where faces overlap the
+    result therefore depends neither on their order nor on how many there are. Pixels with A = 0
+    keep their bits; so do channels beyond the third (alpha).
+
+    Args:
+        images: what `align_faces` got: (b, c, h, w), or b pictures (c, h, w).
+        crops: from `align_faces`.
+        restored: (n, 3, s', s') in [0, 1], one per crop; s' may differ from the crops' size.
+        feather: width of the soft border as a share of the crop, in (0, 0.5].
+        color: how the restored faces take over the colours of the crops, see `match_color`.
+        strength: 0 leaves the pictures as they are, 1 puts the restored faces in fully.
+
+    Returns:
+        The pictures in the form they came in, and the masks (b, h, w) or b masks (h, w): the weight
+        with which restored pixels were used.
+
+    Raises:
+        FacewrightError: numbers out of range, or pictures, crops and restored faces that do not
+            belong together.
+    """
+    pictures = list(images)
+    _check(pictures, crops, restored, feather, strength)
+    out = [picture.clone() for picture in pictures]
+    masks = [picture.new_zeros(picture.shape[-2:]) for picture in pictures]
+    faces = match_color(restored, _resized(crops.pixels, restored), color)
+    size = crops.pixels.shape[-1]
+    growth = restored.shape[-1] / size
+    for i in range(len(crops) if strength > 0 else 0):
+        b = int(crops.image_index[i])
+        others = [j for j in range(len(crops)) if j != i and int(crops.image_index[j]) == b]
+        to_crop = crops.matrix[i] * growth
+        to_crop[:, 2] += growth / 2 - 0.5  # scaled about pixel edges
+        x0, y0, x1, y1 = _window(crops.matrix[i], size, *pictures[b].shape[-2:])
+        for top in range(y0, y1, _STRIP):
+            strip = (x0, top, x1, min(top + _STRIP, y1))
+            where = (slice(strip[1], strip[3]), slice(x0, x1))
+            before = pictures[b][:3, *where]
+            weight = strength * _weight(crops.matrix, i, others, strip, size, feather)
+            weight = weight.to(before)
+            face = warp(faces[i].to(before), invert(to_crop), strip)
+            target = out[b][:3, *where]
+            target.copy_(torch.where(weight > 0, target + weight * (face - before), target))
+            masks[b][where] += weight
+    if isinstance(images, Tensor):
+        return _stack(out, images), _stack(masks, images[:, 0])
+    return out, masks
+
+
+def _weight(
+    matrix: Tensor,
+    i: int,
+    others: list[int],
+    window: tuple[int, int, int, int],
+    size: int,
+    feather: float,
+) -> Tensor:
+    """A w_i on the pixels of `window`, (h, w) float64."""
+    grid = pixel_grid(window)
+
+    def mask_and_nearness(j: int) -> tuple[Tensor, Tensor]:
+        points = transform(matrix[j], grid.flatten(0, 1)).view(grid.shape)
+        from_center = ((points - (size - 1) / 2) / size).square().sum(-1)
+        mask = soft_box(points, size, feather)
+        return mask, mask * torch.exp(-from_center / (2 * _OWNERSHIP**2))
+
+    mask, near = mask_and_nearness(i)
+    free, total = 1 - mask, near.clone()
+    for j in others:
+        if not _meet(matrix[i], matrix[j], size):
+            continue
+        other_mask, other_near = mask_and_nearness(j)
+        free, total = free * (1 - other_mask), total + other_near
+    return torch.where(near > 0, (1 - free) * near / total.clamp(min=1e-300), 0)
+
+
+def _meet(a: Tensor, b: Tensor, size: int) -> bool:
+    """Whether two crops can overlap: their circumscribed circles do."""
+    middle = torch.full((1, 2), (size - 1) / 2, dtype=torch.float64)
+    to_a, to_b = invert(a), invert(b)
+    gap = float((transform(to_a, middle) - transform(to_b, middle)).norm())
+    return gap < math.sqrt(0.5) * size * (scale_of(to_a) + scale_of(to_b))
+
+
+def _window(matrix: Tensor, size: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """Picture pixels a crop can cover: x0, y0, x1, y1, ends excluded, possibly empty."""
+    quad = transform(invert(matrix), corners(size, size))
+    low, high = quad.amin(0).floor().long(), quad.amax(0).ceil().long() + 1
+    x0, x1 = (min(max(int(v), 0), width) for v in (low[0], high[0]))
+    y0, y1 = (min(max(int(v), 0), height) for v in (low[1], high[1]))
+    return x0, y0, x1, y1
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    if x.shape == like.shape:
+        return x.to(like)
+    return F.interpolate(x.to(like), like.shape[-2:], mode="bilinear", antialias=True)
+
+
+def _stack(tensors: list[Tensor], like: Tensor) -> Tensor:
+    return torch.stack(tensors) if tensors else like.clone()
+
+
+def _check(
+    pictures: list[Tensor], crops: FaceCrops, restored: Tensor, feather: float, strength: float
+) -> None:
+    for picture in pictures:
+        check_picture(picture)
+    sizes = [(p.shape[-2], p.shape[-1]) for p in pictures]
+    if sizes != list(crops.image_sizes):
+        raise FacewrightError(
+            f"The faces were cut out of {len(crops.image_sizes)} pictures of sizes "
+            f"{crops.image_sizes} (height, width), but {len(sizes)} of sizes {sizes} came. "
+            "Paste into the same pictures the faces were detected in."
+        )
+    if restored.ndim != 4 or restored.shape[1] != 3 or restored.shape[-1] != restored.shape[-2]:
+        raise FacewrightError(
+            f"Restored faces should be (n, 3, s, s), got {tuple(restored.shape)}."
+        )
+    if len(restored) != len(crops):
+        raise FacewrightError(
+            f"{len(crops)} faces were cut out but {len(restored)} restored faces came back; "
+            "restore exactly the crops, in their order."
+        )
+    if not 0 < feather <= 0.5:
+        raise FacewrightError(f"`feather` is a share of the crop in (0, 0.5], got {feather}.")
+    if not 0 <= strength <= 1:
+        raise FacewrightError(f"`strength` should lie in [0, 1], got {strength}.")

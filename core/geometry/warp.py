@@ -1,0 +1,147 @@
+"""Affine maps as (2, 3) float64 matrices, and area-correct resampling through them.
+
+Pixel i has its centre at i: p' = matrix @ (x, y, 1).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import FacewrightError
+
+
+def fit_similarity(source: Tensor, target: Tensor) -> Tensor:
+    """Least-squares similarity (rotation, one scale, shift; no mirror image) between point sets.
+
+    In the plane, with points as complex numbers and means removed, the minimiser of
+    sum |a s + b - t|^2 is a = sum(conj(s) t) / sum |s|^2 and b = mean(t) - a mean(s); this equals
+    Umeyama's solution (IEEE TPAMI 13(4), 1991) with its reflection guard, without an SVD.
+
+    Args:
+        source: (n, k, 2) xy, k >= 2.
+        target: (k, 2) or (n, k, 2) xy.
+
+    Returns:
+        (n, 2, 3) float64 on the CPU, source -> target.
+
+    Raises:
+        FacewrightError: points that coincide, or are not finite.
+    """
+    s, t = source.detach().cpu().double(), target.detach().cpu().double().expand(source.shape)
+    if not (torch.isfinite(s).all() and torch.isfinite(t).all()):
+        raise FacewrightError("Landmarks contain NaN or infinity, so the face cannot be aligned.")
+    s_mean, t_mean = s.mean(1, keepdim=True), t.mean(1, keepdim=True)
+    s, t = s - s_mean, t - t_mean
+    power = s.square().sum((1, 2))
+    if (power < 1e-12).any():
+        raise FacewrightError(
+            "All landmarks of a face lie in one point, so it cannot be aligned. "
+            "Detect the faces again or use another face analyzer."
+        )
+    a = (s * t).sum((1, 2)) / power
+    b = (s[..., 0] * t[..., 1] - s[..., 1] * t[..., 0]).sum(1) / power
+    rotation = torch.stack([torch.stack([a, -b], -1), torch.stack([b, a], -1)], 1)
+    shift = t_mean.squeeze(1) - torch.einsum("nij,nj->ni", rotation, s_mean.squeeze(1))
+    return torch.cat([rotation, shift[..., None]], -1)
+
+
+def invert(matrix: Tensor) -> Tensor:
+    """Inverse affine maps, (..., 2, 3) -> (..., 2, 3)."""
+    inverse = torch.linalg.inv(matrix[..., :2])
+    return torch.cat([inverse, -inverse @ matrix[..., 2:]], -1)
+
+
+def transform(matrix: Tensor, points: Tensor) -> Tensor:
+    """Apply (..., 2, 3) maps to (..., k, 2) points."""
+    return points @ matrix[..., :2].mT + matrix[..., 2].unsqueeze(-2)
+
+
+def scale_of(matrix: Tensor) -> float:
+    """Lengths in the target per length in the source: sqrt |det|."""
+    return float(torch.linalg.det(matrix[:, :2]).abs().sqrt())
+
+
+def corners(height: int, width: int) -> Tensor:
+    """(4, 2) outer corners of a picture; its pixels reach half a pixel beyond their centres."""
+    x, y = width - 0.5, height - 0.5
+    return torch.tensor([[-0.5, -0.5], [x, -0.5], [x, y], [-0.5, y]], dtype=torch.float64)
+
+
+def pixel_grid(window: tuple[int, int, int, int], oversample: int = 1) -> Tensor:
+    """(h, w, 2) float64 xy of pixel centres in the window x0, y0, x1, y1 (ends excluded).
+
+    With `oversample` k every pixel is split into k x k parts: (h k, w k, 2).
+    """
+    x0, y0, x1, y1 = window
+    k = oversample
+    x = (torch.arange((x1 - x0) * k, dtype=torch.float64) + 0.5) / k - 0.5 + x0
+    y = (torch.arange((y1 - y0) * k, dtype=torch.float64) + 0.5) / k - 0.5 + y0
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+
+
+def warp(image: Tensor, matrix: Tensor, window: tuple[int, int, int, int]) -> Tensor:
+    """Resample `image` under `matrix` (image -> target) into a window of the target.
+
+    Enlarging is bicubic (Keys, a = -3/4). Shrinking averages over the area of a target pixel: whole
+    factors by block means, the rest by 2 x 2 samples per pixel. Outside the image its mirrored
+    continuation is read. Bicubic overshoot is cut to the value range of the image.
+
+    Args:
+        image: (c, h, w) floating point.
+        matrix: (2, 3) similarity, image -> target.
+        window: x0, y0, x1, y1 in target pixels, ends excluded.
+
+    Returns:
+        (c, y1 - y0, x1 - x0) with dtype and device of `image`.
+    """
+    x0, y0, x1, y1 = window
+    if x1 <= x0 or y1 <= y0:
+        return image.new_zeros(len(image), max(0, y1 - y0), max(0, x1 - x0))
+    inverse = invert(matrix.detach().cpu().double())
+    image, origin = _crop_to_source(image, inverse, window)
+    low, high = image.amin(), image.amax()
+
+    step = scale_of(inverse)  # source pixels per target pixel
+    factor = max(1, math.floor(step + 1e-6))
+    if factor > 1:
+        h, w = image.shape[-2:]
+        padding = (0, -w % factor, 0, -h % factor)
+        image = F.avg_pool2d(F.pad(image[None], padding, "replicate"), factor)[0]
+    oversample = 2 if step / factor > 1 + 1e-6 else 1
+
+    source = transform(inverse, pixel_grid(window, oversample).flatten(0, 1)) - origin
+    source = (source + 0.5) / factor  # corner-based coordinates of the (reduced) image
+    size = torch.tensor([image.shape[-1], image.shape[-2]], dtype=torch.float64)
+    grid = (source / size * 2 - 1).view(1, (y1 - y0) * oversample, (x1 - x0) * oversample, 2)
+    # Half precision would move the sampling positions by whole pixels.
+    work = image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
+    sampled = F.grid_sample(
+        work[None], grid.to(work), mode="bicubic", padding_mode="reflection", align_corners=False
+    )
+    if oversample > 1:
+        sampled = F.avg_pool2d(sampled, oversample)
+    return sampled[0].clamp(low, high).to(image)
+
+
+def _crop_to_source(
+    image: Tensor, inverse: Tensor, window: tuple[int, int, int, int]
+) -> tuple[Tensor, Tensor]:
+    """The part of `image` that `window` can read, mirrored borders included, and its origin."""
+    x0, y0, x1, y1 = window
+    height, width = image.shape[-2:]
+    quad = transform(inverse, corners(y1 - y0, x1 - x0) + torch.tensor([x0, y0]))
+    margin = 4 + 2 * scale_of(inverse)
+    spans = []
+    for axis, extent in ((0, width), (1, height)):
+        low = math.floor(float(quad[:, axis].min()) - margin)
+        high = math.ceil(float(quad[:, axis].max()) + margin)
+        if low < 0:
+            high = max(high, -low)
+        if high > extent:
+            low = min(low, 2 * extent - high)
+        low, high = max(0, min(low, extent - 1)), min(extent, max(high, 1))
+        spans.append((low, high))
+    (left, right), (top, bottom) = spans
+    return image[:, top:bottom, left:right], torch.tensor([left, top], dtype=torch.float64)
