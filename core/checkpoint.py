@@ -26,6 +26,7 @@ _SHOWN = 3
 """How many tensor names an error message spells out before it only counts."""
 
 _HARMLESS_STDLIB = {
+    *(f"builtins.{t.__name__}" for t in (bool, bytes, float, int, list, object, str, tuple)),
     "argparse.Namespace",
     "collections.defaultdict",
     "datetime.timedelta",
@@ -47,6 +48,13 @@ class _Inert:
     def __init__(self, *_args: object, **_kwargs: object) -> None: ...
 
     def __setstate__(self, _state: object) -> None: ...
+
+
+class _InertMapping:
+    """As `_Inert`, for subclasses of dict, which the file goes on to fill."""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> dict:
+        return {}
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -117,15 +125,21 @@ def _sniff(path: Path) -> str:
 def _unpickle(path: Path, kind: str) -> object:
     try:
         stubs = _stubs_for(path) if kind == "zip" else []
-        with torch.serialization.safe_globals(stubs):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "zip")
+        with torch.serialization.safe_globals(stubs), path.open("rb") as file:
+            # Mapping spares gigabytes of optimiser state. It needs the path, whose suffix
+            # torch would then believe.
+            mapped = kind == "zip" and path.suffix != ".safetensors"
+            source = str(path) if mapped else file
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except CheckpointError:
         raise
     except Exception as error:  # the reader raises a dozen kinds on damaged or hostile files
         name = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
         if name:
             raise _refused(path, name[1]) from error
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # torch puts a page of advice around its reason.
+        text = str(error).split("WeightsUnpickler error:")[-1].strip()
+        reason = text.splitlines()[0] if text else type(error).__name__
         raise CheckpointError(
             f"{path.name} cannot be read as PyTorch weights ({reason}). It is probably "
             "incomplete or damaged; download it again."
@@ -142,7 +156,7 @@ def _stubs_for(path: Path) -> list[tuple[type, str]]:
     for name in sorted(names):
         if not _is_plain_class(name):
             raise _refused(path, name)
-    return [(_Inert, name) for name in names]
+    return [(_InertMapping if name.lower().endswith("dict") else _Inert, name) for name in names]
 
 
 def _is_plain_class(name: str) -> bool:
