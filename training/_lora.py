@@ -77,9 +77,16 @@ class MergedCall(nn.Module):
 
 
 def save_lora(
-    path: Path, module: nn.Module, *, rank: int, alpha: float, base: str, facts: dict[str, str]
-) -> Path:
+    path: Path,
+    module: nn.Module,
+    *,
+    rank: int,
+    alpha: float,
+    base: str,
+    dtype: torch.dtype,
+    facts: dict[str, str],
+) -> None:
     """Write the LoRA of `module` with what a loader has to know in the metadata."""
     metadata = {"format": "pt", "rank": str(rank), "alpha": str(alpha), "base": base, **facts}
-    save_safetensors(path, lora_tensors(module), metadata)
-    return path
+    tensors = {k: v.to(dtype) for k, v in lora_tensors(module).items()}
+    save_safetensors(path, tensors, metadata)

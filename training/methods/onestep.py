@@ -1,0 +1,301 @@
+"""Stage 2 of OSDFace (arXiv:2411.17163, Sec. 3.3): one denoising step learns to restore faces.
+
+Trained are a LoRA of the UNet and the projection of the prompt tokens; VAE and embedder stay
+frozen. With other weights and a nano backbone the same stage trains the bundled demo models.
+"""
+
+import copy
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ...core.methods.osdface import PromptProjection, VisualRepresentationEmbedder
+from ...core.metrics import edge_ratio, feature_distance, psnr, ssim
+from ...core.modules.identity import IdentityEncoder
+from ...core.restorer import ONE_STEP_TIMESTEP
+from ...core.schedule import alpha_bar, eps_to_x0
+from .. import masks
+from .._backbone import BackboneConfig, load_backbone
+from .._lora import MergedCall, add_lora, save_lora
+from ..config import Strict
+from ..losses.adversarial import discriminator_loss, generator_loss
+from ..losses.extractors import ExtractorConfig
+from ..losses.identity import Crop, IdentityLoss
+from ..losses.latent_discriminator import LatentDiscriminator
+from ..losses.perceptual import feature_distance as feature_loss
+from ..losses.pixel import box_weights, chroma, sobel
+from ..recipe import Batch, Evaluation, Progress, Recipe
+
+
+class RecogniserConfig(Strict):
+    """The face recogniser of the identity term."""
+
+    kind: Literal["torchscript", "nano"] = Field(
+        "torchscript",
+        description="torchscript: (b, 3, 112, 112) RGB in [-1, 1] -> embeddings, e.g. ArcFace",
+    )
+    path: Path
+    crop: Crop = Field("arcface", description="arcface, or full for the whole aligned face")
+
+    def load(self) -> IdentityLoss:
+        if self.kind == "nano":
+            return IdentityLoss(IdentityEncoder.from_file(self.path), self.crop)
+        return IdentityLoss(_Centred(torch.jit.load(str(self.path), "cpu")), self.crop)
+
+
+class DiscriminatorConfig(Strict):
+    rank: int = Field(16, ge=1)
+    hidden: int | None = Field(None, description="channels of the head; default twice the UNet's")
+    start: float = Field(0.0, ge=0, le=1, description="share of the budget; trains from here on")
+    ramp: float = Field(0.0, ge=0, le=1, description="share over which the weight then rises")
+    condition: Literal["prompt", "null"] = "prompt"
+
+
+class Weights(Strict):
+    """Weights of the generator's terms. The defaults are OSDFace's; 0 leaves a term out.
+
+    The paper prints no value but the MSE's; the others follow published trainers of its family.
+    """
+
+    mse: float = Field(1.0, ge=0, description="on [0, 1]")
+    perceptual: float = Field(1.0, ge=0, description="EA-DISTS, lambda_per of Eq. 12")
+    identity: float = Field(0.1, ge=0, description="lambda_ID of Eq. 12")
+    gan: float = Field(5e-3, ge=0, description="lambda_dis of Eq. 12")
+    latent: float = Field(0.0, ge=0, description="MSE of latents")
+    l1: float = Field(0.0, ge=0)
+    edges: float = Field(0.0, ge=0, description="L1 of Sobel gradients")
+    chroma: float = Field(0.0, ge=0, description="L1 of colour without brightness")
+    features: float = Field(0.0, ge=0, description="squared feature distance, stages alike")
+    face: float = Field(1.0, gt=0, description="pixels in the face box count this much more")
+
+
+class OneStepConfig(Strict):
+    backbone: BackboneConfig
+    vre: Path = Field(description="embedder file of vre-associate")
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(16, gt=0)
+    merged: bool = Field(
+        False, description="merge the LoRA into the weights in every step: faster for small UNets"
+    )
+    timestep: int = Field(ONE_STEP_TIMESTEP, ge=0, le=999)
+    sample_latents: bool = Field(True, description="posterior samples of the VAE, or its mean")
+    weights: Weights = Weights()
+    extractor: ExtractorConfig | None = Field(None, description="of `perceptual` and `features`")
+    recogniser: RecogniserConfig | None = Field(None, description="of `identity`")
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    metric_encoder: Path | None = Field(
+        None, description="nano identity encoder that no loss uses; adds scores to validation"
+    )
+    name: str = Field("onestep", description="start of the exported files' names")
+    half: bool = Field(False, description="export in float16")
+
+
+class _Centred(nn.Module):
+    """[0, 1] outside, [-1, 1] for the network inside."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return self.net(faces * 2 - 1)
+
+
+class Generator(nn.Module):
+    """What is trained: z_lq and the codebook rows of its tokens -> z_0 and the prompt.
+
+    z_0 = (z_lq - sqrt(1 - a) eps(z_lq, t, p)) / sqrt(a) (OSDFace, Eq. 2), as `restore_one_step`.
+    """
+
+    def __init__(self, unet: nn.Module, projection: PromptProjection, timestep: int) -> None:
+        super().__init__()
+        self.unet, self.embedding_change = unet, projection
+        self.timestep = timestep
+        self.alpha_bar_t = alpha_bar()[timestep][None]
+
+    def forward(self, z_lq: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(b, c, h, w), (b, n, d) -> z_0 (b, c, h, w), prompt tokens (b, n, d_out)."""
+        cond = self.embedding_change(rows)
+        eps = self.unet(z_lq, self.timestep, encoder_hidden_states=cond).sample
+        return eps_to_x0(z_lq, eps.float(), self.alpha_bar_t), cond
+
+
+class OneStepRecipe(Recipe):
+    """L = MSE + l_per EA-DISTS + l_ID L_ID + l_dis L_G (Eq. 12), alternating with L_D (Eq. 16)."""
+
+    stage = "onestep"
+    Config = OneStepConfig
+    needs_lq = True
+
+    def build(self) -> dict[str, nn.Module]:
+        c = self.config
+        self.backbone = load_backbone(c.backbone)
+        self.vre = VisualRepresentationEmbedder.from_files(c.vre)
+        unet = self.backbone.unet
+        nets: dict[str, nn.Module] = {}
+        if c.weights.gan:
+            nets["discriminator"] = LatentDiscriminator(
+                copy.deepcopy(unet),
+                rank=c.discriminator.rank,
+                hidden=c.discriminator.hidden,
+                merged=c.merged,
+            )
+        add_lora(unet, c.rank, c.alpha)
+        called = MergedCall(unet) if c.merged else unet
+        projection = copy.deepcopy(self.vre.embedding_change).requires_grad_(True)
+        return {"generator": Generator(called, projection, c.timestep), **nets}
+
+    def frozen(self) -> dict[str, nn.Module]:
+        c = self.config
+        nets: dict[str, nn.Module] = {"codec": self.backbone.codec, "vre": self.vre}
+        if c.extractor and c.weights.perceptual:
+            nets["perceptual"] = c.extractor.load_dists()
+        if c.extractor and c.weights.features:
+            nets["extractor"] = c.extractor.load()
+        if c.recogniser and c.weights.identity:
+            nets["identity"] = c.recogniser.load()
+        if c.metric_encoder:
+            nets["metric"] = IdentityEncoder.from_file(c.metric_encoder)
+        return nets
+
+    def phases(self) -> dict[str, tuple[str, ...]]:
+        phases = {"generator": ("generator",)}
+        if self.config.weights.gan:
+            phases["discriminator"] = ("discriminator",)
+        return phases
+
+    def adam_only(self) -> tuple[str, ...]:
+        return ("embedding_change", "head")
+
+    @torch.no_grad()
+    def _inputs(self, lq: Tensor, *, sample: bool) -> tuple[Tensor, Tensor]:
+        """Latent of the degraded faces and the codebook rows of their tokens."""
+        vre = self.nets["vre"]
+        return self._encode(lq, sample=sample), vre.quantize.lookup(vre.tokenize(lq))
+
+    def _encode(self, images: Tensor, *, sample: bool) -> Tensor:
+        return self.nets["codec"].encode(images * 2 - 1, sample=sample)
+
+    def _decode(self, z_0: Tensor) -> Tensor:
+        return (self.nets["codec"].decode(z_0) + 1) / 2
+
+    def _adversarial(self, progress: Progress) -> float:
+        """Weight of the generator's adversarial term now; 0 before the discriminator's start."""
+        d = self.config.discriminator
+        if not self.config.weights.gan or progress.fraction < d.start:
+            return 0.0
+        ramp = min(1.0, (progress.fraction - d.start) / d.ramp) if d.ramp else 1.0
+        return self.config.weights.gan * ramp
+
+    def losses(self, phase: str, batch: Batch, progress: Progress) -> dict[str, Tensor] | None:
+        if phase == "discriminator":
+            return self._judge(batch) if "z_fake" in batch else None
+        c, sample = self.config, self.config.sample_latents
+        z_lq, rows = self._inputs(batch["lq"], sample=sample)
+        gan = self._adversarial(progress)
+        z_gt = self._encode(batch["gt"], sample=sample) if gan or c.weights.latent else None
+        z_0, cond = self.nets["generator"](z_lq, rows)
+        # Not clamped: an overshooting pixel must still feel its error.
+        terms = self._compare(self._decode(z_0), batch)
+        if c.weights.latent:
+            terms["latent"] = c.weights.latent * (z_0 - z_gt).square().mean()
+        # The discriminator trains from its start on, also while the weight is still 0.
+        if c.weights.gan and progress.fraction >= c.discriminator.start:
+            prompt = torch.zeros_like(cond) if c.discriminator.condition == "null" else cond
+            batch |= {"z_real": z_gt, "z_fake": z_0.detach(), "prompt": prompt.detach()}
+        if gan:
+            terms["gan"] = gan * generator_loss(self.nets["discriminator"](z_0, prompt))
+        return terms
+
+    def _compare(self, restored: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Terms between images in [0, 1]."""
+        w, gt = self.config.weights, batch["gt"]
+        error = restored - gt
+        pixel = box_weights(batch["box"], gt.shape[-1], w.face) if w.face != 1 else 1.0
+        terms = {
+            "mse": w.mse * (pixel * error.square()).mean(),
+            "l1": w.l1 * (pixel * error.abs()).mean() if w.l1 else None,
+            "edges": w.edges * sobel(error).abs().mean() if w.edges else None,
+            "chroma": w.chroma * chroma(error).abs().mean() if w.chroma else None,
+        }
+        if "perceptual" in self.nets:
+            terms["perceptual"] = w.perceptual * self.nets["perceptual"](restored, gt)
+        if "extractor" in self.nets:
+            look = self.nets["extractor"].features
+            with torch.no_grad():
+                wanted = look(gt)
+            terms["features"] = w.features * feature_loss(look(restored), wanted, relative=True)
+        if "identity" in self.nets:
+            terms["identity"] = w.identity * self.nets["identity"](restored, gt)
+        return {k: v for k, v in terms.items() if v is not None}
+
+    def _judge(self, batch: Batch) -> dict[str, Tensor]:
+        judge, prompt = self.nets["discriminator"], batch.pop("prompt")
+        real, fake = judge(batch.pop("z_real"), prompt), judge(batch.pop("z_fake"), prompt)
+        self.monitor["discriminator/real"] = real.detach().mean()
+        self.monitor["discriminator/fake"] = fake.detach().mean()
+        return {"bce": discriminator_loss(real, fake)}
+
+    def restore(self, lq: Tensor) -> Tensor:
+        """(b, 3, h, w) -> restored, both in [0, 1], as inference does it (posterior mean)."""
+        z_0, _ = self.nets["generator"](*self._inputs(lq, sample=False))
+        return self._decode(z_0).clamp(0, 1)
+
+    def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
+        """lq and restored against gt in the face box, and the VAE's ceiling."""
+        seen: dict[str, list[Tensor]] = {}
+        images: dict[str, Tensor] = {}
+        for batch in batches:
+            gt = batch["gt"]
+            mask = masks.box_mask(batch["box"], *gt.shape[-2:])
+            ceiling = self._decode(self._encode(gt, sample=False)).clamp(0, 1)
+            shown = {"lq": batch["lq"], "restored": self.restore(batch["lq"]), "VAE(gt)": ceiling}
+            for name, picture in shown.items():
+                for key, value in self._scores(picture, gt, mask).items():
+                    seen.setdefault(f"{name}/{key}", []).append(value)
+            images = images or {**shown, "gt": gt}
+        return Evaluation({k: torch.cat(v).mean().item() for k, v in seen.items()}, images)
+
+    def _scores(self, picture: Tensor, gt: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        scores = {
+            "psnr": psnr(picture, gt, mask),
+            "ssim": ssim(picture, gt, mask),
+            "edges": edge_ratio(picture, gt, mask),
+        }
+        if "metric" in self.nets:
+            encoder = self.nets["metric"]
+            a, b = encoder.features(picture), encoder.features(gt)
+            scores["features"] = feature_distance(a[:3], b[:3])
+            scores["identity"] = (encoder.embed(a[-1]) * encoder.embed(b[-1])).sum(1)
+        return scores
+
+    def export(self, folder: Path, facts: dict) -> list[Path]:
+        """The LoRA, and the embedder with the projection that was trained with it."""
+        c, generator = self.config, self.nets["generator"]
+        dtype = torch.float16 if c.half else torch.float32
+        lora = folder / f"{c.name}_lora.safetensors"
+        unet = generator.unet.module if c.merged else generator.unet
+        save_lora(
+            lora,
+            unet,
+            rank=c.rank,
+            alpha=c.alpha,
+            base=self.backbone.name,
+            dtype=dtype,
+            facts={
+                "method": "osdface",
+                "timestep": str(c.timestep),
+                "facewright.training": json.dumps(facts),
+            },
+        )
+        vre = VisualRepresentationEmbedder(self.vre.config)
+        vre.load_state_dict(self.vre.state_dict())
+        vre.embedding_change.load_state_dict(generator.embedding_change.state_dict())
+        embedder = folder / f"{c.name}_vre.safetensors"
+        vre.save(embedder, dtype=dtype)
+        return [lora, embedder]
