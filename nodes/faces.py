@@ -1,7 +1,7 @@
 """Faces found, cut out upright, and put back."""
 
 from ..core.color import COLOR_MODES
-from ..core.faces import ORDERS, detect_faces, load_analyzer, select_faces
+from ..core.faces import ORDERS, detect_faces, select_faces
 from ..core.faces.overlay import draw_faces
 from ..core.geometry.align import align_faces
 from ..core.geometry.paste import paste_faces
@@ -39,6 +39,8 @@ class LoadFaceAnalyzer(io.ComfyNode):
 
     @classmethod
     def execute(cls, backend) -> io.NodeOutput:
+        from ..core.faces import load_analyzer
+
         return io.NodeOutput(load_analyzer(backend))
 
 
@@ -202,7 +204,7 @@ class PasteFaces(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("image", display_name="image"),
+                io.Image.Output("pasted", display_name="image"),
                 io.Mask.Output(
                     "mask", display_name="mask", tooltip="How much each pixel was replaced."
                 ),

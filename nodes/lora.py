@@ -31,7 +31,7 @@ class LoadLoRA(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output("model", display_name="model"),
+                io.Model.Output("patched", display_name="model"),
                 io.String.Output(
                     "report", display_name="report", tooltip="How many modules were applied."
                 ),

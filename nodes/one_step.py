@@ -56,7 +56,7 @@ class OneStepRestore(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("image", display_name="restored"),
+                io.Image.Output("restored", display_name="restored"),
                 io.Latent.Output("latent", display_name="latent"),
             ],
         )
