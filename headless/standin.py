@@ -131,12 +131,11 @@ class Schema:
     enable_expand: bool = False
 
     def validate(self) -> None:
-        """Raise FacewrightError where two inputs or two outputs share an id."""
-        for kind, items in (("input", self.inputs), ("output", self.outputs)):
-            ids = [x.id for x in items if x.id is not None]
-            twice = sorted({i for i in ids if ids.count(i) > 1})
-            if twice:
-                raise FacewrightError(f"{self.node_id}: {kind} ids {twice} are used twice.")
+        """Raise FacewrightError where an id is used twice among inputs and outputs together."""
+        ids = [x.id for x in (*self.inputs, *self.outputs) if x.id is not None]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise FacewrightError(f"{self.node_id}: ids {twice} are used twice.")
 
 
 class ComfyNode:
