@@ -2,7 +2,7 @@
 
     python bootstrap.py demo     restore a bundled picture with the bundled models
     python bootstrap.py test     lint and test
-    python bootstrap.py bench    measure speed against the plain flow
+    python bootstrap.py bench    list the benchmarks; with a NAME, run one
 
 Works the same on Linux, macOS and Windows. Everything is installed into the folder .venv, pinned by
 constraints.txt; delete that folder to start afresh.
@@ -25,9 +25,13 @@ STEPS = {
     "demo": [["-m", "facewright", "demo"]],
     "test": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."],
              ["-m", "pytest", "-q"]],
-    "bench": [["-m", "benchmarks.run"]],
 }  # fmt: skip
 """What each command runs, by the Python of .venv; further arguments go to the last step."""
+
+
+def benchmarks(root: Path) -> list[str]:
+    """Names that `bench` takes."""
+    return sorted(p.stem for p in (root / "benchmarks").glob("*.py") if p.stem[0] != "_")
 
 
 def venv_python(venv: Path) -> Path:
@@ -96,10 +100,18 @@ def main(arguments: Sequence[str]) -> None:
         say(__doc__.strip())
         raise SystemExit(0 if arguments and arguments[0] in {"-h", "--help"} else 2)
     command, further = arguments[0], list(arguments[1:])
+    if command == "bench":
+        names = benchmarks(ROOT)
+        if not further or further[0] not in names:
+            say(f"python bootstrap.py bench NAME; benchmarks: {', '.join(names)}")
+            raise SystemExit(2 if further else 0)
+        steps = [["-m", f"facewright.benchmarks.{further.pop(0)}"]]
+    else:
+        steps = STEPS[command]
     set_up(EXTRAS[command])
     # The demo writes where the user stands; lint, tests and benchmarks belong to the repository.
     cwd = None if command == "demo" else ROOT
-    *first, last = STEPS[command]
+    *first, last = steps
     for step in [*first, [*last, *further]]:
         run([str(venv_python(VENV)), *step], cwd=cwd)
 

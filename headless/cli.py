@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 something failed (named on standard error), 2 wrong usage.
 
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,8 +31,12 @@ def _console() -> Any:
     return Console(stderr=True, highlight=False)
 
 
+def _say(text: str, style: str | None = None) -> None:
+    _console().print(text, style=style, markup=False, soft_wrap=True)
+
+
 def _fail(message: str, code: int = 1) -> None:
-    _console().print(message, style="red", markup=False, soft_wrap=True)
+    _say(message, style="red")
     raise typer.Exit(code)
 
 
@@ -71,6 +76,17 @@ def _write_json(value: Any) -> None:
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise typer.BadParameter(f"{value!r} is not one of {', '.join(known)}.", param_hint=name)
+
+
+def _use_models(folder: Path | None) -> None:
+    """Let everything that looks for weights, face detectors included, look here first."""
+    from .host import host
+    from .model_folders import ModelFolders
+
+    if folder is not None:
+        others = os.environ.get("FACEWRIGHT_MODELS")
+        os.environ["FACEWRIGHT_MODELS"] = os.pathsep.join(filter(None, [str(folder), others]))
+    host.folders = ModelFolders()
 
 
 Models = Annotated[
@@ -137,15 +153,12 @@ def restore(
         seed=seed,
     )
 
+    _use_models(models)
+
     @functools.cache
     def restorer() -> Restorer:
-        from .model_folders import ModelFolders
-
-        if weights == "nano":
-            loaded = Restorer.nano(analyzer or "nano")
-        else:
-            folders = ModelFolders([models] if models else None)
-            loaded = Restorer.osdface(folders, analyzer or "skimage")
+        make = Restorer.nano if weights == "nano" else Restorer.osdface
+        loaded = make(analyzer) if analyzer else make()
         return loaded.with_size(size) if size else loaded
 
     if overwrite or not all(job.target.exists() for job in jobs):
@@ -163,9 +176,14 @@ def restore(
         _write_json(summary.as_dict())
     else:
         _report(summary, out)
+    _fail_for(summary, len(jobs))
+
+
+def _fail_for(summary: Any, total: int) -> None:
+    """End with exit code 1 where pictures failed, naming each."""
     if summary.failed:
         lines = [f"{path}: {error}" for path, error in summary.failed.items()]
-        _fail(f"{len(lines)} of {len(jobs)} pictures failed:\n" + "\n".join(lines))
+        _fail(f"{len(lines)} of {total} pictures failed:\n" + "\n".join(lines))
 
 
 def _restore_one(job: Any, restorer: Any, options: Any, compare: bool) -> dict[str, Any]:
@@ -191,15 +209,14 @@ def _write_comparison(path: Path, before: Any, after: Any) -> None:
 
 
 def _report(summary: Any, out: Path) -> None:
-    console = _console()
     faces = sum(entry["faces"] for entry in summary.done)
     text = f"{len(summary.done)} pictures with {faces} faces written to {out}"
     if summary.skipped:
         text += f"; {len(summary.skipped)} were finished before (--overwrite does them again)"
-    console.print(text + ".", markup=False)
+    _say(text + ".")
     for entry in summary.done:
         for line in entry["notes"] + ([entry["report"]] if not entry["faces"] else []):
-            console.print(f"{entry['input']}: {line}", markup=False)
+            _say(f"{entry['input']}: {line}")
 
 
 @app.command()
@@ -235,7 +252,7 @@ def run(
         server = DEFAULT_SERVER
     where = server or "this process"
     if not as_json:
-        _console().print(f"Running {workflow} in {where}.", markup=False)
+        _say(f"Running {workflow} in {where}.")
     with _progress("Running", 1, quiet=as_json) as show:
         if server:
             saved = run_on_server(
@@ -251,18 +268,15 @@ def run(
     if as_json:
         _write_json({"where": where, "saved": saved})
     for path in [] if as_json else saved:
-        _console().print(f"Saved {path}", markup=False, soft_wrap=True)
+        _say(f"Saved {path}")
 
 
 def _run_embedded(
     source: Any, inputs: Any, input_dir: Any, out: Path, models: Any, show: Any
 ) -> list[Path]:
-    from .host import host
-    from .model_folders import ModelFolders
     from .runner import run_workflow
 
-    if models:
-        host.folders = ModelFolders([models])
+    _use_models(models)
     results = run_workflow(
         source,
         inputs,
@@ -300,7 +314,7 @@ def convert(
     if as_json:
         _write_json({str(path): what for path, what in written.items()})
     for path, what in {} if as_json else written.items():
-        _console().print(f"{path}: {what}", markup=False, soft_wrap=True)
+        _say(f"{path}: {what}")
 
 
 @app.command()
@@ -314,6 +328,47 @@ def demo(
     from .demo import run_demo
 
     run_demo(out, _console())
+
+
+@app.command()
+@_sentences
+def degrade(
+    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders, or patterns like *.jpg.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder, or a file for one picture.")],
+    preset: Annotated[str, typer.Option(help="mild, moderate, severe, gfpgan, ...")] = "moderate",
+    seed: Annotated[int, typer.Option(min=0, help="Of the first picture; the next takes +1.")] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Do finished pictures again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Degrade clean pictures reproducibly; the recipe of each is kept beside it as JSON."""
+    from ..core.degradation import Degradation
+    from ..core.errors import FacewrightError
+    from .batch import plan, run_jobs
+    from .images import read_picture, write_atomic, write_picture
+
+    _check_choice("--preset", preset, tuple(Degradation.presets()))
+    try:
+        jobs = plan(inputs, out)
+    except FacewrightError as error:
+        _fail(str(error), 2)
+    seeds = {job: seed + n for n, job in enumerate(jobs)}
+    degradation = Degradation.preset(preset)
+
+    def work(job: Any) -> dict[str, Any]:
+        picture = read_picture(job.source)
+        lq, recipe = degradation(picture.pixels[None, :3], seed=[seeds[job]])
+        text = json.dumps({"preset": preset, "seed": seeds[job], "recipe": recipe[0]}, indent=2)
+        write_atomic(job.target.with_suffix(".json"), text.encode())
+        picture.pixels[:3] = lq[0]
+        write_picture(job.target, picture.pixels, picture)
+        return {"seed": seeds[job], "notes": picture.notes}
+
+    summary = run_jobs(jobs, work, overwrite=overwrite)
+    if as_json:
+        _write_json(summary.as_dict())
+    else:
+        _say(f"{len(summary.done)} pictures written to {out}.")
+    _fail_for(summary, len(jobs))
 
 
 @app.command()

@@ -70,13 +70,18 @@ class Restorer:
         )
 
     @classmethod
-    def osdface(cls, folders: ModelFolders, analyzer: str = "skimage") -> Self:
+    def osdface(cls, analyzer: str = "skimage", folders: ModelFolders | None = None) -> Self:
         """SD 2.1-base with OSDFace's weights, from files already on this machine.
+
+        Args:
+            analyzer: a name of `core.faces.ANALYZERS`.
+            folders: where to look; by default FACEWRIGHT_MODELS and ComfyUI's models folder.
 
         Raises:
             CheckpointError: files that are missing (all of them named) or wrong.
             LoraError: the LoRA does not fit the base model.
         """
+        folders = folders or host.folders
         found_vre = folders.find(EMBEDDER.folder, EMBEDDER.names[0])
         needed = (BASE, LORA) if found_vre else (BASE, EMBEDDER, PROJECTION, LORA)
         files, missing = {}, []

@@ -105,6 +105,16 @@ def test_further_arguments_reach_the_last_step(bootstrap, calls, monkeypatch):
     assert calls[-1][1:3] == ["-m", "pytest"] and calls[-1][-2:] == ["-k", "lora"]
 
 
+def test_benchmarks_run_by_name(bootstrap, calls, monkeypatch, capsys):
+    monkeypatch.setattr(bootstrap, "set_up", lambda extra: None)
+    monkeypatch.setattr(bootstrap, "benchmarks", lambda root: ["speed"])
+    bootstrap.main(["bench", "speed", "--faces", "2"])
+    assert calls[-1][1:] == ["-m", "facewright.benchmarks.speed", "--faces", "2"]
+    with pytest.raises(SystemExit) as stop:
+        bootstrap.main(["bench", "nope"])
+    assert stop.value.code == 2 and "speed" in capsys.readouterr().out
+
+
 def test_wrong_usage_shows_help(bootstrap, capsys):
     with pytest.raises(SystemExit) as stop:
         bootstrap.main(["dance"])

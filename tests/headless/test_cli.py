@@ -1,0 +1,274 @@
+"""The `facewright` command, with a restorer that needs no weights."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from facewright.core.errors import CheckpointError
+from facewright.core.faces import Face
+from facewright.headless import restore as restore_module
+from facewright.headless.cli import app
+from facewright.headless.restore import Restorer
+from PIL import Image
+from typer.testing import CliRunner
+
+runner = CliRunner()
+
+
+class OneFace:
+    name = "fake"
+
+    def detect(self, image):
+        """A face in the middle of every picture that is large enough to hold one."""
+        h, w = image.shape[-2:]
+        if min(h, w) < 32:
+            return []
+        return [Face((w * 0.3, h * 0.3, w * 0.7, h * 0.7), 1.0)]
+
+
+class Tokens(torch.nn.Module):
+    def forward(self, lq):
+        return torch.zeros(len(lq), 77, 4)
+
+
+@pytest.fixture
+def calls(monkeypatch, backbone):
+    made = []
+
+    def nano(analyzer="nano"):
+        made.append(analyzer)
+        return Restorer(Tokens(), backbone, OneFace(), 32)
+
+    monkeypatch.setattr(Restorer, "nano", nano)
+    monkeypatch.delenv("FACEWRIGHT_MODELS", raising=False)
+    monkeypatch.setenv("COMFYUI_PATH", "/nowhere")
+    return made
+
+
+def picture(path, mode="RGB", size=(48, 40)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    channels = len(Image.new(mode, (1, 1)).getbands())
+    rng = np.random.default_rng(0)
+    array = rng.integers(0, 256, (size[1], size[0], channels), dtype=np.uint8)
+    Image.frombytes(mode, size, array.tobytes()).save(path)
+    return path
+
+
+def nano(*args):
+    return runner.invoke(app, ["restore", *map(str, args), "--weights", "nano"])
+
+
+def test_a_folder_of_everything_people_have(calls, tmp_path):
+    """The unreadable file is named, all others are done, the exit code is 1."""
+    root = tmp_path / "in"
+    picture(root / "rgb.png")
+    picture(root / "alpha.png", "RGBA")
+    picture(root / "grey.png", "L")
+    picture(root / "sub/cmyk.jpg", "CMYK")
+    picture(root / "tiny.png", size=(1, 1))
+    picture(root / "palette.gif", "L")
+    (root / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    out = tmp_path / "out"
+    result = nano(root, "-o", out)
+    assert result.exit_code == 1
+    assert "broken.png" in result.stderr and "1 of 7 pictures failed" in result.stderr
+    written = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    assert written == [
+        "alpha.png", "grey.png", "palette.png", "rgb.png", "sub/cmyk.jpg", "tiny.png"
+    ]  # fmt: skip
+    assert Image.open(out / "alpha.png").mode == "RGBA"
+    before = np.asarray(Image.open(root / "alpha.png"))
+    after = np.asarray(Image.open(out / "alpha.png"))
+    np.testing.assert_array_equal(after[..., 3], before[..., 3])
+    assert (after[..., :3] != before[..., :3]).any()
+    np.testing.assert_array_equal(after[0], before[0])
+    assert Image.open(out / "grey.png").mode == "L"
+    assert "CMYK was converted" in result.stderr
+    assert "no face" in result.stderr
+
+
+def test_a_batch_goes_on_where_it_stopped(calls, tmp_path):
+    for name in "ab":
+        picture(tmp_path / f"in/{name}.png")
+    out = tmp_path / "out"
+    assert nano(tmp_path / "in", "-o", out, "--json").exit_code == 0
+    stamp = (out / "a.png").stat().st_mtime_ns
+    (out / "b.png").unlink()
+    summary = json.loads(nano(tmp_path / "in", "-o", out, "--json").stdout)
+    assert [d["output"] for d in summary["done"]] == [str(out / "b.png")]
+    assert summary["skipped"] == [str(tmp_path / "in/a.png")]
+    assert (out / "a.png").stat().st_mtime_ns == stamp
+    assert nano(tmp_path / "in", "-o", out).exit_code == 0
+    assert calls == ["nano", "nano"]  # nothing left to do: no models are loaded
+    summary = json.loads(nano(tmp_path / "in", "-o", out, "--json", "--overwrite").stdout)
+    assert len(summary["done"]) == 2 and summary["done"][0]["faces"] == 1
+
+
+def test_16_bits_stay_16_bits(calls, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    array = np.random.default_rng(0).integers(0, 65536, (40, 48, 3), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), array)
+    assert nano(tmp_path / "a.png", "-o", tmp_path / "b.png").exit_code == 0
+    after = cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED)
+    assert after.dtype == np.uint16
+    np.testing.assert_array_equal(after[0], array[0])
+    assert (after != array).any()
+
+
+def test_comparison_pictures(calls, tmp_path):
+    picture(tmp_path / "a.png")
+    assert nano(tmp_path / "a.png", "-o", tmp_path / "out", "--compare").exit_code == 0
+    assert Image.open(tmp_path / "out/a_compare.png").width > 2 * 48
+
+
+def test_strength_zero_changes_nothing(calls, tmp_path):
+    picture(tmp_path / "a.png")
+    assert nano(tmp_path / "a.png", "-o", tmp_path / "b.png", "--strength", 0).exit_code == 0
+    a, b = (np.asarray(Image.open(tmp_path / f"{n}.png")) for n in "ab")
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["a.png"],
+        ["a.png", "-o", "out", "--color", "sepia"],
+        ["a.png", "-o", "out", "--weights", "large"],
+        ["a.png", "-o", "out", "--strength", "2"],
+        ["missing.png", "-o", "out"],
+        ["a.png", "-o", "."],
+    ],
+)
+def test_wrong_usage_is_code_2(calls, tmp_path, monkeypatch, args):
+    picture(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, ["restore", *args])
+    assert result.exit_code == 2 and result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_weights_are_all_named_with_their_source(calls, tmp_path):
+    picture(tmp_path / "a.png")
+    result = runner.invoke(
+        app, ["restore", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--models",
+              str(tmp_path)]
+    )  # fmt: skip
+    assert result.exit_code == 1
+    for words in (
+        "v2-1_512-ema-pruned.safetensors",
+        "associate_2.ckpt",
+        "embedding_change_weights.pth",
+        "pytorch_lora_weights.safetensors",
+        str(tmp_path / "checkpoints"),
+        "jkwang28/OSDFace",
+        "Open RAIL++-M",
+    ):
+        assert words in result.stderr
+    assert not calls  # the nano models never step in
+
+
+@pytest.fixture
+def osdface_files(tmp_path, ldm_files):
+    """Thin files in ComfyUI's folders: SD 2.1 layout, a small embedder, a LoRA for this UNet."""
+    from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
+    from facewright.core.modules.autoencoder import AutoencoderConfig
+    from safetensors.torch import save_file
+
+    models = tmp_path / "models"
+    for name in ("checkpoints", "facewright", "loras"):
+        (models / name).mkdir(parents=True)
+    tensors = ldm_files.checkpoint()
+    save_file(tensors, models / "checkpoints/v2-1_512-ema-pruned.safetensors")
+    encoder = AutoencoderConfig(
+        ch=8, ch_mult=(1, 1), num_res_blocks=1, attn_levels=(), z_channels=8, groups=1
+    )
+    config = VREConfig(encoder=encoder, num_codes=64, input_size=32, proj_hidden=8)
+    VisualRepresentationEmbedder(config).save(models / "facewright/osdface_vre.safetensors")
+    module = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    lora = {f"{module}.lora_A.weight": torch.randn(2, 64)}
+    lora[f"{module}.lora_B.weight"] = torch.randn(64, 2)
+    save_file(lora, models / "loras/pytorch_lora_weights.safetensors")
+    return models
+
+
+def test_osdface_from_files(calls, osdface_files, tmp_path, monkeypatch):
+    monkeypatch.setattr(restore_module, "load_analyzer", lambda name: OneFace())
+    picture(tmp_path / "a.png")
+    args = ["--models", str(osdface_files), "--size", "64", "--json"]
+    result = runner.invoke(
+        app, ["restore", str(tmp_path / "a.png"), "-o", str(tmp_path / "o"), *args]
+    )
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["done"][0]["faces"] == 1
+    a, b = (np.asarray(Image.open(tmp_path / f"{n}.png")) for n in ("a", "o/a"))
+    assert (a != b).any()
+    np.testing.assert_array_equal(a[0], b[0])
+
+
+def test_a_lora_of_another_model_is_refused(osdface_files, monkeypatch):
+    from facewright.core.errors import LoraError
+    from facewright.headless.model_folders import ModelFolders
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr(restore_module, "load_analyzer", lambda name: OneFace())
+    lora = {"unet.x.to_q.lora_A.weight": torch.zeros(2, 4)}
+    lora["unet.x.to_q.lora_B.weight"] = torch.zeros(4, 2)
+    save_file(lora, osdface_files / "loras/pytorch_lora_weights.safetensors")
+    with pytest.raises(LoraError):
+        Restorer.osdface("skimage", ModelFolders([osdface_files]))
+    (osdface_files / "checkpoints/v2-1_512-ema-pruned.safetensors").write_bytes(b"\0" * 64)
+    with pytest.raises(CheckpointError):
+        Restorer.osdface("skimage", ModelFolders([osdface_files]))
+
+
+def test_run_executes_a_workflow(tmp_path, monkeypatch):
+    from facewright.headless import runner as runner_module
+    from facewright.headless.builtin import BUILTIN
+
+    classes = {n.GET_SCHEMA().node_id: n for n in BUILTIN}
+    monkeypatch.setattr(runner_module, "node_classes", lambda: classes)
+    picture(tmp_path / "a.png")
+    api = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+    }
+    (tmp_path / "w.json").write_text(json.dumps(api))
+    args = ["--embedded", "-o", str(tmp_path / "o"), "--input-dir", str(tmp_path), "--json"]
+    result = runner.invoke(
+        app, ["run", str(tmp_path / "w.json"), "--set", "2.filename_prefix=y", *args]
+    )
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["saved"] == [str((tmp_path / "o/y_00001_.png").resolve())]
+    bad = runner.invoke(app, ["run", str(tmp_path / "w.json"), "--set", "9.x=1", *args])
+    assert bad.exit_code == 1 and "No node is called '9'" in bad.stderr
+    assert runner.invoke(app, ["run", "w.json", "--set", "nonsense", *args]).exit_code == 2
+
+
+def test_degrade_keeps_the_recipe_and_repeats_itself(tmp_path):
+    picture(tmp_path / "in/a.png", "RGBA", size=(64, 64))
+    picture(tmp_path / "in/b.png", size=(64, 64))
+    for out in "xy":
+        args = ["degrade", str(tmp_path / "in"), "-o", str(tmp_path / out), "--seed", "3"]
+        assert runner.invoke(app, args).exit_code == 0
+    x, y, gt = (np.asarray(Image.open(tmp_path / f"{f}/a.png")) for f in ("x", "y", "in"))
+    np.testing.assert_array_equal(x, y)
+    np.testing.assert_array_equal(x[..., 3], gt[..., 3])
+    assert (x[..., :3] != gt[..., :3]).any()
+    assert json.loads((tmp_path / "x/b.json").read_text())["seed"] == 4
+    wrong = ["degrade", str(tmp_path / "in"), "-o", str(tmp_path / "z"), "--preset", "nope"]
+    assert runner.invoke(app, wrong).exit_code == 2
+
+
+def test_help_imports_neither_torch_nor_diffusers():
+    code = (
+        "import sys\n"
+        "from facewright.headless.cli import app\n"
+        "from typer.testing import CliRunner\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'diffusers', 'numpy', 'PIL'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
