@@ -61,7 +61,9 @@ class Engine:
         recipe.nets = {**self.frozen, **self.bare}
         self._prepare()
         torch.manual_seed(config.seed + 1 + self.accelerator.process_index)
-        self.step, self.spent, self.cpu_spent, self.bad_steps = 0, 0.0, 0.0, 0
+        self.step, self.images = 0, 0
+        self.spent, self.cpu_spent = 0.0, 0.0
+        self.bad_steps = dict.fromkeys(self.phases, 0)
         self._stop: str | None = None
 
     def _place(self, net: nn.Module) -> None:
@@ -109,19 +111,22 @@ class Engine:
         """Train until the budget is spent or the process is told to stop; then export.
 
         Returns:
-            The facts of the run: steps, minutes, CPU seconds, images, metrics, whether it finished.
+            The facts of the run: steps, minutes, CPU seconds of all processes, images, metrics,
+            whether it finished.
 
         Raises:
             ConfigError: the output folder already holds a run and `resume` is False.
             NonFiniteError: the loss stays NaN or infinite.
         """
         self._open(resume)
-        batches = Batches(
-            self.config,
-            self.device,
-            process=self.accelerator.process_index,
-            processes=self.accelerator.num_processes,
-        )
+        # Rendered data is made on first use: by one process, the others wait and read it.
+        with self.accelerator.main_process_first():
+            batches = Batches(
+                self.config,
+                self.device,
+                process=self.accelerator.process_index,
+                processes=self.accelerator.num_processes,
+            )
         with ExitStack() as stack:
             stack.enter_context(self._signals())
             self.log = stack.enter_context(
@@ -164,6 +169,8 @@ class Engine:
         if self.ema:
             self.ema.update()
         self.step += 1
+        batch = sum(len(b["gt"]) for b in micro_batches)
+        self.images += batch * self.accelerator.num_processes
         if self.step % self.config.log_every == 0:
             logged |= {k: float(v) for k, v in self.recipe.monitor.items()}
             self.log.scalars(logged, self.step)
@@ -195,14 +202,14 @@ class Engine:
         if finite and (scaled or torch.isfinite(torch.tensor(norm))):
             for optimizer in self.prepared[phase]:
                 optimizer.step()
-            self.bad_steps = 0
+            self.bad_steps[phase] = 0
         else:
-            self.bad_steps += 1
+            self.bad_steps[phase] += 1
             log.warning("step %d, phase %s: not finite, skipped: %s", self.step, phase, terms)
         for optimizers in self.prepared.values():
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
-        if self.bad_steps >= MAX_BAD_STEPS:
+        if self.bad_steps[phase] >= MAX_BAD_STEPS:
             raise NonFiniteError(
                 f"The loss of phase `{phase}` was NaN or infinite {MAX_BAD_STEPS} times in a row "
                 f'(step {self.step}: {terms}). Lower the learning rate or use precision: "no"; '
@@ -255,17 +262,16 @@ class Engine:
 
     def _finish(self, batches: Batches) -> dict:
         metrics = self._validate(batches)
+        cpu = [self.cpu_spent]
+        cpu = gather_object(cpu) if self.accelerator.num_processes > 1 else cpu
         finished = self._fraction() >= 1
         facts = {
             "stage": self.recipe.stage,
             "finished": finished,
             "steps": self.step,
-            "images": self.step
-            * self.config.batch_size
-            * self.config.accumulate
-            * self.accelerator.num_processes,
+            "images": self.images,
             "minutes": round(self.spent / 60, 2),
-            "cpu_seconds": round(self.cpu_spent),
+            "cpu_seconds": round(sum(cpu)),
             "metrics": {k: round(v, 5) for k, v in metrics.items()},
             "stopped_by": self._stop,
         }
@@ -331,6 +337,7 @@ class Engine:
         state = {
             "stage": self.recipe.stage,
             "step": self.step,
+            "images": self.images,
             "spent": self.spent,
             "cpu_spent": self.cpu_spent,
             "nets": {name: trained_state(net) for name, net in self.bare.items()},
@@ -369,8 +376,8 @@ class Engine:
             self.ema.load_state_dict(state["ema"])
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step, self.spent = state["step"], state["spent"]
-        self.cpu_spent = state["cpu_spent"]
+        self.step, self.images = state["step"], state.get("images", 0)
+        self.spent, self.cpu_spent = state["spent"], state["cpu_spent"]
         self.recipe.load_extra_state(state["extra"])
         if self.accelerator.process_index < len(state["rng"]):
             rng = state["rng"][self.accelerator.process_index]

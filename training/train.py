@@ -1,6 +1,7 @@
 """`python -m facewright.training.train STAGE --config FILE`: train any stage of any recipe."""
 
 import difflib
+import os
 import sys
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def main() -> None:
         except FacewrightError as error:
             Console(stderr=True).print(str(error), markup=False)
             sys.exit(1)
-        Console().print_json(data=facts)
+        if os.environ.get("RANK", "0") == "0":
+            Console().print_json(data=facts)
 
     typer.run(run)
 

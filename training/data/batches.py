@@ -40,6 +40,8 @@ class Batches:
             num_workers=config.data.workers,
             collate_fn=_Collate(config.degradation, config.seed),
             persistent_workers=False,
+            # Without one of its own the loader draws from the generator that training saves.
+            generator=torch.Generator(),
             multiprocessing_context="spawn" if config.data.workers else None,
         )
         stream = iter(loader)
@@ -57,6 +59,7 @@ class Batches:
     def validation(self) -> Iterator[Batch]:
         """The first `validate_images` held-out samples, the same ones every time.
 
+        The first batch holds at least `grid_images`.
         With `views: 1` these are different people as long as there are enough; with more views
         photos of one person stand together.
         """
@@ -72,8 +75,9 @@ class Batches:
             order = [group[r] for r in rounds for group in groups if r < len(group)]
         order = order[: self.config.validate_images]
         collate = _Collate(degradation, 0)
-        for i in range(0, len(order), self.config.batch_size):
-            chunk = order[i : i + self.config.batch_size]
+        size = max(self.config.batch_size, self.config.grid_images)
+        for i in range(0, len(order), size):
+            chunk = order[i : i + size]
             yield self._place(
                 collate([(*self.validation_photos.load(j), VALIDATION_SEED + j) for j in chunk])
             )

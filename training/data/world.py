@@ -15,6 +15,8 @@ Split = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 CHUNK = 64
 """Photos rendered by a process at a time."""
+WORLD_VERSION = 2
+"""Raised when the renderer draws other pixels for the same seeds, so that no cache is stale."""
 SEEDS_PER_WORLD = 2**20
 HELD_OUT_SEED = 2**40
 """Held-out people are drawn from seeds no training person uses."""
@@ -22,13 +24,18 @@ HELD_OUT_SEED = 2**40
 
 def world_arrays(config: WorldData) -> tuple[Split, Split]:
     """Training and held-out photographs, rendered on first use; deterministic in the config."""
-    folder = config.cache / (
-        f"{config.size}px-{config.identities}x{config.photos}"
-        f"-held{config.held_out}-seed{config.seed}-jitter{config.jitter:g}"
-    )
+    folder = world_folder(config)
     if not folder.exists():
         _render_all(config, folder)
     return _read(folder, "train"), _read(folder, "held_out")
+
+
+def world_folder(config: WorldData) -> Path:
+    """Where this world's arrays lie."""
+    return config.cache / (
+        f"{config.size}px-{config.identities}x{config.photos}"
+        f"-held{config.held_out}-seed{config.seed}-v{WORLD_VERSION}-jitter{config.jitter:g}"
+    )
 
 
 def _read(folder: Path, split: str) -> Split:

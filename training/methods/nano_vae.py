@@ -15,7 +15,7 @@ from ...core.checkpoint import make_metadata, save_safetensors
 from ...core.metrics import feature_distance, psnr, ssim
 from ...core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from ...core.modules.identity import IdentityEncoder
-from ...core.nano import VAE_FORMAT
+from ...core.nano import VAE_FORMAT, load_vae
 from ..config import Strict
 from ..masks import box_mask
 from ..recipe import Batch, Evaluation, Progress, Recipe
@@ -37,6 +37,8 @@ class NanoVAEConfig(Strict):
     identity: Path | None = Field(None, description="identity encoder whose features are compared")
     features: float = Field(0.05, ge=0)
     features_from: float = Field(0.5, ge=0, le=1)
+    start_from: Path | None = Field(None, description="exported VAE to go on from")
+    decoder_only: bool = Field(False, description="keep the latents of `start_from` as they are")
 
 
 class _Trained(nn.Module):
@@ -76,6 +78,12 @@ class NanoVAERecipe(Recipe):
             vae.quant_conv.weight[c.z_channels :] *= 0.1
             vae.quant_conv.bias[c.z_channels :] = -5
         self.colour = _ycbcr(c.chroma)
+        if c.start_from:
+            vae = load_vae(c.start_from).train().requires_grad_(True)
+            fold_colour(vae, torch.linalg.inv(self.colour))
+        if c.decoder_only:
+            vae.encoder.requires_grad_(False)
+            vae.quant_conv.requires_grad_(False)
         return {"vae": _Trained(vae)}
 
     def frozen(self) -> dict[str, nn.Module]:
@@ -143,7 +151,8 @@ class NanoVAERecipe(Recipe):
     def export(self, folder: Path, facts: dict) -> list[Path]:
         vae = copy.deepcopy(self.nets["vae"].vae).cpu().float()
         fold_colour(vae, self.colour.cpu())
-        fold_latent_scale(vae, self.latent_mean.cpu(), self.latent_std.cpu())
+        if not self.config.decoder_only:
+            fold_latent_scale(vae, self.latent_mean.cpu(), self.latent_std.cpu())
         path = folder / "nano_vae.safetensors"
         metadata = make_metadata(
             VAE_FORMAT, asdict(vae.config), **{"facewright.training": json.dumps(facts)}

@@ -1,0 +1,63 @@
+import pytest
+from facewright.training.config import ConfigError, Strict, WorldData, load_config
+
+MINIMAL = """
+output: run
+budget: {max_steps: 3}
+data: {source: world}
+optimizers: {main: {}}
+"""
+
+
+class Section(Strict):
+    weight: float = 1.0
+
+
+def read(tmp_path, text, overrides=None):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    return load_config(path, Section, overrides)
+
+
+def test_defaults_and_overrides(tmp_path):
+    config = read(tmp_path, MINIMAL, ["data.size=64", "recipe.weight=0.5", "seed=3"])
+    assert isinstance(config.data, WorldData)
+    assert (config.data.size, config.recipe.weight, config.seed) == (64, 0.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("extra", "key", "near"),
+    [
+        ("budgett: 1", "budgett", "budget"),
+        ("recipe: {wieght: 1}", "recipe.wieght", "weight"),
+        ("optimizers: {main: {lrr: 1}}", "optimizers.main.lrr", "lr"),
+        ("data: {source: world, identites: 4}", "data.world.identites", "identities"),
+    ],
+)
+def test_unknown_keys_name_their_neighbours(tmp_path, extra, key, near):
+    text = "\n".join(x for x in MINIMAL.splitlines() if not x.startswith(extra.split(":")[0] + ":"))
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, f"{text}\n{extra}\n")
+    assert f"{key}: unknown key" in str(caught.value)
+    assert near in str(caught.value).split("did you mean")[1]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("budget={max_steps: 3, max_minutes: 1}", "exactly one"),
+        ("batch_size=0", "greater than or equal to 1"),
+        ("seed", "section.key=value"),
+        ("output.x=1", "holds a value"),
+    ],
+)
+def test_wrong_values_are_refused(tmp_path, override, message):
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, MINIMAL, [override])
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(ConfigError, match="could not be read"):
+        load_config(tmp_path / "none.yaml", Section)
+    with pytest.raises(ConfigError, match="mapping"):
+        read(tmp_path, "- 1")

@@ -1,0 +1,130 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from facewright.training.config import ConfigError, FolderData, TrainConfig, WorldData
+from facewright.training.data import Batches
+from facewright.training.data.sources import open_source
+from facewright.training.data.world import face_boxes, world_arrays
+from facewright.training.masks import box_mask
+
+CPU = torch.device("cpu")
+
+
+def config(folder, **changes) -> TrainConfig:
+    data = {"source": "folder", "folder": folder, "size": 32, "workers": 0,
+            "identity": "parent", "held_out": 0.3, **changes.pop("data", {})}  # fmt: skip
+    values = {"output": "unused", "budget": {"max_steps": 1}, "batch_size": 4, "data": data}
+    return TrainConfig(**{**values, "optimizers": {"main": {}}, **changes})
+
+
+def take(batches: Batches, first_step: int, steps: int) -> list[dict]:
+    return [
+        b for step in itertools.islice(batches.train(first_step=first_step), steps) for b in step
+    ]
+
+
+def test_people_are_in_one_split_only_and_stay_there(folder_of_people):
+    def names(photos):
+        return {f.parent.name for f in photos.files}
+
+    data = FolderData(source="folder", folder=folder_of_people, identity="parent", held_out=0.3)
+    train, held_out = open_source(data)
+    assert len(names(train)) == 4 and len(names(held_out)) == 2
+    assert not names(train) & names(held_out)
+    # A person's photos share a number, other people's do not.
+    assert [len(g) for g in train.by_identity] == [3] * 4
+    pixels, box, _ = train.load(0)
+    assert pixels.shape == (3, 512, 512) and pixels.dtype == torch.uint8
+    assert box.tolist() == [0, 0, 511, 511]
+
+
+def test_a_folder_without_people_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="0 people"):
+        open_source(FolderData(source="folder", folder=tmp_path))
+
+
+def test_an_unreadable_picture_is_named(folder_of_people):
+    bad = folder_of_people / "p0" / "0.png"
+    bad.write_bytes(b"not a picture")
+    data = FolderData(source="folder", folder=folder_of_people, held_out=0.01)
+    with pytest.raises(ConfigError, match=r"0\.png could not be read"):
+        for photos in open_source(data):
+            for index in range(len(photos.files)):
+                photos.load(index)
+
+
+def test_samples_depend_on_their_number_alone(folder_of_people):
+    run = config(folder_of_people, degradation={"presets": ["mild", "severe"]})
+    straight = take(Batches(run, CPU), 0, 6)
+    later = take(Batches(run, CPU), 3, 3)
+    for a, b in zip(straight[3:], later, strict=True):
+        assert all(torch.equal(a[k], b[k]) for k in a)
+    # Two processes together see what one process sees.
+    pairs = [take(Batches(run, CPU, process=p, processes=2), 0, 3) for p in (0, 1)]
+    merged = [b for both in zip(*pairs, strict=True) for b in both]
+    for a, b in zip(straight, merged, strict=True):
+        assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_every_photo_once_per_round(folder_of_people):
+    run = config(folder_of_people, batch_size=12)
+    pictures = [b["gt"] for b in take(Batches(run, CPU), 0, 2)]
+    assert len(pictures[0]) == 12  # 4 people x 3 photos
+    sums = [sorted(round(p.sum().item(), 3) for p in batch) for batch in pictures]
+    assert sums[0] == sums[1] and len(set(sums[0])) == 12
+
+
+def test_views_stand_together_and_are_mirrored_together(folder_of_people):
+    run = config(folder_of_people, batch_size=8, data={"views": 2})
+    for batch in take(Batches(run, CPU), 0, 4):
+        people = batch["identity"].view(-1, 2)
+        assert (people[:, 0] == people[:, 1]).all()
+        assert len(set(people[:, 0].tolist())) == 4
+        assert not torch.equal(batch["gt"][0], batch["gt"][1])
+
+
+def test_validation_is_fixed_and_uses_its_own_preset(folder_of_people):
+    degradation = {"presets": ["mild"], "validation": "severe"}
+    batches = Batches(
+        config(folder_of_people, degradation=degradation, validate_images=5, grid_images=2), CPU
+    )
+    a, b = list(batches.validation()), list(batches.validation())
+    assert [len(x["gt"]) for x in a] == [4, 1]
+    assert all(torch.equal(x[k], y[k]) for x, y in zip(a, b, strict=True) for k in x)
+    training = take(batches, 0, 1)[0]
+    error = [(x["gt"] - x["lq"]).square().mean() for x in (training, a[0])]
+    assert error[1] > 1.5 * error[0]
+
+
+def test_masks_hold_the_pixels_whose_centres_lie_in_the_box():
+    mask = box_mask(torch.tensor([[1.0, 2.0, 3.5, 2.0], [0, 0, 4, 3]]), 4, 5)
+    assert mask.shape == (2, 1, 4, 5)
+    assert mask[0, 0].nonzero().tolist() == [[2, 1], [2, 2], [2, 3]]
+    assert mask[1].all()
+
+
+def test_face_boxes_hold_the_forehead():
+    landmarks = np.array([[[10.0, 20.0], [30.0, 40.0], [20.0, 25.0]]])
+    assert face_boxes(landmarks).tolist() == [[10, 16, 30, 40]]
+
+
+@pytest.mark.slow
+def test_the_world_is_rendered_once_and_alike(tmp_path):
+    def arrays(name):
+        return world_arrays(
+            WorldData(source="world", cache=tmp_path / name, size=32, identities=3, photos=2,
+                      held_out=2)
+        )  # fmt: skip
+
+    train, held_out = arrays("a")
+    again, _ = arrays("b")
+    assert (train[0] == again[0]).all() and (train[1] == again[1]).all()
+    assert train[0].shape == (6, 3, 32, 32) and held_out[0].shape == (4, 3, 32, 32)
+    assert not set(train[2].tolist()) & set(held_out[2].tolist())
+    assert train[2][0] == train[2][1] != train[2][2]
+    (folder,) = (tmp_path / "a").iterdir()
+    stamp = (folder / "train_images.npy").stat().st_mtime_ns
+    arrays("a")
+    assert (folder / "train_images.npy").stat().st_mtime_ns == stamp

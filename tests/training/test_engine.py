@@ -1,0 +1,181 @@
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from facewright.core.errors import CheckpointError, NonFiniteError
+from facewright.training.checkpoints import list_checkpoints, save_checkpoint
+from facewright.training.config import ConfigError, Strict, TrainConfig, load_config
+from facewright.training.engine import MAX_BAD_STEPS, Engine
+from facewright.training.recipe import Evaluation, Recipe
+from torch import nn
+
+
+class ToyConfig(Strict):
+    stop_at: int = -1
+    poison: tuple[int, ...] = ()
+
+
+class Toy(Recipe):
+    """A tiny adversarial pair: enough to exercise phases, noise, EMA and stashing in the batch."""
+
+    stage = "toy"
+    Config = ToyConfig
+
+    def build(self):
+        return {
+            "painter": nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)),
+            "judge": nn.Conv2d(3, 1, 3),
+        }
+
+    def phases(self):
+        return {"generator": ("painter",), "discriminator": ("judge",)}
+
+    def losses(self, phase, batch, progress):
+        if phase == "generator":
+            noisy = batch["gt"] + 0.1 * torch.randn_like(batch["gt"])
+            made = self.nets["painter"](noisy)
+            batch["made"] = made.detach()
+            scale = float("nan") if progress.step in self.config.poison else 1.0
+            assert not any(p.requires_grad for p in self.nets["judge"].parameters())
+            return {
+                "mse": scale * F.mse_loss(made, batch["gt"]),
+                "gan": -0.1 * self.nets["judge"](made).mean(),
+            }
+        assert not any(p.requires_grad for p in self.nets["painter"].parameters())
+        if progress.step == 0:
+            return None
+        real, fake = self.nets["judge"](batch["gt"]), self.nets["judge"](batch["made"])
+        return {"hinge": F.relu(1 - real).mean() + F.relu(1 + fake).mean()}
+
+    def after_step(self, progress):
+        if progress.step == self.config.stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def evaluate(self, batches):
+        torch.randn(3)  # must not disturb the training's random numbers
+        batch = next(iter(batches))
+        made = self.nets["painter"](batch["gt"])
+        assert not self.nets["painter"].training
+        return Evaluation({"mse": F.mse_loss(made, batch["gt"]).item()}, {"made": made})
+
+    def export(self, folder: Path, facts):
+        path = folder / "painter.pt"
+        torch.save(self.nets["painter"].state_dict(), path)
+        return [path]
+
+
+def config(folder, output, **changes) -> TrainConfig:
+    adam = {"kind": "adamw", "lr": 1e-2, "warmup": 2, "schedule": "cosine"}
+    values = {
+        "output": str(output),
+        "budget": {"max_steps": 6},
+        "batch_size": 2,
+        "accumulate": 2,
+        "cpu": True,
+        "data": {"source": "folder", "folder": str(folder), "size": 32, "workers": 0,
+                 "identity": "parent", "held_out": 0.3},
+        "optimizers": {"generator": {**adam, "kind": "muon"}, "discriminator": adam},
+        "ema": 0.9,
+        "validate_every": 2,
+        "checkpoint_every": 2,
+        "log_every": 1,
+        **changes,
+    }  # fmt: skip
+    path = Path(output).with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(values))
+    return load_config(path, ToyConfig)
+
+
+def final_state(output) -> dict:
+    return torch.load(list_checkpoints(Path(output) / "checkpoints")[-1], weights_only=True)
+
+
+def same(a, b) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def test_resumed_run_equals_uninterrupted_run(folder_of_people, tmp_path):
+    whole = config(folder_of_people, tmp_path / "whole")
+    facts = Engine(Toy(whole.recipe), whole).run()
+    assert facts["finished"] and facts["steps"] == 6 and facts["images"] == 24
+
+    broken = config(folder_of_people, tmp_path / "broken", recipe={"stop_at": 2})
+    facts = Engine(Toy(broken.recipe), broken).run()
+    assert facts["stopped_by"] == "SIGTERM" and facts["steps"] == 3 and not facts["finished"]
+    again = config(folder_of_people, tmp_path / "broken")
+    Engine(Toy(again.recipe), again).run(resume=True)
+
+    a, b = final_state(whole.output), final_state(again.output)
+    for key in ("step", "nets", "optimizers", "ema", "rng"):
+        assert same(a[key], b[key]), key
+
+
+def test_training_lowers_the_held_out_error_and_exports_averaged_weights(
+    folder_of_people, tmp_path
+):
+    run = config(folder_of_people, tmp_path / "run", budget={"max_steps": 30})
+    facts = Engine(Toy(run.recipe), run).run()
+    lines = [json.loads(x) for x in (run.output / "metrics.jsonl").read_text().splitlines()]
+    held_out = [x["held_out"]["mse"] for x in lines if "held_out" in x]
+    assert held_out[-1] < 0.7 * held_out[0]
+    assert (run.output / "grids" / "step-00000030.png").is_file()
+    assert json.loads((run.output / "facts.json").read_text())["metrics"] == facts["metrics"]
+
+    exported = torch.load(run.output / "export" / "painter.pt", weights_only=True)
+    state = final_state(run.output)
+    averages = dict(zip(exported, state["ema"]["averages"], strict=True))
+    assert same(exported, averages)
+    assert not same(exported, state["nets"]["painter"])
+
+
+def test_running_again_needs_resume(folder_of_people, tmp_path):
+    run = config(folder_of_people, tmp_path / "run", budget={"max_steps": 2})
+    Engine(Toy(run.recipe), run).run()
+    with pytest.raises(ConfigError, match="--resume"):
+        Engine(Toy(run.recipe), run).run()
+
+
+def test_single_bad_steps_are_skipped_and_lasting_ones_stop_the_run(folder_of_people, tmp_path):
+    run = config(folder_of_people, tmp_path / "one", recipe={"poison": (2,)})
+    Engine(Toy(run.recipe), run).run()
+    assert all(p.isfinite().all() for p in final_state(run.output)["nets"]["painter"].values())
+
+    run = config(
+        folder_of_people, tmp_path / "many", budget={"max_steps": 40},
+        recipe={"poison": tuple(range(3, 40))},
+    )  # fmt: skip
+    with pytest.raises(NonFiniteError, match="learning rate"):
+        Engine(Toy(run.recipe), run).run()
+    assert list_checkpoints(run.output / "checkpoints")
+    assert MAX_BAD_STEPS < 37
+
+
+def test_optimizer_sections_must_match_the_phases(folder_of_people, tmp_path):
+    run = config(folder_of_people, tmp_path / "run", optimizers={"generator": {}, "critic": {}})
+    with pytest.raises(ConfigError, match=r"missing \['discriminator'\], unknown \['critic'\]"):
+        Engine(Toy(run.recipe), run)
+
+
+def test_old_checkpoints_go_and_damaged_ones_are_named(folder_of_people, tmp_path):
+    for step in range(5):
+        save_checkpoint(tmp_path / "c", step, {"step": step}, keep_last=2)
+    assert [p.stem for p in list_checkpoints(tmp_path / "c")] == ["step-00000003", "step-00000004"]
+    assert len(list((tmp_path / "c").iterdir())) == 2
+
+    run = config(folder_of_people, tmp_path / "run", budget={"max_steps": 2})
+    Engine(Toy(run.recipe), run).run()
+    newest = list_checkpoints(run.output / "checkpoints")[-1]
+    newest.write_bytes(newest.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="one before"):
+        Engine(Toy(run.recipe), run).run(resume=True)
