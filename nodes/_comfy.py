@@ -5,6 +5,7 @@ all, so whatever moves there is mended here.
 """
 
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ folder_paths.add_model_folder_path(
     "facewright", str(Path(folder_paths.models_dir) / "facewright"), is_default=True
 )
 folder_paths.folder_names_and_paths["facewright"][1].update(_WEIGHT_FILES)
+# Where the optional face analyzers look for their weights.
+os.environ["FACEWRIGHT_MODELS"] = os.pathsep.join(
+    filter(None, (os.environ.get("FACEWRIGHT_MODELS"), folder_paths.models_dir))
+)
 
 
 class ComfyHost:

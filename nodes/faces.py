@@ -1,7 +1,7 @@
 """Faces found, cut out upright, and put back."""
 
 from ..core.color import COLOR_MODES
-from ..core.faces import ORDERS, detect_faces, select_faces
+from ..core.faces import ANALYZERS, ORDERS, detect_faces, load_analyzer, select_faces
 from ..core.faces.overlay import draw_faces
 from ..core.geometry.align import align_faces
 from ..core.geometry.paste import paste_faces
@@ -9,8 +9,6 @@ from ._convert import keep_alpha, to_image, to_nchw
 from ._host import host, io
 from ._steps import steps
 from ._types import Analyzer, Faces
-
-_BACKENDS = ("skimage", "insightface", "facexlib", "nano")
 
 
 class LoadFaceAnalyzer(io.ComfyNode):
@@ -27,8 +25,8 @@ class LoadFaceAnalyzer(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "backend",
-                    options=list(_BACKENDS),
-                    default=_BACKENDS[0],
+                    options=list(ANALYZERS),
+                    default=ANALYZERS[0],
                     tooltip="skimage: upright frontal faces, boxes only, nothing to download. "
                     "insightface, facexlib: five points, so tilted faces are set upright; each "
                     "needs its package and its weights. nano: computer-drawn faces of the demo.",
@@ -39,8 +37,6 @@ class LoadFaceAnalyzer(io.ComfyNode):
 
     @classmethod
     def execute(cls, backend) -> io.NodeOutput:
-        from ..core.faces import load_analyzer
-
         return io.NodeOutput(load_analyzer(backend))
 
 

@@ -1,6 +1,7 @@
 """The bundled nano models and their picture: everything the shipped demo workflow needs."""
 
-from ..core import demo
+from ..core import demo, nano
+from ..core.faces import load_analyzer
 from ._convert import to_image
 from ._host import host, io
 from ._types import Analyzer, Vre
@@ -37,9 +38,6 @@ class LoadNano(io.ComfyNode):
 
     @classmethod
     def execute(cls, weights) -> io.NodeOutput:
-        from ..core import nano
-        from ..core.faces import load_analyzer
-
         model, vae = host.load_nano(lora=weights == "onestep")
         return io.NodeOutput(model, vae, nano.load_vre(), load_analyzer("nano"))
 
