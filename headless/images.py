@@ -135,7 +135,7 @@ def _decode(image, data: bytes, path: Path) -> Picture:  # noqa: ANN001 (Pillow 
         array = _upright(array, orientation)
         exif[_ORIENTATION] = 1
     planes = np.ascontiguousarray(array.transpose(2, 0, 1)).astype(np.float32)
-    pixels = torch.from_numpy(planes) / float(2**bits - 1)
+    pixels = torch.from_numpy(planes).div_(float(2**bits - 1))
     return Picture(pixels, bits, grey, icc, exif.tobytes() if len(exif) else None, notes)
 
 

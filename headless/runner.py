@@ -138,8 +138,9 @@ def check(api: ApiWorkflow) -> list[str]:
     order = _order(api, schemas)
     for node_id in order:
         label = f"Node {node_id} ({api[node_id]['class_type']})"
+        own = _checks_itself(api[node_id]["class_type"])
         for i in schemas[node_id].inputs:
-            problem = _check_input(api, schemas, node_id, i)
+            problem = _check_input(api, schemas, node_id, i, in_range=i.id not in own)
             if problem:
                 problems.append(f"{label}: {problem}")
     if not problems:
@@ -179,7 +180,7 @@ def _order(api: ApiWorkflow, schemas: Mapping[str, Schema]) -> list[str]:
 
 
 def _check_input(
-    api: ApiWorkflow, schemas: Mapping[str, Schema], node_id: str, i: Input
+    api: ApiWorkflow, schemas: Mapping[str, Schema], node_id: str, i: Input, *, in_range: bool
 ) -> str | None:
     values = api[node_id]["inputs"]
     if i.id not in values:
@@ -203,6 +204,8 @@ def _check_input(
             values[i.id] = value = cast(value)
         except (TypeError, ValueError):
             return f"{i.id!r} should be {i.io_type}, got {value!r}."
+    if not in_range:
+        return None
     low, high = getattr(i, "min", None), getattr(i, "max", None)
     if (low is not None and value < low) or (high is not None and value > high):
         return f"{i.id!r} should lie between {low} and {high}, got {value!r}."
@@ -213,6 +216,12 @@ def _check_input(
     return None
 
 
+def _checks_itself(kind: str) -> set[str]:
+    """Inputs that a node's own `validate_inputs` takes; ComfyUI leaves their range to the node."""
+    validate = getattr(node_classes()[kind], "validate_inputs", None)
+    return set(inspect.signature(validate).parameters) if validate else set()
+
+
 def _ask_node(api: ApiWorkflow, node_id: str) -> str | None:
     """A node's own `validate_inputs`, which sees the values that are not linked."""
     node = node_classes()[api[node_id]["class_type"]]
@@ -220,7 +229,7 @@ def _ask_node(api: ApiWorkflow, node_id: str) -> str | None:
     if validate is None:
         return None
     values = {k: None if _is_link(v) else v for k, v in api[node_id]["inputs"].items()}
-    names = inspect.signature(validate).parameters
+    names = _checks_itself(api[node_id]["class_type"])
     verdict = validate(**{k: v for k, v in values.items() if k in names})
     if verdict is True:
         return None

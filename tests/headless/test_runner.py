@@ -17,6 +17,7 @@ class Brighten(_Node):
     INPUTS = (
         io.Image.Input("image"),
         io.Float.Input("amount", default=0.1, min=0.0, max=1.0),
+        io.Float.Input("share", default=0.1, min=0.0, max=1.0, optional=True),
         io.Combo.Input("mode", options=["add", "set"]),
         io.Image.Input("extra", optional=True),
     )
@@ -25,10 +26,10 @@ class Brighten(_Node):
 
     @classmethod
     def validate_inputs(cls, amount):
-        return "13 is unlucky" if amount == 0.13 else True
+        return f"{amount} is unlucky" if amount in (0.13, 9) else True
 
     @classmethod
-    def execute(cls, image, amount, mode, extra=None):
+    def execute(cls, image, amount, mode, share=0, extra=None):
         Brighten.calls += 1
         return io.NodeOutput(image + amount, amount)
 
@@ -99,13 +100,14 @@ def test_a_saved_picture_runs_again(picture):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"amount": 2}, "between 0.0 and 1.0"),
+        ({"share": 2}, "between 0.0 and 1.0"),
+        ({"amount": 9}, "9.0 is unlucky"),  # out of range, but the node checks it itself
         ({"amount": "much"}, "should be FLOAT"),
         ({"mode": "mul"}, "one of: add, set"),
         ({"image": "x"}, "has to be linked"),
         ({"image": ["1", 5]}, "output 5"),
         ({"image": ["1", 1]}, "takes IMAGE, but is linked to MASK"),
-        ({"amount": 0.13}, "13 is unlucky"),
+        ({"amount": 0.13}, "0.13 is unlucky"),
         ({"image": ["7", 0]}, "node 7, which is absent"),
         ({"image": ["2", 0]}, "feed each other"),
     ],
