@@ -19,7 +19,7 @@ def check_files(folder: str, *names: str) -> bool | str:
     """What `validate_inputs` returns: True, or why a file cannot be had."""
     try:
         for name in names:
-            if name != NONE:
+            if isinstance(name, str) and name != NONE:  # None while it comes over a link
                 host.model_path(folder, name)
     except CheckpointError as error:
         return str(error)

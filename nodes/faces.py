@@ -10,6 +10,9 @@ from ._host import host, io
 from ._steps import steps
 from ._types import Analyzer, Faces
 
+_SHOWN = 16
+"""Pictures shown on the node itself; a video may have thousands."""
+
 
 class LoadFaceAnalyzer(io.ComfyNode):
     @classmethod
@@ -155,7 +158,7 @@ class DetectFaces(io.ComfyNode):
             preview,
             len(faces),
             "\n".join(faces.report),
-            ui=host.preview(preview, cls),
+            ui=host.preview(preview[:_SHOWN], cls),
         )
 
 

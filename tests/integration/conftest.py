@@ -1,0 +1,145 @@
+"""A real ComfyUI for the tests that need one: found, given a home with random weights, started.
+
+Set COMFYUI_PATH (else comfy-cli's default workspace is tried), and COMFYUI_PYTHON where ComfyUI has
+a Python of its own.
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+PACK = HERE.parents[1]
+NEEDS = "import aiohttp, einops, safetensors, scipy, torch, torchsde, transformers, yaml"
+
+
+@pytest.fixture(scope="session")
+def weights():
+    """The module that writes random weight files."""
+    spec = importlib.util.spec_from_file_location("facewright_weights", HERE / "weights.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def comfyui():
+    """Folder of a ComfyUI and the Python that can run it."""
+    from facewright.headless.model_folders import comfyui_path
+
+    folder = comfyui_path()
+    if folder is None:
+        pytest.skip("no ComfyUI here: set COMFYUI_PATH, or install one with comfy-cli")
+    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
+    tried = subprocess.run([python, "-c", NEEDS], check=False, capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(
+            f"{python} lacks what ComfyUI needs ({tried.stderr.strip().splitlines()[-1]}): "
+            "set COMFYUI_PYTHON"
+        )
+    return folder, python
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory, weights):
+    """A base directory for ComfyUI: our pack, random weights, a photograph to restore."""
+    home = tmp_path_factory.mktemp("comfyui")
+    folders = ("custom_nodes", "input", "models/checkpoints", "models/facewright", "models/loras")
+    for folder in folders:
+        (home / folder).mkdir(parents=True)
+    (home / "custom_nodes" / "facewright").symlink_to(PACK, target_is_directory=True)
+    models = home / "models"
+    weights.thin_checkpoint(models / "checkpoints" / "thin.safetensors", full_vae=False)
+    weights.osdface_lora(models / "loras" / "pytorch_lora_weights.safetensors")
+    weights.osdface_vre(models / "facewright")
+    return home
+
+
+class Client:
+    """The few requests to a ComfyUI server that the tests make."""
+
+    def __init__(self, address):
+        self.address = address
+
+    def get(self, path):
+        with urllib.request.urlopen(f"{self.address}{path}", timeout=60) as answer:
+            body = answer.read()
+        return json.loads(body) if answer.headers.get_content_type().endswith("json") else body
+
+    def post(self, path, **content):
+        request = urllib.request.Request(
+            f"{self.address}{path}",
+            json.dumps(content).encode(),
+            {"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                body = answer.read()
+                return answer.status, json.loads(body) if body else None
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def queue(self, prompt):
+        status, answer = self.post("/prompt", prompt=prompt)
+        assert status == 200, answer
+        return answer["prompt_id"]
+
+    def wait(self, prompt_id, seconds=240):
+        """History entry of a finished prompt; it may come a little after the last event."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            history = self.get(f"/history/{prompt_id}")
+            if prompt_id in history:
+                return history[prompt_id]
+            time.sleep(0.3)
+        raise TimeoutError(f"ComfyUI did not finish within {seconds} s")
+
+    def run(self, prompt):
+        return self.wait(self.queue(prompt))
+
+    def picture(self, entry):
+        query = "&".join(f"{k}={entry[k]}" for k in ("filename", "subfolder", "type"))
+        return self.get(f"/view?{query}")
+
+
+@pytest.fixture(scope="session")
+def server(comfyui, home):
+    """A running ComfyUI server; one for the whole session, as it takes seconds to start."""
+    folder, python = comfyui
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = f"--cpu --listen 127.0.0.1 --port {port} --base-directory {home} "
+    options += "--disable-all-custom-nodes --whitelist-custom-nodes facewright "
+    options += "--disable-api-nodes --disable-auto-launch --database-url sqlite:///:memory:"
+    log = home / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [python, str(HERE / "launch.py"), str(folder), *options.split()],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    client = Client(f"http://127.0.0.1:{port}")
+    try:
+        deadline = time.monotonic() + 180
+        while True:
+            with contextlib.suppress(OSError):
+                client.get("/system_stats")
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail("ComfyUI did not start:\n" + log.read_text()[-3000:])
+            time.sleep(0.5)
+        yield client
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -1,0 +1,175 @@
+"""The pack in a running ComfyUI, over HTTP."""
+
+import io
+import json
+import time
+
+import numpy as np
+import pytest
+from facewright.headless.workflow import InputSpec, has_control, to_api
+from facewright.nodes import all_nodes
+from facewright.workflows.build import FOLDER
+from PIL import Image
+
+pytestmark = pytest.mark.comfyui
+
+
+def shipped(name):
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def failure(entry):
+    """The message of the node that failed, or None."""
+    for kind, content in entry["status"]["messages"]:
+        if kind == "execution_error":
+            return f"{content['node_type']}: {content['exception_message']}"
+    return None
+
+
+def saved(server, entry, node_id):
+    return [
+        np.asarray(Image.open(io.BytesIO(server.picture(image))))
+        for image in entry["outputs"][node_id]["images"]
+    ]
+
+
+def test_every_node_is_there_with_our_descriptions(server):
+    info = server.get("/object_info")
+    for node in all_nodes():
+        schema = node.GET_SCHEMA()
+        seen = info[schema.node_id]
+        assert seen["description"] == schema.description
+        assert seen["category"] == schema.category
+        assert seen["input_order"]["required"] == [i.id for i in schema.inputs]
+        assert seen["output"] == [o.io_type for o in schema.outputs]
+        for i in schema.inputs:
+            assert seen["input"]["required"][i.id][1]["tooltip"] == i.tooltip
+
+
+def test_weight_files_are_offered(server):
+    info = server.get("/object_info/FacewrightLoadVRE")["FacewrightLoadVRE"]["input"]["required"]
+    files = ["associate_2.ckpt", "embedding_change_weights.pth"]
+    options = {
+        name: combo[0] if isinstance(combo[0], list) else combo[1]["options"]
+        for name, combo in info.items()
+    }
+    assert options == {"embedder": files, "projector": ["none", *files]}
+
+
+def test_the_template_browser_lists_the_workflows(server):
+    assert {"nano_restore", "osdface_restore"} <= set(
+        server.get("/workflow_templates")["facewright"]
+    )
+
+
+@pytest.mark.parametrize("name", ["nano_restore", "osdface_restore"])
+def test_the_editor_form_converts_by_what_the_server_says(server, name):
+    info = server.get("/object_info")
+
+    def specs(kind):
+        if kind not in info:
+            return None
+        found = []
+        for names in info[kind]["input_order"].values():
+            for key in names:
+                required = info[kind]["input"].get("required", {})
+                spec = required.get(key) or info[kind]["input"]["optional"][key]
+                options = spec[1] if len(spec) > 1 else {}
+                io_type = "COMBO" if isinstance(spec[0], list) else spec[0]
+                widget = io_type in {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+                control = has_control(io_type, key, options.get("control_after_generate"))
+                found.append(InputSpec(key, widget, control))
+        return found
+
+    converted = to_api(shipped(name), specs)
+    expected = shipped(f"{name}.api")
+    assert {k: v["inputs"] for k, v in converted.items()} == {
+        k: v["inputs"] for k, v in expected.items()
+    }
+
+
+def test_nano_restore_runs_as_shipped(server):
+    prompt = shipped("nano_restore.api")
+    entry = server.run(prompt)
+    assert failure(entry) is None
+    by_kind = {node["class_type"]: node_id for node_id, node in prompt.items()}
+    assert len(entry["outputs"][by_kind["FacewrightDetectFaces"]]["images"]) == 1
+    savers = [i for i, node in prompt.items() if node["class_type"] == "SaveImage"]
+    restored, compared = (saved(server, entry, i)[0] for i in savers)
+    lq = np.asarray(Image.open(FOLDER / "nano_group_lq.png").convert("RGB"))
+    gt = np.asarray(Image.open(FOLDER / "nano_group_gt.png").convert("RGB"))
+    assert restored.shape == lq.shape
+    assert compared.shape == (lq.shape[0], 2 * lq.shape[1] + 4, 3)
+    # The demo convinces: closer to the truth, where it changed anything.
+    changed = (restored != lq).any(-1)
+    assert 0.05 < changed.mean() < 0.95
+    error = [np.square(x[changed] / 255 - gt[changed] / 255).mean() for x in (lq, restored)]
+    assert error[1] < 0.8 * error[0]
+
+
+def test_osdface_restore_runs_on_files_in_the_real_formats(server, home):
+    data = pytest.importorskip("skimage.data")
+    Image.fromarray(data.astronaut()).save(home / "input" / "example.png")
+    prompt = shipped("osdface_restore.api")
+    loader = next(n for n in prompt.values() if n["class_type"] == "CheckpointLoaderSimple")
+    loader["inputs"]["ckpt_name"] = "thin.safetensors"
+    entry = server.run(prompt)
+    assert failure(entry) is None
+    saver = next(i for i, node in prompt.items() if node["class_type"] == "SaveImage")
+    restored = saved(server, entry, saver)[0]
+    changed = (restored != data.astronaut()).any(-1)
+    assert restored.shape == (512, 512, 3)
+    assert 0.02 < changed.mean() < 0.6  # the one face, and nothing else
+
+
+def test_a_missing_weight_file_is_named_before_anything_runs(server):
+    prompt = shipped("osdface_restore.api")
+    for node in prompt.values():
+        if node["class_type"] == "FacewrightLoadVRE":
+            node["inputs"]["embedder"] = "associate_9.ckpt"
+    status, answer = server.post("/prompt", prompt=prompt)
+    assert status == 400
+    assert "associate_9.ckpt is missing" in json.dumps(answer)
+
+
+def test_the_stop_button_stops_the_restoration(server, home):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((1024, 1024)).save(home / "input" / "large.png")
+    prompt = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "thin.safetensors"}},
+        "2": {"class_type": "LoadImage", "inputs": {"image": "large.png"}},
+        "3": {"class_type": "RepeatImageBatch", "inputs": {"image": ["2", 0], "amount": 64}},
+        "4": {
+            "class_type": "FacewrightLoadVRE",
+            "inputs": {
+                "embedder": "associate_2.ckpt",
+                "projector": "embedding_change_weights.pth",
+            },
+        },
+        "5": {"class_type": "FacewrightVREEncode", "inputs": {"vre": ["4", 0], "image": ["2", 0]}},
+        "6": {
+            "class_type": "FacewrightOneStepRestore",
+            "inputs": {
+                "model": ["1", 0],
+                "vae": ["1", 2],
+                "conditioning": ["5", 0],
+                "image": ["3", 0],
+                "timestep": 399,
+                "posterior": "mean",
+                "seed": 0,
+                "faces_at_once": 1,
+            },
+        },
+        "7": {"class_type": "PreviewImage", "inputs": {"images": ["6", 0]}},
+    }
+    prompt_id = server.queue(prompt)
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        running = server.get("/queue")["queue_running"]
+        if not running:
+            break  # refused or finished: the assertion below tells
+        time.sleep(2)
+        server.post("/interrupt")
+    kinds = [kind for kind, _ in server.wait(prompt_id)["status"]["messages"]]
+    assert kinds[-1] == "execution_interrupted"
