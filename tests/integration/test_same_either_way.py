@@ -1,0 +1,33 @@
+"""One workflow file, run in a ComfyUI and in this process: the same picture."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from facewright.core import nano
+from facewright.headless.runner import run_workflow
+from facewright.headless.server import answers, run_on_server
+from facewright.headless.workflow import read_workflow
+from PIL import Image
+
+pytestmark = pytest.mark.comfyui
+FOLDER = Path(nano.__file__).parents[1] / "workflows"
+
+
+@pytest.mark.parametrize("form", ["nano_restore.json", "nano_restore.api.json"])
+def test_nano_restore_gives_the_same_picture(server, tmp_path, form):
+    assert answers(server.address, timeout=30)
+    there = run_on_server(
+        read_workflow(FOLDER / form),
+        server.address,
+        input_dir=tmp_path,
+        output_dir=tmp_path / "there",
+        timeout=240,
+    )
+    run_workflow(FOLDER / form, output_dir=tmp_path / "here")
+    here = sorted((tmp_path / "here").rglob("*.png"))
+    assert len(here) == len(there) == 2
+    for a, b in zip(sorted(there), here, strict=True):
+        one, two = (np.asarray(Image.open(p), dtype=np.int16) for p in (a, b))
+        assert one.shape == two.shape
+        assert np.abs(one - two).max() <= 2
