@@ -212,7 +212,7 @@ def test_patch_discriminator_of_three_layers_sees_70_pixels():
         parameter.data.fill_(0.01)
     judge.net = nn.Sequential(*[m for m in judge.net if isinstance(m, nn.Conv2d)])
     x = torch.zeros(1, 3, 128, 128, dtype=torch.float64, requires_grad=True)
-    out = judge(x)
+    (out,) = judge(x)
     out[0, 0, out.shape[2] // 2, out.shape[3] // 2].backward()
     rows = x.grad[0].abs().sum((0, 2)).nonzero()
     assert int(rows.max() - rows.min()) + 1 == 70

@@ -62,6 +62,10 @@ class PatchDiscriminator(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0, 0.02)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(b, 3, h, w) in [-1, 1] -> (b, 1, h', w') logits."""
-        return self.net(images)
+    def forward(self, *batches: Tensor) -> tuple[Tensor, ...]:
+        """(b, 3, h, w) in [-1, 1] -> (b, 1, h', w') logits, for each batch on its own.
+
+        Several batches in one call, because in multi-process training every call of a wrapped
+        network expects a backward; apart, because batch norm would mix real and fake.
+        """
+        return tuple(self.net(images) for images in batches)

@@ -235,8 +235,9 @@ class OneStepRecipe(Recipe):
         return {k: v for k, v in terms.items() if v is not None}
 
     def _judge(self, batch: Batch) -> dict[str, Tensor]:
-        judge, prompt = self.nets["discriminator"], batch.pop("prompt")
-        real, fake = judge(batch.pop("z_real"), prompt), judge(batch.pop("z_fake"), prompt)
+        # One call: in multi-process training every call of a wrapped network expects a backward.
+        z, prompt = torch.cat([batch.pop("z_real"), batch.pop("z_fake")]), batch.pop("prompt")
+        real, fake = self.nets["discriminator"](z, torch.cat([prompt, prompt])).chunk(2)
         self.monitor["discriminator/real"] = real.detach().mean()
         self.monitor["discriminator/fake"] = fake.detach().mean()
         return {"bce": discriminator_loss(real, fake)}

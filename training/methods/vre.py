@@ -223,7 +223,8 @@ class _VQRecipe(Recipe):
             distance = feature_distance(restored, target, relative=config.relative_features)
             terms["perceptual"] = config.perceptual * distance
         if adversarial:
-            loss = hinge_generator_loss(self.nets[f"d_{branch}"](out.restored))
+            (logits,) = self.nets[f"d_{branch}"](out.restored)
+            loss = hinge_generator_loss(logits)
             last = self.autoencoders[branch].decoder.conv_out.weight
             weight = adaptive_weight(torch.stack([*terms.values()]).sum(), loss, last)
             terms["gan"] = config.gan * weight * loss
@@ -233,8 +234,9 @@ class _VQRecipe(Recipe):
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
         terms = {}
         for branch in self.branches:
-            judge = self.nets[f"d_{branch}"]
-            real, fake = judge(batch[f"{branch}_target"]), judge(batch[f"{branch}_restored"])
+            real, fake = self.nets[f"d_{branch}"](
+                batch[f"{branch}_target"], batch[f"{branch}_restored"]
+            )
             terms[f"{branch}_hinge"] = hinge_discriminator_loss(real, fake)
         return terms
 
