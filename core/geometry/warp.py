@@ -100,11 +100,10 @@ def warp(image: Tensor, matrix: Tensor, window: tuple[int, int, int, int]) -> Te
     if x1 <= x0 or y1 <= y0:
         return image.new_zeros(len(image), max(0, y1 - y0), max(0, x1 - x0))
     inverse = invert(matrix.detach().cpu().double())
-    image, origin = _crop_to_source(image, inverse, window)
     low, high = image.amin(), image.amax()
-
     step = scale_of(inverse)  # source pixels per target pixel
     factor = max(1, math.floor(step + 1e-6))
+    image, origin = _crop_to_source(image, inverse, window, factor)
     if factor > 1:
         h, w = image.shape[-2:]
         padding = (0, -w % factor, 0, -h % factor)
@@ -126,9 +125,12 @@ def warp(image: Tensor, matrix: Tensor, window: tuple[int, int, int, int]) -> Te
 
 
 def _crop_to_source(
-    image: Tensor, inverse: Tensor, window: tuple[int, int, int, int]
+    image: Tensor, inverse: Tensor, window: tuple[int, int, int, int], factor: int
 ) -> tuple[Tensor, Tensor]:
-    """The part of `image` that `window` can read, mirrored borders included, and its origin."""
+    """The part of `image` that `window` can read, mirrored borders included, and its origin.
+
+    The origin is a multiple of `factor`, so that blocks do not depend on the window.
+    """
     x0, y0, x1, y1 = window
     height, width = image.shape[-2:]
     quad = transform(inverse, corners(y1 - y0, x1 - x0) + torch.tensor([x0, y0]))
@@ -142,6 +144,6 @@ def _crop_to_source(
         if high > extent:
             low = min(low, 2 * extent - high)
         low, high = max(0, min(low, extent - 1)), min(extent, max(high, 1))
-        spans.append((low, high))
+        spans.append((low - low % factor, high))
     (left, right), (top, bottom) = spans
     return image[:, top:bottom, left:right], torch.tensor([left, top], dtype=torch.float64)

@@ -1,0 +1,193 @@
+"""Pasting touches the masked pixels and nothing else."""
+
+import math
+
+import pytest
+import torch
+from facewright.core.errors import FacewrightError
+from facewright.core.faces import Face
+from facewright.core.geometry.align import align_faces
+from facewright.core.geometry.paste import paste_faces, soft_box
+
+
+def scene(height=90, width=120, channels=3, faces=(((30, 20, 70, 60), 0.2),), seed=0, size=64):
+    g = torch.Generator().manual_seed(seed)
+    picture = torch.rand(1, channels, height, width, generator=g)
+    found = [Face(box, 1.0, angle=angle) for box, angle in faces]
+    return picture, align_faces(picture, [found], size)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_outside_the_mask_bits_stay(dtype):
+    picture, _ = scene(channels=5)
+    picture = (picture * 3 - 1).to(dtype)  # HDR values and negatives too
+    crops = align_faces(picture, [[Face((30, 20, 70, 60), 1.0)]], 64)
+    out, mask = paste_faces(picture, crops, torch.rand(1, 3, 64, 64).to(dtype))
+    outside = mask[0] == 0
+    assert outside.any() and not outside.all()
+    assert torch.equal(out[0][:, outside], picture[0][:, outside])
+    assert torch.equal(out[:, 3:], picture[:, 3:])
+    assert not torch.equal(out[0, :3][:, ~outside], picture[0, :3][:, ~outside])
+    assert out.dtype == dtype
+
+
+def test_a_flat_face_blends_by_the_mask():
+    picture, crops = scene()
+    out, mask = paste_faces(picture, crops, torch.full((1, 3, 64, 64), 0.25))
+    want = picture + mask[:, None] * (0.25 - picture)
+    torch.testing.assert_close(out, want, atol=1e-6, rtol=0)
+    assert mask.max() == 1
+
+
+def test_strength_scales_and_zero_changes_nothing():
+    picture, crops = scene()
+    face = torch.rand(1, 3, 64, 64)
+    full, mask = paste_faces(picture, crops, face)
+    half, half_mask = paste_faces(picture, crops, face, strength=0.5)
+    torch.testing.assert_close(half, (picture + full) / 2, atol=1e-6, rtol=0)
+    torch.testing.assert_close(half_mask, mask / 2)
+    none, no_mask = paste_faces(picture, crops, face, strength=0.0)
+    assert torch.equal(none, picture) and not no_mask.any()
+
+
+def test_round_trip_of_a_smooth_picture():
+    small = torch.rand(1, 3, 8, 10, generator=torch.Generator().manual_seed(3))
+    picture = torch.nn.functional.interpolate(small, (200, 250), mode="bicubic").clamp(0, 1)
+    faces = [Face((20, 30, 90, 100), 1.0, angle=0.3), Face((150, 60, 230, 140), 1.0)]
+    for size in (64, 128, 512):  # shrinks and enlarges
+        crops = align_faces(picture, [faces], size)
+        out, mask = paste_faces(picture, crops, crops.pixels)
+        assert (out - picture).abs()[0][:, mask[0] > 0].mean() < 2 / 255
+
+
+def test_a_photograph_survives_align_and_paste():
+    data = pytest.importorskip("skimage.data")
+    picture = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None].float() / 255
+    crops = align_faces(picture, [[Face((173, 66, 279, 172), 1.0)]], 512)
+    out, mask = paste_faces(picture, crops, crops.pixels)
+    inside = mask[0] > 0
+    assert torch.equal(out[0][:, ~inside], picture[0][:, ~inside])
+    assert (out - picture).abs()[0][:, inside].mean() < 2 / 255
+
+
+def test_overlapping_faces_do_not_depend_on_order_and_are_not_blended_twice():
+    picture = torch.zeros(1, 3, 100, 160)
+    faces = [Face((30, 30, 70, 70), 1.0), Face((65, 30, 105, 70), 1.0)]
+    white = torch.ones(2, 3, 64, 64)
+    a, mask = paste_faces(picture, align_faces(picture, [faces], 64), white)
+    b, _ = paste_faces(picture, align_faces(picture, [faces[::-1]], 64), white)
+    torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+    torch.testing.assert_close(a[:, 0], mask, atol=1e-6, rtol=0)
+    assert mask.max() <= 1 + 1e-6
+    alone = [paste_faces(picture, align_faces(picture, [[f]], 64), white[:1])[1] for f in faces]
+    want = 1 - (1 - alone[0]) * (1 - alone[1])
+    torch.testing.assert_close(mask, want, atol=1e-6, rtol=0)
+    # Two faces of one colour meet without a seam of another one; each keeps its own middle.
+    colours = torch.stack([torch.full((3, 64, 64), 0.2), torch.full((3, 64, 64), 0.8)])
+    out, _ = paste_faces(picture, align_faces(picture, [faces], 64), colours)
+    assert out[0, 0, 50, 50] == pytest.approx(0.2, abs=0.01)
+    assert out[0, 0, 50, 85] == pytest.approx(0.8, abs=0.01)
+
+
+def test_faces_go_back_to_their_own_picture():
+    pictures = torch.zeros(3, 3, 60, 60)
+    face = Face((15, 15, 45, 45), 1.0)
+    crops = align_faces(pictures, [[face], [], [face]], 32)
+    colours = torch.stack([torch.full((3, 32, 32), 0.3), torch.full((3, 32, 32), 0.6)])
+    out, mask = paste_faces(pictures, crops, colours)
+    assert out[:, 0, 30, 30].tolist() == pytest.approx([0.3, 0, 0.6])
+    assert not mask[1].any()
+
+
+def test_pictures_of_different_sizes_come_back_as_a_list():
+    pictures = [torch.rand(3, 40, 60), torch.rand(4, 50, 30)]
+    crops = align_faces(pictures, [[Face((5, 5, 30, 30), 1.0)], []], 32)
+    out, masks = paste_faces(pictures, crops, crops.pixels)
+    assert [tuple(o.shape) for o in out] == [(3, 40, 60), (4, 50, 30)]
+    assert [tuple(m.shape) for m in masks] == [(40, 60), (50, 30)]
+    assert torch.equal(out[1], pictures[1])
+
+
+@pytest.mark.parametrize("box", [(-20, -15, 15, 20), (100, 70, 140, 110), (300, 300, 340, 340)])
+def test_faces_at_and_beyond_the_border(box):
+    picture, crops = scene(faces=((box, 0.1),))
+    out, mask = paste_faces(picture, crops, torch.rand(1, 3, 64, 64))
+    outside = mask[0] == 0
+    assert torch.equal(out[0][:, outside], picture[0][:, outside])
+    assert torch.isfinite(out).all()
+
+
+def test_one_pixel_picture():
+    picture = torch.rand(1, 3, 1, 1)
+    crops = align_faces(picture, [[Face((-0.5, -0.5, 0.5, 0.5), 1.0)]], 16)
+    out, mask = paste_faces(picture, crops, crops.pixels)
+    torch.testing.assert_close(out, picture)
+    assert mask.shape == (1, 1, 1)
+
+
+def test_no_faces_return_the_picture():
+    picture = torch.rand(2, 4, 9, 9)
+    crops = align_faces(picture, [[], []], 16)
+    out, mask = paste_faces(picture, crops, crops.pixels, color="wavelet")
+    assert torch.equal(out, picture) and not mask.any()
+    none = paste_faces(picture[:0], align_faces(picture[:0], [], 16), crops.pixels)
+    assert none[0].shape == (0, 4, 9, 9) and none[1].shape == (0, 9, 9)
+
+
+def test_restored_faces_may_be_larger_than_the_crops():
+    picture, crops = scene()
+    ramp = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
+    big = torch.nn.functional.interpolate(ramp, scale_factor=4, mode="bilinear")
+    a, mask = paste_faces(picture, crops, ramp)
+    b, same = paste_faces(picture, crops, big)
+    assert torch.equal(mask, same)
+    assert (a - b).abs().max() < 0.01
+    matched, _ = paste_faces(picture, crops, big, color="adain")
+    assert (matched - b).abs().max() > 0.05
+
+
+def test_the_inputs_stay_as_they_were():
+    picture, crops = scene()
+    before, matrix = picture.clone(), crops.matrix.clone()
+    paste_faces(picture, crops, torch.rand(1, 3, 128, 128), color="lab")
+    assert torch.equal(picture, before) and torch.equal(crops.matrix, matrix)
+
+
+def test_strips_make_no_seam(monkeypatch):
+    from facewright.core.geometry import paste
+
+    picture, crops = scene()
+    face = torch.rand(1, 3, 64, 64)
+    whole, mask = paste_faces(picture, crops, face)
+    monkeypatch.setattr(paste, "_STRIP", 7)
+    strips, strip_mask = paste_faces(picture, crops, face)
+    torch.testing.assert_close(strips, whole, atol=1e-5, rtol=0)
+    assert torch.equal(mask, strip_mask)
+
+
+def test_soft_box_is_smooth_and_closed():
+    line = torch.stack([torch.linspace(-3, 66, 500), torch.full((500,), 31.5)], 1)
+    mask = soft_box(line, 64, 0.2)
+    assert mask[0] == 0 and mask[-1] == 0 and mask[250] == 1
+    assert mask.diff().abs().max() < 0.03
+    assert (mask.diff()[:240] >= 0).all()
+    edge = soft_box(torch.tensor([[0.0, 31.5], [0.0, 0.0], [63.0, 63.0]]), 64, 0.1)
+    assert edge.max() == 0
+
+
+def test_wrong_input_gets_a_sentence():
+    picture, crops = scene()
+    face = torch.rand(1, 3, 64, 64)
+    for change, words in (
+        ({"restored": face[:0]}, "cut out"),
+        ({"restored": face[0]}, "should be"),
+        ({"images": torch.rand(1, 3, 90, 121)}, "same pictures"),
+        ({"images": torch.rand(1, 1, 90, 120)}, "RGB"),
+        ({"feather": 0.0}, "feather"),
+        ({"strength": 1.5}, "strength"),
+        ({"strength": math.nan}, "strength"),
+        ({"color": "vivid"}, "adain"),
+    ):
+        arguments = {"images": picture, "crops": crops, "restored": face} | change
+        with pytest.raises(FacewrightError, match=words):
+            paste_faces(**arguments)
