@@ -37,13 +37,16 @@ def _two_pass(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) 
         """Average (b, c) within each group, and give every channel its group's value."""
         return v.view(b, groups, -1).mean(2).repeat_interleave(c // groups, 1)
 
-    mean = per_group(rows.mean((1, 2)))
-    centre = mean.view(b, 1, 1, c)
-    blocks = rows.split(max(1, _BLOCK // (b * w * c)), 1)
-    squares = torch.stack([(r - centre).square_().sum((1, 2)) for r in blocks]).sum(0)
+    mean = per_group(rows.mean((1, 2))).view(b, 1, 1, c)
+    step = max(1, _BLOCK // max(1, b * w * c))
+    squares = torch.stack([(r - mean).square_().sum((1, 2)) for r in rows.split(step, 1)]).sum(0)
     scale = (per_group(squares / (h * w)) + eps).rsqrt() * weight
-    shift = bias - mean * scale
-    return torch.addcmul(shift.view(b, c, 1, 1), x, scale.view(b, c, 1, 1))
+    scale, shift = scale.view(b, 1, 1, c), bias.view(1, 1, 1, c)
+    y = torch.empty_like(rows)
+    for source, target in zip(rows.split(step, 1), y.split(step, 1), strict=True):
+        # Not x * scale + (bias - mean * scale): that cancels where the variance is small.
+        torch.addcmul(shift, torch.sub(source, mean, out=target), scale, out=target)
+    return y.permute(0, 3, 1, 2)
 
 
 def silu_(x: Tensor) -> Tensor:
