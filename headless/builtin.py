@@ -60,7 +60,10 @@ class LoadImage(_Node):
     @classmethod
     def execute(cls, image: str | Path | Tensor) -> io.NodeOutput:
         if isinstance(image, Tensor):
-            return io.NodeOutput(image[..., :3], 1 - image[..., 3] if image.shape[-1] > 3 else None)
+            see_through = (
+                1 - image[..., 3:].sum(-1) if image.shape[-1] == 4 else torch.zeros(1, 64, 64)
+            )
+            return io.NodeOutput(image[..., :3], see_through)
         name = str(image).removesuffix(" [input]")
         path = Path(name).expanduser()
         if not path.is_absolute():

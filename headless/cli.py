@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 something failed (named on standard error), 2 wrong usage.
 """
 
 import functools
+import itertools
 import json
 import os
 import sys
@@ -58,12 +59,12 @@ def _sentences(command: Callable) -> Callable:
 
 
 @contextmanager
-def _progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[str, int], None]]:
-    """A bar on standard error; yields a function that takes a text and the number done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+def _progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """A bar on standard error; yields a function that takes a text and how many are done."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), Remaining())
     with Progress(*columns, console=_console(), disable=quiet, transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda text, done: bar.update(task, description=text, completed=done)
@@ -168,10 +169,13 @@ def restore(
         return _restore_one(job, restorer(), options, compare)
 
     with _progress("Restoring", len(jobs), quiet=as_json) as show:
-        count = iter(range(1, len(jobs) + 1))
-        summary = run_jobs(
-            jobs, work, overwrite=overwrite, on_job=lambda job: show(job.source.name, next(count))
-        )
+        done = itertools.count(1)
+
+        def on_job(job: Job) -> None:
+            n = next(done)
+            show(f"{n} of {len(jobs)}: {job.source.name}", n)
+
+        summary = run_jobs(jobs, work, overwrite=overwrite, on_job=on_job)
     if as_json:
         _write_json(summary.as_dict())
     else:
@@ -274,16 +278,30 @@ def run(
 def _run_embedded(
     source: Any, inputs: Any, input_dir: Any, out: Path, models: Any, show: Any
 ) -> list[Path]:
+    from .host import host
     from .runner import run_workflow
 
     _use_models(models)
-    results = run_workflow(
-        source,
-        inputs,
-        input_dir=input_dir,
-        output_dir=out,
-        on_node=lambda title, done, total: show(title, done / total),
-    )
+    at = ("", 0, 1)
+
+    def on_node(title: str, done: int, total: int) -> None:
+        nonlocal at
+        at = title, done, total
+        show(title, done / total)
+
+    class Steps:
+        """Progress inside a node moves the bar between two nodes."""
+
+        def __init__(self, total: int) -> None:
+            self.total, self.done = max(total, 1), 0
+
+        def update(self, n: int = 1) -> None:
+            self.done += n
+            title, done, total = at
+            show(title, (done + self.done / self.total) / total)
+
+    host.report_progress = Steps
+    results = run_workflow(source, inputs, input_dir=input_dir, output_dir=out, on_node=on_node)
     found = [
         r.ui["images"] for r in results.values() if isinstance(r.ui, dict) and "images" in r.ui
     ]

@@ -1,6 +1,5 @@
 """Faces of one picture restored: detect, align, embed, one step, paste."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -107,16 +106,10 @@ class Restorer:
         return replace(self, size=size)
 
     @torch.no_grad()
-    def restore(
-        self,
-        picture: Tensor,
-        options: RestoreOptions | None = None,
-        on_faces: Callable[[int], None] = lambda faces: None,
-    ) -> Restored:
+    def restore(self, picture: Tensor, options: RestoreOptions | None = None) -> Restored:
         """Restore the faces of a picture (c, h, w) in [0, 1], c 3 or 4.
 
         A picture without a face comes back bit-identical; so do all pixels outside the mask.
-        `on_faces` is called with the number of faces finished after each group of them.
         """
         options = options or RestoreOptions()
         faces = select_faces(
@@ -138,7 +131,6 @@ class Restorer:
             self.vre(lq),
             self.backbone,
             chunk_size=options.faces_at_once,
-            on_chunk=on_faces,
             generator=generator,
         )
         pasted, mask = paste_faces(

@@ -22,6 +22,7 @@ from .workflow import (
 
 DEFAULT_SERVER = "http://127.0.0.1:8188"
 _POLL_SECONDS = 0.3
+_GONE_POLLS = 10
 
 
 def answers(server: str, timeout: float = 0.3) -> bool:
@@ -129,6 +130,7 @@ def _wait(
 ) -> dict[str, Any]:
     """Poll the history: over the socket, success may be told before the results can be read."""
     started = time.monotonic()
+    vanished = 0
     while timeout is None or time.monotonic() - started < timeout:
         entry = _get(f"{server}/history/{prompt_id}").get(prompt_id)
         if entry is not None:
@@ -138,9 +140,26 @@ def _wait(
             if status.get("completed", True):
                 on_progress("Done", 1.0)
                 return entry
-        on_progress(f"ComfyUI is working ({time.monotonic() - started:.0f} s)", 0.0)
+        waiting = _position(server, prompt_id)
+        # Between leaving the queue and entering the history a run is in neither for a moment.
+        vanished = 0 if waiting is not None or entry is not None else vanished + 1
+        if vanished > _GONE_POLLS:
+            raise WorkflowError(f"The run was removed from the queue of the ComfyUI at {server}.")
+        seconds = time.monotonic() - started
+        text = f"{waiting} runs are before this one" if waiting else "ComfyUI is working"
+        on_progress(f"{text} ({seconds:.0f} s)", 0.0)
         time.sleep(_POLL_SECONDS)
     raise WorkflowError(f"The ComfyUI at {server} gave no result within {timeout:g} s.")
+
+
+def _position(server: str, prompt_id: str) -> int | None:
+    """How many runs come before this one, or None where the queue does not hold it."""
+    queue = _get(f"{server}/queue")
+    if any(item[1] == prompt_id for item in queue["queue_running"]):
+        return 0
+    pending = sorted(queue["queue_pending"], key=lambda item: item[0])
+    numbers = {item[1]: n for n, item in enumerate(pending, start=1)}
+    return numbers.get(prompt_id)
 
 
 def _failure(status: Mapping[str, Any]) -> str:

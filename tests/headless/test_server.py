@@ -39,7 +39,11 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"FacewrightDetectFaces": {}} if state["ours"] else {})
         elif self.path.startswith("/history/"):
             state["polls"] += 1
-            self.answer({"p": state["history"]} if state["polls"] > 1 else {})
+            found = state["polls"] > 1 and state["history"]
+            self.answer({"p": state["history"]} if found else {})
+        elif self.path == "/queue":
+            held = [[0, "p", {}, {}, []]] if state["queued"] else []
+            self.answer({"queue_running": held, "queue_pending": []})
         elif self.path.startswith("/view"):
             self.answer(f"picture {self.path}".encode())
 
@@ -62,6 +66,7 @@ def comfyui():
     server.state = {
         "ours": True,
         "polls": 0,
+        "queued": True,
         "refuse": None,
         "history": {
             "status": {"status_str": "success", "completed": True},
@@ -154,6 +159,13 @@ def test_no_result_in_time(comfyui, tmp_path):
     comfyui.state["history"]["status"] = {"status_str": "?", "completed": False}
     with pytest.raises(WorkflowError, match="no result within"):
         run(comfyui, tmp_path, timeout=0.1)
+
+
+def test_a_run_that_somebody_removed(comfyui, tmp_path, monkeypatch):
+    monkeypatch.setattr("facewright.headless.server._POLL_SECONDS", 0.01)
+    comfyui.state |= {"queued": False, "history": None}
+    with pytest.raises(WorkflowError, match="removed from the queue"):
+        run(comfyui, tmp_path)
 
 
 def test_nobody_there(tmp_path):
