@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..core.checkpoint import read_tensors
 from ..core.errors import CheckpointError
+from ..core.fast import fast_dtype
 from ..core.lora import LoraReport, merge_lora, parse_lora
 from . import ldm
 from .backbone import (
@@ -37,13 +38,6 @@ def compute_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
-
-
-def compute_dtype(device: torch.device) -> torch.dtype:
-    """The dtype UNet and VAE run in: bfloat16 where the GPU has it, else float32."""
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return torch.bfloat16
-    return torch.float32
 
 
 def load_checkpoint(path: Path) -> tuple[Model, Vae | None]:
@@ -87,18 +81,14 @@ def _ldm_vae(vae: Mapping[str, Tensor], source: str) -> Vae:
 def _model(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -> Model:
     device = compute_device()
     unet_class, _ = diffusers_classes()
-    unet = build(
-        unet_class, config, tensors, source=name, dtype=compute_dtype(device), device=device
-    )
+    unet = build(unet_class, config, tensors, source=name, dtype=fast_dtype(device), device=device)
     return Model(unet, config, name)
 
 
 def _vae(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -> Vae:
     device = compute_device()
     _, vae_class = diffusers_classes()
-    module = build(
-        vae_class, config, tensors, source=name, dtype=compute_dtype(device), device=device
-    )
+    module = build(vae_class, config, tensors, source=name, dtype=fast_dtype(device), device=device)
     return DiffusersVae(module)
 
 
