@@ -63,7 +63,7 @@ class DetectFaces(io.ComfyNode):
                     default=512,
                     min=64,
                     max=2048,
-                    step=8,
+                    step=16,
                     tooltip="Side of the cut-out faces in pixels: 512 for OSDFace, 128 for the "
                     "nano models.",
                 ),

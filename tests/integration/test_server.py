@@ -6,7 +6,8 @@ import time
 
 import numpy as np
 import pytest
-from facewright.headless.workflow import InputSpec, has_control, to_api
+from facewright.headless.server import _ServerSpecs
+from facewright.headless.workflow import to_api
 from facewright.nodes import all_nodes
 from facewright.workflows.build import FOLDER
 from PIL import Image
@@ -64,24 +65,7 @@ def test_the_template_browser_lists_the_workflows(server):
 
 @pytest.mark.parametrize("name", ["nano_restore", "osdface_restore"])
 def test_the_editor_form_converts_by_what_the_server_says(server, name):
-    info = server.get("/object_info")
-
-    def specs(kind):
-        if kind not in info:
-            return None
-        found = []
-        for names in info[kind]["input_order"].values():
-            for key in names:
-                required = info[kind]["input"].get("required", {})
-                spec = required.get(key) or info[kind]["input"]["optional"][key]
-                options = spec[1] if len(spec) > 1 else {}
-                io_type = "COMBO" if isinstance(spec[0], list) else spec[0]
-                widget = io_type in {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
-                control = has_control(io_type, key, options.get("control_after_generate"))
-                found.append(InputSpec(key, widget, control))
-        return found
-
-    converted = to_api(shipped(name), specs)
+    converted = to_api(shipped(name), _ServerSpecs(server.address))
     expected = shipped(f"{name}.api")
     assert {k: v["inputs"] for k, v in converted.items()} == {
         k: v["inputs"] for k, v in expected.items()
