@@ -5,6 +5,7 @@ import pytest
 import torch
 from facewright.training.config import ConfigError, FolderData, TrainConfig, WorldData
 from facewright.training.data import Batches
+from facewright.training.data.batches import degrade
 from facewright.training.data.sources import open_source
 from facewright.training.data.world import face_boxes, world_arrays
 from facewright.training.masks import box_mask
@@ -93,9 +94,10 @@ def test_validation_is_fixed_and_uses_its_own_preset(folder_of_people):
     a, b = list(batches.validation()), list(batches.validation())
     assert [len(x["gt"]) for x in a] == [4, 1]
     assert all(torch.equal(x[k], y[k]) for x, y in zip(a, b, strict=True) for k in x)
-    training = take(batches, 0, 1)[0]
-    error = [(x["gt"] - x["lq"]).square().mean() for x in (training, a[0])]
-    assert error[1] > 1.5 * error[0]
+    for batch, preset in ((take(batches, 0, 1)[0], "mild"), (a[0], "severe")):
+        expected = degrade(batch["gt"], batch["seed"].tolist(), (preset,))
+        assert torch.equal(batch["lq"], expected)
+    assert not set(a[0]["seed"].tolist()) & set(range(2**39))
 
 
 def test_masks_hold_the_pixels_whose_centres_lie_in_the_box():
