@@ -125,7 +125,7 @@ class NanoAnalyzer:
 
     name = "nano"
 
-    def __init__(self, nets: NanoFaces, *, min_score: float = 0.4) -> None:
+    def __init__(self, nets: NanoFaces, *, min_score: float = 0.6) -> None:
         self.nets = nets.eval()
         self.min_score = min_score
 

@@ -8,16 +8,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FacewrightError
-from ..geometry.warp import invert, scale_of, transform, warp
+from ..geometry.warp import invert, pixel_grid, scale_of, transform, warp
 from .face import Face
 
 _WINDOW = 24
 """Smallest window of the cascade, in pixels."""
 _PASSES = (
     (960, 0.0, 1.2, 1.5),
-    (480, 0.0, 1.2, 1.0),
-    (480, -22.0, 1.2, 1.2),
-    (480, 22.0, 1.2, 1.2),
+    (420, 0.0, 1.2, 1.0),
+    (340, -22.0, 1.2, 1.0),
+    (340, 22.0, 1.2, 1.0),
 )
 """Search passes: longer side in pixels, rotation in degrees, scale factor, step ratio."""
 _ANGLES = (-40, -30, -20, -10, 0, 10, 20, 30, 40)
@@ -93,14 +93,11 @@ class SkimageAnalyzer:
 
     def _propose(self, gray: Tensor) -> list[Proposal]:
         squares = []
-        limit = np.array(
-            [gray.shape[1] - 1, gray.shape[0] - 1]
-        )  # the tilted copies show mirror images
+        limit = np.array([gray.shape[1] - 1, gray.shape[0] - 1])
         for side, degrees, factor, step in _PASSES:
             matrix, window = _rotation(gray, degrees, max(1.0, max(gray.shape) / side))
-            view = (
-                warp(gray[None], matrix, window)[0] if degrees or side < max(gray.shape) else gray
-            )
+            # Plain corners of a tilted copy are passed over quickly.
+            view = warp(gray[None], matrix, window)[0] * _shows(matrix, window, gray)
             hits = self._hits(view, _WINDOW, min(view.shape), factor, step)
             back = invert(matrix)
             hits[:, :2] = transform(back, torch.from_numpy(hits[:, :2])).numpy()
@@ -114,26 +111,32 @@ class SkimageAnalyzer:
         first_look = _features(gray, x, y, side, math.radians(degrees))
         if min(first_look["eyes"], first_look["mouth"], first_look["contrast"]) < 0.035:
             return None  # clearly no face: spares the second look
-        votes = np.zeros(len(_ANGLES))
-        where = []
-        for k, roll in enumerate(_ANGLES):
-            matrix = _patch(x, y, side, roll, _PATCH_FACE, _PATCH)
-            view = warp(gray[None], matrix, (0, 0, _PATCH, _PATCH))[0]
-            hits = self._hits(view, _WINDOW, round(_PATCH_FACE * 1.5), 1.05, 1.0)
-            hits = hits[(np.abs(hits[:, :2] - (_PATCH - 1) / 2) < _PATCH_FACE / 4).all(1)]
-            votes[k] = len(hits)
-            back = transform(invert(matrix), torch.from_numpy(hits[:, :2])).numpy()
-            where.append(np.column_stack([back, hits[:, 2] * side / _PATCH_FACE]))
+        nearby = [k for k, roll in enumerate(_ANGLES) if abs(roll - degrees) <= 12]
+        looks = {k: self._look(gray, x, y, side, _ANGLES[k]) for k in nearby}
+        if sum(map(len, looks.values())) < 2:
+            return None
+        for k in set(range(len(_ANGLES))) - set(nearby):
+            looks[k] = self._look(gray, x, y, side, _ANGLES[k])
+        votes = np.array([len(looks[k]) for k in range(len(_ANGLES))])
         total = votes.sum()
         if total < _MIN_VOTES[min(windows, 2)]:
             return None
-        x, y, side = np.concatenate(where).mean(0)
+        x, y, side = np.concatenate([looks[k] for k in sorted(looks)]).mean(0)
         weights = votes**2 / (votes**2).sum()
         angle = math.radians(float((weights * _ANGLES).sum()))
         if not _plausible(_features(gray, x, y, side, angle), total):
             return None
         half = side / 2
         return Face((x - half, y - half, x + half, y + half), float(total), angle=angle)
+
+    def _look(self, gray: Tensor, x: float, y: float, side: float, degrees: float) -> np.ndarray:
+        """Windows accepted around a face that is set upright from this roll: (n, 3) x, y, side."""
+        matrix = _patch(x, y, side, degrees, _PATCH_FACE, _PATCH)
+        view = warp(gray[None], matrix, (0, 0, _PATCH, _PATCH))[0]
+        hits = self._hits(view, _WINDOW, round(_PATCH_FACE * 1.5), 1.05, 1.0)
+        hits = hits[(np.abs(hits[:, :2] - (_PATCH - 1) / 2) < _PATCH_FACE / 4).all(1)]
+        back = transform(invert(matrix), torch.from_numpy(hits[:, :2])).numpy()
+        return np.column_stack([back, hits[:, 2] * side / _PATCH_FACE])
 
 
 def _features(gray: Tensor, x: float, y: float, side: float, angle: float) -> dict[str, float]:
@@ -190,6 +193,14 @@ def _rotation(gray: Tensor, degrees: float, reduction: float) -> tuple[Tensor, t
     middle = torch.tensor([(w - 1) / 2, (h - 1) / 2], dtype=torch.float64)
     goal = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)
     return torch.cat([linear, (goal - linear @ middle)[:, None]], 1), (0, 0, width, height)
+
+
+def _shows(matrix: Tensor, window: tuple, gray: Tensor) -> Tensor:
+    """1 where a pixel of the window shows the picture, 0 where it lies beyond its border."""
+    source = transform(invert(matrix), pixel_grid(window).flatten(0, 1))
+    limit = torch.tensor([gray.shape[1] - 0.5, gray.shape[0] - 0.5], dtype=torch.float64)
+    inside = ((source > -0.5) & (source < limit)).all(1)
+    return inside.view(window[3] - window[1], window[2] - window[0]).float()
 
 
 def _patch(x: float, y: float, side: float, degrees: float, face: int, size: int) -> Tensor:
