@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from ..core.checkpoint import load_strict
 from ..core.errors import FacewrightError
+from ..core.fast import use_fast_layers
 from ..core.modules.autoencoder import AutoencoderKL as NanoAutoencoder
 from ..core.schedule import alpha_bar, eps_to_x0
 
@@ -57,7 +58,7 @@ def build(
         CheckpointError: the weights do not fit the architecture.
     """
     with torch.device("meta"):  # random initialisation of 866 M parameters takes longer than a face
-        module = cls.from_config(dict(config))
+        module = use_fast_layers(cls.from_config(dict(config)))
     expected = {k: v.shape for k, v in module.state_dict().items()}
     if expected != {k: v.shape for k, v in tensors.items()}:
         load_strict(module, tensors, source=source)  # raises, naming what does not fit
@@ -133,6 +134,7 @@ class DiffusersVae(_Vae):
     """`diffusers.AutoencoderKL`."""
 
     def __init__(self, module: nn.Module) -> None:
+        use_fast_layers(module, convolutions=True)
         super().__init__(module, 2 ** (len(module.config.block_out_channels) - 1))
 
     @torch.no_grad()
