@@ -277,6 +277,15 @@ class _NanoConfig(comfy.supported_models.SD20):
     latent_format = _NanoLatents
 
 
+class _Multiple(float):
+    """A channel multiple such as 1.5, of which ComfyUI's UNet code makes numbers of channels."""
+
+    def __mul__(self, channels: int) -> int:
+        return round(float(self) * channels)
+
+    __rmul__ = __mul__
+
+
 def nano_model(config: dict, tensors: dict[str, Tensor]) -> Any:
     """A MODEL from a diffusers UNet2DConditionModel config and its tensors.
 
@@ -291,7 +300,7 @@ def nano_model(config: dict, tensors: dict[str, Tensor]) -> Any:
             "in_channels": config["in_channels"],
             "out_channels": config["out_channels"],
             "model_channels": channels[0],
-            "channel_mult": [c // channels[0] for c in channels],
+            "channel_mult": [_Multiple(c / channels[0]) for c in channels],
             "num_res_blocks": [layers] * len(channels),
             "transformer_depth": [d for d in depths for _ in range(layers)],
             "transformer_depth_output": [d for d in depths for _ in range(layers + 1)],

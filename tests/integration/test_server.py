@@ -119,11 +119,11 @@ def test_a_missing_weight_file_is_named_before_anything_runs(server):
 def test_the_stop_button_stops_the_restoration(server, home):
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
-    Image.fromarray(noise).resize((1024, 1024)).save(home / "input" / "large.png")
+    Image.fromarray(noise).resize((128, 128)).save(home / "input" / "small.png")
     prompt = {
         "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "thin.safetensors"}},
-        "2": {"class_type": "LoadImage", "inputs": {"image": "large.png"}},
-        "3": {"class_type": "RepeatImageBatch", "inputs": {"image": ["2", 0], "amount": 64}},
+        "2": {"class_type": "LoadImage", "inputs": {"image": "small.png"}},
+        "3": {"class_type": "RepeatImageBatch", "inputs": {"image": ["2", 0], "amount": 2000}},
         "4": {
             "class_type": "FacewrightLoadVRE",
             "inputs": {
