@@ -7,7 +7,6 @@ from pathlib import Path
 from .checkpoint import (
     describe_format,
     detect_format,
-    make_metadata,
     read_tensors,
     save_safetensors,
 )
@@ -62,8 +61,6 @@ def convert(
         written[out / VRE_NAME] = "OSDFace's visual representation embedder, float32"
     for path, weights in loras.items():
         target = out / f"{path.stem}_comfyui.safetensors"
-        alphas = {w.alpha for w in weights.values()}
-        config = {"alpha": alphas.pop()} if len(alphas) == 1 else {}
-        save_safetensors(target, to_kohya(weights), make_metadata("lora", config))
+        save_safetensors(target, to_kohya(weights))
         written[target] = f"LoRA of {len(weights)} UNet modules under names ComfyUI knows"
     return written

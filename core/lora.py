@@ -16,7 +16,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from .checkpoint import CONFIG_KEY, name_some
+from .checkpoint import name_some
 from .errors import LoraError
 
 _PREFIXES = ("base_model.model.", "unet.", "lora_unet_")
@@ -202,8 +202,8 @@ class _Alphas:
         self.source = "not in the file, so taken equal to the rank"
         if "lora_adapter_metadata" in metadata:
             self._read_peft(_json(metadata, "lora_adapter_metadata"))
-        elif "alpha" in (ours := _json(metadata, CONFIG_KEY)):
-            self._set(ours["alpha"], "from its metadata")
+        elif "alpha" in metadata:
+            self._set(metadata["alpha"], "from its metadata")
         elif metadata.get("ss_network_alpha") not in (None, "None"):
             self._set(metadata["ss_network_alpha"], "from its kohya metadata")
 

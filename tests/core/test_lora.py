@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from facewright.core.checkpoint import detect_format, make_metadata, read_tensors, save_safetensors
+from facewright.core.checkpoint import detect_format, read_tensors, save_safetensors
 from facewright.core.convert import VRE_NAME, convert
 from facewright.core.errors import CheckpointError, LoraError
 from facewright.core.lora import merge_lora, parse_lora, to_kohya
@@ -130,7 +130,7 @@ def test_merge_equals_peft_in_every_style(trained, style):
         (None, peft_metadata("unet."), ALPHA / RANK, "peft"),
         (None, peft_metadata(use_rslora=True), ALPHA / RANK**0.5, "peft"),
         (None, peft_metadata(alpha_pattern={"attn1.to_q": 1.0}), 1 / RANK, "peft"),
-        (None, make_metadata("lora", {"rank": RANK, "alpha": 2}), 2 / RANK, "metadata"),
+        (None, {"rank": str(RANK), "alpha": "2.0"}, 2 / RANK, "metadata"),
         (None, {"ss_network_alpha": "8.0"}, 8 / RANK, "kohya"),
         (None, {"ss_network_alpha": "None"}, 1.0, "taken equal"),
         (3.0, {"ss_network_alpha": "8.0"}, 3 / RANK, ".alpha tensors"),
