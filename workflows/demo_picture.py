@@ -11,10 +11,10 @@ from ..core.degradation import Degradation
 from ..core.demo import GROUP_GT, GROUP_LQ
 from ..headless.images import Picture, write_picture
 
-SCENE_SEED = 5
-DAMAGE_SEED = 3
-PEOPLE = 4
-WIDTH, HEIGHT = 480, 240
+SCENE_SEED = 20
+DAMAGE_SEED = 1
+PEOPLE = 5
+WIDTH, HEIGHT = 640, 320
 
 
 def main(scene: int = SCENE_SEED, damage: int = DAMAGE_SEED) -> list[Path]:
