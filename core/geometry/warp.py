@@ -84,9 +84,9 @@ def pixel_grid(window: tuple[int, int, int, int], oversample: int = 1) -> Tensor
 def warp(image: Tensor, matrix: Tensor, window: tuple[int, int, int, int]) -> Tensor:
     """Resample `image` under `matrix` (image -> target) into a window of the target.
 
-    Enlarging is bicubic (Keys, a = -3/4). Shrinking averages over the area of a target pixel: whole
-    factors by block means, the rest by 2 x 2 samples per pixel. Outside the image its mirrored
-    continuation is read. Bicubic overshoot is cut to the value range of the image.
+    Enlarging is bicubic (Keys, a = -3/4). Shrinking averages over the area of a target pixel: k x k
+    bicubic samples, of block means where one target pixel covers more than 4 x 4. Outside the image
+    its mirrored continuation is read. Bicubic overshoot is cut to the value range of the image.
 
     Args:
         image: (c, h, w) floating point.
@@ -102,13 +102,14 @@ def warp(image: Tensor, matrix: Tensor, window: tuple[int, int, int, int]) -> Te
     inverse = invert(matrix.detach().cpu().double())
     low, high = image.amin(), image.amax()
     step = scale_of(inverse)  # source pixels per target pixel
-    factor = max(1, math.floor(step + 1e-6))
+    # Block means only where samples would get many: their blur adds to that of the samples.
+    factor = 1 if step <= 4 else math.floor(step / 2 + 1e-6)
     image, origin = _crop_to_source(image, inverse, window, factor)
     if factor > 1:
         h, w = image.shape[-2:]
         padding = (0, -w % factor, 0, -h % factor)
         image = F.avg_pool2d(F.pad(image[None], padding, "replicate"), factor)[0]
-    oversample = 2 if step / factor > 1 + 1e-6 else 1
+    oversample = max(1, math.ceil(step / factor - 1e-6))
 
     source = transform(inverse, pixel_grid(window, oversample).flatten(0, 1)) - origin
     source = (source + 0.5) / factor  # corner-based coordinates of the (reduced) image
