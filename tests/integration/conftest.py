@@ -20,7 +20,8 @@ import pytest
 
 HERE = Path(__file__).parent
 PACK = HERE.parents[1]
-NEEDS = "import aiohttp, einops, safetensors, scipy, torch, torchsde, transformers, yaml"
+NEEDS = "aiohttp alembic av einops requests scipy torch torchsde transformers yaml"
+LACKS = "import importlib.util as i, sys; print(*(m for m in sys.argv[1:] if not i.find_spec(m)))"
 
 
 @pytest.fixture(scope="session")
@@ -41,12 +42,10 @@ def comfyui():
     if folder is None:
         pytest.skip("no ComfyUI here: set COMFYUI_PATH, or install one with comfy-cli")
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
-    tried = subprocess.run([python, "-c", NEEDS], check=False, capture_output=True, text=True)
-    if tried.returncode:
-        pytest.skip(
-            f"{python} lacks what ComfyUI needs ({tried.stderr.strip().splitlines()[-1]}): "
-            "set COMFYUI_PYTHON"
-        )
+    command = [python, "-c", LACKS, *NEEDS.split()]
+    lacking = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    if lacking:
+        pytest.skip(f"{python} lacks what ComfyUI needs ({lacking}): set COMFYUI_PYTHON")
     return folder, python
 
 
