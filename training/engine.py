@@ -376,7 +376,7 @@ class Engine:
             self.ema.load_state_dict(state["ema"])
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step, self.images = state["step"], state.get("images", 0)
+        self.step, self.images = state["step"], state["images"]
         self.spent, self.cpu_spent = state["spent"], state["cpu_spent"]
         self.recipe.load_extra_state(state["extra"])
         if self.accelerator.process_index < len(state["rng"]):
