@@ -221,6 +221,8 @@ def compare(plain, ours, batch_of, repeats):
     _, wall, processor = clocked(ours[0], *args)
     row.update(batch_s_per_face=wall / n, batch_cpu_s_per_face=processor / n)
     row["ratio"] = row["ours_s"] / row["plain_s"]
+    done = ", ".join(f"{key} {value:.4g}" for key, value in row.items() if value is not None)
+    print(done, file=sys.stderr, flush=True)
     return results["plain"], results["ours"], row
 
 

@@ -9,6 +9,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -123,40 +124,58 @@ def _sniff(path: Path) -> str:
 
 
 def _unpickle(path: Path, kind: str) -> object:
-    try:
-        stubs = _stubs_for(path) if kind == "zip" else []
-        with torch.serialization.safe_globals(stubs), path.open("rb") as file:
-            # Mapping spares gigabytes of optimiser state. It needs the path, whose suffix
-            # torch would then believe.
-            mapped = kind == "zip" and path.suffix != ".safetensors"
-            source = str(path) if mapped else file
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
-    except CheckpointError:
-        raise
-    except Exception as error:  # the reader raises a dozen kinds on damaged or hostile files
-        name = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
-        if name:
-            raise _refused(path, name[1]) from error
-        # torch puts a page of advice around its reason.
-        text = str(error).split("WeightsUnpickler error:")[-1].strip()
-        reason = text.splitlines()[0] if text else type(error).__name__
-        raise CheckpointError(
-            f"{path.name} cannot be read as PyTorch weights ({reason}). It is probably "
-            "incomplete or damaged; download it again."
-        ) from error
+    stubs: dict[str, type] = {}
+    while True:
+        try:
+            return _load(path, kind, list(stubs.values()))
+        except Exception as error:  # the reader raises a dozen kinds on damaged or hostile files
+            name = _refused_global(str(error))
+            if name and name not in stubs and _is_plain_class(name):
+                stubs[name] = _stub(name)
+                continue
+            raise _unreadable(path, name, error) from error
 
 
-def _stubs_for(path: Path) -> list[tuple[type, str]]:
-    """The names in a zip checkpoint that the restricted reader does not know, bound to stubs."""
-    try:
-        list_names = torch.serialization.get_unsafe_globals_in_checkpoint
-    except AttributeError:  # before torch 2.6; the restricted reader then refuses such names
-        return []
-    names = list_names(str(path))
-    for name in sorted(names):
-        if not _is_plain_class(name):
-            raise _refused(path, name)
-    return [(_InertMapping if name.lower().endswith("dict") else _Inert, name) for name in names]
+def _load(path: Path, kind: str, stubs: list[type]) -> object:
+    # torch before 2.5 has no `safe_globals`; there only checkpoints without classes can be read.
+    allowed = torch.serialization.safe_globals(stubs) if stubs else nullcontext()
+    with allowed, path.open("rb") as file:
+        # Mapping spares gigabytes of optimiser state. It needs the path, whose suffix torch would
+        # then believe.
+        mapped = kind == "zip" and path.suffix != ".safetensors"
+        source = str(path) if mapped else file
+        return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+
+
+def _refused_global(message: str) -> str | None:
+    """The full name that torch's restricted reader refused, out of its error message."""
+    found = re.search(r"(?:GLOBAL|global) ([\w.]+)", message)
+    if not found:
+        return None
+    return found[1] if "." in found[1] else f"builtins.{found[1]}"
+
+
+def _stub(name: str) -> type:
+    """An inert class that the restricted reader takes for the class called `name`."""
+    module, _, last = name.rpartition(".")
+    base = _InertMapping if last.lower().endswith("dict") else _Inert
+    return type(last, (base,), {"__module__": module, "__qualname__": last})
+
+
+def _unreadable(path: Path, name: str | None, error: Exception) -> CheckpointError:
+    if name:
+        return CheckpointError(
+            f"{path.name} was not opened: it asks to run `{name}`, which is not part of any "
+            "weights. Nothing was executed. Get the file from its original source, preferably as "
+            "safetensors."
+        )
+    # torch puts a page of advice around its reason.
+    text = str(error).split("WeightsUnpickler error:")[-1].strip()
+    reason = text.splitlines()[0] if text else type(error).__name__
+    return CheckpointError(
+        f"{path.name} cannot be read as PyTorch weights ({reason}). It is probably incomplete or "
+        "damaged; download it again."
+    )
 
 
 def _is_plain_class(name: str) -> bool:
@@ -173,13 +192,6 @@ def _is_plain_class(name: str) -> bool:
     # Training scripts save their own callbacks as classes of "__main__".
     foreign = top == "__main__" or top not in {*sys.stdlib_module_names, "torch", "numpy"}
     return foreign and last.lstrip("_")[:1].isupper()
-
-
-def _refused(path: Path, name: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path.name} was not opened: it asks to run `{name}`, which is not part of any weights. "
-        "Nothing was executed. Get the file from its original source, preferably as safetensors."
-    )
 
 
 def _tensors_in(content: object, path: Path) -> dict[str, Tensor]:
