@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from facewright.core.checkpoint import make_metadata, read_tensors, save_safetensors
+from facewright.core.lora import merge_lora
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from facewright.core.modules.identity import IdentityConfig, IdentityEncoder
@@ -239,15 +240,15 @@ def test_plain_terms_are_what_their_names_say(files):
 def test_a_few_steps_help_and_the_exported_files_restore_the_same(files, merged):
     """Export -> merge the LoRA into the base -> core's restore equals the trainer's restore."""
     weights = {"perceptual": 0, "identity": 0, "gan": 0}
-    config = config_of(files, merged=merged, weights=weights, sample_latents=False)
+    config = config_of(files, merged=merged, weights=weights, sample_latents=False, alpha=6)
     recipe, data = start(config), batch()
-    optimizer = torch.optim.Adam(trainable(recipe.nets["generator"]).values(), 1e-2)
+    optimizer = torch.optim.Adam(trainable(recipe.nets["generator"]).values(), 4e-3)
     losses = []
     for i in range(12):
         terms, _ = step(recipe, "generator", dict(data), Progress(i, 0.0))
         optimizer.step()
         losses.append(terms["mse"].item())
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
 
     recipe.nets["generator"].eval()
     with torch.no_grad():
@@ -261,10 +262,9 @@ def test_a_few_steps_help_and_the_exported_files_restore_the_same(files, merged)
     assert (metadata["rank"], metadata["base"], metadata["method"]) == ("2", "unet", "osdface")
     unet = random_unet()
     base = unet.state_dict()
-    for name in {k.rsplit(".lora_", 1)[0] for k in lora}:
-        up, down = lora[f"{name}.lora_B.weight"], lora[f"{name}.lora_A.weight"]
-        weight = base[f"{name.removeprefix('unet.')}.weight"]
-        weight += (up.flatten(1) @ down.flatten(1)).view_as(weight)
+    report = merge_lora(base, lora, metadata=metadata)
+    assert not report.unused and len(report.applied) == len(lora_layers(recipe.backbone.unet))
+    unet.load_state_dict(base)
     vae = NanoVae(recipe.backbone.codec.vae)
     backbone = DiffusersBackbone(Model(unet.eval(), unet.config, "nano", 1.0), vae)
     embedder = VisualRepresentationEmbedder.from_files(embedder_file)
