@@ -14,7 +14,7 @@ class Face:
     box: tuple[float, float, float, float]
     """x0, y0, x1, y1 of the upright face from brows to chin."""
     score: float
-    """Confidence, comparable only between faces of one analyzer."""
+    """Confidence from 0 to 1, comparable only between faces of one analyzer."""
     points5: Tensor | None = None
     """(5, 2) eye, eye, nose tip, mouth corner, mouth corner, from the left of the picture."""
     landmarks: Tensor | None = None

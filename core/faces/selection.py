@@ -52,7 +52,7 @@ def select_faces(
         pick: numbers in that order, such as "0, 2"; empty takes all. A number beyond the last face
             takes none: in a video a person may leave the frame.
         min_size: in pixels, of the side of the square with the box's area.
-        min_score: in the analyzer's own unit.
+        min_score: 0 to 1, by the analyzer's own measure.
         max_count: 0 means no limit.
 
     Raises:

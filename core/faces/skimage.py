@@ -26,6 +26,8 @@ _PATCH_FACE, _PATCH = 30, 48
 _MIN_VOTES = {1: 24, 2: 10}
 """Votes needed by what one window proposed, and by what several did."""
 
+_HALF_SURE = 30
+"""Votes that make a score of one half."""
 _SURE = 60
 """Votes beyond which a face is certain."""
 
@@ -60,8 +62,8 @@ class SkimageAnalyzer:
         """Faces of a (3, h, w) picture in [0, 1], most votes first.
 
         Boxes are squares from above the brows to the chin; `angle` is the roll, in steps of some
-        degrees; the score counts votes. The picture is searched at up to 960 px, so faces smaller
-        than a fortieth of its longer side are not seen.
+        degrees; the score is votes / (votes + 30). The picture is searched at up to 960 px, so
+        faces smaller than a fortieth of its longer side are not seen.
         """
         weights = image.new_tensor([0.299, 0.587, 0.114])
         gray = torch.einsum("c,chw->hw", weights, image).float().cpu().clamp(0, 1)
@@ -127,7 +129,9 @@ class SkimageAnalyzer:
         if not _plausible(_features(gray, x, y, side, angle), total):
             return None
         half = side / 2
-        return Face((x - half, y - half, x + half, y + half), float(total), angle=angle)
+        # Into [0, 1) like the other analyzers' scores; 30 votes, a fair face, make one half.
+        score = float(total / (total + _HALF_SURE))
+        return Face((x - half, y - half, x + half, y + half), score, angle=angle)
 
     def _look(self, gray: Tensor, x: float, y: float, side: float, degrees: float) -> np.ndarray:
         """Windows accepted around a face that is set upright from this roll: (n, 3) x, y, side."""
