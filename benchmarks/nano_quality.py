@@ -41,10 +41,12 @@ SHEET_PEOPLE = 8
 def people(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Two photos of each identity, and the face box of the first."""
     seeds = [FIRST_IDENTITY + i for i in range(count)]
-    first = [photos(seeds[i : i + BATCH], [7] * len(seeds[i : i + BATCH]),
-                    size=nano.NANO_SIZE, jitter=1.0) for i in range(0, count, BATCH)]  # fmt: skip
-    other = [photos(seeds[i : i + BATCH], [8] * len(seeds[i : i + BATCH]),
-                    size=nano.NANO_SIZE, jitter=1.0) for i in range(0, count, BATCH)]  # fmt: skip
+    chunks = [seeds[i : i + BATCH] for i in range(0, count, BATCH)]
+    # Every photo has its own pose, light, expression, background and alignment error.
+    first, other = (
+        [photos(c, [2 * s + k for s in c], nano.NANO_SIZE, jitter=1.0) for c in chunks]
+        for k in (0, 1)
+    )
     landmarks = torch.cat([p.landmarks for p in first])
     gt, gallery = (torch.cat([p.pixels for p in group]) for group in (first, other))
     return gt, gallery, face_box_mask(landmarks, nano.NANO_SIZE)
