@@ -89,10 +89,10 @@ class DetectFaces(io.ComfyNode):
                     "min_score",
                     default=0.0,
                     min=0.0,
-                    max=1000.0,
+                    max=1.0,
                     step=0.01,
-                    tooltip="Faces the detector is less sure of are left alone. Every detector has "
-                    "a scale of its own.",
+                    tooltip="Faces the detector is less sure of are left alone. Detectors differ "
+                    "in what they call sure.",
                 ),
                 io.Int.Input(
                     "max_faces",

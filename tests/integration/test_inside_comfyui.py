@@ -71,6 +71,7 @@ def headless(ran):
     from facewright.core import nano
     from facewright.core.checkpoint import read_tensors
     from facewright.core.restorer import restore_one_step
+    from facewright.headless import host as module
     from facewright.headless.host import _nano, _nano_with_lora, host, load_checkpoint
 
     models, inputs = ran["home"] / "models", ran["inputs"]
@@ -91,7 +92,12 @@ def headless(ran):
         nano.NANO_DIR = kept
         for cached in (_nano, _nano_with_lora):
             cached.cache_clear()
-    model, vae = load_checkpoint(models / "checkpoints" / "thin_kl.safetensors")
+    # ComfyUI computes in float32 on a CPU; so must we, whatever this one is quick in.
+    fast, module.fast_dtype = module.fast_dtype, lambda device: torch.float32
+    try:
+        model, vae = load_checkpoint(models / "checkpoints" / "thin_kl.safetensors")
+    finally:
+        module.fast_dtype = fast
     lora = read_tensors(models / "loras" / "pytorch_lora_weights.safetensors")
     patched, _ = host.apply_lora(model, *lora, 0.7)
     x, cond = inputs["x"], inputs["cond"]
