@@ -198,14 +198,15 @@ class OneStepRecipe(Recipe):
         c, sample = self.config, self.config.sample_latents
         z_lq, rows = self._inputs(batch["lq"], sample=sample)
         gan = self._adversarial(progress)
-        z_gt = self._encode(batch["gt"], sample=sample) if gan or c.weights.latent else None
+        # The discriminator trains from its start on, also while the weight is still 0.
+        judged = c.weights.gan and progress.fraction >= c.discriminator.start
+        z_gt = self._encode(batch["gt"], sample=sample) if judged or c.weights.latent else None
         z_0, cond = self.nets["generator"](z_lq, rows)
         # Not clamped: an overshooting pixel must still feel its error.
         terms = self._compare(self._decode(z_0), batch)
         if c.weights.latent:
             terms["latent"] = c.weights.latent * (z_0 - z_gt).square().mean()
-        # The discriminator trains from its start on, also while the weight is still 0.
-        if c.weights.gan and progress.fraction >= c.discriminator.start:
+        if judged:
             prompt = torch.zeros_like(cond) if c.discriminator.condition == "null" else cond
             batch |= {"z_real": z_gt, "z_fake": z_0.detach(), "prompt": prompt.detach()}
         if gan:
