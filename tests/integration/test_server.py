@@ -74,10 +74,10 @@ def test_the_editor_form_converts_by_what_the_server_says(server, name):
 
 def test_nano_restore_runs_as_shipped(server):
     prompt = shipped("nano_restore.api")
+    by_kind = {node["class_type"]: node_id for node_id, node in prompt.items()}
     entry = server.run(prompt)
     assert failure(entry) is None
-    by_kind = {node["class_type"]: node_id for node_id, node in prompt.items()}
-    assert len(entry["outputs"][by_kind["FacewrightDetectFaces"]]["images"]) == 1
+    assert len(entry["outputs"][by_kind["FacewrightCompare"]]["images"]) == 1
     savers = [i for i, node in prompt.items() if node["class_type"] == "SaveImage"]
     restored, compared = (saved(server, entry, i)[0] for i in savers)
     lq = np.asarray(Image.open(FOLDER / "nano_group_lq.png").convert("RGB"))
