@@ -9,18 +9,25 @@ NONE = "none"
 def file_input(id: str, folder: str, tooltip: str, *, optional: bool = False):
     """A combo of the weight files in one of the host's model folders."""
     files = host.model_files(folder)
-    options = files or [f"(no files in models/{folder}: add them, then press R)"]
+    options = files or [_none_yet(folder)]
     if optional:
         options = [NONE, *files]
     return io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip)
 
 
 def check_files(folder: str, *names: str) -> bool | str:
-    """What `validate_inputs` returns: True, or why a file cannot be had."""
-    try:
-        for name in names:
-            if isinstance(name, str) and name != NONE:  # None while it comes over a link
-                host.model_path(folder, name)
-    except CheckpointError as error:
-        return str(error)
-    return True
+    """What `validate_inputs` returns: True, or why files cannot be had, all of them at once."""
+    wanted = [n for n in names if isinstance(n, str) and n != NONE]  # None while it is a link
+    if _none_yet(folder) in wanted:
+        return f"There are no weight files in models/{folder} yet. Put them there, then press R."
+    missing = []
+    for name in wanted:
+        try:
+            host.model_path(folder, name)
+        except CheckpointError as error:
+            missing.append(str(error))
+    return " ".join(missing) or True
+
+
+def _none_yet(folder: str) -> str:
+    return f"(no files in models/{folder}: add them, then press R)"

@@ -58,6 +58,8 @@ def test_an_empty_combo_says_where_files_belong(monkeypatch):
     monkeypatch.setattr(type(host), "model_files", lambda self, folder: [])
     combo = LoadLoRA.GET_SCHEMA().inputs[1]
     assert len(combo.options) == 1 and "models/loras" in combo.options[0]
+    answer = LoadLoRA.validate_inputs(lora=combo.default)
+    assert "no weight files in models/loras" in answer and combo.default not in answer
 
 
 def test_a_missing_file_fails_validation_with_its_folder():
@@ -65,6 +67,13 @@ def test_a_missing_file_fails_validation_with_its_folder():
 
     answer = LoadVRE.validate_inputs(embedder="nowhere.ckpt", projector="none")
     assert isinstance(answer, str) and "nowhere.ckpt" in answer and "facewright" in answer
+
+
+def test_all_missing_files_are_named_at_once():
+    from facewright.nodes.osdface import LoadVRE
+
+    answer = LoadVRE.validate_inputs(embedder="nowhere.ckpt", projector="neither.pth")
+    assert "nowhere.ckpt" in answer and "neither.pth" in answer
 
 
 @pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
