@@ -30,9 +30,10 @@ class LoadFaceAnalyzer(io.ComfyNode):
                     "backend",
                     options=list(ANALYZERS),
                     default=ANALYZERS[0],
-                    tooltip="skimage: upright frontal faces, boxes only, nothing to download. "
-                    "insightface, facexlib: five points, so tilted faces are set upright; each "
-                    "needs its package and its weights. nano: computer-drawn faces of the demo.",
+                    tooltip="skimage: upright frontal faces, boxes only; needs scikit-image, no "
+                    "weights. insightface, facexlib: five points, so tilted faces are set upright; "
+                    "each needs its package and its weights. nano: computer-drawn faces of the "
+                    "demo.",
                 ),
             ],
             outputs=[Analyzer.Output("analyzer", display_name="analyzer")],

@@ -326,9 +326,10 @@ def osdface_restore() -> Graph:
         "no licence.\n\n"
         "The LoRA needs **this** loader: the stock one leaves out every attention module of the "
         "file, without an error.\n\n"
-        "`skimage` finds upright frontal faces and downloads nothing. With insightface or "
-        "facexlib installed, choose it in *Load Face Detector*: five points set tilted faces "
-        "upright.",
+        "`skimage` finds upright frontal faces and needs no weights, but the package "
+        "`scikit-image` in ComfyUI's Python (`python -m pip install scikit-image`). With "
+        "insightface or facexlib installed, choose it in *Load Face Detector*: five points set "
+        "tilted faces upright.",
         (-460, 20),
         (420, 480),
     )

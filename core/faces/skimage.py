@@ -1,6 +1,7 @@
 """Upright boxes from the LBP cascade inside scikit-image's wheel: no download, no landmarks."""
 
 import math
+import sys
 
 import numpy as np
 import torch
@@ -53,8 +54,8 @@ class SkimageAnalyzer:
             from skimage.feature import Cascade
         except ImportError as error:
             raise FacewrightError(
-                "The face analyzer 'skimage' needs scikit-image 0.22 or newer "
-                "(pip install scikit-image); 'nano' needs nothing but finds rendered faces only."
+                "The face analyzer 'skimage' needs scikit-image 0.22 or newer, which ComfyUI does "
+                f'not bring along. Install it with: "{sys.executable}" -m pip install scikit-image'
             ) from error
         self._cascade = Cascade(lbp_frontal_face_cascade_filename())
 
