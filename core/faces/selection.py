@@ -19,7 +19,7 @@ ORDERS = tuple(_KEYS)
 
 
 def parse_pick(text: str) -> list[int]:
-    """ "0, 2" -> [0, 2]; an empty text means all faces and gives [].
+    """ "0, 2" -> [0, 2], each number once; an empty text means all faces and gives [].
 
     Raises:
         FacewrightError: anything but non-negative whole numbers separated by commas.
@@ -29,7 +29,7 @@ def parse_pick(text: str) -> list[int]:
         raise FacewrightError(
             f"Faces are picked by numbers separated by commas, such as '0' or '0, 2', got '{text}'."
         )
-    return [int(part) for part in parts]
+    return list(dict.fromkeys(int(part) for part in parts))
 
 
 def select_faces(

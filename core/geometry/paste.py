@@ -169,7 +169,8 @@ def _check(
         )
     if restored.ndim != 4 or restored.shape[1] != 3 or restored.shape[-1] != restored.shape[-2]:
         raise FacewrightError(
-            f"Restored faces should be (n, 3, s, s), got {tuple(restored.shape)}."
+            f"Restored faces should be square crops (n, 3, s, s), got {tuple(restored.shape)}. "
+            "Restore the crops that were cut out, not the whole picture."
         )
     if len(restored) != len(crops):
         raise FacewrightError(

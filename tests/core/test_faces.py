@@ -52,6 +52,7 @@ def test_pick_counts_in_the_order_after_filters():
     assert centers(select_faces(faces(), pick="0, 2")) == [(25, 15), (60, 10)]
     assert centers(select_faces(faces(), pick="1", min_size=15)) == [(60, 10)]
     assert select_faces(faces(), pick="7") == []
+    assert centers(select_faces(faces(), pick="0, 2, 0")) == [(25, 15), (60, 10)]
     assert len(select_faces(faces(), max_count=2)) == 2
     assert len(select_faces(faces(), min_score=0.6)) == 2
     assert select_faces([], pick="0") == []
