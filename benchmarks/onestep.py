@@ -228,10 +228,10 @@ def compare(plain, ours, batch_of, repeats):
 
 
 def agreement(x, reference):
-    """PSNR in dB against the value range that `reference` covers, and the largest difference."""
+    """PSNR in dB against the value range of `reference` (None: equal), and the largest difference."""
     mse = (x.double() - reference.double()).square().mean().item()
     span = (reference.max() - reference.min()).item()
-    db = math.inf if mse == 0 else 10 * math.log10(span**2 / mse)
+    db = 10 * math.log10(span**2 / mse) if mse else None
     return {"psnr_db": db, "max_abs": (x - reference).abs().max().item(), "range": span}
 
 
@@ -359,7 +359,7 @@ def report(result):
     )
     image = result["agreement"]["image"]
     lines.append(
-        f"agreement {image['psnr_db']:.1f} dB, largest difference {image['max_abs']:.1e} "
+        f"agreement {image['psnr_db'] or math.inf:.1f} dB, largest difference {image['max_abs']:.1e} "
         f"in a range of {image['range']:.2f}; "
         f"same tokens: {result['parts']['embed']['tokens_equal']}"
     )
