@@ -228,7 +228,7 @@ def compare(plain, ours, batch_of, repeats):
 
 
 def agreement(x, reference):
-    """PSNR in dB against the value range of `reference` (None: equal), and the largest difference."""
+    """PSNR in dB against the range of `reference` (None: equal), and the largest difference."""
     mse = (x.double() - reference.double()).square().mean().item()
     span = (reference.max() - reference.min()).item()
     db = 10 * math.log10(span**2 / mse) if mse else None
@@ -359,8 +359,8 @@ def report(result):
     )
     image = result["agreement"]["image"]
     lines.append(
-        f"agreement {image['psnr_db'] or math.inf:.1f} dB, largest difference {image['max_abs']:.1e} "
-        f"in a range of {image['range']:.2f}; "
+        f"agreement {image['psnr_db'] or math.inf:.1f} dB, "
+        f"largest difference {image['max_abs']:.1e} in a range of {image['range']:.2f}; "
         f"same tokens: {result['parts']['embed']['tokens_equal']}"
     )
     return "\n".join(lines)
