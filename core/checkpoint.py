@@ -7,7 +7,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .errors import CheckpointError
+from .files import written_whole
 
 FORMAT_KEY = "facewright.format"
 CONFIG_KEY = "facewright.config"
@@ -258,7 +258,6 @@ def save_safetensors(
         OSError: the folder cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     plain, seen = {}, set()
     for key, tensor in tensors.items():
         flat = tensor.detach().cpu().contiguous()
@@ -266,17 +265,8 @@ def save_safetensors(
         storage = flat.untyped_storage().data_ptr()
         plain[key] = flat.clone() if storage in seen else flat
         seen.add(storage)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    try:
+    with written_whole(path) as temporary:
         save_file(plain, temporary, metadata=dict(metadata or {}))
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files only their owner can read
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def make_metadata(name: str, config: Mapping[str, Any], **extra: str) -> dict[str, str]:

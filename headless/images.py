@@ -3,7 +3,6 @@
 import io
 import os
 import struct
-import tempfile
 import warnings
 import zlib
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import FacewrightError
+from ..core.files import written_whole
 
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused before decoding, as Pillow does: a small file can claim any size."""
@@ -222,18 +222,8 @@ def write_picture(path: str | os.PathLike[str], pixels: Tensor, like: Picture) -
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files only their owner can read
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with written_whole(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def to_array(pixels: Tensor, bits: int = 8) -> np.ndarray:
