@@ -1,0 +1,281 @@
+"""FLIPNET's BoostHub: attention from one image branch into another, beside every self-attention.
+
+    F_ro = W_O Attn(W_Qx F_x, W_Ky F_y, W_Vy F_y)                   (FLIPNET, Eq. 4)
+    F_joint = Self-Attn(F_x) + phi F_ro                             (Eq. 5)
+
+x is what is being denoised, y what it is told to look at: to restore, y is the degraded photograph;
+flip the two, and the same network learns how real photographs are degraded. Information flows one
+way, so W_Ky F_y and W_Vy F_y do not depend on x and are computed once per image ("cached"); running
+both branches side by side in every call ("joint") is how the weights are trained. Hosts differ in
+how they reach the UNet's self-attention; what happens there is `BoostHubs.joined`, for all of them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..checkpoint import load_strict, make_metadata, read_config, read_tensors, save_safetensors
+from ..errors import CheckpointError, FacewrightError
+
+BOOSTHUB_FORMAT = "flipnet-boosthub"
+MODES = ("restore", "degrade")
+_SITE_END = ".attn1.to_q.weight"
+
+Attention = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""(q, k, v, heads) -> result, all (b, n, d) with the heads side by side in d."""
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """Softmax(Q K^T / sqrt(d_head)) V for (b, n, d) tensors whose heads lie side by side."""
+    q, k, v = (rearrange(x, "b n (h d) -> b h n d", h=heads) for x in (q, k, v))
+    return rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
+
+
+class BoostHub(nn.Module):
+    """Attention of the input branch into the condition branch at one site (Eq. 4).
+
+    W_O starts at zero, weight and bias, so that a fresh BoostHub changes nothing.
+
+    Args:
+        dim: channels of the features, d.
+        heads: of the attention; as many as the self-attention beside it.
+        linear: class of the projections; hosts that manage memory bring their own.
+    """
+
+    def __init__(self, dim: int, heads: int, linear: type[nn.Module] = nn.Linear) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = linear(dim, dim, bias=False)
+        self.to_k = linear(dim, dim, bias=False)
+        self.to_v = linear(dim, dim, bias=False)
+        self.to_out = linear(dim, dim)
+        nn.init.zeros_(self.to_out.weight)
+        nn.init.zeros_(self.to_out.bias)
+
+    def project(self, f_y: Tensor) -> tuple[Tensor, Tensor]:
+        """K_y = W_Ky F_y and V_y = W_Vy F_y, each (b, m, d)."""
+        return self.to_k(f_y), self.to_v(f_y)
+
+    def read(self, f_x: Tensor, k: Tensor, v: Tensor, attention: Attention = attend) -> Tensor:
+        """F_ro for features (b, n, d) from keys and values (b, m, d)."""
+        return self.to_out(attention(self.to_q(f_x), k, v, self.heads))
+
+    def forward(self, f_x: Tensor, f_y: Tensor) -> Tensor:
+        """F_ro (b, n, d) of features f_x (b, n, d) and f_y (b, m, d), both after the LayerNorm."""
+        return self.read(f_x, *self.project(f_y))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoostHubConfig:
+    """Where the BoostHubs sit, and what they were trained for.
+
+    Attributes:
+        sites: path of each transformer block in diffusers' UNet -> channels.
+        dim_head: channels per attention head (64 in SD 2.1).
+        mode: "restore" (the condition is the degraded image) or "degrade" (the good one).
+        base: name of the UNet, for people and messages.
+    """
+
+    sites: dict[str, int]
+    dim_head: int
+    mode: Literal["restore", "degrade"] = "restore"
+    base: str = "sd21-base"
+
+
+@dataclass
+class Conditioning:
+    """What BoostHubs know of the condition branch during one run of the sampler.
+
+    Attributes:
+        phi: enhance weight of Eq. 5; 0 leaves the self-attention untouched, bit for bit.
+        phase: "capture" while the condition branch runs alone, "read" afterwards; "joint" where
+            the last `rows` rows of every call are the condition branch.
+        rows: of the condition branch in a joint call.
+        kept: site -> K_y, V_y, each (b, m, d) with b the images of the condition.
+    """
+
+    phi: float = 1.0
+    phase: Literal["capture", "read", "joint"] = "capture"
+    rows: int = 0
+    kept: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def __deepcopy__(self, memo: dict) -> "Conditioning":
+        return self  # hosts copy their options; the state of a run is one
+
+
+class BoostHubs(nn.Module):
+    """One BoostHub per self-attention of a UNet (16 in SD 2.1, 49.6 M parameters)."""
+
+    def __init__(self, config: BoostHubConfig, linear: type[nn.Module] = nn.Linear) -> None:
+        super().__init__()
+        self.config = config
+        # Module names may not contain dots.
+        self.hubs = nn.ModuleDict(
+            {
+                _module_name(site): BoostHub(dim, dim // config.dim_head, linear)
+                for site, dim in config.sites.items()
+            }
+        )
+
+    def __getitem__(self, site: str) -> BoostHub:
+        return self.hubs[_module_name(site)]
+
+    @classmethod
+    def beside(cls, unet: Mapping[str, Tensor], config: BoostHubConfig) -> Self:
+        """Fresh BoostHubs: W_Q, W_K, W_V copied from each self-attention, W_O zero.
+
+        Args:
+            unet: the UNet's tensors under diffusers' names.
+            config: its `sites` as `find_sites` finds them.
+        """
+        hubs = cls(config)
+        with torch.no_grad():
+            for site in config.sites:
+                for name in ("to_q", "to_k", "to_v"):
+                    weight = unet[f"{site}.attn1.{name}.weight"]
+                    getattr(hubs[site], name).weight.copy_(weight)
+        return hubs
+
+    def joined(
+        self,
+        site: str,
+        f: Tensor,
+        out: Tensor,
+        state: Conditioning,
+        *,
+        chunks: int = 1,
+        attention: Attention = attend,
+    ) -> Tensor:
+        """F_joint at a site, or what the self-attention gave where there is nothing to add.
+
+        Args:
+            site: path of the transformer block.
+            f: (r, n, d) features after the LayerNorm, of all rows of this call.
+            out: (r, n, d) what the self-attention made of them.
+            state: of this run; filled in phase "capture".
+            chunks: groups of rows that each hold the whole batch (positive and negative prompt).
+            attention: the host's.
+
+        Raises:
+            FacewrightError: another patch changed the number of tokens, or the condition holds
+                neither one image nor as many as are sampled.
+        """
+        if site not in self.config.sites:
+            return out
+        if f.shape != out.shape:
+            raise FacewrightError(
+                f"The self-attention at {site} took {tuple(f.shape)} and gave {tuple(out.shape)}: "
+                "something else on this model merges or drops tokens (ToMe, HyperTile and the "
+                "like). Take that node out before Apply BoostHub."
+            )
+        hub = self[site]
+        if state.phase == "capture":
+            state.kept[site] = hub.project(f)
+            return out
+        if state.phi == 0:
+            return out
+        if state.phase == "joint":
+            mine = len(f) - state.rows
+            read = hub.read(f[:mine], *hub.project(f[mine:]), attention)
+            return torch.cat([out[:mine] + state.phi * read, out[mine:]])
+        k, v = (_rows(x.to(f), len(f), chunks) for x in state.kept[site])
+        return out + state.phi * hub.read(f, k, v, attention)
+
+    def save(self, path: str | Path, *, dtype: torch.dtype | None = None, **extra: str) -> None:
+        """Write a safetensors file with `<site>.boosthub.to_q.weight` and the like."""
+        tensors = {
+            f"{site}.boosthub.{name}": value.to(dtype or value.dtype)
+            for site in self.config.sites
+            for name, value in self[site].state_dict().items()
+        }
+        metadata = make_metadata(BOOSTHUB_FORMAT, asdict(self.config), **extra)
+        save_safetensors(path, tensors, metadata)
+
+    @classmethod
+    def from_file(cls, path: str | Path, linear: type[nn.Module] = nn.Linear) -> Self:
+        """Load a file written by `save`, frozen and in eval mode.
+
+        Raises:
+            CheckpointError: the file is something else, incomplete, or newer than this version.
+        """
+        tensors, metadata = read_tensors(path)
+        values = read_config(metadata, BOOSTHUB_FORMAT, source=str(path))
+        hubs = cls(_config(values, str(path)), linear)
+        renamed = {}
+        for key, value in tensors.items():
+            site, _, name = key.partition(".boosthub.")
+            renamed[f"hubs.{_module_name(site)}.{name}"] = value
+        load_strict(hubs, renamed, source=str(path))
+        return hubs.eval().requires_grad_(False)
+
+
+def find_sites(unet: Mapping[str, Any]) -> dict[str, int]:
+    """Self-attention sites of a UNet given by its tensors under diffusers' names -> channels."""
+    return {
+        key.removesuffix(_SITE_END): value.shape[1]
+        for key, value in unet.items()
+        if key.endswith(_SITE_END)
+    }
+
+
+def check_sites(config: BoostHubConfig, unet: Mapping[str, int], *, model: str) -> None:
+    """Refuse BoostHub weights that belong to another UNet.
+
+    Args:
+        config: of the weights.
+        unet: site -> channels of the UNet they are to be put on.
+        model: its name, for the message.
+
+    Raises:
+        CheckpointError: sites or channels differ.
+    """
+    if config.sites != unet:
+        theirs, ours = _summary(config.sites), _summary(unet)
+        raise CheckpointError(
+            f"These BoostHub weights were made for {config.base} ({theirs}), but {model} has "
+            f"{ours}. Load the model they belong to, or weights trained on this model."
+        )
+
+
+def _summary(sites: Mapping[str, int]) -> str:
+    widths = ", ".join(str(w) for w in sorted(set(sites.values())))
+    return f"{len(sites)} self-attentions of {widths} channels" if sites else "no self-attention"
+
+
+def _rows(x: Tensor, rows: int, chunks: int) -> Tensor:
+    """Keys or values (b, m, d) for every row of a call: (rows, m, d)."""
+    images = rows // chunks
+    if len(x) not in (1, images):
+        raise FacewrightError(
+            f"The condition of Apply BoostHub holds {len(x)} images, but {images} are sampled. "
+            "Give one condition image for all, or one for each image of the latent batch."
+        )
+    return x.expand(images, -1, -1).repeat(chunks, 1, 1)
+
+
+def _config(values: Mapping[str, Any], source: str) -> BoostHubConfig:
+    try:
+        config = BoostHubConfig(**values)
+    except TypeError as error:
+        raise CheckpointError(
+            f"{source} describes BoostHub weights this version does not know ({error}). "
+            "Update facewright."
+        ) from error
+    if config.mode not in MODES:
+        raise CheckpointError(f"{source} is for mode {config.mode!r}; known: {', '.join(MODES)}.")
+    return config
+
+
+def _module_name(site: str) -> str:
+    return site.replace(".", "/")
+
+
+def parameters_of(sites: Iterable[int]) -> int:
+    """Parameters of BoostHubs at sites of these channels: 4 d^2 + d each."""
+    return sum(4 * d * d + d for d in sites)

@@ -1,0 +1,125 @@
+"""Face tokens that carry what a restoration needs: the encoder of a reconstruction, and an adapter.
+
+FLIPNET (Sec. 3.2, "BFR-oriented face embeddings"): two autoencoders learn to reproduce good and
+degraded faces, then their latents are drawn together; afterwards the encoder of degraded faces
+alone turns a photograph into tokens, and a small adapter brings them to the text tokens' width.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..checkpoint import load_strict, make_metadata, read_config, read_tensors, save_safetensors
+from ..errors import CheckpointError, check_image
+from .autoencoder import AutoencoderConfig, Encoder
+
+FACE_ENCODER_FORMAT = "flipnet-face-encoder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceEncoderConfig:
+    """Shape of a `FaceEncoder`. The defaults are latent diffusion's kl-f32 at 512 pixels."""
+
+    encoder: AutoencoderConfig = field(
+        default_factory=lambda: AutoencoderConfig(
+            ch=128, ch_mult=(1, 1, 2, 2, 4, 4), attn_levels=(4, 5), z_channels=64
+        )
+    )
+    input_size: int = 512
+    """Side in pixels of the square every image is resized to."""
+    hidden: int = 512
+    width: int = 1024
+    """Channels of the tokens: the UNet's cross-attention width."""
+
+    @property
+    def num_tokens(self) -> int:
+        return (self.input_size // self.encoder.factor) ** 2
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild from `asdict` output, also after a trip through JSON.
+
+        Raises:
+            TypeError: names that are no fields.
+        """
+        inner = {k: tuple(v) if isinstance(v, list) else v for k, v in values["encoder"].items()}
+        return cls(**{**values, "encoder": AutoencoderConfig(**inner)})
+
+
+class TokenAdapter(nn.Module):
+    """tau: per token Linear, GELU, Linear, LayerNorm, and where in the face it lies.
+
+    Cross-attention does not see the order of its tokens, so each has a learned position.
+    """
+
+    def __init__(self, config: FaceEncoderConfig) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(config.encoder.z_channels, config.hidden),
+            nn.GELU(),
+            nn.Linear(config.hidden, config.width),
+            nn.LayerNorm(config.width),
+        )
+        self.positions = nn.Parameter(torch.randn(config.num_tokens, config.width) * 0.02)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(b, n, z) -> (b, n, width)."""
+        return self.layers(z) + self.positions
+
+
+class FaceEncoder(nn.Module):
+    """Aligned faces -> face tokens c_id = tau(E_l(y))."""
+
+    def __init__(self, config: FaceEncoderConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or FaceEncoderConfig()
+        z = config.encoder.z_channels
+        self.encoder = Encoder(config.encoder, c_out=2 * z)
+        self.quant_conv = nn.Conv2d(2 * z, 2 * z, 1)
+        self.adapter = TokenAdapter(config)
+
+    def latents(self, faces: Tensor) -> Tensor:
+        """Posterior means (b, n, z), row by row over the picture, before the adapter."""
+        check_image(faces, name="faces")
+        size = (self.config.input_size,) * 2
+        x = faces.to(self.quant_conv.weight)
+        if x.shape[-2:] != size:
+            x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
+        mean, _ = self.quant_conv(self.encoder(x * 2 - 1)).chunk(2, dim=1)
+        return rearrange(mean, "b z h w -> b (h w) z")
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """(b, 3, h, w) in [0, 1], any h and w -> tokens (b, n, width)."""
+        return self.adapter(self.latents(faces))
+
+    def save(self, path: str | Path, *, dtype: torch.dtype | None = None, **extra: str) -> None:
+        """Write one safetensors file that `from_file` reads; None keeps the dtype."""
+        tensors = {k: v.to(dtype or v.dtype) for k, v in self.state_dict().items()}
+        metadata = make_metadata(FACE_ENCODER_FORMAT, asdict(self.config), **extra)
+        save_safetensors(path, tensors, metadata)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Load a file written by `save`, float32, frozen, in eval mode.
+
+        Raises:
+            CheckpointError: the file is something else or does not hold all tensors.
+        """
+        tensors, metadata = read_tensors(path)
+        values = read_config(metadata, FACE_ENCODER_FORMAT, source=str(path))
+        try:
+            config = FaceEncoderConfig.from_dict(values)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(
+                f"{path} describes a face encoder this version does not know ({error}). "
+                "Update facewright."
+            ) from error
+        model = cls(config)
+        load_strict(model, tensors, source=str(path))
+        return model.eval().requires_grad_(False)
