@@ -13,15 +13,15 @@ class BoostHubProcessor:
     No nn.Module on purpose: the UNet's parameters stay the UNet's own.
     """
 
-    def __init__(self, site: str, hubs: BoostHubs, state: Conditioning, inner: Any) -> None:  # noqa: ANN401
+    def __init__(self, site: str, hubs: BoostHubs, state: Conditioning, inner: Any) -> None:
         self.site, self.hubs, self.state, self.inner = site, hubs, state, inner
 
     def __call__(
         self,
         attn: nn.Module,
         hidden_states: Tensor,
-        *args: Any,  # noqa: ANN401 (diffusers' own arguments, handed through)
-        **kwargs: Any,  # noqa: ANN401
+        *args: Any,
+        **kwargs: Any,
     ) -> Tensor:
         out = self.inner(attn, hidden_states, *args, **kwargs)
         return self.hubs.joined(self.site, hidden_states, out, self.state)
