@@ -6,7 +6,6 @@ stays is the LQ encoder with its codebook: the visual representation embedder.
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
@@ -27,31 +26,11 @@ from ...core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from ...core.modules.autoencoder import AutoencoderConfig, Decoder
 from ...core.modules.quantizer import Quantized
 from ..config import Strict
-from ..losses.adversarial import (
-    PatchDiscriminator,
-    adaptive_weight,
-    hinge_discriminator_loss,
-    hinge_generator_loss,
-)
-from ..losses.association import association_loss, retrieval_rate
-from ..losses.extractors import ExtractorConfig
-from ..losses.perceptual import feature_distance
 from ..losses.vq import CodebookCare, usage, vq_loss
-from ..recipe import Batch, Evaluation, Progress, Recipe
+from ..recipe import Batch, Progress
+from ._branches import BranchConfig, BranchRecipe, EncoderShape
 
 AUTOENCODER_FORMAT = "osdface-vq-autoencoder"
-
-
-class EncoderShape(Strict):
-    """See `core.modules.autoencoder.AutoencoderConfig`."""
-
-    ch: int = 64
-    ch_mult: tuple[int, ...] = (1, 2, 2, 2, 4, 8)
-    num_res_blocks: int = 2
-    attn_levels: tuple[int, ...] = (5,)
-    mid_attn: bool = True
-    z_channels: int = 512
-    groups: int = 32
 
 
 class EmbedderShape(Strict):
@@ -78,17 +57,11 @@ class CodebookCareConfig(Strict):
     revive_until: float = Field(0.8, ge=0, le=1, description="share of the budget")
 
 
-class VRERecipeConfig(Strict):
+class VRERecipeConfig(BranchConfig):
+    """L_1 + L_per + L_dis (Eq. 7-8) of `BranchConfig`, and L_VQ."""
+
     shape: EmbedderShape = EmbedderShape()
     beta: float = Field(0.25, ge=0, description="weight of the commitment term, Eq. 7")
-    perceptual: float = Field(1.0, ge=0, description="weight of the feature distance, Eq. 7")
-    extractor: ExtractorConfig | None = Field(None, description="what `perceptual` looks through")
-    relative_features: bool = Field(False, description="stages weighed alike")
-    gan: float = Field(0.8, ge=0, description="share of the adaptive weight, Eq. 8; 0 = no GAN")
-    gan_start: float = Field(0.15, ge=0, le=1, description="share of the budget")
-    gan_ch: int = 64
-    gan_layers: int = 3
-    gan_norm: Literal["batch", "group"] = "batch"
     codebook_care: CodebookCareConfig | None = None
 
 
@@ -158,25 +131,12 @@ class VQAutoencoder(VisualRepresentationEmbedder):
         return model
 
 
-class _VQRecipe(Recipe):
+class _VQRecipe(BranchRecipe):
     """VQGAN training of one or more branches: L_1 + L_per + L_dis + L_VQ each (Eq. 7-8)."""
 
-    branches: ClassVar[dict[str, str]] = {}
-    """Branch name -> key of the batch it reproduces."""
-
-    def _load(self, branch: str) -> VQAutoencoder:
-        raise NotImplementedError
-
     def build(self) -> dict[str, nn.Module]:
-        config = self.config
-        self.autoencoders = {branch: self._load(branch) for branch in self.branches}
-        nets: dict[str, nn.Module] = dict(self.autoencoders)
-        if config.gan:
-            for branch in self.branches:
-                nets[f"d_{branch}"] = PatchDiscriminator(
-                    config.gan_ch, config.gan_layers, config.gan_norm
-                )
-        care = config.codebook_care
+        nets = super().build()
+        care = self.config.codebook_care
         self.care = {
             branch: CodebookCare(net.quantize, **care.model_dump())
             for branch, net in self.autoencoders.items()
@@ -184,61 +144,11 @@ class _VQRecipe(Recipe):
         }
         return nets
 
-    def frozen(self) -> dict[str, nn.Module]:
-        extractor = self.config.extractor
-        return {"extractor": extractor.load()} if extractor else {}
-
-    def phases(self) -> dict[str, tuple[str, ...]]:
-        phases = {"autoencoder": tuple(self.branches)}
-        if self.config.gan:
-            phases["discriminator"] = tuple(f"d_{branch}" for branch in self.branches)
-        return phases
-
-    def adam_only(self) -> tuple[str, ...]:
-        return ("conv_in", "conv_out", "quant_conv", "embedding")
-
-    def losses(self, phase: str, batch: Batch, progress: Progress) -> dict[str, Tensor] | None:
-        adversarial = bool(self.config.gan) and progress.fraction >= self.config.gan_start
-        if phase == "discriminator":
-            return self._discriminator(batch) if adversarial else None
-        terms = {}
-        for branch, key in self.branches.items():
-            out = self.nets[branch](batch[key])
-            batch[f"{branch}_target"] = out.target
-            batch[f"{branch}_restored"] = out.restored.detach()
-            if len(self.branches) > 1:
-                batch[f"{branch}_features"] = out.features
-            if branch in self.care:
-                features = rearrange(out.features, "b d h w -> b h w d")
-                self.care[branch].observe(features, out.quantized.codes)
-            terms |= {f"{branch}_{k}": v for k, v in self._terms(branch, out, adversarial).items()}
-        return terms
-
-    def _terms(self, branch: str, out: Reconstruction, adversarial: bool) -> dict[str, Tensor]:
-        config = self.config
-        terms = {"l1": (out.restored - out.target).abs().mean()}
-        if config.extractor and config.perceptual:
-            look = self.nets["extractor"].features
-            restored, target = look((out.restored + 1) / 2), look((out.target + 1) / 2)
-            distance = feature_distance(restored, target, relative=config.relative_features)
-            terms["perceptual"] = config.perceptual * distance
-        if adversarial:
-            (logits,) = self.nets[f"d_{branch}"](out.restored)
-            loss = hinge_generator_loss(logits)
-            last = self.autoencoders[branch].decoder.conv_out.weight
-            weight = adaptive_weight(torch.stack([*terms.values()]).sum(), loss, last)
-            terms["gan"] = config.gan * weight * loss
-        terms["vq"] = vq_loss(out.quantized, config.beta)
-        return terms
-
-    def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
-        terms = {}
-        for branch in self.branches:
-            real, fake = self.nets[f"d_{branch}"](
-                batch[f"{branch}_target"], batch[f"{branch}_restored"]
-            )
-            terms[f"{branch}_hinge"] = hinge_discriminator_loss(real, fake)
-        return terms
+    def _latent_terms(self, branch: str, out: Reconstruction) -> dict[str, Tensor]:
+        if branch in self.care:
+            features = rearrange(out.features, "b d h w -> b h w d")
+            self.care[branch].observe(features, out.quantized.codes)
+        return {"vq": vq_loss(out.quantized, self.config.beta)}
 
     def after_step(self, progress: Progress) -> None:
         for branch, care in self.care.items():
@@ -246,35 +156,21 @@ class _VQRecipe(Recipe):
             if moved:
                 self.monitor[f"{branch}_moved_codes"] = moved
 
-    def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
-        """Per branch: PSNR of its own input, codes in use, perplexity, distinct codes per image."""
-        seen: dict[str, list] = {}
-        images: dict[str, Tensor] = {}
-        for number, batch in enumerate(batches):
-            out = {b: self.nets[b](batch[key]) for b, key in self.branches.items()}
-            for branch, r in out.items():
-                restored = r.restored.clamp(-1, 1)
-                mse = ((restored - r.target) / 2).square().mean((1, 2, 3))
-                seen.setdefault(f"{branch}_psnr", []).append(-10 * mse.log10())
-                seen.setdefault(f"{branch}_codes", []).append(r.quantized.codes.flatten(1))
-                if number == 0:
-                    images[branch] = (r.target + 1) / 2
-                    images[f"{branch}_restored"] = (restored + 1) / 2
-            if len(out) == 2:
-                rate = retrieval_rate(*(r.features for r in out.values()))
-                seen.setdefault("retrieval", []).append(rate.reshape(1))
-        metrics = {}
-        for name, values in seen.items():
-            value = torch.cat(values)
-            if not name.endswith("_codes"):
-                metrics[name] = value.mean().item()
-                continue
-            metrics[name], metrics[name.replace("codes", "perplexity")] = usage(
-                value, self.config.shape.num_codes
-            )
-            distinct = [len(row.unique()) for row in value]
-            metrics[name.replace("codes", "codes_per_image")] = sum(distinct) / len(distinct)
-        return Evaluation(metrics, images)
+    def _scores(self, branch: str, out: Reconstruction) -> dict[str, Tensor]:
+        codes = {f"{branch}_codes": out.quantized.codes.flatten(1)}
+        return super()._scores(branch, out) | codes
+
+    def _summary(self, name: str, values: Tensor) -> dict[str, float]:
+        """Of the codes: how many are in use, their perplexity, distinct codes per image."""
+        if not name.endswith("_codes"):
+            return super()._summary(name, values)
+        used, perplexity = usage(values, self.config.shape.num_codes)
+        distinct = [len(row.unique()) for row in values]
+        return {
+            name: used,
+            name.replace("codes", "perplexity"): perplexity,
+            name.replace("codes", "codes_per_image"): sum(distinct) / len(distinct),
+        }
 
     def export(self, folder: Path, facts: dict) -> list[Path]:
         return [
@@ -320,11 +216,7 @@ class AssociateRecipe(_VQRecipe):
     def losses(self, phase: str, batch: Batch, progress: Progress) -> dict[str, Tensor] | None:
         terms = super().losses(phase, batch, progress)
         if phase == "autoencoder":
-            loss = association_loss(
-                batch.pop("hq_features"),
-                batch.pop("lq_features"),
-                negatives=self.config.negatives,
-            )
+            loss = self._association(batch, self.config.negatives)
             terms["association"] = self.config.association * loss
         return terms
 

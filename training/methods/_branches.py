@@ -1,0 +1,172 @@
+"""Autoencoders of good and of degraded faces: what the VRE's and FLIPNET's have in common.
+
+A stage trains one or two branches, each to reproduce its own input, judged by pixels, features and
+a discriminator; with two branches their features can be drawn together.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..config import Strict
+from ..losses.adversarial import (
+    PatchDiscriminator,
+    adaptive_weight,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+)
+from ..losses.association import association_loss, retrieval_rate
+from ..losses.extractors import ExtractorConfig
+from ..losses.perceptual import feature_distance
+from ..recipe import Batch, Evaluation, Progress, Recipe
+
+
+class EncoderShape(Strict):
+    """See `core.modules.autoencoder.AutoencoderConfig`."""
+
+    ch: int = 64
+    ch_mult: tuple[int, ...] = (1, 2, 2, 2, 4, 8)
+    num_res_blocks: int = 2
+    attn_levels: tuple[int, ...] = (5,)
+    mid_attn: bool = True
+    z_channels: int = 512
+    groups: int = 32
+
+
+class BranchConfig(Strict):
+    """L_1 + perceptual L_per + gan L_adv of every branch."""
+
+    perceptual: float = Field(1.0, ge=0, description="weight of the feature distance")
+    extractor: ExtractorConfig | None = Field(None, description="what `perceptual` looks through")
+    relative_features: bool = Field(False, description="stages weighed alike")
+    gan: float = Field(0.8, ge=0, description="share of the adaptive weight; 0 = no GAN")
+    gan_start: float = Field(0.15, ge=0, le=1, description="share of the budget")
+    gan_ch: int = 64
+    gan_layers: int = 3
+    gan_norm: Literal["batch", "group"] = "batch"
+
+
+class BranchOutput(Protocol):
+    """What one branch makes of its images."""
+
+    target: Tensor
+    """(b, 3, s, s) in [-1, 1]: the images as the encoder saw them."""
+    restored: Tensor
+    """Like `target`, not clamped."""
+    features: Tensor
+    """(b, d, h, w): what association compares."""
+
+
+class BranchRecipe(Recipe):
+    """VQGAN-like training of one or more branches, without what is special to their latents."""
+
+    branches: ClassVar[dict[str, str]] = {}
+    """Branch name -> key of the batch it reproduces."""
+
+    def _load(self, branch: str) -> nn.Module:
+        """A module (b, 3, h, w) in [0, 1] -> BranchOutput, with `decoder.conv_out`."""
+        raise NotImplementedError
+
+    def _latent_terms(self, branch: str, out: BranchOutput) -> dict[str, Tensor]:
+        """Terms on the branch's latents; they do not count in the adaptive weight."""
+        return {}
+
+    def build(self) -> dict[str, nn.Module]:
+        config = self.config
+        self.autoencoders = {branch: self._load(branch) for branch in self.branches}
+        nets: dict[str, nn.Module] = dict(self.autoencoders)
+        if config.gan:
+            for branch in self.branches:
+                nets[f"d_{branch}"] = PatchDiscriminator(
+                    config.gan_ch, config.gan_layers, config.gan_norm
+                )
+        return nets
+
+    def frozen(self) -> dict[str, nn.Module]:
+        extractor = self.config.extractor
+        return {"extractor": extractor.load()} if extractor else {}
+
+    def phases(self) -> dict[str, tuple[str, ...]]:
+        phases = {"autoencoder": tuple(self.branches)}
+        if self.config.gan:
+            phases["discriminator"] = tuple(f"d_{branch}" for branch in self.branches)
+        return phases
+
+    def adam_only(self) -> tuple[str, ...]:
+        return ("conv_in", "conv_out", "quant_conv", "embedding")
+
+    def losses(self, phase: str, batch: Batch, progress: Progress) -> dict[str, Tensor] | None:
+        adversarial = bool(self.config.gan) and progress.fraction >= self.config.gan_start
+        if phase == "discriminator":
+            return self._discriminator(batch) if adversarial else None
+        terms = {}
+        for branch, key in self.branches.items():
+            out = self.nets[branch](batch[key])
+            batch[f"{branch}_target"] = out.target
+            batch[f"{branch}_restored"] = out.restored.detach()
+            if len(self.branches) > 1:
+                batch[f"{branch}_features"] = out.features
+            terms |= {f"{branch}_{k}": v for k, v in self._terms(branch, out, adversarial).items()}
+        return terms
+
+    def _terms(self, branch: str, out: BranchOutput, adversarial: bool) -> dict[str, Tensor]:
+        config = self.config
+        terms = {"l1": (out.restored - out.target).abs().mean()}
+        if config.extractor and config.perceptual:
+            look = self.nets["extractor"].features
+            restored, target = look((out.restored + 1) / 2), look((out.target + 1) / 2)
+            distance = feature_distance(restored, target, relative=config.relative_features)
+            terms["perceptual"] = config.perceptual * distance
+        if adversarial:
+            (logits,) = self.nets[f"d_{branch}"](out.restored)
+            loss = hinge_generator_loss(logits)
+            last = self.autoencoders[branch].decoder.conv_out.weight
+            weight = adaptive_weight(torch.stack([*terms.values()]).sum(), loss, last)
+            terms["gan"] = config.gan * weight * loss
+        return terms | self._latent_terms(branch, out)
+
+    def _association(self, batch: Batch, negatives: Literal["batch", "image"]) -> Tensor:
+        """Of the two branches of this step, whose features leave the batch."""
+        hq, lq = batch.pop("hq_features"), batch.pop("lq_features")
+        return association_loss(hq, lq, negatives=negatives)
+
+    def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
+        terms = {}
+        for branch in self.branches:
+            real, fake = self.nets[f"d_{branch}"](
+                batch[f"{branch}_target"], batch[f"{branch}_restored"]
+            )
+            terms[f"{branch}_hinge"] = hinge_discriminator_loss(real, fake)
+        return terms
+
+    def _scores(self, branch: str, out: BranchOutput) -> dict[str, Tensor]:
+        """Per branch and batch, (b,) or (b, ...) each."""
+        mse = ((out.restored.clamp(-1, 1) - out.target) / 2).square().mean((1, 2, 3))
+        return {f"{branch}_psnr": -10 * mse.log10()}
+
+    def _summary(self, name: str, values: Tensor) -> dict[str, float]:
+        """What is reported of all values of a score."""
+        return {name: values.mean().item()}
+
+    def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
+        """PSNR of every branch's own input, and how many LQ tokens find their HQ partner."""
+        seen: dict[str, list[Tensor]] = {}
+        images: dict[str, Tensor] = {}
+        for number, batch in enumerate(batches):
+            out = {b: self.nets[b](batch[key]) for b, key in self.branches.items()}
+            for branch, r in out.items():
+                for name, value in self._scores(branch, r).items():
+                    seen.setdefault(name, []).append(value)
+                if number == 0:
+                    images[branch] = (r.target + 1) / 2
+                    images[f"{branch}_restored"] = (r.restored.clamp(-1, 1) + 1) / 2
+            if len(out) == 2:
+                rate = retrieval_rate(*(r.features for r in out.values()))
+                seen.setdefault("retrieval", []).append(rate.reshape(1))
+        metrics: dict[str, float] = {}
+        for name, values in seen.items():
+            metrics |= self._summary(name, torch.cat(values))
+        return Evaluation(metrics, images)
