@@ -54,7 +54,10 @@ class FolderData(Strict):
 
 
 class DegradationConfig(Strict):
-    """What turns gt into lq; each sample draws one of the presets by its own seed."""
+    """What turns gt into lq; each sample draws one of the presets by its own seed.
+
+    Named twice, a preset comes twice as often. `hidden` is the rendered world's own damage.
+    """
 
     presets: tuple[str, ...] = Field(min_length=1)
     validation: str | None = Field(

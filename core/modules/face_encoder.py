@@ -84,14 +84,23 @@ class FaceEncoder(nn.Module):
         self.quant_conv = nn.Conv2d(2 * z, 2 * z, 1)
         self.adapter = TokenAdapter(config)
 
-    def latents(self, faces: Tensor) -> Tensor:
-        """Posterior means (b, n, z), row by row over the picture, before the adapter."""
+    def prepare(self, faces: Tensor) -> Tensor:
+        """(b, 3, h, w) in [0, 1] -> (b, 3, s, s) in [-1, 1], as the encoder sees them."""
         check_image(faces, name="faces")
         size = (self.config.input_size,) * 2
         x = faces.to(self.quant_conv.weight)
         if x.shape[-2:] != size:
             x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
-        mean, _ = self.quant_conv(self.encoder(x * 2 - 1)).chunk(2, dim=1)
+        return x * 2 - 1
+
+    def moments(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the posterior, each (b, z, h', w')."""
+        mean, logvar = self.quant_conv(self.encoder(prepared)).chunk(2, dim=1)
+        return mean, logvar
+
+    def latents(self, faces: Tensor) -> Tensor:
+        """Posterior means (b, n, z), row by row over the picture, before the adapter."""
+        mean, _ = self.moments(self.prepare(faces))
         return rearrange(mean, "b z h w -> b (h w) z")
 
     def forward(self, faces: Tensor) -> Tensor:

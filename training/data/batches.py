@@ -15,6 +15,8 @@ from ..config import DegradationConfig, TrainConfig
 from ..recipe import Batch
 from .sources import Photos, open_source
 
+HIDDEN = "hidden"
+"""Among the degradation's presets: the rendered world's own damage, for pairs no preset makes."""
 VALIDATION_SEED = 2**40
 """Seeds from here on belong to held-out samples; training stays below."""
 
@@ -156,14 +158,21 @@ def degrade(gt: Tensor, seeds: list[int], presets: tuple[str, ...]) -> Tensor:
     Args:
         gt: (b, 3, h, w) in [0, 1].
         seeds: one per picture.
-        presets: names known to `core.degradation.Degradation.preset`.
+        presets: names known to `core.degradation.Degradation.preset`, or HIDDEN: what happens
+            to pictures in the rendered world (`core.data.real_damage`).
     """
+    from ...core.data.real_damage import real_damage
     from ...core.degradation import Degradation
 
     chosen = [int(np.random.default_rng([2, s]).integers(len(presets))) for s in seeds]
     lq = torch.empty_like(gt)
     for which, preset in enumerate(presets):
         rows = [i for i, c in enumerate(chosen) if c == which]
-        if rows:
-            lq[rows], _ = Degradation.preset(preset)(gt[rows], seed=[seeds[i] for i in rows])
+        if not rows:
+            continue
+        mine = [seeds[i] for i in rows]
+        if preset == HIDDEN:
+            lq[rows], _ = real_damage(gt[rows], mine)
+        else:
+            lq[rows], _ = Degradation.preset(preset)(gt[rows], seed=mine)
     return lq

@@ -15,13 +15,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...core.methods.osdface import PromptProjection, VisualRepresentationEmbedder
-from ...core.metrics import edge_ratio, feature_distance, psnr, ssim
 from ...core.modules.identity import IdentityEncoder
 from ...core.restorer import ONE_STEP_TIMESTEP
 from ...core.schedule import alpha_bar, eps_to_x0
 from .. import masks
 from .._backbone import BackboneConfig, load_backbone
 from .._lora import MergedCall, add_lora, save_lora
+from .._scores import face_scores
 from ..config import Strict
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..losses.extractors import ExtractorConfig
@@ -264,17 +264,7 @@ class OneStepRecipe(Recipe):
         return Evaluation({k: torch.cat(v).mean().item() for k, v in seen.items()}, images)
 
     def _scores(self, picture: Tensor, gt: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        scores = {
-            "psnr": psnr(picture, gt, mask),
-            "ssim": ssim(picture, gt, mask),
-            "edges": edge_ratio(picture, gt, mask),
-        }
-        if "metric" in self.nets:
-            encoder = self.nets["metric"]
-            a, b = encoder.features(picture), encoder.features(gt)
-            scores["features"] = feature_distance(a[:3], b[:3])
-            scores["identity"] = (encoder.embed(a[-1]) * encoder.embed(b[-1])).sum(1)
-        return scores
+        return face_scores(picture, gt, mask, self.nets.get("metric"))
 
     def export(self, folder: Path, facts: dict) -> list[Path]:
         """The LoRA, and the embedder with the projection that was trained with it."""

@@ -1,0 +1,401 @@
+"""FLIPNET (Sec. 4): one network denoises a good and a degraded photograph of the same face side by
+side, the one looking at the other through BoostHubs.
+
+`flipnet-restore`: the good one looks at the degraded one. `flipnet-degrade`: the other way round.
+Trained are a LoRA of the UNet's attention, the BoostHubs, and, to restore, the adapter of the face
+tokens; VAE, text encoder and face encoder stay frozen.
+"""
+
+import copy
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ...core.methods.flipnet import BoostHubConfig, BoostHubs, Conditioning, find_sites
+from ...core.modules.face_encoder import FaceEncoder, TokenAdapter
+from ...core.modules.identity import IdentityEncoder
+from ...core.sampling import Predict, ddim, guided
+from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
+from ...headless.boosthub import attach_boosthubs
+from .. import masks
+from .._backbone import BackboneConfig, load_backbone
+from .._lora import ATTENTION_TARGETS, MergedCall, add_lora, save_lora
+from .._scores import face_scores
+from .._text import NoText, TextEncoder
+from ..config import Strict
+from ..losses.extractors import ExtractorConfig
+from ..recipe import Batch, Evaluation, Progress, Recipe
+
+_MEASURED = (50, 200, 400, 600, 800)
+"""Timesteps at which held-out noise predictions are scored."""
+
+
+class SamplingConfig(Strict):
+    """How the picture grid is sampled."""
+
+    steps: int = Field(10, ge=1, le=NUM_TRAIN_TIMESTEPS, description="of DDIM")
+    cfg: float = Field(1.5, ge=1, description="scale of classifier-free guidance")
+    negative: str = Field("", description="negative prompt")
+
+
+class FlipConfig(Strict):
+    backbone: BackboneConfig
+    text: Path | None = Field(
+        None, description="diffusers folder of SD 2.1-base, for its text encoder; none: no prompts"
+    )
+    tokens: int = Field(77, ge=1, description="length of the prompt of zeros where `text` is none")
+    rank: int = Field(64, ge=1)
+    alpha: float = Field(64, gt=0)
+    merged: bool = Field(
+        False, description="merge the LoRA into the weights in every step: faster for small UNets"
+    )
+    phi: float = Field(1.0, ge=0, description="enhance weight in training, Eq. 5")
+    drop_text: float = Field(0.5, ge=0, le=1, description="share of samples with the empty prompt")
+    clean_condition: float = Field(
+        0.0, ge=0, le=1, description="share of samples whose condition has t = 0, as in inference"
+    )
+    sample_latents: bool = Field(True, description="posterior samples of the VAE, or its mean")
+    sampling: SamplingConfig = SamplingConfig()
+    metric_encoder: Path | None = Field(
+        None, description="nano identity encoder that no loss uses; adds scores to validation"
+    )
+    name: str = Field("flipnet", description="start of the exported files' names")
+    half: bool = Field(False, description="export in float16")
+
+
+class RestoreConfig(FlipConfig):
+    face_encoder: Path = Field(description="file of face-associate")
+    drop_face: float = Field(0.3, ge=0, le=1, description="share of samples without face tokens")
+    mse: float = Field(1.0, ge=0, description="lambda_mse of L_rm, on [0, 1]")
+    perceptual: float = Field(0.01, ge=0, description="lambda_p of L_rm")
+    extractor: ExtractorConfig | None = Field(None, description="what `perceptual` looks through")
+    pixel_weight: Literal["alpha_bar", "none"] = Field(
+        "alpha_bar", description="weight of a sample's pixel terms by its timestep"
+    )
+    decoded: int = Field(4, ge=0, description="samples of a batch whose x_0 is decoded; memory")
+
+
+class Prompt:
+    """Tokens (b, n, d) that cross-attention reads, and which of them are there (b, n)."""
+
+    def __init__(self, tokens: Tensor, there: Tensor | None = None) -> None:
+        self.tokens, self.there = tokens, there
+
+    def for_unet(self, repeats: int = 1) -> dict[str, Tensor | None]:
+        there = None if self.there is None else self.there.repeat(repeats, 1)
+        return {
+            "encoder_hidden_states": self.tokens.repeat(repeats, 1, 1),
+            "encoder_attention_mask": there,
+        }
+
+
+class JointDenoiser(nn.Module):
+    """What is trained. Rows of a joint call: the input branch, then the condition branch."""
+
+    def __init__(
+        self, unet: nn.Module, hubs: BoostHubs, adapter: TokenAdapter | None, *, merged: bool
+    ) -> None:
+        super().__init__()
+        self.state = Conditioning()
+        attach_boosthubs(unet, hubs, self.state)
+        self.unet = MergedCall(unet) if merged else unet
+        self.hubs, self.adapter = hubs, adapter
+
+    @property
+    def bare_unet(self) -> nn.Module:
+        return self.unet.module if isinstance(self.unet, MergedCall) else self.unet
+
+    def prompt(self, text: Tensor, faces: Tensor | None, kept: Tensor | None = None) -> Prompt:
+        """Text tokens, then face tokens; a face that is not kept leaves no token behind.
+
+        Args:
+            text: (b, n, d).
+            faces: (b, m, z) latents of the face encoder, or None.
+            kept: (b,) bool; None keeps all.
+        """
+        if faces is None:
+            return Prompt(text)
+        tokens = torch.cat([text, self.adapter(faces).to(text)], 1)
+        if kept is None:
+            return Prompt(tokens)
+        there = kept[:, None].expand(-1, faces.shape[1])
+        return Prompt(
+            tokens, torch.cat([torch.ones_like(text[..., 0], dtype=torch.bool), there], 1)
+        )
+
+    def forward(
+        self,
+        z_t: Tensor,
+        t: Tensor,
+        text: Tensor,
+        faces: Tensor | None,
+        kept: Tensor | None,
+        phi: float,
+    ) -> Tensor:
+        """eps of both branches: (2 b, c, h, w) at timesteps (2 b,), one prompt for both (Eq. 7)."""
+        self.state.phase, self.state.phi, self.state.rows = "joint", phi, len(z_t) // 2
+        prompt = self.prompt(text, faces, kept).for_unet(repeats=2)
+        return self.unet(z_t, t, **prompt).sample
+
+    def look_at(self, z_y: Tensor, prompt: Prompt) -> None:
+        """Run the clean condition (b, c, h, w) alone, at t = 0, and keep its keys and values."""
+        self.state.phase = "capture"
+        self.unet(z_y, 0, **prompt.for_unet())
+
+    def denoise(self, z_t: Tensor, t: int, prompt: Prompt, *, phi: float = 1.0) -> Tensor:
+        """eps of the input branch (b, c, h, w), reading what `look_at` kept."""
+        self.state.phase, self.state.phi = "read", phi
+        return self.unet(z_t, t, **prompt.for_unet()).sample
+
+
+class _FlipRecipe(Recipe):
+    """L_ldm = ||eps - eps_theta(x_tx, y_ty, t_x, t_y, c)||^2 over both branches (Eq. 7)."""
+
+    Config = FlipConfig
+    needs_lq = True
+    mode: ClassVar[Literal["restore", "degrade"]]
+    input_key: ClassVar[str]
+    condition_key: ClassVar[str]
+
+    def _face_encoder(self) -> FaceEncoder | None:
+        """Whose tokens the prompt carries."""
+        return None
+
+    def build(self) -> dict[str, nn.Module]:
+        c = self.config
+        self.alpha_bar = alpha_bar()
+        self.backbone = load_backbone(c.backbone)
+        unet = self.backbone.unet
+        tensors = unet.state_dict()
+        sites = find_sites(tensors)
+        heads = unet.get_submodule(f"{next(iter(sites))}.attn1").heads
+        hubs = BoostHubs.beside(
+            tensors,
+            BoostHubConfig(
+                sites=sites,
+                dim_head=next(iter(sites.values())) // heads,
+                mode=self.mode,
+                base=self.backbone.name,
+            ),
+        )
+        add_lora(unet, c.rank, c.alpha, ATTENTION_TARGETS)
+        self.face_encoder = self._face_encoder()
+        adapter = None
+        if self.face_encoder:
+            adapter = copy.deepcopy(self.face_encoder.adapter).requires_grad_(True)
+        return {"denoiser": JointDenoiser(unet, hubs, adapter, merged=c.merged)}
+
+    def frozen(self) -> dict[str, nn.Module]:
+        c = self.config
+        width = self.backbone.unet.config.cross_attention_dim
+        nets: dict[str, nn.Module] = {
+            "codec": self.backbone.codec,
+            "text": TextEncoder(c.text) if c.text else NoText(c.tokens, width),
+        }
+        if self.face_encoder:
+            nets["face_encoder"] = self.face_encoder
+        if c.metric_encoder:
+            nets["metric"] = IdentityEncoder.from_file(c.metric_encoder)
+        return nets
+
+    def adam_only(self) -> tuple[str, ...]:
+        return ("lora_", "adapter")
+
+    def _encode(self, images: Tensor, *, sample: bool) -> Tensor:
+        return self.nets["codec"].encode(images * 2 - 1, sample=sample)
+
+    def _decode(self, z_0: Tensor) -> Tensor:
+        return (self.nets["codec"].decode(z_0) + 1) / 2
+
+    def _text(self, batch: Batch) -> Tensor:
+        return self.nets["text"](batch.get("caption") or [""] * len(batch["gt"]))
+
+    def _faces(self, batch: Batch) -> Tensor | None:
+        if not self.face_encoder:
+            return None
+        with torch.no_grad():
+            return self.nets["face_encoder"].latents(batch["lq"])
+
+    def _timesteps(self, b: int) -> Tensor:
+        """(2 b,): drawn for each branch by itself."""
+        t = torch.randint(0, NUM_TRAIN_TIMESTEPS, (2 * b,), device=self.device)
+        if self.config.clean_condition:
+            clean = torch.rand(b, device=self.device) < self.config.clean_condition
+            t[b:] = t[b:].masked_fill(clean, 0)
+        return t
+
+    def losses(self, phase: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        c, b = self.config, len(batch["gt"])
+        z_0 = torch.cat(
+            [
+                self._encode(batch[key], sample=c.sample_latents)
+                for key in (self.input_key, self.condition_key)
+            ]
+        )
+        text = self._text(batch)
+        dropped = torch.rand(b, device=self.device) < c.drop_text
+        text = torch.where(dropped[:, None, None], self.nets["text"]([""]), text)
+        faces, kept = self._faces(batch), None
+        if faces is not None:
+            kept = torch.rand(b, device=self.device) >= c.drop_face
+        t, eps = self._timesteps(b), torch.randn_like(z_0)
+        a = self.alpha_bar.to(self.device)[t]
+        z_t = add_noise(z_0, eps, a)
+        predicted = self.nets["denoiser"](z_t, t, text, faces, kept, c.phi).float()
+        errors = (predicted - eps).square().mean((1, 2, 3))
+        terms = {"eps_input": errors[:b].mean() / 2, "eps_condition": errors[b:].mean() / 2}
+        return terms | self._pixel_terms(z_t[:b], predicted[:b], a[:b], batch)
+
+    def _pixel_terms(self, z_t: Tensor, eps: Tensor, a: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Terms on the input branch's predicted x_0."""
+        return {}
+
+    def _prompts(self, batch: Batch) -> tuple[Prompt, Prompt]:
+        """Positive and negative, as inference gives them."""
+        denoiser = self.nets["denoiser"]
+        negative = self.nets["text"]([self.config.sampling.negative] * len(batch["gt"]))
+        positive = denoiser.prompt(self._text(batch), self._faces(batch))
+        return positive, Prompt(negative)
+
+    def sample(self, batch: Batch, noise: Tensor, *, phi: float = 1.0) -> Tensor:
+        """Pictures (b, 3, h, w) in [0, 1] of the input branch, from pure noise and the condition.
+
+        The condition branch runs once, clean; its keys and values serve both prompts.
+        """
+        s, denoiser = self.config.sampling, self.nets["denoiser"]
+        positive, negative = self._prompts(batch)
+        denoiser.look_at(self._encode(batch[self.condition_key], sample=False), positive)
+
+        def given(prompt: Prompt) -> Predict:
+            return lambda z, t: denoiser.denoise(z, t, prompt, phi=phi)
+
+        z_0 = ddim(guided(given(positive), given(negative), s.cfg), noise, steps=s.steps)
+        return self._decode(z_0).clamp(0, 1)
+
+    def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
+        """Noise errors by timestep, with the condition and without it (phi = 0); sampled pictures
+        of the first batch and their scores against the truth in the face box."""
+        denoiser, seen = self.nets["denoiser"], {}
+        images: dict[str, Tensor] = {}
+        for batch in batches:
+            z_0 = self._encode(batch[self.input_key], sample=False)
+            prompt, _ = self._prompts(batch)
+            denoiser.look_at(self._encode(batch[self.condition_key], sample=False), prompt)
+            for t in _MEASURED:
+                eps = torch.randn_like(z_0)
+                z_t = add_noise(z_0, eps, self.alpha_bar[t])
+                for phi, ending in ((1.0, ""), (0.0, "_alone")):
+                    error = (denoiser.denoise(z_t, t, prompt, phi=phi) - eps).square()
+                    seen.setdefault(f"eps_mse_t{t}{ending}", []).append(error.mean((1, 2, 3)))
+            if not images:
+                made = self.sample(batch, torch.randn_like(z_0))
+                images = self._shown(batch, made)
+                for name, picture in self._compared(batch, made).items():
+                    for key, value in self._scores(picture, batch).items():
+                        seen.setdefault(f"{name}/{key}", []).append(value)
+        return Evaluation({k: torch.cat(v).mean().item() for k, v in seen.items()}, images)
+
+    def _scores(self, picture: Tensor, batch: Batch) -> dict[str, Tensor]:
+        mask = masks.box_mask(batch["box"], *picture.shape[-2:])
+        return face_scores(picture, batch["gt"], mask, self.nets.get("metric"))
+
+    def _shown(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def _compared(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def export(self, folder: Path, facts: dict) -> list[Path]:
+        """The LoRA and the BoostHubs."""
+        c, denoiser = self.config, self.nets["denoiser"]
+        dtype = torch.float16 if c.half else torch.float32
+        training = {"facewright.training": json.dumps(facts)}
+        lora = folder / f"{c.name}_lora.safetensors"
+        save_lora(
+            lora,
+            denoiser.bare_unet,
+            rank=c.rank,
+            alpha=c.alpha,
+            base=self.backbone.name,
+            dtype=dtype,
+            facts={"method": "flipnet", "mode": self.mode, **training},
+        )
+        hubs = folder / f"{c.name}_boosthub.safetensors"
+        denoiser.hubs.save(hubs, dtype=dtype, **training)
+        return [lora, hubs]
+
+
+class RestoreRecipe(_FlipRecipe):
+    """L_rm = L_ldm + lambda_mse L_mse + lambda_p L_p (Eq. 8), face tokens in the prompt."""
+
+    stage = "flipnet-restore"
+    Config = RestoreConfig
+    mode = "restore"
+    input_key, condition_key = "gt", "lq"
+
+    def _face_encoder(self) -> FaceEncoder:
+        return FaceEncoder.from_file(self.config.face_encoder)
+
+    def frozen(self) -> dict[str, nn.Module]:
+        c, nets = self.config, super().frozen()
+        if c.extractor and c.perceptual:
+            nets["extractor"] = c.extractor.load()
+        return nets
+
+    def _pixel_terms(self, z_t: Tensor, eps: Tensor, a: Tensor, batch: Batch) -> dict[str, Tensor]:
+        c = self.config
+        n = min(c.decoded, len(z_t))  # the first ones: a batch is in random order
+        if not n:
+            return {}
+        x_0 = eps_to_x0(z_t[:n], eps[:n], a[:n])
+        # Not clamped: an overshooting pixel must still feel its error.
+        restored, gt = self._decode(x_0), batch["gt"][:n]
+        weight = a[:n].to(restored) if c.pixel_weight == "alpha_bar" else torch.ones_like(a[:n])
+        mse = (restored - gt).square().mean((1, 2, 3))
+        terms = {"mse": c.mse * (weight * mse).mean()}
+        if "extractor" in self.nets:
+            look = self.nets["extractor"].features
+            with torch.no_grad():
+                wanted = look(gt)
+            stages = [
+                (a - b).square().mean((1, 2, 3))
+                for a, b in zip(look(restored), wanted, strict=True)
+            ]
+            distance = torch.stack(stages).mean(0)
+            terms["perceptual"] = c.perceptual * (weight * distance).mean()
+        return terms
+
+    def _shown(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
+        return {"lq": batch["lq"], "restored": made, "gt": batch["gt"]}
+
+    def _compared(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
+        return {"lq": batch["lq"], "restored": made}
+
+    def export(self, folder: Path, facts: dict) -> list[Path]:
+        """The LoRA, the BoostHubs, and the face encoder with the adapter trained with them."""
+        encoder = copy.deepcopy(self.face_encoder).cpu()
+        adapter = self.nets["denoiser"].adapter.state_dict()
+        encoder.adapter.load_state_dict({k: v.cpu() for k, v in adapter.items()})
+        path = folder / f"{self.config.name}_face_encoder.safetensors"
+        dtype = torch.float16 if self.config.half else torch.float32
+        encoder.save(path, dtype=dtype, **{"facewright.training": json.dumps(facts)})
+        return [*super().export(folder, facts), path]
+
+
+class DegradeRecipe(_FlipRecipe):
+    """L_dm = L_ldm: the degraded photograph is denoised looking at the good one; text alone."""
+
+    stage = "flipnet-degrade"
+    mode = "degrade"
+    input_key, condition_key = "lq", "gt"
+
+    def _shown(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
+        return {"gt": batch["gt"], "lq": batch["lq"], "degraded": made}
+
+    def _compared(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
+        return {"lq": batch["lq"], "degraded": made}

@@ -1,0 +1,209 @@
+"""FLIPNET's face embeddings (Sec. 4.1): continuous autoencoders of HQ and LQ faces, associated.
+
+`face-autoencoder` trains one of them to reproduce its own input; `face-associate` trains both on
+and aligns their latents patch by patch. What stays is the LQ encoder, with a fresh adapter that
+the restoration stage trains.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from ...core.checkpoint import (
+    load_strict,
+    make_metadata,
+    read_config,
+    read_tensors,
+    save_safetensors,
+)
+from ...core.errors import CheckpointError
+from ...core.modules.autoencoder import AutoencoderConfig, Decoder
+from ...core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
+from ..config import Strict
+from ..recipe import Batch, Progress
+from ._branches import BranchConfig, BranchRecipe, EncoderShape
+
+AUTOENCODER_FORMAT = "flipnet-face-autoencoder"
+
+
+class FaceShape(Strict):
+    """See `core.modules.face_encoder.FaceEncoderConfig`; latent diffusion's kl-f32 by default."""
+
+    encoder: EncoderShape = EncoderShape(
+        ch=128, ch_mult=(1, 1, 2, 2, 4, 4), attn_levels=(4, 5), z_channels=64
+    )
+    input_size: int = Field(512, description="side in pixels everything is resized to")
+    hidden: int = Field(512, description="of the adapter")
+    width: int = Field(1024, description="cross-attention width of the restorer's UNet")
+
+    def to_core(self) -> FaceEncoderConfig:
+        values = self.model_dump()
+        return FaceEncoderConfig(encoder=AutoencoderConfig(**values.pop("encoder")), **values)
+
+
+class FaceConfig(BranchConfig):
+    """L_ae = L_1 + 0.5 L_p + 0.8 L_adv (Sec. 4.1); a KL term is none of the paper's."""
+
+    shape: FaceShape = FaceShape()
+    perceptual: float = Field(0.5, ge=0, description="lambda_ap")
+    kl: float = Field(0.0, ge=0, description="keeps the latents' scale; 1e-6 in latent diffusion")
+
+
+class FaceAutoencoderConfig(FaceConfig):
+    branch: Literal["hq", "lq"] = Field(description="which faces it reproduces")
+    init: Path | None = Field(
+        None, description="file of this stage, or latent diffusion's kl-f32 checkpoint"
+    )
+
+
+class FaceAssociateConfig(FaceConfig):
+    hq: Path = Field(description="file of face-autoencoder, branch hq")
+    lq: Path = Field(description="file of face-autoencoder, branch lq")
+    association: float = Field(1.0, ge=0, description="weight of (L_ce^H + L_ce^L) / 2")
+    negatives: Literal["batch", "image"] = Field("image", description="see association_loss")
+    name: str = Field("flipnet_face_encoder", description="file name of the exported encoder")
+    half: bool = Field(False, description="store the encoder in float16")
+
+    @model_validator(mode="after")
+    def _two(self) -> "FaceAssociateConfig":
+        if self.hq == self.lq:
+            raise ValueError("hq and lq should be two files, one of each branch")
+        return self
+
+
+class Reconstruction(NamedTuple):
+    """What one branch makes of its images; see `_branches.BranchOutput`."""
+
+    target: Tensor
+    restored: Tensor
+    features: Tensor
+    logvar: Tensor
+    """Of the posterior, like `features`, which is its mean."""
+
+
+class FaceAutoencoder(FaceEncoder):
+    """The face encoder together with the decoder that trains it; the adapter stays as it is."""
+
+    def __init__(self, config: FaceEncoderConfig) -> None:
+        super().__init__(config)
+        z = config.encoder.z_channels
+        self.post_quant_conv = nn.Conv2d(z, z, 1)
+        self.decoder = Decoder(config.encoder)
+        self.adapter.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Reconstruction:
+        """(b, 3, h, w) in [0, 1]; the latent is the posterior's mean."""
+        target = self.prepare(images)
+        mean, logvar = self.moments(target)
+        restored = self.decoder(self.post_quant_conv(mean))
+        return Reconstruction(target, restored, mean, logvar)
+
+    def face_encoder(self) -> FaceEncoder:
+        """What a restorer needs of it, on the CPU."""
+        encoder = FaceEncoder(self.config)
+        wanted = encoder.state_dict().keys()
+        encoder.load_state_dict({k: v for k, v in self.state_dict().items() if k in wanted})
+        return encoder.eval()
+
+    def write(self, path: Path, facts: dict) -> Path:
+        metadata = make_metadata(AUTOENCODER_FORMAT, asdict(self.config))
+        metadata["facewright.training"] = json.dumps(facts)
+        save_safetensors(path, self.state_dict(), metadata)
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> "FaceAutoencoder":
+        """Raises CheckpointError where the file is none of ours."""
+        tensors, metadata = read_tensors(path)
+        values = read_config(metadata, AUTOENCODER_FORMAT, source=path)
+        model = cls(FaceEncoderConfig.from_dict(values))
+        load_strict(model, tensors, source=str(path))
+        return model
+
+    @classmethod
+    def start(cls, path: Path, config: FaceEncoderConfig) -> "FaceAutoencoder":
+        """From a file of ours or from latent diffusion's autoencoder, whose names are the same.
+
+        Raises:
+            CheckpointError: another architecture than `config`.
+        """
+        tensors, metadata = read_tensors(path)
+        if "facewright.format" in metadata:
+            model = cls.read(path)
+            if model.config != config:
+                raise CheckpointError(
+                    f"{path} has another shape than the config's `recipe.shape`. Make them agree, "
+                    "or leave `init` out."
+                )
+            return model
+        model = cls(config)
+        # Its training loss travels along; an adapter it has none.
+        weights = {k: v for k, v in tensors.items() if not k.startswith("loss.")}
+        fresh = {f"adapter.{k}": v for k, v in model.adapter.state_dict().items()}
+        load_strict(model, {**weights, **fresh}, source=str(path))
+        return model
+
+
+class _FaceRecipe(BranchRecipe):
+    def _latent_terms(self, branch: str, out: Reconstruction) -> dict[str, Tensor]:
+        if not self.config.kl:
+            return {}
+        mean, logvar = out.features, out.logvar.clamp(-30, 20)
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum((1, 2, 3)).mean()
+        return {"kl": self.config.kl * kl}
+
+    def adam_only(self) -> tuple[str, ...]:
+        return (*super().adam_only(), "adapter")
+
+    def export(self, folder: Path, facts: dict) -> list[Path]:
+        return [
+            net.write(folder / f"face_{branch}.safetensors", facts)
+            for branch, net in self.autoencoders.items()
+        ]
+
+
+class FaceAutoencoderRecipe(_FaceRecipe):
+    """Reconstruction stage: HQ faces from HQ faces, or LQ faces from LQ faces."""
+
+    stage = "face-autoencoder"
+    Config = FaceAutoencoderConfig
+
+    def __init__(self, config: FaceAutoencoderConfig) -> None:
+        super().__init__(config)
+        self.branches = {config.branch: "gt" if config.branch == "hq" else "lq"}
+        self.needs_lq = config.branch == "lq"
+
+    def _load(self, branch: str) -> FaceAutoencoder:
+        shape, init = self.config.shape.to_core(), self.config.init
+        return FaceAutoencoder.start(init, shape) if init else FaceAutoencoder(shape)
+
+
+class FaceAssociateRecipe(_FaceRecipe):
+    """Association stage: L_ae of both branches + (L_ce^H + L_ce^L) / 2 (Eq. 6)."""
+
+    stage = "face-associate"
+    needs_lq = True
+    Config = FaceAssociateConfig
+    branches: ClassVar = {"hq": "gt", "lq": "lq"}
+
+    def _load(self, branch: str) -> FaceAutoencoder:
+        return FaceAutoencoder.read(getattr(self.config, branch))
+
+    def losses(self, phase: str, batch: Batch, progress: Progress) -> dict[str, Tensor] | None:
+        terms = super().losses(phase, batch, progress)
+        if phase == "autoencoder":
+            loss = self._association(batch, self.config.negatives)
+            terms["association"] = self.config.association * loss
+        return terms
+
+    def export(self, folder: Path, facts: dict) -> list[Path]:
+        path = folder / f"{self.config.name}.safetensors"
+        dtype = torch.float16 if self.config.half else torch.float32
+        encoder = self.autoencoders["lq"].face_encoder()
+        encoder.save(path, dtype=dtype, **{"facewright.training": json.dumps(facts)})
+        return [*super().export(folder, facts), path]
