@@ -49,8 +49,39 @@ class FolderData(Strict):
     identity: Literal["file", "parent"] = Field(
         "file", description="what tells two people apart: the file or the folder it lies in"
     )
+    captions: bool = Field(False, description="read the text file beside each picture")
     workers: int = Field(2, ge=0)
     views: int = Field(1, ge=1)
+
+
+class PairFolders(Strict):
+    """Good and degraded pictures of the same names in two folders."""
+
+    hq: Path
+    lq: Path
+
+
+class PairsData(Strict):
+    """Pairs of good and degraded pictures, cut alike, with the text file beside the good one as
+    caption; beside them, if wanted, faces that are degraded on the fly."""
+
+    source: Literal["pairs"]
+    folders: tuple[Path | PairFolders, ...] = Field(
+        min_length=1, description="each with HQ/<name> and LQ/<name>, or {hq: ..., lq: ...}"
+    )
+    faces: Path | None = Field(None, description="folder of good faces, drawn as often as pairs")
+    faces_limit: int | None = Field(None, ge=2, description="how many of them")
+    size: int = Field(512, ge=32, description="pixels")
+    largest: int = Field(768, ge=32, description="pairs: shorter side before the crop, at most")
+    held_out: float = Field(0.02, gt=0, lt=1, description="share of pictures for validation")
+    workers: int = Field(2, ge=0)
+    views: Literal[1] = 1
+
+    @model_validator(mode="after")
+    def _room(self) -> "PairsData":
+        if self.largest < self.size:
+            raise ValueError(f"largest {self.largest} is less than size {self.size}")
+        return self
 
 
 class DegradationConfig(Strict):
@@ -63,6 +94,13 @@ class DegradationConfig(Strict):
     validation: str | None = Field(
         None, description="preset of the held-out set; default the first"
     )
+
+
+class OffShelfConfig(Strict):
+    """Degraded training pictures made beforehand, in place of on-the-fly ones."""
+
+    folder: Path = Field(description="<name>_<k>.png for each training picture <name>")
+    share: float = Field(0.5, ge=0, le=1, description="of the samples that take one")
 
 
 class OptimizerConfig(Strict):
@@ -105,8 +143,9 @@ class TrainConfig(Strict):
     cpu: bool = Field(False, description="stay on the CPU even where a GPU is found")
     threads: int | None = Field(None, ge=1, description="CPU threads; default torch's own choice")
     channels_last: bool = True
-    data: Annotated[WorldData | FolderData, Field(discriminator="source")]
+    data: Annotated[WorldData | FolderData | PairsData, Field(discriminator="source")]
     degradation: DegradationConfig | None = None
+    off_shelf: OffShelfConfig | None = None
     optimizers: dict[str, OptimizerConfig] = Field(description="one per phase of the recipe")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights; 0 = off")
     log_every: int = Field(20, ge=1)

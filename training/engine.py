@@ -23,7 +23,7 @@ from .checkpoints import (
     save_checkpoint,
     trained_state,
 )
-from .config import ConfigError, TrainConfig
+from .config import ConfigError, PairsData, TrainConfig
 from .data import Batches
 from .optim import AveragedWeights, build_optimizers, set_lr
 from .recipe import Batch, Progress, Recipe
@@ -39,7 +39,8 @@ class Engine:
     """Train one recipe: `Engine(recipe, config).run(resume=...)`."""
 
     def __init__(self, recipe: Recipe, config: TrainConfig) -> None:
-        if recipe.needs_lq and config.degradation is None:
+        paired = isinstance(config.data, PairsData) and config.data.faces is None
+        if recipe.needs_lq and config.degradation is None and not paired:
             raise ConfigError(
                 f"Stage `{recipe.stage}` restores degraded pictures: the config needs a section "
                 "`degradation:` with `presets: [...]`."

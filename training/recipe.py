@@ -9,21 +9,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from .config import Strict
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
 """One batch on the training device.
 
 gt        (b, 3, s, s) in [0, 1]
-lq        like gt; present where the config has a `degradation` section
+lq        like gt; present where the config has a `degradation` section or the data are pairs
 identity  (b,) int64; equal numbers are the same person
 box       (b, 4) x0, y0, x1, y1 in pixels: the face, or the whole image where it is not known
 seed      (b,) int64, a different number for every sample of the run
+caption   list of b strings; present where any of the samples has one
 
 With `data.views: v`, v photos of one identity stand next to each other.
 A recipe may leave detached tensors here for a later phase of the same step.

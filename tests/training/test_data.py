@@ -36,9 +36,9 @@ def test_people_are_in_one_split_only_and_stay_there(folder_of_people):
     assert not names(train) & names(held_out)
     # A person's photos share a number, other people's do not.
     assert [len(g) for g in train.by_identity] == [3] * 4
-    pixels, box, _ = train.load(0)
-    assert pixels.shape == (3, 512, 512) and pixels.dtype == torch.uint8
-    assert box.tolist() == [0, 0, 511, 511]
+    photo = train.load(0)
+    assert photo.pixels.shape == (3, 512, 512) and photo.pixels.dtype == torch.uint8
+    assert photo.box.tolist() == [0, 0, 511, 511]
 
 
 def test_a_folder_without_people_is_refused(tmp_path):

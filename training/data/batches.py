@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..config import DegradationConfig, TrainConfig
 from ..recipe import Batch
-from .sources import Photos, open_source
+from .off_shelf import OffShelf
+from .sources import Photo, Photos, open_source
 
 HIDDEN = "hidden"
 """Among the degradation's presets: the rendered world's own damage, for pairs no preset makes."""
@@ -30,11 +31,12 @@ class Batches:
         self.config, self.device = config, device
         self.process, self.processes = process, processes
         self.train_photos, self.validation_photos = open_source(config.data)
+        self.shelf = OffShelf(self.train_photos, config.off_shelf) if config.off_shelf else None
 
     def train(self, *, first_step: int) -> Iterator[list[Batch]]:
         """Lists of `accumulate` batches, one per optimiser step, from `first_step` on, endless."""
         config = self.config
-        samples = _TrainSamples(self.train_photos, config.seed, config.data.views)
+        samples = _TrainSamples(self.train_photos, config.seed, config.data.views, self.shelf)
         loader = DataLoader(
             samples,
             batch_size=config.batch_size,
@@ -80,12 +82,15 @@ class Batches:
         size = max(self.config.batch_size, self.config.grid_images)
         for i in range(0, len(order), size):
             chunk = order[i : i + size]
-            yield self._place(
-                collate([(*self.validation_photos.load(j), VALIDATION_SEED + j) for j in chunk])
-            )
+            seeds = [VALIDATION_SEED + j for j in chunk]
+            photos = [self.validation_photos.load(j, s) for j, s in zip(chunk, seeds, strict=True)]
+            yield self._place(collate(list(zip(photos, seeds, strict=True))))
 
     def _place(self, batch: Batch) -> Batch:
-        return {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+        return {
+            k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v
+            for k, v in batch.items()
+        }
 
 
 class _Numbers:
@@ -108,13 +113,15 @@ class _Numbers:
 class _TrainSamples(Dataset):
     """Sample number -> photo. Every person (with views: 1 every photo) comes once per round."""
 
-    def __init__(self, photos: Photos, seed: int, views: int) -> None:
-        self.photos, self.seed, self.views = photos, seed, views
+    def __init__(
+        self, photos: Photos, seed: int, views: int, shelf: OffShelf | None = None
+    ) -> None:
+        self.photos, self.seed, self.views, self.shelf = photos, seed, views, shelf
         everything = [[i] for group in photos.by_identity for i in group]
         self.groups = photos.by_identity if views > 1 else everything
         self._round, self._order = -1, np.empty(0, np.int64)
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, int, int]:
+    def __getitem__(self, number: int) -> tuple[Photo, int]:
         group, view = divmod(number, self.views)
         round_, place = divmod(group, len(self.groups))
         if round_ != self._round:
@@ -122,13 +129,22 @@ class _TrainSamples(Dataset):
             self._round, self._order = round_, rng.permutation(len(self.groups))
         rng = np.random.default_rng([self.seed, 1, group])
         members = rng.permutation(self.groups[self._order[place]])
-        pixels, box, identity = self.photos.load(int(members[view % len(members)]))
+        index = int(members[view % len(members)])
+        photo = self.photos.load(index, self.seed * 2**42 + number)
         # One draw per group: a person's mirror image is another person to the identity losses.
-        if rng.random() < 0.5:
-            pixels = pixels.flip(2)
-            last = pixels.shape[2] - 1
-            box = torch.stack([last - box[2], box[1], last - box[0], box[3]])
-        return pixels, box, identity, number
+        mirrored = rng.random() < 0.5
+        if self.shelf and photo.lq is None:
+            photo = photo._replace(lq=self.shelf.lq(index, photo, rng))
+        return (_mirror(photo) if mirrored else photo), number
+
+
+def _mirror(photo: Photo) -> Photo:
+    box, last = photo.box, photo.pixels.shape[2] - 1
+    return photo._replace(
+        pixels=photo.pixels.flip(2),
+        box=torch.stack([last - box[2], box[1], last - box[0], box[3]]),
+        lq=None if photo.lq is None else photo.lq.flip(2),
+    )
 
 
 class _Collate:
@@ -137,18 +153,27 @@ class _Collate:
     def __init__(self, degradation: DegradationConfig | None, seed: int) -> None:
         self.degradation, self.seed = degradation, seed
 
-    def __call__(self, samples: list[tuple[Tensor, Tensor, int, int]]) -> Batch:
-        pixels, boxes, identities, numbers = zip(*samples, strict=True)
+    def __call__(self, samples: list[tuple[Photo, int]]) -> Batch:
+        photos, numbers = zip(*samples, strict=True)
         seeds = [self.seed * 2**42 + n for n in numbers]
-        gt = torch.stack(pixels).float() / 255
-        batch = {
+        gt = torch.stack([p.pixels for p in photos]).float() / 255
+        batch: Batch = {
             "gt": gt,
-            "box": torch.stack(boxes),
-            "identity": torch.tensor(identities),
+            "box": torch.stack([p.box for p in photos]),
+            "identity": torch.tensor([p.identity for p in photos]),
             "seed": torch.tensor(seeds),
         }
-        if self.degradation:
-            batch["lq"] = degrade(gt, seeds, self.degradation.presets)
+        if any(p.caption for p in photos):
+            batch["caption"] = [p.caption for p in photos]
+        lq = torch.empty_like(gt)
+        made = [i for i, p in enumerate(photos) if p.lq is None]
+        for i, photo in enumerate(photos):
+            if photo.lq is not None:
+                lq[i] = photo.lq.float() / 255
+        if made and self.degradation:
+            lq[made] = degrade(gt[made], [seeds[i] for i in made], self.degradation.presets)
+        if self.degradation or not made:
+            batch["lq"] = lq
         return batch
 
 

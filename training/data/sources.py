@@ -1,20 +1,40 @@
-"""Where photographs come from: the procedural world, or a folder of files."""
+"""Where photographs come from: the procedural world, a folder of files, or folders of pairs."""
 
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from ..config import ConfigError, FolderData, WorldData
+from ..config import ConfigError, FolderData, PairsData, WorldData
+from .files import (
+    SUFFIXES,
+    centred_square,
+    picture_files,
+    read_caption,
+    read_picture,
+    relative_name,
+    to_tensor,
+)
 from .world import world_arrays
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+class Photo(NamedTuple):
+    """One photograph."""
+
+    pixels: Tensor
+    """uint8 (3, s, s)."""
+    box: Tensor
+    """(4,) float: the face, in pixels x0 y0 x1 y1."""
+    identity: int
+    """Number of the person."""
+    lq: Tensor | None = None
+    """Like `pixels`, where the photo comes with a degraded counterpart."""
+    caption: str = ""
 
 
 class Photos(Protocol):
@@ -23,8 +43,11 @@ class Photos(Protocol):
     by_identity: list[list[int]]
     """Numbers of the photos of every person."""
 
-    def load(self, index: int) -> tuple[Tensor, Tensor, int]:
-        """uint8 (3, s, s), face box (4,) float in pixels x0 y0 x1 y1, number of the person."""
+    def name(self, index: int) -> str:
+        """What files made from this photo are called."""
+
+    def load(self, index: int, seed: int = 0) -> Photo:
+        """Photo number `index`; `seed` decides what is drawn each time, like a crop."""
 
 
 @dataclass
@@ -41,10 +64,13 @@ class WorldPhotos:
             groups[identity].append(index)
         self.by_identity = list(groups.values())
 
-    def load(self, index: int) -> tuple[Tensor, Tensor, int]:
+    def name(self, index: int) -> str:
+        return f"{index:06d}"
+
+    def load(self, index: int, seed: int = 0) -> Photo:
         pixels = torch.from_numpy(np.array(self.images[index]))
         box = torch.from_numpy(np.array(self.boxes[index], dtype=np.float32))
-        return pixels, box, int(self.identities[index])
+        return Photo(pixels, box, int(self.identities[index]))
 
 
 @dataclass
@@ -52,8 +78,10 @@ class FolderPhotos:
     """Image files, cut to a centred square and resized."""
 
     files: list[Path]
+    names: list[str]
     people: list[int]
     size: int
+    captions: bool
 
     def __post_init__(self) -> None:
         groups = defaultdict(list)
@@ -61,52 +89,72 @@ class FolderPhotos:
             groups[person].append(index)
         self.by_identity = list(groups.values())
 
-    def load(self, index: int) -> tuple[Tensor, Tensor, int]:
+    def name(self, index: int) -> str:
+        return self.names[index]
+
+    def load(self, index: int, seed: int = 0) -> Photo:
         path = self.files[index]
-        try:
-            with Image.open(path) as opened:
-                image = opened.convert("RGB")
-        except OSError as error:
-            raise ConfigError(
-                f"The training picture {path} could not be read ({error}). Remove or replace it."
-            ) from error
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
-        image = image.resize((self.size, self.size), Image.Resampling.LANCZOS)
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        pixels = to_tensor(centred_square(read_picture(path), self.size))
         # Where the face is, is not known here; aligned data sets fill the picture with it.
         box = torch.tensor([0.0, 0.0, self.size - 1, self.size - 1])
-        return pixels, box, self.people[index]
+        caption = read_caption(path) if self.captions else ""
+        return Photo(pixels, box, self.people[index], caption=caption)
 
 
-def open_source(config: WorldData | FolderData) -> tuple[Photos, Photos]:
+def open_source(config: WorldData | FolderData | PairsData) -> tuple[Photos, Photos]:
     """Training and validation photographs; no person is in both.
 
     Raises:
-        ConfigError: the folder holds fewer than two people.
+        ConfigError: the folder holds fewer than two people, or its pairs do not fit.
     """
     if isinstance(config, WorldData):
         train, held_out = world_arrays(config)
         return WorldPhotos(*train), WorldPhotos(*held_out)
-    files = sorted(p for p in config.folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    names = [str((f.parent if config.identity == "parent" else f).relative_to(config.folder))
-             for f in files]  # fmt: skip
-    people = sorted(set(names))
+    if isinstance(config, PairsData):
+        from .pairs import open_pairs
+
+        return open_pairs(config)
+    return open_folder(
+        config.folder, config.size, config.held_out, config.identity, captions=config.captions
+    )
+
+
+def open_folder(
+    folder: Path,
+    size: int,
+    held_out: float,
+    identity: Literal["file", "parent"],
+    *,
+    captions: bool = True,
+    limit: int | None = None,
+) -> tuple[FolderPhotos, FolderPhotos]:
+    """Training and validation photographs of a folder; `limit` keeps only so many people.
+
+    Raises:
+        ConfigError: the folder holds fewer than two people.
+    """
+    files = picture_files(folder)
+    groups = [str((f.parent if identity == "parent" else f).relative_to(folder)) for f in files]
+    people = sorted(set(groups))
     if len(people) < 2:
         raise ConfigError(
-            f"The data folder {config.folder} holds pictures of {len(people)} people, at least 2 "
+            f"The data folder {folder} holds pictures of {len(people)} people, at least 2 "
             f"are needed. Pictures end in {', '.join(SUFFIXES)}; subfolders are searched."
         )
     # A person's split hangs on the name alone: adding pictures moves nobody to the other side.
-    ranked = sorted(people, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    held_out = set(ranked[: max(1, round(config.held_out * len(people)))])
+    ranked = sorted(people, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:limit]
+    validation = set(ranked[: max(1, round(held_out * len(ranked)))])
+    training = set(ranked) - validation
     number = {name: i for i, name in enumerate(people)}
 
-    def split(keep: bool) -> FolderPhotos:
-        chosen = [i for i, name in enumerate(names) if (name in held_out) == keep]
+    def split(wanted: set[str]) -> FolderPhotos:
+        chosen = [i for i, group in enumerate(groups) if group in wanted]
         return FolderPhotos(
-            [files[i] for i in chosen], [number[names[i]] for i in chosen], config.size
+            [files[i] for i in chosen],
+            [relative_name(folder, files[i]) for i in chosen],
+            [number[groups[i]] for i in chosen],
+            size,
+            captions,
         )
 
-    return split(False), split(True)
+    return split(training), split(validation)

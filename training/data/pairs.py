@@ -1,0 +1,150 @@
+"""Pictures that come with their degraded counterpart, taken by a camera rather than made here."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..config import ConfigError, PairFolders, PairsData
+from .files import SUFFIXES, picture_files, read_caption, read_picture, relative_name, to_tensor
+from .sources import Photo, Photos, open_folder
+
+
+@dataclass
+class PairPhotos:
+    """HQ and LQ files cut alike: a random square after a random resize, drawn by the seed."""
+
+    files: list[tuple[Path, Path]]
+    names: list[str]
+    size: int
+    largest: int
+
+    def __post_init__(self) -> None:
+        self.by_identity = [[i] for i in range(len(self.files))]
+
+    def name(self, index: int) -> str:
+        return self.names[index]
+
+    def load(self, index: int, seed: int = 0) -> Photo:
+        hq, lq = self.files[index]
+        images = [read_picture(path) for path in (hq, lq)]
+        rng = np.random.default_rng([4, seed])
+        short = int(rng.integers(self.size, self.largest + 1))
+        width, height = images[0].size
+        scale = short / min(width, height)
+        width, height = (max(self.size, round(side * scale)) for side in (width, height))
+        left = int(rng.integers(width - self.size + 1))
+        top = int(rng.integers(height - self.size + 1))
+        gt, degraded = (
+            to_tensor(
+                image.resize((width, height), Image.Resampling.LANCZOS).crop(
+                    (left, top, left + self.size, top + self.size)
+                )
+            )
+            for image in images
+        )
+        box = torch.tensor([0.0, 0.0, self.size - 1, self.size - 1])
+        return Photo(gt, box, index, degraded, read_caption(hq))
+
+
+@dataclass
+class Mixed:
+    """Pairs, then faces, as one source."""
+
+    pairs: PairPhotos
+    faces: Photos
+
+    def __post_init__(self) -> None:
+        self.first = len(self.pairs.files)
+        self.by_identity = self.pairs.by_identity + [
+            [self.first + i for i in group] for group in self.faces.by_identity
+        ]
+
+    def _where(self, index: int) -> tuple[Photos, int]:
+        return (self.faces, index - self.first) if index >= self.first else (self.pairs, index)
+
+    def name(self, index: int) -> str:
+        source, i = self._where(index)
+        return source.name(i)
+
+    def load(self, index: int, seed: int = 0) -> Photo:
+        source, i = self._where(index)
+        photo = source.load(i, seed)
+        # Faces number their people from 0 as well.
+        return photo._replace(identity=photo.identity + (0 if source is self.pairs else self.first))
+
+
+def open_pairs(config: PairsData) -> tuple[Photos, Photos]:
+    """Training and validation pairs, with faces mixed in where the config names them.
+
+    Raises:
+        ConfigError: a folder is empty, a file has no counterpart, or two differ in size.
+    """
+    files, names = [], []
+    for entry in config.folders:
+        for name, pair in _pairs(entry).items():
+            files.append(pair)
+            names.append(name)
+    held_out = _held_out([f"{hq}" for hq, _ in files], config.held_out)
+
+    def split(keep: bool) -> PairPhotos:
+        chosen = [i for i in range(len(files)) if (i in held_out) == keep]
+        return PairPhotos(
+            [files[i] for i in chosen], [names[i] for i in chosen], config.size, config.largest
+        )
+
+    train, validation = split(False), split(True)
+    if config.faces is None:
+        return train, validation
+    faces, faces_validation = open_folder(
+        config.faces, config.size, config.held_out, "file", limit=config.faces_limit
+    )
+    return Mixed(train, faces), Mixed(validation, faces_validation)
+
+
+def _held_out(keys: list[str], share: float) -> set[int]:
+    """Numbers of the held-out ones: as many as `share` says, at least one, chosen by name."""
+    ranked = sorted(range(len(keys)), key=lambda i: hashlib.sha256(keys[i].encode()).hexdigest())
+    return set(ranked[: max(1, round(share * len(keys)))])
+
+
+def _pairs(entry: Path | PairFolders) -> dict[str, tuple[Path, Path]]:
+    """name -> (HQ file, LQ file) of one data set."""
+    folders = (entry / "HQ", entry / "LQ") if isinstance(entry, Path) else (entry.hq, entry.lq)
+    found = [{relative_name(f, p): p for p in picture_files(f)} for f in folders]
+    for folder, files in zip(folders, found, strict=True):
+        if not files:
+            raise ConfigError(
+                f"There are no pictures in {folder}. A folder of pairs holds HQ/<name> and "
+                f"LQ/<name>, or is given as two folders `hq:` and `lq:`; pictures end in "
+                f"{', '.join(SUFFIXES)}."
+            )
+    alone = sorted(found[0].keys() ^ found[1].keys())
+    if alone:
+        raise ConfigError(
+            f"{len(alone)} pictures of {folders[0]} and {folders[1]} have no counterpart of the "
+            f"same name, {alone[0]} for one. Add or remove them."
+        )
+    pairs = {name: (file, found[1][name]) for name, file in found[0].items()}
+    for name, (hq, lq) in pairs.items():
+        sizes = [_size(path) for path in (hq, lq)]
+        if sizes[0] != sizes[1]:
+            raise ConfigError(
+                f"The pair {name} differs in size: {hq} has {sizes[0][0]} x {sizes[0][1]} pixels, "
+                f"{lq} has {sizes[1][0]} x {sizes[1][1]}. Bring them to one size, pixel on pixel."
+            )
+    return pairs
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Of the stored picture, from its header alone."""
+    try:
+        with Image.open(path) as opened:
+            return opened.size
+    except OSError as error:
+        raise ConfigError(
+            f"The training picture {path} could not be read ({error}). Remove or replace it."
+        ) from error
