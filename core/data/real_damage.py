@@ -19,8 +19,8 @@ _STREAM = 71
 """Keeps these draws apart from those of `core.degradation` for the same seed."""
 _GAMMA = 2.2
 """Light adds up before the camera's tone curve: haze, darkness and shake act on pixel^2.2."""
-_TAPS = 15
-"""Side of the motion kernel in pixels of a 128-pixel picture."""
+_RADIUS = 7
+"""Half the side of the motion kernel in a 128-pixel picture."""
 
 
 def real_damage(gt: Tensor, seeds: list[int]) -> tuple[Tensor, list[tuple[str, ...]]]:
@@ -100,7 +100,7 @@ def _motion(light: Tensor, rng: np.random.Generator) -> Tensor:
 
 def _path(rng: np.random.Generator, scale: float) -> np.ndarray:
     """(taps, taps) kernel of a slightly bent stroke, each dot spread over four pixels."""
-    taps = max(3, 2 * round(_TAPS * scale / 2) + 1)
+    taps = 2 * max(1, round(_RADIUS * scale)) + 1
     length, bend = rng.uniform(0.35, 0.9) * (taps - 2), rng.uniform(-0.6, 0.6)
     angle = rng.uniform(0, math.pi)
     s = np.linspace(-0.5, 0.5, 8 * taps)

@@ -124,9 +124,10 @@ def _pairs(entry: Path | PairFolders) -> dict[str, tuple[Path, Path]]:
             )
     alone = sorted(found[0].keys() ^ found[1].keys())
     if alone:
+        more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
         raise ConfigError(
-            f"{len(alone)} pictures of {folders[0]} and {folders[1]} have no counterpart of the "
-            f"same name, {alone[0]} for one. Add or remove them."
+            f"{alone[0]}{more} is in only one of {folders[0]} and {folders[1]}. Each picture needs "
+            "its counterpart of the same name: add or remove it."
         )
     pairs = {name: (file, found[1][name]) for name, file in found[0].items()}
     for name, (hq, lq) in pairs.items():
