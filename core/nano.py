@@ -9,8 +9,11 @@ from pathlib import Path
 from torch import Tensor
 
 from .checkpoint import load_strict, read_config, read_tensors
+from .errors import CheckpointError
+from .methods.flipnet import BoostHubs
 from .methods.osdface import VisualRepresentationEmbedder
 from .modules.autoencoder import AutoencoderConfig, AutoencoderKL
+from .modules.face_encoder import FaceEncoder
 from .modules.identity import IdentityEncoder
 
 NANO_DIR = Path(__file__).resolve().parents[1] / "weights" / "nano"
@@ -60,3 +63,35 @@ def unet_tensors(path: str | Path | None = None) -> dict[str, Tensor]:
 def lora_tensors(path: str | Path | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The one-step LoRA and its metadata (rank, alpha), as `core.lora.parse_lora` takes them."""
     return read_tensors(path or NANO_DIR / "nano_onestep_lora.safetensors")
+
+
+def boosthub(mode: str) -> BoostHubs:
+    """FLIPNET's BoostHubs for "restore" or "degrade"."""
+    return BoostHubs.from_file(_flipnet_file(mode, "boosthub"))
+
+
+def flipnet_lora(mode: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """FLIPNET's LoRA for "restore" or "degrade" and its metadata."""
+    return read_tensors(_flipnet_file(mode, "lora"))
+
+
+def face_encoder() -> FaceEncoder:
+    """FLIPNET's face tokens: (b, 3, h, w) in [0, 1] -> (b, 64, 128)."""
+    return FaceEncoder.from_file(_flipnet_file("restore", "encoder"))
+
+
+def check_flipnet(mode: str) -> None:
+    """Raise CheckpointError where a file of FLIPNET's nano models is missing."""
+    for part in ("boosthub", "lora", "encoder"):
+        _flipnet_file(mode, part)
+
+
+def _flipnet_file(mode: str, part: str) -> Path:
+    name = "nano_face_encoder" if part == "encoder" else f"nano_flipnet_{mode}_{part}"
+    path = NANO_DIR / f"{name}.safetensors"
+    if not path.is_file():
+        raise CheckpointError(
+            f"The nano FLIPNET models are not complete: {path.name} is missing from {path.parent}. "
+            "Update facewright, which brings them along."
+        )
+    return path

@@ -1,14 +1,102 @@
-"""Sampling in many steps, for hosts that bring no sampler of their own."""
+"""Sampling in many steps, for hosts that bring no sampler of their own.
+
+Two notations for one thing: z_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps of unit variance, which
+networks see, and x = z_t / sqrt(a_t) = x_0 + sigma eps, in which deterministic DDIM is Euler's
+method (Karras et al. 2022, arXiv:2206.00364, App. C). Schedules follow ComfyUI's to the last bit
+that decides a timestep, so that a workflow gives the same picture in either host.
+"""
 
 from collections.abc import Callable
+from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from .errors import FacewrightError
-from .schedule import NUM_TRAIN_TIMESTEPS, alpha_bar
+from .schedule import NUM_TRAIN_TIMESTEPS, alpha_bar, sigma_of
 
 Predict = Callable[[Tensor, int], Tensor]
 """(z_t, t) -> eps, both (b, c, h, w)."""
+
+SCHEDULERS = ("normal", "karras", "simple", "sgm_uniform", "ddim_uniform")
+_RHO = 7.0
+"""Karras et al. 2022, Eq. 5."""
+
+
+def _log_sigmas() -> Tensor:
+    # Rounded to float32 as ComfyUI holds them: halfway cases fall to the same timestep.
+    return sigma_of(alpha_bar()).log().float()
+
+
+def _sigma_at(timestep: Tensor) -> float:
+    """Noise level at a timestep that may lie between two."""
+    levels = _log_sigmas()
+    low, high = levels[timestep.floor().long()], levels[timestep.ceil().long()]
+    share = timestep.frac()
+    return float(((1 - share) * low + share * high).exp())
+
+
+def timestep_of(sigma: float) -> int:
+    """The trained timestep whose noise level is nearest, on a logarithmic scale."""
+    log_sigma = torch.tensor(sigma, dtype=torch.float32).log()
+    return int((log_sigma - _log_sigmas()).abs().argmin())
+
+
+def sigmas(scheduler: str, steps: int, denoise: float = 1.0) -> Tensor:
+    """Noise levels of a run, falling, the last one 0.
+
+    normal: timesteps evenly from 999 to 0. karras: even in sigma^(1/7) (arXiv:2206.00364, Eq. 5).
+    simple: every (1000/steps)-th timestep from 999 down. sgm_uniform: as normal with one timestep
+    more, the last left out. ddim_uniform: 1, 1 + s, 1 + 2 s, ... with s = floor(1000 / steps); one
+    or two levels more than `steps` where s does not divide 999 evenly, as in ComfyUI.
+
+    Args:
+        scheduler: one of SCHEDULERS.
+        steps: at least 1.
+        denoise: share of the noise, in (0, 1]; below 1 the last `steps` of int(steps / denoise).
+
+    Returns:
+        (steps + 1,) float32.
+
+    Raises:
+        FacewrightError: another scheduler, no step, or a share that is none.
+    """
+    if scheduler not in SCHEDULERS:
+        raise FacewrightError(
+            f"There is no scheduler {scheduler!r} here; known: {', '.join(SCHEDULERS)}."
+        )
+    if not 1 <= steps <= NUM_TRAIN_TIMESTEPS or not 0 < denoise <= 1:
+        raise FacewrightError(
+            f"steps has to be 1 to {NUM_TRAIN_TIMESTEPS} and denoise above 0 and at most 1; got "
+            f"{steps} and {denoise}."
+        )
+    if denoise > 0.9999:
+        return _sigmas(scheduler, steps)
+    return _sigmas(scheduler, int(steps / denoise))[-(steps + 1) :]
+
+
+def _sigmas(scheduler: str, steps: int) -> Tensor:
+    known = sigma_of(alpha_bar()).float()
+    last = NUM_TRAIN_TIMESTEPS - 1
+    if scheduler == "karras":
+        ramp = torch.linspace(0, 1, steps)
+        high, low = float(known[-1]) ** (1 / _RHO), float(known[0]) ** (1 / _RHO)
+        return torch.cat([(high + ramp * (low - high)) ** _RHO, torch.zeros(1)])
+    if scheduler == "simple":
+        levels = [known[-(1 + int(i * NUM_TRAIN_TIMESTEPS / steps))] for i in range(steps)]
+    elif scheduler == "ddim_uniform":
+        levels = list(known[1 :: max(NUM_TRAIN_TIMESTEPS // steps, 1)].flip(0))
+    elif scheduler == "sgm_uniform":
+        levels = [_sigma_at(t) for t in torch.linspace(last, 0, steps + 1)[:-1]]
+    else:
+        levels = [_sigma_at(t) for t in torch.linspace(last, 0, steps)]
+    return torch.tensor([*map(float, levels), 0.0])
+
+
+def is_all_noise(sigma: float) -> bool:
+    """Whether this is the highest noise level there is: z_T is then taken for pure noise."""
+    highest = float(sigma_of(alpha_bar()[-1]))
+    return sigma > highest * (1 - 1e-5)
 
 
 def ddim_timesteps(steps: int) -> list[int]:
@@ -38,6 +126,34 @@ def guided(positive: Predict, negative: Predict | None, scale: float) -> Predict
     return predict
 
 
+def euler(
+    predict: Predict,
+    x: Tensor,
+    levels: Tensor,
+    *,
+    on_step: Callable[[int, Tensor], None] = lambda i, x_0: None,
+) -> Tensor:
+    """Follow dx/dsigma = eps(x / sqrt(1 + sigma^2), t(sigma)) from the first level to the last.
+
+    Args:
+        predict: the noise prediction, with guidance if wanted (`guided`).
+        x: (b, c, h, w) = x_0 + levels[0] eps.
+        levels: (n + 1,) falling noise levels, from `sigmas`.
+        on_step: told the number of finished steps and the current x_0; what it raises ends the run.
+
+    Returns:
+        (b, c, h, w): x at the last level, which is x_0 where that is 0. Summed in float64.
+    """
+    dtype, x = x.dtype, x.double()
+    for i, (sigma, following) in enumerate(pairwise(levels.tolist())):
+        z_t = (x / (1 + sigma**2) ** 0.5).to(dtype)
+        eps = predict(z_t, timestep_of(sigma)).double()
+        x_0 = x - sigma * eps
+        x = x_0 + following * eps
+        on_step(i + 1, x_0.to(dtype))
+    return x.to(dtype)
+
+
 def ddim(
     predict: Predict,
     z_T: Tensor,  # noqa: N803 (the papers' name)
@@ -53,18 +169,17 @@ def ddim(
         predict: the noise prediction, with guidance if wanted (`guided`).
         z_T: (b, c, h, w) standard normal noise.
         steps: 1 to 1000.
-        on_step: told the number of finished steps and the current x_0; what it raises ends the run.
+        on_step: as for `euler`.
 
     Returns:
         (b, c, h, w). As in SD 2.1's scheduler the last step goes to alpha_bar at t = 0, not to 1.
     """
-    a = alpha_bar().to(z_T.device)
-    times = ddim_timesteps(steps)
-    z = z_T
-    for i, t in enumerate(times):
-        eps = predict(z, t).double()
-        x_0 = (z.double() - (1 - a[t]).sqrt() * eps) / a[t].sqrt()
-        following = a[times[i + 1]] if i + 1 < steps else a[0]
-        z = (following.sqrt() * x_0 + (1 - following).sqrt() * eps).to(z_T.dtype)
-        on_step(i + 1, x_0.to(z_T.dtype))
-    return z
+    a = alpha_bar()
+    levels = sigma_of(a[[*ddim_timesteps(steps), 0]])
+    x = z_T.double() / a[ddim_timesteps(steps)[0]].sqrt()
+
+    def inner(z_t: Tensor, t: int) -> Tensor:
+        return predict(z_t.to(z_T.dtype), t)
+
+    x = euler(inner, x, levels, on_step=lambda i, x_0: on_step(i, x_0.to(z_T.dtype)))
+    return (x * a[0].sqrt()).to(z_T.dtype)

@@ -4,7 +4,7 @@ import copy
 import functools
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +15,7 @@ from ..core.errors import FacewrightError
 from ..core.fast import use_fast_layers
 from ..core.modules.autoencoder import AutoencoderKL as NanoAutoencoder
 from ..core.schedule import alpha_bar, eps_to_x0
+from .boosthub import AppliedBoostHub, predicting
 
 
 @functools.cache
@@ -83,6 +84,7 @@ class Model:
     name: str
     scaling_factor: float = 0.18215
     """Latents inside the model are this times the VAE's own; LATENT sockets carry the VAE's."""
+    boosthub: AppliedBoostHub | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         return self.unet.state_dict()
@@ -98,7 +100,7 @@ class Model:
             dtype=first.dtype,
             device=first.device,
         )
-        return Model(unet, self.config, self.name, self.scaling_factor)
+        return replace(self, unet=unet)
 
 
 class Vae(Protocol):
@@ -180,19 +182,9 @@ class DiffusersBackbone:
     def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
         return self.vae.encode(pixels, generator) * self.model.scaling_factor
 
-    @torch.no_grad()
     def denoise(self, z_t: Tensor, t: int, cond: Tensor) -> Tensor:
-        unet = self.model.unet
-        width = self.model.config["cross_attention_dim"]
-        if cond.shape[-1] != width:
-            raise FacewrightError(
-                f"The conditioning has {cond.shape[-1]} channels, but {self.model.name} takes "
-                f"{width}. Use the embedder that belongs to this model."
-            )
-        first = next(unet.parameters())
-        z = z_t.to(first.device, first.dtype, memory_format=torch.channels_last)
-        eps = unet(z, t, encoder_hidden_states=cond.to(first.device, first.dtype)).sample
-        return eps_to_x0(z_t, eps.to(z_t.device), alpha_bar()[t][None])
+        with predicting(self.model, cond) as predict:
+            return eps_to_x0(z_t, predict(z_t, t, cond), alpha_bar()[t][None])
 
     def decode(self, z_0: Tensor, *, full_precision: bool = False) -> Tensor:
         z = z_0 / self.model.scaling_factor

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from ..core.errors import FacewrightError
+from . import builtin_sampling
 from .host import OneStepSampler, host, load_checkpoint, load_vae
 from .images import read_picture, to_array, write_atomic
 from .standin import io
+from .text import Clip
 
 
 @dataclass
@@ -135,7 +137,7 @@ class PreviewAny(_Node):
 
 
 class CheckpointLoaderSimple(_Node):
-    """SD 2.1-base. CLIP is None: no workflow of ours reads text."""
+    """SD 2.1-base."""
 
     ID = "CheckpointLoaderSimple"
     INPUTS = (io.String.Input("ckpt_name"),)
@@ -143,8 +145,9 @@ class CheckpointLoaderSimple(_Node):
 
     @classmethod
     def execute(cls, ckpt_name: str) -> io.NodeOutput:
-        model, vae = load_checkpoint(host.model_path("checkpoints", ckpt_name))
-        return io.NodeOutput(model, None, vae)
+        path = host.model_path("checkpoints", ckpt_name)
+        model, vae = load_checkpoint(path)
+        return io.NodeOutput(model, Clip(path), vae)
 
 
 class VAELoader(_Node):
@@ -246,4 +249,5 @@ BUILTIN = (
     VAEEncode,
     VAEDecode,
     SamplerCustom,
+    *builtin_sampling.NODES,
 )

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checkpoint import read_tensors
-from ..core.errors import CheckpointError
+from ..core.errors import CheckpointError, FacewrightError
 from ..core.fast import fast_dtype
 from ..core.lora import LoraReport, merge_lora, parse_lora
+from ..core.methods.flipnet import ALREADY_APPLIED, BoostHubs, Condition
 from . import ldm
 from .backbone import (
     DiffusersBackbone,
@@ -24,6 +25,7 @@ from .backbone import (
     build,
     diffusers_classes,
 )
+from .boosthub import AppliedBoostHub, check_fits
 from .model_folders import ModelFolders
 from .standin import PreviewImage
 
@@ -185,6 +187,14 @@ class HeadlessHost:
                 weights[f"{module}.weight"] = weights[f"{module}.weight"].clone()
         report = merge_lora(weights, tensors, strength, metadata)
         return model.with_tensors(weights), report
+
+    def apply_boosthub(self, model: Model, hubs: BoostHubs, condition: Condition) -> Model:
+        check_fits(hubs, model.unet, model.name)
+        condition.check_channels(model.config["in_channels"])
+        if model.boosthub is not None:
+            raise FacewrightError(ALREADY_APPLIED)
+        hubs.to(next(model.unet.parameters()).device)
+        return replace(model, boosthub=AppliedBoostHub(hubs, condition))
 
     def backbone(self, model: Model, vae: Vae) -> DiffusersBackbone:
         return DiffusersBackbone(model, vae)

@@ -1,4 +1,4 @@
-"""The only file that imports ComfyUI: its node API, and what our nodes ask of the host.
+"""What imports ComfyUI, with _comfy_boosthub.py: its node API, and what our nodes ask of the host.
 
 Works with v0.3.64 and newer. `comfy_api.latest` is declared unstable and `comfy` has no promise at
 all, so whatever moves there is mended here.
@@ -28,9 +28,11 @@ from torch import Generator, Tensor, nn
 from ..core.checkpoint import load_strict, name_some
 from ..core.errors import CheckpointError, FacewrightError, LoraError
 from ..core.lora import LoraReport, parse_lora
+from ..core.methods.flipnet import BoostHubs, Condition
 from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
 from ..headless.model_folders import KNOWN
+from ._comfy_boosthub import apply_boosthub
 from ._convert import to_image, to_nchw
 
 __all__ = ["ComfyExtension", "host", "io", "ui"]
@@ -100,6 +102,9 @@ class ComfyHost:
             )
         return patched, LoraReport.of(weights)
 
+    def apply_boosthub(self, model: Any, hubs: BoostHubs, condition: Condition) -> Any:
+        return apply_boosthub(model, hubs, condition, _patcher_of(hubs))
+
     def backbone(self, model: Any, vae: Any) -> Backbone:
         return ComfyBackbone(model, vae)
 
@@ -117,10 +122,7 @@ class ComfyHost:
         comfy.model_management.throw_exception_if_processing_interrupted()
 
     def load(self, module: nn.Module) -> torch.device:
-        patcher = getattr(module, "_facewright_patcher", None)
-        if patcher is None:
-            # Kept on the module so that both are freed together.
-            patcher = module._facewright_patcher = _patcher(module)
+        patcher = _patcher_of(module)
         comfy.model_management.load_models_gpu([patcher], force_full_load=True)
         return patcher.load_device
 
@@ -202,6 +204,14 @@ def _one_step(
     if callback is not None:
         callback({"x": x, "i": 0, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
     return denoised
+
+
+def _patcher_of(module: nn.Module) -> Any:
+    """The one patcher of a network of ours, kept on it so that both are freed together."""
+    patcher = getattr(module, "_facewright_patcher", None)
+    if patcher is None:
+        patcher = module._facewright_patcher = _patcher(module)
+    return patcher
 
 
 def _patcher(module: nn.Module) -> Any:

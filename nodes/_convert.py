@@ -34,7 +34,7 @@ def from_conditioning(conditioning: list) -> Tensor:
     """
     if len(conditioning) != 1:
         raise FacewrightError(
-            f"`conditioning` has {len(conditioning)} entries; one from VRE Encode was expected. "
+            f"`conditioning` has {len(conditioning)} entries; a single one was expected. "
             "Leave out nodes that combine conditionings."
         )
     return conditioning[0][0]

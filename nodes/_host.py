@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.lora import LoraReport
+from ..core.methods.flipnet import BoostHubs, Condition
 from ..core.restorer import Backbone
 
 
@@ -46,6 +47,16 @@ class Host(Protocol):
 
         Raises:
             LoraError: a module of the file has no place in the model, or a shape does not fit.
+        """
+
+    def apply_boosthub(self, model: Any, hubs: BoostHubs, condition: Condition) -> Any:
+        """A MODEL whose sampling looks at `condition`; the given MODEL stays as it is.
+
+        The condition branch's keys and values are freed when a run ends, however it ends.
+
+        Raises:
+            CheckpointError: the BoostHubs belong to another architecture.
+            FacewrightError: a condition of other channels, or the MODEL has one already.
         """
 
     def backbone(self, model: Any, vae: Any) -> Backbone:

@@ -5,3 +5,5 @@ from ._host import io
 Vre = io.Custom("FACEWRIGHT_VRE")  # core.methods.osdface.VisualRepresentationEmbedder
 Analyzer = io.Custom("FACEWRIGHT_ANALYZER")  # core.faces.FaceAnalyzer
 Faces = io.Custom("FACEWRIGHT_FACES")  # core.geometry.align.FaceCrops
+BoostHub = io.Custom("FACEWRIGHT_BOOSTHUB")  # core.methods.flipnet.BoostHubs
+FaceEncoder = io.Custom("FACEWRIGHT_FACE_ENCODER")  # core.modules.face_encoder.FaceEncoder

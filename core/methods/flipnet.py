@@ -10,7 +10,7 @@ both branches side by side in every call ("joint") is how the weights are traine
 how they reach the UNet's self-attention; what happens there is `BoostHubs.joined`, for all of them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -22,9 +22,12 @@ from torch import Tensor, nn
 
 from ..checkpoint import load_strict, make_metadata, read_config, read_tensors, save_safetensors
 from ..errors import CheckpointError, FacewrightError
+from ..schedule import add_noise, alpha_bar
 
 BOOSTHUB_FORMAT = "flipnet-boosthub"
 MODES = ("restore", "degrade")
+TEXT_TOKENS = 77
+"""Length of a prompt, also of the zeros that stand for one where a model reads no text."""
 _SITE_END = ".attn1.to_q.weight"
 
 Attention = Callable[[Tensor, Tensor, Tensor, int], Tensor]
@@ -37,6 +40,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     return rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
 
 
+class _Linear(nn.Linear):
+    """Goes to where its input is: hosts move and cast the UNet, and these follow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x)
+        return F.linear(x, self.weight.to(x), bias)
+
+
 class BoostHub(nn.Module):
     """Attention of the input branch into the condition branch at one site (Eq. 4).
 
@@ -45,16 +56,15 @@ class BoostHub(nn.Module):
     Args:
         dim: channels of the features, d.
         heads: of the attention; as many as the self-attention beside it.
-        linear: class of the projections; hosts that manage memory bring their own.
     """
 
-    def __init__(self, dim: int, heads: int, linear: type[nn.Module] = nn.Linear) -> None:
+    def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.to_q = linear(dim, dim, bias=False)
-        self.to_k = linear(dim, dim, bias=False)
-        self.to_v = linear(dim, dim, bias=False)
-        self.to_out = linear(dim, dim)
+        self.to_q = _Linear(dim, dim, bias=False)
+        self.to_k = _Linear(dim, dim, bias=False)
+        self.to_v = _Linear(dim, dim, bias=False)
+        self.to_out = _Linear(dim, dim)
         nn.init.zeros_(self.to_out.weight)
         nn.init.zeros_(self.to_out.bias)
 
@@ -112,13 +122,13 @@ class Conditioning:
 class BoostHubs(nn.Module):
     """One BoostHub per self-attention of a UNet (16 in SD 2.1, 49.6 M parameters)."""
 
-    def __init__(self, config: BoostHubConfig, linear: type[nn.Module] = nn.Linear) -> None:
+    def __init__(self, config: BoostHubConfig) -> None:
         super().__init__()
         self.config = config
         # Module names may not contain dots.
         self.hubs = nn.ModuleDict(
             {
-                _module_name(site): BoostHub(dim, dim // config.dim_head, linear)
+                _module_name(site): BoostHub(dim, dim // config.dim_head)
                 for site, dim in config.sites.items()
             }
         )
@@ -198,7 +208,7 @@ class BoostHubs(nn.Module):
         save_safetensors(path, tensors, metadata)
 
     @classmethod
-    def from_file(cls, path: str | Path, linear: type[nn.Module] = nn.Linear) -> Self:
+    def from_file(cls, path: str | Path) -> Self:
         """Load a file written by `save`, frozen and in eval mode.
 
         Raises:
@@ -206,7 +216,9 @@ class BoostHubs(nn.Module):
         """
         tensors, metadata = read_tensors(path)
         values = read_config(metadata, BOOSTHUB_FORMAT, source=str(path))
-        hubs = cls(_config(values, str(path)), linear)
+        with torch.device("meta"):  # 50 M random numbers that nobody would see
+            hubs = cls(_config(values, str(path)))
+        hubs.to_empty(device="cpu")
         renamed = {}
         for key, value in tensors.items():
             site, _, name = key.partition(".boosthub.")
@@ -224,38 +236,136 @@ def find_sites(unet: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def check_sites(config: BoostHubConfig, unet: Mapping[str, int], *, model: str) -> None:
+def check_sites(
+    config: BoostHubConfig, unet: Mapping[str, int], heads: Mapping[str, int], *, model: str
+) -> None:
     """Refuse BoostHub weights that belong to another UNet.
 
     Args:
         config: of the weights.
         unet: site -> channels of the UNet they are to be put on.
+        heads: site -> attention heads there; SD 1.5 and 2.1 differ in nothing else.
         model: its name, for the message.
 
     Raises:
-        CheckpointError: sites or channels differ.
+        CheckpointError: sites, channels or heads differ.
     """
-    if config.sites != unet:
-        theirs, ours = _summary(config.sites), _summary(unet)
+    wanted = {site: dim // config.dim_head for site, dim in config.sites.items()}
+    if config.sites != unet or wanted != dict(heads):
+        theirs = _summary(config.sites, wanted)
+        ours = _summary(unet, heads)
         raise CheckpointError(
             f"These BoostHub weights were made for {config.base} ({theirs}), but {model} has "
             f"{ours}. Load the model they belong to, or weights trained on this model."
         )
 
 
-def _summary(sites: Mapping[str, int]) -> str:
-    widths = ", ".join(str(w) for w in sorted(set(sites.values())))
-    return f"{len(sites)} self-attentions of {widths} channels" if sites else "no self-attention"
+def _summary(sites: Mapping[str, int], heads: Mapping[str, int]) -> str:
+    if not sites:
+        return "no self-attention"
+    widths, counts = (
+        ", ".join(str(v) for v in sorted(set(values.values()))) for values in (sites, heads)
+    )
+    return f"{len(sites)} self-attentions of {widths} channels and {counts} heads"
+
+
+def check_condition(condition: int, images: int) -> None:
+    """Refuse a condition that is neither one image for all nor one for each.
+
+    Raises:
+        FacewrightError: `condition` images for `images` that are sampled.
+    """
+    if condition not in (1, images):
+        raise FacewrightError(
+            f"The condition of Apply BoostHub holds {condition} images, but {images} are sampled. "
+            "Give one condition image for all, or one for each image of the latent batch."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """What the BoostHubs on a model look at, and how.
+
+    Attributes:
+        latent: (b, c, h, w) as the VAE gives it; of any size, one image for all or one for each.
+        phi: enhance weight of Eq. 5.
+        timestep: noise level of the condition branch, 0 to 999; at 0 it is clean.
+        seed: of the condition branch's noise.
+        mode: "cached": its keys and values are computed once per run; "joint": in every call.
+        tokens: (1 or b, n, d) prompt of the condition branch; None: the positive one.
+    """
+
+    latent: Tensor
+    phi: float = 1.0
+    timestep: int = 0
+    seed: int = 0
+    mode: Literal["cached", "joint"] = "cached"
+    tokens: Tensor | None = None
+
+    def check_channels(self, channels: int) -> None:
+        """Raise FacewrightError where a model with latents of `channels` cannot look at this."""
+        if self.latent.ndim != 4 or self.latent.shape[1] != channels:
+            raise FacewrightError(
+                f"The condition is a latent of shape {tuple(self.latent.shape)}, but the model "
+                f"works on {channels} channels. Encode the condition image with the VAE that "
+                "belongs to the model."
+            )
+
+    def branch(self, z_y: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+        """Input of the condition branch: latents at `timestep` and tokens, a row for each image.
+
+        The noise is drawn on the CPU; `seed` alone decides it.
+
+        Args:
+            z_y: (b, c, h, w) `latent` at the model's scale.
+            positive: (1 or b, n, d) the prompt of what is sampled.
+
+        Raises:
+            FacewrightError: prompt and latent are of different batches.
+        """
+        tokens = positive if self.tokens is None else self.tokens
+        rows = max(len(z_y), len(tokens))
+        if {len(z_y), len(tokens)} - {1, rows}:
+            raise FacewrightError(
+                f"The condition of Apply BoostHub holds {len(z_y)} images, but its prompt is for "
+                f"{len(tokens)}. Take both from the same batch of faces."
+            )
+        if self.timestep:
+            generator = torch.Generator().manual_seed(self.seed)
+            eps = torch.randn(z_y.shape, generator=generator).to(z_y)
+            z_y = add_noise(z_y, eps, alpha_bar()[self.timestep][None])
+        return z_y.expand(rows, -1, -1, -1), tokens.expand(rows, -1, -1)
+
+
+def append_tokens(text: Tensor, faces: Tensor) -> Tensor:
+    """One prompt per face: text tokens (1 or b, n, d), then face tokens (b, m, d).
+
+    Raises:
+        FacewrightError: other widths, or texts for another number of faces.
+    """
+    if text.shape[-1] != faces.shape[-1]:
+        raise FacewrightError(
+            f"The prompt has {text.shape[-1]} channels, the face tokens have {faces.shape[-1]}. "
+            "Use the face encoder and the text encoder that belong to the same model."
+        )
+    if len(text) not in (1, len(faces)):
+        raise FacewrightError(
+            f"The prompt is for {len(text)} images, but there are {len(faces)} faces. Give one "
+            "prompt for all, or one for each face."
+        )
+    return torch.cat([text.expand(len(faces), -1, -1), faces.to(text)], dim=1)
+
+
+ALREADY_APPLIED = (
+    "This model has been through an Apply BoostHub already, and one condition is all it can look "
+    "at. Connect the model from before that node."
+)
 
 
 def _rows(x: Tensor, rows: int, chunks: int) -> Tensor:
     """Keys or values (b, m, d) for every row of a call: (rows, m, d)."""
     images = rows // chunks
-    if len(x) not in (1, images):
-        raise FacewrightError(
-            f"The condition of Apply BoostHub holds {len(x)} images, but {images} are sampled. "
-            "Give one condition image for all, or one for each image of the latent batch."
-        )
+    check_condition(len(x), images)
     return x.expand(images, -1, -1).repeat(chunks, 1, 1)
 
 
@@ -269,13 +379,13 @@ def _config(values: Mapping[str, Any], source: str) -> BoostHubConfig:
         ) from error
     if config.mode not in MODES:
         raise CheckpointError(f"{source} is for mode {config.mode!r}; known: {', '.join(MODES)}.")
+    if not config.sites or any(dim % config.dim_head for dim in config.sites.values()):
+        raise CheckpointError(
+            f"{source} lists no self-attentions whose channels are a multiple of its heads' "
+            f"{config.dim_head}. The file is damaged; fetch it again."
+        )
     return config
 
 
 def _module_name(site: str) -> str:
     return site.replace(".", "/")
-
-
-def parameters_of(sites: Iterable[int]) -> int:
-    """Parameters of BoostHubs at sites of these channels: 4 d^2 + d each."""
-    return sum(4 * d * d + d for d in sites)

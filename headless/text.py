@@ -1,0 +1,70 @@
+"""Prompts to tokens: Stable Diffusion 2.1's CLIP text encoder, from its diffusers folder."""
+
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.errors import CheckpointError, FacewrightError
+
+_WEIGHTED = re.compile(r"(?<!\\)[()]|\bembedding:")
+"""What ComfyUI gives a meaning beyond the words: "(word:1.2)" and "embedding:name"."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """CLIP of the headless host; nothing is read before the first prompt."""
+
+    path: Path
+    """The checkpoint: only a diffusers folder has tokenizer and text encoder side by side."""
+
+    def encode(self, text: str) -> Tensor:
+        """(1, 77, 1024) for one prompt.
+
+        Raises:
+            CheckpointError: no tokenizer and text encoder at `path`.
+            FacewrightError: transformers is not installed; a prompt that takes ComfyUI to read.
+        """
+        if _WEIGHTED.search(text):
+            raise FacewrightError(
+                f"The prompt {text!r} has weights in parentheses or an embedding. Write it in "
+                "plain words, or run this workflow with --server."
+            )
+        for part in ("tokenizer", "text_encoder"):
+            if not (self.path / part).is_dir():
+                raise CheckpointError(
+                    f"Without ComfyUI, text is read by the diffusers folder of SD 2.1-base only, "
+                    f"and {self.path.name} has no folder {part!r} in it. Choose that folder as "
+                    "checkpoint, or run this workflow with --server."
+                )
+        tokenizer, encoder = _load(self.path)
+        ids = tokenizer(text).input_ids
+        longest = tokenizer.model_max_length
+        if len(ids) > longest:
+            raise FacewrightError(
+                f"The prompt {text[:40]!r}... is {len(ids)} tokens long; {longest} fit. Shorten it."
+            )
+        padded = tokenizer(text, padding="max_length", max_length=longest, return_tensors="pt")
+        with torch.no_grad():
+            return encoder(padded.input_ids).last_hidden_state.float()
+
+
+@functools.lru_cache(maxsize=1)
+def _load(folder: Path) -> tuple[Any, Any]:
+    from .backbone import diffusers_classes
+
+    diffusers_classes()  # makes transformers importable beside a torchvision for another torch
+    try:
+        from transformers import CLIPTextModel, CLIPTokenizer
+    except (ImportError, RuntimeError) as error:
+        raise FacewrightError(
+            f"Prompts need transformers ({error}). Install it with `pip install transformers`, or "
+            "run this workflow with --server."
+        ) from error
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
+    return tokenizer, encoder.eval()

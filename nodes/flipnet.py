@@ -1,0 +1,286 @@
+"""FLIPNET: sampling that looks at a condition image, face tokens, and the models for both."""
+
+import torch
+
+from ..core import nano
+from ..core.errors import CheckpointError
+from ..core.faces import load_analyzer
+from ..core.methods.flipnet import MODES, TEXT_TOKENS, BoostHubs, Condition, append_tokens
+from ..core.modules.face_encoder import FaceEncoder as Encoder
+from ._convert import from_conditioning, to_conditioning, to_nchw
+from ._files import check_files, file_input
+from ._host import host, io
+from ._types import Analyzer, BoostHub, FaceEncoder
+
+_MODE_TIP = (
+    "restore: a good picture from a degraded one. degrade: the other way round, a real-looking "
+    "degradation of a good picture."
+)
+
+
+class LoadBoostHub(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightLoadBoostHub",
+            display_name="Load BoostHub",
+            category="facewright/load",
+            description=(
+                "FLIPNET's BoostHub weights: attention from the picture being made into a "
+                "condition picture, beside every self-attention of the model."
+            ),
+            inputs=[
+                file_input("boosthub", "facewright", "A BoostHub file in models/facewright."),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default=MODES[0],
+                    tooltip=f"{_MODE_TIP} Weights that were trained for the other one are refused.",
+                ),
+            ],
+            outputs=[
+                BoostHub.Output(
+                    "boosthub_out", display_name="boosthub", tooltip="For Apply BoostHub."
+                ),
+                io.String.Output(
+                    "info",
+                    display_name="info",
+                    tooltip="What the weights were trained for, and for which model.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, boosthub) -> bool | str:
+        return check_files("facewright", boosthub)
+
+    @classmethod
+    def execute(cls, boosthub, mode) -> io.NodeOutput:
+        hubs = BoostHubs.from_file(host.model_path("facewright", boosthub))
+        config = hubs.config
+        if config.mode != mode:
+            raise CheckpointError(
+                f"{boosthub} was trained to {config.mode}, not to {mode}. Choose the file for "
+                f'"{mode}", or set `mode` to "{config.mode}".'
+            )
+        info = f"{boosthub}: to {config.mode}, for {config.base}, {len(config.sites)} BoostHubs"
+        return io.NodeOutput(hubs, info)
+
+
+class ApplyBoostHub(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightApplyBoostHub",
+            display_name="Apply BoostHub",
+            category="facewright/sample",
+            description=(
+                "Lets the model look at a condition picture while it samples: the degraded face "
+                "to restore it, a good one to degrade it. The result goes to any sampler node. "
+                "Start from noise alone: connect `empty_latent` to the sampler's latent_image and "
+                "leave its denoise at 1."
+            ),
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="The model the BoostHub was trained on, with its LoRA on it."
+                ),
+                BoostHub.Input("boosthub", tooltip="From Load BoostHub."),
+                io.Latent.Input(
+                    "condition",
+                    tooltip="What to look at, encoded by the model's VAE: one image for all that "
+                    "are sampled, or one for each. Its size may differ from theirs.",
+                ),
+                io.Float.Input(
+                    "phi",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="How much the condition counts. 0: not at all; 1: as trained; more: "
+                    "closer to the condition.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=["cached", "joint"],
+                    default="cached",
+                    tooltip="cached: the model reads the condition once per run. joint: again in "
+                    "every step, which takes twice as long and gives the same picture.",
+                ),
+                io.Int.Input(
+                    "lq_timestep",
+                    default=0,
+                    min=0,
+                    max=300,
+                    tooltip="Noise on the condition, in training timesteps. 0 trusts it fully; "
+                    "with more, its finest details are taken less literally.",
+                ),
+                io.Int.Input(
+                    "lq_seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    tooltip="Seed of the noise on the condition.",
+                ),
+                io.Conditioning.Input(
+                    "conditioning",
+                    optional=True,
+                    tooltip="Prompt under which the condition is read. Without it: the positive "
+                    "prompt of the sampler.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(
+                    "patched", display_name="model", tooltip="For a sampler, such as KSampler."
+                ),
+                io.Latent.Output(
+                    "empty_latent",
+                    display_name="empty_latent",
+                    tooltip="An empty latent of the condition's size, one for each of its images.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, boosthub, condition, phi, mode, lq_timestep, lq_seed, conditioning=None
+    ) -> io.NodeOutput:
+        latent = condition["samples"]
+        look = Condition(
+            latent=latent,
+            phi=phi,
+            timestep=lq_timestep,
+            seed=lq_seed,
+            mode=mode,
+            tokens=None if conditioning is None else from_conditioning(conditioning),
+        )
+        patched = host.apply_boosthub(model, boosthub, look)
+        return io.NodeOutput(patched, {"samples": torch.zeros_like(latent)})
+
+
+class LoadFaceEncoder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightLoadFaceEncoder",
+            display_name="Load Face Encoder",
+            category="facewright/load",
+            description="FLIPNET's encoder of degraded faces, for Face Tokens.",
+            inputs=[
+                file_input(
+                    "face_encoder", "facewright", "A face encoder file in models/facewright."
+                ),
+            ],
+            outputs=[
+                FaceEncoder.Output(
+                    "encoder", display_name="face_encoder", tooltip="For Face Tokens."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, face_encoder) -> bool | str:
+        return check_files("facewright", face_encoder)
+
+    @classmethod
+    def execute(cls, face_encoder) -> io.NodeOutput:
+        return io.NodeOutput(Encoder.from_file(host.model_path("facewright", face_encoder)))
+
+
+class FaceTokens(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightFaceTokens",
+            display_name="Face Tokens",
+            category="facewright/embed",
+            description=(
+                "Appends what the face encoder sees in the degraded faces to the positive prompt. "
+                "The negative prompt gets no face tokens, so that guidance strengthens them."
+            ),
+            inputs=[
+                FaceEncoder.Input("face_encoder", tooltip="From Load Face Encoder."),
+                io.Image.Input("image", tooltip="Aligned face crops, one for each to be sampled."),
+                io.Conditioning.Input(
+                    "positive",
+                    optional=True,
+                    tooltip="Text that describes the faces. Without it: 77 tokens of zeros, which "
+                    "is what models without text, such as the nano ones, were trained with.",
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="Text that describes what is not wanted. Without it: zeros.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    "positive_out",
+                    display_name="positive",
+                    tooltip="The positive prompt with face tokens, one entry of the batch per "
+                    "face.",
+                ),
+                io.Conditioning.Output(
+                    "negative_out",
+                    display_name="negative",
+                    tooltip="The negative prompt as it came, or zeros.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, face_encoder, image, positive=None, negative=None) -> io.NodeOutput:
+        lq = to_nchw(image).to(host.load(face_encoder))
+        tokens = face_encoder(lq).float().cpu()
+        width = face_encoder.config.width
+        empty = to_conditioning(torch.zeros(1, TEXT_TOKENS, width))
+        positive = empty if positive is None else positive
+        with_faces = [[append_tokens(text, tokens), dict(more)] for text, more in positive]
+        return io.NodeOutput(with_faces, empty if negative is None else negative)
+
+
+class LoadNanoFlipnet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightLoadNanoFlipnet",
+            display_name="Load Nano FLIPNET",
+            category="facewright/load",
+            description=(
+                "Tiny FLIPNET models that come with this pack. They know computer-drawn faces at "
+                "128 pixels and no real ones: for trying out the nodes without a download."
+            ),
+            inputs=[
+                io.Combo.Input("mode", options=list(MODES), default=MODES[0], tooltip=_MODE_TIP),
+            ],
+            outputs=[
+                io.Model.Output(
+                    "model", display_name="model", tooltip="The base model with FLIPNET's LoRA."
+                ),
+                io.Vae.Output("vae", display_name="vae", tooltip="The VAE of the nano models."),
+                BoostHub.Output("boosthub", display_name="boosthub", tooltip="For Apply BoostHub."),
+                FaceEncoder.Output(
+                    "face_encoder", display_name="face_encoder", tooltip="For Face Tokens."
+                ),
+                Analyzer.Output(
+                    "analyzer", display_name="analyzer", tooltip="Finds computer-drawn faces."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, mode) -> bool | str:
+        try:
+            nano.check_flipnet(mode)
+        except CheckpointError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, mode) -> io.NodeOutput:
+        lora, hubs, encoder = nano.flipnet_lora(mode), nano.boosthub(mode), nano.face_encoder()
+        model, vae = host.load_nano(lora=False)
+        model, _ = host.apply_lora(model, *lora, 1.0)
+        return io.NodeOutput(model, vae, hubs, encoder, load_analyzer("nano"))
+
+
+NODES = [LoadBoostHub, ApplyBoostHub, LoadFaceEncoder, FaceTokens, LoadNanoFlipnet]
