@@ -127,7 +127,7 @@ class FaceAutoencoder(FaceEncoder):
 
     @classmethod
     def start(cls, path: Path, config: FaceEncoderConfig) -> "FaceAutoencoder":
-        """From a file of ours or from latent diffusion's autoencoder, whose names are the same.
+        """From a file of ours or from latent diffusion's autoencoder.
 
         Raises:
             CheckpointError: another architecture than `config`.
@@ -142,8 +142,13 @@ class FaceAutoencoder(FaceEncoder):
                 )
             return model
         model = cls(config)
-        # Its training loss travels along; an adapter it has none.
-        weights = {k: v for k, v in tensors.items() if not k.startswith("loss.")}
+        # Names agree but for the attention's norm; its training loss travels along, an adapter it
+        # has none.
+        weights = {
+            k.replace(".norm.", ".norm1."): v
+            for k, v in tensors.items()
+            if not k.startswith("loss.")
+        }
         fresh = {f"adapter.{k}": v for k, v in model.adapter.state_dict().items()}
         load_strict(model, {**weights, **fresh}, source=str(path))
         return model
