@@ -33,7 +33,8 @@ KEY = "facewright_boosthub"
 _FEATURES = f"{KEY}_features"
 _BRANCH = f"{KEY}_branch"
 _BLOCK = re.compile(
-    r"(input|middle|output)_blocks?\.(\d+)\.\d+\.transformer_blocks\.(\d+)\.attn1\.to_q\.weight"
+    r"(?:(input|output)_blocks\.(\d+)|middle_block)\.\d+"
+    r"\.transformer_blocks\.(\d+)\.attn1\.to_q\.weight"
 )
 
 
@@ -93,7 +94,7 @@ def _check_fits(model: Any, hubs: BoostHubs) -> dict[tuple, str]:
             site = name.removesuffix(".attn1.to_q.weight")
             attention = unet.get_submodule(key.removesuffix(".to_q.weight"))
             channels[site], heads[site] = weights[key].shape[1], attention.heads
-            sites[match[1], int(match[2]) * (match[1] != "middle"), int(match[3])] = site
+            sites[match[1] or "middle", int(match[2] or 0), int(match[3])] = site
     check_sites(hubs.config, channels, heads, model=f"this {type(model.model).__name__}")
     return sites
 

@@ -39,9 +39,7 @@ class LoadBoostHub(io.ComfyNode):
                 ),
             ],
             outputs=[
-                BoostHub.Output(
-                    "boosthub_out", display_name="boosthub", tooltip="For Apply BoostHub."
-                ),
+                BoostHub.Output("hubs", display_name="boosthub", tooltip="For Apply BoostHub."),
                 io.String.Output(
                     "info",
                     display_name="info",

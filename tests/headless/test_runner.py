@@ -126,8 +126,8 @@ def test_missing_inputs_unknown_nodes_and_no_output():
     with pytest.raises(WorkflowError, match=r"Node 2 \(Brighten\): its input 'mode' is missing"):
         run_workflow(api)
     api = workflow()
-    api["3"]["class_type"] = "KSampler"
-    with pytest.raises(WorkflowError, match=r"Node 3 is a KSampler.*--server"):
+    api["3"]["class_type"] = "KSamplerAdvanced"
+    with pytest.raises(WorkflowError, match=r"Node 3 is a KSamplerAdvanced.*--server"):
         run_workflow(api)
     api = workflow()
     del api["3"]

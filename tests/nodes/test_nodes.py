@@ -11,7 +11,8 @@ from facewright.workflows.build import FOLDER, WORKFLOWS
 
 SNAPSHOT = Path(__file__).with_name("schema_snapshot.json")
 SCHEMAS = [node.GET_SCHEMA() for node in all_nodes()]
-FILE_COMBOS = {"embedder", "projector", "lora"}  # their options are what lies on the disk
+# Their options are what lies on the disk.
+FILE_COMBOS = {"embedder", "projector", "lora", "boosthub", "face_encoder"}
 
 
 def _describe(schema):
