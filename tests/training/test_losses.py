@@ -24,7 +24,7 @@ from facewright.training.losses.perceptual import (
     sobel_magnitude,
 )
 from facewright.training.losses.pixel import box_weights, chroma, sobel
-from facewright.training.losses.vgg import VGG16
+from facewright.training.losses.vgg import VGG16, VGG19
 from facewright.training.losses.vq import CodebookCare, usage, vq_loss
 from safetensors.torch import save_file
 from torch import nn
@@ -146,6 +146,28 @@ def test_vgg16_reads_torchvision_names_and_pools_by_root_mean_square(tmp_path):
     loaded, learned = VGG16.from_file(tmp_path / "dists.safetensors")
     x = torch.rand(1, 3, 32, 32)
     assert Dists(loaded, *learned)(x, x).abs() < 1e-5
+
+
+def test_vgg19_is_the_plain_network_with_torchvisions_names(tmp_path):
+    torch.manual_seed(0)
+    tensors = {k.replace("features_.", "features."): v for k, v in VGG19().state_dict().items()}
+    assert len(tensors) == 2 * 16 and "features.34.weight" in tensors
+    save_file(tensors, tmp_path / "vgg.safetensors")
+    loaded, x = VGG19.from_file(tmp_path / "vgg.safetensors"), torch.rand(1, 3, 32, 32)
+    h = (x - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    )[:, None, None]
+    # torchvision's "E": convolutions and poolings in a row, ReLU after each convolution.
+    wanted, index = [], 0
+    for step in [64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M"]:
+        if step == "M":
+            wanted.append(h)
+            h, index = nn.functional.max_pool2d(h, 2), index + 1
+            continue
+        weight, bias = (tensors[f"features.{index}.{k}"] for k in ("weight", "bias"))
+        h, index = nn.functional.conv2d(h, weight, bias, padding=1).relu(), index + 2
+    for ours, theirs in zip(loaded.features(x), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_feature_distance():

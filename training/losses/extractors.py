@@ -9,26 +9,31 @@ from torch import nn
 from ...core.modules.identity import IdentityEncoder
 from ..config import Strict
 from .perceptual import Dists, EdgeAwarePerceptual
-from .vgg import VGG16
+from .vgg import VGG16, VGG19
 
 
 class ExtractorConfig(Strict):
     """A frozen feature extractor."""
 
-    kind: Literal["vgg16", "nano"] = Field(
-        "vgg16", description="vgg16 for photographs; nano: the identity encoder of rendered faces"
+    kind: Literal["vgg16", "vgg19", "nano"] = Field(
+        "vgg16",
+        description="vgg16, vgg19: for photographs; nano: the identity encoder of rendered faces",
     )
-    path: Path = Field(description="weight file: torchvision's vgg16, or an identity encoder")
+    path: Path = Field(description="weight file: torchvision's VGG, or an identity encoder")
 
     def load(self) -> nn.Module:
         """The extractor in evaluation mode, without gradients for its weights."""
         if self.kind == "nano":
             return IdentityEncoder.from_file(self.path)
+        if self.kind == "vgg19":
+            return VGG19.from_file(self.path)
         return VGG16.from_file(self.path)[0]
 
     def load_dists(self) -> EdgeAwarePerceptual:
         """EA-DISTS over this extractor, with learned weights where the file has them."""
         if self.kind == "nano":
             return EdgeAwarePerceptual(Dists(IdentityEncoder.from_file(self.path)))
+        if self.kind == "vgg19":
+            return EdgeAwarePerceptual(Dists(VGG19.from_file(self.path)))
         extractor, learned = VGG16.from_file(self.path)
         return EdgeAwarePerceptual(Dists(extractor, *(learned or ())))

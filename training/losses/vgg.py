@@ -1,4 +1,4 @@
-"""VGG-16 as feature extractor, with the weights read from a file of the user's."""
+"""VGG-16 and VGG-19 as feature extractors, with the weights read from a file of the user's."""
 
 import os
 
@@ -9,47 +9,76 @@ from torch import Tensor, nn
 from ...core.checkpoint import load_strict, read_tensors
 
 # Indices are those of torchvision's `vgg16().features`, whose names weight files carry.
-_STAGES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
+_STAGES_16 = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
+_STAGES_19 = ((0, 2), (5, 7), (10, 12, 14, 16), (19, 21, 23, 25), (28, 30, 32, 34))
 _WIDTHS = (64, 128, 256, 512, 512)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class VGG16(nn.Module):
+class _VGG(nn.Module):
+    """Five stages of 3x3 convolutions, halved in between."""
+
+    stages: tuple[tuple[int, ...], ...]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features_ = nn.ModuleDict()
+        c_in = 3
+        for indices, width in zip(self.stages, _WIDTHS, strict=True):
+            for index in indices:
+                self.features_[str(index)] = nn.Conv2d(c_in, width, 3, padding=1)
+                c_in = width
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+
+    def _pool(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The last activation of every stage of images (b, 3, h, w) in [0, 1]; 64, 128, 256, 512,
+        512 channels."""
+        h = (images - self.mean) / self.std
+        maps = []
+        for i, indices in enumerate(self.stages):
+            h = h if i == 0 else self._pool(h)
+            for index in indices:
+                h = F.relu(self.features_[str(index)](h))
+            maps.append(h)
+        return maps
+
+    def _load(self, path: str | os.PathLike[str]) -> dict[str, Tensor]:
+        """Weights under torchvision's names, a classifier ignored; returns all of the file."""
+        tensors, _ = read_tensors(path)
+        prefix = "features."
+        convs = {
+            "features_." + k.removeprefix(prefix): v
+            for k, v in tensors.items()
+            if k.startswith(prefix)
+        }
+        load_strict(self, convs, source=str(path))
+        self.eval().requires_grad_(False)
+        return tensors
+
+
+class VGG16(_VGG):
     """The five stages of VGG-16 up to relu5_3, with blurred (L2) pooling between them.
 
     Pooling is sqrt(g * x^2) with a Hann window g and stride 2 instead of a maximum, which keeps
     DISTS free of aliasing (Ding et al. 2020, arXiv:2004.07728, Eq. 2).
     """
 
+    stages = _STAGES_16
+
     def __init__(self) -> None:
         super().__init__()
-        self.features_ = nn.ModuleDict()
-        c_in = 3
-        for indices, width in zip(_STAGES, _WIDTHS, strict=True):
-            for index in indices:
-                self.features_[str(index)] = nn.Conv2d(c_in, width, 3, padding=1)
-                c_in = width
         hann = torch.hann_window(5, periodic=False)[1:-1]
         window = hann[:, None] * hann[None]
         self.register_buffer("window", (window / window.sum())[None, None], persistent=False)
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
 
     def _pool(self, x: Tensor) -> Tensor:
         window = self.window.to(x).expand(x.shape[1], -1, -1, -1)
         pooled = F.conv2d(x.square(), window, stride=2, padding=1, groups=x.shape[1])
         return pooled.add(1e-12).sqrt()
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        """relu1_2 ... relu5_3 of images (b, 3, h, w) in [0, 1]; 64, 128, 256, 512, 512 channels."""
-        h = (images - self.mean) / self.std
-        maps = []
-        for i, indices in enumerate(_STAGES):
-            h = h if i == 0 else self._pool(h)
-            for index in indices:
-                h = F.relu(self.features_[str(index)](h))
-            maps.append(h)
-        return maps
 
     @classmethod
     def from_file(
@@ -67,14 +96,27 @@ class VGG16(nn.Module):
         Raises:
             CheckpointError: not such a file.
         """
-        tensors, _ = read_tensors(path)
         model = cls()
-        prefix = "features."
-        convs = {
-            "features_." + k.removeprefix(prefix): v
-            for k, v in tensors.items()
-            if k.startswith(prefix)
-        }
-        load_strict(model, convs, source=str(path))
+        tensors = model._load(path)
         learned = (tensors["alpha"], tensors["beta"]) if "alpha" in tensors else None
-        return model.eval().requires_grad_(False), learned
+        return model, learned
+
+
+class VGG19(_VGG):
+    """The five stages of VGG-19 up to relu5_4, as it was trained, with maxima between them."""
+
+    stages = _STAGES_19
+
+    def _pool(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 2)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> "VGG19":
+        """Read torchvision's vgg19 weights (safetensors or .pth), frozen.
+
+        Raises:
+            CheckpointError: not such a file.
+        """
+        model = cls()
+        model._load(path)
+        return model

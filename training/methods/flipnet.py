@@ -57,7 +57,10 @@ class FlipConfig(Strict):
     phi: float = Field(1.0, ge=0, description="enhance weight in training, Eq. 5")
     drop_text: float = Field(0.5, ge=0, le=1, description="share of samples with the empty prompt")
     clean_condition: float = Field(
-        0.0, ge=0, le=1, description="share of samples whose condition has t = 0, as in inference"
+        0.0, ge=0, le=1, description="share of samples whose condition has no noise, as in use"
+    )
+    weighting: Literal["eps", "v"] = Field(
+        "eps", description="v: errors divided by alpha_bar(t), so that late timesteps count too"
     )
     sample_latents: bool = Field(True, description="posterior samples of the VAE, or its mean")
     sampling: SamplingConfig = SamplingConfig()
@@ -221,14 +224,6 @@ class _FlipRecipe(Recipe):
         with torch.no_grad():
             return self.nets["face_encoder"].latents(batch["lq"])
 
-    def _timesteps(self, b: int) -> Tensor:
-        """(2 b,): drawn for each branch by itself."""
-        t = torch.randint(0, NUM_TRAIN_TIMESTEPS, (2 * b,), device=self.device)
-        if self.config.clean_condition:
-            clean = torch.rand(b, device=self.device) < self.config.clean_condition
-            t[b:] = t[b:].masked_fill(clean, 0)
-        return t
-
     def losses(self, phase: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         c, b = self.config, len(batch["gt"])
         z_0 = torch.cat(
@@ -243,12 +238,24 @@ class _FlipRecipe(Recipe):
         faces, kept = self._faces(batch), None
         if faces is not None:
             kept = torch.rand(b, device=self.device) >= c.drop_face
-        t, eps = self._timesteps(b), torch.randn_like(z_0)
+        t = torch.randint(0, NUM_TRAIN_TIMESTEPS, (2 * b,), device=self.device)
+        clean = torch.rand(2 * b, device=self.device) < c.clean_condition
+        clean[:b] = False
+        t = t.masked_fill(clean, 0)
+        eps = torch.randn_like(z_0)
         a = self.alpha_bar.to(self.device)[t]
-        z_t = add_noise(z_0, eps, a)
+        z_t = torch.where(clean[:, None, None, None], z_0, add_noise(z_0, eps, a))
         predicted = self.nets["denoiser"](z_t, t, text, faces, kept, c.phi).float()
         errors = (predicted - eps).square().mean((1, 2, 3))
-        terms = {"eps_input": errors[:b].mean() / 2, "eps_condition": errors[b:].mean() / 2}
+        if c.weighting == "v":
+            # |v - v_theta|^2 = |eps - eps_theta|^2 / alpha_bar, v = sqrt(a) eps - sqrt(1 - a) x_0
+            # (arXiv:2202.00512, App. D): a plain mean hardly feels what happens near pure noise,
+            # where the picture is laid out.
+            errors = errors / a.to(errors)
+        # What carries no noise has none to predict.
+        errors = errors.masked_fill(clean, 0)
+        noisy = (~clean[b:]).sum().clamp(min=1)
+        terms = {"eps_input": errors[:b].mean() / 2, "eps_condition": errors[b:].sum() / noisy / 2}
         return terms | self._pixel_terms(z_t[:b], predicted[:b], a[:b], batch)
 
     def _pixel_terms(self, z_t: Tensor, eps: Tensor, a: Tensor, batch: Batch) -> dict[str, Tensor]:
