@@ -366,7 +366,8 @@ def _rows(x: Tensor, rows: int, chunks: int) -> Tensor:
     """Keys or values (b, m, d) for every row of a call: (rows, m, d)."""
     images = rows // chunks
     check_condition(len(x), images)
-    return x.expand(images, -1, -1).repeat(chunks, 1, 1)
+    x = x.expand(images, -1, -1).contiguous()
+    return x if chunks == 1 else x.repeat(chunks, 1, 1)
 
 
 def _config(values: Mapping[str, Any], source: str) -> BoostHubConfig:
