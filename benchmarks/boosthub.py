@@ -1,12 +1,13 @@
 """What BoostHubs cost: N steps with guidance of a stock UNet, of cached and of joint BoostHubs.
 
-    python bootstrap.py bench boosthub [--threads 1] [--steps 1 2 4] [--sides 256 512] [--tiny]
+    python bootstrap.py bench boosthub [--threads 1] [--dtype float32] [--sides 256 512] [--tiny]
 
-The UNet has SD 2.1's full shape and random weights; nothing is downloaded. The three ways take
-turns in one process. A run of N steps costs a + b N; both are fitted, so that the ratio of long
-runs follows from short ones.
+The UNet has SD 2.1's full shape and random weights; nothing is downloaded. At every size the three
+ways take turns call by call, so that a machine that slows down slows all of them down. Whole runs
+of N steps at the smallest size show that these calls are all there is to a run.
 
-Writes benchmarks/results/boosthub.json and .png (`_tiny` where asked for, which measures nothing).
+Writes benchmarks/results/boosthub_<dtype>.json and .png (`_tiny` where asked for, which measures
+nothing).
 """
 
 import argparse
@@ -14,20 +15,30 @@ import json
 import platform
 import statistics
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from facewright.benchmarks.onestep import TINY_UNET, UNET, PeakMemory, clock
 from facewright.core.fast import fast_dtype, use_fast_layers
-from facewright.core.methods.flipnet import BoostHubConfig, BoostHubs, Condition, find_sites
+from facewright.core.methods.flipnet import (
+    BoostHubConfig,
+    BoostHubs,
+    Condition,
+    Conditioning,
+    find_sites,
+)
 from facewright.headless.backbone import Model, diffusers_classes
+from facewright.headless.boosthub import predicting, with_boosthubs
 from facewright.headless.builtin_sampling import KSampler
 from facewright.headless.host import host
+from torch.utils.flop_counter import FlopCounterMode
 
 RESULTS = Path(__file__).parent / "results"
 WAYS = ("stock", "cached", "joint")
 COLORS = {"stock": "#4c78a8", "cached": "#f58518", "joint": "#e45756"}
-LONG_RUNS = (20, 50)
+RUN_OF = 20
+"""Steps of the runs that are put together from single calls."""
 TINY = {**TINY_UNET, "attention_head_dim": [2, 4]}
 
 
@@ -43,13 +54,13 @@ def random_model(config, dtype):
     return Model(unet, config, "random")
 
 
-def random_hubs(model, dtype):
+def random_hubs(model, dtype, device="cpu"):
     sites = find_sites(model.tensors())
     heads = model.unet.get_submodule(f"{next(iter(sites))}.attn1").heads
     dim_head = next(iter(sites.values())) // heads
     with torch.device("meta"):
         hubs = BoostHubs(BoostHubConfig(sites=sites, dim_head=dim_head)).to(dtype)
-    hubs = hubs.to_empty(device="cpu").requires_grad_(False)
+    hubs = hubs.to_empty(device=device).requires_grad_(False)
     for weight in hubs.parameters():
         weight.uniform_(-0.02, 0.02)
     return hubs
@@ -95,54 +106,100 @@ def rows_of(model, run):
     return sum(rows)
 
 
-def measure_once(models, side, steps, repeats):
-    """Median seconds, peak memory and rows of each way; they take turns."""
-    found = {way: {"seconds": []} for way in WAYS}
-    for _ in range(repeats):
+def measure_calls(models, side, repeats):
+    """Median seconds of each kind of UNet call, and the peak memory above the weights."""
+    z = torch.randn(1, 4, side // 8, side // 8)
+    prompt = torch.randn(1, 77, models["stock"].config["cross_attention_dim"])
+    seconds = {kind: [] for kind in ("stock", "capture", "cached", "joint")}
+    peaks = {}
+    for repeat in range(repeats + 1):
         for way, model in models.items():
-            with PeakMemory() as memory:
+            with PeakMemory() as memory, ExitStack() as stack:
                 start = clock()
-                rows = rows_of(model, lambda m=model: sample(m, side, steps))
-                found[way]["seconds"].append(clock() - start)
-            found[way] |= {"peak_mb": memory.mb, "rows": rows}
-    for entry in found.values():
-        entry["seconds"] = statistics.median(entry["seconds"])
-    stock = found["stock"]["seconds"]
-    for entry in found.values():
-        entry["ratio"] = entry["seconds"] / stock
-    line = ", ".join(f"{w} {e['seconds']:.1f} s ({e['ratio']:.2f}x)" for w, e in found.items())
-    print(f"{side} px, {steps} steps: {line}", file=sys.stderr, flush=True)
-    return {"side": side, "steps": steps, **found}
+                predict = stack.enter_context(predicting(model, prompt))
+                entered = clock()
+                predict(z, 500, prompt)
+                done = clock()
+            if repeat == 0:  # warms up, and only then does memory grow
+                peaks[way] = memory.mb
+                continue
+            seconds[way].append(done - entered)
+            if way == "cached":
+                seconds["capture"].append(entered - start)
+    call = {kind: statistics.median(values) for kind, values in seconds.items()}
+    # Two calls a step, and with cached BoostHubs one more in the beginning.
+    run = {way: 2 * RUN_OF * call[way] + (way == "cached") * call["capture"] for way in WAYS}
+    row = {
+        "side": side,
+        "call_s": call,
+        "run_s": run,
+        "ratio": {way: run[way] / run["stock"] for way in WAYS},
+        "peak_mb": peaks,
+    }
+    tell(row, f"{side} px, {RUN_OF} steps")
+    return row
 
 
-def line_through(points):
-    """Least squares a + b N."""
-    n = torch.tensor([[1.0, p[0]] for p in points], dtype=torch.float64)
-    y = torch.tensor([[p[1]] for p in points], dtype=torch.float64)
-    a, b = torch.linalg.lstsq(n, y).solution.flatten().tolist()
-    return {"a": a, "b": b}
+def measure_runs(models, side, steps):
+    """Seconds and rows of whole runs of the sampler."""
+    run, rows = {}, {}
+    for way, model in models.items():
+        start = clock()
+        rows[way] = rows_of(model, lambda m=model: sample(m, side, steps))
+        run[way] = clock() - start
+    ratio = {way: run[way] / run["stock"] for way in WAYS}
+    row = {"side": side, "steps": steps, "run_s": run, "ratio": ratio, "rows": rows}
+    tell(row, f"{side} px, {steps} steps run")
+    return row
 
 
-def measure(tiny, steps, sides, repeats):
+def count_operations(config, side):
+    """Multiplications and additions of each kind of call, over the stock call's."""
+    with torch.device("meta"):
+        unet = diffusers_classes()[0].from_config(config)
+        hubs = random_hubs(Model(unet, config, "random"), torch.float32, device="meta")
+        z, t = torch.zeros(1, 4, side // 8, side // 8), torch.zeros(1)
+        prompt = torch.zeros(1, 77, config["cross_attention_dim"])
+
+    def count(state, rows=1):
+        with FlopCounterMode(display=False) as counter, with_boosthubs(unet, hubs, state):
+            inputs = (x.expand(rows, *x.shape[1:]) for x in (z, t))
+            unet(*inputs, encoder_hidden_states=prompt.expand(rows, -1, -1))
+        return counter.get_total_flops()
+
+    stock = count(Conditioning(0.0, "read"))
+    state = Conditioning(1.0)
+    capture = count(state)
+    state.phase = "read"
+    cached = count(state)
+    joint = count(Conditioning(1.0, "joint", rows=1), rows=2)
+    run = {"stock": 2 * RUN_OF, "joint": 2 * RUN_OF * joint / stock}
+    run["cached"] = (2 * RUN_OF * cached + capture) / stock
+    return {
+        "side": side,
+        "stock_call": stock,
+        "ratio": {way: run[way] / run["stock"] for way in WAYS},
+    }
+
+
+def tell(row, name):
+    parts = (f"{way} {row['run_s'][way]:.1f} s ({row['ratio'][way]:.2f}x)" for way in WAYS)
+    print(f"{name}: {', '.join(parts)}", file=sys.stderr, flush=True)
+
+
+def measure(tiny, dtype, steps, sides, repeats):
     config = TINY if tiny else UNET
-    dtype = torch.float32 if tiny else fast_dtype(torch.device("cpu"))
     torch.manual_seed(0)
     model = random_model(config, dtype)
     hubs = random_hubs(model, dtype)
-    measure_once(models_for(model, hubs, 64), 64, 1, 1)  # warms up
-    largest = max(sides)
-    models = models_for(model, hubs, largest)
-    by_steps = [measure_once(models, largest, n, repeats) for n in steps]
-    by_side = [
-        measure_once(models_for(model, hubs, s), s, steps[1], repeats) for s in sides if s < largest
-    ] + [by_steps[1]]
-    fits = {
-        way: line_through([(row["steps"], row[way]["seconds"]) for row in by_steps]) for way in WAYS
-    }
-    total = {w: {n: fits[w]["a"] + fits[w]["b"] * n for n in LONG_RUNS} for w in WAYS}
+    smallest = models_for(model, hubs, min(sides))
+    by_side = [measure_calls(models_for(model, hubs, side), side, repeats) for side in sides]
+    by_steps = [measure_runs(smallest, min(sides), n) for n in steps]
     return {
         "unet": "tiny" if tiny else "SD 2.1",
-        "guidance": 1.5,
+        "guidance": True,
+        "images": 1,
+        "run_of": RUN_OF,
         "repeats": repeats,
         "boosthub_parameters": sum(p.numel() for p in hubs.parameters()),
         "machine": {
@@ -153,30 +210,28 @@ def measure(tiny, steps, sides, repeats):
             "torch": torch.__version__,
             "dtype": str(dtype).removeprefix("torch."),
         },
-        "by_steps": by_steps,
         "by_side": by_side,
-        "fits": fits,
-        "ratio_by_fit": {
-            way: {str(n): total[way][n] / total["stock"][n] for n in LONG_RUNS}
-            | {"per step": fits[way]["b"] / fits["stock"]["b"]}
-            for way in WAYS[1:]
-        },
+        "by_steps": by_steps,
+        "operations": [count_operations(config, side) for side in sides],
     }
 
 
 def report(result):
-    lines = [f"{'':>14}" + "".join(f"{way:>24}" for way in WAYS)]
-    for row in result["by_steps"] + result["by_side"][:-1]:
+    lines = [f"{'':>22}" + "".join(f"{way:>26}" for way in WAYS)]
+    for row in result["by_side"]:
+        name = f"{row['side']} px, {result['run_of']} steps"
         cells = (
-            f"{e['seconds']:8.2f} s {e['ratio']:5.2f}x {e['peak_mb'] or 0:5} MB"
-            for e in (row[way] for way in WAYS)
+            f"{row['run_s'][w]:8.1f} s {row['ratio'][w]:5.2f}x {row['peak_mb'][w] or 0:5} MB"
+            for w in WAYS
         )
-        lines.append(
-            f"{row['side']:5} px, {row['steps']:2} st" + "".join(f"{c:>24}" for c in cells)
-        )
-    for way, ratios in result["ratio_by_fit"].items():
-        told = ", ".join(f"{name}: {value:.3f}x" for name, value in ratios.items())
-        lines.append(f"{way} over stock, from the fit: {told}")
+        lines.append(f"{name:>22}" + "".join(f"{cell:>26}" for cell in cells))
+    for row in result["by_steps"]:
+        name = f"{row['side']} px, {row['steps']} steps run"
+        cells = (f"{row['run_s'][w]:8.1f} s {row['ratio'][w]:5.2f}x" for w in WAYS)
+        lines.append(f"{name:>22}" + "".join(f"{cell:>26}" for cell in cells))
+    for row in result["operations"]:
+        ratios = ", ".join(f"{way} {row['ratio'][way]:.3f}x" for way in WAYS)
+        lines.append(f"operations at {row['side']} px, {result['run_of']} steps: {ratios}")
     return "\n".join(lines)
 
 
@@ -189,16 +244,18 @@ def plot(result, path):
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
     for way in WAYS:
         style = {"color": COLORS[way], "label": way, "marker": "o"}
-        for axis, rows, key in ((axes[0], "by_steps", "steps"), (axes[1], "by_side", "side")):
-            points = [(row[key], row[way]["seconds"]) for row in result[rows]]
-            axis.plot(*zip(*points, strict=True), **style)
-        points = [(row["side"], row[way]["peak_mb"] or 0) for row in result["by_side"]]
-        axes[2].plot(*zip(*points, strict=True), **style)
+        by_side, by_steps = result["by_side"], result["by_steps"]
+        sides = [row["side"] for row in by_side]
+        axes[0].plot(sides, [row["run_s"][way] for row in by_side], **style)
+        steps = [row["steps"] for row in by_steps]
+        axes[1].plot(steps, [row["run_s"][way] for row in by_steps], **style)
+        axes[2].plot(sides, [row["peak_mb"][way] or 0 for row in by_side], **style)
     machine = result["machine"]
-    axes[0].set(xlabel="steps", ylabel=f"{machine['clock']} seconds", ylim=0)
-    axes[0].set_title(f"{result['by_steps'][0]['side']} px", fontsize=9)
-    axes[1].set(xlabel="side in pixels", ylabel=f"{machine['clock']} seconds", ylim=0)
-    axes[1].set_title(f"{result['by_side'][0]['steps']} steps", fontsize=9)
+    seconds = f"{machine['clock']} seconds"
+    axes[0].set(xlabel="side in pixels", ylabel=seconds, ylim=0)
+    axes[0].set_title(f"{result['run_of']} steps", fontsize=9)
+    axes[1].set(xlabel="steps", ylabel=seconds, ylim=0)
+    axes[1].set_title(f"{by_steps[0]['side']} px", fontsize=9)
     axes[2].set(xlabel="side in pixels", ylabel="MB above the weights", ylim=0)
     axes[2].set_title("peak memory", fontsize=9)
     axes[0].legend(frameon=False, fontsize=9)
@@ -217,9 +274,10 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--sides", type=int, nargs="+", default=[256, 384, 512])
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="default: the quicker")
     parser.add_argument(
         "--threads", type=int, help="1 counts processor seconds: for a machine that is not idle"
     )
@@ -228,12 +286,11 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    if len(args.steps) < 2:
-        parser.error("--steps takes at least two numbers, or there is no growth to see")
+    dtype = getattr(torch, args.dtype) if args.dtype else fast_dtype(torch.device("cpu"))
     with torch.inference_mode():
-        result = measure(args.tiny, args.steps, args.sides, args.repeats)
+        result = measure(args.tiny, dtype, args.steps, args.sides, args.repeats)
     args.out.mkdir(parents=True, exist_ok=True)
-    stem = args.out / ("boosthub_tiny" if args.tiny else "boosthub")
+    stem = args.out / f"boosthub_{'tiny' if args.tiny else result['machine']['dtype']}"
     stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     plot(result, stem.with_suffix(".png"))
     print(report(result))
