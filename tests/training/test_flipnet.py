@@ -1,13 +1,16 @@
 """FLIPNET's two training modes on a tiny UNet: what moves, what is minimised, what is written."""
 
 import copy
+import json
 import math
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from facewright.core.checkpoint import make_metadata, read_tensors, save_safetensors
+from facewright.core.errors import CheckpointError
 from facewright.core.lora import merge_lora
 from facewright.core.methods.flipnet import BoostHubConfig, BoostHubs, find_sites
 from facewright.core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
@@ -15,11 +18,14 @@ from facewright.core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
 from facewright.core.modules.identity import IdentityConfig, IdentityEncoder
 from facewright.core.schedule import alpha_bar
 from facewright.headless.backbone import diffusers_classes
+from facewright.training import methods
 from facewright.training._lora import ATTENTION_TARGETS, add_lora, lora_layers
+from facewright.training._text import TextEncoder
 from facewright.training.checkpoints import trained_state
+from facewright.training.config import load_config
 from facewright.training.methods import flipnet as stage
 from facewright.training.recipe import Progress
-from facewright.training.train import train
+from facewright.training.train import stages, train
 from torch import nn
 
 UNET = {
@@ -344,6 +350,30 @@ def test_branches_draw_apart_and_dropouts_have_their_shares(files):
     assert 0.4 < (t[200:] == 0).float().mean() < 0.6 and (t[:200] == 0).float().mean() < 0.05
 
 
+def test_a_clean_condition_has_no_noise_and_no_error(files):
+    recipe = start(files, "degrade", sample_latents=False, clean_condition=1)
+    terms, seen = drawn(recipe, batch())
+    vae = recipe.backbone.codec.vae
+    with torch.no_grad():
+        torch.testing.assert_close(seen["z_t"][3:], vae.encode(batch()["gt"] * 2 - 1))
+    assert terms["eps_condition"].item() == 0 and terms["eps_input"].item() > 0
+
+
+def test_v_weighting_is_the_error_of_v(files):
+    recipe = start(files, "degrade", sample_latents=False, weighting="v")
+    terms, seen = drawn(recipe, batch())
+    a = alpha_bar()[seen["t"]].view(-1, 1, 1, 1)
+    vae = recipe.backbone.codec.vae.double()
+    with torch.no_grad():
+        z_0 = torch.cat([vae.encode(batch()[k].double() * 2 - 1) for k in ("lq", "gt")])
+    z_t, eps_hat = seen["z_t"].double(), seen["eps_hat"].double()
+    eps = (z_t - a.sqrt() * z_0) / (1 - a).sqrt()
+    x_hat = (z_t - (1 - a).sqrt() * eps_hat) / a.sqrt()
+    v, v_hat = (a.sqrt() * e - (1 - a).sqrt() * x for e, x in ((eps, z_0), (eps_hat, x_hat)))
+    total = terms["eps_input"] + terms["eps_condition"]
+    assert total.item() == pytest.approx(((v_hat - v) ** 2).mean().item(), rel=1e-3)
+
+
 class Words(nn.Module):
     """Prompts that say how long the caption is."""
 
@@ -451,3 +481,49 @@ def plain(value):
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     return value if isinstance(value, int | float | bool | str) else str(value)
+
+
+def test_captions_become_sd21s_prompt_tokens(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    letters = [*"abc", *(f"{c}</w>" for c in "abc"), "<|startoftext|>", "<|endoftext|>"]
+    (tmp_path / "tokenizer").mkdir()
+    vocabulary = {token: i for i, token in enumerate(letters)}
+    (tmp_path / "tokenizer/vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "tokenizer/merges.txt").write_text("#version: 0.2\n")
+    settings = {"model_max_length": 8, "pad_token": "a", "tokenizer_class": "CLIPTokenizer"}
+    (tmp_path / "tokenizer/tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match="no folder `text_encoder`"):
+        TextEncoder(tmp_path)
+    config = transformers.CLIPTextConfig(
+        vocab_size=8, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=8, bos_token_id=6, eos_token_id=7,
+    )  # fmt: skip
+    encoder = transformers.CLIPTextModel(config).eval()
+    encoder.save_pretrained(tmp_path / "text_encoder")
+    prompts = TextEncoder(tmp_path).eval()(["c b", "", "b " * 20])
+    # Start, words, end, padding; what is too long is cut before its end.
+    ids = [[6, 5, 4, 7, 0, 0, 0, 0], [6, 7, 0, 0, 0, 0, 0, 0], [6, 4, 4, 4, 4, 4, 4, 7]]
+    with torch.no_grad():
+        torch.testing.assert_close(prompts, encoder(torch.tensor(ids)).last_hidden_state)
+
+
+CONFIGS = Path(methods.__path__[0]).parent / "configs"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted([*CONFIGS.glob("f*_nano.yaml"), *CONFIGS.glob("f*_paper.yaml")]),
+    ids=lambda p: p.stem,
+)
+def test_the_shipped_configs_are_valid(path):
+    name = path.stem.replace("flipnet_", "flipnet-").replace("face_", "face-")
+    stage_name = next(s for s in sorted(stages(), key=len, reverse=True) if name.startswith(s))
+    config = load_config(path, stages()[stage_name].Config)
+    assert config.recipe.name if stage_name != "face-autoencoder" else config.recipe.branch in name
+    if path.stem.startswith("flipnet"):
+        published = (config.recipe.rank, config.recipe.alpha, config.recipe.drop_text)
+        assert published == (64, 64, 0.5) and config.recipe.phi == 1
+    if path.stem.startswith("flipnet") and path.stem.endswith("paper"):
+        assert (config.batch_size * 8, config.budget.max_steps) == (16, 90000)
+        assert config.optimizers["main"].lr == 5e-5
+        assert config.recipe.weighting == "eps" and config.recipe.clean_condition == 0
