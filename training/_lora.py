@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..core.checkpoint import save_safetensors
+from ..core.checkpoint import read_tensors, save_safetensors
+from ..core.errors import CheckpointError
 
 LORA_TARGETS = (
     *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
@@ -50,6 +51,23 @@ def lora_tensors(module: nn.Module, prefix: str = "unet.") -> dict[str, Tensor]:
         tensors[f"{prefix}{name}.lora_A.weight"] = layer.lora_A["default"].weight.detach()
         tensors[f"{prefix}{name}.lora_B.weight"] = layer.lora_B["default"].weight.detach()
     return tensors
+
+
+def load_lora(module: nn.Module, path: Path, prefix: str = "unet.") -> None:
+    """Put the LoRA of a file written by `save_lora` into the adapters of `module`.
+
+    Raises:
+        CheckpointError: other layers or another rank.
+    """
+    tensors, _ = read_tensors(path)
+    expected = lora_tensors(module, prefix)
+    if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in tensors.items()}:
+        raise CheckpointError(
+            f"{path} holds a LoRA of other layers or another rank than the config's. Give one that "
+            "was trained with the same `rank` on the same model."
+        )
+    for key, value in expected.items():
+        value.copy_(tensors[key])
 
 
 class MergedCall(nn.Module):

@@ -507,6 +507,28 @@ def test_captions_become_sd21s_prompt_tokens(tmp_path):
         torch.testing.assert_close(prompts, encoder(torch.tensor(ids)).last_hidden_state)
 
 
+@pytest.mark.parametrize("merged", [False, True])
+def test_one_mode_can_start_from_the_others_files(files, merged):
+    degrade = start(files, "degrade", name="d")
+    wake(degrade)
+    lora, boosthub = degrade.export(files, {})
+    chosen = {"lora": lora, "boosthub": boosthub}
+    restore = start(files, "restore", start=chosen, merged=merged)
+    ours, theirs = restore.nets["denoiser"], degrade.nets["denoiser"]
+    assert ours.hubs.config.mode == "restore"
+    z, t, text = torch.randn(4, 4, 8, 8), torch.tensor([3, 400, 999, 20]), torch.randn(2, 5, 12)
+    with torch.no_grad():
+        a, b = (net(z, t, text, None, None, 1.0) for net in (ours, theirs))
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert all(p.requires_grad for n, p in ours.named_parameters() if "lora_" in n or "hubs" in n)
+    with pytest.raises(CheckpointError, match="another rank"):
+        start(files, "restore", start=chosen, rank=3)
+    other = BoostHubs(BoostHubConfig(sites={"mid_block": 8}, dim_head=4))
+    other.save(files / "other.safetensors")
+    with pytest.raises(CheckpointError, match="1 self-attentions"):
+        start(files, "restore", start={"lora": lora, "boosthub": files / "other.safetensors"})
+
+
 CONFIGS = Path(methods.__path__[0]).parent / "configs"
 
 

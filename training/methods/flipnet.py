@@ -21,10 +21,10 @@ from ...core.modules.face_encoder import FaceEncoder, TokenAdapter
 from ...core.modules.identity import IdentityEncoder
 from ...core.sampling import Predict, ddim, guided
 from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
-from ...headless.boosthub import attach_boosthubs
+from ...headless.boosthub import attach_boosthubs, check_fits
 from .. import masks
 from .._backbone import BackboneConfig, load_backbone
-from .._lora import ATTENTION_TARGETS, MergedCall, add_lora, save_lora
+from .._lora import ATTENTION_TARGETS, MergedCall, add_lora, load_lora, save_lora
 from .._scores import face_scores
 from .._text import NoText, TextEncoder
 from ..config import Strict
@@ -43,8 +43,18 @@ class SamplingConfig(Strict):
     negative: str = Field("", description="negative prompt")
 
 
+class StartConfig(Strict):
+    """Exported files to start from in place of fresh weights, of either mode."""
+
+    lora: Path
+    boosthub: Path
+
+
 class FlipConfig(Strict):
     backbone: BackboneConfig
+    start: StartConfig | None = Field(
+        None, description="the other mode has learned already where to look: few steps are enough"
+    )
     text: Path | None = Field(
         None, description="diffusers folder of SD 2.1-base, for its text encoder; none: no prompts"
     )
@@ -186,7 +196,13 @@ class _FlipRecipe(Recipe):
                 base=self.backbone.name,
             ),
         )
+        if c.start:
+            learned = BoostHubs.from_file(c.start.boosthub)
+            check_fits(learned, unet, self.backbone.name)
+            hubs.load_state_dict(learned.state_dict())
         add_lora(unet, c.rank, c.alpha, ATTENTION_TARGETS)
+        if c.start:
+            load_lora(unet, c.start.lora)
         self.face_encoder = self._face_encoder()
         adapter = None
         if self.face_encoder:
