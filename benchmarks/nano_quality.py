@@ -139,7 +139,10 @@ def main(arguments: list[str] | None = None) -> None:
         "identities": options.identities,
         "first_identity": FIRST_IDENTITY,
         "means": {n: {c: float(v[c].mean()) for c in COLUMNS} for n, v in scores.items()},
-        "gain": {c: {"mean": float(v.mean()), "interval": bootstrap_interval(v)} for c, v in gains.items()},
+        "gain": {
+            c: {"mean": float(v.mean()), "interval": bootstrap_interval(v)}
+            for c, v in gains.items()
+        },
         "feature_ratio": float(ratio),
         "share_of_pictures_with_higher_psnr": better,
     }
