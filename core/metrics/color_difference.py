@@ -35,7 +35,8 @@ def ms_swd(a: Tensor, b: Tensor) -> Tensor:
         a, b: (n, 3, h, w) sRGB in [0, 1], h and w at least 11.
 
     Returns:
-        (n,) float64 >= 0 in units of CIELAB; exactly 0 for equal pictures, symmetric.
+        (n,) float64 >= 0 in units of CIELAB, without gradient; exactly 0 for equal pictures,
+        symmetric.
 
     Raises:
         FacewrightError: shapes that differ, or pictures smaller than the filters.
@@ -51,8 +52,9 @@ def ms_swd(a: Tensor, b: Tensor) -> Tensor:
             f"MS-SWD needs pictures of at least {_SIDE} x {_SIDE} pixels, got {tuple(a.shape[-2:])}"
             "; enlarge both."
         )
-    # One picture at a time: flat memory, and a value that does not depend on the batch.
-    values = [_distance(x[None].float(), y[None].float()) for x, y in zip(a, b, strict=True)]
+    with torch.no_grad():
+        # One picture at a time: flat memory, and a value that does not depend on the batch.
+        values = [_distance(x[None].float(), y[None].float()) for x, y in zip(a, b, strict=True)]
     return torch.stack(values) if values else a.new_zeros(0, dtype=torch.float64)
 
 
@@ -74,9 +76,14 @@ def _sliced(x: Tensor, y: Tensor, filters: Tensor) -> Tensor:
     # TF32 would leave three digits.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for some in filters.split(_CHUNK):
-            left, right = (F.conv2d(z, some).flatten(2).sort(dim=2).values for z in (x, y))
+            left, right = (_sort(F.conv2d(z, some).flatten(2)) for z in (x, y))
             total = total + (left - right).abs().double().mean(2).sum()
     return total / len(filters)
+
+
+def _sort(x: Tensor) -> Tensor:
+    # On processors NumPy's vectorised sort takes a tenth of the time of torch's.
+    return torch.from_numpy(np.sort(x.numpy(), axis=2)) if x.is_cpu else x.sort(dim=2).values
 
 
 @cache

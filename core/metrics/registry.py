@@ -42,7 +42,8 @@ class Metric:
     """The key in `METRICS`; in tables and on the command line."""
     label: str
     """For people."""
-    better: Literal["higher", "lower"]
+    better: Literal["higher", "lower", "one"]
+    """"one": the closer to 1 the better."""
     summary: str
     """Its conventions in one sentence."""
     compute: Callable[..., Tensor]
@@ -230,7 +231,7 @@ _ALL = (
         compute=partial(ssim, channels="y"),
     ),
     Metric(
-        name="edges", label="Edge ratio", better="higher",
+        name="edges", label="Edge ratio", better="one",
         summary="Mean Sobel gradient relative to the truth: 1 is ideal, below is soft, above is "
         "noise or oversharpening.",
         compute=edge_ratio,
