@@ -1,0 +1,299 @@
+"""The report as one HTML file that needs nothing beside it."""
+
+import base64
+import io
+import math
+from html import escape
+from pathlib import Path
+
+from ...core.metrics import Metric
+from ...core.metrics.statistics import CONFIDENCE, DRAWS, Mean
+from .cases import Extremes, Shown, thumbnail
+from .comparison import FEW, Comparison, Result, direction, number, with_unit
+from .pairing import GT, LQ
+from .style import STYLE
+from .tables import problems, versions
+
+_SIDE = 320
+"""Pixels of the longer side of an embedded picture."""
+_LOSSLESS = 192 * 192
+"""Up to this many pixels a picture is embedded as PNG."""
+
+
+def to_html(result: Result, ends: Extremes | None, plot: bytes | None) -> str:
+    """The whole page; pictures and plot are inside as data."""
+    title = " and ".join(result.scores.pairing.restored)
+    parts = [
+        _head(result),
+        _lead(result),
+        _means(result),
+        _comparisons(result),
+        _plot(plot),
+        _cases(result, ends),
+        _left_out(result),
+        _glossary(result),
+        _settings(result),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Evaluation of {escape(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n"
+        f"<body>\n<main>\n{''.join(parts)}</main>\n</body>\n</html>\n"
+    )
+
+
+def _head(result: Result) -> str:
+    scores = result.scores
+    methods = scores.pairing.restored
+    n = len(scores.pairing.cases)
+    against = "" if scores.pairing.gt is None else f", compared with {n} originals"
+    if n == 1:
+        against = against.replace("1 originals", "its original")
+    pictures = "1 picture" if n == 1 else f"{n} pictures"
+    lq = " The degraded pictures (LQ) are scored the same way." if LQ in result.means else ""
+    names = escape(" and ".join(methods))
+    return f"<h1>Evaluation of {names}</h1>\n<p>{pictures}{against}.{lq}</p>\n"
+
+
+def _lead(result: Result) -> str:
+    lines = [f"<li>{escape(line)}</li>" for line in lead(result)]
+    warnings = [f'<p class="warning">{escape(note)}</p>' for note in cautions(result)]
+    what = f"<ul class=lead>{''.join(lines)}</ul>\n" if lines else ""
+    return f"<h2>What came out</h2>\n{what}{''.join(warnings)}\n"
+
+
+def lead(result: Result) -> list[str]:
+    """Per pair of methods the first metric in a sentence, and the others counted."""
+    pairs: dict[tuple[str, str], list[Comparison]] = {}
+    for comparison in result.comparisons:
+        pairs.setdefault((comparison.method, comparison.against), []).append(comparison)
+    lines = []
+    for first, *others in pairs.values():
+        groups = {"better": [], "worse": [], "no clear difference": []}
+        for other in others:
+            groups.get(other.verdict, []).append(other.metric.label)
+        named = [f"{verdict} in {', '.join(of)}" for verdict, of in groups.items() if of]
+        rest = f" In the other metrics: {'; '.join(named)}." if named else ""
+        lines.append(first.sentence() + rest)
+    if not lines:
+        for method, means in result.means.items():
+            parts = [
+                f"{m.label} {with_unit(means[m.name].mean, m)}" for m in result.picture_metrics
+            ]
+            lines.append(f"{method}: {', '.join(parts)}.")
+    return lines
+
+
+def cautions(result: Result) -> list[str]:
+    """What to bear in mind before believing the numbers."""
+    lines = []
+    counts = {len(result.scores.pairing.cases)} | {c.difference.count for c in result.comparisons}
+    if min(counts, default=0) < FEW:
+        lines.append(
+            f"There are fewer than {FEW} pictures: take the intervals as a rough guide only."
+        )
+    if result.incomplete:
+        lines.append("Some pictures or values are missing; they are listed under “Left out”.")
+    return lines + result.scores.notes
+
+
+def _means(result: Result) -> str:
+    metrics = [*result.picture_metrics, *result.set_metrics]
+    heads = "".join(
+        f"<th>{escape(m.label)}{f' <small>{escape(m.unit)}</small>' if m.unit else ''}"
+        f"<br><small>{direction(m)}</small></th>"
+        for m in metrics
+    )
+    best = {m.name: _best(result, m) for m in metrics}
+    rows = []
+    for method in result.means:
+        cells = "".join(_cell(result, method, m, best[m.name]) for m in metrics)
+        count = max(
+            (mean.count + mean.infinite for mean in result.means[method].values()), default=0
+        )
+        head = f"{escape(method)}<br><small>{count} pictures</small>"
+        rows.append(f"<tr><th scope=row>{head}</th>{cells}</tr>")
+    note = (
+        f"Mean over pictures, and below it its {CONFIDENCE:.0%} interval: other pictures of this "
+        "kind would be expected to give a mean in this range."
+    )
+    if len(rows) > 1:
+        note += " Bold: the best mean."
+    return (
+        f"<div class=wide><table class=means><thead><tr><th></th>{heads}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>\n<p class=note>{note}</p>\n"
+    )
+
+
+def _mean(result: Result, method: str, m: Metric) -> Mean:
+    if m.reads == "set":
+        nan = float("nan")
+        return Mean(
+            result.scores.sets[method][m.name], nan, nan, result.scores.set_counts[method][m.name]
+        )
+    return result.means[method][m.name]
+
+
+def _best(result: Result, m: Metric) -> float | None:
+    values = [_mean(result, method, m).mean for method in result.means]
+    values = [x for x in values if not math.isnan(x)]
+    if len(values) < 2:
+        return None
+    if m.better == "one":
+        return min(values, key=lambda x: abs(x - 1))
+    return max(values) if m.better == "higher" else min(values)
+
+
+def _cell(result: Result, method: str, m: Metric, best: float | None) -> str:
+    mean = _mean(result, method, m)
+    text = number(mean.mean, m)
+    if best is not None and mean.mean == best:
+        text = f"<b>{text}</b>"
+    small = []
+    if not math.isnan(mean.low):
+        small.append(f"{number(mean.low, m)} to {number(mean.high, m)}")
+    if mean.infinite:
+        small.append(f"without {mean.infinite} infinite (equal to the original)")
+    if mean.undefined:
+        small.append(f"{mean.undefined} missing")
+    return f"<td>{text}<br><small>{'<br>'.join(small)}</small></td>"
+
+
+def _comparisons(result: Result) -> str:
+    if not result.comparisons:
+        return ""
+    rows = []
+    for c in result.comparisons:
+        d, m = c.difference, c.metric
+        name = escape(f"{c.method} − {c.against}")
+        of = "closer to 1 by" if m.better == "one" else ""
+        rows.append(
+            f"<tr><th scope=row>{name}</th><td class=text>{escape(m.label)}</td>"
+            f"<td>{of} {with_unit(d.mean, m, signed=True)}</td>"
+            f"<td>{number(d.low, m, signed=True)} to {number(d.high, m, signed=True)}</td>"
+            f"<td>{round(d.wins * d.count) if d.count else 0} of {d.count}</td>"
+            f'<td class="text {c.verdict.split()[0]}">{c.verdict}</td></tr>'
+        )
+    return (
+        "<h2>Picture by picture</h2>\n<div class=wide><table><thead><tr><th>difference</th>"
+        f"<th class=text>metric</th><th>mean</th><th>{CONFIDENCE:.0%} interval</th><th>wins</th>"
+        f"<th class=text>verdict</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>\n"
+        "<p class=note>Each picture is compared with itself under the other method; the interval "
+        "is that of the mean difference. Where it contains 0 there is no clear difference. Wins: "
+        "pictures where the first method is better.</p>\n"
+    )
+
+
+def _plot(plot: bytes | None) -> str:
+    if plot is None:
+        return ""
+    data = base64.b64encode(plot).decode()
+    return (
+        "<h2>Every picture</h2>\n<img class=plot alt='Values of every picture per metric and "
+        f"method, with means and intervals' src='data:image/png;base64,{data}'>\n"
+    )
+
+
+def _cases(result: Result, ends: Extremes | None) -> str:
+    if ends is None:
+        return ""
+    parts = []
+    for heading, cases in ends.headings:
+        if cases:
+            rows = "".join(_case(result, place, shown) for place, shown in enumerate(cases, 1))
+            parts.append(
+                f"<h2>{escape(heading)}</h2>\n<p class=note>{direction(ends.metric)}.</p>\n{rows}"
+            )
+    return "".join(parts)
+
+
+def _case(result: Result, place: int, shown: Shown) -> str:
+    figures = []
+    for version in [*result.means, GT]:
+        path = shown.versions.get(version)
+        if path is None:
+            if version == GT:
+                continue
+            inside = "<div class=empty>not there</div>"
+        else:
+            inside = f'<img alt="{escape(version)}" src="{_data(path)}">'
+        line = shown.scores.get(version, "")
+        label = f"{version} (original)" if version == GT else version
+        figures.append(
+            f"<figure>{inside}<figcaption><b>{escape(label)}</b>"
+            f"<br>{'<br>'.join(map(escape, line.split(', ')))}</figcaption></figure>"
+        )
+    name = escape(shown.case.name)
+    return (
+        f"<section class=case><h3>{place}. {name} <small>{escape(shown.score)}</small></h3>"
+        f"<div class=row>{''.join(figures)}</div></section>\n"
+    )
+
+
+def _data(path: Path) -> str:
+    image = thumbnail(path, _SIDE)
+    buffer = io.BytesIO()
+    kind = "png" if image.width * image.height <= _LOSSLESS else "jpeg"
+    options = {} if kind == "png" else {"quality": 90, "subsampling": 0}
+    image.save(buffer, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _left_out(result: Result) -> str:
+    scores = result.scores
+    groups = {
+        "Without a partner": [(str(u.file), u.why) for u in scores.pairing.unmatched],
+        "Failed": [(f"{row.case} ({row.method})", row.error or "") for row in scores.failed],
+        "Values missing": [
+            *((f"{row.case} ({row.method})", "; ".join(problems(row))) for row in scores.gaps),
+            *(
+                (method, f"{name}: {why}")
+                for method, whys in scores.set_problems.items()
+                for name, why in whys.items()
+            ),
+        ],
+    }
+    parts = ["<h2>Left out</h2>\n"]
+    for heading, lines in groups.items():
+        if lines:
+            items = "".join(f"<li><b>{escape(n)}</b>: {escape(why)}</li>" for n, why in lines)
+            parts.append(f"<h3>{heading} ({len(lines)})</h3>\n<ul class=names>{items}</ul>\n")
+    if len(parts) == 1:
+        parts.append("<p>Nothing: every picture was paired and scored.</p>\n")
+    noted = [(f"{row.case} ({row.method})", note) for row in scores.rows for note in row.notes]
+    if noted:
+        items = "".join(f"<li><b>{escape(n)}</b>: {escape(note)}</li>" for n, note in noted)
+        parts.append(f"<h3>Remarks ({len(noted)})</h3>\n<ul class=names>{items}</ul>\n")
+    return "".join(parts)
+
+
+def _glossary(result: Result) -> str:
+    items = []
+    for m in result.scores.settings.metrics:
+        unit = f", in {escape(m.unit)}" if m.unit else ""
+        package = (
+            f" Measured by {escape(m.package)} ({escape(m.licence or '')})." if m.package else ""
+        )
+        items.append(
+            f"<dt>{escape(m.label)} <small>{m.name}{unit}; {direction(m)}</small></dt>"
+            f"<dd>{escape(m.summary)}{package}</dd>"
+        )
+    return f"<h2>What the metrics mean</h2>\n<dl>{''.join(items)}</dl>\n"
+
+
+def _settings(result: Result) -> str:
+    scores = result.scores
+    facts = {f"{name}": str(folder) for name, folder in scores.pairing.methods.items()}
+    if scores.pairing.gt is not None:
+        facts[GT] = str(scores.pairing.gt)
+    facts["Faces read by"] = scores.settings.faces or "nothing (no --faces)"
+    facts["Intervals"] = f"{CONFIDENCE:.0%}, percentile bootstrap over pictures, {DRAWS} draws"
+    facts["Versions"] = ", ".join(f"{name} {of}" for name, of in versions().items())
+    rows = "".join(
+        f"<tr><th scope=row>{escape(k)}</th><td class=text>{escape(v)}</td></tr>"
+        for k, v in facts.items()
+    )
+    return (
+        f"<h2>How it was made</h2>\n<div class=wide><table>{rows}</table></div>\n"
+        "<p class=note>results.csv holds every value, results.json everything on this page.</p>\n"
+    )
