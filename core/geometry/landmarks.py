@@ -153,11 +153,13 @@ def _affine_residual(
     # Summing differences from one point keeps the digits of points far from the origin.
     x, y = x - x[:, :, :1], y - y[:, :, :1]
     x, y = (p - (w * p).sum(2, keepdim=True) / total for p in (x, y))
+    # A x = y is solved for A - I: the residual is the same, and exactly 0 for equal landmarks.
+    rest = y - x
     weighted = w * x
     scatter = torch.einsum("bik,bjk->bij", weighted, x)
-    cross = torch.einsum("bik,bjk->bij", weighted, y)
+    cross = torch.einsum("bik,bjk->bij", weighted, rest)
     affine = _pseudo_inverse(scatter) @ cross
-    residual = y - affine.transpose(1, 2) @ x
+    residual = rest - affine.transpose(1, 2) @ x
     return (w * residual.square()).sum((1, 2))
 
 
