@@ -1,6 +1,7 @@
 """What the commands share: the app, words and bars on standard error, options, exit codes."""
 
 import functools
+import itertools
 import json
 import os
 import sys
@@ -64,6 +65,19 @@ def progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[str, flo
     with Progress(*columns, console=console(), disable=quiet, transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda text, done: bar.update(task, description=text, completed=done)
+
+
+@contextmanager
+def job_progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
+    """A bar for `run_jobs`: yields what it takes as `on_job`."""
+    with progress(label, total, quiet) as show:
+        done = itertools.count(1)
+
+        def on_job(job: Any) -> None:
+            n = next(done)
+            show(f"{n} of {total}: {job.source.name}", n)
+
+        yield on_job
 
 
 def write_json(value: Any) -> None:

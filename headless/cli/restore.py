@@ -1,7 +1,6 @@
 """`facewright restore`: faces of pictures made good."""
 
 import functools
-import itertools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ from ._common import (
     check_choice,
     fail,
     fail_for,
-    progress,
+    job_progress,
     say,
     sentences,
     use_models,
@@ -43,7 +42,16 @@ def restore(
     size: Annotated[
         int | None, typer.Option(min=64, max=2048, help="Side of the face crops in pixels.")
     ] = None,
+    order: Annotated[
+        str, typer.Option(help="Number faces left to right, top to bottom, by size or score.")
+    ] = "left to right",
+    pick: Annotated[
+        str, typer.Option(help='Restore only the faces of these numbers, from 0: "0" or "0, 2".')
+    ] = "",
     min_size: Annotated[float, typer.Option(min=0, help="Leave smaller faces alone (px).")] = 0,
+    min_score: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave faces alone that the detector doubts.")
+    ] = 0.0,
     max_faces: Annotated[int, typer.Option(min=0, help="Per picture; 0: no limit.")] = 0,
     padding: Annotated[
         float, typer.Option(min=0, max=1, help="Extend pictures by this share to find faces.")
@@ -58,11 +66,15 @@ def restore(
     """Restore the faces of pictures. Interrupted runs go on where they stopped."""
     from ...core.color import COLOR_MODES
     from ...core.errors import FacewrightError
+    from ...core.faces import ORDERS
+    from ...core.faces.selection import parse_pick
     from ..batch import Job, plan, run_jobs
 
     check_choice("--color", color, COLOR_MODES)
+    check_choice("--order", order, ORDERS)
     check_choice("--weights", weights, ("osdface", "nano"))
     try:
+        parse_pick(pick)
         jobs = plan(inputs, out)
     except FacewrightError as error:
         fail(str(error), 2)
@@ -73,7 +85,10 @@ def restore(
         color=color,
         strength=strength,
         feather=feather,
+        order=order,
+        pick=pick,
         min_size=min_size,
+        min_score=min_score,
         max_faces=max_faces,
         padding=padding,
         seed=seed,
@@ -93,13 +108,7 @@ def restore(
     def work(job: Job) -> dict[str, Any]:
         return _restore_one(job, restorer(), options, compare)
 
-    with progress("Restoring", len(jobs), quiet=as_json) as show:
-        done = itertools.count(1)
-
-        def on_job(job: Job) -> None:
-            n = next(done)
-            show(f"{n} of {len(jobs)}: {job.source.name}", n)
-
+    with job_progress("Restoring", len(jobs), quiet=as_json) as on_job:
         summary = run_jobs(jobs, work, overwrite=overwrite, on_job=on_job)
     if as_json:
         write_json(summary.as_dict())
