@@ -72,9 +72,10 @@ def write_label(
     size = size or max(9, min(height, width) // 24)
     font = ImageFont.load_default(size=size)
     margin = size // 2
-    x0, y0, x1, y1 = font.getbbox(text)
-    plate = Image.new("L", (round(x1 - x0) + 2 * margin, round(y1 - y0) + 2 * margin))
-    ImageDraw.Draw(plate).text((margin - x0, margin - y0), text, fill=255, font=font)
+    x0, _, x1, _ = font.getbbox(text)
+    # As high for every text, so that labels side by side stand on one line.
+    plate = Image.new("L", (round(x1 - x0) + 2 * margin, sum(font.getmetrics()) + margin))
+    ImageDraw.Draw(plate).text((margin - x0, margin // 2), text, fill=255, font=font)
     ink = torch.from_numpy(np.asarray(plate, dtype=np.float32) / 255)
     left = width - ink.shape[1] if right else 0
     area = picture[:, max(0, height - ink.shape[0]) :, max(0, left) :][..., : ink.shape[1]]

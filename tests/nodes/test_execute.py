@@ -177,7 +177,9 @@ def test_comparison_takes_pictures_with_and_without_alpha():
     assert out.shape == (2, 40, 64, 3)
 
 
-def test_the_demo_picture_is_damaged_but_shows_the_same_scene():
-    lq, gt = DemoPicture.execute().result
+@pytest.mark.parametrize("chosen", [{}, {"picture": "group"}, {"picture": "face"}])
+def test_the_demo_picture_is_damaged_but_shows_the_same_scene(chosen):
+    lq, gt = DemoPicture.execute(**chosen).result
     assert lq.shape == gt.shape and lq.shape[0] == 1
     assert 0.005 < (lq - gt).abs().mean() < 0.1
+    assert (gt.shape[1:3] == (512, 512)) == (chosen.get("picture") == "face")
