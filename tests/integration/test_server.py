@@ -9,7 +9,7 @@ import pytest
 from facewright.headless.server import _ServerSpecs
 from facewright.headless.workflow import to_api
 from facewright.nodes import all_nodes
-from facewright.workflows.build import FOLDER
+from facewright.workflows.graph import FOLDER
 from PIL import Image
 
 pytestmark = pytest.mark.comfyui
