@@ -9,7 +9,7 @@ import importlib.util
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -67,7 +67,10 @@ def lpips_distance(restored: Tensor, gt: Tensor, net: str) -> Tensor:
 
 @cache
 def _lpips_model(net: str, device: torch.device) -> torch.nn.Module:
-    import lpips
+    try:
+        import lpips
+    except (ImportError, RuntimeError, OSError) as error:
+        raise _broken("lpips", error) from error
 
     with warnings.catch_warnings():
         # lpips calls torchvision in a way that torchvision has deprecated.
@@ -132,7 +135,10 @@ def iqa_score(name: str, restored: Tensor, gt: Tensor | None = None) -> Tensor:
 
 @cache
 def _iqa_model(name: str, device: torch.device) -> Callable[..., Tensor]:
-    import pyiqa
+    try:
+        import pyiqa
+    except (ImportError, RuntimeError, OSError) as error:
+        raise _broken("pyiqa", error) from error
 
     # It prints where it loads from; standard output belongs to the caller's results.
     with contextlib.redirect_stdout(io.StringIO()):
@@ -200,6 +206,13 @@ def _resize_clean(picture: Tensor) -> Tensor:
     return torch.from_numpy(np.stack([np.asarray(p) for p in resized])).clamp(0, 255)
 
 
+def _broken(package: str, error: Exception) -> FacewrightError:
+    return FacewrightError(
+        f"The package {package} is installed but cannot be imported ({error}). Often its torch or "
+        "torchvision is of another version; reinstall the two together."
+    )
+
+
 def _find(file: str) -> Path | None:
     """In torch's own cache, or in a models folder where the user put it."""
     cached = _hub() / "checkpoints"
@@ -220,5 +233,4 @@ def _huggingface() -> Path:
 
 
 def _has_timm_backbone() -> bool:
-    found: Iterable[Path] = _huggingface().glob("models--timm--vit_base_patch8_224.*/snapshots/*/*")
-    return any(found)
+    return any(_huggingface().glob("models--timm--vit_base_patch8_224.*/snapshots/*/*"))

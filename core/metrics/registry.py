@@ -61,7 +61,7 @@ class Metric:
     """Terms of `package` or of weights that have to be put there; None for our own."""
     missing: Callable[[], str | None] = _nothing_missing
     extract: Callable[[Tensor], Tensor] | None = None
-    """For `fid`: pictures (n, 3, h, w) -> the features (n, d) that it reads."""
+    """For `fid`: pictures (n, 3, h, w) -> the features (n, d) that it reads, same refusals."""
 
     def available(self) -> str | None:
         """None if it can be used; else a sentence on what to install and under which licence.
@@ -175,6 +175,11 @@ def _affine(restored: Tensor, gt: Tensor, region: str | None = None) -> Tensor:
     return affine_landmark_distance(restored, gt)
 
 
+def _inception(pictures: Tensor) -> Tensor:
+    _check_pixels("FID", "pictures", pictures, 1)
+    return inception_features(pictures)
+
+
 def _iqa(name: str, label: str, iqa_name: str | None = None, **options: object) -> Metric:
     iqa_name = iqa_name or name
     return Metric(
@@ -242,7 +247,7 @@ _ALL = (
         "filters, CIELAB, shorter side reduced to 256; 0 is equal.",
         compute=ms_swd,
     ),
-    _lpips("lpips", "LPIPS", "alex", "AlexNet", 35),
+    _lpips("lpips", "LPIPS", "alex", "AlexNet", 31),
     _lpips("lpips_vgg", "LPIPS (VGG)", "vgg", "VGG-16", 16),
     _iqa(
         "dists", "DISTS", better="lower", smallest=32,
@@ -272,7 +277,7 @@ _ALL = (
         name="fid", label="FID", better="lower", reads="set",
         summary="Fréchet distance of Inception features, resized as clean-fid does; compare only "
         "sets of equal size.",
-        compute=frechet_distance, extract=inception_features, missing=inception_missing,
+        compute=frechet_distance, extract=_inception, missing=inception_missing,
         licence=INCEPTION_LICENCE,
     ),
     Metric(
