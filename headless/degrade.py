@@ -97,10 +97,10 @@ class DegradeRun:
         if single and len(self.jobs) > 1:
             raise FacewrightError(f"{len(self.jobs)} copies cannot be written to one file {out}.")
         check_targets(self.jobs)
-        self.manifest = Manifest(out.with_suffix(".json") if single else folder / MANIFEST)
-        if overwrite:
-            self.manifest.start(forget=[job.output for job in self.jobs])
-        else:
+        path = out.with_suffix(".json") if single else folder / MANIFEST
+        self.manifest = Manifest(path, anew=single and overwrite)
+        self.overwrite = overwrite
+        if not overwrite:
             self._refuse_others(None if recipes else self.jobs[0].settings, folder, single)
 
     def _refuse_others(self, settings: Record | None, folder: Path, single: bool) -> None:
@@ -132,7 +132,8 @@ class DegradeRun:
 
         The pixels do not depend on `workers`; each works with one torch thread.
         """
-        self.manifest.start()
+        # Without their records the old pictures cannot pass for new ones if this is cut short.
+        self.manifest.start(forget=[job.output for job in self.jobs] if self.overwrite else [])
         with _one_thread():
             summary = run_jobs(
                 self.jobs,

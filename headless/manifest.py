@@ -22,8 +22,8 @@ class Manifest:
     A path that ends in .json holds a single record instead, laid out for reading.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Read what is there; nothing is written before `start`.
+    def __init__(self, path: Path, *, anew: bool = False) -> None:
+        """Read what is there, unless all is to be made `anew`; nothing is written before `start`.
 
         Raises:
             FacewrightError: the file cannot be read, or a line of it is no record.
@@ -32,7 +32,8 @@ class Manifest:
         self.exists = path.exists()
         self._single = path.suffix == ".json"
         # Kept as text: of 100 000 pictures, parsed recipes would fill the memory.
-        self._lines = {record["output"]: _line(record) for record in read_records(path)}
+        found = [] if anew else read_records(path)
+        self._lines = {record["output"]: _line(record) for record in found}
 
     def __iter__(self) -> Iterator[Record]:
         return map(json.loads, self._lines.values())
@@ -100,7 +101,13 @@ def read_records(path: Path) -> list[Record]:
             record = json.loads(line)
         except ValueError:
             record = None
-        if not isinstance(record, dict) or not isinstance(record.get("output"), str):
+        good = isinstance(record, dict) and isinstance(record.get("output"), str)
+        if not good and path.suffix == ".json":
+            raise FacewrightError(
+                f"{path} is not the record of a picture. Give the result another name, or "
+                "--overwrite to replace both."
+            )
+        if not good:
             raise FacewrightError(
                 f"Line {number} of {path} is not the record of a picture. Delete that line (its "
                 "picture will be made again), or choose another output folder."

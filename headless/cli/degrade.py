@@ -116,7 +116,7 @@ def degrade(
         _list_presets(as_json)
         return
     if not inputs or out is None:
-        raise typer.BadParameter("Give pictures or a folder, and -o with a folder for the results.")
+        raise typer.BadParameter("Give pictures, and with -o a folder for the results.")
     given = {
         "scale": scale,
         "sigma": sigma,

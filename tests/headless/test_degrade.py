@@ -111,6 +111,11 @@ def test_one_picture_keeps_its_record_beside_it(gt, tmp_path):
     other = degrade(gt / "a.png", "-o", tmp_path / "x.png", "--seed", 2)
     assert other.exit_code == 2 and "--seed 1 there, 2 now" in other.stderr
     before = (tmp_path / "x.png").read_bytes()
+    (tmp_path / "x.json").write_text('{"mine": true}')
+    assert "is not the record" in degrade(gt / "a.png", "-o", tmp_path / "x.png").stderr
+    args = ["--seed", 1, "--overwrite"]
+    assert degrade(gt / "a.png", "-o", tmp_path / "x.png", *args).exit_code == 0
+    assert json.loads((tmp_path / "x.json").read_text()) == record
     forms = {"record": record, "bare": record["recipe"], "list": [record["recipe"]]}
     for name, content in forms.items():
         (tmp_path / "recipe.json").write_text(json.dumps(content))
