@@ -9,7 +9,7 @@ import numpy as np
 from ...core.errors import FacewrightError
 from ...core.metrics import Metric
 from ..images import to_array
-from .comparison import Result, number, rows_of, value, with_unit
+from .comparison import Result, rows_of, value, with_unit
 from .pairing import GT, Case
 from .scoring import load
 
@@ -19,10 +19,10 @@ class Shown:
     """One case as a report shows it."""
 
     case: Case
-    score: str
-    """The value that put it here, with its unit."""
-    scores: dict[str, str]
-    """Version -> all its values in one line."""
+    values: dict[str, str]
+    """Version -> its value of the metric that is sorted by, with the unit."""
+    scores: dict[str, list[str]]
+    """Version -> all its values."""
 
     @property
     def versions(self) -> dict[str, Path]:
@@ -68,8 +68,9 @@ def extremes(result: Result, sort: str | None, count: int) -> Extremes | None:
     best = [name for name in names[:at_each_end] if name not in worst]
 
     def shown(name: str) -> Shown:
-        lines = {row.method: _line(result, row.values) for row in by_case[name]}
-        return Shown(cases[name], with_unit(value(rows[name], m), m), lines)
+        values = {row.method: with_unit(value(row, m), m) for row in by_case[name]}
+        scores = {row.method: _scores(result, row.values) for row in by_case[name]}
+        return Shown(cases[name], values, scores)
 
     by_case: dict[str, list] = {name: [] for name in {*worst, *best}}
     for row in result.scores.rows:
@@ -97,13 +98,9 @@ def _badness(x: float, m: Metric) -> float:
     return x if m.better == "lower" else -x
 
 
-def _line(result: Result, values: dict[str, float]) -> str:
-    parts = [
-        f"{m.label} {number(values.get(m.name), m)}"
-        for m in result.picture_metrics
-        if m.name in values
-    ]
-    return ", ".join(parts)
+def _scores(result: Result, values: dict[str, float]) -> list[str]:
+    metrics = [m for m in result.picture_metrics if m.name in values]
+    return [f"{m.label} {with_unit(values[m.name], m)}" for m in metrics]
 
 
 def thumbnail(path: Path, side: int) -> Any:

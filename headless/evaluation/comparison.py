@@ -36,36 +36,61 @@ class Comparison:
 
     def sentence(self) -> str:
         """What came out, in one sentence for people."""
-        d, m = self.difference, self.metric
+        d, label = self.difference, self.metric.label
         if not d.count:
-            return f"{self.method} and {self.against} have no picture with {m.label} in common."
-        count = (
-            f"{round(d.wins * d.count)} of {d.count} {'picture' if d.count == 1 else 'pictures'}"
-        )
-        better = f"{count} {'is' if d.wins * d.count == 1 else 'are'} better"
-        if d.wins + d.losses < 1:
-            better += f", {round((1 - d.wins - d.losses) * d.count)} equal"
+            return f"{self.method} and {self.against} have no picture with {label} in common."
         if math.isnan(d.mean):
-            return f"{self.method} against {self.against} in {m.label}: {better}."
-        amount = with_unit(abs(d.mean), m)
+            return f"{self.method} against {self.against} in {label}: {self._wins()}."
         if self.verdict == "unknown":
-            signed = with_unit(d.mean, m, signed=True)
             return (
-                f"{self.method} differs from {self.against} in {m.label} by {signed}, in the only "
-                "picture: too few to say more."
+                f"{self.method} differs from {self.against} in {label} by "
+                f"{self.amount(signed=True)} in the only picture: too few to say more."
             )
-        low, high = sorted((abs(d.low), abs(d.high)))
         if self.verdict == "no clear difference":
             return (
-                f"No clear difference between {self.method} and {self.against} in {m.label}: "
-                f"{with_unit(d.mean, m, signed=True)} "
-                f"[{number(d.low, m, signed=True)}, {number(d.high, m, signed=True)}]; {better}."
+                f"No clear difference between {self.method} and {self.against} in {label}: "
+                f"{self.amount(signed=True)} [{self.bounds(', ', signed=True)}]; "
+                f"{self._wins(f'{self.method} is ')}."
             )
-        what = "closer to 1" if m.better == "one" else "higher" if d.mean > 0 else "lower"
+        way = "higher" if d.mean > 0 else "lower"
+        if self.metric.better == "one":
+            way = "closer to 1" if d.mean > 0 else "farther from 1"
         return (
-            f"{self.method} is {self.verdict} than {self.against} in {m.label}: {what} by {amount} "
-            f"[{number(low, m)}, {number(high, m)}]; {better}."
+            f"{self.method} is {self.verdict} than {self.against} in {label}: {way} by "
+            f"{self.amount()} [{self.bounds(', ')}]; {self._wins()}."
         )
+
+    def amount(self, *, signed: bool = False) -> str:
+        """The mean difference with its unit; without `signed` its size alone."""
+        mean = self.difference.mean if signed else abs(self.difference.mean)
+        return with_unit(mean, self.metric, signed=signed, digits=self._digits())
+
+    def bounds(self, between: str, *, signed: bool = False) -> str:
+        """Both ends of the interval, the smaller first; without `signed` their sizes alone."""
+        ends = [self.difference.low, self.difference.high]
+        if not signed:
+            ends = sorted(map(abs, ends))
+        return between.join(
+            number(x, self.metric, signed=signed, digits=self._digits()) for x in ends
+        )
+
+    def _digits(self) -> int:
+        """As many as keep an end of the interval that is not 0 from reading as 0."""
+        digits = _digits(self.metric, self.difference.mean)
+        ends = [abs(x) for x in (self.difference.low, self.difference.high) if x]
+        while digits < 6 and any(round(x, digits) == 0 for x in ends):
+            digits += 1
+        return digits
+
+    def _wins(self, who: str = "") -> str:
+        d = self.difference
+        wins, ties = round(d.wins * d.count), round((1 - d.wins - d.losses) * d.count)
+        text = f"{who}better in {wins} of {d.count} {'picture' if d.count == 1 else 'pictures'}"
+        if ties:
+            text += f", equal in {ties}"
+        if d.infinite:
+            text += f"; {d.infinite} with an infinite value not in the mean"
+        return text
 
 
 @dataclass
@@ -138,20 +163,24 @@ def direction(m: Metric) -> str:
     return "closer to 1 is better" if m.better == "one" else f"{m.better} is better"
 
 
-_DIGITS = {"dB": 2, "°": 2, "px": 2}
-
-
-def number(x: float | None, m: Metric, *, signed: bool = False) -> str:
+def number(x: float, m: Metric, *, signed: bool = False, digits: int | None = None) -> str:
     """A value as people read it."""
-    if x is None or math.isnan(x):
+    if math.isnan(x):
         return "–"
     if math.isinf(x):
         return "∞" if x > 0 else "−∞"
-    digits = _DIGITS.get(m.unit, 3 if abs(x) < 10 else 2)
+    digits = _digits(m, x) if digits is None else digits
     text = f"{x:+.{digits}f}" if signed else f"{x:.{digits}f}"
     return text.replace("-", "−")
 
 
-def with_unit(x: float, m: Metric, *, signed: bool = False) -> str:
-    text = number(x, m, signed=signed)
-    return text + ("" if not m.unit else m.unit if m.unit == "°" else f" {m.unit}")
+def with_unit(x: float, m: Metric, *, signed: bool = False, digits: int | None = None) -> str:
+    """The same with the metric's unit."""
+    text = number(x, m, signed=signed, digits=digits)
+    if not m.unit or math.isnan(x):
+        return text
+    return text + (m.unit if m.unit == "°" else f" {m.unit}")
+
+
+def _digits(m: Metric, x: float) -> int:
+    return 2 if m.unit or abs(x) >= 10 else 3

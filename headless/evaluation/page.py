@@ -9,7 +9,7 @@ from pathlib import Path
 from ...core.metrics import Metric
 from ...core.metrics.statistics import CONFIDENCE, DRAWS, Mean
 from .cases import Extremes, Shown, thumbnail
-from .comparison import FEW, Comparison, Result, direction, number, with_unit
+from .comparison import FEW, Comparison, Result, direction, number, rows_of, with_unit
 from .pairing import GT, LQ
 from .style import STYLE
 from .tables import problems, versions
@@ -58,7 +58,12 @@ def _head(result: Result) -> str:
 def _lead(result: Result) -> str:
     lines = [f"<li>{escape(line)}</li>" for line in lead(result)]
     warnings = [f'<p class="warning">{escape(note)}</p>' for note in cautions(result)]
-    what = f"<ul class=lead>{''.join(lines)}</ul>\n" if lines else ""
+    what = f"<ul class=lead>{''.join(lines)}</ul>\n"
+    if result.comparisons:
+        what += (
+            f"<p class=note>In brackets: the {CONFIDENCE:.0%} interval of the mean difference. "
+            "Where it contains 0, no difference is claimed.</p>\n"
+        )
     return f"<h2>What came out</h2>\n{what}{''.join(warnings)}\n"
 
 
@@ -71,7 +76,7 @@ def lead(result: Result) -> list[str]:
     for first, *others in pairs.values():
         groups = {"better": [], "worse": [], "no clear difference": []}
         for other in others:
-            groups.get(other.verdict, []).append(other.metric.label)
+            groups.get(other.verdict, []).append(other.metric.label.rstrip("."))
         named = [f"{verdict} in {', '.join(of)}" for verdict, of in groups.items() if of]
         rest = f" In the other metrics: {'; '.join(named)}." if named else ""
         lines.append(first.sentence() + rest)
@@ -92,36 +97,46 @@ def cautions(result: Result) -> list[str]:
         lines.append(
             f"There are fewer than {FEW} pictures: take the intervals as a rough guide only."
         )
+    if len({frozenset(rows_of(result.scores, method)) for method in result.means}) > 1:
+        lines.append(
+            "Not every method has every picture, so the means are not over the same pictures; the "
+            "differences are."
+        )
     if result.incomplete:
         lines.append("Some pictures or values are missing; they are listed under “Left out”.")
     return lines + result.scores.notes
 
 
 def _means(result: Result) -> str:
-    metrics = [*result.picture_metrics, *result.set_metrics]
+    counts = {m: len(rows_of(result.scores, m)) for m in result.means}
     heads = "".join(
-        f"<th>{escape(m.label)}{f' <small>{escape(m.unit)}</small>' if m.unit else ''}"
-        f"<br><small>{direction(m)}</small></th>"
-        for m in metrics
+        f"<th>{escape(method)}<br><small>{n} {'picture' if n == 1 else 'pictures'}</small></th>"
+        for method, n in counts.items()
     )
-    best = {m.name: _best(result, m) for m in metrics}
     rows = []
-    for method in result.means:
-        cells = "".join(_cell(result, method, m, best[m.name]) for m in metrics)
-        count = max(
-            (mean.count + mean.infinite for mean in result.means[method].values()), default=0
+    for m in [*result.picture_metrics, *result.set_metrics]:
+        best = _best(result, m)
+        cells = "".join(_cell(_mean(result, method, m), m, best) for method in result.means)
+        unit = f" <small>{escape(m.unit)}</small>" if m.unit else ""
+        rows.append(
+            f"<tr><th scope=row>{escape(m.label)}{unit}<br><small>{direction(m)}</small></th>"
+            f"{cells}</tr>"
         )
-        head = f"{escape(method)}<br><small>{count} pictures</small>"
-        rows.append(f"<tr><th scope=row>{head}</th>{cells}</tr>")
     note = (
         f"Mean over pictures, and below it its {CONFIDENCE:.0%} interval: other pictures of this "
         "kind would be expected to give a mean in this range."
     )
-    if len(rows) > 1:
+    means = [mean for of in result.means.values() for mean in of.values()]
+    if any(mean.infinite for mean in means):
+        note += (
+            " An infinite value belongs to a picture equal to its original; it is counted, but "
+            "not in the mean."
+        )
+    if len(counts) > 1:
         note += " Bold: the best mean."
     return (
-        f"<div class=wide><table class=means><thead><tr><th></th>{heads}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>\n<p class=note>{note}</p>\n"
+        f"<div class=wide><table class=means><thead><tr><th class=text>metric</th>{heads}</tr>"
+        f"</thead><tbody>{''.join(rows)}</tbody></table></div>\n<p class=note>{note}</p>\n"
     )
 
 
@@ -144,16 +159,15 @@ def _best(result: Result, m: Metric) -> float | None:
     return max(values) if m.better == "higher" else min(values)
 
 
-def _cell(result: Result, method: str, m: Metric, best: float | None) -> str:
-    mean = _mean(result, method, m)
+def _cell(mean: Mean, m: Metric, best: float | None) -> str:
     text = number(mean.mean, m)
     if best is not None and mean.mean == best:
         text = f"<b>{text}</b>"
     small = []
     if not math.isnan(mean.low):
-        small.append(f"{number(mean.low, m)} to {number(mean.high, m)}")
+        small.append(f"{number(mean.low, m)} – {number(mean.high, m)}")
     if mean.infinite:
-        small.append(f"without {mean.infinite} infinite (equal to the original)")
+        small.append(f"and {mean.infinite} infinite")
     if mean.undefined:
         small.append(f"{mean.undefined} missing")
     return f"<td>{text}<br><small>{'<br>'.join(small)}</small></td>"
@@ -162,25 +176,28 @@ def _cell(result: Result, method: str, m: Metric, best: float | None) -> str:
 def _comparisons(result: Result) -> str:
     if not result.comparisons:
         return ""
-    rows = []
+    rows, pair = [], None
     for c in result.comparisons:
         d, m = c.difference, c.metric
-        name = escape(f"{c.method} − {c.against}")
-        of = "closer to 1 by" if m.better == "one" else ""
+        if pair != (c.method, c.against):
+            pair = c.method, c.against
+            head = f"<b>{escape(c.method)}</b> compared with <b>{escape(c.against)}</b>"
+            rows.append(f"<tr class=group><th class=text colspan=5>{head}</th></tr>")
+        of = "closer to 1 by " if m.better == "one" else ""
         rows.append(
-            f"<tr><th scope=row>{name}</th><td class=text>{escape(m.label)}</td>"
-            f"<td>{of} {with_unit(d.mean, m, signed=True)}</td>"
-            f"<td>{number(d.low, m, signed=True)} to {number(d.high, m, signed=True)}</td>"
+            f"<tr><th scope=row>{escape(m.label)} <small>{direction(m)}</small></th>"
+            f"<td>{of}{c.amount(signed=True)}</td><td>{c.bounds(' to ', signed=True)}</td>"
             f"<td>{round(d.wins * d.count) if d.count else 0} of {d.count}</td>"
             f'<td class="text {c.verdict.split()[0]}">{c.verdict}</td></tr>'
         )
     return (
-        "<h2>Picture by picture</h2>\n<div class=wide><table><thead><tr><th>difference</th>"
-        f"<th class=text>metric</th><th>mean</th><th>{CONFIDENCE:.0%} interval</th><th>wins</th>"
-        f"<th class=text>verdict</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>\n"
-        "<p class=note>Each picture is compared with itself under the other method; the interval "
-        "is that of the mean difference. Where it contains 0 there is no clear difference. Wins: "
-        "pictures where the first method is better.</p>\n"
+        "<h2>Picture by picture</h2>\n<div class=wide><table><thead><tr>"
+        f"<th class=text>metric</th><th>mean difference</th><th>{CONFIDENCE:.0%} interval</th>"
+        f"<th>wins</th><th class=text>verdict</th></tr></thead><tbody>{''.join(rows)}</tbody>"
+        "</table></div>\n<p class=note>Every picture is compared with itself under the other "
+        "method, so that easy and hard pictures do not blur the difference. Where the interval of "
+        "the mean difference contains 0, the verdict is that there is no clear difference. Wins: "
+        "pictures in which the first method is better.</p>\n"
     )
 
 
@@ -200,14 +217,16 @@ def _cases(result: Result, ends: Extremes | None) -> str:
     parts = []
     for heading, cases in ends.headings:
         if cases:
-            rows = "".join(_case(result, place, shown) for place, shown in enumerate(cases, 1))
+            rows = "".join(
+                _case(result, ends.method, place, shown) for place, shown in enumerate(cases, 1)
+            )
             parts.append(
                 f"<h2>{escape(heading)}</h2>\n<p class=note>{direction(ends.metric)}.</p>\n{rows}"
             )
     return "".join(parts)
 
 
-def _case(result: Result, place: int, shown: Shown) -> str:
+def _case(result: Result, method: str, place: int, shown: Shown) -> str:
     figures = []
     for version in [*result.means, GT]:
         path = shown.versions.get(version)
@@ -217,15 +236,14 @@ def _case(result: Result, place: int, shown: Shown) -> str:
             inside = "<div class=empty>not there</div>"
         else:
             inside = f'<img alt="{escape(version)}" src="{_data(path)}">'
-        line = shown.scores.get(version, "")
+        lines = "<br>".join(map(escape, shown.scores.get(version, [])))
         label = f"{version} (original)" if version == GT else version
         figures.append(
-            f"<figure>{inside}<figcaption><b>{escape(label)}</b>"
-            f"<br>{'<br>'.join(map(escape, line.split(', ')))}</figcaption></figure>"
+            f"<figure>{inside}<figcaption><b>{escape(label)}</b><br>{lines}</figcaption></figure>"
         )
-    name = escape(shown.case.name)
+    name, value = escape(shown.case.name), escape(shown.values[method])
     return (
-        f"<section class=case><h3>{place}. {name} <small>{escape(shown.score)}</small></h3>"
+        f"<section class=case><h3>{place}. {name} <small>{value}</small></h3>"
         f"<div class=row>{''.join(figures)}</div></section>\n"
     )
 

@@ -95,17 +95,19 @@ def _unmatched(
     originals: dict[str, Path] | None,
     wanted: Sequence[str],
 ) -> Iterable[Unmatched]:
+    originals = {} if originals is None else originals
+    restored = set(wanted)
     for method, files in found.items():
         for name, file in files.items():
-            if originals is not None and name not in originals:
+            if gt is not None and name not in originals:
                 yield Unmatched(file, f"no picture of this name in {gt}")
-            elif method == LQ and name not in wanted:
+            elif method == LQ and name not in restored | originals.keys():
                 yield Unmatched(file, "no restored picture of this name")
-    for name, file in (originals or {}).items():
-        if name not in wanted:
+    for name, file in originals.items():
+        if name not in restored:
             yield Unmatched(file, "no restored picture of this name")
     for name in wanted:
-        if originals is not None and name not in originals:
+        if gt is not None and name not in originals:
             continue
         has = [method for method in methods if name in found[method]]
         for method, folder in methods.items():

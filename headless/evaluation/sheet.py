@@ -10,12 +10,16 @@ from .pairing import GT
 
 _CELL = 256
 _GAP = 10
+_GUTTER = 40
+"""Between the worst and the best."""
 _TEXT = 15
+_LINE = _TEXT + 7
 _INK, _FAINT, _PAPER, _EMPTY = "#111111", "#555555", "#ffffff", "#e6e6e6"
 
 
 def draw_sheet(ends: Extremes, order: Sequence[str]) -> bytes:
-    """PNG: one row per case, its versions from LQ to GT side by side, names and values written.
+    """PNG: the worst cases at the left, the best at the right, each a row from LQ to GT with the
+    names and values written above the pictures.
 
     Args:
         ends: which cases.
@@ -23,50 +27,51 @@ def draw_sheet(ends: Extremes, order: Sequence[str]) -> bytes:
     """
     from PIL import Image, ImageDraw
 
-    names = {v for _, cases in ends.headings for shown in cases for v in shown.versions}
-    versions = [name for name in (*order, GT) if name in names]
-    lines = 2 * _line_height()
-    width = max(_GAP + len(versions) * (_CELL + _GAP), 640)
-    height = _GAP
     blocks = [(heading, cases) for heading, cases in ends.headings if cases]
-    for _, cases in blocks:
-        height += 2 * _line_height() + len(cases) * (lines + _CELL + _GAP)
+    names = {v for _, cases in blocks for shown in cases for v in shown.versions}
+    versions = [name for name in (*order, GT) if name in names]
+    column = max(len(versions) * (_CELL + _GAP) - _GAP, 420)
+    width = 2 * _GAP + len(blocks) * (column + _GUTTER) - _GUTTER
+    most = max(len(cases) for _, cases in blocks)
+    height = 2 * _GAP + 2 * _LINE + most * (2 * _LINE + _CELL + 2 * _GAP)
     image = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(image)
-    y = _GAP
-    for heading, cases in blocks:
-        _write(draw, (_GAP, y), f"{heading} ({direction(ends.metric)})", width, size=_TEXT + 4)
-        y += 2 * _line_height() - 6
+    bottom = 0
+    for at, (heading, cases) in enumerate(blocks):
+        left, y = _GAP + at * (column + _GUTTER), _GAP
+        text = f"{heading} ({direction(ends.metric)})"
+        _write(draw, (left, y), text, left + column, size=_TEXT + 5)
+        y += 2 * _LINE
         for place, shown in enumerate(cases, 1):
-            y = _row(image, draw, y, place, shown, versions)
-        y += 6
+            _write(draw, (left, y), f"{place}. {shown.case.name}", left + column)
+            y = _pictures(image, draw, (left, y + _LINE), shown, versions)
+        bottom = max(bottom, y)
     buffer = io.BytesIO()
-    image.crop((0, 0, width, y)).save(buffer, "PNG")
+    image.crop((0, 0, width, bottom)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _row(image: Any, draw: Any, y: int, place: int, shown: Shown, versions: list[str]) -> int:
-    """Draw one case; returns where the next one begins."""
-    _write(draw, (_GAP, y), f"{place}. {shown.case.name}: {shown.score}", image.width)
-    y += _line_height()
-    tallest = 1
-    for at, version in enumerate(versions):
-        x = _GAP + at * (_CELL + _GAP)
-        _write(draw, (x, y), version, x + _CELL, color=_FAINT)
+def _pictures(
+    image: Any, draw: Any, at: tuple[int, int], shown: Shown, versions: Sequence[str]
+) -> int:
+    """Draw the versions of one case; returns where the next case begins."""
+    x, y = at
+    top = y + _LINE
+    tallest = 64
+    for version in versions:
+        value = shown.values.get(version)
+        label = version if value is None else f"{version}: {value}"
+        _write(draw, (x, y), label, x + _CELL, color=_FAINT)
         path = shown.versions.get(version)
-        top = y + _line_height()
         if path is None:
             draw.rectangle((x, top, x + _CELL - 1, top + 63), fill=_EMPTY)
             _write(draw, (x + 8, top + 20), "not there", x + _CELL, color=_FAINT)
-            continue
-        small = thumbnail(path, _CELL)
-        image.paste(small, (x, top))
-        tallest = max(tallest, small.height)
-    return y + _line_height() + tallest + _GAP
-
-
-def _line_height() -> int:
-    return _TEXT + 7
+        else:
+            small = thumbnail(path, _CELL)
+            image.paste(small, (x, top))
+            tallest = max(tallest, small.height)
+        x += _CELL + _GAP
+    return top + tallest + 2 * _GAP
 
 
 def _write(

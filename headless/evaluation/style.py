@@ -43,6 +43,10 @@ th, td { padding: .4em .9em .4em 0; text-align: right; vertical-align: top;
 thead th { font-weight: 600; }
 th[scope=row], .text { text-align: left; }
 td.text { overflow-wrap: anywhere; }
+.means td, .means th[scope=row] { white-space: nowrap; }
+.means th, .means td { padding-right: 1.1em; }
+.means th { font-size: .92rem; }
+.group th { padding-top: 1.1em; }
 .better { color: var(--good); font-weight: 600; }
 .worse { color: var(--bad); font-weight: 600; }
 .plot { width: 100%; height: auto; border: 1px solid var(--line); background: #fff; }
