@@ -148,7 +148,8 @@ def _check_finite(gt: Tensor) -> None:
 
 def _carry_out(x: Tensor, steps: Sequence[Mapping[str, Any]]) -> Tensor:
     """One image (3, h, w) through its steps; linear ones wait for each other."""
-    x = x.to(torch.float32).transpose(0, 1).contiguous()  # (h, 3, w): both axes are plain GEMMs
+    # (h, 3, w) makes plain matrix products of both axes; a copy, since steps write over it.
+    x = x.to(torch.float32).transpose(0, 1).clone(memory_format=torch.contiguous_format)
     waiting: list[Mapping[str, Any]] = []
     for step in steps:
         if step["op"] in _LINEAR:

@@ -1,12 +1,40 @@
-"""Blur and resize, exactly, at any size."""
+"""Runs of blurs and resizes on one image, exactly, by the cheapest way for their sizes.
+
+A run is cut where the image is small. Between cuts a round blur and any resizes are one band matrix
+per axis; a turned blur is a sum of r such pairs (`kernels.separable_terms`),
+
+    y = sum_i R_i x C_i^T
+
+and their rows touch only what they look at, so that a blur before an eightfold reduction costs an
+eighth of its price. A turned blur that keeps a large image large goes through an FFT.
+"""
 
 import contextlib
+import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from . import bands
+from .bands import Band
+from .kernels import gaussian_kernel, reflect, separable_terms
+
+Step = Mapping[str, Any]
+Size = tuple[int, int]
+
+FFT_SECONDS = 10e-9
+"""Per value, there and back."""
+BUILD_SECONDS = 1.0e-4
+FILL_SECONDS = 1.0e-9
+"""To make the bands of a segment, and per weight in them."""
+MAX_WEIGHTS = 2**25
+CHUNK = 2**23
+"""Most values of a band, and of what lies between the two axes."""
 
 
 @contextlib.contextmanager
@@ -23,69 +51,175 @@ def exact_float32(device: torch.device) -> Iterator[None]:
             torch.set_float32_matmul_precision(allowed)
 
 
-def apply_linear(x: Tensor, steps: Sequence[Mapping[str, Any]]) -> Tensor:
-    """x (h, 3, w) through blurs and resizes."""
-    for step in steps:
-        height, _, width = x.shape
-        if step["op"] == "resize":
-            rows, columns = (
-                torch.from_numpy(resize_weights(old, new, step["mode"])).float()
-                for old, new in zip((height, width), step["size"], strict=True)
-            )
-            x = torch.einsum("ah,hcw,bw->acb", rows, x, columns)
+@dataclass(frozen=True)
+class _Segment:
+    """Consecutive steps that are carried out at once; at most one is a blur."""
+
+    steps: tuple[Step, ...]
+    size: Size
+    out: Size
+    taps: tuple[np.ndarray, np.ndarray] | None
+
+    @functools.cached_property
+    def terms(self) -> int:
+        return 1 if self.taps is None else len(self.taps[0])
+
+    def window(self, axis: int) -> float:
+        """About how many values of the input a value of the output looks at, along one axis."""
+        sizes = self.sizes(axis)
+        wide = 1.0
+        for step, size, new in reversed(list(zip(self.steps, sizes, sizes[1:], strict=False))):
+            if step["op"] == "blur":
+                wide += step["taps"] - 1
+            else:
+                reach = {"area": size / new + 1, "bilinear": 2, "bicubic": 4}[step["mode"]]
+                wide = (wide - 1) * size / new + reach
+        return min(wide, self.size[axis])
+
+    def sizes(self, axis: int) -> list[int]:
+        """Along one axis, before and after each step."""
+        sizes = [self.size[axis]]
+        for step in self.steps:
+            sizes.append(step["size"][axis] if step["op"] == "resize" else sizes[-1])
+        return sizes
+
+    def seconds(self) -> float:
+        """Estimated for the way through bands."""
+        weights = self.terms * sum(a * b for a, b in zip(self.size, self.out, strict=True))
+        if weights > MAX_WEIGHTS:
+            return float("inf")
+        rows, _ = bands.best_block(
+            self.out[0], self.size[0], self.window(0), self.terms, 3 * self.size[1]
+        )
+        columns, _ = bands.best_block(
+            self.out[1], self.size[1], self.window(1), self.terms, 3 * self.out[0],
+            calls=self.terms,
+        )  # fmt: skip
+        return rows + columns + BUILD_SECONDS + weights * FILL_SECONDS
+
+    def fft_seconds(self) -> float:
+        """Estimated for the way through an FFT, which only a blur alone can go."""
+        if len(self.steps) > 1 or self.taps is None:
+            return float("inf")
+        reach = self.steps[0]["taps"] - 1
+        return 3 * (self.size[0] + reach) * (self.size[1] + reach) * FFT_SECONDS + BUILD_SECONDS
+
+    def band(self, axis: int, device: torch.device) -> Band:
+        sizes = self.sizes(axis)
+        before: Band | None = None
+        resizes: Band | None = None
+        blurred: int | None = None
+        for step, size, new in zip(self.steps, sizes, sizes[1:], strict=False):
+            if step["op"] == "blur":
+                before, resizes, blurred = resizes, None, size
+                continue
+            one = bands.resize_band(size, new, step["mode"], device)
+            resizes = one if resizes is None else bands.compose(one, resizes, self.window(axis))
+        if blurred is None:
+            return resizes
+        taps = self.taps[axis]
+        if before is None:
+            return bands.after_blur(taps, blurred, resizes, device)
+        if resizes is None:
+            return bands.before_blur(before, taps)
+        after = bands.after_blur(taps, blurred, resizes, device)
+        return bands.compose(after, before, self.window(axis))
+
+
+def apply_linear(x: Tensor, steps: Sequence[Step]) -> Tensor:
+    """x (h, 3, w), float32, through blurs and resizes; borders reflect about the edge pixels."""
+    height, _, width = x.shape
+    for segment in plan(steps, (height, width)):
+        if segment.fft_seconds() < segment.seconds():
+            x = _through_fft(x, segment.steps[0])
         else:
-            x = _blur(x, step)
+            x = _through_bands(x, segment)
     return x
 
 
-def resize_weights(size: int, new: int, mode: str) -> np.ndarray:
-    ratio = size / new
-    matrix = np.zeros((new, size))
-    if mode == "area":
-        left = np.arange(new)[:, None] * ratio
-        cell = np.arange(size)[None]
-        overlap = np.minimum(left + ratio, cell + 1) - np.maximum(left, cell)
-        return overlap.clip(0) / ratio
-    centre = (np.arange(new) + 0.5) * ratio - 0.5
-    if mode == "bilinear":
-        centre = centre.clip(0, size - 1)
-    start = np.floor(centre)
-    for tap in (0, 1) if mode == "bilinear" else (-1, 0, 1, 2):
-        distance = np.abs(centre - start - tap)
-        weight = 1 - distance if mode == "bilinear" else _cubic(distance)
-        index = (start + tap).astype(int).clip(0, size - 1)
-        np.add.at(matrix, (np.arange(new), index), weight)
-    return matrix
+def plan(steps: Sequence[Step], size: Size) -> list[_Segment]:
+    """The cheapest way to cut `steps` into segments, by estimated seconds."""
+    sizes = [size]
+    for step in steps:
+        sizes.append(tuple(step["size"]) if step["op"] == "resize" else sizes[-1])
+    taps = [separable_terms(s) if s["op"] == "blur" else None for s in steps]
+    best: list[tuple[float, list[_Segment]]] = [(0.0, [])]
+    for last in range(1, len(steps) + 1):
+        ways = []
+        for first in range(max(0, last - 4), last):
+            blurs = [t for t in taps[first:last] if t is not None]
+            if len(blurs) > 1:
+                continue
+            segment = _Segment(
+                tuple(steps[first:last]), sizes[first], sizes[last], blurs[0] if blurs else None
+            )
+            seconds = min(segment.seconds(), segment.fft_seconds())
+            ways.append((best[first][0] + seconds, [*best[first][1], segment]))
+        best.append(min(ways, key=lambda way: way[0]))
+    return best[-1][1]
 
 
-def _cubic(d: np.ndarray, a: float = -0.75) -> np.ndarray:
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
-
-
-def _reflect(index: np.ndarray, size: int) -> np.ndarray:
-    if size == 1:
-        return np.zeros_like(index)
-    index = index % (2 * (size - 1))
-    return np.minimum(index, 2 * (size - 1) - index)
-
-
-def _blur(x: Tensor, step: Mapping[str, Any]) -> Tensor:
-    reach = step["taps"] // 2
-    offsets = np.arange(-reach, reach + 1.0)
-    dy, dx = offsets[:, None], offsets[None]
-    angle, sigma_y = step.get("angle", 0.0), step.get("sigma_y", step["sigma"])
-    along = np.cos(angle) * dx + np.sin(angle) * dy
-    across = np.cos(angle) * dy - np.sin(angle) * dx
-    kernel = np.exp(
-        -0.5 * ((along / max(step["sigma"], 1e-6)) ** 2 + (across / max(sigma_y, 1e-6)) ** 2)
-    )
-    kernel = torch.from_numpy(kernel / kernel.sum()).float()
+def _through_bands(x: Tensor, segment: _Segment) -> Tensor:
+    rows, columns = (segment.band(axis, x.device) for axis in (0, 1))
     height, _, width = x.shape
-    ys = torch.from_numpy(_reflect(np.arange(-reach, height + reach), height))
-    xs = torch.from_numpy(_reflect(np.arange(-reach, width + reach), width))
-    padded = x[ys][:, :, xs].transpose(0, 1)
-    spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel, s=padded.shape[-2:])
-    blurred = torch.fft.irfft2(spectrum, s=padded.shape[-2:])
-    return blurred[:, 2 * reach :, 2 * reach :].transpose(0, 1).contiguous()
+    new_height, new_width = segment.out
+    terms = segment.terms
+    out = x.new_empty(new_height, 3, new_width)
+    chunk = max(1, CHUNK // (terms * 3 * width))
+    for first in range(0, new_height, chunk):
+        part = Band(*(a[first : first + chunk] for a in (rows.weights, rows.low, rows.high)))
+        half = bands.multiply(part, x.view(height, -1), segment.window(0))
+        half = half.view(-1, terms, 3, width).transpose(1, 2).reshape(-1, terms * width)
+        _times_columns(half, columns, segment.window(1), out[first : first + chunk])
+    return out
+
+
+def _times_columns(half: Tensor, columns: Band, window: float, out: Tensor) -> None:
+    """half (3 m, r w) times the transpose of columns (n, r, w), into out (m, 3, n)."""
+    new, terms, width = columns.weights.shape
+    flat = out.view(-1, new)
+    _, block = bands.best_block(new, width, window, terms, len(half), calls=terms)
+    if block == new and terms > 1:
+        torch.mm(half, columns.weights.view(new, -1).T, out=flat)
+        return
+    for first in range(0, new, block):
+        last = min(first + block, new)
+        low, high = columns.block(first, last)
+        for term in range(terms):
+            weights = columns.weights[first:last, term, low:high].T
+            looked = half[:, term * width + low : term * width + high]
+            if term == 0:
+                torch.mm(looked, weights, out=flat[:, first:last])
+            else:
+                flat[:, first:last].addmm_(looked, weights)
+
+
+def _through_fft(x: Tensor, step: Step) -> Tensor:
+    reach = step["taps"] // 2
+    height, _, width = x.shape
+    ys, xs = (
+        torch.from_numpy(reflect(np.arange(-reach, size + reach), size)).to(x.device)
+        for size in (height, width)
+    )
+    size = [_good(height + 2 * reach), _good(width + 2 * reach)]
+    padded = x.new_zeros(3, *size)
+    padded[:, : len(ys), : len(xs)] = x.transpose(0, 1)[:, ys][:, :, xs]
+    kernel = torch.from_numpy(gaussian_kernel(step)).float().to(x.device)
+    # A correlation with a kernel that is the same turned by half a circle is a convolution.
+    spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel, s=size)
+    blurred = torch.fft.irfft2(spectrum, s=size)
+    first = 2 * reach
+    return blurred[:, first : first + height, first : first + width].transpose(0, 1).contiguous()
+
+
+@functools.cache
+def _good(size: int) -> int:
+    """The next size that has no prime factor above 7."""
+    for good in itertools.count(size):
+        rest = good
+        for factor in (2, 3, 5, 7):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return good
+    raise AssertionError("unreachable")

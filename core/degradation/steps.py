@@ -46,7 +46,7 @@ def add_noise(x: Tensor, sigma: float, seed: int) -> Tensor:
         channels, height, width, generator=generator, dtype=torch.float32, device="cpu"
     )
     # Two roundings wherever a thread's share of the pixels begins, never a fused one.
-    return noise.mul_(sigma).to(x.device).transpose(0, 1).add(x).clamp_(0, 1)
+    return x.add_(noise.mul_(sigma).to(x.device).transpose(0, 1)).clamp_(0, 1)
 
 
 def jpeg(x: Tensor, quality: int) -> Tensor:
