@@ -94,8 +94,8 @@ def affine_landmark_distance(
 
     Solved in float64 about the weighted means with the 2x2 inverse written out. Eq. 15 as printed
     (normal equations of homogeneous points) squares the condition number and fails for nearly
-    collinear points. Where l has no two-dimensional extent, the solution of least norm is taken,
-    like `numpy.linalg.lstsq`; up to 3 points that span a triangle give 0.
+    collinear points. Where l has no two-dimensional extent the minimum is still exact, as with
+    `numpy.linalg.lstsq`; up to 3 points that span a triangle give 0.
 
     Args:
         restored, gt: (b, k, 2) in pixels, k >= 1.
@@ -150,8 +150,6 @@ def _affine_residual(
     w = weights[:, None]
     total = w.sum(2, keepdim=True)
     x, y = (p.transpose(1, 2).contiguous() for p in (source, target))
-    # Summing differences from one point keeps the digits of points far from the origin.
-    x, y = x - x[:, :, :1], y - y[:, :, :1]
     x, y = (p - (w * p).sum(2, keepdim=True) / total for p in (x, y))
     # A x = y is solved for A - I: the residual is the same, and exactly 0 for equal landmarks.
     rest = y - x

@@ -68,7 +68,7 @@ def test_weights_are_those_of_least_squares():
 def test_weight_zero_is_leaving_out():
     restored, gt = faces(6, 30)
     weights = torch.ones(30)
-    weights[[0, 4, 17]] = 0  # point 0 is where coordinates are counted from
+    weights[[0, 4, 17]] = 0
     keep = weights > 0
     np.testing.assert_allclose(
         affine_landmark_distance(restored, gt, weights),
