@@ -101,9 +101,9 @@ class DegradeRun:
         self.manifest = Manifest(path, anew=single and overwrite)
         self.overwrite = overwrite
         if not overwrite:
-            self._refuse_others(None if recipes else self.jobs[0].settings, folder, single)
+            self._refuse_others(None if recipes else self.jobs[0].settings, folder)
 
-    def _refuse_others(self, settings: Record | None, folder: Path, single: bool) -> None:
+    def _refuse_others(self, settings: Record | None, folder: Path) -> None:
         """Never mix two runs, and never replace what no run made."""
         ours = {job.output: job for job in self.jobs}
         for record in self.manifest:
@@ -183,29 +183,30 @@ def _drawn(options: DegradeOptions) -> Callable[[Job, Path], Iterator[DegradeJob
 
     def make(job: Job, folder: Path) -> Iterator[DegradeJob]:
         for copy in range(1, options.copies + 1):
-            name = job.target.name if copy == 1 else f"{job.target.stem}_{copy}{job.target.suffix}"
-            target = job.target.with_name(name)
-            output = target.relative_to(folder).as_posix()
             seed = picture_seed(options.seed, job.name, copy)
-            yield DegradeJob(job.source, target, job.name, output, copy, settings, seed)
+            yield _degrade_job(job, folder, copy, settings, seed)
 
     return make
 
 
 def _played_back(path: Path) -> Callable[[Job, Path], Iterator[DegradeJob]]:
     """Jobs whose recipes are in a file."""
-    known: dict[str, list[Record]] = {}
     only = None if path.suffix == ".jsonl" else _only_recipe(path)
+    known: dict[str, list[Record]] = {}
     for record in [] if only else read_records(path):
+        if not {"input", "recipe"} <= record.keys() or not isinstance(record.get("copy"), int):
+            raise FacewrightError(
+                f"The record of {record['output']} in {path} is not one of `facewright degrade`: "
+                "it has no input, copy or recipe."
+            )
         known.setdefault(record["input"], []).append(record)
 
     def make(job: Job, folder: Path) -> Iterator[DegradeJob]:
-        output = job.target.relative_to(folder).as_posix()
-        for record in [{**only, "output": output}] if only else known.get(job.name, []):
-            target = job.target if only else folder / record["output"]
+        for record in [only] if only else known.get(job.name, []):
             settings = {key: record.get(key) for key in _SETTINGS}
-            about = (record.get("copy", 1), settings, record.get("seed"), record["recipe"])
-            yield DegradeJob(job.source, target, job.name, record["output"], *about)
+            copy = 1 if only else record["copy"]
+            about = (copy, settings, record.get("seed"), record["recipe"])
+            yield _degrade_job(job, folder, *about)
         if not only and job.name not in known:
             raise FacewrightError(
                 f"{path} has no recipe for {job.name}. Give the folder it was made from, so that "
@@ -213,6 +214,20 @@ def _played_back(path: Path) -> Callable[[Job, Path], Iterator[DegradeJob]]:
             )
 
     return make
+
+
+def _degrade_job(
+    job: Job,
+    folder: Path,
+    copy: int,
+    settings: Record,
+    seed: int | None,
+    recipe: Record | None = None,
+) -> DegradeJob:
+    name = job.target.name if copy == 1 else f"{job.target.stem}_{copy}{job.target.suffix}"
+    target = job.target.with_name(name)
+    output = target.relative_to(folder).as_posix()
+    return DegradeJob(job.source, target, job.name, output, copy, settings, seed, recipe)
 
 
 def _only_recipe(path: Path) -> Record:

@@ -94,6 +94,10 @@ def test_a_manifest_plays_back_exactly(gt, tmp_path):
     manifest = tmp_path / "x/manifest.jsonl"
     assert degrade(gt, "-o", tmp_path / "y", "--recipe", manifest).exit_code == 0
     assert contents(tmp_path / "x") == contents(tmp_path / "y")
+    elsewhere = manifest.read_text().replace('"output":"a', '"output":"../a')
+    (tmp_path / "moved.jsonl").write_text(elsewhere)
+    assert degrade(gt, "-o", tmp_path / "w", "--recipe", tmp_path / "moved.jsonl").exit_code == 0
+    assert contents(tmp_path / "x") == contents(tmp_path / "w"), "names of results are our own"
     picture(gt / "new.png")
     result = degrade(gt, "-o", tmp_path / "z", "--recipe", manifest)
     assert result.exit_code == 2 and "no recipe for new.png" in result.stderr
