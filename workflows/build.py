@@ -172,7 +172,7 @@ def degrade_presets() -> Graph:
     graph = Graph("degrade_presets")
     picture = graph.add("FacewrightDemoPicture", (20, 100), (320, 80), picture="face")
     original = picture.out(1)
-    graph.group("A good picture", (0, 20, 360, 820), "#88A")
+    graph.group("A good picture", (0, 20, 360, 730), "#88A")
     sheet = graph.add(
         "FacewrightDegradationSheet", (400, 100), (780, 620), image=original, seed=SHEET_SEED
     )
@@ -184,10 +184,10 @@ def degrade_presets() -> Graph:
         images=sheet.out(0),
         filename_prefix="facewright/degrade_presets",
     )
-    graph.group("Every preset, to choose by eye", (380, 20, 1630, 820), "#3f789e")
+    graph.group("Every preset, to choose by eye", (380, 20, 1630, 730), "#3f789e")
     degraded = graph.add(
         "FacewrightDegrade",
-        (400, 960),
+        (400, 870),
         (320, 420),
         image=original,
         preset="flipnet",
@@ -195,27 +195,27 @@ def degrade_presets() -> Graph:
     )
     graph.add(
         "PreviewAny",
-        (740, 960),
-        (440, 160),
+        (760, 870),
+        (420, 160),
         title="What was done, in words",
         source=degraded.out(2),
     )
     graph.add(
         "PreviewAny",
-        (740, 1180),
-        (440, 200),
+        (760, 1090),
+        (420, 200),
         title="The same as a recipe, to do it again",
         source=degraded.out(1),
     )
     graph.add(
         "SaveImage",
-        (1210, 960),
+        (1210, 870),
         (420, 420),
         title="Save the degraded picture",
         images=degraded.out(0),
         filename_prefix="facewright/degrade_presets_one",
     )
-    graph.group("One of them", (380, 880, 1630, 540), "#b58b2a")
+    graph.group("One of them", (380, 790, 1270, 520), "#b58b2a")
     graph.note(
         "## Choose a preset\n\n"
         "Put your own good picture in place of *Demo Picture* (*Load Image*). The presets of the "
@@ -284,8 +284,8 @@ def practice_loop() -> Graph:
     )
     score = graph.add(
         "FacewrightImageScore",
-        (420, 960),
-        (420, 260),
+        (2470, 100),
+        (440, 300),
         restored=pasted.out(0),
         gt=original,
         lq=lq,
@@ -294,12 +294,12 @@ def practice_loop() -> Graph:
     )
     graph.add(
         "PreviewAny",
-        (890, 960),
+        (2470, 470),
         (440, 260),
         title="Scores",
         source=score.out(1),
     )
-    graph.group("Score it", (400, 880, 950, 540), "#3f789e")
+    graph.group("Score it", (2450, 20, 480, 820), "#3f789e")
     graph.group("See what was made up", (1500, 880, 930, 540), "#b58b2a")
     graph.note(
         "## Practise: press Run\n\n"
