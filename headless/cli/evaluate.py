@@ -25,7 +25,9 @@ Faces = Annotated[
 def evaluate(
     folders: Annotated[
         list[Path],
-        typer.Argument(help="Restored pictures, one folder per method.", show_default=False),
+        typer.Argument(
+            metavar="DIR...", help="Restored pictures, one folder per method.", show_default=False
+        ),
     ],
     gt: Annotated[
         Path | None, typer.Option(help="The originals, under the same names.", show_default=False)
@@ -55,7 +57,7 @@ def evaluate(
     try:
         _check_faces(faces)
         out = _report_folder(out, folders, gt, lq)
-        settings = _settings(metrics, faces, gt is not None)
+        settings = _settings(metrics, faces, gt is not None, sets=True)
         sort_metric(settings.metrics, sort)
         pairing = pair_folders(folders, gt, lq)
     except FacewrightError as error:
@@ -97,7 +99,7 @@ def score(
     use_models(models)
     try:
         _check_faces(faces)
-        settings = _settings(metrics, faces, gt is not None)
+        settings = _settings(metrics, faces, gt is not None, sets=False)
     except FacewrightError as error:
         fail(str(error), 2)
     row = score_files(restored, gt, settings)
@@ -123,11 +125,11 @@ def _check_faces(name: str | None) -> None:
         )
 
 
-def _settings(metrics: str | None, faces: str | None, has_gt: bool) -> Any:
+def _settings(metrics: str | None, faces: str | None, has_gt: bool, *, sets: bool) -> Any:
     from ..evaluation.scoring import choose_metrics
 
     names = None if metrics is None else [n.strip() for n in metrics.split(",") if n.strip()]
-    return choose_metrics(names, faces, has_gt)
+    return choose_metrics(names, faces, has_gt, sets=sets)
 
 
 def _report_folder(out: Path | None, folders: list[Path], gt: Path | None, lq: Path | None) -> Path:
@@ -171,6 +173,7 @@ def _print_json(result: Any, report: Path) -> None:
 
 def _print_tables(result: Any, report: Path) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from ..evaluation.comparison import direction, number
     from ..evaluation.page import cautions, lead
@@ -180,26 +183,32 @@ def _print_tables(result: Any, report: Path) -> None:
     table.add_column("", style="dim")
     for method in result.means:
         table.add_column(method, justify="right", overflow="fold")
+    between = "\n" if len(result.means) > 3 else " "  # many methods: narrow columns
     for m in result.picture_metrics:
         means = [of[m.name] for of in result.means.values()]
-        cells = [
-            f"{number(x.mean, m)} [{number(x.low, m)}, {number(x.high, m)}]"
-            + (f" +{x.infinite} inf" if x.infinite else "")
-            for x in means
-        ]
         label = f"{m.label} ({m.unit})" if m.unit else m.label
-        table.add_row(label, direction(m), *(c.replace("[", r"\[") for c in cells))
+        table.add_row(label, direction(m), *(Text(_cell(x, m, between)) for x in means))
     for m in result.set_metrics:
         cells = [number(of[m.name], m) for of in result.scores.sets.values()]
         table.add_row(m.label, direction(m), *cells)
-    screen = console()
-    screen.print(table)
+    console().print(table)
     say("Mean over pictures [95 % interval].", "dim")
     for line in lead(result):
         say(line)
     for line in cautions(result):
         say(line, "yellow")
     say(f"Report: {report}")
+
+
+def _cell(mean: Any, m: Any, between: str) -> str:
+    from ..evaluation.comparison import number
+
+    parts = [number(mean.mean, m)]
+    if mean.count > 1:
+        parts.append(f"[{number(mean.low, m)}, {number(mean.high, m)}]")
+    if mean.infinite:
+        parts.append(f"+{mean.infinite} inf")
+    return between.join(parts)
 
 
 def _print_score(row: Any, settings: Any) -> None:

@@ -39,6 +39,9 @@ class Comparison:
         d, label = self.difference, self.metric.label
         if not d.count:
             return f"{self.method} and {self.against} have no picture with {label} in common."
+        if d.wins == d.losses == 0 and d.count > 1:
+            both = f"{self.method} and {self.against}"
+            return f"{both} are equal in {label} in all {d.count} pictures."
         if math.isnan(d.mean):
             return f"{self.method} against {self.against} in {label}: {self._wins()}."
         if self.verdict == "unknown":

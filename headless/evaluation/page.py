@@ -93,7 +93,9 @@ def cautions(result: Result) -> list[str]:
     """What to bear in mind before believing the numbers."""
     lines = []
     counts = {len(result.scores.pairing.cases)} | {c.difference.count for c in result.comparisons}
-    if min(counts, default=0) < FEW:
+    if counts == {1}:
+        lines.append("There is only one picture: nothing can be said about others.")
+    elif min(counts, default=0) < FEW:
         lines.append(
             f"There are fewer than {FEW} pictures: take the intervals as a rough guide only."
         )
@@ -220,9 +222,8 @@ def _cases(result: Result, ends: Extremes | None) -> str:
             rows = "".join(
                 _case(result, ends.method, place, shown) for place, shown in enumerate(cases, 1)
             )
-            parts.append(
-                f"<h2>{escape(heading)}</h2>\n<p class=note>{direction(ends.metric)}.</p>\n{rows}"
-            )
+            way = direction(ends.metric)
+            parts.append(f"<h2>{escape(heading)} <small>{way}</small></h2>\n{rows}")
     return "".join(parts)
 
 

@@ -67,8 +67,16 @@ class Scores:
         return [row for row in self.rows if row.problems]
 
 
-def choose_metrics(names: Sequence[str] | None, faces: str | None, has_gt: bool) -> Settings:
+def choose_metrics(
+    names: Sequence[str] | None, faces: str | None, has_gt: bool, *, sets: bool = True
+) -> Settings:
     """The metrics to measure; without names the usual ones that the inputs allow.
+
+    Args:
+        names: of `METRICS`, or None.
+        faces: analyzer, or None.
+        has_gt: there are originals.
+        sets: whole sets of pictures are measured; without, metrics of sets are not the usual ones.
 
     Raises:
         FacewrightError: an unknown name, a package that is not installed, or a metric that needs
@@ -77,18 +85,20 @@ def choose_metrics(names: Sequence[str] | None, faces: str | None, has_gt: bool)
     if names is None:
         chosen = [metric(name) for name in DEFAULT_METRICS if has_gt]
         chosen += [metric(name) for name in FaceReader.metrics(faces) if has_gt]
+        chosen = [m for m in chosen if sets or m.reads != "set"]
         if not chosen:
             free = ", ".join(name for name, m in METRICS.items() if m.needs == "nothing")
             raise FacewrightError(
-                "Without originals only metrics that need none can be measured. Give the originals "
-                f"with --gt, or ask for some of: {free} (--metrics)."
+                "Without an original only metrics that need none can be measured. Give it "
+                f"(evaluate: --gt DIR; score: a second file), or --metrics with some of: {free}."
             )
     else:
         chosen = [metric(name) for name in dict.fromkeys(names)]
     for m in chosen:
         if m.needs == "gt" and not has_gt:
             raise FacewrightError(
-                f"{m.label} compares with originals. Give them with --gt, or leave {m.name} out."
+                f"{m.label} compares with an original. Give it (evaluate: --gt DIR; score: a "
+                f"second file), or leave {m.name} out."
             )
         if m.reads in ("landmarks", "embeddings") or m.name == "frechet":
             FaceReader.check(m, faces)

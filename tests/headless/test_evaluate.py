@@ -258,7 +258,7 @@ def test_two_methods_with_different_gaps_compare_what_they_share(folders):
         ("@good --gt @gt --metrics lmd", "--faces: nano"),
         ("@good --gt @gt --faces skimage", "find landmarks"),
         ("@good", "metrics that need none"),
-        ("@good --metrics psnr", "compares with originals"),
+        ("@good --metrics psnr", "compares with an original"),
         ("@good --gt @gt --faces facexlib --metrics ald_eyes", "this metric needs 68"),
         ("@good --gt @gt --faces facexlib --metrics deg", "no embedding"),
     ],
