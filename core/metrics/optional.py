@@ -8,8 +8,9 @@ import contextlib
 import importlib.util
 import io
 import os
+import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -141,8 +142,29 @@ def _iqa_model(name: str, device: torch.device) -> Callable[..., Tensor]:
         raise _broken("pyiqa", error) from error
 
     # It prints where it loads from; standard output belongs to the caller's results.
-    with contextlib.redirect_stdout(io.StringIO()):
-        return pyiqa.create_metric(name, device=device)
+    with contextlib.redirect_stdout(io.StringIO()), _weights_only():
+        try:
+            return pyiqa.create_metric(name, device=device)
+        except pickle.UnpicklingError as error:
+            raise FacewrightError(
+                f"A weight file of pyiqa's '{name}' holds more than weights and was refused, as it "
+                f"could run code ({str(error).splitlines()[0]}). Get the file from its authors."
+            ) from error
+
+
+@contextlib.contextmanager
+def _weights_only() -> Iterator[None]:
+    """pyiqa reads its files with unrestricted pickle; torch lets the environment overrule that."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def inception_missing() -> str | None:

@@ -3,6 +3,7 @@
 import importlib.machinery
 import importlib.util
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -229,6 +230,24 @@ def test_pyiqa_leaves_the_callers_random_numbers_alone(fake_pyiqa):
     assert torch.equal(torch.rand(3), expected)
     metric("maniqa")(picture)
     assert fake_pyiqa == ["maniqa"]  # loaded once
+
+
+def test_code_in_pyiqas_weight_files_is_refused(fake_pyiqa, monkeypatch, tmp_path):
+    ran = tmp_path / "ran"
+
+    class Hostile:
+        def __reduce__(self):
+            return Path.touch, (ran,)
+
+    torch.save({"params": Hostile()}, tmp_path / "hostile.pth")
+
+    def create_metric(name, device):
+        return torch.load(tmp_path / "hostile.pth", weights_only=False)
+
+    pretend(monkeypatch, "pyiqa", create_metric=create_metric)
+    with pytest.raises(FacewrightError, match="more than weights"):
+        metric("musiq")(torch.rand(1, 3, 224, 224))
+    assert not ran.exists() and "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
 def test_scores_without_reference_read_no_truth(fake_pyiqa):
