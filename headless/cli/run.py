@@ -1,6 +1,7 @@
 """`facewright run`: a workflow file, without opening ComfyUI."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,13 @@ def run(
     where = server or "this process"
     if not as_json:
         say(f"Running {workflow} in {where}.")
+    texts: dict[str, str] = {}
+    titles: dict[str, str] = {}
+
+    def on_text(node_id: str, title: str, text: str) -> None:
+        titles[node_id] = title
+        texts[node_id] = f"{texts[node_id]}\n{text}" if node_id in texts else text
+
     with progress("Running", 1, quiet=as_json) as show:
         if server:
             saved = run_on_server(
@@ -52,17 +60,21 @@ def run(
                 input_dir=input_dir or Path.cwd(),
                 output_dir=out,
                 on_progress=show,
+                on_text=on_text,
             )
         else:
-            saved = _run_embedded(source, inputs, input_dir, out, models, show)
+            saved = _run_embedded(source, inputs, input_dir, out, models, show, on_text)
     if as_json:
-        write_json({"where": where, "saved": saved})
-    for path in [] if as_json else saved:
+        write_json({"where": where, "saved": saved, "texts": texts})
+        return
+    for node_id, text in texts.items():
+        sys.stdout.write(f"{titles[node_id]}:\n{text}\n")
+    for path in saved:
         say(f"Saved {path}")
 
 
 def _run_embedded(
-    source: Any, inputs: Any, input_dir: Any, out: Path, models: Any, show: Any
+    source: Any, inputs: Any, input_dir: Any, out: Path, models: Any, show: Any, on_text: Any
 ) -> list[Path]:
     from ..host import host
     from ..runner import run_workflow
@@ -87,7 +99,9 @@ def _run_embedded(
             show(title, (done + self.done / self.total) / total)
 
     host.report_progress = Steps
-    results = run_workflow(source, inputs, input_dir=input_dir, output_dir=out, on_node=on_node)
+    results = run_workflow(
+        source, inputs, input_dir=input_dir, output_dir=out, on_node=on_node, on_text=on_text
+    )
     found = [
         r.ui["images"] for r in results.values() if isinstance(r.ui, dict) and "images" in r.ui
     ]

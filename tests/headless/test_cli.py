@@ -220,6 +220,11 @@ def test_run_executes_a_workflow(tmp_path, monkeypatch):
     api = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+        "3": {
+            "class_type": "PreviewAny",
+            "inputs": {"source": ["1", 0]},
+            "_meta": {"title": "Values"},
+        },
     }
     (tmp_path / "w.json").write_text(json.dumps(api))
     args = ["--embedded", "-o", str(tmp_path / "o"), "--input-dir", str(tmp_path), "--json"]
@@ -227,7 +232,11 @@ def test_run_executes_a_workflow(tmp_path, monkeypatch):
         app, ["run", str(tmp_path / "w.json"), "--set", "2.filename_prefix=y", *args]
     )
     assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["saved"] == [str((tmp_path / "o/y_00001_.png").resolve())]
+    answer = json.loads(result.stdout)
+    assert answer["saved"] == [str((tmp_path / "o/y_00001_.png").resolve())]
+    assert answer["texts"].keys() == {"3"} and answer["texts"]["3"].startswith("tensor(")
+    words = runner.invoke(app, ["run", str(tmp_path / "w.json"), *args[:-1]])
+    assert words.stdout == f"Values:\n{answer['texts']['3']}\n"
     bad = runner.invoke(app, ["run", str(tmp_path / "w.json"), "--set", "9.x=1", *args])
     assert bad.exit_code == 1 and "No node is called '9'" in bad.stderr
     assert runner.invoke(app, ["run", "w.json", "--set", "nonsense", *args]).exit_code == 2
