@@ -101,7 +101,7 @@ class FaceReader:
             face = self._face(picture, like)
             anchor = face if like is None else like.face
             if face is None or anchor is None:
-                where = "its original" if like is not None and like.face is None else "it"
+                where = "its original" if like is not None and like.face is None else "this picture"
                 raise FacewrightError(f"no face was found in {where}")
             reading = Reading(face)
             points = face.points5 if face.landmarks is None else face.landmarks

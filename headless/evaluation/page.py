@@ -10,6 +10,7 @@ from ...core.metrics import Metric
 from ...core.metrics.statistics import CONFIDENCE, DRAWS, Mean
 from .cases import Extremes, Shown, thumbnail
 from .comparison import FEW, Comparison, Result, direction, number, rows_of, with_unit
+from .glossary import MEANING
 from .pairing import GT, LQ
 from .style import STYLE
 from .tables import problems, versions
@@ -295,7 +296,8 @@ def _glossary(result: Result) -> str:
         )
         items.append(
             f"<dt>{escape(m.label)} <small>{m.name}{unit}; {direction(m)}</small></dt>"
-            f"<dd>{escape(m.summary)}{package}</dd>"
+            f"<dd>{escape(MEANING[m.name])}<br><small>Conventions: {escape(m.summary)}{package}"
+            "</small></dd>"
         )
     return f"<h2>What the metrics mean</h2>\n<dl>{''.join(items)}</dl>\n"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...core.errors import FacewrightError
-from ...core.metrics import METRICS, Metric, metric
+from ...core.metrics import METRICS, FrechetStatistics, Metric, metric
 from ..images import read_picture
 from .faces import FaceReader, Reading
 from .pairing import Case, Pairing
@@ -218,7 +218,8 @@ class _Sets:
 
     def __init__(self, settings: Settings) -> None:
         self.metrics = [m for m in settings.metrics if m.reads == "set"]
-        self.pairs: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = {}
+        self.statistics: dict[tuple[str, str], tuple[FrechetStatistics, FrechetStatistics]] = {}
+        """Both registered ones are Fréchet's; statistics stay small however many pictures come."""
 
     def of(self, picture: Tensor, reading: Reading | None) -> dict[str, Tensor | Exception]:
         """Metric -> (1, d) features of one picture, or why there are none."""
@@ -239,19 +240,20 @@ class _Sets:
             if error is not None:
                 row.problems[name] = f"not in the set: {_reason(error)}"
             else:
-                self.pairs.setdefault((row.method, name), []).append((mine, gt[name]))
+                key = row.method, name
+                both = self.statistics.setdefault(key, (FrechetStatistics(), FrechetStatistics()))
+                for statistics, features in zip(both, (mine, gt[name]), strict=True):
+                    statistics.update(features)
 
     def measure(self, scores: Scores) -> None:
         for method in scores.pairing.methods if self.metrics else ():
             values, problems, counts = {}, {}, {}
             for m in self.metrics:
-                pairs = self.pairs.get((method, m.name), [])
-                counts[m.name] = len(pairs)
+                empty = FrechetStatistics(), FrechetStatistics()
+                restored, gt = self.statistics.get((method, m.name), empty)
+                counts[m.name] = restored.count
                 try:
-                    if len(pairs) < 2:
-                        raise FacewrightError("it needs at least two pictures")
-                    restored, gt = (torch.cat(column) for column in zip(*pairs, strict=True))
-                    values[m.name] = float(m(restored, gt))
+                    values[m.name] = float(restored.distance(gt))
                 except Exception as error:  # noqa: BLE001
                     values[m.name], problems[m.name] = math.nan, _reason(error)
             scores.sets[method], scores.set_problems[method] = values, problems

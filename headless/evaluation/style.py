@@ -21,7 +21,9 @@ main { max-width: 1160px; margin: 0 auto; padding: 24px 20px 60px; }
 h1 { font-size: 1.7em; line-height: 1.25; margin: 0 0 .3em; overflow-wrap: anywhere; }
 h2 { font-size: 1.25em; margin: 1.8em 0 .5em; overflow-wrap: anywhere; }
 h3 { font-size: 1em; margin: 1em 0 .4em; overflow-wrap: anywhere; }
-h2 small, h3 small, dt small, th small, td small { font-weight: normal; color: var(--faint); }
+h2 small, h3 small, dt small, th small, td small, dd small {
+  font-weight: normal; color: var(--faint);
+}
 .lead { font-size: 1.08em; padding-left: 1.2em; }
 .lead li { margin: .3em 0; }
 .note { color: var(--faint); font-size: .9em; max-width: 75ch; }

@@ -12,11 +12,12 @@ from facewright.core.data.faces3d import photos
 from facewright.core.errors import FacewrightError
 from facewright.core.faces.nano import NanoAnalyzer
 from facewright.core.geometry.align import align_faces
-from facewright.core.metrics import METRICS, metric
+from facewright.core.metrics import METRICS, frechet_distance, metric
 from facewright.core.metrics.statistics import paired_difference
 from facewright.headless.evaluation import pair_folders, score_all, summarize
 from facewright.headless.evaluation.cases import extremes
 from facewright.headless.evaluation.comparison import Comparison, number, with_unit
+from facewright.headless.evaluation.glossary import MEANING
 from facewright.headless.evaluation.pairing import listed
 from facewright.headless.evaluation.scoring import choose_metrics
 from facewright.headless.images import Picture, write_picture
@@ -203,6 +204,11 @@ def test_sentences():
     # An interval that leaves out 0 must not read as if it held it.
     tiny = sentence(base + 0.0004, base, psnr)
     assert "0.0004 dB [0.0004, 0.0004]" in tiny
+
+
+def test_every_metric_is_explained():
+    assert set(MEANING) == set(METRICS)
+    assert {m.compute for m in METRICS.values() if m.reads == "set"} == {frechet_distance}
 
 
 def test_numbers():
