@@ -13,7 +13,6 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,12 +25,15 @@ from .kernels import gaussian_kernel, reflect, separable_terms
 
 Step = Mapping[str, Any]
 Size = tuple[int, int]
+Taps = tuple[np.ndarray, np.ndarray]
 
 FFT_SECONDS = 10e-9
 """Per value, there and back."""
 BUILD_SECONDS = 1.0e-4
 FILL_SECONDS = 1.0e-9
 """To make the bands of a segment, and per weight in them."""
+LONGEST = 4
+"""Most steps of a segment."""
 MAX_WEIGHTS = 2**25
 CHUNK = 2**23
 """Most values of a band, and of what lies between the two axes."""
@@ -51,70 +53,64 @@ def exact_float32(device: torch.device) -> Iterator[None]:
             torch.set_float32_matmul_precision(allowed)
 
 
-@dataclass(frozen=True)
 class _Segment:
-    """Consecutive steps that are carried out at once; at most one is a blur."""
+    """Consecutive steps that are carried out at once; at most one is a blur.
 
-    steps: tuple[Step, ...]
-    size: Size
-    out: Size
-    taps: tuple[np.ndarray, np.ndarray] | None
+    Attributes:
+        size, out: (height, width) before and after.
+        taps: (rows, columns) of the blur's separable terms, or None.
+        windows: about how many values of the input a value of the output looks at, per axis.
+        seconds: estimated for the cheaper of two ways: through bands or `fourier`.
+    """
 
-    @functools.cached_property
-    def terms(self) -> int:
-        return 1 if self.taps is None else len(self.taps[0])
+    def __init__(self, steps: Sequence[Step], sizes: Sequence[Size], taps: Taps | None) -> None:
+        self.steps, self.sizes, self.taps = steps, sizes, taps
+        self.size, self.out = sizes[0], sizes[-1]
+        self.terms = 1 if taps is None else len(taps[0])
+        self.windows = tuple(self._window(axis) for axis in (0, 1))
+        self.seconds = self._band_seconds()
+        self.fourier = False
+        if taps is not None and len(steps) == 1:
+            reach = steps[0]["taps"] - 1
+            values = 3 * (self.size[0] + reach) * (self.size[1] + reach)
+            seconds = values * FFT_SECONDS + BUILD_SECONDS
+            self.fourier = seconds < self.seconds
+            self.seconds = min(self.seconds, seconds)
 
-    def window(self, axis: int) -> float:
-        """About how many values of the input a value of the output looks at, along one axis."""
-        sizes = self.sizes(axis)
+    def _window(self, axis: int) -> float:
         wide = 1.0
-        for step, size, new in reversed(list(zip(self.steps, sizes, sizes[1:], strict=False))):
+        for i in range(len(self.steps) - 1, -1, -1):
+            step = self.steps[i]
             if step["op"] == "blur":
                 wide += step["taps"] - 1
             else:
-                reach = {"area": size / new + 1, "bilinear": 2, "bicubic": 4}[step["mode"]]
-                wide = (wide - 1) * size / new + reach
+                ratio = self.sizes[i][axis] / self.sizes[i + 1][axis]
+                reach = {"area": ratio + 1, "bilinear": 2, "bicubic": 4}[step["mode"]]
+                wide = (wide - 1) * ratio + reach
         return min(wide, self.size[axis])
 
-    def sizes(self, axis: int) -> list[int]:
-        """Along one axis, before and after each step."""
-        sizes = [self.size[axis]]
-        for step in self.steps:
-            sizes.append(step["size"][axis] if step["op"] == "resize" else sizes[-1])
-        return sizes
-
-    def seconds(self) -> float:
-        """Estimated for the way through bands."""
-        weights = self.terms * sum(a * b for a, b in zip(self.size, self.out, strict=True))
+    def _band_seconds(self) -> float:
+        (height, width), (new_height, new_width) = self.size, self.out
+        weights = self.terms * (height * new_height + width * new_width)
         if weights > MAX_WEIGHTS:
             return float("inf")
-        rows, _ = bands.best_block(
-            self.out[0], self.size[0], self.window(0), self.terms, 3 * self.size[1]
-        )
+        rows, _ = bands.best_block(new_height, height, self.windows[0], self.terms, 3 * width)
         columns, _ = bands.best_block(
-            self.out[1], self.size[1], self.window(1), self.terms, 3 * self.out[0],
-            calls=self.terms,
-        )  # fmt: skip
+            new_width, width, self.windows[1], self.terms, 3 * new_height, calls=self.terms
+        )
         return rows + columns + BUILD_SECONDS + weights * FILL_SECONDS
 
-    def fft_seconds(self) -> float:
-        """Estimated for the way through an FFT, which only a blur alone can go."""
-        if len(self.steps) > 1 or self.taps is None:
-            return float("inf")
-        reach = self.steps[0]["taps"] - 1
-        return 3 * (self.size[0] + reach) * (self.size[1] + reach) * FFT_SECONDS + BUILD_SECONDS
-
     def band(self, axis: int, device: torch.device) -> Band:
-        sizes = self.sizes(axis)
+        """The whole segment along one axis."""
         before: Band | None = None
         resizes: Band | None = None
         blurred: int | None = None
-        for step, size, new in zip(self.steps, sizes, sizes[1:], strict=False):
+        for step, size, new in zip(self.steps, self.sizes, self.sizes[1:], strict=False):
             if step["op"] == "blur":
-                before, resizes, blurred = resizes, None, size
+                before, resizes, blurred = resizes, None, size[axis]
                 continue
-            one = bands.resize_band(size, new, step["mode"], device)
-            resizes = one if resizes is None else bands.compose(one, resizes, self.window(axis))
+            one = bands.resize_band(size[axis], new[axis], step["mode"], device)
+            resizes = one if resizes is None else bands.compose(one, resizes, self.windows[axis])
         if blurred is None:
             return resizes
         taps = self.taps[axis]
@@ -123,14 +119,14 @@ class _Segment:
         if resizes is None:
             return bands.before_blur(before, taps)
         after = bands.after_blur(taps, blurred, resizes, device)
-        return bands.compose(after, before, self.window(axis))
+        return bands.compose(after, before, self.windows[axis])
 
 
 def apply_linear(x: Tensor, steps: Sequence[Step]) -> Tensor:
     """x (h, 3, w), float32, through blurs and resizes; borders reflect about the edge pixels."""
     height, _, width = x.shape
     for segment in plan(steps, (height, width)):
-        if segment.fft_seconds() < segment.seconds():
+        if segment.fourier:
             x = _through_fft(x, segment.steps[0])
         else:
             x = _through_bands(x, segment)
@@ -146,15 +142,14 @@ def plan(steps: Sequence[Step], size: Size) -> list[_Segment]:
     best: list[tuple[float, list[_Segment]]] = [(0.0, [])]
     for last in range(1, len(steps) + 1):
         ways = []
-        for first in range(max(0, last - 4), last):
+        for first in range(max(0, last - LONGEST), last):
             blurs = [t for t in taps[first:last] if t is not None]
             if len(blurs) > 1:
                 continue
             segment = _Segment(
-                tuple(steps[first:last]), sizes[first], sizes[last], blurs[0] if blurs else None
+                steps[first:last], sizes[first : last + 1], blurs[0] if blurs else None
             )
-            seconds = min(segment.seconds(), segment.fft_seconds())
-            ways.append((best[first][0] + seconds, [*best[first][1], segment]))
+            ways.append((best[first][0] + segment.seconds, [*best[first][1], segment]))
         best.append(min(ways, key=lambda way: way[0]))
     return best[-1][1]
 
@@ -168,9 +163,9 @@ def _through_bands(x: Tensor, segment: _Segment) -> Tensor:
     chunk = max(1, CHUNK // (terms * 3 * width))
     for first in range(0, new_height, chunk):
         part = Band(*(a[first : first + chunk] for a in (rows.weights, rows.low, rows.high)))
-        half = bands.multiply(part, x.view(height, -1), segment.window(0))
+        half = bands.multiply(part, x.view(height, -1), segment.windows[0])
         half = half.view(-1, terms, 3, width).transpose(1, 2).reshape(-1, terms * width)
-        _times_columns(half, columns, segment.window(1), out[first : first + chunk])
+        _times_columns(half, columns, segment.windows[1], out[first : first + chunk])
     return out
 
 
