@@ -10,10 +10,12 @@ import torch
 from facewright.core import nano
 from facewright.core.data.faces3d import photos
 from facewright.core.errors import FacewrightError
+from facewright.core.faces import Face
 from facewright.core.faces.nano import NanoAnalyzer
 from facewright.core.geometry.align import align_faces
 from facewright.core.metrics import METRICS, frechet_distance, metric
 from facewright.core.metrics.statistics import paired_difference
+from facewright.headless.evaluation import faces as evaluation_faces
 from facewright.headless.evaluation import pair_folders, score_all, summarize
 from facewright.headless.evaluation.cases import extremes
 from facewright.headless.evaluation.comparison import Comparison, number, with_unit
@@ -127,6 +129,38 @@ def test_metrics_of_faces_agree_with_numpy(faces):
     same = score_all(pair_folders([faces / "gt"], faces / "gt"), settings)
     assert [r.values["deg"] for r in same.rows[:3]] == pytest.approx([0, 0, 0], abs=1e-3)
     assert same.sets["gt"]["frechet"] == pytest.approx(0, abs=1e-9)
+
+
+class FivePoints:
+    """Sees two faces in every picture: one that moves with its brightness, and a larger one that
+    only originals have."""
+
+    name = "facexlib"
+
+    def detect(self, image):
+        shift = float(image.mean() * 10)
+        points = torch.tensor([[20.0, 20], [40, 20], [30, 32], [22, 44], [38, 44]]) + shift
+        small = Face((10.0 + shift, 10.0, 50.0 + shift, 50.0), 0.9, points)
+        far = Face((60.0, 60.0, 127.0, 127.0), 0.9, points + 60)
+        return [small, far] if image.mean() > 0.5 else [small]
+
+
+def test_analyzers_of_five_points(tmp_path, monkeypatch):
+    """Landmarks are those five, and a face elsewhere is not taken for the original's."""
+    monkeypatch.setattr(evaluation_faces, "load_analyzer", lambda name: FivePoints())
+    for folder, levels in {"m": (0.2, 0.3, 0.4), "gt": (0.4, 0.4, 0.6)}.items():
+        for name, level in zip("abc", levels, strict=True):
+            picture = torch.full((3, 128, 128), level)
+            write_picture(tmp_path / folder / f"{name}.png", picture, Picture(picture))
+    settings = choose_metrics(None, "facexlib", True)
+    assert [m.name for m in settings.metrics][-2:] == ["ald", "lmd"]
+    scores = score_all(pair_folders([tmp_path / "m"], tmp_path / "gt"), settings)
+    a, b, c = scores.rows
+    assert a.values["lmd"] == pytest.approx(2 * math.sqrt(2), abs=0.06)
+    assert b.values["lmd"] == pytest.approx(math.sqrt(2), abs=0.06)
+    assert a.values["ald"] == pytest.approx(0, abs=1e-4)  # it only moved
+    assert "no face was found in this picture" in c.problems["lmd"] and not c.error
+    assert "five points" in scores.notes[0]
 
 
 def test_set_metrics_take_the_features_of_all_pictures(faces, monkeypatch):
