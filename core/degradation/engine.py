@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import FacewrightError, check_image
 from . import draw as drawing
-from .linear import apply_linear, exact_float32
+from .linear import apply_linear, repeatable
 from .presets import PRESETS, Preset, overridden
 from .recipe import check_recipe
 from .steps import apply_step
@@ -122,7 +122,7 @@ class Degradation:
         if not recipes:
             return gt.clone()
         _check_finite(gt)
-        with exact_float32(gt.device):
+        with repeatable(gt.device):
             done = []
             for x, one in zip(gt.detach(), recipes, strict=True):
                 done.append(_carry_out(x, one["steps"]))

@@ -40,17 +40,25 @@ CHUNK = 2**23
 
 
 @contextlib.contextmanager
-def exact_float32(device: torch.device) -> Iterator[None]:
-    """Full float32 products whatever the caller allows; the caller's setting comes back."""
-    allowed = torch.get_float32_matmul_precision()
+def repeatable(device: torch.device) -> Iterator[None]:
+    """One thread and full float32 products, whatever the caller uses; its settings come back.
+
+    How a matrix product is shared out among threads decides how its sums are rounded, and one
+    rounding can turn a JPEG coefficient.
+    """
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     try:
-        if allowed != "highest":
+        if threads > 1:
+            torch.set_num_threads(1)
+        if precision != "highest":
             torch.set_float32_matmul_precision("highest")
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
-        if allowed != "highest":
-            torch.set_float32_matmul_precision(allowed)
+        if threads > 1:
+            torch.set_num_threads(threads)
+        if precision != "highest":
+            torch.set_float32_matmul_precision(precision)
 
 
 class _Segment:

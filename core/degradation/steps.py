@@ -27,9 +27,7 @@ def apply_step(x: Tensor, step: Mapping[str, Any]) -> Tensor:
         case "brightness":
             return (x * step["amount"]).clamp_(0, 1)
         case "contrast":
-            # The mean as integers adds up alike however the sum is split between threads.
-            mean = (_grey(x).double() * 2**32).long().sum().double() / 2**32
-            return _blend(x, (mean * 3 / x.numel()).to(x.dtype), step["amount"])
+            return _blend(x, _grey(x).double().mean().to(x.dtype), step["amount"])
         case "saturation":
             return _blend(x, _grey(x), step["amount"])
         case "hue":
@@ -45,7 +43,6 @@ def add_noise(x: Tensor, sigma: float, seed: int) -> Tensor:
     noise = torch.randn(
         channels, height, width, generator=generator, dtype=torch.float32, device="cpu"
     )
-    # Two roundings wherever a thread's share of the pixels begins, never a fused one.
     return x.add_(noise.mul_(sigma).to(x.device).transpose(0, 1)).clamp_(0, 1)
 
 
@@ -56,12 +53,14 @@ def jpeg(x: Tensor, quality: int) -> Tensor:
         x: (3, h, w), clipped to [0, 1] and rounded to 8 bits.
         quality: 1 to 100.
     """
-    pixels = x.clamp(0, 1).mul_(255).round_().to(torch.uint8).permute(1, 2, 0).contiguous()
+    planes = x.clamp(0, 1).mul_(255).round_().to(torch.uint8).contiguous().cpu().numpy()
     buffer = io.BytesIO()
-    picture = Image.fromarray(pixels.cpu().numpy())
+    # Pillow weaves and parts the channels several times faster than a transposed copy does.
+    picture = Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
     picture.save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
-    decoded = np.array(Image.open(buffer, formats=("JPEG",)))
-    return torch.from_numpy(decoded).to(x.device).permute(2, 0, 1).to(x.dtype) / 255
+    decoded = Image.open(buffer, formats=("JPEG",)).split()
+    planes = torch.stack([torch.from_numpy(np.array(plane)) for plane in decoded])
+    return planes.to(x.device).to(x.dtype).div_(255)
 
 
 def _grey(x: Tensor) -> Tensor:
