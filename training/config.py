@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
+from ..core.degradation import Degradation
 from ..core.errors import FacewrightError
 
 
@@ -60,6 +61,17 @@ class DegradationConfig(Strict):
     validation: str | None = Field(
         None, description="preset of the held-out set; default the first"
     )
+    overrides: dict[str, Any] = Field(
+        default_factory=dict,
+        description="other values in every preset, such as {scale: [4, 16], quality: [30, 90]}; "
+        "see core.degradation.Degradation.preset",
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> "DegradationConfig":
+        for name in {*self.presets, *([self.validation] if self.validation else [])}:
+            Degradation.preset(name, **self.overrides)
+        return self
 
 
 class OptimizerConfig(Strict):

@@ -4,13 +4,15 @@ Sample n of a run is decided by the seed and n alone: which photo, whether mirro
 So a run resumes exactly by knowing its step, with any number of worker processes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ...core.degradation import Degradation
 from ..config import DegradationConfig, TrainConfig
 from ..recipe import Batch
 from .sources import Photos, open_source
@@ -146,24 +148,29 @@ class _Collate:
             "seed": torch.tensor(seeds),
         }
         if self.degradation:
-            batch["lq"] = degrade(gt, seeds, self.degradation.presets)
+            batch["lq"] = degrade(gt, seeds, self.degradation.presets, self.degradation.overrides)
         return batch
 
 
-def degrade(gt: Tensor, seeds: list[int], presets: tuple[str, ...]) -> Tensor:
+def degrade(
+    gt: Tensor,
+    seeds: list[int],
+    presets: tuple[str, ...],
+    overrides: Mapping[str, Any] | None = None,
+) -> Tensor:
     """Degrade each picture by the preset its seed draws; other pictures of the batch do not matter.
 
     Args:
         gt: (b, 3, h, w) in [0, 1].
         seeds: one per picture.
         presets: names known to `core.degradation.Degradation.preset`.
+        overrides: its settings, for every preset.
     """
-    from ...core.degradation import Degradation
-
     chosen = [int(np.random.default_rng([2, s]).integers(len(presets))) for s in seeds]
     lq = torch.empty_like(gt)
     for which, preset in enumerate(presets):
         rows = [i for i, c in enumerate(chosen) if c == which]
         if rows:
-            lq[rows], _ = Degradation.preset(preset)(gt[rows], seed=[seeds[i] for i in rows])
+            degradation = Degradation.preset(preset, **(overrides or {}))
+            lq[rows], _ = degradation(gt[rows], seed=[seeds[i] for i in rows])
     return lq
