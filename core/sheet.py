@@ -53,7 +53,8 @@ def contact_sheet(
         left = i % columns * (width + GAP) + (width - w) // 2
         cell = sheet[:, top : top + h, left : left + w]
         cell.copy_(picture)
-        write_label(cell, label)
+        # Larger than on a picture of its own: a sheet is looked at reduced.
+        write_label(cell, label, size=max(9, min(h, w) // 14))
     return sheet
 
 
