@@ -1,8 +1,8 @@
 """Linear maps along one axis, whose rows look at a short stretch of the input only."""
 
+import functools
 import math
-import threading
-from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from .kernels import reflect, resize_weights
 
-CACHE_BYTES = 32 * 2**20
 MACS_PER_SECOND = 45e9
 CALL_SECONDS = 10e-6
 """One processor core's; they only weigh one exact way against another."""
+ROWS_OF_BLUR = 32
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,51 @@ class Band:
     """r maps from n to m values.
 
     Attributes:
-        weights: (m, r, n) float32.
-        low, high: (m,), rising; outside low ... high - 1 a row's weights are zero.
+        weights: (m, r, k) float32 on the CPU; all of k neighbouring inputs.
+        low: (m / block,) index of the first of those k, the same for `block` rows, rising.
+        block: rows.
+        size: n.
     """
 
     weights: Tensor
     low: np.ndarray
-    high: np.ndarray
+    block: int
+    size: int
 
-    def block(self, first: int, last: int) -> tuple[int, int]:
-        """The stretch of the input that rows first ... last - 1 look at."""
-        return int(self.low[first]), int(self.high[last - 1])
+    @property
+    def low_of_rows(self) -> np.ndarray:
+        """(m,)"""
+        return np.repeat(self.low, self.block)[: len(self.weights)]
+
+    def blocks(self) -> Iterator[tuple[slice, int]]:
+        """Rows of each block and the first input that they look at."""
+        starts = range(0, len(self.weights), self.block)
+        for start, low in zip(starts, self.low.tolist(), strict=True):
+            yield slice(start, min(start + self.block, len(self.weights))), low
+
+    def blocked(self, block: int) -> "Band":
+        """The same with more rows to a block, which then look at more than they need."""
+        rows, terms, width = self.weights.shape
+        if self.block > 1 or block == 1:
+            return self
+        first = np.arange(0, rows, block)
+        last = (first + block - 1).clip(max=rows - 1)
+        wide = min(self.size, int((self.low[last] - self.low[first]).max()) + width)
+        low = self.low[first].clip(max=self.size - wide)
+        offset = self.low - np.repeat(low, block)[:rows]
+        index = torch.from_numpy(offset[:, None] + np.arange(width))
+        weights = torch.zeros(rows, terms, wide, dtype=torch.float32, device="cpu")
+        weights.scatter_(2, index[:, None].expand(-1, terms, -1), self.weights)
+        return Band(weights, low, block, self.size)
+
+    def dense(self) -> Tensor:
+        """(m, r, n)"""
+        rows, terms, width = self.weights.shape
+        if width == self.size:
+            return self.weights
+        index = torch.from_numpy(self.low_of_rows[:, None] + np.arange(width))
+        weights = torch.zeros(rows, terms, self.size, dtype=torch.float32, device="cpu")
+        return weights.scatter_(2, index[:, None].expand(-1, terms, -1), self.weights)
 
 
 def best_block(
@@ -63,112 +97,73 @@ def best_block(
     return rows * wide * seconds_per_value * thin + blocks * calls * CALL_SECONDS, block
 
 
-def multiply(band: Band, x: Tensor, window: float) -> Tensor:
-    """(n, lanes) -> (m, r, lanes)."""
-    rows, terms, size = band.weights.shape
-    lanes = x.shape[1]
-    out = x.new_empty(rows, terms, lanes)
-    _, block = best_block(rows, size, window, terms, lanes)
-    for first in range(0, rows, block):
-        last = min(first + block, rows)
-        low, high = band.block(first, last)
-        torch.mm(
-            band.weights[first:last].view(-1, size)[:, low:high],
-            x[low:high],
-            out=out[first:last].view(-1, lanes),
-        )
+def multiply(band: Band, x: Tensor) -> Tensor:
+    """(n, lanes) -> (m, r, lanes)"""
+    rows, terms, width = band.weights.shape
+    weights = band.weights.to(x.device)
+    out = x.new_empty(rows, terms, x.shape[1])
+    for part, low in band.blocks():
+        looked = x[low : low + width]
+        torch.mm(weights[part].view(-1, width), looked, out=out[part].view(-1, x.shape[1]))
     return out
 
 
-class _Cache:
-    """The latest resizing bands, bounded in bytes: sizes drawn at random come in the hundreds."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.bands: OrderedDict[tuple, Band] = OrderedDict()
-        self.bytes = 0
-
-    def __call__(self, size: int, new: int, mode: str, device: torch.device) -> Band:
-        key = (size, new, mode, device)
-        with self.lock:
-            if key in self.bands:
-                self.bands.move_to_end(key)
-                return self.bands[key]
-        band = _resize_band(size, new, mode, device)
-        with self.lock:
-            if key not in self.bands and band.weights.nbytes <= CACHE_BYTES // 8:
-                self.bands[key] = band
-                self.bytes += band.weights.nbytes
-                while self.bytes > CACHE_BYTES:
-                    self.bytes -= self.bands.popitem(last=False)[1].weights.nbytes
-        return band
+@functools.lru_cache(maxsize=128)
+def resize_band(size: int, new: int, mode: str) -> Band:
+    """With r = 1. The latest are kept: at most some 16 000 rows of a few weights each."""
+    index, weight = resize_weights(size, new, mode)
+    width = min(size, index.shape[1])
+    low = index[:, 0].clip(max=size - width)
+    weights = torch.zeros(new, width, dtype=torch.float64, device="cpu")
+    weights.scatter_add_(1, torch.from_numpy(index - low[:, None]), torch.from_numpy(weight))
+    return Band(weights.float().view(new, 1, width), low, 1, size)
 
 
-resize_band = _Cache()
-"""(size, new, mode, device) -> Band with r = 1."""
-
-
-def _resize_band(size: int, new: int, mode: str, device: torch.device) -> Band:
-    index, weight = (torch.from_numpy(a) for a in resize_weights(size, new, mode))
-    weights = torch.zeros(new, size, dtype=torch.float64, device="cpu")
-    weights.scatter_add_(1, index, weight)
-    return Band(
-        weights.float().view(new, 1, size).to(device),
-        index[:, 0].numpy(),
-        index[:, -1].numpy() + 1,
-    )
-
-
-def after_blur(taps: np.ndarray, size: int, then: Band | None, device: torch.device) -> Band:
+def after_blur(taps: np.ndarray, size: int, then: Band | None) -> Band:
     """Blurs of `size` values by taps (r, t), followed by `then` (r = 1) where it is given."""
     terms, length = taps.shape
     reach = length // 2
     if then is None:
-        low = np.arange(size)
-        high, width = low + 1, 1
-        looked = np.ones((size, 1))
+        low, looked = np.arange(size), np.ones((size, 1))
     else:
-        low, high = then.low, then.high
-        width = int((high - low).max())
-        column = low[:, None] + np.arange(width)
-        looked = then.weights[:, 0].cpu().numpy()
-        looked = np.take_along_axis(looked, column.clip(max=size - 1), 1) * (column < high[:, None])
+        low, looked = then.low_of_rows, then.weights[:, 0].double().numpy()
+    rows, width = looked.shape
+    longest = width + length - 1
     reached = looked @ _toeplitz(taps, width).reshape(width, -1)
-    reached = reached.reshape(len(low), terms, -1).astype(np.float32)
-    index = reflect(low[:, None] - reach + np.arange(width + length - 1), size)
-    weights = torch.zeros(len(low), terms, size, dtype=torch.float32, device="cpu")
-    weights.scatter_add_(
-        2,
-        torch.from_numpy(index)[:, None].expand(-1, terms, -1),
-        torch.from_numpy(reached),
-    )
-    return Band(weights.to(device), (low - reach).clip(0), (high + reach).clip(max=size))
+    reached = torch.from_numpy(reached.reshape(rows, terms, longest)).float()
+    wide = min(longest, size)
+    start = (low - reach).clip(0, size - wide)
+    index = reflect((low - reach)[:, None] + np.arange(longest), size) - start[:, None]
+    weights = torch.zeros(rows, terms, wide, dtype=torch.float32, device="cpu")
+    weights.scatter_add_(2, torch.from_numpy(index)[:, None].expand(-1, terms, -1), reached)
+    return Band(weights, start, 1, size)
 
 
 def before_blur(first: Band, taps: np.ndarray) -> Band:
     """`first` (r = 1), followed by blurs of its output by taps (r, t)."""
-    size, _, inputs = first.weights.shape
+    rows, _, width = first.weights.shape
     terms, length = taps.shape
     reach = length // 2
-    device = first.weights.device
-    source = reflect(np.arange(-reach, size + reach), size)
-    extended = first.weights[torch.from_numpy(source).to(device), 0]
-    block = min(size, 32)
-    toeplitz = torch.from_numpy(_toeplitz(taps, block).astype(np.float32)).to(device)
-    low, high = first.low[source], first.high[source]
-    weights = torch.zeros(size, terms, inputs, dtype=torch.float32, device=device)
-    for start in range(0, size, block):
-        rows = min(block, size - start)
-        stop = start + rows + length - 1
-        left, right = int(low[start:stop].min()), int(high[start:stop].max())
-        weights[start : start + rows, :, left:right] = (
-            toeplitz[:rows, :, : stop - start].reshape(rows * terms, -1)
-            @ extended[start:stop, left:right]
-        ).view(rows, terms, -1)
-    # An output looks at `reach` values on either side, folded at the borders.
-    here = np.arange(size)
-    low = first.low[(here - reach).clip(0)]
-    return Band(weights, low, first.high[(here + reach).clip(max=size - 1)])
+    source = reflect(np.arange(-reach, rows + reach), rows)
+    extended = first.dense()[torch.from_numpy(source), 0]
+    block = min(rows, ROWS_OF_BLUR)
+    toeplitz = torch.from_numpy(_toeplitz(taps, block).astype(np.float32))
+    # An output looks at `reach` rows on either side, folded at the borders.
+    starts = np.arange(0, rows, block)
+    low = first.low_of_rows[(starts - reach).clip(0)]
+    high = first.low_of_rows[(starts + block - 1 + reach).clip(max=rows - 1)] + width
+    wide = min(first.size, int((high - low).max()))
+    low = low.clip(max=first.size - wide)
+    weights = torch.empty(rows, terms, wide, dtype=torch.float32, device="cpu")
+    for start, left in zip(starts.tolist(), low.tolist(), strict=True):
+        part = min(block, rows - start)
+        stop = start + part + length - 1
+        torch.mm(
+            toeplitz[:part, :, : stop - start].reshape(part * terms, -1),
+            extended[start:stop, left : left + wide],
+            out=weights[start : start + part].view(part * terms, -1),
+        )
+    return Band(weights, low, block, first.size)
 
 
 def _toeplitz(taps: np.ndarray, rows: int) -> np.ndarray:
@@ -182,7 +177,9 @@ def _toeplitz(taps: np.ndarray, rows: int) -> np.ndarray:
     )
 
 
-def compose(second: Band, first: Band, window: float) -> Band:
-    """`second` after `first` (r = 1 of first); the rows of `first` look further and further on."""
-    weights = multiply(second, first.weights[:, 0], window)
-    return Band(weights, first.low[second.low], first.high[second.high - 1])
+def compose(second: Band, first: Band) -> Band:
+    """`second` after `first` (r = 1 of first), as one block that looks at everything."""
+    rows, terms, width = second.weights.shape
+    _, block = best_block(rows, second.size, width, terms, first.size)
+    weights = multiply(second.blocked(block), first.dense()[:, 0])
+    return Band(weights, np.zeros(1, np.int64), rows, first.size)

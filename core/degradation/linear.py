@@ -34,9 +34,8 @@ FILL_SECONDS = 1.0e-9
 """To make the bands of a segment, and per weight in them."""
 LONGEST = 4
 """Most steps of a segment."""
-MAX_WEIGHTS = 2**25
-CHUNK = 2**23
-"""Most values of a band, and of what lies between the two axes."""
+MAX_VALUES = 2**25
+"""Most values of the bands of a turned blur and of what lies between its axes."""
 
 
 @contextlib.contextmanager
@@ -67,6 +66,7 @@ class _Segment:
     Attributes:
         size, out: (height, width) before and after.
         taps: (rows, columns) of the blur's separable terms, or None.
+        rows_first: which axis to begin with.
         windows: about how many values of the input a value of the output looks at, per axis.
         seconds: estimated for the cheaper of two ways: through bands or `fourier`.
     """
@@ -75,6 +75,7 @@ class _Segment:
         self.steps, self.sizes, self.taps = steps, sizes, taps
         self.size, self.out = sizes[0], sizes[-1]
         self.terms = 1 if taps is None else len(taps[0])
+        self.rows_first = self.out[0] <= self.size[0]
         self.windows = tuple(self._window(axis) for axis in (0, 1))
         self.seconds = self._band_seconds()
         self.fourier = False
@@ -86,6 +87,8 @@ class _Segment:
             self.seconds = min(self.seconds, seconds)
 
     def _window(self, axis: int) -> float:
+        if sum(step["op"] == "resize" for step in self.steps) > 1:
+            return self.size[axis]  # `bands.compose` does not keep it short
         wide = 1.0
         for i in range(len(self.steps) - 1, -1, -1):
             step = self.steps[i]
@@ -99,16 +102,26 @@ class _Segment:
 
     def _band_seconds(self) -> float:
         (height, width), (new_height, new_width) = self.size, self.out
-        weights = self.terms * (height * new_height + width * new_width)
-        if weights > MAX_WEIGHTS:
+        if self.rows_first:
+            between, lanes, calls = new_height * width, (width, new_height), (1, self.terms)
+        else:
+            between, lanes, calls = height * new_width, (new_width, height), (1, 1)
+        weights = self.windows[0] * new_height + self.windows[1] * new_width
+        if self.terms > 1 and self.terms * (3 * between + weights) > MAX_VALUES:
             return float("inf")
-        rows, _ = bands.best_block(new_height, height, self.windows[0], self.terms, 3 * width)
-        columns, _ = bands.best_block(
-            new_width, width, self.windows[1], self.terms, 3 * new_height, calls=self.terms
-        )
-        return rows + columns + BUILD_SECONDS + weights * FILL_SECONDS
+        seconds = BUILD_SECONDS + self.terms * weights * FILL_SECONDS
+        for axis in (0, 1):
+            seconds += bands.best_block(
+                self.out[axis],
+                self.size[axis],
+                self.windows[axis],
+                self.terms,
+                3 * lanes[axis],
+                calls=calls[axis],
+            )[0]
+        return seconds
 
-    def band(self, axis: int, device: torch.device) -> Band:
+    def band(self, axis: int) -> Band:
         """The whole segment along one axis."""
         before: Band | None = None
         resizes: Band | None = None
@@ -117,17 +130,14 @@ class _Segment:
             if step["op"] == "blur":
                 before, resizes, blurred = resizes, None, size[axis]
                 continue
-            one = bands.resize_band(size[axis], new[axis], step["mode"], device)
-            resizes = one if resizes is None else bands.compose(one, resizes, self.windows[axis])
+            one = bands.resize_band(size[axis], new[axis], step["mode"])
+            resizes = one if resizes is None else bands.compose(one, resizes)
         if blurred is None:
             return resizes
-        taps = self.taps[axis]
-        if before is None:
-            return bands.after_blur(taps, blurred, resizes, device)
-        if resizes is None:
-            return bands.before_blur(before, taps)
-        after = bands.after_blur(taps, blurred, resizes, device)
-        return bands.compose(after, before, self.windows[axis])
+        if resizes is None and before is not None:
+            return bands.before_blur(before, self.taps[axis])
+        after = bands.after_blur(self.taps[axis], blurred, resizes)
+        return after if before is None else bands.compose(after, before)
 
 
 def apply_linear(x: Tensor, steps: Sequence[Step]) -> Tensor:
@@ -163,38 +173,71 @@ def plan(steps: Sequence[Step], size: Size) -> list[_Segment]:
 
 
 def _through_bands(x: Tensor, segment: _Segment) -> Tensor:
-    rows, columns = (segment.band(axis, x.device) for axis in (0, 1))
-    height, _, width = x.shape
-    new_height, new_width = segment.out
-    terms = segment.terms
-    out = x.new_empty(new_height, 3, new_width)
-    chunk = max(1, CHUNK // (terms * 3 * width))
-    for first in range(0, new_height, chunk):
-        part = Band(*(a[first : first + chunk] for a in (rows.weights, rows.low, rows.high)))
-        half = bands.multiply(part, x.view(height, -1), segment.windows[0])
-        half = half.view(-1, terms, 3, width).transpose(1, 2).reshape(-1, terms * width)
-        _times_columns(half, columns, segment.windows[1], out[first : first + chunk])
+    """Rows come first where they get fewer, so that little is left to do, and otherwise last."""
+    rows, columns = segment.band(0), segment.band(1)
+    if segment.rows_first:
+        return _columns_together(_rows_apart(x, rows), columns)
+    return _rows_together(_columns_apart(x, columns), rows)
+
+
+def _rows_apart(x: Tensor, rows: Band) -> Tensor:
+    """x (h, 3, w) -> (m, r, 3, w)"""
+    _, channels, width = x.shape
+    half = bands.multiply(_blocked(rows, channels * width), x.view(len(x), -1))
+    return half.view(*half.shape[:2], channels, width)
+
+
+def _columns_together(half: Tensor, columns: Band) -> Tensor:
+    """half (m, r, 3, w) -> (m, 3, n), summed over r"""
+    height, terms, channels, width = half.shape
+    columns = _blocked(columns, channels * height, calls=terms)
+    weights = columns.weights.to(half.device)
+    new, _, wide = weights.shape
+    half = half.transpose(1, 2).reshape(-1, terms * width)
+    out = half.new_empty(height, channels, new)
+    flat = out.view(-1, new)
+    for part, low in columns.blocks():
+        for term in range(terms):
+            start = term * width + low
+            looked, weight = half[:, start : start + wide], weights[part, term].T
+            if term == 0:
+                torch.mm(looked, weight, out=flat[:, part])
+            else:
+                flat[:, part].addmm_(looked, weight)
     return out
 
 
-def _times_columns(half: Tensor, columns: Band, window: float, out: Tensor) -> None:
-    """half (3 m, r w) times the transpose of columns (n, r, w), into out (m, 3, n)."""
-    new, terms, width = columns.weights.shape
-    flat = out.view(-1, new)
-    _, block = bands.best_block(new, width, window, terms, len(half), calls=terms)
-    if block == new and terms > 1:
-        torch.mm(half, columns.weights.view(new, -1).T, out=flat)
-        return
-    for first in range(0, new, block):
-        last = min(first + block, new)
-        low, high = columns.block(first, last)
-        for term in range(terms):
-            weights = columns.weights[first:last, term, low:high].T
-            looked = half[:, term * width + low : term * width + high]
-            if term == 0:
-                torch.mm(looked, weights, out=flat[:, first:last])
-            else:
-                flat[:, first:last].addmm_(looked, weights)
+def _columns_apart(x: Tensor, columns: Band) -> Tensor:
+    """x (h, 3, w) -> (h, r, 3, n)"""
+    height, channels, width = x.shape
+    columns = _blocked(columns, channels * height)
+    weights = columns.weights.to(x.device)
+    new, terms, wide = weights.shape
+    flat = x.view(-1, width)
+    half = x.new_empty(height, terms, channels, new)
+    for part, low in columns.blocks():
+        done = torch.mm(flat[:, low : low + wide], weights[part].reshape(-1, wide).T)
+        half[..., part] = done.view(height, channels, -1, terms).permute(0, 3, 1, 2)
+    return half
+
+
+def _rows_together(half: Tensor, rows: Band) -> Tensor:
+    """half (h, r, 3, n) -> (m, 3, n), summed over r"""
+    height, terms, channels, width = half.shape
+    rows = _blocked(rows, channels * width)
+    weights = rows.weights.transpose(1, 2).reshape(len(rows.weights), -1).to(half.device)
+    out = half.new_empty(len(weights), channels, width)
+    half = half.view(height * terms, -1)
+    wide = weights.shape[1]
+    for part, low in rows.blocks():
+        looked = half[low * terms : low * terms + wide]
+        torch.mm(weights[part], looked, out=out[part].view(-1, channels * width))
+    return out
+
+
+def _blocked(band: Band, lanes: int, *, calls: int = 1) -> Band:
+    rows, terms, width = band.weights.shape
+    return band.blocked(bands.best_block(rows, band.size, width, terms, lanes, calls=calls)[1])
 
 
 def _through_fft(x: Tensor, step: Step) -> Tensor:
