@@ -1,6 +1,7 @@
 """Draws recipes and carries them out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -74,7 +75,12 @@ class Degradation:
                 image.
         """
         check_image(gt, name="gt")
-        seeds = list(range(seed, seed + len(gt))) if isinstance(seed, int) else list(seed)
+        if isinstance(seed, Integral):
+            seeds = list(range(int(seed), int(seed) + len(gt)))
+        elif isinstance(seed, Iterable):
+            seeds = list(seed)
+        else:
+            raise FacewrightError(f"Seeds should be integers from 0 up, got {seed!r}.")
         if len(seeds) != len(gt):
             raise FacewrightError(f"Give one seed per image: {len(gt)} images, {len(seeds)} seeds.")
         recipes = [self.draw(s, *gt.shape[-2:]) for s in seeds]

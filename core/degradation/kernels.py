@@ -7,6 +7,7 @@ import numpy as np
 
 TOLERANCE = 1e-6
 """Largest error, for pixels in [0, 1], of a kernel written as a sum of separable ones."""
+MOST_TERMS = 64
 _TINY = 1e-6
 
 
@@ -27,13 +28,13 @@ def gaussian_kernel(step: Mapping[str, Any]) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def separable_terms(step: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def separable_terms(step: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
     """Rows (r, taps) and columns (r, taps) with kernel = sum of rows[i] x columns[i].
 
     One term where the kernel is round. A turned one is taken apart by cross approximation with
     full pivoting (its largest entry's row and column are taken away until what is left sums to
     less than TOLERANCE): nearly as few terms as a singular value decomposition, in plain
-    arithmetic that no thread count changes.
+    arithmetic that no thread count changes. None where MOST_TERMS do not suffice.
     """
     if "angle" not in step:
         weights = np.exp(-0.5 * (_offsets(step["taps"]) / max(step["sigma"], _TINY)) ** 2)
@@ -42,6 +43,8 @@ def separable_terms(step: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     left = gaussian_kernel(step)
     rows, columns = [], []
     while (size := np.abs(left)).sum() > TOLERANCE:
+        if len(rows) == MOST_TERMS:
+            return None
         i, j = divmod(int(size.argmax()), len(left))
         # The pivot's root on either side keeps both factors of the same size.
         root = np.sqrt(abs(left[i, j]))

@@ -65,7 +65,7 @@ class _Segment:
 
     Attributes:
         size, out: (height, width) before and after.
-        taps: (rows, columns) of the blur's separable terms, or None.
+        taps: (rows, columns) of the blur's separable terms; None without a blur or such terms.
         rows_first: which axis to begin with.
         windows: about how many values of the input a value of the output looks at, per axis.
         seconds: estimated for the cheaper of two ways: through bands or `fourier`.
@@ -77,14 +77,13 @@ class _Segment:
         self.terms = 1 if taps is None else len(taps[0])
         self.rows_first = self.out[0] <= self.size[0]
         self.windows = tuple(self._window(axis) for axis in (0, 1))
-        self.seconds = self._band_seconds()
-        self.fourier = False
-        if taps is not None and len(steps) == 1:
+        self.seconds, self.fourier = self._band_seconds(), False
+        if len(steps) == 1 and steps[0]["op"] == "blur" and "angle" in steps[0]:
             reach = steps[0]["taps"] - 1
             values = 3 * (self.size[0] + reach) * (self.size[1] + reach)
             seconds = values * FFT_SECONDS + BUILD_SECONDS
-            self.fourier = seconds < self.seconds
-            self.seconds = min(self.seconds, seconds)
+            self.fourier = taps is None or seconds < self.seconds
+            self.seconds = seconds if self.fourier else self.seconds
 
     def _window(self, axis: int) -> float:
         if sum(step["op"] == "resize" for step in self.steps) > 1:
@@ -161,11 +160,12 @@ def plan(steps: Sequence[Step], size: Size) -> list[_Segment]:
     for last in range(1, len(steps) + 1):
         ways = []
         for first in range(max(0, last - LONGEST), last):
-            blurs = [t for t in taps[first:last] if t is not None]
-            if len(blurs) > 1:
+            blurs = [i for i in range(first, last) if steps[i]["op"] == "blur"]
+            allowed = len(blurs) < 2 and (last - first == 1 or all(taps[i] for i in blurs))
+            if not allowed:
                 continue
             segment = _Segment(
-                steps[first:last], sizes[first : last + 1], blurs[0] if blurs else None
+                steps[first:last], sizes[first : last + 1], taps[blurs[0]] if blurs else None
             )
             ways.append((best[first][0] + segment.seconds, [*best[first][1], segment]))
         best.append(min(ways, key=lambda way: way[0]))

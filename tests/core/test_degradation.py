@@ -35,7 +35,8 @@ def test_the_same_for_every_batch(gt, preset):
         alone, alone_recipe = degrade(gt[i : i + 1], seed=[seed])
         assert torch.equal(alone[0], lq[i]) and alone_recipe[0] == drawn[i]
     assert torch.equal(degrade(gt.flip(0), seed=SEEDS[::-1])[0].flip(0), lq)
-    assert torch.equal(degrade(gt[:3], seed=20)[0], degrade(gt[:3], seed=[20, 21, 22])[0])
+    for seeds in (20, np.int64(20), range(20, 23), np.arange(20, 23)):
+        assert torch.equal(degrade(gt[:3], seeds)[0], degrade(gt[:3], seed=[20, 21, 22])[0])
     # A recipe survives JSON and brings the image back.
     assert torch.equal(Degradation.replay(gt, json.loads(json.dumps(drawn))), lq)
     assert torch.equal(degrade(gt.to(memory_format=torch.channels_last), seed=SEEDS)[0], lq)
@@ -170,7 +171,7 @@ def test_refusals(gt):
     degrade = Degradation.preset("mild")
     with pytest.raises(FacewrightError, match="7 images, 2 seeds"):
         degrade(gt, seed=[1, 2])
-    for seed in (-3, [0, 1, 2, 3, 4, 5, 1.5], [0, 1, 2, 3, 4, 5, "6"]):
+    for seed in (-3, 1.5, [0, 1, 2, 3, 4, 5, 1.5], [0, 1, 2, 3, 4, 5, "6"]):
         with pytest.raises(FacewrightError, match="from 0 up"):
             degrade(gt, seed=seed)
     _, drawn = degrade(gt, seed=0)

@@ -201,6 +201,16 @@ def test_runs_of_linear_steps(blur, size, places):
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5, rtol=0)
 
 
+def test_a_blur_that_few_separable_ones_do_not_make():
+    line = {"op": "blur", "sigma": 60.0, "taps": 201, "sigma_y": 0.4, "angle": 0.75}
+    resize = {"op": "resize", "size": [30, 44], "mode": "bicubic"}
+    x = picture(41, 33)
+    expected = resized(blurred(resized(x.double().numpy(), resize), line), resize)
+    recipe = {"size": [41, 33], "steps": [resize, line, resize]}
+    found = Degradation.replay(x[None], [recipe])[0]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5, rtol=0)
+
+
 def test_the_border_is_scipys_mirror():
     x = picture(50, 44).double().numpy()
     expected = np.stack([correlate(c, dense_kernel(FLAT), mode="mirror") for c in x])
