@@ -40,13 +40,26 @@ def preset_sheet(
         raise FacewrightError(f"The sheet is of one picture, got {len(gt)}.")
     names = list(presets) or Degradation.presets()
     degradations = [Degradation.preset(name) for name in names]  # unknown ones before any work
-    pictures, lines = [_for_the_sheet(gt)], []
+    pictures, labels, lines = [_for_the_sheet(gt)], ["original"], []
     for name, degradation in zip(names, degradations, strict=True):
         lq, recipes = degradation(gt, seed)
         pictures.append(_for_the_sheet(lq))
+        twin = _twin(name)
+        labels.append(f"{name} (as {twin})" if twin else name)
         lines.append(f"{name}: {PRESETS[name].summary}. Here: {describe(recipes[0])}")
         on_picture(1)
-    return contact_sheet(pictures, ["original", *names])[None], "\n".join(lines)
+    return contact_sheet(pictures, labels)[None], "\n".join(lines)
+
+
+def _twin(name: str) -> str | None:
+    """An earlier preset with the same numbers, whose picture is bound to be the same."""
+
+    def numbers(preset: str) -> tuple:
+        one = PRESETS[preset]
+        return one.ways, one.enlarge, one.color
+
+    earlier = list(PRESETS)[: list(PRESETS).index(name)]
+    return next((other for other in earlier if numbers(other) == numbers(name)), None)
 
 
 def _for_the_sheet(x: Tensor) -> Tensor:

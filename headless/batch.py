@@ -56,7 +56,10 @@ def plan(
     """
     found = list(_sources(inputs, out))
     if not found:
-        raise FacewrightError(f"There are no pictures in {', '.join(inputs)}.")
+        aside = ""
+        if any(Path(given).resolve().is_relative_to(out.resolve()) for given in inputs):
+            aside = f" What lies in the output folder {out} is left aside; choose another for -o."
+        raise FacewrightError(f"There are no pictures in {', '.join(inputs)}.{aside}")
     names_a_file = out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir()
     if names_a_file and len(found) == 1:
         jobs = [Job(found[0][0], out, found[0][1].as_posix())]

@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from ..core.degradation import PRESETS, Degradation, describe
+from ..core.degradation import MAX_TAPS, PRESETS, Degradation, describe
 from ..core.errors import FacewrightError
 from ..core.preset_sheet import preset_sheet
 from ._convert import alpha_of, to_image, to_nchw
@@ -30,7 +30,8 @@ def _bound(id: str, words: str, most: float, *, whole: bool = False):
         min=_OF_THE_PRESET,
         max=most,
         step=step,
-        tooltip=f"{end} {words}. -1: of the preset; if `{other}` alone is set, exactly that value.",
+        tooltip=f"{end} {words}. Below 0: of the preset; if `{other}` alone is set, exactly that "
+        "value.",
     )
 
 
@@ -62,8 +63,8 @@ class Degrade(io.ComfyNode):
                     control_after_generate=True,
                     tooltip=_SEED_TIP,
                 ),
-                _bound("scale_min", "reduction of each side: 4 leaves a quarter", 64),
-                _bound("scale_max", "reduction of each side: 4 leaves a quarter", 64),
+                _bound("scale_min", "reduction of each side: 4 makes 128 pixels of 512", 64),
+                _bound("scale_max", "reduction of each side: 4 makes 128 pixels of 512", 64),
                 _bound("blur_min", "blur, as the sigma of a Gaussian in pixels", 100),
                 _bound("blur_max", "blur, as the sigma of a Gaussian in pixels", 100),
                 _bound("noise_min", "noise, in steps of 8-bit colour", 255),
@@ -87,12 +88,23 @@ class Degrade(io.ComfyNode):
                     "JPEG. shuffled: any order, drawn. real-esrgan: the reduction before or after "
                     "the JPEG, drawn.",
                 ),
+                io.Int.Input(
+                    "kernel_size",
+                    optional=True,
+                    default=_OF_THE_PRESET,
+                    min=_OF_THE_PRESET,
+                    max=MAX_TAPS,
+                    tooltip="Length of the blur in pixels, an odd number; 0: as long as it needs. "
+                    "Below 0: of the preset. Those named after papers cut it at 41 pixels, so that "
+                    "a blur of 15 acts like one of 10.",
+                ),
                 io.String.Input(
                     "recipe",
                     optional=True,
                     force_input=True,
                     tooltip="A recipe from this node's output: does the same again, and the "
-                    "settings above are not read. One recipe serves all pictures.",
+                    "settings above are not read. One recipe serves all pictures. Empty text: not "
+                    "used.",
                 ),
             ],
             outputs=[
@@ -127,11 +139,12 @@ class Degrade(io.ComfyNode):
         quality_max=_OF_THE_PRESET,
         passes=_KEEP,
         order=_KEEP,
+        kernel_size=_OF_THE_PRESET,
         recipe=None,
     ) -> io.NodeOutput:
         gt = to_nchw(image)
         finished = reporter(len(gt))
-        if recipe is None:
+        if not (recipe or "").strip():
             given = {
                 "scale": _range(scale_min, scale_max),
                 "sigma": _range(blur_min, blur_max),
@@ -141,6 +154,8 @@ class Degrade(io.ComfyNode):
                 "order": None if order == _KEEP else order,
             }
             overrides = {name: value for name, value in given.items() if value is not None}
+            if kernel_size >= 0:
+                overrides["kernel_size"] = kernel_size or None
             degradation = Degradation.preset(preset, **overrides)
             lq, recipes = degradation(gt, seed, on_image=lambda done: finished(1))
         else:

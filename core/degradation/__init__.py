@@ -10,8 +10,8 @@ and its recipe (plain dicts, ready for JSON) brings it back exactly. The classic
 """
 
 from .engine import Degradation
-from .presets import PRESETS, Preset
+from .presets import MAX_TAPS, PRESETS, Preset
 from .recipe import describe
 from .steps import jpeg
 
-__all__ = ["PRESETS", "Degradation", "Preset", "describe", "jpeg"]
+__all__ = ["MAX_TAPS", "PRESETS", "Degradation", "Preset", "describe", "jpeg"]

@@ -84,11 +84,16 @@ def write_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 picture", "2 pictures"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def fail_for(summary: Any, total: int) -> None:
     """End with exit code 1 where pictures failed, naming each."""
     if summary.failed:
         lines = [f"{path}: {error}" for path, error in summary.failed.items()]
-        fail(f"{len(lines)} of {total} pictures failed:\n" + "\n".join(lines))
+        fail(f"{len(lines)} of {counted(total, 'picture')} failed:\n" + "\n".join(lines))
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ import typer
 from ._common import (
     AsJson,
     app,
+    counted,
     fail,
     fail_for,
     job_progress,
@@ -76,7 +77,7 @@ def degrade(
         int, typer.Option(min=1, help="Of each picture, differing: a.png, a_2.png, ...")
     ] = 1,
     scale: Annotated[Any, _ranged("Reduce each side so many times.")] = None,
-    sigma: Annotated[Any, _ranged("Of the Gaussian blur, in pixels.")] = None,
+    sigma: Annotated[Any, _ranged("Of the Gaussian blur, in pixels; see --kernel-size.")] = None,
     noise: Annotated[Any, _ranged("Standard deviation, in 1/255.", _noise_range)] = None,
     quality: Annotated[Any, _ranged("Of the JPEG, 1 to 100.", _whole_range)] = None,
     order: Annotated[
@@ -87,7 +88,12 @@ def degrade(
         float | None, typer.Option(min=0, max=1, help="Share of blurs longer one way, 0 to 1.")
     ] = None,
     kernel_size: Annotated[
-        int | None, typer.Option(min=1, help="Side of the blur's kernel in pixels, odd.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Length of the blur in pixels, odd; 0: as long as it needs. Presets named after "
+            "papers cut it at 41 pixels, so that a sigma of 15 acts like 10.",
+        ),
     ] = None,
     color: Annotated[
         bool | None, typer.Option("--color/--no-color", help="Colour jitter and greying.")
@@ -125,10 +131,11 @@ def degrade(
         "order": order,
         "passes": passes,
         "anisotropic": aniso,
-        "kernel_size": kernel_size,
         "color": color,
     }
     overrides = {name: value for name, value in given.items() if value is not None}
+    if kernel_size is not None:
+        overrides["kernel_size"] = kernel_size or None
     if recipe and (overrides or preset != "moderate" or seed or copies > 1):
         raise typer.BadParameter("--recipe says all about the damage: give no other options of it.")
 
@@ -150,7 +157,7 @@ def degrade(
 
 
 def _report(summary: Any, out: Path) -> None:
-    text = f"{len(summary.done)} pictures written to {out}"
+    text = f"{counted(len(summary.done), 'picture')} written to {out}"
     if summary.skipped:
         text += f"; {len(summary.skipped)} were finished before (--overwrite does them again)"
     say(text + ".")

@@ -11,6 +11,7 @@ from ._common import (
     Models,
     app,
     check_choice,
+    counted,
     fail,
     fail_for,
     job_progress,
@@ -141,7 +142,7 @@ def _write_comparison(path: Path, before: Any, after: Any) -> None:
 
 def _report(summary: Any, out: Path) -> None:
     faces = sum(entry["faces"] for entry in summary.done)
-    text = f"{len(summary.done)} pictures with {faces} faces written to {out}"
+    text = f"{counted(len(summary.done), 'picture')} with {counted(faces, 'face')} written to {out}"
     if summary.skipped:
         text += f"; {len(summary.skipped)} were finished before (--overwrite does them again)"
     say(text + ".")

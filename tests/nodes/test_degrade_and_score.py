@@ -63,6 +63,8 @@ def test_no_pictures_give_no_pictures():
         ({"quality_min": 30, "quality_max": 40}, {"quality": (30, 40)}),
         ({"blur_min": 0.0, "blur_max": 0.0, "noise_max": 0.0}, {"sigma": (0, 0), "noise": (0, 0)}),
         ({"passes": "2", "order": "shuffled"}, {"passes": 2, "order": "shuffled"}),
+        ({"kernel_size": 9, "recipe": " "}, {"kernel_size": 9}),
+        ({"kernel_size": 0, "blur_min": 9.0}, {"kernel_size": None, "sigma": (9, 9)}),
     ],
 )
 def test_widgets_override_the_preset(widgets, overrides):
