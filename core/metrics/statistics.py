@@ -1,8 +1,10 @@
 """Means over images with what is known about their error, and paired comparisons.
 
-Intervals are percentile bootstrap intervals of the mean (Efron 1979): images are drawn with
-replacement as many times as there are, and the interval holds the middle share of the means. They
-answer "would other images of this kind give the same mean?", and nothing about systematic errors.
+Intervals are expanded percentile bootstrap intervals of the mean (Efron 1979; Hesterberg, "What
+Teachers Should Know About the Bootstrap", 2015): images are drawn with replacement as many times as
+there are, and the interval holds the middle share of the means, a larger share where images are
+few. They answer "would other images of this kind give the same mean?", and nothing about systematic
+errors.
 """
 
 import math
@@ -15,6 +17,8 @@ from ..errors import FacewrightError
 
 CONFIDENCE = 0.95
 DRAWS = 2000
+FEWEST = 6
+"""Below this many values no interval is given: it would claim more than so few can tell."""
 BETTER = ("higher", "lower", "one")
 """Which values are good: high ones, low ones, or those close to 1."""
 _CHUNK = 2**20
@@ -29,7 +33,7 @@ class Mean:
     """Over the finite values; NaN where there is none."""
     low: float
     high: float
-    """Bootstrap interval; NaN below two finite values."""
+    """Bootstrap interval; NaN below `FEWEST` finite values."""
     count: int
     """Finite values, all of which entered."""
     infinite: int = 0
@@ -46,7 +50,7 @@ class Difference:
     """Of the gain where `better` is "one" (how much closer to 1 a is), else of a - b."""
     low: float
     high: float
-    """Bootstrap interval of the mean; NaN below two finite differences."""
+    """Bootstrap interval of the mean; NaN below `FEWEST` finite differences."""
     wins: float
     """Share of the images where a is better; NaN without images."""
     losses: float
@@ -59,9 +63,9 @@ class Difference:
     """Images where either value is NaN; left out."""
 
     @property
-    def clear(self) -> bool:
-        """The interval leaves out 0."""
-        return self.low > 0 or self.high < 0
+    def clear(self) -> bool | None:
+        """The interval leaves out 0; None without an interval."""
+        return None if math.isnan(self.low) else self.low > 0 or self.high < 0
 
 
 def bootstrap_interval(
@@ -70,11 +74,18 @@ def bootstrap_interval(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean.
+    """Expanded percentile bootstrap interval of the mean.
+
+    The plain percentile interval is too narrow by the factor sqrt((n - 1) / n), because the draws
+    vary around the sample's own mean, and by that of a normal instead of a t quantile: of 5 values
+    it misses the mean 15 times in 100 where 5 are allowed. So each tail holds
+    Phi(sqrt(n / (n - 1)) t_{(1 - confidence) / 2, n - 1}) of the drawn means instead of
+    (1 - confidence) / 2 (Hesterberg 2015, section 5.3); the two agree for many values. Skewed
+    values still need more: of 10 exponential ones the interval misses 10 times in 100.
 
     Args:
         values: (n,), one per image.
-        confidence: share of the drawn means inside, in (0, 1).
+        confidence: how often intervals made like this hold the mean, in (0, 1).
         draws: how many means are drawn.
         seed: of `numpy.random.default_rng`; the same values give the same interval.
 
@@ -99,10 +110,10 @@ def bootstrap_interval(
     for start in range(0, draws, step):
         stop = min(start + step, draws)
         means[start:stop] = array[rng.integers(n, size=(stop - start, n))].mean(1)
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    tail = _tail(confidence, n)
     # Interpolating between two infinite neighbours would give NaN.
     method = "linear" if np.isfinite(means).all() else "inverted_cdf"
-    low, high = np.quantile(means, tails, method=method)
+    low, high = np.quantile(means, [tail, 1 - tail], method=method)
     return float(low), float(high)
 
 
@@ -172,8 +183,17 @@ def paired_difference(
     )
 
 
+def _tail(confidence: float, n: int) -> float:
+    """Share of the drawn means on each side of the interval."""
+    from scipy.special import ndtr, stdtrit
+
+    if n == 1:  # every draw is the same
+        return (1 - confidence) / 2
+    return float(ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - confidence) / 2)))
+
+
 def _interval(finite: np.ndarray, confidence: float, seed: int) -> tuple[float, float]:
-    if len(finite) < 2:  # one image says nothing about others
+    if len(finite) < FEWEST:
         return math.nan, math.nan
     return bootstrap_interval(finite, confidence, seed=seed)
 

@@ -38,8 +38,17 @@ def fail(message: str, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
-def sentences(command: Callable) -> Callable:
-    """Show errors meant for the user as their sentence, without a traceback."""
+_GO_ON = "Interrupted. What is finished stays; run the same command again to go on."
+
+
+def sentences(command: Callable | None = None, *, interrupted: str = _GO_ON) -> Callable:
+    """Show errors meant for the user as their sentence, without a traceback.
+
+    Args:
+        interrupted: what to say after Ctrl-C.
+    """
+    if command is None:
+        return functools.partial(sentences, interrupted=interrupted)
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -50,7 +59,7 @@ def sentences(command: Callable) -> Callable:
         except FacewrightError as error:
             fail(str(error))
         except KeyboardInterrupt:
-            fail("Interrupted. What is finished stays; run the same command again to go on.", 1)
+            fail(interrupted)
 
     return run
 

@@ -21,7 +21,10 @@ Faces = Annotated[
 
 
 @app.command()
-@sentences
+@sentences(
+    interrupted="Interrupted before the report was written. Scores are not kept: the same command "
+    "starts over."
+)
 def evaluate(
     folders: Annotated[
         list[Path],
@@ -80,7 +83,7 @@ def evaluate(
 
 
 @app.command()
-@sentences
+@sentences(interrupted="Interrupted.")
 def score(
     restored: Annotated[Path, typer.Argument(metavar="A", help="The picture to score.")],
     gt: Annotated[
@@ -135,7 +138,10 @@ def _settings(metrics: str | None, faces: str | None, has_gt: bool, *, sets: boo
 def _report_folder(out: Path | None, folders: list[Path], gt: Path | None, lq: Path | None) -> Path:
     """Where the report goes: never among the pictures, which it would join in the next run."""
     from ...core.errors import FacewrightError
+    from ..evaluation.pairing import check_folder
 
+    for folder in folders:
+        check_folder(folder)
     first = folders[0].resolve()
     out = out or first.with_name(f"{first.name}_evaluation")
     for folder in (*folders, gt, lq):
@@ -175,8 +181,9 @@ def _print_tables(result: Any, report: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from ...core.metrics.statistics import FEWEST
     from ..evaluation.comparison import direction, number
-    from ..evaluation.page import cautions, lead
+    from ..evaluation.page import CHANCE, cautions, lead
 
     table = Table(title_justify="left")
     table.add_column("metric")
@@ -192,22 +199,28 @@ def _print_tables(result: Any, report: Path) -> None:
         cells = [number(of[m.name], m) for of in result.scores.sets.values()]
         table.add_row(m.label, direction(m), *cells)
     console().print(table)
-    say("Mean over pictures [95 % interval].", "dim")
+    if any(mean.count >= FEWEST for means in result.means.values() for mean in means.values()):
+        say("Mean over pictures [95 % interval].", "dim")
     for line in lead(result):
         say(line)
+    if len(result.comparisons) > 1:
+        say(CHANCE, "dim")
     for line in cautions(result):
         say(line, "yellow")
     say(f"Report: {report}")
 
 
 def _cell(mean: Any, m: Any, between: str) -> str:
-    from ..evaluation.comparison import number
+    from ...core.metrics.statistics import FEWEST
+    from ..evaluation.comparison import infinite, mean_text, number
 
+    if mean.infinite and not mean.count:
+        return mean_text(mean, m)
     parts = [number(mean.mean, m)]
-    if mean.count > 1:
+    if mean.count >= FEWEST:
         parts.append(f"[{number(mean.low, m)}, {number(mean.high, m)}]")
     if mean.infinite:
-        parts.append(f"+{mean.infinite} inf")
+        parts.append(f"+{infinite(mean.infinite, m)}")
     return between.join(parts)
 
 

@@ -6,12 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.metrics import Metric
-from ...core.metrics.statistics import Difference, Mean, mean_interval, paired_difference
+from ...core.metrics.statistics import (
+    FEWEST,
+    Difference,
+    Mean,
+    mean_interval,
+    paired_difference,
+)
 from .pairing import LQ
 from .scoring import Row, Scores
 
 FEW = 10
 """Below this many pictures an interval is only a rough guide."""
+TOO_FEW = "too few pictures to tell"
 
 
 @dataclass(frozen=True)
@@ -25,10 +32,14 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse", "no clear difference", or "unknown" without an interval."""
+        """ "better", "worse", "no clear difference"; "equal" where every picture is; `TOO_FEW`; or
+        "unknown" where infinite values leave too few differences, or none are there.
+        """
         d = self.difference
-        if math.isnan(d.low):
-            return "unknown"
+        if d.count and d.wins == d.losses == 0:
+            return "equal"
+        if d.clear is None:
+            return TOO_FEW if 0 < d.count < FEWEST else "unknown"
         if not d.clear:
             return "no clear difference"
         good = d.mean < 0 if self.metric.better == "lower" else d.mean > 0
@@ -39,43 +50,53 @@ class Comparison:
         d, label = self.difference, self.metric.label
         if not d.count:
             return f"{self.method} and {self.against} have no picture with {label} in common."
-        if d.wins == d.losses == 0 and d.count > 1:
-            both = f"{self.method} and {self.against}"
-            return f"{both} are equal in {label} in all {d.count} pictures."
+        if self.verdict == "equal":
+            where = "the only picture" if d.count == 1 else f"all {d.count} pictures"
+            return f"{self.method} and {self.against} are equal in {label} in {where}."
+        against = f"{self.method} against {self.against} in {label}"
         if math.isnan(d.mean):
-            return f"{self.method} against {self.against} in {label}: {self._wins()}."
-        if self.verdict == "unknown":
-            return (
-                f"{self.method} differs from {self.against} in {label} by "
-                f"{self.amount(signed=True)} in the only picture: too few to say more."
-            )
+            few = f"; {TOO_FEW}" if self.verdict == TOO_FEW else ""
+            return f"{against}: {self._wins()}{few}."
+        if d.clear is None:
+            if d.count == 1:
+                return f"{against}: {self.change()} in the only picture; too few to tell."
+            few = TOO_FEW if self.verdict == TOO_FEW else "too few finite values to tell"
+            return f"{against}: {self.change()} on average, {self._wins()}; {few}."
         if self.verdict == "no clear difference":
             return (
                 f"No clear difference between {self.method} and {self.against} in {label}: "
-                f"{self.amount(signed=True)} [{self.bounds(', ', signed=True)}]; "
-                f"{self._wins(f'{self.method} is ')}."
+                f"{self.change()} [{self.bounds(', ')}]; {self._wins(f'{self.method} is ')}."
             )
+        size = with_unit(abs(d.mean), self.metric, digits=self._digits())
+        ends = ", ".join(self._number(x) for x in sorted([abs(d.low), abs(d.high)]))
         way = "higher" if d.mean > 0 else "lower"
         if self.metric.better == "one":
             way = "closer to 1" if d.mean > 0 else "farther from 1"
         return (
             f"{self.method} is {self.verdict} than {self.against} in {label}: {way} by "
-            f"{self.amount()} [{self.bounds(', ')}]; {self._wins()}."
+            f"{size} [{ends}]; {self._wins()}."
         )
 
-    def amount(self, *, signed: bool = False) -> str:
-        """The mean difference with its unit; without `signed` its size alone."""
-        mean = self.difference.mean if signed else abs(self.difference.mean)
-        return with_unit(mean, self.metric, signed=signed, digits=self._digits())
+    def change(self) -> str:
+        """The mean difference: with its sign and unit, or in words where 1 is best."""
+        mean, digits = self.difference.mean, self._digits()
+        if self.metric.better != "one" or math.isnan(mean):
+            return with_unit(mean, self.metric, signed=True, digits=digits)
+        if mean == 0:
+            return "as close to 1"
+        return f"{'closer to' if mean > 0 else 'farther from'} 1 by {self._number(abs(mean))}"
 
-    def bounds(self, between: str, *, signed: bool = False) -> str:
-        """Both ends of the interval, the smaller first; without `signed` their sizes alone."""
+    def bounds(self, between: str) -> str:
+        """Both ends of the interval, the lower one first, in the words of `change`."""
         ends = [self.difference.low, self.difference.high]
-        if not signed:
-            ends = sorted(map(abs, ends))
-        return between.join(
-            number(x, self.metric, signed=signed, digits=self._digits()) for x in ends
-        )
+        if math.isnan(ends[0]) or self.metric.better != "one":
+            return between.join(self._number(x, signed=True) for x in ends)
+        words = ("farther" if x < 0 else "closer" for x in ends)
+        pairs = zip(ends, words, strict=True)
+        return between.join(f"{self._number(abs(x))} {word}" for x, word in pairs)
+
+    def _number(self, x: float, *, signed: bool = False) -> str:
+        return number(x, self.metric, signed=signed, digits=self._digits())
 
     def _digits(self) -> int:
         """As many as keep an end of the interval that is not 0 from reading as 0."""
@@ -92,7 +113,7 @@ class Comparison:
         if ties:
             text += f", equal in {ties}"
         if d.infinite:
-            text += f"; {d.infinite} with an infinite value not in the mean"
+            text += f"; {infinite(d.infinite, self.metric)} in one of them, not in the mean"
         return text
 
 
@@ -164,6 +185,18 @@ def _difference(a: dict[str, Row], b: dict[str, Row], m: Metric) -> Difference:
 def direction(m: Metric) -> str:
     """Which values are good, in words."""
     return "closer to 1 is better" if m.better == "one" else f"{m.better} is better"
+
+
+def infinite(count: int, m: Metric) -> str:
+    """What so many infinite values are: PSNR's belong to pictures identical to their originals."""
+    return f"{count} {'identical' if m.better == 'higher' else 'infinite'}"
+
+
+def mean_text(mean: Mean, m: Metric) -> str:
+    """The mean with its unit, or what stands for it where every value is infinite."""
+    if mean.infinite and not mean.count:
+        return f"∞ ({infinite(mean.infinite, m)})"
+    return with_unit(mean.mean, m)
 
 
 def number(x: float, m: Metric, *, signed: bool = False, digits: int | None = None) -> str:

@@ -7,14 +7,29 @@ from html import escape
 from pathlib import Path
 
 from ...core.metrics import Metric
-from ...core.metrics.statistics import CONFIDENCE, DRAWS, Mean
+from ...core.metrics.statistics import CONFIDENCE, FEWEST, Mean
 from .cases import Extremes, Shown, thumbnail
-from .comparison import FEW, Comparison, Result, direction, number, rows_of, with_unit
+from .comparison import (
+    FEW,
+    TOO_FEW,
+    Comparison,
+    Result,
+    direction,
+    infinite,
+    mean_text,
+    number,
+    rows_of,
+    value,
+)
 from .glossary import MEANING
 from .pairing import GT, LQ
 from .style import STYLE
-from .tables import problems, versions
+from .tables import INTERVAL, problems, versions
 
+CHANCE = (
+    "Several differences are looked at: of those that are mere chance, about 1 in 20 looks clear."
+)
+"""For who reads more than one comparison."""
 _SIDE = 320
 """Pixels of the longer side of an embedded picture."""
 _LOSSLESS = 192 * 192
@@ -63,7 +78,7 @@ def _lead(result: Result) -> str:
     if result.comparisons:
         what += (
             f"<p class=note>In brackets: the {CONFIDENCE:.0%} interval of the mean difference. "
-            "Where it contains 0, no difference is claimed.</p>\n"
+            f"Where it contains 0, no difference is claimed.{_chance(result)}</p>\n"
         )
     return f"<h2>What came out</h2>\n{what}{''.join(warnings)}\n"
 
@@ -75,7 +90,8 @@ def lead(result: Result) -> list[str]:
         pairs.setdefault((comparison.method, comparison.against), []).append(comparison)
     lines = []
     for first, *others in pairs.values():
-        groups = {"better": [], "worse": [], "no clear difference": []}
+        verdicts = ("better", "worse", "no clear difference", "equal", TOO_FEW)
+        groups = {verdict: [] for verdict in verdicts}
         for other in others:
             groups.get(other.verdict, []).append(other.metric.label.rstrip("."))
         named = [f"{verdict} in {', '.join(of)}" for verdict, of in groups.items() if of]
@@ -83,11 +99,13 @@ def lead(result: Result) -> list[str]:
         lines.append(first.sentence() + rest)
     if not lines:
         for method, means in result.means.items():
-            parts = [
-                f"{m.label} {with_unit(means[m.name].mean, m)}" for m in result.picture_metrics
-            ]
+            parts = [f"{m.label} {mean_text(means[m.name], m)}" for m in result.picture_metrics]
             lines.append(f"{method}: {', '.join(parts)}.")
     return lines
+
+
+def _chance(result: Result) -> str:
+    return f" {CHANCE}" if len(result.comparisons) > 1 else ""
 
 
 def cautions(result: Result) -> list[str]:
@@ -96,7 +114,12 @@ def cautions(result: Result) -> list[str]:
     counts = {len(result.scores.pairing.cases)} | {c.difference.count for c in result.comparisons}
     if counts == {1}:
         lines.append("There is only one picture: nothing can be said about others.")
-    elif min(counts, default=0) < FEW:
+    elif min(counts) < FEWEST:
+        lines.append(
+            f"Intervals and verdicts need at least {FEWEST} pictures: fewer are too few to tell "
+            "a difference from chance."
+        )
+    elif min(counts) < FEW:
         lines.append(
             f"There are fewer than {FEW} pictures: take the intervals as a rough guide only."
         )
@@ -107,7 +130,7 @@ def cautions(result: Result) -> list[str]:
         )
     if result.incomplete:
         lines.append("Some pictures or values are missing; they are listed under “Left out”.")
-    return lines + result.scores.notes
+    return lines + result.scores.pairing.notes + result.scores.notes
 
 
 def _means(result: Result) -> str:
@@ -119,7 +142,7 @@ def _means(result: Result) -> str:
     rows = []
     for m in [*result.picture_metrics, *result.set_metrics]:
         best = _best(result, m)
-        cells = "".join(_cell(_mean(result, method, m), m, best) for method in result.means)
+        cells = "".join(_cell(result, method, m, method in best) for method in result.means)
         unit = f" <small>{escape(m.unit)}</small>" if m.unit else ""
         rows.append(
             f"<tr><th scope=row>{escape(m.label)}{unit}<br><small>{direction(m)}</small></th>"
@@ -127,16 +150,17 @@ def _means(result: Result) -> str:
         )
     note = (
         f"Mean over pictures, and below it its {CONFIDENCE:.0%} interval: other pictures of this "
-        "kind would be expected to give a mean in this range."
+        f"kind would be expected to give a mean in this range. Below {FEWEST} pictures there is "
+        "none."
     )
-    means = [mean for of in result.means.values() for mean in of.values()]
-    if any(mean.infinite for mean in means):
+    means = [(m, of[m.name]) for of in result.means.values() for m in result.picture_metrics]
+    if any(mean.infinite and m.better == "higher" for m, mean in means):
         note += (
-            " An infinite value belongs to a picture equal to its original; it is counted, but "
-            "not in the mean."
+            " ∞: a picture identical to its original; it is counted, but enters no mean and no "
+            "difference of means."
         )
     if len(counts) > 1:
-        note += " Bold: the best mean."
+        note += " Bold: the best mean; where 1 is best, the smallest mean distance from 1."
     return (
         f"<div class=wide><table class=means><thead><tr><th class=text>metric</th>{heads}</tr>"
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>\n<p class=note>{note}</p>\n"
@@ -152,25 +176,40 @@ def _mean(result: Result, method: str, m: Metric) -> Mean:
     return result.means[method][m.name]
 
 
-def _best(result: Result, m: Metric) -> float | None:
-    values = [_mean(result, method, m).mean for method in result.means]
-    values = [x for x in values if not math.isnan(x)]
-    if len(values) < 2:
-        return None
-    if m.better == "one":
-        return min(values, key=lambda x: abs(x - 1))
-    return max(values) if m.better == "higher" else min(values)
+def _best(result: Result, m: Metric) -> set[str]:
+    """The methods with the best mean; none where infinite values are left out of some mean."""
+    means = {method: _mean(result, method, m) for method in result.means}
+    if any(mean.infinite for mean in means.values()):
+        return set()
+    ranks = {method: mean.mean for method, mean in means.items()}
+    if m.better == "one":  # as the comparisons do: 0.5 and 1.5 are no ideal pair
+        ranks = {method: _from_one(result, method, m) for method in means}
+    ranks = {method: x for method, x in ranks.items() if not math.isnan(x)}
+    if len(ranks) < 2:
+        return set()
+    best = max(ranks.values()) if m.better == "higher" else min(ranks.values())
+    return {method for method, x in ranks.items() if x == best}
 
 
-def _cell(mean: Mean, m: Metric, best: float | None) -> str:
-    text = number(mean.mean, m)
-    if best is not None and mean.mean == best:
-        text = f"<b>{text}</b>"
+def _from_one(result: Result, method: str, m: Metric) -> float:
+    """Mean distance from 1 over the finite values."""
+    values = [value(row, m) for row in rows_of(result.scores, method).values()]
+    finite = [abs(x - 1) for x in values if math.isfinite(x)]
+    return sum(finite) / len(finite) if finite else math.nan
+
+
+def _cell(result: Result, method: str, m: Metric, best: bool) -> str:
+    mean = _mean(result, method, m)
+    if mean.infinite and not mean.count:
+        return f"<td>{mean_text(mean, m)}</td>"
+    text = f"<b>{number(mean.mean, m)}</b>" if best else number(mean.mean, m)
     small = []
     if not math.isnan(mean.low):
         small.append(f"{number(mean.low, m)} – {number(mean.high, m)}")
+    if m.better == "one" and len(result.means) > 1:
+        small.append(f"{number(_from_one(result, method, m), m)} from 1")
     if mean.infinite:
-        small.append(f"and {mean.infinite} infinite")
+        small.append(f"and {infinite(mean.infinite, m)}")
     if mean.undefined:
         small.append(f"{mean.undefined} missing")
     return f"<td>{text}<br><small>{'<br>'.join(small)}</small></td>"
@@ -185,23 +224,29 @@ def _comparisons(result: Result) -> str:
         if pair != (c.method, c.against):
             pair = c.method, c.against
             head = f"<b>{escape(c.method)}</b> compared with <b>{escape(c.against)}</b>"
-            rows.append(f"<tr class=group><th class=text colspan=5>{head}</th></tr>")
-        of = "closer to 1 by " if m.better == "one" else ""
+            rows.append(
+                f"<tr class=group><th class=text colspan=3>{head}</th>"
+                f"<th>{escape(c.method)} better in</th><th></th></tr>"
+            )
         rows.append(
             f"<tr><th scope=row>{escape(m.label)} <small>{direction(m)}</small></th>"
-            f"<td>{of}{c.amount(signed=True)}</td><td>{c.bounds(' to ', signed=True)}</td>"
+            f"<td>{c.change()}</td><td>{_bounds(c)}</td>"
             f"<td>{round(d.wins * d.count) if d.count else 0} of {d.count}</td>"
             f'<td class="text {c.verdict.split()[0]}">{c.verdict}</td></tr>'
         )
     return (
         "<h2>Picture by picture</h2>\n<div class=wide><table><thead><tr>"
         f"<th class=text>metric</th><th>mean difference</th><th>{CONFIDENCE:.0%} interval</th>"
-        f"<th>wins</th><th class=text>verdict</th></tr></thead><tbody>{''.join(rows)}</tbody>"
+        f"<th>pictures</th><th class=text>verdict</th></tr></thead><tbody>{''.join(rows)}</tbody>"
         "</table></div>\n<p class=note>Every picture is compared with itself under the other "
         "method, so that easy and hard pictures do not blur the difference. Where the interval of "
-        "the mean difference contains 0, the verdict is that there is no clear difference. Wins: "
-        "pictures in which the first method is better.</p>\n"
+        f"the mean difference contains 0, the verdict is that there is no clear difference; below "
+        f"{FEWEST} pictures there is no verdict.{_chance(result)}</p>\n"
     )
+
+
+def _bounds(c: Comparison) -> str:
+    return "–" if c.difference.clear is None else c.bounds(" to ")
 
 
 def _plot(plot: bytes | None) -> str:
@@ -280,6 +325,12 @@ def _left_out(result: Result) -> str:
             parts.append(f"<h3>{heading} ({len(lines)})</h3>\n<ul class=names>{items}</ul>\n")
     if len(parts) == 1:
         parts.append("<p>Nothing: every picture was paired and scored.</p>\n")
+    if aside := scores.pairing.aside:
+        items = "".join(f"<li>{escape(str(file))}</li>" for file in aside)
+        parts.append(
+            f"<h3>Before and after in one picture, left aside ({len(aside)})</h3>\n"
+            f"<ul class=names>{items}</ul>\n"
+        )
     noted = [(f"{row.case} ({row.method})", note) for row in scores.rows for note in row.notes]
     if noted:
         items = "".join(f"<li><b>{escape(n)}</b>: {escape(note)}</li>" for n, note in noted)
@@ -308,7 +359,7 @@ def _settings(result: Result) -> str:
     if scores.pairing.gt is not None:
         facts[GT] = str(scores.pairing.gt)
     facts["Faces read by"] = scores.settings.faces or "nothing (no --faces)"
-    facts["Intervals"] = f"{CONFIDENCE:.0%}, percentile bootstrap over pictures, {DRAWS} draws"
+    facts["Intervals"] = f"{CONFIDENCE:.0%}, {INTERVAL}"
     facts["Versions"] = ", ".join(f"{name} {of}" for name, of in versions().items())
     rows = "".join(
         f"<tr><th scope=row>{escape(k)}</th><td class=text>{escape(v)}</td></tr>"

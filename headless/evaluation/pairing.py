@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ...core.errors import FacewrightError
+from ..degrade import MANIFEST
 from ..images import PICTURE_SUFFIXES
+from ..manifest import read_records
 
 GT, LQ = "GT", "LQ"
 """What the originals and the degraded pictures are called in every table and picture."""
+_COMPARE = "_compare"
+"""What `restore --compare` adds to the name of its before/after pictures."""
 _NAMED = 20
 """Names listed in one sentence; the report lists all."""
 
@@ -23,6 +27,8 @@ class Case:
     """None where nothing is compared with (no --gt folder)."""
     versions: dict[str, Path]
     """Method, or LQ -> file; only the methods that have this picture."""
+    copy_of: str | None = None
+    """Name of the original that it is a further copy of, as `degrade --copies` makes them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,26 @@ class Pairing:
     cases: list[Case]
     """Sorted by name; every case has at least one version."""
     unmatched: list[Unmatched] = field(default_factory=list)
+    aside: list[Path] = field(default_factory=list)
+    """Before/after pictures of `restore --compare`, which are not scored."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What was decided about pictures by more than their names."""
+        lines = []
+        if n := len(self.aside):
+            what = "1 before/after picture" if n == 1 else f"{n} before/after pictures"
+            where = "was" if n == 1 else "were"
+            lines.append(f"{what} of restore --compare ({_COMPARE}.png) {where} left aside.")
+        if copies := [case for case in self.cases if case.copy_of]:
+            n, of = len(copies), len({case.copy_of for case in copies})
+            lines.append(
+                f"{n} of the {len(self.cases)} pictures {'is a' if n == 1 else 'are'} further "
+                f"{'copy' if n == 1 else 'copies'} of {of} {'original' if of == 1 else 'originals'}"
+                " (degrade --copies), each scored against its original. Intervals take copies for "
+                "pictures of their own: they say nothing about other originals."
+            )
+        return lines
 
     @property
     def restored(self) -> list[str]:
@@ -56,7 +82,10 @@ def pair_folders(
     """Pair the pictures of several folders by their path inside the folder without its suffix.
 
     Subfolders count; files that are no pictures and hidden ones do not. "a/b.png" belongs to
-    "a/b.jpg", not to "b.png".
+    "a/b.jpg", not to "b.png". Where no original has its name, a picture may be one of the further
+    copies that `degrade --copies` makes (a_2 of a): if a manifest.jsonl in its folder or beside
+    the degraded pictures says so, or every original's pictures in a folder are named like that.
+    Before/after pictures of `restore --compare` are left aside.
 
     Args:
         folders: restored pictures, one folder per method.
@@ -71,44 +100,111 @@ def pair_folders(
     if lq is not None:
         methods = {LQ: lq, **methods}
     found = {name: _pictures(folder) for name, folder in methods.items()}
-    originals = None if gt is None else _pictures(gt)
+    originals = {} if gt is None else _pictures(gt)
     restored = [name for name in methods if name != LQ]
+    aside = [
+        found[method].pop(name)
+        for method in restored
+        for name in _comparisons(found[method], originals)
+    ]
     wanted = sorted({case for name in restored for case in found[name]})
-    if originals is not None and not any(case in originals for case in wanted):
+    copies = {} if gt is None else _copies(methods, found, originals)
+    paired = wanted if gt is None else [n for n in wanted if n in originals or n in copies]
+    if not paired:
         raise FacewrightError(_no_pair(folders, gt, wanted, originals))
     cases = [
         Case(
             name,
-            None if originals is None else originals[name],
+            None if gt is None else originals[copies.get(name, name)],
             {method: files[name] for method, files in found.items() if name in files},
+            copies.get(name),
         )
-        for name in wanted
-        if originals is None or name in originals
+        for name in paired
     ]
-    return Pairing(methods, gt, cases, list(_unmatched(methods, gt, found, originals, wanted)))
+    unmatched = list(_unmatched(methods, gt, found, originals, copies, paired))
+    return Pairing(methods, gt, cases, unmatched, aside)
+
+
+def _comparisons(files: dict[str, Path], originals: dict[str, Path]) -> list[str]:
+    """Names of the before/after pictures: "a_compare.png" beside an "a", unless it is a name of
+    an original.
+    """
+    return [
+        name
+        for name, file in files.items()
+        if name.endswith(_COMPARE) and file.suffix.lower() == ".png"
+        and name.removesuffix(_COMPARE) in files and name not in originals
+    ]  # fmt: skip
+
+
+def _copies(
+    methods: dict[str, Path], found: dict[str, dict[str, Path]], originals: dict[str, Path]
+) -> dict[str, str]:
+    """Further copies -> their originals, for names that no original has."""
+    recorded: dict[str, set[str]] = {}
+    for folder in methods.values():
+        for output, source in _recorded(folder):
+            recorded.setdefault(output, set()).add(source)
+    copies: dict[str, set[str]] = {}
+    for files in found.values():
+        copies.update({name: recorded[name] for name in files if name in recorded})
+        for name, original in _named_as_copies(files, originals).items():
+            if name not in recorded:
+                copies.setdefault(name, set()).add(original)
+    # Where two manifests disagree neither is believed.
+    sure = {name: next(iter(of)) for name, of in copies.items() if len(of) == 1}
+    return {n: of for n, of in sure.items() if n not in originals and of in originals}
+
+
+def _recorded(folder: Path) -> Iterable[tuple[str, str]]:
+    """(output, input) of every picture that `facewright degrade` wrote here, without suffixes."""
+    try:
+        records = read_records(folder / MANIFEST)
+    except FacewrightError:  # another program's file: what it leaves open is listed as unmatched
+        return
+    for record in records:
+        paths = [PurePosixPath(str(record.get(key, ""))) for key in ("output", "input")]
+        if all(path.name for path in paths):
+            output, source = (path.with_suffix("").as_posix() for path in paths)
+            yield output, source
+
+
+def _named_as_copies(files: dict[str, Path], originals: dict[str, Path]) -> dict[str, str]:
+    """The same, by their names alone: only where at least two originals have a picture here, and
+    all of them have the further ones a_2 to a_N. One a_2 beside an a may be anybody.
+    """
+    numbers: dict[str, set[str]] = {name: set() for name in files if name in originals}
+    for name in files:
+        stem, _, number = name.rpartition("_")
+        if name not in originals and stem in numbers and number.isdecimal():
+            numbers[stem].add(number)
+    there = list(numbers.values())
+    expected = {str(i) for i in range(2, 2 + len(there[0]))} if there else set()
+    if len(there) < 2 or any(found != expected for found in there):
+        return {}
+    return {f"{stem}_{number}": stem for stem, found in numbers.items() for number in found}
 
 
 def _unmatched(
     methods: dict[str, Path],
     gt: Path | None,
     found: dict[str, dict[str, Path]],
-    originals: dict[str, Path] | None,
-    wanted: Sequence[str],
+    originals: dict[str, Path],
+    copies: dict[str, str],
+    paired: Sequence[str],
 ) -> Iterable[Unmatched]:
-    originals = {} if originals is None else originals
-    restored = set(wanted)
+    restored = set(paired)
     for method, files in found.items():
         for name, file in files.items():
-            if gt is not None and name not in originals:
-                yield Unmatched(file, f"no picture of this name in {gt}")
+            if gt is not None and name not in originals and name not in copies:
+                yield Unmatched(file, f"no picture of this name in {gt}{_hint(name, originals)}")
             elif method == LQ and name not in restored | originals.keys():
                 yield Unmatched(file, "no restored picture of this name")
+    used = {copies.get(name, name) for name in paired}
     for name, file in originals.items():
-        if name not in restored:
+        if name not in used:
             yield Unmatched(file, "no restored picture of this name")
-    for name in wanted:
-        if gt is not None and name not in originals:
-            continue
+    for name in paired:
         has = [method for method in methods if name in found[method]]
         for method, folder in methods.items():
             if method not in has:
@@ -116,14 +212,29 @@ def _unmatched(
                 yield Unmatched(found[has[-1]][name], why)
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
-    """Name without suffix -> file, for every picture below a folder."""
+def _hint(name: str, originals: dict[str, Path]) -> str:
+    stem, _, number = name.rpartition("_")
+    if stem not in originals or not number.isdecimal():
+        return ""
+    return (
+        f"; if degrade --copies made it from {stem}, give --lq with the folder that holds its "
+        f"{MANIFEST}"
+    )
+
+
+def check_folder(folder: Path) -> None:
+    """Raise FacewrightError unless it is a folder."""
     if not folder.exists():
         raise FacewrightError(f"There is no folder {folder}.")
     if not folder.is_dir():
         raise FacewrightError(
             f"{folder} is a file; folders are evaluated. For two files: facewright score A B"
         )
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    """Name without suffix -> file, for every picture below a folder."""
+    check_folder(folder)
     pictures: dict[str, Path] = {}
     for file in sorted(folder.rglob("*")):
         inside = file.relative_to(folder)

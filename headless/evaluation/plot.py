@@ -7,7 +7,7 @@ import numpy as np
 
 from ...core.metrics import Metric
 from ...core.metrics.statistics import CONFIDENCE
-from .comparison import Result, direction, number, rows_of, value
+from .comparison import Result, direction, infinite, number, rows_of, value
 from .pairing import LQ
 
 COLORS = ("#1f6fb4", "#d9730d", "#2f8f4e", "#8a4fbf", "#b8334a", "#0f8b8d", "#7a6a1f", "#5b6570")
@@ -68,9 +68,9 @@ def _panel(axis, result: Result, m: Metric, methods: list[str]) -> None:  # noqa
         if mean.count:
             axis.plot([mean.low, mean.high], [y, y], color="#111111", lw=4, solid_capstyle="butt")
             axis.plot([mean.mean], [y], "o", color="white", mec="#111111", ms=7, mew=1.6)
-        text = number(mean.mean, m)
+        text = number(mean.mean, m) if mean.count or not mean.infinite else "∞"
         if mean.infinite:
-            text += f"\n({mean.infinite} infinite)"
+            text += f"\n({infinite(mean.infinite, m)})"
         axis.annotate(text, (1.015, y), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     unit = f" ({m.unit})" if m.unit else ""
     arrow = {"higher": " →", "lower": " ←", "one": ""}[m.better]

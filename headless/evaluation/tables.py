@@ -10,10 +10,13 @@ from importlib import metadata
 from typing import Any
 
 from ...core.metrics import Metric
-from ...core.metrics.statistics import CONFIDENCE, DRAWS
+from ...core.metrics.statistics import CONFIDENCE, DRAWS, FEWEST
 from .comparison import Result, direction
 from .pairing import LQ
 from .scoring import Row
+
+INTERVAL = f"expanded percentile bootstrap over pictures, {DRAWS} draws; none below {FEWEST}"
+"""How intervals are made."""
 
 
 def to_csv(result: Result) -> str:
@@ -54,11 +57,13 @@ def problems(row: Row) -> list[str]:
 def to_json(result: Result) -> str:
     """Everything; strict JSON, in which an infinite number is the string "inf"."""
     scores = result.scores
+    copies = {case.name: case.copy_of for case in scores.pairing.cases}
     value = {
         **summary(result),
         "pictures": [
             {
                 "picture": row.case,
+                "copy_of": copies.get(row.case),
                 "method": row.method,
                 "values": row.values,
                 "problems": row.problems,
@@ -80,7 +85,7 @@ def summary(result: Result) -> dict[str, Any]:
             "gt": None if pairing.gt is None else str(pairing.gt),
             "lq": str(pairing.methods[LQ]) if LQ in pairing.methods else None,
             "faces": scores.settings.faces,
-            "interval": f"percentile bootstrap over pictures, {CONFIDENCE:.0%}, {DRAWS} draws",
+            "interval": f"{CONFIDENCE:.0%}, {INTERVAL}",
         },
         "versions": versions(),
         "metrics": {m.name: _describe(m) for m in scores.settings.metrics},
@@ -101,12 +106,14 @@ def summary(result: Result) -> dict[str, Any]:
                 "against": c.against,
                 "metric": c.metric.name,
                 **asdict(c.difference),
+                "clear": c.difference.clear,
                 "verdict": c.verdict,
                 "sentence": c.sentence(),
             }
             for c in result.comparisons
         ],
-        "notes": scores.notes,
+        "notes": [*pairing.notes, *scores.notes],
+        "left_aside": [str(file) for file in pairing.aside],
         "unmatched": [{"file": str(u.file), "why": u.why} for u in pairing.unmatched],
         "failed": [
             {"picture": row.case, "method": row.method, "why": row.error} for row in scores.failed

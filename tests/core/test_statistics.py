@@ -12,15 +12,33 @@ from facewright.core.metrics.statistics import bootstrap_interval, mean_interval
 VALUES = np.random.default_rng(3).gamma(2.0, 3.0, 60)
 
 
-def test_interval_agrees_with_scipy():
-    """Different draws, so up to the noise of 20 000 of them (about 0.01 here)."""
-    mine = bootstrap_interval(VALUES, draws=20_000)
+def expanded_tail(confidence, n):
+    """Hesterberg 2015, with the distributions of scipy.stats."""
+    t = scipy.stats.t.ppf(1 - (1 - confidence) / 2, n - 1)
+    return scipy.stats.norm.sf(math.sqrt(n / (n - 1)) * t)
+
+
+@pytest.mark.parametrize("n", [8, 20, 60])
+def test_interval_agrees_with_scipy(n):
+    """Different draws, so up to the noise of 20 000 of them."""
+    values = VALUES[:n]
+    mine = bootstrap_interval(values, draws=20_000)
     theirs = scipy.stats.bootstrap(
-        (VALUES,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(9)
-    ).confidence_interval
-    assert np.allclose(mine, theirs, atol=0.05)
-    normal = VALUES.mean() + np.array([-1.96, 1.96]) * VALUES.std(ddof=1) / math.sqrt(60)
-    assert np.allclose(mine, normal, atol=0.2)
+        (values,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(9),
+        confidence_level=1 - 2 * expanded_tail(0.95, n),
+    ).confidence_interval  # fmt: skip
+    width = theirs.high - theirs.low
+    assert np.allclose(mine, theirs, atol=0.04 * width)
+    t = scipy.stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)
+    assert width == pytest.approx(2 * t, rel=0.15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [6, 8, 10, 20, 50])
+def test_a_difference_that_is_not_there_is_claimed_about_once_in_20(n):
+    rng = np.random.default_rng(n)
+    claims = [paired_difference(rng.normal(size=n), np.zeros(n)).clear for _ in range(4000)]
+    assert 0.03 < np.mean(claims) < 0.07
 
 
 def test_interval_is_that_of_a_naive_loop_whatever_the_chunks(monkeypatch):
@@ -29,7 +47,7 @@ def test_interval_is_that_of_a_naive_loop_whatever_the_chunks(monkeypatch):
     for _ in range(200):
         means.append(sum(VALUES[i] for i in rng.integers(60, size=60)) / 60)
     means.sort()
-    at = 0.05 * 199  # linear interpolation between order statistics
+    at = expanded_tail(0.9, 60) * 199  # linear interpolation between order statistics
     low = means[int(at)] + (at - int(at)) * (means[int(at) + 1] - means[int(at)])
     for chunk in (1, 7 * 60, 2**20):
         monkeypatch.setattr(statistics, "_CHUNK", chunk)
@@ -57,12 +75,21 @@ def test_small_and_odd_samples():
 
 
 def test_means_say_what_they_left_out():
-    got = mean_interval([1.0, 3.0, math.inf, math.nan, math.inf])
-    assert (got.mean, got.count, got.infinite, got.undefined) == (2.0, 2, 2, 1)
-    assert (got.low, got.high) == bootstrap_interval([1.0, 3.0])
-    alone = mean_interval([5.0])
-    assert alone.mean == 5 and math.isnan(alone.low)
+    got = mean_interval([1.0, 3.0, *[2.0] * 4, math.inf, math.nan, math.inf])
+    assert (got.mean, got.count, got.infinite, got.undefined) == (2.0, 6, 2, 1)
+    assert (got.low, got.high) == bootstrap_interval([1.0, 3.0, *[2.0] * 4])
     assert math.isnan(mean_interval([math.inf]).mean)
+
+
+def test_below_six_values_nothing_is_claimed():
+    few = mean_interval([5.0, 6.0, 5.5, 5.2, 5.1])
+    assert few.mean == pytest.approx(5.36) and math.isnan(few.low) and math.isnan(few.high)
+    five, six = (paired_difference(range(1, n + 1), [0] * n) for n in (5, 6))
+    assert five.clear is None and five.wins == 1 and math.isnan(five.low)
+    assert six.clear is True
+    assert paired_difference([0, 1] * 3, [1, 0] * 3).clear is False
+    # Infinite differences are no values either.
+    assert paired_difference([*range(5), math.inf], [9] * 6).clear is None
 
 
 def test_paired_difference_is_the_interval_of_the_differences():

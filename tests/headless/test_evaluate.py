@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from facewright.headless.cli import app
+from facewright.headless.evaluation.scoring import DEFAULT_METRICS
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from typer.testing import CliRunner
@@ -218,7 +219,85 @@ def test_equal_pictures_are_ideal_and_said_to_be_infinite(folders):
     assert means["ssim"]["mean"] == pytest.approx(1, abs=1e-12)
     assert means["edges"]["mean"] == 1 and means["msswd"]["mean"] == 0
     assert all(r["psnr"] == "inf" for r in rows(folders / "out"))
-    assert "6 infinite" in Page((folders / "out/report.html").read_text()).text
+    assert "∞ (6 identical)" in Page((folders / "out/report.html").read_text()).text
+    shown = evaluate(
+        folders / "gt", "--gt", folders / "gt", "--lq", folders / "gt", "-o", folders / "out"
+    ).stderr
+    assert "∞ (6 identical)" in shown and "inf" not in shown.lower().replace("∞", "")
+    found = strict_json((folders / "out/results.json").read_text())["comparisons"]
+    assert [c["verdict"] for c in found] == ["equal"] * len(DEFAULT_METRICS)
+
+
+def test_two_pictures_are_too_few_for_a_verdict(folders):
+    for name in NAMES[2:]:
+        for folder in ("good", "poor", "gt"):
+            (folders / f"{folder}/{name}.png").unlink()
+    both = folders / "good", folders / "poor"
+    result = evaluate(*both, "--gt", folders / "gt", "--metrics", "psnr,ssim")
+    assert "better in 0 of 2 pictures; too few pictures to tell." in result.stderr
+    assert "is worse" not in result.stderr and "[" not in result.stderr
+    found = strict_json((folders / "good_evaluation/results.json").read_text())
+    for c in found["comparisons"]:
+        assert (c["verdict"], c["clear"], c["low"]) == ("too few pictures to tell", None, None)
+    page = Page((folders / "good_evaluation/report.html").read_text()).text
+    assert "too few pictures to tell" in page and "need at least 6 pictures" in page
+    assert "1 in 20" in page
+
+
+def test_the_best_edge_ratio_is_that_of_the_verdict(folders):
+    """Half too sharp and half too soft is 1 on average, and no better for it."""
+    for i, name in enumerate(NAMES):
+        gt = clean(i)
+        soft = gt.astype(float).mean((0, 1)) + 0.05 * (gt - gt.astype(float).mean((0, 1)))
+        save(folders / f"even/{name}.png", (soft if i % 2 else noisy(gt, 2, i)).astype(np.uint8))
+        save(folders / f"near/{name}.png", noisy(gt, 1, i))
+    evaluate(
+        folders / "even", folders / "near", "--gt", folders / "gt", "--metrics", "edges",
+        "-o", folders / "out",
+    )  # fmt: skip
+    html = (folders / "out/report.html").read_text()
+    found = strict_json((folders / "out/results.json").read_text())
+    even, near = (found["means"][m]["edges"]["mean"] for m in ("even", "near"))
+    distance = {
+        method: np.mean([abs(float(r["edges"]) - 1) for r in rows(folders / "out")
+                         if r["method"] == method])
+        for method in ("even", "near")
+    }  # fmt: skip
+    assert distance["near"] < distance["even"]
+    assert f"<b>{near:.3f}</b>" in html and f"<b>{even:.3f}</b>" not in html
+    c = found["comparisons"][0]
+    assert c["mean"] == pytest.approx(distance["even"] - distance["near"], abs=1e-9)
+    assert re.search(r"<td>closer to 1 by \d", html) and "near better in" in html
+
+
+def test_the_loop_of_degrade_copies_and_restore_compare(folders, monkeypatch):
+    """What the other commands write is scored without a word about missing partners."""
+    lq, gt = folders / "made", folders / "gt"
+    arguments = ["degrade", str(gt), "-o", str(lq), "--copies", "2", "--preset", "mild"]
+    assert runner.invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    for file in lq.rglob("*.png"):
+        restored = folders / "restored" / file.relative_to(lq)
+        save(restored, noisy(np.asarray(Image.open(file)), 1, 0))
+        save(restored.with_name(f"{restored.stem}_compare.png"), clean(0))
+    result = evaluate(folders / "restored", "--gt", gt, "--lq", lq, "--metrics", "psnr")
+    assert "12 before/after pictures" in result.stderr
+    assert "6 of the 12 pictures are further copies of 6 originals" in result.stderr
+    found = rows(folders / "restored_evaluation")
+    assert len(found) == 24
+    for row in found:
+        name = row["picture"].removesuffix("_2")
+        a, b = read(row["file"]), read(gt / f"{name}.png")
+        assert row["file"].endswith(f"{row['picture']}.png")
+        assert float(row["psnr"]) == pytest.approx(peak_signal_noise_ratio(b, a, data_range=1))
+    pictures = strict_json((folders / "restored_evaluation/results.json").read_text())["pictures"]
+    assert {p["picture"]: p["copy_of"] for p in pictures}["sub/cyril_2"] == "sub/cyril"
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("facewright.headless.evaluation.score_all", stop)
+    result = evaluate(folders / "restored", "--gt", gt, code=1)
+    assert "Scores are not kept" in result.stderr and "stays" not in result.stderr
 
 
 def test_nothing_in_common_names_both_sides(folders):
@@ -250,6 +329,7 @@ def test_two_methods_with_different_gaps_compare_what_they_share(folders):
         ("@good --gt @empty", "There are no pictures in"),
         ("@nowhere --gt @gt", "There is no folder"),
         ("@good/bo.png --gt @gt", "facewright score A B"),
+        ("@good/bo.png --gt @good", "facewright score A B"),
         ("@twice --gt @gt", "bo.jpg"),
         ("@good --gt @gt -o @good/report", "Choose another folder"),
         ("@good --gt @gt --lq @lq -o @lq", "Choose another folder"),

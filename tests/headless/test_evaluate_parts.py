@@ -1,6 +1,7 @@
 """Pairing, ranking, wording, and the metrics that read faces or whole sets."""
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -56,6 +57,72 @@ def test_lq_and_missing_versions(tmp_path):
     assert [(u.file.parent.name, u.file.name) for u in pairing.unmatched] == [
         ("lq", "z.png"), ("one", "a.png"), ("one", "a.png")
     ]  # fmt: skip
+
+
+def paired(pairing):
+    return {
+        case.name: (case.gt.name, sorted(file.name for file in case.versions.values()))
+        for case in pairing.cases
+    }
+
+
+def record(folder, *lines):
+    """(output, input, copy) as `facewright degrade` records them."""
+    keys = ("output", "input", "copy")
+    text = "".join(json.dumps(dict(zip(keys, line, strict=True))) + "\n" for line in lines)
+    (folder / "manifest.jsonl").write_text(text)
+
+
+def test_before_and_after_pictures_are_left_aside(tmp_path):
+    names = ("a.webp", "a_compare.png", "x/b.png", "x/b_compare.png", "c_compare.png")
+    m = touch(tmp_path / "m", *names, "d.png", "d_compare.png")
+    gt = touch(tmp_path / "gt", "a.png", "x/b.png", "d.png", "d_compare.png")
+    pairing = pair_folders([m], gt)
+    assert list(paired(pairing)) == ["a", "d", "d_compare", "x/b"]  # an exact name comes first
+    assert [file.name for file in pairing.aside] == ["a_compare.png", "b_compare.png"]
+    assert [u.file.name for u in pairing.unmatched] == ["c_compare.png"]  # no c beside it
+    assert "2 before/after pictures of restore --compare" in pairing.notes[0]
+
+
+def test_copies_by_the_manifest_of_the_degraded_pictures(tmp_path):
+    names = ("a.png", "a_2.png", "x/b.png", "x/b_2.png", "c_2.png", "e_2.png")
+    m = touch(tmp_path / "m", *names, "a_2_compare.png")
+    lq = touch(tmp_path / "lq", *names, "a_3.png")
+    gt = touch(tmp_path / "gt", "a.jpg", "x/b.png", "c.png", "c_2.png", "e.png")
+    record(
+        lq, ("a.png", "a.jpg", 1), ("a_2.png", "a.jpg", 2), ("a_3.png", "a.jpg", 3),
+        ("x/b_2.png", "x/b.png", 2), ("c_2.png", "c.png", 2), ("e_2.png", "e_2.png", 1),
+    )  # fmt: skip
+    pairing = pair_folders([m], gt, lq)
+    assert paired(pairing) == {
+        "a": ("a.jpg", ["a.png"] * 2), "a_2": ("a.jpg", ["a_2.png"] * 2),
+        "c_2": ("c_2.png", ["c_2.png"] * 2),  # an exact name comes first
+        "x/b": ("b.png", ["b.png"] * 2), "x/b_2": ("b.png", ["b_2.png"] * 2),
+    }  # fmt: skip
+    assert [case.copy_of for case in pairing.cases] == [None, "a", None, None, "x/b"]
+    assert [file.name for file in pairing.aside] == ["a_2_compare.png"]
+    assert [(u.file.parent.name, u.file.name) for u in pairing.unmatched] == [
+        ("lq", "a_3.png"), ("lq", "e_2.png"), ("m", "e_2.png"), ("gt", "c.png"), ("gt", "e.png")
+    ]  # fmt: skip
+    assert "2 of the 5 pictures are further copies of 2 originals" in pairing.notes[1]
+
+
+def test_copies_by_their_names_only_where_all_are_named_so(tmp_path):
+    gt = touch(tmp_path / "gt", "a.png", "b.png", "c.png")
+    names = ["a.png", "a_2.png", "a_3.png", "b.png", "b_2.png", "b_3.png"]
+    all_of_them = pair_folders([touch(tmp_path / "all", *names)], gt)
+    assert len(all_of_them.cases) == 6 and [u.file.name for u in all_of_them.unmatched] == ["c.png"]
+    for kept in (names[:5], [*names, "a_4.png"], names[:3], ["a.png", "b.png", "a_02.png"]):
+        folder = touch(tmp_path / f"{len(list(tmp_path.iterdir()))}", *kept)
+        pairing = pair_folders([folder], gt)
+        assert not any(case.copy_of for case in pairing.cases)
+        assert any("degrade --copies" in u.why for u in pairing.unmatched)
+    # A manifest that says otherwise is believed; one of another program says nothing.
+    strangers = [(name, name, 1) for name in names]
+    record(tmp_path / "all", *strangers)
+    assert len(pair_folders([tmp_path / "all"], gt).cases) == 2
+    (tmp_path / "all/manifest.jsonl").write_text('{"file_name": "a.png"}\n')
+    assert len(pair_folders([tmp_path / "all"], gt).cases) == 6
 
 
 def test_methods_get_names_that_differ(tmp_path):
@@ -229,12 +296,25 @@ def test_sentences():
         "better in 20 of 20 pictures."
     )
     assert sentence(base + 2, base, deg).startswith("ours is worse than theirs in Deg.: higher by")
-    assert "worse than theirs in Edge ratio: farther from 1" in sentence([2, 2.5], [1, 1], edges)
+    far, near = [2, 2.5] * 3, [1, 1] * 3
+    assert "worse than theirs in Edge ratio: farther from 1" in sentence(far, near, edges)
+    unclear = sentence([1.1, 0.9, 1.0, 1.2, 0.8, 1.0], [1.1, 1.0, 0.9, 1.1, 1.1, 0.9], edges)
+    assert "Edge ratio: farther from 1 by 0.017 [0.100 farther, 0.100 closer]; ours is" in unclear
+    assert sentence([2, 2.5], [1, 1], edges) == (
+        "ours against theirs in Edge ratio: farther from 1 by 1.250 on average, better in 0 of 2 "
+        "pictures; too few pictures to tell."
+    )
     even = sentence(base + [-1, 1] * 10, base, psnr)
     assert even.startswith("No clear difference between ours and theirs in PSNR: +0.00 dB [−0.")
     assert even.endswith("ours is better in 10 of 20 pictures.")
     assert "in the only picture" in sentence([3.0], [1.0], psnr)
     assert "no picture with PSNR in common" in sentence([math.nan], [1.0], psnr)
+    assert sentence(base, base, psnr) == "ours and theirs are equal in PSNR in all 20 pictures."
+    assert "equal in PSNR in the only picture" in sentence([math.inf], [math.inf], psnr)
+    assert sentence([math.inf] * 8, base[:8], psnr) == (
+        "ours against theirs in PSNR: better in 8 of 8 pictures; 8 identical in one of them, not "
+        "in the mean."
+    )
     # An interval that leaves out 0 must not read as if it held it.
     tiny = sentence(base + 0.0004, base, psnr)
     assert "0.0004 dB [0.0004, 0.0004]" in tiny
