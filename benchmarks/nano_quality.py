@@ -25,6 +25,7 @@ from facewright.core.metrics import (
     psnr,
     ssim,
 )
+from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.restorer import restore_one_step
 from facewright.headless.host import host
 from facewright.headless.images import Picture, write_picture
@@ -84,13 +85,6 @@ def score(
     return {k: v.double().numpy() for k, v in values.items()}
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean over images, 2000 draws, fixed seed."""
-    draws = np.random.default_rng(0).integers(len(values), size=(2000, len(values)))
-    low, high = np.percentile(values[draws].mean(1), [2.5, 97.5])
-    return float(low), float(high)
-
-
 def sheet(rows: list[torch.Tensor]) -> torch.Tensor:
     picture = torch.cat([torch.cat(list(row[:SHEET_PEOPLE]), 2) for row in rows], 1)
     return F.interpolate(picture[None], scale_factor=2, mode="nearest")[0]
@@ -134,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
     gains = {c: scores["restored"][c] - scores["LQ"][c] for c in COLUMNS}
     print("\nrestored minus LQ, 95 % bootstrap interval over people:")
     for column, values in gains.items():
-        low, high = interval(values)
+        low, high = bootstrap_interval(values)
         print(f"  {column:9s} {values.mean():+.3f}  [{low:+.3f}, {high:+.3f}]")
     ratio = scores["restored"]["feature"].mean() / scores["LQ"]["feature"].mean()
     better = float((gains["psnr"] > 0).mean())
@@ -145,7 +139,10 @@ def main(arguments: list[str] | None = None) -> None:
         "identities": options.identities,
         "first_identity": FIRST_IDENTITY,
         "means": {n: {c: float(v[c].mean()) for c in COLUMNS} for n, v in scores.items()},
-        "gain": {c: {"mean": float(v.mean()), "interval": interval(v)} for c, v in gains.items()},
+        "gain": {
+            c: {"mean": float(v.mean()), "interval": bootstrap_interval(v)}
+            for c, v in gains.items()
+        },
         "feature_ratio": float(ratio),
         "share_of_pictures_with_higher_psnr": better,
     }

@@ -1,8 +1,9 @@
 """Files that are either complete or not there."""
 
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,3 +31,18 @@ def written_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Delete the temporary files beside `paths` that a process killed in `written_whole` left.
+
+    Every folder is looked through once, however many of the paths lie in it.
+    """
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(path.name)
+    for folder, ours in names.items():
+        for file in folder.glob(".*.tmp") if folder.is_dir() else ():
+            match = re.fullmatch(r"\.(.+)\.[^.]+\.tmp", file.name)
+            if match and match[1] in ours:
+                file.unlink(missing_ok=True)

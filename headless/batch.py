@@ -2,19 +2,27 @@
 
 import glob
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..core.errors import FacewrightError
+from ..core.files import remove_leftovers
 from .images import PICTURE_SUFFIXES, written_suffix
+from .workers import WorkerLostError, spread
 
 
 @dataclass(frozen=True)
 class Job:
     source: Path
     target: Path
+    name: str = ""
+    """Of the source within the folder it was found in, with slashes on every system."""
+
+
+J = TypeVar("J", bound=Job)
 
 
 @dataclass
@@ -33,12 +41,14 @@ class Summary:
         }
 
 
-def plan(inputs: Sequence[str], out: Path) -> list[Job]:
+def plan(
+    inputs: Sequence[str], out: Path, suffix: Callable[[Path], str] = written_suffix
+) -> list[Job]:
     """Pair every picture with the file its result goes to.
 
     Files are taken as they are, folders searched with their subfolders (whose structure is kept
     under `out`), patterns with * ? [ expanded. `out` is a file when a single picture is given and
-    it has a picture's suffix, else a folder.
+    it has a picture's suffix, else a folder, where results take the suffix that `suffix` gives.
 
     Raises:
         FacewrightError: nothing to do, a name that does not exist, two pictures that would be
@@ -46,28 +56,36 @@ def plan(inputs: Sequence[str], out: Path) -> list[Job]:
     """
     found = list(_sources(inputs, out))
     if not found:
-        raise FacewrightError(f"There are no pictures in {', '.join(inputs)}.")
+        aside = ""
+        if any(Path(given).resolve().is_relative_to(out.resolve()) for given in inputs):
+            aside = f" What lies in the output folder {out} is left aside; choose another for -o."
+        raise FacewrightError(f"There are no pictures in {', '.join(inputs)}.{aside}")
     names_a_file = out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir()
     if names_a_file and len(found) == 1:
-        jobs = [Job(found[0][0], out)]
+        jobs = [Job(found[0][0], out, found[0][1].as_posix())]
     elif names_a_file:
         raise FacewrightError(f"{len(found)} pictures cannot be written to one file {out}.")
     else:
-        jobs = [Job(s, out / name.with_suffix(written_suffix(s))) for s, name in found]
+        jobs = [Job(s, out / name.with_suffix(suffix(s)), name.as_posix()) for s, name in found]
+    check_targets(jobs)
+    return jobs
+
+
+def check_targets(jobs: Iterable[Job]) -> None:
+    """Raise FacewrightError where two jobs share a target or a target is its own source."""
     taken: dict[Path, Path] = {}
     for job in jobs:
         target = job.target.resolve()
         if target in taken:
             raise FacewrightError(
                 f"{taken[target]} and {job.source} would both be written to {job.target}. "
-                "Restore them in two runs with different output folders."
+                "Do them in two runs with different output folders."
             )
         if target == job.source.resolve():
             raise FacewrightError(
                 f"The result of {job.source} would replace it. Choose another output folder."
             )
         taken[target] = job.source
-    return jobs
 
 
 def _sources(inputs: Iterable[str], out: Path) -> Iterable[tuple[Path, Path]]:
@@ -97,32 +115,85 @@ def _sources(inputs: Iterable[str], out: Path) -> Iterable[tuple[Path, Path]]:
 
 
 def run_jobs(
-    jobs: Sequence[Job],
-    work: Callable[[Job], dict[str, Any]],
+    jobs: Sequence[J],
+    work: Callable[[J], dict[str, Any]],
     *,
     overwrite: bool = False,
-    on_job: Callable[[Job], None] = lambda job: None,
+    finished: Callable[[J], bool] = lambda job: job.target.exists(),
+    workers: int = 1,
+    record: Callable[[J, dict[str, Any]], dict[str, Any]] = lambda job, facts: facts,
+    on_job: Callable[[J], None] = lambda job: None,
 ) -> Summary:
-    """Do the jobs one after another; one that fails is recorded and never stops the others.
+    """Do the jobs; one that fails is recorded and never stops the others.
 
-    A job whose target exists is finished (targets appear whole or not at all) and is skipped, so
-    that a batch that was interrupted goes on where it stopped.
+    A finished job is skipped, so that a batch that was interrupted goes on where it stopped;
+    targets appear whole or not at all.
+
+    Args:
+        work: does one job and returns facts about it; must pickle when `workers` is above 1.
+        finished: which jobs need not be done again, asked before the first one starts.
+        workers: 1 works in this process; more, in as many others. The summary is in the order of
+            `jobs` either way.
+        record: called in this process when a job is done, with its facts; what it returns goes into
+            the summary.
+        on_job: called in this process for each job that is done, skipped or has failed.
+
+    Raises:
+        FacewrightError: the worker processes cannot start.
     """
+    remove_leftovers(job.target for job in jobs)
     summary = Summary()
-    for job in jobs:
-        if job.target.exists() and not overwrite:
+    results: dict[int, dict[str, Any] | str] = {}
+    todo = []
+    for index, job in enumerate(jobs):
+        if finished(job) and not overwrite:
             summary.skipped.append(job.source)
+            on_job(job)
         else:
-            started = time.perf_counter()
-            try:
-                facts = work(job)
-            except Exception as error:  # noqa: BLE001 (the other pictures still get their turn)
-                known = isinstance(error, (FacewrightError, OSError))
-                text = str(error) if known else f"{type(error).__name__}: {error}"
-                summary.failed[job.source] = text
-            else:
-                seconds = round(time.perf_counter() - started, 3)
-                paths = {"input": str(job.source), "output": str(job.target)}
-                summary.done.append({**paths, **facts, "seconds": seconds})
-        on_job(job)
+            todo.append((index, job))
+    with closing(_attempts(todo, _Attempt(work), workers)) as attempts:
+        for (index, job), result in attempts:
+            results[index] = record(job, result) if isinstance(result, dict) else result
+            on_job(job)
+    for index, job in todo:
+        result = results[index]
+        if isinstance(result, str):
+            summary.failed[job.source] = result
+        else:
+            summary.done.append({"input": str(job.source), "output": str(job.target), **result})
     return summary
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """The facts of a job done and the time it took, or the sentence that says why not."""
+
+    work: Callable[[Any], dict[str, Any]]
+
+    def __call__(self, numbered: tuple[int, Job]) -> dict[str, Any] | str:
+        started = time.perf_counter()
+        try:
+            facts = self.work(numbered[1])
+        except Exception as error:  # noqa: BLE001 (the other pictures still get their turn)
+            known = isinstance(error, (FacewrightError, OSError))
+            return str(error) if known else f"{type(error).__name__}: {error}"
+        return {**facts, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _attempts(
+    todo: Sequence[tuple[int, J]], attempt: _Attempt, workers: int
+) -> Iterator[tuple[tuple[int, J], dict[str, Any] | str]]:
+    if workers == 1:
+        for numbered in todo:
+            yield numbered, attempt(numbered)
+        return
+    try:
+        with closing(spread(attempt, todo, workers)) as results:
+            for numbered, result in results:
+                if isinstance(result, WorkerLostError):
+                    result = f"the process working on it {result}; try again with fewer workers"
+                yield numbered, result
+    except WorkerLostError as error:
+        raise FacewrightError(
+            f"No worker could be started: its process {error}. Try again with one worker."
+        ) from error

@@ -182,7 +182,11 @@ class VAEDecode(_Node):
 
     @classmethod
     def execute(cls, samples: dict, vae: Any) -> io.NodeOutput:
-        pixels = vae.decode(samples["samples"])
+        z = samples["samples"]
+        if not len(z):  # of a picture without faces; its number of channels is not known
+            h, w = (size * vae.factor for size in z.shape[-2:])
+            return io.NodeOutput(torch.zeros(0, h, w, 3))
+        pixels = vae.decode(z)
         return io.NodeOutput(pixels.add(1).div(2).clamp(0, 1).movedim(1, -1).contiguous())
 
 

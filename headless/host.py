@@ -27,7 +27,7 @@ from .backbone import (
 )
 from .boosthub import AppliedBoostHub, check_fits
 from .model_folders import ModelFolders
-from .standin import PreviewImage
+from .standin import PreviewImage, PreviewText
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names in VAE folders written before diffusers 0.14, SD 2.1-base's own among them."""
@@ -221,6 +221,9 @@ class HeadlessHost:
 
     def preview(self, image: Tensor, cls: type) -> PreviewImage:
         return PreviewImage(image, cls=cls)
+
+    def show_text(self, text: str, cls: type) -> PreviewText:
+        return PreviewText(text)
 
 
 @functools.cache

@@ -86,8 +86,10 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
     except IsADirectoryError as error:
         raise FacewrightError(f"{path} is a folder, not a picture.") from error
     except UnidentifiedImageError as error:
-        what = "is empty" if not data else "is no picture in a format Pillow knows"
-        raise FacewrightError(f"{path} {what}. Convert it to PNG or JPEG first.") from error
+        what = "is empty (0 bytes); copy or download it again."
+        if data:
+            what = "is no picture in a format Pillow knows. Convert it to PNG or JPEG first."
+        raise FacewrightError(f"{path} {what}") from error
     except Image.DecompressionBombError as error:
         raise FacewrightError(
             f"{path} claims more than {MAX_PIXELS / 1e6:.0f} megapixels and was not opened. "
@@ -98,7 +100,7 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # phones append a second view to their JPEGs
         raise FacewrightError(
-            f"{path} is animated or has {frames} pages; only single pictures are restored. "
+            f"{path} is animated or has {frames} pages; only single pictures can be read. "
             "Export its frames first."
         )
     try:

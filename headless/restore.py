@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..core.checkpoint import read_tensors
 from ..core.errors import CheckpointError
-from ..core.faces import FaceAnalyzer, detect_faces, load_analyzer, select_faces
+from ..core.faces import ORDERS, FaceAnalyzer, detect_faces, load_analyzer, select_faces
 from ..core.geometry.align import align_faces
 from ..core.geometry.paste import paste_faces
 from ..core.methods.osdface import VisualRepresentationEmbedder
@@ -24,7 +24,12 @@ class RestoreOptions:
     color: str = "none"
     strength: float = 1.0
     feather: float = 0.12
+    order: str = ORDERS[0]
+    """How the faces of a picture are numbered, from 0: one of `core.faces.ORDERS`."""
+    pick: str = ""
+    """Numbers of the faces to restore, such as "0, 2"; empty takes all."""
     min_size: float = 0.0
+    min_score: float = 0.0
     max_faces: int = 0
     padding: float = 0.0
     seed: int | None = None
@@ -114,7 +119,10 @@ class Restorer:
         options = options or RestoreOptions()
         faces = select_faces(
             detect_faces(self.analyzer, picture[:3], padding=options.padding),
+            order=options.order,
+            pick=options.pick,
             min_size=options.min_size,
+            min_score=options.min_score,
             max_count=options.max_faces,
         )
         crops = align_faces(picture[None], [faces], self.size)

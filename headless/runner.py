@@ -19,6 +19,7 @@ from .workflow import (
     WorkflowError,
     has_control,
     is_ui_form,
+    node_title,
     read_workflow,
     set_inputs,
     to_api,
@@ -69,6 +70,7 @@ def run_workflow(
     input_dir: str | os.PathLike[str] | None = None,
     output_dir: str | os.PathLike[str] = "output",
     on_node: Callable[[str, int, int], None] = lambda title, done, total: None,
+    on_text: Callable[[str, str, str], None] = lambda node_id, title, text: None,
 ) -> dict[str, Outputs]:
     """Run a workflow without ComfyUI.
 
@@ -79,6 +81,7 @@ def run_workflow(
         input_dir: where LoadImage finds relative names; default: the current folder.
         output_dir: where SaveImage writes.
         on_node: called with a node's title, the number of nodes done and their total.
+        on_text: called with id, title and text of each node that shows text.
 
     Returns:
         The outputs of every node that ran, by node id.
@@ -100,21 +103,24 @@ def run_workflow(
     try:
         results: dict[str, Outputs] = {}
         for done, node_id in enumerate(order):
-            on_node(_title(api, node_id), done, len(order))
+            title = node_title(api, node_id)
+            on_node(title, done, len(order))
             results[node_id] = _execute(api, node_id, results)
+            for text in _texts(results[node_id].ui):
+                on_text(node_id, title, text)
         return results
     finally:
         context.reset(token)
 
 
+def _texts(ui: Any) -> tuple[str, ...]:
+    shown = ui.as_dict() if hasattr(ui, "as_dict") else ui
+    return tuple(shown.get("text", ())) if isinstance(shown, Mapping) else ()
+
+
 def _without_tensors(node: Mapping[str, Any]) -> dict[str, Any]:
     inputs = {k: v for k, v in node["inputs"].items() if not isinstance(v, torch.Tensor)}
     return {**node, "inputs": inputs}
-
-
-def _title(api: ApiWorkflow, node_id: str) -> str:
-    node = api[node_id]
-    return (node.get("_meta") or {}).get("title") or node["class_type"]
 
 
 def _is_link(value: Any) -> bool:
@@ -248,7 +254,7 @@ def _execute(api: ApiWorkflow, node_id: str, results: Mapping[str, Outputs]) -> 
         with torch.no_grad():
             result = node.execute(**arguments)
     except FacewrightError as error:
-        title = _title(api, node_id)
+        title = node_title(api, node_id)
         raise WorkflowError(f"Node {node_id} ({title}): {error}") from error
     outputs = Outputs(result.args)
     outputs.ui = result.ui

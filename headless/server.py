@@ -16,6 +16,7 @@ from .workflow import (
     WorkflowError,
     has_control,
     is_ui_form,
+    node_title,
     set_inputs,
     to_api,
 )
@@ -42,6 +43,7 @@ def run_on_server(
     input_dir: Path,
     output_dir: Path,
     on_progress: Callable[[str, float], None] = lambda text, share: None,
+    on_text: Callable[[str, str, str], None] = lambda node_id, title, text: None,
     timeout: float | None = None,
 ) -> list[Path]:
     """Run a workflow of either form in a ComfyUI and fetch the pictures it saves.
@@ -51,6 +53,7 @@ def run_on_server(
     Args:
         inputs: as in `runner.run_workflow`; images are file names.
         output_dir: where the saved pictures go, under the names the server gave them.
+        on_text: called with id, title and text of each node that shows text.
         timeout: seconds to wait for the result; None waits as long as the server works.
 
     Raises:
@@ -66,6 +69,11 @@ def run_on_server(
     body = {"prompt": api, "client_id": uuid.uuid4().hex, "extra_data": extra}
     prompt_id = _post(f"{server}/prompt", body, api)["prompt_id"]
     history = _wait(server, prompt_id, on_progress, timeout)
+    for node_id, output in history["outputs"].items():
+        # A node of a subgraph or one the server added is not in what was sent.
+        title = node_title(api, node_id) if node_id in api else node_id
+        for text in output.get("text", []):
+            on_text(node_id, title, str(text))
     return _fetch(server, history, output_dir)
 
 

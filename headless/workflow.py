@@ -244,6 +244,12 @@ def find_node(workflow: ApiWorkflow, name: str) -> str:
     raise WorkflowError(f"{problem.capitalize()} called {name!r}. Nodes: {known}.")
 
 
+def node_title(workflow: ApiWorkflow, node_id: str) -> str:
+    """What people call a node: its title, else its class."""
+    node = workflow[node_id]
+    return (node.get("_meta") or {}).get("title") or node["class_type"]
+
+
 def set_inputs(workflow: ApiWorkflow, inputs: Mapping[str, Any]) -> None:
     """Set inputs in place, each named "node.input" (node: id, title, or class if unique).
 

@@ -23,6 +23,7 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy_api.latest import ComfyExtension, io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Generator, Tensor, nn
 
 from ..core.checkpoint import load_strict, name_some
@@ -108,7 +109,10 @@ class ComfyHost:
     def backbone(self, model: Any, vae: Any) -> Backbone:
         return ComfyBackbone(model, vae)
 
-    def latent(self, model: Any, z: Tensor) -> dict[str, Tensor]:
+    def latent(self, model: Any, z: Tensor) -> Any:
+        if not len(z):
+            # VAE Decode fails on an empty batch: nodes that wait for this latent are left out.
+            return ExecutionBlocker(None)
         return {"samples": model.get_model_object("latent_format").process_out(z)}
 
     def one_step_sampler(self, timestep: int) -> tuple[Any, Any]:
@@ -128,6 +132,15 @@ class ComfyHost:
 
     def preview(self, image: Tensor, cls: type) -> Any:
         return ui.PreviewImage(image, cls=cls)
+
+    def show_text(self, text: str, cls: type) -> Any:
+        node = cls.hidden and cls.hidden.unique_id
+        if node:  # absent where nobody but a test calls the node
+            from server import PromptServer
+
+            # The editor shows the `text` of its own Preview Any alone, but progress on any node.
+            PromptServer.instance.send_progress_text(text, node)
+        return ui.PreviewText(text)
 
 
 host = ComfyHost()

@@ -7,13 +7,19 @@ from ..core.errors import FacewrightError
 
 
 def to_nchw(image: Tensor) -> Tensor:
-    """IMAGE (b, h, w, c) in [0, 1] -> (b, 3, h, w); alpha is dropped."""
-    return keep_alpha(image[..., :3])
+    """IMAGE (b, h, w, c) in [0, 1] -> (b, 3, h, w); alpha is dropped, grey becomes RGB."""
+    colour = image.expand(*image.shape[:3], 3) if image.shape[-1] == 1 else image[..., :3]
+    return keep_alpha(colour)
 
 
 def keep_alpha(image: Tensor) -> Tensor:
     """IMAGE (b, h, w, c) in [0, 1] -> (b, c, h, w), alpha included."""
     return rearrange(image, "b h w c -> b c h w").contiguous()
+
+
+def alpha_of(image: Tensor) -> Tensor:
+    """The alpha channel of an IMAGE as (b, h, w, 1), float32 on the CPU; (b, h, w, 0) without."""
+    return image[..., 3:4].float().cpu()
 
 
 def to_image(x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 Node files import `ComfyExtension, io, ui, host` from here and nothing else of either side.
 From `io` they use ComfyNode, Schema, NodeOutput, Custom, Image, Mask, Latent, Conditioning, Model,
-Vae, Sampler, Sigmas, Int, Float, Boolean, Combo and String; from `ui` PreviewImage.
+Vae, Sampler, Sigmas, Int, Float, Boolean, Combo, String and Hidden.
 """
 
 import sys
@@ -63,7 +63,10 @@ class Host(Protocol):
         """MODEL and VAE as the seam that core's restore functions speak to."""
 
     def latent(self, model: Any, z: Tensor) -> dict[str, Tensor]:
-        """LATENT of a latent at the model's scale, such as `restore_one_step` returns."""
+        """LATENT of a latent at the model's scale, such as `restore_one_step` returns.
+
+        Of no faces at all it is whatever keeps nodes behind it from failing on nothing.
+        """
 
     def one_step_sampler(self, timestep: int) -> tuple[Any, Any]:
         """SAMPLER and SIGMAS with which an ordinary sampler node does the one step."""
@@ -82,6 +85,9 @@ class Host(Protocol):
 
     def preview(self, image: Tensor, cls: type) -> Any:
         """`ui` value that shows IMAGE (b, h, w, 3) on the node `cls`."""
+
+    def show_text(self, text: str, cls: type) -> Any:
+        """`ui` value with which the node `cls` shows `text`; its schema asks for `unique_id`."""
 
 
 # ComfyUI loads model_management before any custom node; nothing else would load it.

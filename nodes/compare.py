@@ -25,7 +25,9 @@ class Compare(io.ComfyNode):
                 io.String.Input("label_before", default="before", tooltip="Empty: no label."),
                 io.String.Input("label_after", default="after", tooltip="Empty: no label."),
             ],
-            outputs=[io.Image.Output("image", display_name="image")],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="One picture per pair.")
+            ],
             is_output_node=True,
         )
 

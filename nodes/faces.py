@@ -36,7 +36,9 @@ class LoadFaceAnalyzer(io.ComfyNode):
                     "demo.",
                 ),
             ],
-            outputs=[Analyzer.Output("analyzer", display_name="analyzer")],
+            outputs=[
+                Analyzer.Output("analyzer", display_name="analyzer", tooltip="For Detect Faces.")
+            ],
         )
 
     @classmethod
@@ -114,15 +116,21 @@ class DetectFaces(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Faces.Output("faces", display_name="faces"),
+                Faces.Output(
+                    "faces", display_name="faces", tooltip="Where the faces are, for Paste Faces."
+                ),
                 io.Image.Output(
                     "crops", display_name="crops", tooltip="The faces, for VRE Encode and restore."
                 ),
                 io.Image.Output(
                     "preview", display_name="preview", tooltip="The pictures with numbered frames."
                 ),
-                io.Int.Output("count", display_name="count"),
-                io.String.Output("report", display_name="report"),
+                io.Int.Output(
+                    "count", display_name="count", tooltip="Faces of all pictures together."
+                ),
+                io.String.Output(
+                    "report", display_name="report", tooltip="A line per picture on what was found."
+                ),
             ],
         )
 
@@ -204,7 +212,9 @@ class PasteFaces(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("pasted", display_name="image"),
+                io.Image.Output(
+                    "pasted", display_name="image", tooltip="The pictures with the restored faces."
+                ),
                 io.Mask.Output(
                     "mask", display_name="mask", tooltip="How much each pixel was replaced."
                 ),

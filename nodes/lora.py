@@ -31,7 +31,9 @@ class LoadLoRA(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output("patched", display_name="model"),
+                io.Model.Output(
+                    "patched", display_name="model", tooltip="The model with the LoRA on it."
+                ),
                 io.String.Output(
                     "report", display_name="report", tooltip="How many modules were applied."
                 ),

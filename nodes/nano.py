@@ -29,10 +29,16 @@ class LoadNano(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output("model", display_name="model"),
-                io.Vae.Output("vae", display_name="vae"),
-                Vre.Output("vre", display_name="vre"),
-                Analyzer.Output("analyzer", display_name="analyzer"),
+                io.Model.Output(
+                    "model", display_name="model", tooltip="For One-Step Restore, at 128 pixels."
+                ),
+                io.Vae.Output("vae", display_name="vae", tooltip="The VAE of this model."),
+                Vre.Output("vre", display_name="vre", tooltip="For VRE Encode."),
+                Analyzer.Output(
+                    "analyzer",
+                    display_name="analyzer",
+                    tooltip="Finds computer-drawn faces, with 68 landmarks each.",
+                ),
             ],
         )
 
@@ -50,19 +56,31 @@ class DemoPicture(io.ComfyNode):
             display_name="Demo Picture",
             category="facewright/util",
             description=(
-                "A degraded group picture of computer-drawn people, and the same picture before "
-                "it was degraded. It comes with this pack and fits the nano models."
+                "A degraded picture of computer-drawn people, and the same picture before it was "
+                "degraded. It comes with this pack and fits the nano models."
             ),
-            inputs=[],
+            inputs=[
+                io.Combo.Input(
+                    "picture",
+                    optional=True,
+                    options=list(demo.PICTURES),
+                    default=demo.PICTURES[0],
+                    tooltip="group: five people. face: one, at 512 pixels.",
+                ),
+            ],
             outputs=[
-                io.Image.Output("image", display_name="degraded"),
-                io.Image.Output("original", display_name="original"),
+                io.Image.Output(
+                    "image", display_name="degraded", tooltip="The picture to restore."
+                ),
+                io.Image.Output(
+                    "original", display_name="original", tooltip="What it was before, to compare."
+                ),
             ],
         )
 
     @classmethod
-    def execute(cls) -> io.NodeOutput:
-        lq, gt = demo.group_picture()
+    def execute(cls, picture=demo.PICTURES[0]) -> io.NodeOutput:
+        lq, gt = demo.picture(picture)
         return io.NodeOutput(to_image(lq), to_image(gt))
 
 

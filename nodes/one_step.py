@@ -56,8 +56,17 @@ class OneStepRestore(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("restored", display_name="restored"),
-                io.Latent.Output("latent", display_name="latent"),
+                io.Image.Output(
+                    "restored",
+                    display_name="restored",
+                    tooltip="The restored crops, for Paste Faces.",
+                ),
+                io.Latent.Output(
+                    "latent",
+                    display_name="latent",
+                    tooltip="The same before VAE Decode. Without a face there is none, and nodes "
+                    "behind it do not run.",
+                ),
             ],
         )
 
@@ -97,8 +106,12 @@ class OneStepSampler(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Sampler.Output("sampler", display_name="sampler"),
-                io.Sigmas.Output("sigmas", display_name="sigmas"),
+                io.Sampler.Output(
+                    "sampler", display_name="sampler", tooltip="For SamplerCustom, with `sigmas`."
+                ),
+                io.Sigmas.Output(
+                    "sigmas", display_name="sigmas", tooltip="The noise level of the one step."
+                ),
             ],
         )
 

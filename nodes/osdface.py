@@ -40,7 +40,7 @@ class LoadVRE(io.ComfyNode):
                     optional=True,
                 ),
             ],
-            outputs=[Vre.Output("vre", display_name="vre")],
+            outputs=[Vre.Output("vre", display_name="vre", tooltip="For VRE Encode.")],
         )
 
     @classmethod
@@ -73,7 +73,11 @@ class VREEncode(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output("conditioning", display_name="conditioning"),
+                io.Conditioning.Output(
+                    "conditioning",
+                    display_name="conditioning",
+                    tooltip="One entry per crop, for One-Step Restore of these very crops.",
+                ),
                 io.Image.Output(
                     "token_map",
                     display_name="token map",

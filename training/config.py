@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
+from ..core.degradation import Degradation
 from ..core.errors import FacewrightError
 
 
@@ -84,6 +85,10 @@ class PairsData(Strict):
         return self
 
 
+HIDDEN = "hidden"
+"""Among the degradation's presets: the rendered world's own damage, for pairs no preset makes."""
+
+
 class DegradationConfig(Strict):
     """What turns gt into lq; each sample draws one of the presets by its own seed.
 
@@ -94,6 +99,17 @@ class DegradationConfig(Strict):
     validation: str | None = Field(
         None, description="preset of the held-out set; default the first"
     )
+    overrides: dict[str, Any] = Field(
+        default_factory=dict,
+        description="other values in every preset, such as {scale: [4, 16], quality: [30, 90]}; "
+        "see core.degradation.Degradation.preset",
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> "DegradationConfig":
+        for name in {*self.presets, self.validation or HIDDEN} - {HIDDEN}:
+            Degradation.preset(name, **self.overrides)
+        return self
 
 
 class OffShelfConfig(Strict):

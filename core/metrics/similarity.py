@@ -1,9 +1,17 @@
 """How close two batches of pictures are, one number per image.
 
-Conventions, the same everywhere in this package: values in [0, 1] (data range 1), all three RGB
-channels, no cropping of borders. `mask` (b, 1, h, w) restricts a score to a region: PSNR takes the
-error inside it alone, SSIM averages its map over it.
+Conventions, the same everywhere in this package: values in [0, 1] (data range 1), no cropping of
+borders, no reduction of large pictures, no rounding. `mask` (b, 1, h, w) restricts a score to a
+region: PSNR takes the error inside it alone, SSIM averages its map over it.
+
+`channels` is "rgb" (the mean over the three) or "y": BT.601 luma in full range,
+Y = 0.299 R + 0.587 G + 0.114 B. Published numbers differ in this. pyiqa's `psnr` and `ssimc` are
+"rgb" here; its `psnry` and `ssim` are "y" (`ssim` rounds Y to 256 levels first, about 1e-4). The
+studio-range Y of MATLAB's and OpenCV's super-resolution scripts is 219/255 as large, which adds
+20 log10(255/219) = 1.32 dB to PSNR.
 """
+
+from typing import Literal
 
 import torch
 
@@ -11,23 +19,40 @@ from ..errors import FacewrightError, check_image
 from .regions import gradients
 
 _WINDOW = 11
+_LUMA = (0.299, 0.587, 0.114)
+
+Channels = Literal["rgb", "y"]
 
 
-def psnr(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+def psnr(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    *,
+    channels: Channels = "rgb",
+) -> torch.Tensor:
     """Peak signal-to-noise ratio, -10 log10(mean (a - b)^2), in dB.
 
     Args:
         a, b: (n, 3, h, w) in [0, 1].
         mask: (n, 1, h, w), weights from 0 to 1, or None for the whole picture.
+        channels: "rgb" or "y", see the top of this file.
 
     Returns:
         (n,) float64; infinite for equal pictures, NaN where the mask is empty.
     """
     _check_pair(a, b, mask)
-    return -10 * torch.log10(_masked_mean((a.double() - b.double()).square(), mask))
+    error = _select(a, channels) - _select(b, channels)
+    return -10 * torch.log10(_masked_mean(error.square(), mask))
 
 
-def ssim(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+def ssim(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    *,
+    channels: Channels = "rgb",
+) -> torch.Tensor:
     """Structural similarity (Wang et al. 2004): Gaussian window of 11 pixels and sigma 1.5,
     K = (0.01, 0.03), mean over the channels, over the pixels whose whole window lies inside the
     picture.
@@ -35,9 +60,10 @@ def ssim(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = None) -> 
     Args:
         a, b: (n, 3, h, w) in [0, 1], h and w at least 11.
         mask: (n, 1, h, w) averages the map over this region.
+        channels: "rgb" or "y", see the top of this file.
 
     Returns:
-        (n,) float64 in [-1, 1]; NaN where the mask is empty.
+        (n,) float64 in [-1, 1], exactly 1 for equal pictures; NaN where the mask is empty.
 
     Raises:
         FacewrightError: shapes that do not match, or pictures smaller than the window.
@@ -50,7 +76,8 @@ def ssim(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = None) -> 
         )
     from kornia.metrics import ssim as ssim_map
 
-    values = ssim_map(a.double(), b.double(), _WINDOW, padding="valid")
+    # Without kornia's eps in the denominator, which Wang et al. do not have: equal pictures give 1.
+    values = ssim_map(_select(a, channels), _select(b, channels), _WINDOW, eps=0.0, padding="valid")
     margin = _WINDOW // 2
     if mask is not None:
         mask = mask[..., margin:-margin, margin:-margin]
@@ -60,12 +87,13 @@ def ssim(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = None) -> 
 def edge_ratio(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """Sharpness of `a` relative to `b`: the ratio of their mean absolute Sobel gradients, (n,).
 
-    Below 1 where `a` is softer. Noise counts as sharpness: read it beside PSNR or SSIM.
+    Below 1 where `a` is softer; 1 where neither has an edge, infinite where only `a` has. Noise
+    counts as sharpness: read it beside PSNR or SSIM.
     """
     _check_pair(a, b, mask)
-    return _masked_mean(gradients(a.double()).abs(), mask) / _masked_mean(
-        gradients(b.double()).abs(), mask
-    )
+    edges_a = _masked_mean(gradients(a.double()).abs(), mask)
+    edges_b = _masked_mean(gradients(b.double()).abs(), mask)
+    return torch.where((edges_a == 0) & (edges_b == 0), 1.0, edges_a / edges_b)
 
 
 def feature_distance(a: list[torch.Tensor], b: list[torch.Tensor]) -> torch.Tensor:
@@ -86,6 +114,16 @@ def feature_distance(a: list[torch.Tensor], b: list[torch.Tensor]) -> torch.Tens
         for x, y in zip(a, b, strict=True)
     ]
     return torch.stack(stages).mean(0)
+
+
+def _select(x: torch.Tensor, channels: Channels) -> torch.Tensor:
+    """(n, 3, h, w) -> float64, itself or its luma (n, 1, h, w)."""
+    if channels == "rgb":
+        return x.double()
+    if channels != "y":
+        raise FacewrightError(f"`channels` is 'rgb' or 'y', got {channels!r}.")
+    red, green, blue = x.double().split(1, 1)
+    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
 
 
 def _masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

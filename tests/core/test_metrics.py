@@ -1,5 +1,7 @@
 """Scores against scikit-image, float64 by hand, and their own definitions."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -49,11 +51,69 @@ def test_ssim_is_scikit_images_gaussian_per_image(pair):
     np.testing.assert_allclose(ssim(a, b), expected, atol=1e-6)
 
 
-def test_equal_pictures_are_perfect(pair):
+def test_luma_scores_are_scikit_images_on_its_luma(pair):
+    from skimage.color import rgb2yiq
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    a, b = pair
+    luma = [
+        [rgb2yiq(x.double().numpy(), channel_axis=0)[0] for x in pictures] for pictures in (a, b)
+    ]
+    expected = [peak_signal_noise_ratio(x, y, data_range=1) for x, y in zip(*luma, strict=True)]
+    np.testing.assert_allclose(psnr(a, b, channels="y"), expected, atol=1e-10)
+    expected = [
+        structural_similarity(
+            x, y, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        for x, y in zip(*luma, strict=True)
+    ]
+    np.testing.assert_allclose(ssim(a, b, channels="y"), expected, atol=1e-10)
+
+
+def test_studio_range_luma_adds_what_the_docstring_says(pair):
+    from skimage.color import rgb2ycbcr
+    from skimage.metrics import peak_signal_noise_ratio
+
+    a, b = pair
+    x, y = (rgb2ycbcr(p[0].double().numpy(), channel_axis=0)[0] for p in (a, b))
+    studio = peak_signal_noise_ratio(x, y, data_range=255)
+    assert abs(studio - psnr(a, b, channels="y")[0] - 20 * math.log10(255 / 219)) < 1e-3
+
+
+def test_equal_pictures_are_exactly_ideal(pair):
+    ones = torch.ones(5).double()
+    flat = torch.tensor([0.0, 0.5])[:, None, None, None].expand(2, 3, 40, 52)
+    a = torch.cat([pair[0], flat])
+    for channels in ("rgb", "y"):
+        assert torch.equal(psnr(a, a, channels=channels), ones * math.inf)
+        assert torch.equal(ssim(a, a, channels=channels), ones)
+    assert torch.equal(edge_ratio(a, a), ones)
+
+
+def test_scores_are_symmetric(pair):
+    a, b = pair
+    for channels in ("rgb", "y"):
+        assert torch.equal(psnr(a, b, channels=channels), psnr(b, a, channels=channels))
+        assert torch.equal(ssim(a, b, channels=channels), ssim(b, a, channels=channels))
+
+
+def test_edges_where_there_are_none(pair):
     a, _ = pair
-    assert torch.isinf(psnr(a, a)).all()
-    assert torch.allclose(ssim(a, a), torch.ones(3).double())
-    assert torch.allclose(edge_ratio(a, a), torch.ones(3).double())
+    flat = torch.full_like(a, 0.3)
+    assert torch.equal(edge_ratio(flat, a), torch.zeros(3).double())
+    assert torch.isinf(edge_ratio(a, flat)).all()
+
+
+def test_edge_ratio_by_loops(pair):
+    from scipy.ndimage import sobel
+
+    def strength(x):
+        planes = [sobel(c, axis=k, mode="nearest") for c in x.double().numpy() for k in (0, 1)]
+        return np.abs(planes).mean()
+
+    a, b = pair
+    expected = [strength(x) / strength(y) for x, y in zip(a, b, strict=True)]
+    np.testing.assert_allclose(edge_ratio(a, b), expected, rtol=1e-12)
 
 
 def test_masked_psnr_sees_the_region_alone(pair):
@@ -103,7 +163,7 @@ def test_feature_distance_by_hand():
     assert torch.allclose(distance, torch.tensor([0, 0, float(expected), 0]).double())
 
 
-@pytest.mark.parametrize("bad", ["shape", "mask", "small", "integer"])
+@pytest.mark.parametrize("bad", ["shape", "mask", "small", "integer", "channels"])
 def test_refusals(pair, bad):
     a, b = pair
     with pytest.raises(FacewrightError):
@@ -113,5 +173,7 @@ def test_refusals(pair, bad):
             psnr(a, b, torch.ones(3, 40, 52))
         elif bad == "small":
             ssim(a[..., :8, :8], b[..., :8, :8])
+        elif bad == "channels":
+            psnr(a, b, channels="luma")
         else:
             psnr((a * 255).byte(), b)

@@ -7,6 +7,17 @@ import pytest
 import torch
 
 
+@pytest.fixture(scope="session", autouse=True)
+def float32():
+    """Models load in float32 here whatever this machine is quick in: the tests compare digits."""
+    from facewright.headless import host
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(host, "fast_dtype", lambda device: torch.float32)
+    yield
+    patch.undo()
+
+
 @pytest.fixture(scope="session")
 def ldm_files():
     """The module beside this file; test folders are no packages, so it cannot be imported."""

@@ -1,5 +1,7 @@
 """Planning and doing jobs over many files."""
 
+import os
+
 import pytest
 from facewright.core.errors import FacewrightError
 from facewright.headless.batch import Job, plan, run_jobs
@@ -85,3 +87,46 @@ def test_ctrl_c_stops_the_batch(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run_jobs([Job(tmp_path / "a", tmp_path / "b")], work)
+
+
+@pytest.fixture
+def workshop(tmp_path, monkeypatch):
+    """A module that worker processes can import too."""
+    (tmp_path / "workshop.py").write_text(
+        "import os, signal\n"
+        "def work(job):\n"
+        "    if job.source.stem == 'b':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if job.source.stem == 'c':\n"
+        "        raise RuntimeError('broken')\n"
+        "    job.target.touch()\n"
+        "    return {'process': os.getpid()}\n"
+        "class Poison:\n"
+        "    def __reduce__(self):\n"
+        "        return os._exit, (7,)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import workshop
+
+    return workshop
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL on Windows")
+def test_a_worker_that_dies_takes_only_its_own_job_along(tmp_path, workshop):
+    jobs = [Job(tmp_path / f"{n}.in", tmp_path / f"{n}.out") for n in "abcde"]
+    (tmp_path / ".a.out.x1y2.tmp").touch()
+    (tmp_path / ".other.x1y2.tmp").touch()
+    seen = []
+    summary = run_jobs(jobs, workshop.work, workers=2, on_job=lambda j: seen.append(j.source.stem))
+    assert [d["input"][-4] for d in summary.done] == ["a", "d", "e"]
+    assert os.getpid() not in {d["process"] for d in summary.done}
+    assert summary.failed[jobs[2].source] == "RuntimeError: broken"
+    assert "killed, perhaps for lack of memory" in summary.failed[jobs[1].source]
+    assert sorted(seen) == list("abcde")
+    assert not (tmp_path / ".a.out.x1y2.tmp").exists(), "a killed writer's leftover stays"
+    assert (tmp_path / ".other.x1y2.tmp").exists()
+
+
+def test_workers_that_cannot_start_are_no_endless_loop(tmp_path, workshop):
+    with pytest.raises(FacewrightError, match="ended with code 7"):
+        run_jobs([Job(tmp_path / "a", tmp_path / "b")] * 3, workshop.Poison(), workers=2)

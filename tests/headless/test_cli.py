@@ -131,10 +131,20 @@ def test_strength_zero_changes_nothing(calls, tmp_path):
     np.testing.assert_array_equal(a, b)
 
 
+def test_faces_are_picked_by_number(calls, tmp_path):
+    picture(tmp_path / "a.png")
+    for name, args in {"all": [], "none": ["--pick", "1"], "doubt": ["--min-score", "1"]}.items():
+        result = nano(tmp_path / "a.png", "-o", tmp_path / f"{name}.png", "--json", *args)
+        faces = json.loads(result.stdout)["done"][0]["faces"]
+        assert faces == (0 if name == "none" else 1)
+
+
 @pytest.mark.parametrize(
     "args",
     [
         ["a.png"],
+        ["a.png", "-o", "out", "--order", "sideways"],
+        ["a.png", "-o", "out", "--pick", "first"],
         ["a.png", "-o", "out", "--color", "sepia"],
         ["a.png", "-o", "out", "--weights", "large"],
         ["a.png", "-o", "out", "--strength", "2"],
@@ -210,6 +220,11 @@ def test_run_executes_a_workflow(tmp_path, monkeypatch):
     api = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+        "3": {
+            "class_type": "PreviewAny",
+            "inputs": {"source": ["1", 0]},
+            "_meta": {"title": "Values"},
+        },
     }
     (tmp_path / "w.json").write_text(json.dumps(api))
     args = ["--embedded", "-o", str(tmp_path / "o"), "--input-dir", str(tmp_path), "--json"]
@@ -217,25 +232,14 @@ def test_run_executes_a_workflow(tmp_path, monkeypatch):
         app, ["run", str(tmp_path / "w.json"), "--set", "2.filename_prefix=y", *args]
     )
     assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["saved"] == [str((tmp_path / "o/y_00001_.png").resolve())]
+    answer = json.loads(result.stdout)
+    assert answer["saved"] == [str((tmp_path / "o/y_00001_.png").resolve())]
+    assert answer["texts"].keys() == {"3"} and answer["texts"]["3"].startswith("tensor(")
+    words = runner.invoke(app, ["run", str(tmp_path / "w.json"), *args[:-1]])
+    assert words.stdout == f"Values:\n{answer['texts']['3']}\n"
     bad = runner.invoke(app, ["run", str(tmp_path / "w.json"), "--set", "9.x=1", *args])
     assert bad.exit_code == 1 and "No node is called '9'" in bad.stderr
     assert runner.invoke(app, ["run", "w.json", "--set", "nonsense", *args]).exit_code == 2
-
-
-def test_degrade_keeps_the_recipe_and_repeats_itself(tmp_path):
-    picture(tmp_path / "in/a.png", "RGBA", size=(64, 64))
-    picture(tmp_path / "in/b.png", size=(64, 64))
-    for out in "xy":
-        args = ["degrade", str(tmp_path / "in"), "-o", str(tmp_path / out), "--seed", "3"]
-        assert runner.invoke(app, args).exit_code == 0
-    x, y, gt = (np.asarray(Image.open(tmp_path / f"{f}/a.png")) for f in ("x", "y", "in"))
-    np.testing.assert_array_equal(x, y)
-    np.testing.assert_array_equal(x[..., 3], gt[..., 3])
-    assert (x[..., :3] != gt[..., :3]).any()
-    assert json.loads((tmp_path / "x/b.json").read_text())["seed"] == 4
-    wrong = ["degrade", str(tmp_path / "in"), "-o", str(tmp_path / "z"), "--preset", "nope"]
-    assert runner.invoke(app, wrong).exit_code == 2
 
 
 def test_help_imports_neither_torch_nor_diffusers():

@@ -86,6 +86,19 @@ def test_one_step_equals_the_formula_with_plain_diffusers_calls(loaded):
     torch.testing.assert_close(restored, expected.clamp(0, 1), rtol=0, atol=1e-5)
 
 
+def test_bfloat16_gives_nearly_the_same_picture(loaded, single_file, monkeypatch):
+    from facewright.headless import host
+
+    monkeypatch.setattr(host, "fast_dtype", lambda device: torch.bfloat16)
+    half = load_checkpoint(single_file)
+    assert all(v.dtype == torch.bfloat16 for v in half[0].tensors().values())
+    lq, cond = torch.rand(1, 3, 16, 16), torch.randn(1, 77, 1024)
+    full, _ = restore_one_step(lq, cond, DiffusersBackbone(*loaded))
+    found, _ = restore_one_step(lq, cond, DiffusersBackbone(*half))
+    assert found.dtype == torch.float32
+    assert (found - full).square().mean().sqrt() < 0.02
+
+
 def test_sampling_is_seeded(loaded):
     backbone = DiffusersBackbone(*loaded)
     pixels = torch.rand(1, 3, 16, 16)

@@ -112,7 +112,12 @@ def run(comfyui, tmp_path, **options):
 
 def test_uploads_runs_and_fetches(comfyui, tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG pixels")
-    saved = run(comfyui, tmp_path, inputs={"Work.mode": "b"})
+    texts = []
+    comfyui.state["history"]["outputs"]["2"] = {"text": ["scored"]}
+    saved = run(
+        comfyui, tmp_path, inputs={"Work.mode": "b"}, on_text=lambda *text: texts.append(text)
+    )
+    assert texts == [("2", "Work", "scored")]
     assert b"\x89PNG pixels" in comfyui.state["upload"]
     sent = comfyui.state["prompt"]
     assert sent["prompt"]["1"]["inputs"]["image"] == "facewright/up.png"

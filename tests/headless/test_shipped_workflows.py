@@ -1,11 +1,15 @@
 """The workflows we ship run in this process as they stand."""
 
+import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from facewright.core import nano
+from facewright.core.degradation import Degradation
+from facewright.core.demo import face_picture, group_picture
 from facewright.core.faces import Face
 from facewright.headless.host import host
 from facewright.headless.model_folders import ModelFolders
@@ -28,6 +32,55 @@ def test_nano_restore_runs_as_shipped(tmp_path):
     assert torch.equal(restored[outside], degraded[outside])
     assert not torch.equal(restored, degraded)
     assert len(list(tmp_path.rglob("*.png"))) == 2
+
+
+def test_a_workflow_saved_before_demo_picture_had_a_choice_still_runs():
+    old = read_workflow(FOLDER / "nano_restore.json")
+    demo = next(n for n in old["nodes"] if n["type"] == "FacewrightDemoPicture")
+    demo["widgets_values"], demo["inputs"] = [], []
+    picture = {"nodes": [demo], "links": [], "groups": [], "version": 0.4}
+    api = to_api(picture, input_specs)
+    (node,) = api.values()
+    shown = {"class_type": "PreviewImage", "inputs": {"images": [str(demo["id"]), 0]}}
+    results = run_workflow({str(demo["id"]): node, "99": shown})
+    assert torch.equal(results[str(demo["id"])][0], group_picture()[0].movedim(1, -1))
+
+
+def titles(results, name):
+    """Results by the title of their node."""
+    prompt = read_workflow(FOLDER / f"{name}.api.json")
+    return {node["_meta"]["title"]: results[node_id] for node_id, node in prompt.items()}
+
+
+def test_degrade_presets_runs_as_shipped(tmp_path):
+    results = run_workflow(FOLDER / "degrade_presets.json", output_dir=tmp_path)
+    shown = titles(results, "degrade_presets")
+    degraded, recipe, report = shown["Degrade"]
+    lq = Degradation.replay(face_picture()[1], json.loads(recipe))
+    assert torch.equal(degraded, lq.movedim(1, -1))
+    assert shown["What was done, in words"].ui["text"] == (report,)
+    assert [line.split(":")[0] for line in shown["Degradation Sheet"][1].splitlines()] == (
+        Degradation.presets()
+    )
+    assert len(list(tmp_path.rglob("*.png"))) == 2
+
+
+def test_practice_loop_runs_as_shipped_and_restores_something(tmp_path):
+    results = run_workflow(FOLDER / "practice_loop.json", output_dir=tmp_path)
+    shown = titles(results, "practice_loop")
+    score, report, text = shown["Image Score"]
+    gt = face_picture()[1].movedim(1, -1)
+    psnr, baseline = (
+        -10 * math.log10((x - gt).double().square().mean())
+        for x in (shown["Paste Faces"][0], shown["Degrade"][0])
+    )
+    mean = json.loads(text)["mean"]
+    assert score == mean["psnr"]["restored"] == pytest.approx(psnr, abs=1e-4)
+    assert mean["psnr"]["lq"] == pytest.approx(baseline, abs=1e-4)
+    # What the workflow is there to show: the face found, and closer to the truth by every score.
+    assert all(mean[name]["gain"] > 0 for name in ("psnr", "ssim", "edges", "lmd"))
+    assert shown["Scores"].ui["text"] == (report,)
+    assert len(list(tmp_path.rglob("*.png"))) == 3
 
 
 class OneFace:

@@ -286,5 +286,16 @@ facts["paste"] = {
     "covered": float(mask.mean()),
 }
 
+# Degradation is the same code, whoever runs it.
+degraded, recipe, _ = execute(
+    "FacewrightDegrade", image=inputs["x"].movedim(1, -1), preset="flipnet", seed=3, noise_max=9.0
+)
+outputs["degraded"] = degraded
+facts["recipe"] = json.loads(recipe)
+again = execute(
+    "FacewrightDegrade", image=inputs["x"].movedim(1, -1), preset="mild", seed=0, recipe=recipe
+)
+outputs["degraded_again"] = again[0]
+
 save_file({k: v.contiguous().float() for k, v in outputs.items()}, home / "outputs.safetensors")
 (home / "facts.json").write_text(json.dumps(facts, indent=1))

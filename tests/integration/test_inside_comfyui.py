@@ -207,3 +207,13 @@ def test_pasting_keeps_alpha_and_everything_outside_the_mask(facts):
 
 def test_the_stop_button_ends_the_work_between_groups(facts):
     assert facts["interrupted_after"] == 2
+
+
+def test_degrade_gives_the_same_pixels_as_core_in_this_process(ran, facts):
+    from facewright.core.degradation import Degradation
+
+    degradation = Degradation.preset("flipnet", noise=(9 / 255, 9 / 255))
+    lq, recipes = degradation(ran["inputs"]["x"], seed=3)
+    assert facts["recipe"] == json.loads(json.dumps(recipes))
+    assert torch.equal(ran["out"]["degraded"], lq.movedim(1, -1))
+    assert torch.equal(ran["out"]["degraded_again"], ran["out"]["degraded"])

@@ -14,8 +14,16 @@ pytestmark = pytest.mark.comfyui
 FOLDER = Path(nano.__file__).parents[1] / "workflows"
 
 
-@pytest.mark.parametrize("form", ["nano_restore.json", "nano_restore.api.json"])
-def test_nano_restore_gives_the_same_picture(server, tmp_path, form):
+@pytest.mark.parametrize(
+    ("form", "pictures"),
+    [
+        ("nano_restore.json", 2),
+        ("nano_restore.api.json", 2),
+        ("degrade_presets.json", 2),
+        ("practice_loop.json", 3),
+    ],
+)
+def test_a_shipped_workflow_gives_the_same_pictures(server, tmp_path, form, pictures):
     assert answers(server.address, timeout=30)
     there = run_on_server(
         read_workflow(FOLDER / form),
@@ -26,7 +34,7 @@ def test_nano_restore_gives_the_same_picture(server, tmp_path, form):
     )
     run_workflow(FOLDER / form, output_dir=tmp_path / "here")
     here = sorted((tmp_path / "here").rglob("*.png"))
-    assert len(here) == len(there) == 2
+    assert len(here) == len(there) == pictures
     for a, b in zip(sorted(there), here, strict=True):
         one, two = (np.asarray(Image.open(p), dtype=np.int16) for p in (a, b))
         assert one.shape == two.shape

@@ -2,14 +2,18 @@
 
 import io
 import json
+import re
 import time
 
 import numpy as np
 import pytest
+from facewright.core.degradation import Degradation
+from facewright.core.demo import face_picture
 from facewright.headless.server import _ServerSpecs
 from facewright.headless.workflow import to_api
 from facewright.nodes import all_nodes
-from facewright.workflows.build import FOLDER
+from facewright.workflows.build import WORKFLOWS
+from facewright.workflows.graph import FOLDER
 from PIL import Image
 
 pytestmark = pytest.mark.comfyui
@@ -27,6 +31,18 @@ def failure(entry):
     return None
 
 
+def run(server, prompt):
+    """What the output nodes show, by node id."""
+    entry = server.run(prompt)
+    assert failure(entry) is None
+    return entry["outputs"]
+
+
+def close(pixels, x):
+    """Whether a saved picture is (1, 3, h, w); ComfyUI rounds down where it should round."""
+    return np.abs(pixels - (x[0].movedim(0, -1) * 255).round().numpy()).max() <= 1
+
+
 def saved(server, entry, node_id):
     return [
         np.asarray(Image.open(io.BytesIO(server.picture(image))))
@@ -41,10 +57,13 @@ def test_every_node_is_there_with_our_descriptions(server):
         seen = info[schema.node_id]
         assert seen["description"] == schema.description
         assert seen["category"] == schema.category
-        assert seen["input_order"]["required"] == [i.id for i in schema.inputs]
         assert seen["output"] == [o.io_type for o in schema.outputs]
-        for i in schema.inputs:
-            assert seen["input"]["required"][i.id][1]["tooltip"] == i.tooltip
+        assert seen["output_tooltips"] == [o.tooltip for o in schema.outputs]
+        for part, optional in (("required", False), ("optional", True)):
+            inputs = [i for i in schema.inputs if i.optional == optional]
+            assert seen["input_order"].get(part, []) == [i.id for i in inputs]
+            for i in inputs:
+                assert seen["input"][part][i.id][1]["tooltip"] == i.tooltip
 
 
 def test_weight_files_are_offered(server):
@@ -58,12 +77,12 @@ def test_weight_files_are_offered(server):
 
 
 def test_the_template_browser_lists_the_workflows(server):
-    assert {"nano_restore", "osdface_restore"} <= set(
+    assert {make.__name__ for make in WORKFLOWS} <= set(
         server.get("/workflow_templates")["facewright"]
     )
 
 
-@pytest.mark.parametrize("name", ["nano_restore", "osdface_restore"])
+@pytest.mark.parametrize("name", [make.__name__ for make in WORKFLOWS])
 def test_the_editor_form_converts_by_what_the_server_says(server, name):
     converted = to_api(shipped(name), _ServerSpecs(server.address))
     expected = shipped(f"{name}.api")
@@ -89,6 +108,63 @@ def test_nano_restore_runs_as_shipped(server):
     assert 0.05 < changed.mean() < 0.95
     error = [np.square(x[changed] / 255 - gt[changed] / 255).mean() for x in (lq, restored)]
     assert error[1] < 0.8 * error[0]
+
+
+def test_practice_loop_runs_as_shipped_and_shows_its_scores(server):
+    prompt = shipped("practice_loop.api")
+    by_title = {node["_meta"]["title"]: node_id for node_id, node in prompt.items()}
+    outputs = run(server, prompt)
+    (report,) = outputs[by_title["Image Score"]]["text"]
+    assert outputs[by_title["Scores"]]["text"] == [report]
+    psnr = re.match(r"PSNR ([\d.]+) dB \(lq ([\d.]+) dB, gain \+", report)
+    assert 20 < float(psnr[2]) < float(psnr[1]) < 30
+    assert "LMD" in report and "no face" not in report
+    (done,) = outputs[by_title["What was done"]]["text"]
+    assert done.startswith("picture 0: blur") and ";" in done  # two passes
+    assert len(outputs[by_title["Save restored / original"]]["images"]) == 1
+
+
+def test_degrade_presets_runs_as_shipped(server):
+    prompt = shipped("degrade_presets.api")
+    by_title = {node["_meta"]["title"]: node_id for node_id, node in prompt.items()}
+    outputs = run(server, prompt)
+    # The recipe that was shown does the same again.
+    (recipe,) = outputs[by_title["The same as a recipe, to do it again"]]["text"]
+    gt = face_picture()[1]
+    expected = Degradation.replay(gt, json.loads(recipe))
+    entry = {"outputs": outputs}
+    (degraded,) = saved(server, entry, by_title["Save the degraded picture"])
+    assert close(degraded, expected)
+    (sheet,) = saved(server, entry, by_title["Save the sheet"])
+    assert close(sheet[:440, :512], gt[..., :440, :])  # above its label
+
+
+def test_a_picture_without_a_face_leaves_vae_decode_out(server):
+    nano = {"class_type": "FacewrightLoadNano", "inputs": {"weights": "onestep"}}
+    empty = {"width": 64, "height": 48, "batch_size": 1, "color": 0}
+    detect = {
+        "image": ["2", 0], "analyzer": ["1", 3], "crop_size": 128, "order": "left to right",
+        "pick": "", "min_size": 0, "min_score": 0.0, "max_faces": 0, "padding": 0.0,
+    }  # fmt: skip
+    restore = {
+        "model": ["1", 0], "vae": ["1", 1], "conditioning": ["4", 0], "image": ["3", 1],
+        "timestep": 399, "posterior": "mean", "seed": 0, "faces_at_once": 4,
+    }  # fmt: skip
+    prompt = {
+        "1": nano,
+        "2": {"class_type": "EmptyImage", "inputs": empty},
+        "3": {"class_type": "FacewrightDetectFaces", "inputs": detect},
+        "4": {
+            "class_type": "FacewrightVREEncode",
+            "inputs": {"vre": ["1", 2], "image": ["3", 1]},
+        },
+        "5": {"class_type": "FacewrightOneStepRestore", "inputs": restore},
+        "6": {"class_type": "VAEDecode", "inputs": {"samples": ["5", 1], "vae": ["1", 1]}},
+        "7": {"class_type": "PreviewImage", "inputs": {"images": ["6", 0]}},
+        "8": {"class_type": "PreviewAny", "inputs": {"source": ["3", 4]}},
+    }
+    outputs = run(server, prompt)
+    assert "no face" in outputs["8"]["text"][0] and "7" not in outputs
 
 
 def test_osdface_restore_runs_on_files_in_the_real_formats(server, home):
@@ -150,8 +226,7 @@ def test_the_stop_button_stops_the_restoration(server, home):
     prompt_id = server.queue(prompt)
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
-        running = server.get("/queue")["queue_running"]
-        if not running:
+        if not any(server.get("/queue").values()):  # neither running nor waiting to
             break  # refused or finished: the assertion below tells
         time.sleep(2)
         server.post("/interrupt")

@@ -6,6 +6,7 @@ from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig
+from facewright.headless.builtin import VAEDecode
 from facewright.nodes._host import host
 from facewright.nodes.compare import Compare
 from facewright.nodes.faces import DetectFaces, PasteFaces
@@ -128,6 +129,19 @@ def test_a_conditioning_of_other_faces_names_both_sockets(weightless):
         restore([[torch.rand(2, 5, 6), {}]], torch.rand(3, 16, 16, 3))
 
 
+def test_grey_pictures_become_rgb(weightless, vre):
+    grey = torch.rand(1, 64, 64, 1)
+    a, b = (detect(x, [face(32, 32)])[1] for x in (grey, grey.expand(-1, -1, -1, 3)))
+    assert a.shape == (1, 64, 64, 3) and torch.equal(a, b)
+
+
+def test_no_faces_at_all_decode_to_no_pictures(weightless):
+    restored, latent = restore([[torch.rand(1, 5, 6), {}]], torch.rand(0, 16, 24, 3))
+    decoded = VAEDecode.execute(samples=latent, vae=weightless).result[0]
+    assert restored.shape == (0, 16, 24, 3)
+    assert decoded.shape == restored.shape
+
+
 def test_combined_conditionings_are_refused(weightless):
     entry = [torch.rand(1, 5, 6), {}]
     with pytest.raises(FacewrightError, match="2 entries"):
@@ -163,7 +177,9 @@ def test_comparison_takes_pictures_with_and_without_alpha():
     assert out.shape == (2, 40, 64, 3)
 
 
-def test_the_demo_picture_is_damaged_but_shows_the_same_scene():
-    lq, gt = DemoPicture.execute().result
+@pytest.mark.parametrize("chosen", [{}, {"picture": "group"}, {"picture": "face"}])
+def test_the_demo_picture_is_damaged_but_shows_the_same_scene(chosen):
+    lq, gt = DemoPicture.execute(**chosen).result
     assert lq.shape == gt.shape and lq.shape[0] == 1
     assert 0.005 < (lq - gt).abs().mean() < 0.1
+    assert (gt.shape[1:3] == (512, 512)) == (chosen.get("picture") == "face")

@@ -7,7 +7,8 @@ import pytest
 from facewright.headless.runner import input_specs
 from facewright.headless.workflow import to_api
 from facewright.nodes import all_nodes
-from facewright.workflows.build import FOLDER, WORKFLOWS
+from facewright.workflows.build import WORKFLOWS
+from facewright.workflows.graph import FOLDER
 
 SNAPSHOT = Path(__file__).with_name("schema_snapshot.json")
 SCHEMAS = [node.GET_SCHEMA() for node in all_nodes()]
@@ -46,6 +47,7 @@ def test_every_node_explains_itself(schema):
     assert schema.category.startswith("facewright/")
     assert schema.description and schema.display_name
     assert [i.id for i in schema.inputs if not i.tooltip] == []
+    assert [o.id for o in schema.outputs if not o.tooltip] == []
     for combo in (i for i in schema.inputs if i.io_type == "COMBO"):
         assert combo.default in combo.options
     required = [i.optional for i in schema.inputs]

@@ -9,6 +9,7 @@ from facewright.training.data.batches import degrade
 from facewright.training.data.sources import open_source
 from facewright.training.data.world import face_boxes, world_arrays
 from facewright.training.masks import box_mask
+from pydantic import ValidationError
 
 CPU = torch.device("cpu")
 
@@ -130,3 +131,28 @@ def test_the_world_is_rendered_once_and_alike(tmp_path):
     stamp = (folder / "train_images.npy").stat().st_mtime_ns
     arrays("a")
     assert (folder / "train_images.npy").stat().st_mtime_ns == stamp
+
+
+def test_degradation_overrides_reach_the_training_pictures(folder_of_people):
+    overrides = {"scale": [4, 4], "quality": [20, 20], "kernel_size": None}
+    section = {"presets": ["mild", "flipnet"], "overrides": overrides}
+    batches = Batches(config(folder_of_people, degradation=section), CPU)
+    batch = take(batches, 0, 1)[0]
+    seeds = batch["seed"].tolist()
+    expected = degrade(batch["gt"], seeds, ("mild", "flipnet"), overrides)
+    assert torch.equal(batch["lq"], expected)
+    assert not torch.equal(expected, degrade(batch["gt"], seeds, ("mild", "flipnet")))
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"presets": ["mild", "severest"]}, "severest"),
+        ({"presets": ["mild"], "validation": "worse"}, "worse"),
+        ({"presets": ["mild"], "overrides": {"quality": [0, 50]}}, "1 to 100"),
+        ({"presets": ["mild"], "overrides": {"qualities": [1, 50]}}, "qualities"),
+    ],
+)
+def test_a_wrong_degradation_is_refused_when_the_file_is_read(folder_of_people, section, words):
+    with pytest.raises(ValidationError, match=words):
+        config(folder_of_people, degradation=section)

@@ -4,20 +4,20 @@ Sample n of a run is decided by the seed and n alone: which photo, whether mirro
 So a run resumes exactly by knowing its step, with any number of worker processes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..config import DegradationConfig, TrainConfig
+from ...core.degradation import Degradation
+from ..config import HIDDEN, DegradationConfig, TrainConfig
 from ..recipe import Batch
 from .off_shelf import OffShelf
 from .sources import Photo, Photos, open_source
 
-HIDDEN = "hidden"
-"""Among the degradation's presets: the rendered world's own damage, for pairs no preset makes."""
 VALIDATION_SEED = 2**40
 """Seeds from here on belong to held-out samples; training stays below."""
 
@@ -171,13 +171,20 @@ class _Collate:
             if photo.lq is not None:
                 lq[i] = photo.lq.float() / 255
         if made and self.degradation:
-            lq[made] = degrade(gt[made], [seeds[i] for i in made], self.degradation.presets)
+            settings = self.degradation
+            chosen = [seeds[i] for i in made]
+            lq[made] = degrade(gt[made], chosen, settings.presets, settings.overrides)
         if self.degradation or not made:
             batch["lq"] = lq
         return batch
 
 
-def degrade(gt: Tensor, seeds: list[int], presets: tuple[str, ...]) -> Tensor:
+def degrade(
+    gt: Tensor,
+    seeds: list[int],
+    presets: tuple[str, ...],
+    overrides: Mapping[str, Any] | None = None,
+) -> Tensor:
     """Degrade each picture by the preset its seed draws; other pictures of the batch do not matter.
 
     Args:
@@ -185,9 +192,9 @@ def degrade(gt: Tensor, seeds: list[int], presets: tuple[str, ...]) -> Tensor:
         seeds: one per picture.
         presets: names known to `core.degradation.Degradation.preset`, or HIDDEN: what happens
             to pictures in the rendered world (`core.data.real_damage`).
+        overrides: settings of `Degradation`, for every preset but HIDDEN.
     """
     from ...core.data.real_damage import real_damage
-    from ...core.degradation import Degradation
 
     chosen = [int(np.random.default_rng([2, s]).integers(len(presets))) for s in seeds]
     lq = torch.empty_like(gt)
@@ -199,5 +206,6 @@ def degrade(gt: Tensor, seeds: list[int], presets: tuple[str, ...]) -> Tensor:
         if preset == HIDDEN:
             lq[rows], _ = real_damage(gt[rows], mine)
         else:
-            lq[rows], _ = Degradation.preset(preset)(gt[rows], seed=mine)
+            degradation = Degradation.preset(preset, **(overrides or {}))
+            lq[rows], _ = degradation(gt[rows], seed=mine)
     return lq

@@ -1,0 +1,311 @@
+"""Published and own degradations as data, and the ranges a person may put in their place."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import FacewrightError
+
+Range = tuple[float, float]
+MODES = ("area", "bilinear", "bicubic")
+ORDERS = ("fixed", "shuffled", "real-esrgan")
+MAX_SIGMA = 200.0
+MAX_TAPS = 1201
+MIN_SCALE = 0.1
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run through blur, downsampling, noise, JPEG and the way back to the original size.
+
+    Ranges are drawn uniformly, choices with equal odds.
+
+    Attributes:
+        scale: reduction of each side; below 1 enlarges.
+        sigma: of the Gaussian blur, in pixels, or in pixels of the reduced image when
+            `sigma_per_scale`.
+        noise: standard deviation, in units of the [0, 1] range.
+        quality: of the JPEG, 1 to 100.
+        kernel_size: choices of taps of the blur, odd; empty takes 2 ceil(3 sigma) + 1. Published
+            recipes truncate at 41 taps, which makes a nominal sigma of 15 an effective 10.
+        anisotropic: share of images whose blur has two sigmas and an angle.
+        reduce: choices of how to downsample, each "area", "bilinear" or "bicubic" (the last two
+            without antialiasing, as OpenCV's).
+        order: "fixed"; "shuffled" draws the order of the four steps before the way back;
+            "real-esrgan" swaps the JPEG and the way back with even odds (Wang et al., 2021).
+    """
+
+    scale: Range
+    sigma: Range
+    noise: Range
+    quality: tuple[int, int]
+    sigma_per_scale: bool = False
+    kernel_size: tuple[int, ...] = ()
+    anisotropic: float = 0.0
+    reduce: tuple[str, ...] = ("bilinear",)
+    order: str = "fixed"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named degradation.
+
+    Attributes:
+        ways: (weight, passes) pairs; each image takes one way, drawn by weight.
+        source: where the numbers come from.
+        evidence: "code" (released), "paper" (its text), "inferred" (from related work) or "own".
+        summary: one line for people: what it does.
+        enlarge: how to return to the original size, "bilinear" or "bicubic".
+        color: GFPGAN's colour shift, jitter and loss of colour, each on some images.
+    """
+
+    ways: tuple[tuple[float, tuple[Pass, ...]], ...]
+    source: str
+    evidence: str
+    summary: str
+    enlarge: str = "bilinear"
+    color: bool = False
+
+
+def _own(summary: str, *ways: tuple[float, Range, Range, tuple[int, int]]) -> Preset:
+    """Own presets blur in proportion to the reduction, so that they mean the same at every size."""
+    return Preset(
+        tuple(
+            (
+                weight,
+                (
+                    Pass(
+                        scale, (0.10, 0.45), noise, quality, sigma_per_scale=True, reduce=("area",)
+                    ),
+                ),
+            )
+            for weight, scale, noise, quality in ways
+        ),
+        source="facewright; blur goes with the reduction, so any image size will do",
+        evidence="own",
+        summary=summary,
+        enlarge="bicubic",
+    )
+
+
+def _face(
+    scale: Range, sigma: Range, quality: tuple[int, int], taps: tuple[int, ...] = (41,)
+) -> Pass:
+    """What the GFPGAN family shares: half the kernels rotated, noise up to 20/255."""
+    return Pass(scale, sigma, (0, 20 / 255), quality, kernel_size=taps, anisotropic=0.5)
+
+
+def _published(
+    one: Pass, source: str, evidence: str, summary: str, *further: Pass, color: bool = False
+) -> Preset:
+    return Preset(((1.0, (one, *further)),), source, evidence, summary, color=color)
+
+
+_VQFR = _face((0.8, 8), (0.1, 10), (60, 100))
+_FLIPNET = replace(_face((0.8, 32), (0.1, 15), (30, 95)), reduce=MODES)
+_FLIPNET_2 = replace(_FLIPNET, order="shuffled")
+_SEVERE = (1.0, (8, 8), (0.005, 0.055), (35, 85))
+
+PRESETS: dict[str, Preset] = {
+    "mild": _own(
+        "2 to 3 times smaller, light blur, little noise, JPEG 70-95",
+        (1.0, (2, 3), (0.0, 0.015), (70, 95)),
+    ),
+    "moderate": _own(
+        "4 to 6 times smaller, light blur, noise up to 8/255, JPEG 50-90",
+        (1.0, (4, 6), (0.005, 0.03), (50, 90)),
+    ),
+    "severe": _own("8 times smaller, light blur, noise up to 14/255, JPEG 35-85", _SEVERE),
+    "train": _own(
+        "a mixture from 2 to 8 times smaller, mostly the severe end",
+        (0.45, *_SEVERE[1:]),
+        (0.35, (4, 8), (0.005, 0.045), (40, 90)),
+        (0.20, (2, 4), (0.0, 0.03), (55, 95)),
+    ),
+    "gfpgan": _published(
+        _VQFR,
+        "GFPGAN v1 (Wang et al., CVPR 2021), train_gfpgan_v1.yml",
+        "code",
+        "up to 8 times smaller, blur up to 10 px, JPEG 60-100, on some images other colours",
+        color=True,
+    ),
+    "vqfr": _published(
+        _VQFR,
+        "VQFR v1 (Gu et al., ECCV 2022), training configuration",
+        "code",
+        "up to 8 times smaller, blur up to 10 px, noise up to 20/255, JPEG 60-100",
+    ),
+    "vqfr2": _published(
+        _face((1, 30), (1, 15), (30, 90)),
+        "VQFR v2 (Gu et al.), training configuration, without its share of undamaged images",
+        "code",
+        "up to 30 times smaller, blur 1 to 15 px, noise up to 20/255, JPEG 30-90",
+    ),
+    "codeformer": _published(
+        _face((4, 30), (1, 15), (30, 80)),
+        "CodeFormer (Zhou et al., NeurIPS 2022), stage 2 configuration",
+        "code",
+        "4 to 30 times smaller, blur 1 to 15 px, noise up to 20/255, JPEG 30-80",
+    ),
+    "daefr": _published(
+        _face((0.8, 30), (0.1, 15), (30, 100), taps=(39, 41)),
+        "DAEFR (Tsai et al., ICLR 2024), training configuration",
+        "code",
+        "up to 30 times smaller, blur up to 15 px, noise up to 20/255, JPEG 30-100",
+    ),
+    "flipnet": _published(
+        _FLIPNET,
+        "FLIPNET, its text (Eq. 9); 41 taps and the share of rotated kernels are not stated and "
+        "are GFPGAN's",
+        "paper",
+        "two passes, each up to 32 times smaller, blur up to 15 px, JPEG 30-95; second shuffled",
+        _FLIPNET_2,
+    ),
+    "osdface": _published(
+        _FLIPNET,
+        "OSDFace (CVPR 2025) follows WaveFace in two passes and releases no numbers; these are "
+        "FLIPNET's, whose first author is WaveFace's",
+        "inferred",
+        "two passes like flipnet's; OSDFace's own numbers are not published",
+        _FLIPNET_2,
+    ),
+    "honestface": _published(
+        _VQFR,
+        "HonestFace: 'the same as VQFR'; v1 or v2 is not said, these are v1's (v2's: vqfr2)",
+        "inferred",
+        "like vqfr; whether VQFR's first or second version is meant is not published",
+    ),
+}
+
+
+def overridden(preset: Preset, **changes: Any) -> Preset:
+    """`preset` with other values in every pass.
+
+    Args:
+        scale: (low, high), reduction of each side, 0.1 or more.
+        sigma: (low, high) in pixels of the image as it is when blurred, 0 (no blur) to 200.
+        noise: (low, high), standard deviation in units of the [0, 1] range.
+        quality: (low, high), whole numbers from 1 to 100.
+        anisotropic: share in [0, 1] of images whose blur has two sigmas and an angle.
+        kernel_size: taps of the blur, an odd number, several to draw from, or None for as many as
+            sigma needs.
+        reduce: "area", "bilinear", "bicubic" or several to draw from.
+        order: of the last pass: "fixed", "shuffled" or "real-esrgan".
+        passes: 1 or 2; a second pass repeats the first where the preset has one only.
+        enlarge: "bilinear" or "bicubic".
+        color: whether to apply GFPGAN's colour shift, jitter and loss of colour.
+
+    Raises:
+        FacewrightError: an unknown name or a value out of its range.
+    """
+    for name in changes:
+        if name not in _CHECKS:
+            raise FacewrightError(
+                f"A degradation has no setting {name!r}; choose from {', '.join(_CHECKS)}."
+            )
+    values = {name: _CHECKS[name](name, value) for name, value in changes.items()}
+    whole = {k: values.pop(k) for k in ("enlarge", "color") if k in values}
+    order, passes = values.pop("order", None), values.pop("passes", None)
+    if "sigma" in values:
+        values["sigma_per_scale"] = False
+
+    def change(way: tuple[Pass, ...]) -> tuple[Pass, ...]:
+        way = tuple(replace(one, **values) for one in way)
+        if passes is not None:
+            way = (*way, way[-1])[:passes]
+        return way if order is None else (*way[:-1], replace(way[-1], order=order))
+
+    return replace(preset, ways=tuple((w, change(way)) for w, way in preset.ways), **whole)
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        raise FacewrightError(f"`{name}` should be made of numbers, got {value!r}.")
+    return value
+
+
+def _range(lowest: float, highest: float, unit: str) -> Callable[[str, object], Range]:
+    def check(name: str, value: object) -> Range:
+        if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+            raise FacewrightError(
+                f"`{name}` should be two numbers, lowest and highest, got {value!r}."
+            )
+        low, high = (_number(name, v) for v in value)
+        if not lowest <= low <= high <= highest:
+            raise FacewrightError(
+                f"`{name}` should be a lowest and a highest {unit} from {lowest:g} to "
+                f"{highest:g}, in this order, got {low:g} and {high:g}."
+            )
+        return low, high
+
+    return check
+
+
+def _quality(name: str, value: object) -> tuple[int, int]:
+    low, high = _range(1, 100, "JPEG quality")(name, value)
+    if low != int(low) or high != int(high):
+        raise FacewrightError(f"`{name}` should be whole numbers, got {low:g} and {high:g}.")
+    return int(low), int(high)
+
+
+def _share(name: str, value: object) -> float:
+    if not 0 <= _number(name, value) <= 1:
+        raise FacewrightError(f"`{name}` should be a share from 0 to 1, got {value!r}.")
+    return value
+
+
+def _several(value: object) -> tuple:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _taps(name: str, value: object) -> tuple[int, ...]:
+    choices = () if value is None else _several(value)
+    for one in choices:
+        whole = isinstance(one, int) and not isinstance(one, bool)
+        if not whole or one % 2 == 0 or not 1 <= one <= MAX_TAPS:
+            raise FacewrightError(
+                f"`{name}` should be an odd number of pixels from 1 to {MAX_TAPS}, several of "
+                f"them, or nothing for as many as sigma needs, got {value!r}."
+            )
+    if value is not None and not choices:
+        raise FacewrightError(f"`{name}` should name at least one size, got {value!r}.")
+    return choices
+
+
+def _one_of(*choices: object) -> Callable[[str, object], object]:
+    def check(name: str, value: object) -> object:
+        if not any(value is c or (isinstance(c, str) and value == c) for c in choices):
+            known = ", ".join(map(str, choices))
+            raise FacewrightError(f"`{name}` should be one of {known}; got {value!r}.")
+        return value
+
+    return check
+
+
+def _modes(name: str, value: object) -> tuple[str, ...]:
+    choices = _several(value)
+    if not choices:
+        raise FacewrightError(f"`{name}` should name at least one way, got {value!r}.")
+    return tuple(_one_of(*MODES)(name, one) for one in choices)
+
+
+def _passes(name: str, value: object) -> int:
+    if isinstance(value, bool) or value not in (1, 2):
+        raise FacewrightError(f"`{name}` should be 1 or 2, got {value!r}.")
+    return int(value)
+
+
+_CHECKS = {
+    "scale": _range(MIN_SCALE, 4096, "reduction"),
+    "sigma": _range(0, MAX_SIGMA, "blur in pixels"),
+    "noise": _range(0, 1, "standard deviation"),
+    "quality": _quality,
+    "anisotropic": _share,
+    "kernel_size": _taps,
+    "reduce": _modes,
+    "order": _one_of(*ORDERS),
+    "passes": _passes,
+    "enlarge": _one_of("bilinear", "bicubic"),
+    "color": _one_of(True, False),
+}

@@ -1,0 +1,123 @@
+"""Distance between two sets of features, for any feature extractor."""
+
+import torch
+from torch import Tensor
+
+from ..errors import FacewrightError
+
+
+class FrechetStatistics:
+    """Mean and covariance of features that arrive in batches; memory stays at (d, d) float64.
+
+    Batches are merged by Chan, Golub and LeVeque's update (1983), which does not lose digits where
+    the mean is large against the spread.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._mean: Tensor | None = None
+        self._scatter: Tensor | None = None
+
+    def update(self, features: Tensor) -> None:
+        """Add (n, d) features; n = 0 is fine.
+
+        Raises:
+            FacewrightError: another shape or length than before, NaN or infinity.
+        """
+        if features.ndim != 2 or (self._mean is not None and features.shape[1] != len(self._mean)):
+            wanted = "(n, d)" if self._mean is None else f"(n, {len(self._mean)})"
+            raise FacewrightError(f"Features should be {wanted}, got {tuple(features.shape)}.")
+        x = features.detach().double().cpu()
+        bad = (~x.isfinite().all(1)).nonzero().flatten().tolist()
+        if bad:
+            raise FacewrightError(
+                f"Features of pictures {[self.count + i for i in bad[:5]]} are NaN or infinite; "
+                "look at these pictures and at the extractor."
+            )
+        if not len(x):
+            return
+        mean = x.mean(0)
+        centred = x - mean
+        if self._mean is None:
+            self.count, self._mean, self._scatter = len(x), mean, centred.T @ centred
+            return
+        total = self.count + len(x)
+        shift = mean - self._mean
+        self._scatter += centred.T @ centred
+        self._scatter += torch.outer(shift, shift) * (self.count * len(x) / total)
+        self._mean += shift * (len(x) / total)
+        self.count = total
+
+    @property
+    def mean(self) -> Tensor:
+        """(d,) float64."""
+        self._check_count()
+        return self._mean
+
+    @property
+    def covariance(self) -> Tensor:
+        """(d, d) float64, unbiased (divided by n - 1)."""
+        self._check_count()
+        return self._scatter / (self.count - 1)
+
+    def distance(self, other: "FrechetStatistics") -> Tensor:
+        """Fréchet distance of the two fitted Gaussians, scalar float64; see `frechet_distance`."""
+        mean_a, mean_b = self.mean, other.mean
+        if len(mean_a) != len(mean_b):
+            raise FacewrightError(
+                f"Features of one extractor are compared, got lengths {len(mean_a)} and "
+                f"{len(mean_b)}."
+            )
+        cov_a, cov_b = self.covariance, other.covariance
+        if torch.equal(mean_a, mean_b) and torch.equal(cov_a, cov_b):
+            return mean_a.new_zeros(())
+        # Singular values of M and of its transpose round differently: a fixed order makes the
+        # distance symmetric to the last bit.
+        if _key(mean_a, cov_a) > _key(mean_b, cov_b):
+            mean_a, cov_a, mean_b, cov_b = mean_b, cov_b, mean_a, cov_a
+        overlap = torch.linalg.svdvals(_root(cov_a).T @ _root(cov_b)).sum()
+        spread = cov_a.trace() + cov_b.trace() - 2 * overlap
+        return (mean_a - mean_b).square().sum() + spread.clamp(min=0)
+
+    def _check_count(self) -> None:
+        if self.count < 2:
+            raise FacewrightError(
+                f"A Fréchet distance needs at least 2 pictures on either side, got {self.count}; "
+                "thousands are usual."
+            )
+
+
+def frechet_distance(features_a: Tensor, features_b: Tensor) -> Tensor:
+    """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Dowson and Landau 1982; with Inception
+    features, FID: Heusel et al., arXiv:1706.08500, Eq. 6).
+
+    With C = R R^T from the symmetric eigen-decomposition, the trace of the root is the sum of the
+    singular values of R_a^T R_b: exact for covariances without full rank (fewer pictures than
+    features), where `scipy.linalg.sqrtm` turns unreliable. Covariances are unbiased. The distance
+    of small sets is biased upwards, so compare only sets of equal size.
+
+    Args:
+        features_a, features_b: (n, d) and (m, d), n, m >= 2.
+
+    Returns:
+        scalar float64 on the CPU, >= 0; exactly 0 for equal sets, symmetric bit for bit.
+
+    Raises:
+        FacewrightError: fewer than 2 rows, lengths that differ, NaN or infinity.
+    """
+    statistics = FrechetStatistics(), FrechetStatistics()
+    for each, features in zip(statistics, (features_a, features_b), strict=True):
+        each.update(features)
+    return statistics[0].distance(statistics[1])
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """(d, r) with R R^T = C. Eigenvalues that are rounding noise are dropped: their roots, about
+    1e-8 of the largest, would add up."""
+    values, vectors = torch.linalg.eigh(covariance)
+    keep = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
+    return vectors[:, keep] * values[keep].sqrt()
+
+
+def _key(mean: Tensor, covariance: Tensor) -> tuple[bytes, bytes]:
+    return mean.numpy().tobytes(), covariance.numpy().tobytes()

@@ -1,0 +1,17 @@
+"""The `facewright` command: one file per command, found by being here.
+
+A command's file says `@app.command()`; its heavy imports wait inside the function, so that --help
+is quick. Exit codes: 0 done, 1 something failed (named on standard error), 2 wrong usage.
+"""
+
+import sys
+
+from ...core._plugins import import_all
+from ._common import app
+
+import_all(sys.modules[__name__])
+
+
+def main() -> None:
+    """Entry point of `facewright` and `python -m facewright`."""
+    app(prog_name="facewright")

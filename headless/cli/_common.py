@@ -1,0 +1,128 @@
+"""What the commands share: the app, words and bars on standard error, options, exit codes."""
+
+import functools
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+try:
+    import typer
+except ImportError:
+    sys.exit('The facewright command needs more packages: pip install "facewright[headless]"')
+
+app = typer.Typer(
+    help="Restores faces in pictures, in one diffusion step per face.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def console() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def say(text: str, style: str | None = None) -> None:
+    console().print(text, style=style, markup=False, soft_wrap=True)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    say(message, style="red")
+    raise typer.Exit(code)
+
+
+_GO_ON = "Interrupted. What is finished stays; run the same command again to go on."
+
+
+def sentences(command: Callable | None = None, *, interrupted: str = _GO_ON) -> Callable:
+    """Show errors meant for the user as their sentence, without a traceback.
+
+    Args:
+        interrupted: what to say after Ctrl-C.
+    """
+    if command is None:
+        return functools.partial(sentences, interrupted=interrupted)
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        from ...core.errors import FacewrightError
+
+        try:
+            command(*args, **kwargs)
+        except FacewrightError as error:
+            fail(str(error))
+        except KeyboardInterrupt:
+            fail(interrupted)
+
+    return run
+
+
+@contextmanager
+def progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """A bar on standard error; yields a function that takes a text and how many are done."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), Remaining())
+    with Progress(*columns, console=console(), disable=quiet, transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda text, done: bar.update(task, description=text, completed=done)
+
+
+@contextmanager
+def job_progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
+    """A bar for `run_jobs`: yields what it takes as `on_job`."""
+    with progress(label, total, quiet) as show:
+        done = itertools.count(1)
+
+        def on_job(job: Any) -> None:
+            n = next(done)
+            show(f"{n} of {total}: {job.source.name}", n)
+
+        yield on_job
+
+
+def write_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 picture", "2 pictures"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def fail_for(summary: Any, total: int) -> None:
+    """End with exit code 1 where pictures failed, naming each."""
+    if summary.failed:
+        lines = [f"{path}: {error}" for path, error in summary.failed.items()]
+        fail(f"{len(lines)} of {counted(total, 'picture')} failed:\n" + "\n".join(lines))
+
+
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise typer.BadParameter(f"{value!r} is not one of {', '.join(known)}.", param_hint=name)
+
+
+def use_models(folder: Path | None) -> None:
+    """Let everything that looks for weights, face detectors included, look here first."""
+    from ..host import host
+    from ..model_folders import ModelFolders
+
+    if folder is not None:
+        others = os.environ.get("FACEWRIGHT_MODELS")
+        os.environ["FACEWRIGHT_MODELS"] = os.pathsep.join(filter(None, [str(folder), others]))
+    host.folders = ModelFolders()
+
+
+Models = Annotated[
+    Path | None,
+    typer.Option(help="Models folder: files loose in it, or in ComfyUI's subfolders.", exists=True),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]

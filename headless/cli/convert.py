@@ -1,0 +1,25 @@
+"""`facewright convert`: released weights as safetensors."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._common import AsJson, app, say, sentences, write_json
+
+
+@app.command()
+@sentences
+def convert(
+    inputs: Annotated[list[Path], typer.Argument(help="Released OSDFace files or LoRAs.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the safetensors.")],
+    as_json: AsJson = False,
+) -> None:
+    """Convert released weight files to safetensors that need no pickle and fit every host."""
+    from ...core.convert import convert as convert_files
+
+    written = convert_files(inputs, out)
+    if as_json:
+        write_json({str(path): what for path, what in written.items()})
+    for path, what in {} if as_json else written.items():
+        say(f"{path}: {what}")

@@ -1,0 +1,253 @@
+"""`facewright evaluate` and `facewright score`: how good restored pictures are, in numbers."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ._common import AsJson, Models, app, console, fail, progress, say, sentences, use_models
+
+_NAMED = 20
+"""Pictures named on the terminal; the report names all."""
+
+Metrics = Annotated[
+    str | None,
+    typer.Option(help="Separated by commas, such as psnr,ssim,lpips; default: the usual ones."),
+]
+Faces = Annotated[
+    str | None,
+    typer.Option(help="Also score faces, found by nano (rendered faces), insightface or facexlib."),
+]
+
+
+@app.command()
+@sentences(
+    interrupted="Interrupted before the report was written. Scores are not kept: the same command "
+    "starts over."
+)
+def evaluate(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR...", help="Restored pictures, one folder per method.", show_default=False
+        ),
+    ],
+    gt: Annotated[
+        Path | None, typer.Option(help="The originals, under the same names.", show_default=False)
+    ] = None,
+    lq: Annotated[
+        Path | None, typer.Option(help="The degraded pictures: scored and shown beside.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Folder of the report; default: DIR_evaluation."),
+    ] = None,
+    metrics: Metrics = None,
+    faces: Faces = None,
+    models: Models = None,
+    sort: Annotated[
+        str | None, typer.Option(help="Metric that decides which cases are worst and best.")
+    ] = None,
+    cases: Annotated[int, typer.Option(min=0, help="How many of each are shown.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Score restored pictures against their originals and write a report with intervals."""
+    from ...core.errors import FacewrightError
+    from ..evaluation import pair_folders, score_all, summarize, write_report
+    from ..evaluation.cases import sort_metric
+
+    use_models(models)
+    try:
+        _check_faces(faces)
+        out = _report_folder(out, folders, gt, lq)
+        settings = _settings(metrics, faces, gt is not None, sets=True)
+        sort_metric(settings.metrics, sort)
+        pairing = pair_folders(folders, gt, lq)
+    except FacewrightError as error:
+        fail(str(error), 2)
+    total = len(pairing.cases)
+    with progress("Scoring", total, quiet=as_json) as show:
+        scores = score_all(
+            pairing, settings, lambda done, name: show(f"{done} of {total}: {name}", done)
+        )
+    result = summarize(scores)
+    if len(scores.failed) == len(scores.rows):
+        fail("Not a single picture could be scored:\n" + _lines(_left_out(result)))
+    report = write_report(result, out, sort=sort, cases=cases)
+    if as_json:
+        _print_json(result, report)
+    else:
+        _print_tables(result, report)
+    if result.incomplete:
+        fail("Left out:\n" + _lines(_left_out(result)))
+
+
+@app.command()
+@sentences(interrupted="Interrupted.")
+def score(
+    restored: Annotated[Path, typer.Argument(metavar="A", help="The picture to score.")],
+    gt: Annotated[
+        Path | None, typer.Argument(metavar="B", help="Its original.", show_default=False)
+    ] = None,
+    metrics: Metrics = None,
+    faces: Faces = None,
+    models: Models = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score one picture against its original. Many pictures: evaluate."""
+    from ...core.errors import FacewrightError
+    from ..evaluation import score_files
+    from ..evaluation.tables import problems
+
+    use_models(models)
+    try:
+        _check_faces(faces)
+        settings = _settings(metrics, faces, gt is not None, sets=False)
+    except FacewrightError as error:
+        fail(str(error), 2)
+    row = score_files(restored, gt, settings)
+    if row.error:
+        fail(row.error)
+    if as_json:
+        _print_score_json(row, settings)
+    else:
+        _print_score(row, settings)
+    for note in row.notes:
+        say(note)
+    if row.problems:
+        fail(_lines(problems(row)))
+
+
+def _check_faces(name: str | None) -> None:
+    from ...core.errors import FacewrightError
+    from ..evaluation.faces import ANALYZERS
+
+    if name is not None and name not in ANALYZERS:
+        raise FacewrightError(
+            f"--faces {name}: faces are scored with {', '.join(ANALYZERS)}, which find landmarks."
+        )
+
+
+def _settings(metrics: str | None, faces: str | None, has_gt: bool, *, sets: bool) -> Any:
+    from ..evaluation.scoring import choose_metrics
+
+    names = None if metrics is None else [n.strip() for n in metrics.split(",") if n.strip()]
+    return choose_metrics(names, faces, has_gt, sets=sets)
+
+
+def _report_folder(out: Path | None, folders: list[Path], gt: Path | None, lq: Path | None) -> Path:
+    """Where the report goes: never among the pictures, which it would join in the next run."""
+    from ...core.errors import FacewrightError
+    from ..evaluation.pairing import check_folder
+
+    for folder in folders:
+        check_folder(folder)
+    first = folders[0].resolve()
+    out = out or first.with_name(f"{first.name}_evaluation")
+    for folder in (*folders, gt, lq):
+        if folder is not None and out.resolve().is_relative_to(folder.resolve()):
+            raise FacewrightError(
+                f"The report would be written into {folder}, whose pictures are evaluated. Choose "
+                "another folder with -o."
+            )
+    return out
+
+
+def _left_out(result: Any) -> list[str]:
+    from ..evaluation.tables import problems
+
+    scores = result.scores
+    lines = [f"{u.file}: {u.why}" for u in scores.pairing.unmatched]
+    for row in [*scores.failed, *scores.gaps]:
+        lines += [f"{row.case} ({row.method}): {why}" for why in problems(row)]
+    for method, whys in scores.set_problems.items():
+        lines += [f"{method}: {name}: {why}" for name, why in whys.items()]
+    return lines
+
+
+def _lines(lines: list[str]) -> str:
+    more = [f"... and {len(lines) - _NAMED} more; the report names all"]
+    return "\n".join(lines if len(lines) <= _NAMED else lines[:_NAMED] + more)
+
+
+def _print_json(result: Any, report: Path) -> None:
+    from ..evaluation.tables import strict, summary
+    from ._common import write_json
+
+    write_json(strict({"report": str(report), **summary(result)}))
+
+
+def _print_tables(result: Any, report: Path) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from ...core.metrics.statistics import FEWEST
+    from ..evaluation.comparison import direction, number
+    from ..evaluation.page import CHANCE, cautions, lead
+
+    table = Table(title_justify="left")
+    table.add_column("metric")
+    table.add_column("", style="dim")
+    for method in result.means:
+        table.add_column(method, justify="right", overflow="fold")
+    between = "\n" if len(result.means) > 3 else " "  # many methods: narrow columns
+    for m in result.picture_metrics:
+        means = [of[m.name] for of in result.means.values()]
+        label = f"{m.label} ({m.unit})" if m.unit else m.label
+        table.add_row(label, direction(m), *(Text(_cell(x, m, between)) for x in means))
+    for m in result.set_metrics:
+        cells = [number(of[m.name], m) for of in result.scores.sets.values()]
+        table.add_row(m.label, direction(m), *cells)
+    console().print(table)
+    if any(mean.count >= FEWEST for means in result.means.values() for mean in means.values()):
+        say("Mean over pictures [95 % interval].", "dim")
+    for line in lead(result):
+        say(line)
+    if len(result.comparisons) > 1:
+        say(CHANCE, "dim")
+    for line in cautions(result):
+        say(line, "yellow")
+    say(f"Report: {report}")
+
+
+def _cell(mean: Any, m: Any, between: str) -> str:
+    from ...core.metrics.statistics import FEWEST
+    from ..evaluation.comparison import infinite, mean_text, number
+
+    if mean.infinite and not mean.count:
+        return mean_text(mean, m)
+    parts = [number(mean.mean, m)]
+    if mean.count >= FEWEST:
+        parts.append(f"[{number(mean.low, m)}, {number(mean.high, m)}]")
+    if mean.infinite:
+        parts.append(f"+{infinite(mean.infinite, m)}")
+    return between.join(parts)
+
+
+def _print_score(row: Any, settings: Any) -> None:
+    from rich.table import Table
+
+    from ..evaluation.comparison import direction, with_unit
+
+    table = Table()
+    for name in ("metric", "value", ""):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for m in settings.metrics:
+        table.add_row(m.label, with_unit(row.values[m.name], m), direction(m))
+    console().print(table)
+
+
+def _print_score_json(row: Any, settings: Any) -> None:
+    from ..evaluation.tables import strict
+    from ._common import write_json
+
+    write_json(
+        strict(
+            {
+                "values": row.values,
+                "problems": row.problems,
+                "notes": row.notes,
+                "metrics": {m.name: m.summary for m in settings.metrics},
+            }
+        )
+    )

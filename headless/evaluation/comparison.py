@@ -1,0 +1,222 @@
+"""From scores to statements: means with intervals, and methods compared over the same pictures."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...core.metrics import Metric
+from ...core.metrics.statistics import (
+    FEWEST,
+    Difference,
+    Mean,
+    mean_interval,
+    paired_difference,
+)
+from .pairing import LQ
+from .scoring import Row, Scores
+
+FEW = 10
+"""Below this many pictures an interval is only a rough guide."""
+TOO_FEW = "too few pictures to tell"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two methods over the pictures that both have."""
+
+    method: str
+    against: str
+    metric: Metric
+    difference: Difference
+
+    @property
+    def verdict(self) -> str:
+        """ "better", "worse", "no clear difference"; "equal" where every picture is; `TOO_FEW`; or
+        "unknown" where infinite values leave too few differences, or none are there.
+        """
+        d = self.difference
+        if d.count and d.wins == d.losses == 0:
+            return "equal"
+        if d.clear is None:
+            return TOO_FEW if 0 < d.count < FEWEST else "unknown"
+        if not d.clear:
+            return "no clear difference"
+        good = d.mean < 0 if self.metric.better == "lower" else d.mean > 0
+        return "better" if good else "worse"
+
+    def sentence(self) -> str:
+        """What came out, in one sentence for people."""
+        d, label = self.difference, self.metric.label
+        if not d.count:
+            return f"{self.method} and {self.against} have no picture with {label} in common."
+        if self.verdict == "equal":
+            where = "the only picture" if d.count == 1 else f"all {d.count} pictures"
+            return f"{self.method} and {self.against} are equal in {label} in {where}."
+        against = f"{self.method} against {self.against} in {label}"
+        if math.isnan(d.mean):
+            few = f"; {TOO_FEW}" if self.verdict == TOO_FEW else ""
+            return f"{against}: {self._wins()}{few}."
+        if d.clear is None:
+            if d.count == 1:
+                return f"{against}: {self.change()} in the only picture; too few to tell."
+            few = TOO_FEW if self.verdict == TOO_FEW else "too few finite values to tell"
+            return f"{against}: {self.change()} on average, {self._wins()}; {few}."
+        if self.verdict == "no clear difference":
+            return (
+                f"No clear difference between {self.method} and {self.against} in {label}: "
+                f"{self.change()} [{self.bounds(', ')}]; {self._wins(f'{self.method} is ')}."
+            )
+        size = with_unit(abs(d.mean), self.metric, digits=self._digits())
+        ends = ", ".join(self._number(x) for x in sorted([abs(d.low), abs(d.high)]))
+        way = "higher" if d.mean > 0 else "lower"
+        if self.metric.better == "one":
+            way = "closer to 1" if d.mean > 0 else "farther from 1"
+        return (
+            f"{self.method} is {self.verdict} than {self.against} in {label}: {way} by "
+            f"{size} [{ends}]; {self._wins()}."
+        )
+
+    def change(self) -> str:
+        """The mean difference: with its sign and unit, or in words where 1 is best."""
+        mean, digits = self.difference.mean, self._digits()
+        if self.metric.better != "one" or math.isnan(mean):
+            return with_unit(mean, self.metric, signed=True, digits=digits)
+        if mean == 0:
+            return "as close to 1"
+        return f"{'closer to' if mean > 0 else 'farther from'} 1 by {self._number(abs(mean))}"
+
+    def bounds(self, between: str) -> str:
+        """Both ends of the interval, the lower one first, in the words of `change`."""
+        ends = [self.difference.low, self.difference.high]
+        if math.isnan(ends[0]) or self.metric.better != "one":
+            return between.join(self._number(x, signed=True) for x in ends)
+        words = ("farther" if x < 0 else "closer" for x in ends)
+        pairs = zip(ends, words, strict=True)
+        return between.join(f"{self._number(abs(x))} {word}" for x, word in pairs)
+
+    def _number(self, x: float, *, signed: bool = False) -> str:
+        return number(x, self.metric, signed=signed, digits=self._digits())
+
+    def _digits(self) -> int:
+        """As many as keep an end of the interval that is not 0 from reading as 0."""
+        digits = _digits(self.metric, self.difference.mean)
+        ends = [abs(x) for x in (self.difference.low, self.difference.high) if x]
+        while digits < 6 and any(round(x, digits) == 0 for x in ends):
+            digits += 1
+        return digits
+
+    def _wins(self, who: str = "") -> str:
+        d = self.difference
+        wins, ties = round(d.wins * d.count), round((1 - d.wins - d.losses) * d.count)
+        text = f"{who}better in {wins} of {d.count} {'picture' if d.count == 1 else 'pictures'}"
+        if ties:
+            text += f", equal in {ties}"
+        if d.infinite:
+            text += f"; {infinite(d.infinite, self.metric)} in one of them, not in the mean"
+        return text
+
+
+@dataclass
+class Result:
+    """What a report shows."""
+
+    scores: Scores
+    means: dict[str, dict[str, Mean]]
+    """Method -> metric -> mean over its pictures."""
+    comparisons: list[Comparison]
+    """Every method with LQ, then every other method with the first, metric by metric."""
+
+    @property
+    def picture_metrics(self) -> list[Metric]:
+        return [m for m in self.scores.settings.metrics if m.reads != "set"]
+
+    @property
+    def set_metrics(self) -> list[Metric]:
+        return [m for m in self.scores.settings.metrics if m.reads == "set"]
+
+    @property
+    def sentences(self) -> list[str]:
+        """The comparisons in words."""
+        return [comparison.sentence() for comparison in self.comparisons]
+
+    @property
+    def incomplete(self) -> bool:
+        """Some picture was not paired, failed, or lacks a value."""
+        scores = self.scores
+        no_set = any(scores.set_problems.values())
+        return bool(scores.pairing.unmatched or scores.failed or scores.gaps or no_set)
+
+
+def summarize(scores: Scores) -> Result:
+    """Means of every method, and every comparison worth making."""
+    by_metric = [m for m in scores.settings.metrics if m.reads != "set"]
+    values = {method: rows_of(scores, method) for method in scores.pairing.methods}
+    means = {
+        method: {m.name: mean_interval([value(row, m) for row in rows.values()]) for m in by_metric}
+        for method, rows in values.items()
+    }
+    restored = scores.pairing.restored
+    pairs = [(method, LQ) for method in restored if LQ in values]
+    pairs += [(method, restored[0]) for method in restored[1:]]
+    comparisons = [
+        Comparison(a, b, m, _difference(values[a], values[b], m))
+        for a, b in pairs
+        for m in by_metric
+    ]
+    return Result(scores, means, comparisons)
+
+
+def rows_of(scores: Scores, method: str) -> dict[str, Row]:
+    """Case -> row of a method, without those that failed."""
+    return {row.case: row for row in scores.rows if row.method == method and not row.error}
+
+
+def value(row: Row, m: Metric) -> float:
+    return row.values.get(m.name, math.nan)
+
+
+def _difference(a: dict[str, Row], b: dict[str, Row], m: Metric) -> Difference:
+    both = [case for case in a if case in b]
+    columns = ([value(rows[case], m) for case in both] for rows in (a, b))
+    return paired_difference(*map(np.array, columns), m.better)
+
+
+def direction(m: Metric) -> str:
+    """Which values are good, in words."""
+    return "closer to 1 is better" if m.better == "one" else f"{m.better} is better"
+
+
+def infinite(count: int, m: Metric) -> str:
+    """What so many infinite values are: PSNR's belong to pictures identical to their originals."""
+    return f"{count} {'identical' if m.better == 'higher' else 'infinite'}"
+
+
+def mean_text(mean: Mean, m: Metric) -> str:
+    """The mean with its unit, or what stands for it where every value is infinite."""
+    if mean.infinite and not mean.count:
+        return f"∞ ({infinite(mean.infinite, m)})"
+    return with_unit(mean.mean, m)
+
+
+def number(x: float, m: Metric, *, signed: bool = False, digits: int | None = None) -> str:
+    """A value as people read it."""
+    if math.isnan(x):
+        return "–"
+    if math.isinf(x):
+        return "∞" if x > 0 else "−∞"
+    digits = _digits(m, x) if digits is None else digits
+    text = f"{x:+.{digits}f}" if signed else f"{x:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def with_unit(x: float, m: Metric, *, signed: bool = False, digits: int | None = None) -> str:
+    """The same with the metric's unit."""
+    text = number(x, m, signed=signed, digits=digits)
+    if not m.unit or math.isnan(x):
+        return text
+    return text + (m.unit if m.unit == "°" else f" {m.unit}")
+
+
+def _digits(m: Metric, x: float) -> int:
+    return 2 if m.unit or abs(x) >= 10 else 3

@@ -1,0 +1,135 @@
+"""What the scores of faces read from a picture: landmarks, embeddings, features."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ...core.errors import FacewrightError
+from ...core.faces import Face, detect_faces, load_analyzer
+from ...core.geometry.align import align_faces
+from ...core.metrics import Metric
+
+ANALYZERS = ("nano", "insightface", "facexlib")
+"""Analyzers with landmarks."""
+_DENSE = ("ald_eyes", "ald_mouth")
+_LANDMARKS = ("ald", *_DENSE, "lmd")
+_ROOM = 0.25
+"""Share by which a picture is extended where no face is seen: aligned faces fill it."""
+
+
+@dataclass
+class Reading:
+    """The face of one picture. What is missing is kept as the reason."""
+
+    face: Face | None = None
+    found: dict[str, Tensor] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def get(self, what: str) -> Tensor:
+        """(1, k, 2) "landmarks", (1, d) "embeddings" or "features".
+
+        Raises:
+            FacewrightError: it is missing; the message says why.
+        """
+        if what not in self.found:
+            raise FacewrightError(self.missing[what])
+        return self.found[what]
+
+
+class FaceReader:
+    """Finds the face of every picture and reads what the metrics ask for.
+
+    The original's largest face counts, and in a restored picture the face nearest to it. Identity
+    is read from both pictures cut out by the original's five points (FFHQ template), so that a face
+    that moved counts as changed.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.analyzer = load_analyzer(name)
+        self.encoder = None
+        if name == "nano":
+            from ...core.nano import load_identity
+
+            self.encoder = load_identity("metric")
+
+    @staticmethod
+    def metrics(faces: str | None) -> tuple[str, ...]:
+        """Names of the metrics that an analyzer allows."""
+        if faces is None:
+            return ()
+        return (*_LANDMARKS, "deg", "frechet") if faces == "nano" else ("ald", "lmd")
+
+    @classmethod
+    def check(cls, m: Metric, faces: str | None) -> None:
+        """Raise FacewrightError unless this analyzer gives what the metric reads."""
+        if faces is None:
+            raise FacewrightError(
+                f"{m.label} reads faces. Name what finds them with --faces: {', '.join(ANALYZERS)}."
+            )
+        if m.name not in cls.metrics(faces):
+            lacks = (
+                "finds five points, and this metric needs 68"
+                if m.name in _DENSE
+                else "gives no embedding that tells people apart"
+            )
+            raise FacewrightError(
+                f"{m.label} cannot be measured with --faces {faces}: it {lacks}. Leave {m.name} "
+                "out, or use --faces nano for rendered faces."
+            )
+
+    def note(self) -> str:
+        """What the reader of a report has to know."""
+        if self.name == "nano":
+            return (
+                "Faces, their 68 landmarks and their identity were read by the bundled nano "
+                "networks, which know computer-drawn faces only: on photographs these numbers mean "
+                "nothing, and they must not be compared with published ones."
+            )
+        return (
+            f"Faces were found by {self.name}, which gives five points: landmark distances are "
+            "over these five. Eyes and mouth alone and identity (Deg.) are not measured, and the "
+            "numbers must not be compared with those over 68 or 98 points."
+        )
+
+    @torch.no_grad()
+    def read(self, picture: Tensor, like: Reading | None = None) -> Reading:
+        """Read a (3, h, w) picture; `like` is the reading of its original."""
+        try:
+            face = self._face(picture, like)
+            anchor = face if like is None else like.face
+            if face is None or anchor is None:
+                where = "its original" if like is not None and like.face is None else "this picture"
+                raise FacewrightError(f"no face was found in {where}")
+            reading = Reading(face)
+            points = face.points5 if face.landmarks is None else face.landmarks
+            reading.found["landmarks"] = points[None].double().cpu()
+            if self.encoder is not None:
+                crop = align_faces(picture[None], [[anchor]], 2 * self.encoder.config.input_size)
+                maps = self.encoder.features(crop.pixels)
+                reading.found["embeddings"] = self.encoder.embed(maps[-1]).double()
+                reading.found["features"] = maps[-1].mean((2, 3)).double()
+        except Exception as error:  # noqa: BLE001 (the metrics that read pixels still count)
+            reason = str(error) if isinstance(error, FacewrightError) else repr(error)
+            return Reading(missing=dict.fromkeys(("landmarks", "embeddings", "features"), reason))
+        return reading
+
+    def _face(self, picture: Tensor, like: Reading | None) -> Face | None:
+        if like is not None and like.face is None:
+            return None
+        for padding in (0.0, _ROOM):
+            faces = detect_faces(self.analyzer, picture, padding=padding)
+            if like is None:
+                if faces:
+                    return max(faces, key=lambda face: face.size)
+                continue
+            near = [f for f in faces if _distance(f, like.face) < like.face.size / 2]
+            if near:
+                return min(near, key=lambda face: _distance(face, like.face))
+        return None
+
+
+def _distance(a: Face, b: Face) -> float:
+    return math.dist(a.center, b.center)

@@ -1,0 +1,43 @@
+"""What every metric tells, for people who do not compute it."""
+
+_LEARNED = "judged by a network that was trained on what people say about pictures"
+_ALONE = f"How good a picture looks by itself, {_LEARNED}; the original is not looked at."
+_PERCEPTUAL = "How different two pictures look to people, as far as a trained network can tell."
+_PIXELS = (
+    "How close the pixels are to those of the original. 1 dB more means 11 % less deviation. Soft "
+    "pictures are favoured: a guess in the middle is never far off."
+)
+_STRUCTURE = "How alike the local patterns of light and dark are; 1 is equal, 0 unrelated."
+_SHAPE = (
+    "after the best shift, rotation, stretch and shear: whether {} changed its form, not whether "
+    "it moved or turned. It grows with the number of landmarks."
+)
+_SETS = (
+    "How different in kind the restored pictures are from the originals, as two crowds: not "
+    "whether each picture is right, but whether together they look like the originals."
+)
+
+MEANING = {
+    "psnr": _PIXELS,
+    "psnr_y": f"{_PIXELS} Brightness alone, without colour.",
+    "ssim": _STRUCTURE,
+    "ssim_y": f"{_STRUCTURE} Brightness alone, without colour.",
+    "edges": "How sharp a picture is compared with the original. Noise counts as sharpness too.",
+    "msswd": "How different the colours are, wherever in the picture they lie.",
+    "msswd_learned": "How different the colours are, wherever in the picture they lie.",
+    "lpips": _PERCEPTUAL,
+    "lpips_vgg": _PERCEPTUAL,
+    "dists": f"{_PERCEPTUAL} Tolerates textures that are alike but not the same.",
+    "musiq": _ALONE,
+    "maniqa": _ALONE,
+    "clipiqa": f"{_ALONE} Asked in words: a good or a bad photo.",
+    "niqe": "How unnatural the picture's fine statistics are; the original is not looked at.",
+    "ald": f"How far the face's landmarks are from the original's {_SHAPE.format('the face')}",
+    "ald_eyes": f"How far eyes and brows are from the original's {_SHAPE.format('this part')}",
+    "ald_mouth": f"How far the lips are from the original's {_SHAPE.format('the mouth')}",
+    "lmd": "How far the face's landmarks lie from the original's on average.",
+    "deg": "How different the person looks to a face recogniser: 0° is the same, 90° unrelated.",
+    "fid": _SETS,
+    "frechet": _SETS,
+}
+"""Name of a metric -> what it tells, in words."""

@@ -1,0 +1,243 @@
+"""Damage of the kind restorers are trained on, for practice and for training data."""
+
+import json
+
+import torch
+
+from ..core.degradation import MAX_TAPS, PRESETS, Degradation, describe
+from ..core.errors import FacewrightError
+from ..core.preset_sheet import preset_sheet
+from ._convert import alpha_of, to_image, to_nchw
+from ._host import host, io
+from ._steps import reporter
+
+_OF_THE_PRESET = -1
+_KEEP = "preset"
+_PRESET_TIP = "What the damage looks like; those named after papers are meant for 512 pixels.\n"
+_PRESET_TIP += "\n".join(f"{name}: {preset.summary}" for name, preset in PRESETS.items())
+_SEED_TIP = "Everything random follows from it. Picture i of a batch takes seed + i."
+
+
+def _bound(id: str, words: str, most: float, *, whole: bool = False):
+    """One of the two ends of a range; -1 leaves the range to the preset."""
+    kind, step = (io.Int, 1) if whole else (io.Float, 0.1)
+    end = "Least" if id.endswith("min") else "Most"
+    other = id[:-3] + ("max" if id.endswith("min") else "min")
+    return kind.Input(
+        id,
+        optional=True,
+        default=_OF_THE_PRESET,
+        min=_OF_THE_PRESET,
+        max=most,
+        step=step,
+        tooltip=f"{end} {words}. Below 0: of the preset; if `{other}` alone is set, exactly that "
+        "value.",
+    )
+
+
+class Degrade(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightDegrade",
+            display_name="Degrade",
+            category="facewright/degrade",
+            description=(
+                "Makes good pictures bad, as restorers expect bad pictures to be: blur, fewer "
+                "pixels, noise, JPEG, and back to the old size. The presets are those of the "
+                "papers. What was done is written down and can be done again."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="Good pictures. An alpha channel is kept."),
+                io.Combo.Input(
+                    "preset",
+                    options=Degradation.presets(),
+                    default="moderate",
+                    tooltip=_PRESET_TIP,
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=True,
+                    tooltip=_SEED_TIP,
+                ),
+                _bound("scale_min", "reduction of each side: 4 makes 128 pixels of 512", 64),
+                _bound("scale_max", "reduction of each side: 4 makes 128 pixels of 512", 64),
+                _bound("blur_min", "blur, as the sigma of a Gaussian in pixels", 100),
+                _bound("blur_max", "blur, as the sigma of a Gaussian in pixels", 100),
+                _bound("noise_min", "noise, in steps of 8-bit colour", 255),
+                _bound("noise_max", "noise, in steps of 8-bit colour", 255),
+                _bound("quality_min", "quality of the JPEG, 1 to 100", 100, whole=True),
+                _bound("quality_max", "quality of the JPEG, 1 to 100", 100, whole=True),
+                io.Combo.Input(
+                    "passes",
+                    optional=True,
+                    options=[_KEEP, "1", "2"],
+                    default=_KEEP,
+                    tooltip="How often the picture goes through it all: twice, as if it had been "
+                    "saved and posted again.",
+                ),
+                io.Combo.Input(
+                    "order",
+                    optional=True,
+                    options=[_KEEP, "fixed", "shuffled", "real-esrgan"],
+                    default=_KEEP,
+                    tooltip="Order of the steps in the last pass. fixed: blur, reduce, noise, "
+                    "JPEG. shuffled: any order, drawn. real-esrgan: the reduction before or after "
+                    "the JPEG, drawn.",
+                ),
+                io.Int.Input(
+                    "kernel_size",
+                    optional=True,
+                    default=_OF_THE_PRESET,
+                    min=_OF_THE_PRESET,
+                    max=MAX_TAPS,
+                    tooltip="Length of the blur in pixels, an odd number; 0: as long as it needs. "
+                    "Below 0: of the preset. Those named after papers cut it at 41 pixels, so that "
+                    "a blur of 15 acts like one of 10.",
+                ),
+                io.String.Input(
+                    "recipe",
+                    optional=True,
+                    force_input=True,
+                    tooltip="A recipe from this node's output: does the same again, and the "
+                    "settings above are not read. One recipe serves all pictures. Empty text: not "
+                    "used.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "degraded", display_name="image", tooltip="The damaged pictures, as large."
+                ),
+                io.String.Output(
+                    "drawn",
+                    display_name="recipe",
+                    tooltip="What was done to every picture, as JSON: connect it to `recipe` of "
+                    "another Degrade, or keep it.",
+                ),
+                io.String.Output(
+                    "report", display_name="report", tooltip="The same in words, a line a picture."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        preset,
+        seed,
+        scale_min=_OF_THE_PRESET,
+        scale_max=_OF_THE_PRESET,
+        blur_min=_OF_THE_PRESET,
+        blur_max=_OF_THE_PRESET,
+        noise_min=_OF_THE_PRESET,
+        noise_max=_OF_THE_PRESET,
+        quality_min=_OF_THE_PRESET,
+        quality_max=_OF_THE_PRESET,
+        passes=_KEEP,
+        order=_KEEP,
+        kernel_size=_OF_THE_PRESET,
+        recipe=None,
+    ) -> io.NodeOutput:
+        gt = to_nchw(image)
+        finished = reporter(len(gt))
+        if not (recipe or "").strip():
+            given = {
+                "scale": _range(scale_min, scale_max),
+                "sigma": _range(blur_min, blur_max),
+                "noise": _range(noise_min, noise_max, unit=255),
+                "quality": _range(quality_min, quality_max),
+                "passes": None if passes == _KEEP else int(passes),
+                "order": None if order == _KEEP else order,
+            }
+            overrides = {name: value for name, value in given.items() if value is not None}
+            if kernel_size >= 0:
+                overrides["kernel_size"] = kernel_size or None
+            degradation = Degradation.preset(preset, **overrides)
+            lq, recipes = degradation(gt, seed, on_image=lambda done: finished(1))
+        else:
+            recipes = _read(recipe, len(gt))
+            lq = Degradation.replay(gt, recipes, on_image=lambda done: finished(1))
+        report = "\n".join(f"picture {i}: {describe(one)}" for i, one in enumerate(recipes))
+        return io.NodeOutput(
+            torch.cat([to_image(lq), alpha_of(image)], dim=-1), json.dumps(recipes), report
+        )
+
+
+class DegradationSheet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightDegradationSheet",
+            display_name="Degradation Sheet",
+            category="facewright/degrade",
+            description=(
+                "The first picture under every preset of Degrade, on one labelled sheet, for "
+                "choosing a preset by eye."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="A good picture; of a batch, the first."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=True,
+                    tooltip="The seed of every preset. Try several: presets draw their strength.",
+                ),
+                io.String.Input(
+                    "presets",
+                    optional=True,
+                    default="",
+                    tooltip='Which ones, such as "mild, gfpgan, flipnet". Empty: all. '
+                    + f"Known: {', '.join(Degradation.presets())}.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "sheet",
+                    display_name="sheet",
+                    tooltip="The original first. Pictures above 512 pixels are shown reduced.",
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="A line per preset: what it is, and what was drawn here.",
+                ),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, image, seed, presets="") -> io.NodeOutput:
+        names = [name.strip() for name in presets.split(",") if name.strip()]
+        sheet, report = preset_sheet(
+            to_nchw(image[:1]), seed, names, on_picture=reporter(len(names) or len(PRESETS))
+        )
+        picture = to_image(sheet)
+        return io.NodeOutput(picture, report, ui=host.preview(picture, cls))
+
+
+def _range(low: float, high: float, unit: float = 1) -> tuple[float, float] | None:
+    """Both ends of a range from two widgets, which cannot be empty: negative is "not set"."""
+    ends = [end for end in (low, high) if end >= 0]
+    return (ends[0] / unit, ends[-1] / unit) if ends else None
+
+
+def _read(text: str, count: int) -> list[dict]:
+    """Recipes from JSON, one per picture."""
+    try:
+        recipes = json.loads(text)
+    except ValueError as error:
+        raise FacewrightError(
+            f"`recipe` is no JSON ({error}). Connect the recipe output of Degrade, or text that it "
+            "wrote."
+        ) from error
+    recipes = recipes if isinstance(recipes, list) else [recipes]
+    return recipes * count if len(recipes) == 1 else recipes
+
+
+NODES = [Degrade, DegradationSheet]

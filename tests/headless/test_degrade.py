@@ -1,0 +1,283 @@
+"""`facewright degrade`: the same pixels whatever happens to the run."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from facewright.core.degradation import Degradation
+from facewright.core.errors import FacewrightError
+from facewright.headless.cli import app
+from facewright.headless.degrade import DegradeOptions, DegradeRun, picture_seed
+from facewright.headless.images import read_picture
+from PIL import Image
+from typer.testing import CliRunner
+
+MILD = DegradeOptions(preset="mild", seed=3)
+
+
+def picture(path, mode="RGB", side=32, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    data = np.random.default_rng(seed).integers(0, 256, (side, side, bands), dtype=np.uint8)
+    Image.frombytes(mode, (side, side), data.tobytes()).save(path)
+
+
+@pytest.fixture
+def gt(tmp_path):
+    for index, name in enumerate(("a.png", "b.jpg", "sub/a.png")):
+        picture(tmp_path / "gt" / name, seed=index)
+    return tmp_path / "gt"
+
+
+def degrade(*args):
+    return CliRunner().invoke(app, ["degrade", *map(str, args)])
+
+
+def make(gt, out, options=MILD, **more):
+    return DegradeRun([str(gt)], out, options, **more).carry_out()
+
+
+def contents(folder):
+    """Every file, hidden ones too, with its bytes."""
+    files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    return {name: path.read_bytes() for name, path in files.items()}
+
+
+def records(out):
+    return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+
+
+def test_the_manifest_says_how_each_picture_came_about(gt, tmp_path):
+    args = ["--preset", "mild", "--noise", "5:10", "--quality", 40, "--copies", 2, "--seed", 3]
+    result = degrade(gt, "-o", tmp_path / "out", *args, "--json")
+    assert result.exit_code == 0, result.stderr
+    found = records(tmp_path / "out")
+    outputs = ["a.png", "a_2.png", "b.png", "b_2.png", "sub/a.png", "sub/a_2.png"]
+    assert [r["output"] for r in found] == outputs
+    assert len({r["seed"] for r in found}) == 6
+    for r in found:
+        overrides = {"noise": [5 / 255, 10 / 255], "quality": [40, 40]}
+        assert (r["preset"], r["base_seed"], r["overrides"]) == ("mild", 3, overrides)
+        assert r["seed"] == picture_seed(3, r["input"], r["copy"])
+        pixels = read_picture(gt / r["input"]).pixels[None]
+        lq, recipes = Degradation.preset(r["preset"], **r["overrides"])(pixels, [r["seed"]])
+        assert recipes[0] == r["recipe"]
+        assert torch.equal(read_picture(tmp_path / "out" / r["output"]).pixels, lq[0])
+    assert len(json.loads(result.stdout)["done"]) == 6
+
+
+def test_seeds_are_sha_256():
+    import hashlib
+
+    expected = int(hashlib.sha256(b"7/2/sub/a.png").hexdigest()[:12], 16)
+    assert picture_seed(7, "sub/a.png", 2) == expected
+
+
+def test_other_pictures_change_nothing(gt, tmp_path):
+    make(gt, tmp_path / "x")
+    (gt / "a.png").rename(gt / "z.png")
+    picture(gt / "0.png", seed=9)
+    make(gt, tmp_path / "y", DegradeOptions(preset="mild", seed=3, copies=2))
+    x, y = contents(tmp_path / "x"), contents(tmp_path / "y")
+    assert x["b.png"] == y["b.png"] and x["sub/a.png"] == y["sub/a.png"]
+    assert len({y["b.png"], y["b_2.png"]}) == 2
+    assert x["a.png"] != y["z.png"], "the seed knows the name"
+
+
+def test_a_manifest_plays_back_exactly(gt, tmp_path):
+    make(gt, tmp_path / "x", DegradeOptions(preset="gfpgan", seed=5, copies=2))
+    manifest = tmp_path / "x/manifest.jsonl"
+    assert degrade(gt, "-o", tmp_path / "y", "--recipe", manifest).exit_code == 0
+    assert contents(tmp_path / "x") == contents(tmp_path / "y")
+    elsewhere = manifest.read_text().replace('"output":"a', '"output":"../a')
+    (tmp_path / "moved.jsonl").write_text(elsewhere)
+    assert degrade(gt, "-o", tmp_path / "w", "--recipe", tmp_path / "moved.jsonl").exit_code == 0
+    assert contents(tmp_path / "x") == contents(tmp_path / "w"), "names of results are our own"
+    picture(gt / "new.png")
+    result = degrade(gt, "-o", tmp_path / "z", "--recipe", manifest)
+    assert result.exit_code == 2 and "no recipe for new.png" in result.stderr
+    result = degrade(gt, "-o", tmp_path / "z", "--recipe", manifest, "--scale", 2)
+    assert result.exit_code == 2
+
+
+def test_one_picture_keeps_its_record_beside_it(gt, tmp_path):
+    assert degrade(gt / "a.png", "-o", tmp_path / "x.png", "--seed", 1).exit_code == 0
+    record = json.loads((tmp_path / "x.json").read_text())
+    assert (record["input"], record["output"], record["base_seed"]) == ("a.png", "x.png", 1)
+    assert not (tmp_path / "manifest.jsonl").exists()
+    again = degrade(gt / "a.png", "-o", tmp_path / "x.png", "--seed", 1)
+    assert "1 were finished before" in again.stderr
+    other = degrade(gt / "a.png", "-o", tmp_path / "x.png", "--seed", 2)
+    assert other.exit_code == 2 and "--seed 1 there, 2 now" in other.stderr
+    before = (tmp_path / "x.png").read_bytes()
+    (tmp_path / "x.json").write_text('{"mine": true}')
+    assert "is not the record" in degrade(gt / "a.png", "-o", tmp_path / "x.png").stderr
+    args = ["--seed", 1, "--overwrite"]
+    assert degrade(gt / "a.png", "-o", tmp_path / "x.png", *args).exit_code == 0
+    assert json.loads((tmp_path / "x.json").read_text()) == record
+    forms = {"record": record, "bare": record["recipe"], "list": [record["recipe"]]}
+    for name, content in forms.items():
+        (tmp_path / "recipe.json").write_text(json.dumps(content))
+        out = tmp_path / f"{name}.png"
+        assert degrade(gt / "a.png", "-o", out, "--recipe", tmp_path / "recipe.json").exit_code == 0
+        assert out.read_bytes() == before
+    (tmp_path / "recipe.json").write_text(json.dumps([record["recipe"]] * 2))
+    result = degrade(gt / "a.png", "-o", tmp_path / "n.png", "--recipe", tmp_path / "recipe.json")
+    assert result.exit_code == 2 and "2 entries" in result.stderr
+
+
+def test_other_settings_are_not_mixed_in(gt, tmp_path):
+    out = tmp_path / "out"
+    make(gt, out, DegradeOptions(preset="mild", overrides={"noise": (0.0, 0.2)}))
+    before = contents(out)
+    for args, words in {
+        ("--preset", "severe", "--noise", "0:51"): "--preset mild there, severe now",
+        ("--preset", "mild", "--noise", "0:5"): "--noise 0:51 there, 0:5 now",
+        ("--preset", "mild"): "--noise 0:51 there, not given now",
+    }.items():
+        result = degrade(gt, "-o", out, *args)
+        assert result.exit_code == 2 and words in result.stderr and "--overwrite" in result.stderr
+        assert contents(out) == before
+    picture(gt / "new.png")  # a new name does not hide the others' settings
+    assert degrade(gt / "new.png", "-o", out).exit_code == 2
+    assert degrade(gt, "-o", out, "--preset", "mild", "--overwrite").exit_code == 0
+    assert {json.dumps(r["overrides"]) for r in records(out)} == {"{}"}
+    assert make(gt, out, DegradeOptions(preset="mild")).done == []
+
+
+def test_pictures_of_no_run_are_not_replaced(gt, tmp_path):
+    picture(tmp_path / "out/a.png", seed=8)
+    before = contents(tmp_path / "out")
+    result = degrade(gt, "-o", tmp_path / "out")
+    assert result.exit_code == 2 and "not made by this command" in result.stderr
+    assert contents(tmp_path / "out") == before
+    assert degrade(gt, "-o", tmp_path / "out", "--overwrite").exit_code == 0
+
+
+def test_what_a_crash_leaves_is_mended(gt, tmp_path):
+    out, manifest = tmp_path / "out", tmp_path / "out/manifest.jsonl"
+    make(gt, out)
+    before = contents(out)
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(lines[2] + lines[0] + lines[1][:40])  # b.png's line was being written
+    (out / "sub/a.png").unlink()
+    (out / ".b.png.k2j3.tmp").write_bytes(b"half")
+    summary = make(gt, out)
+    assert sorted(d["output"] for d in summary.done) == [str(out / "b.png"), str(out / "sub/a.png")]
+    assert contents(out) == before
+    manifest.write_bytes(lines[0] + b"nonsense\n" + lines[2])
+    result = degrade(gt, "-o", out, "--preset", "mild", "--seed", 3)
+    assert result.exit_code == 2 and "Line 2 of" in result.stderr
+
+
+def test_an_overwrite_that_is_cut_short_is_not_taken_for_the_old_run(gt, tmp_path, monkeypatch):
+    make(gt, tmp_path / "out")
+    severe = DegradeRun(
+        [str(gt)], tmp_path / "out", DegradeOptions(preset="severe"), overwrite=True
+    )
+    monkeypatch.setattr(severe.manifest, "add", lambda record: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        severe.carry_out()
+    assert len(make(gt, tmp_path / "out").done) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows knows neither signal")
+def test_killed_or_interrupted_runs_go_on_to_the_same_bytes(tmp_path):
+    """Ctrl-C, then SIGKILL, each in the middle, then to the end: what one quiet run gives."""
+    for index in range(12):
+        # The large ones take long enough for the signal to come before the end on any machine.
+        picture(
+            tmp_path / f"gt/{index:02}.png", side=1600 if index in (4, 5, 9) else 64, seed=index
+        )
+    options = DegradeOptions(preset="flipnet", seed=1)
+    out, manifest = tmp_path / "out", tmp_path / "out/manifest.jsonl"
+    command = ["degrade", str(tmp_path / "gt"), "-o", str(out), "--preset", "flipnet"]
+    command = [sys.executable, "-m", "facewright", *command, "--seed", "1", "--workers"]
+    count = 0
+    for number, workers in ((signal.SIGINT, "2"), (signal.SIGKILL, "1")):
+        started = subprocess.Popen([*command, workers], stderr=subprocess.PIPE, text=True)
+        with started as process:
+            while not manifest.exists() or manifest.read_bytes().count(b"\n") < count + 2:
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.005)
+            process.send_signal(number)
+            words = process.stderr.read()
+        count = manifest.read_bytes().count(b"\n")
+        assert 2 <= count < 12
+        if number == signal.SIGINT:
+            assert process.returncode == 1 and "Interrupted" in words and "Traceback" not in words
+        else:
+            assert process.returncode == -signal.SIGKILL
+    assert len(make(tmp_path / "gt", out, options).skipped) >= count
+    make(tmp_path / "gt", tmp_path / "quiet", options)
+    assert contents(out) == contents(tmp_path / "quiet")
+
+
+def test_bad_pictures_are_named_and_the_others_done(gt, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    (gt / "empty.png").touch()
+    (gt / "torn.png").write_bytes((gt / "a.png").read_bytes()[:200])
+    nan = np.full((8, 8), np.nan, np.float32)
+    Image.fromarray(nan, "F").save(gt / "nan.tiff")
+    picture(gt / "alpha.png", "RGBA")
+    picture(gt / "grey.png", "L")
+    picture(gt / "tiny.png", side=1)
+    cv2.imwrite(str(gt / "deep.png"), np.full((9, 9, 3), 40000, np.uint16))
+    result = degrade(gt, "-o", tmp_path / "out", "--preset", "severe")
+    assert result.exit_code == 1 and "3 of 10 pictures failed" in result.stderr
+    for words in ("empty.png is empty", "torn.png is damaged", "nan.tiff stores 32-bit"):
+        assert words in result.stderr
+    assert "without colour" in result.stderr and "16 bits per channel were kept" in result.stderr
+    written = {name: read_picture(tmp_path / "out" / name) for name in ("alpha.png", "grey.png")}
+    assert written["grey.png"].grey
+    before = read_picture(gt / "alpha.png").pixels
+    assert torch.equal(written["alpha.png"].pixels[3], before[3])
+    assert not torch.equal(written["alpha.png"].pixels[:3], before[:3])
+    deep = read_picture(tmp_path / "out/deep.png")
+    assert deep.bits == 16 and torch.equal((deep.pixels * 255).round() / 255, deep.pixels)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--quality", "0"],
+        ["--quality", "50:101"],
+        ["--quality", "50.5"],
+        ["--sigma", "-1:5"],
+        ["--scale", "0"],
+        ["--scale", "8:4"],
+        ["--scale", "big"],
+        ["--sigma", "nan"],
+        ["--noise", "0:300"],
+        ["--preset", "nope"],
+        ["--order", "backwards"],
+        ["--kernel-size", "4"],
+        ["--aniso", "2"],
+        ["--copies", "0"],
+        ["--workers", "0"],
+    ],
+)
+def test_wrong_usage_is_code_2_with_a_sentence(gt, tmp_path, args):
+    result = degrade(gt, "-o", tmp_path / "out", *args)
+    assert result.exit_code == 2 and len(result.stderr) > 30
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_do_is_code_2(gt, tmp_path):
+    (tmp_path / "none").mkdir()
+    for args in ([tmp_path / "none", "-o", tmp_path / "out"], [gt], []):
+        assert degrade(*args).exit_code == 2
+    with pytest.raises(FacewrightError, match="2 copies cannot be written to one file"):
+        DegradeRun([str(gt / "a.png")], tmp_path / "x.png", DegradeOptions(copies=2))
+
+
+def test_presets_are_listed_with_their_evidence():
+    rows = json.loads(degrade("--list-presets", "--json").stdout)
+    assert [r["preset"] for r in rows] == Degradation.presets()
+    assert all(r["source"] and r["evidence"] and r["summary"] for r in rows)
+    assert "codeformer" in degrade("--list-presets").stdout

@@ -1,0 +1,212 @@
+"""A workflow under construction, written down once and saved in the two forms ComfyUI knows."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..nodes import all_nodes
+
+FOLDER = Path(__file__).parent
+
+# The few nodes of ComfyUI itself that the graphs use: (inputs, widgets, outputs).
+_CORE = {
+    "CheckpointLoaderSimple": ([], ["ckpt_name"], ["MODEL", "CLIP", "VAE"]),
+    "LoadImage": ([], ["image"], ["IMAGE", "MASK"]),
+    "PreviewAny": ([("source", "*")], [], []),
+    "SaveImage": ([("images", "IMAGE")], ["filename_prefix"], []),
+}
+
+
+@dataclass
+class Node:
+    id: int
+    kind: str
+    values: dict[str, Any]
+    """Input name -> widget value, or (node, output index)."""
+    pos: tuple[int, int]
+    size: tuple[int, int]
+    title: str | None = None
+    properties: dict[str, Any] = field(default_factory=dict)
+
+    def out(self, index: int) -> tuple["Node", int]:
+        return self, index
+
+
+class Graph:
+    """A workflow under construction."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.nodes: list[Node] = []
+        self.groups: list[dict] = []
+        self.notes: list[dict] = []
+        self._schemas = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in all_nodes()}
+
+    def add(
+        self,
+        kind: str,
+        pos: tuple[int, int],
+        size: tuple[int, int] = (300, 100),
+        *,
+        title: str | None = None,
+        properties: dict[str, Any] | None = None,
+        **values: Any,
+    ) -> Node:
+        node = Node(len(self.nodes) + 1, kind, values, pos, size, title, properties or {})
+        sockets = self._sockets(kind)
+        known = {name for name, _, _ in sockets} | set(self._widgets(kind))
+        if values.keys() - known:
+            raise ValueError(f"{kind} has no inputs {sorted(values.keys() - known)}")
+        open_ = {name for name, _, optional in sockets if not optional} - values.keys()
+        if open_:
+            raise ValueError(f"{kind} needs {sorted(open_)}")
+        self.nodes.append(node)
+        return node
+
+    def note(self, text: str, pos: tuple[int, int], size: tuple[int, int]) -> None:
+        self.notes.append({"text": text, "pos": pos, "size": size})
+
+    def group(self, title: str, bounding: tuple[int, int, int, int], color: str) -> None:
+        self.groups.append(
+            {
+                "id": len(self.groups) + 1,
+                "title": title,
+                "bounding": list(bounding),
+                "color": color,
+                "font_size": 24,
+                "flags": {},
+            }
+        )
+
+    def _sockets(self, kind: str) -> list[tuple[str, str, bool]]:
+        """Name, type, and whether it may stay open."""
+        if kind in _CORE:
+            return [(name, io_type, False) for name, io_type in _CORE[kind][0]]
+        inputs = self._schemas[kind].inputs
+        return [(i.id, i.io_type, i.optional) for i in inputs if not i.has_widget]
+
+    def _widgets(self, kind: str) -> dict[str, tuple[str, Any, bool]]:
+        """Name -> type, default, and whether it is optional."""
+        if kind in _CORE:
+            return dict.fromkeys(_CORE[kind][1], ("COMBO", None, False))
+        inputs = self._schemas[kind].inputs
+        return {i.id: (i.io_type, i.default, i.optional) for i in inputs if i.has_widget}
+
+    def _outputs(self, kind: str) -> list[tuple[str, str]]:
+        if kind in _CORE:
+            return [(name, name) for name in _CORE[kind][2]]
+        return [(o.display_name or o.id, o.io_type) for o in self._schemas[kind].outputs]
+
+    def _value(self, node: Node, widget: str) -> Any:
+        return node.values.get(widget, self._widgets(node.kind)[widget][1])
+
+    def api(self) -> dict[str, dict]:
+        prompt = {}
+        for node in self.nodes:
+            inputs = {w: self._value(node, w) for w in self._widgets(node.kind)}
+            inputs |= {
+                name: [str(source.id), index] for name, (source, index) in self._links(node).items()
+            }
+            prompt[str(node.id)] = {
+                "class_type": node.kind,
+                "inputs": inputs,
+                "_meta": {"title": node.title or self._title(node.kind)},
+            }
+        return prompt
+
+    def _title(self, kind: str) -> str:
+        return kind if kind in _CORE else self._schemas[kind].display_name
+
+    def _links(self, node: Node) -> dict[str, tuple[Node, int]]:
+        sockets = self._sockets(node.kind)
+        return {name: node.values[name] for name, _, _ in sockets if name in node.values}
+
+    def ui(self) -> dict:
+        links: list[list] = []
+        used: dict[tuple[int, int], list[int]] = {}
+        nodes = []
+        for node in self.nodes:
+            inputs = []
+            for slot, (name, kind, optional) in enumerate(self._sockets(node.kind)):
+                inputs.append({"name": name, "type": kind, "link": None} | _shape(optional))
+                if name not in node.values:
+                    continue
+                source, index = node.values[name]
+                given = self._outputs(source.kind)[index][1]
+                links.append([len(links) + 1, source.id, index, node.id, slot, given])
+                used.setdefault((source.id, index), []).append(len(links))
+                inputs[-1]["link"] = len(links)
+            widgets = self._widgets(node.kind)
+            inputs += [
+                {"name": name, "type": kind, "widget": {"name": name}, "link": None}
+                | _shape(optional)
+                for name, (kind, _, optional) in widgets.items()
+            ]
+            values = []
+            for widget in widgets:
+                values.append(self._value(node, widget))
+                if widget == "seed":
+                    values.append("fixed")  # the editor's own "control after generate"
+            nodes.append(self._ui_node(node, inputs, values))
+        for node, entry in zip(self.nodes, nodes, strict=True):
+            entry["outputs"] = [
+                {"name": name, "type": kind, "links": used.get((node.id, i)), "slot_index": i}
+                for i, (name, kind) in enumerate(self._outputs(node.kind))
+            ]
+        nodes += [self._ui_note(note, len(self.nodes) + 1 + i) for i, note in enumerate(self.notes)]
+        return {
+            "last_node_id": len(nodes),
+            "last_link_id": len(links),
+            "nodes": nodes,
+            "links": links,
+            "groups": self.groups,
+            "config": {},
+            "extra": {"ds": {"scale": 0.7, "offset": [60, 120]}},
+            "version": 0.4,
+        }
+
+    def _ui_node(self, node: Node, inputs: list[dict], values: list) -> dict:
+        pack = {} if node.kind in _CORE else {"cnr_id": "facewright"}
+        entry = {
+            "id": node.id,
+            "type": node.kind,
+            "pos": list(node.pos),
+            "size": list(node.size),
+            "flags": {},
+            "order": node.id - 1,
+            "mode": 0,
+            "inputs": inputs,
+            "outputs": [],
+            "properties": {"Node name for S&R": node.kind, **pack, **node.properties},
+            "widgets_values": values,
+        }
+        return entry | ({"title": node.title} if node.title else {})
+
+    def _ui_note(self, note: dict, id: int) -> dict:
+        return {
+            "id": id,
+            "type": "MarkdownNote",
+            "pos": list(note["pos"]),
+            "size": list(note["size"]),
+            "flags": {},
+            "order": id - 1,
+            "mode": 0,
+            "inputs": [],
+            "outputs": [],
+            "title": "Read me",
+            "properties": {},
+            "widgets_values": [note["text"]],
+            "color": "#432",
+            "bgcolor": "#653",
+        }
+
+    def save(self) -> None:
+        for suffix, content in ((".json", self.ui()), (".api.json", self.api())):
+            path = FOLDER / f"{self.name}{suffix}"
+            path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _shape(optional: bool) -> dict:
+    """The editor draws optional inputs as hollow circles."""
+    return {"shape": 7} if optional else {}
