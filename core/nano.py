@@ -67,26 +67,27 @@ def lora_tensors(path: str | Path | None = None) -> tuple[dict[str, Tensor], dic
 
 def boosthub(mode: str) -> BoostHubs:
     """FLIPNET's BoostHubs for "restore" or "degrade"."""
-    return BoostHubs.from_file(_flipnet_file(mode, "boosthub"))
+    return BoostHubs.from_file(flipnet_file(mode, "boosthub"))
 
 
 def flipnet_lora(mode: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """FLIPNET's LoRA for "restore" or "degrade" and its metadata."""
-    return read_tensors(_flipnet_file(mode, "lora"))
+    return read_tensors(flipnet_file(mode, "lora"))
 
 
 def face_encoder() -> FaceEncoder:
     """FLIPNET's face tokens: (b, 3, h, w) in [0, 1] -> (b, 64, 128)."""
-    return FaceEncoder.from_file(_flipnet_file("restore", "encoder"))
+    return FaceEncoder.from_file(flipnet_file("restore", "encoder"))
 
 
 def check_flipnet(mode: str) -> None:
     """Raise CheckpointError where a file of FLIPNET's nano models is missing."""
     for part in ("boosthub", "lora", "encoder"):
-        _flipnet_file(mode, part)
+        flipnet_file(mode, part)
 
 
-def _flipnet_file(mode: str, part: str) -> Path:
+def flipnet_file(mode: str, part: str) -> Path:
+    """Where the "boosthub" or the "lora" for a mode, or the "encoder", lies."""
     name = "nano_face_encoder" if part == "encoder" else f"nano_flipnet_{mode}_{part}"
     path = NANO_DIR / f"{name}.safetensors"
     if not path.is_file():

@@ -76,6 +76,16 @@ def restore_one_step(
     padded = F.pad(lq * 2 - 1, (0, -w % backbone.factor, 0, -h % backbone.factor), "replicate")
     z_lq = backbone.encode(padded, generator)
     z_0 = backbone.denoise(z_lq, timestep, cond)
+    pixels = decode_finite(z_0, backbone)
+    return pixels[..., :h, :w].add(1).div(2).clamp(0, 1).to(lq), z_0
+
+
+def decode_finite(z_0: Tensor, backbone: Backbone) -> Tensor:
+    """Pixels of a latent in about [-1, 1], not clamped, by float32 where half precision fails.
+
+    Raises:
+        NonFiniteError: the decoder gave NaN or infinity twice, the second time in float32.
+    """
     pixels = backbone.decode(z_0)
     if not torch.isfinite(pixels).all():
         # Half precision overflows in some VAE decoders; a black picture would hide that.
@@ -87,7 +97,7 @@ def restore_one_step(
             "second decode in float32. Load the model in float32 or bfloat16 (ComfyUI: start "
             "with --fp32-unet and --fp32-vae), or use a VAE file known to be fp16-safe."
         )
-    return pixels[..., :h, :w].add(1).div(2).clamp(0, 1).to(lq), z_0
+    return pixels
 
 
 def restore_in_chunks(

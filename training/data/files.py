@@ -37,14 +37,6 @@ def read_picture(path: Path) -> Image.Image:
         ) from error
 
 
-def centred_square(image: Image.Image, size: int) -> Image.Image:
-    """The largest square in the middle, resized to `size` pixels."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.crop((left, top, left + side, top + side))
-    return image.resize((size, size), Image.Resampling.LANCZOS)
-
-
 def to_tensor(image: Image.Image) -> Tensor:
     """uint8 (3, h, w)."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)

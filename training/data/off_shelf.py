@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ...core.geometry.square import centred_square
 from ..config import ConfigError, OffShelfConfig
-from .files import centred_square, picture_files, read_picture, relative_name, to_tensor
+from .files import picture_files, read_picture, relative_name, to_tensor
 from .sources import Photo, Photos
 
 
@@ -32,7 +33,7 @@ class OffShelf:
         if not any(self.shelf):
             raise ConfigError(
                 f"None of the {total} training pictures has a degraded one in {folder}: "
-                f"{photos.name(0)}_0.png was expected, for example. Make them with `facewright "
+                f"{photos.name(0)}_1.png was expected, for example. Make them with `facewright "
                 "synthesize` from the same pictures, or take `off_shelf` out of the config."
             )
 

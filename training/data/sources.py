@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...core.geometry.square import centred_square
 from ..config import ConfigError, FolderData, PairsData, WorldData
 from .files import (
     SUFFIXES,
-    centred_square,
     picture_files,
     read_caption,
     read_picture,
