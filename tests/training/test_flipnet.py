@@ -523,6 +523,13 @@ def test_one_mode_can_start_from_the_others_files(files, merged):
     assert all(p.requires_grad for n, p in ours.named_parameters() if "lora_" in n or "hubs" in n)
     with pytest.raises(CheckpointError, match="another rank"):
         start(files, "restore", start=chosen, rank=3)
+    fresh = start(files, "restore", start={"boosthub": boosthub}, lora_layers="all")
+    layers = lora_layers(fresh.nets["denoiser"].bare_unet)
+    assert any(name.endswith("conv1") for name in layers)
+    assert all(p.abs().max() == 0 for n, p in fresh.nets["denoiser"].named_parameters()
+               if "lora_B" in n)  # fmt: skip
+    for name, value in fresh.nets["denoiser"].hubs.state_dict().items():
+        assert torch.equal(value, theirs.hubs.state_dict()[name])
     other = BoostHubs(BoostHubConfig(sites={"mid_block": 8}, dim_head=4))
     other.save(files / "other.safetensors")
     with pytest.raises(CheckpointError, match="1 self-attentions"):
@@ -544,8 +551,9 @@ def test_the_shipped_configs_are_valid(path):
     assert config.recipe.name if stage_name != "face-autoencoder" else config.recipe.branch in name
     if path.stem.startswith("flipnet"):
         published = (config.recipe.rank, config.recipe.alpha, config.recipe.drop_text)
-        assert published == (64, 64, 0.5) and config.recipe.phi == 1
+        assert config.recipe.phi == 1
     if path.stem.startswith("flipnet") and path.stem.endswith("paper"):
+        assert published == (64, 64, 0.5) and config.recipe.lora_layers == "attention"
         assert (config.batch_size * 8, config.budget.max_steps) == (16, 90000)
         assert config.optimizers["main"].lr == 5e-5
         assert config.recipe.weighting == "eps" and config.recipe.clean_condition == 0

@@ -24,7 +24,14 @@ from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x
 from ...headless.boosthub import attach_boosthubs, check_fits
 from .. import masks
 from .._backbone import BackboneConfig, load_backbone
-from .._lora import ATTENTION_TARGETS, MergedCall, add_lora, load_lora, save_lora
+from .._lora import (
+    ATTENTION_TARGETS,
+    LORA_TARGETS,
+    MergedCall,
+    add_lora,
+    load_lora,
+    save_lora,
+)
 from .._scores import face_scores
 from .._text import NoText, TextEncoder
 from ..config import Strict
@@ -46,8 +53,8 @@ class SamplingConfig(Strict):
 class StartConfig(Strict):
     """Exported files to start from in place of fresh weights, of either mode."""
 
-    lora: Path
     boosthub: Path
+    lora: Path | None = Field(None, description="none: a fresh LoRA")
 
 
 class FlipConfig(Strict):
@@ -61,6 +68,9 @@ class FlipConfig(Strict):
     tokens: int = Field(77, ge=1, description="length of the prompt of zeros where `text` is none")
     rank: int = Field(64, ge=1)
     alpha: float = Field(64, gt=0)
+    lora_layers: Literal["attention", "all"] = Field(
+        "attention", description="all: convolutions and feed-forward too, for weak base models"
+    )
     merged: bool = Field(
         False, description="merge the LoRA into the weights in every step: faster for small UNets"
     )
@@ -200,8 +210,9 @@ class _FlipRecipe(Recipe):
             learned = BoostHubs.from_file(c.start.boosthub)
             check_fits(learned, unet, self.backbone.name)
             hubs.load_state_dict(learned.state_dict())
-        add_lora(unet, c.rank, c.alpha, ATTENTION_TARGETS)
-        if c.start:
+        targets = {"attention": ATTENTION_TARGETS, "all": LORA_TARGETS}[c.lora_layers]
+        add_lora(unet, c.rank, c.alpha, targets)
+        if c.start and c.start.lora:
             load_lora(unet, c.start.lora)
         self.face_encoder = self._face_encoder()
         adapter = None
