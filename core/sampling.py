@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from .errors import FacewrightError
 from .schedule import NUM_TRAIN_TIMESTEPS, alpha_bar, sigma_of
@@ -131,14 +131,22 @@ def euler(
     x: Tensor,
     levels: Tensor,
     *,
+    eta: float = 0.0,
+    generator: Generator | None = None,
     on_step: Callable[[int, Tensor], None] = lambda i, x_0: None,
 ) -> Tensor:
     """Follow dx/dsigma = eps(x / sqrt(1 + sigma^2), t(sigma)) from the first level to the last.
+
+    With eta, part of the noise is fresh in every step from sigma to s ("ancestral"):
+    u = eta s sqrt(1 - s^2 / sigma^2);  x' = x_0 + sqrt(s^2 - u^2) eps + u n,  n ~ N(0, 1).
 
     Args:
         predict: the noise prediction, with guidance if wanted (`guided`).
         x: (b, c, h, w) = x_0 + levels[0] eps.
         levels: (n + 1,) falling noise levels, from `sigmas`.
+        eta: 0 to 1, share of fresh noise. Where a network predicts badly at high noise, 1 keeps
+            its early mistakes from staying in the picture.
+        generator: of the fresh noise, on the CPU.
         on_step: told the number of finished steps and the current x_0; what it raises ends the run.
 
     Returns:
@@ -149,7 +157,10 @@ def euler(
         z_t = (x / (1 + sigma**2) ** 0.5).to(dtype)
         eps = predict(z_t, timestep_of(sigma)).double()
         x_0 = x - sigma * eps
-        x = x_0 + following * eps
+        fresh = eta * following * max(1 - (following / sigma) ** 2, 0) ** 0.5
+        x = x_0 + (following**2 - fresh**2) ** 0.5 * eps
+        if fresh:
+            x += fresh * torch.randn(x.shape, generator=generator).to(x)
         on_step(i + 1, x_0.to(dtype))
     return x.to(dtype)
 
@@ -159,16 +170,21 @@ def ddim(
     z_T: Tensor,  # noqa: N803 (the papers' name)
     *,
     steps: int,
+    eta: float = 0.0,
+    generator: Generator | None = None,
     on_step: Callable[[int, Tensor], None] = lambda i, x_0: None,
 ) -> Tensor:
-    """Deterministic DDIM (arXiv:2010.02502, Eq. 12 with sigma = 0) from pure noise to x_0.
+    """DDIM (arXiv:2010.02502, Eq. 12 and 16) from pure noise to x_0; deterministic with eta 0.
 
-    x_0 = (z_t - sqrt(1 - a_t) eps) / sqrt(a_t);  z_s = sqrt(a_s) x_0 + sqrt(1 - a_s) eps
+    x_0 = (z_t - sqrt(1 - a_t) eps) / sqrt(a_t)
+    u = eta sqrt((1 - a_s) / (1 - a_t)) sqrt(1 - a_t / a_s)
+    z_s = sqrt(a_s) x_0 + sqrt(1 - a_s - u^2) eps + u n
 
     Args:
         predict: the noise prediction, with guidance if wanted (`guided`).
         z_T: (b, c, h, w) standard normal noise.
         steps: 1 to 1000.
+        eta, generator: of the fresh noise n, as for `euler`.
         on_step: as for `euler`.
 
     Returns:
@@ -181,5 +197,12 @@ def ddim(
     def inner(z_t: Tensor, t: int) -> Tensor:
         return predict(z_t.to(z_T.dtype), t)
 
-    x = euler(inner, x, levels, on_step=lambda i, x_0: on_step(i, x_0.to(z_T.dtype)))
+    x = euler(
+        inner,
+        x,
+        levels,
+        eta=eta,
+        generator=generator,
+        on_step=lambda i, x_0: on_step(i, x_0.to(z_T.dtype)),
+    )
     return (x * a[0].sqrt()).to(z_T.dtype)

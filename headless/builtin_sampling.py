@@ -12,8 +12,8 @@ from .host import host
 from .standin import io
 from .text import Clip
 
-SAMPLERS = ("euler", "ddim")
-"""One and the same: without a mask, ComfyUI's ddim is Euler's method too."""
+SAMPLERS = {"euler": 0.0, "ddim": 0.0, "euler_ancestral": 1.0}
+"""Name -> share of fresh noise. Without a mask, ComfyUI's ddim is Euler's method."""
 
 
 class CLIPTextEncode(io.ComfyNode):
@@ -53,7 +53,11 @@ class EmptyLatentImage(io.ComfyNode):
 
 
 class KSampler(io.ComfyNode):
-    """Euler's method on ComfyUI's noise levels, from ComfyUI's noise."""
+    """Euler's method on ComfyUI's noise levels, from ComfyUI's noise.
+
+    euler_ancestral draws its fresh noise on the CPU from seed + 1, as ComfyUI has come to do there;
+    its earlier versions, and its GPUs, draw other noise.
+    """
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -124,7 +128,10 @@ class KSampler(io.ComfyNode):
         with predicting(model, prompts[0]) as predict:
             given = [lambda z_t, t, p=p: predict(z_t, t, p) for p in prompts]
             x = _noisy(z * model.scaling_factor, seed, float(levels[0]))
-            x_0 = euler(guided(*given, cfg), x, levels, on_step=on_step)
+            # Not the stream the first noise came from: x would run along it.
+            fresh = torch.Generator().manual_seed((seed + 1) % 2**64)
+            noisy = {"eta": SAMPLERS[sampler_name], "generator": fresh}
+            x_0 = euler(guided(*given, cfg), x, levels, on_step=on_step, **noisy)
         return io.NodeOutput({**latent_image, "samples": x_0 / model.scaling_factor})
 
 

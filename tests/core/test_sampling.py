@@ -40,6 +40,22 @@ def test_ddim_is_the_papers_equation_12():
     torch.testing.assert_close(out, expected.float(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("eta", [0.4, 1.0])
+def test_fresh_noise_is_the_papers_equation_16(eta):
+    z = torch.randn(2, 3, 4, 4)
+    out = ddim(predict, z, steps=7, eta=eta, generator=torch.Generator().manual_seed(5))
+    again = torch.Generator().manual_seed(5)
+    expected = z.double()
+    times = [1 + 142 * i for i in reversed(range(7))]
+    for t, s in zip(times, [*times[1:], 0], strict=True):
+        eps = predict(expected.float(), t).double()
+        x_0 = (expected - (1 - A[t]).sqrt() * eps) / A[t].sqrt()
+        u = eta * ((1 - A[s]) / (1 - A[t])).sqrt() * (1 - A[t] / A[s]).sqrt()
+        noise = torch.randn(z.shape, generator=again)
+        expected = A[s].sqrt() * x_0 + (1 - A[s] - u**2).sqrt() * eps + u * noise
+    torch.testing.assert_close(out, expected.float(), rtol=1e-5, atol=1e-5)
+
+
 def test_euler_recovers_a_known_picture():
     """For one picture the right prediction is (x - picture) / sigma, at any number of steps."""
     picture, noise = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)

@@ -66,6 +66,25 @@ def test_two_steps_by_hand(model):
     torch.testing.assert_close(made, x / 0.5, rtol=1e-4, atol=1e-4)
 
 
+def test_an_ancestral_step_by_hand(model):
+    """ComfyUI's formulas: down to sigma_down, then fresh noise of sigma_up; none at the end."""
+    beta = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    a = (1 - beta).cumprod(0)
+    high, low = (float(((1 - a[t]) / a[t]).sqrt()) for t in (999, 499))
+    up = min(low, (low**2 * (high**2 - low**2) / high**2) ** 0.5)
+    down = (low**2 - up**2) ** 0.5
+    shape = (1, 8, 6, 6)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(3)) * (1 + high**2) ** 0.5
+    with torch.no_grad():
+        for t, sigma, to in ((999, high, down), (499, low, 0.0)):
+            z = x / (1 + sigma**2) ** 0.5
+            x = x + (to - sigma) * model.unet(z, t, encoder_hidden_states=COND[0][0]).sample
+            if to:
+                x = x + up * torch.randn(shape, generator=torch.Generator().manual_seed(4))
+    made = sample(model, torch.zeros(shape), sampler_name="euler_ancestral", cfg=1.0)["samples"]
+    torch.testing.assert_close(made, x / 0.5, rtol=1e-4, atol=1e-4)
+
+
 def test_an_empty_latent_gets_the_models_channels(model):
     (empty,) = EmptyLatentImage.execute(64, 48, 2).result
     assert empty["samples"].shape == (2, 4, 6, 8)
@@ -81,7 +100,7 @@ def test_no_denoising_gives_the_latent_back(model):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sampler_name": "dpmpp_2m"}, "no sampler 'dpmpp_2m', only euler, ddim"),
+        ({"sampler_name": "dpmpp_2m"}, "no sampler 'dpmpp_2m', only euler, ddim, euler_ancestral"),
         ({"scheduler": "beta"}, "no scheduler 'beta', only normal, karras, simple"),
         ({"positive": [*COND, *COND]}, "2 entries"),
         ({"positive": [[COND[0][0], {"area": (1, 1, 0, 0)}]]}, "carries area"),
