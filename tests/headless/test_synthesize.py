@@ -1,0 +1,278 @@
+"""`facewright synthesize`: the same pixels whatever happens to the run."""
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from facewright.core import nano
+from facewright.core.checkpoint import read_tensors
+from facewright.core.errors import FacewrightError
+from facewright.core.methods.flipnet import BoostHubConfig, BoostHubs, Conditioning, find_sites
+from facewright.core.schedule import alpha_bar
+from facewright.headless.boosthub import with_boosthubs
+from facewright.headless.cli import app
+from facewright.headless.host import host
+from facewright.headless.images import read_picture
+from facewright.headless.synthesize import (
+    DegradeWeights,
+    SynthesizeOptions,
+    Synthesizer,
+    SynthesizeRun,
+)
+from PIL import Image
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+QUICK = SynthesizeOptions(steps=2, eta=1.0, copies=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Random BoostHubs and LoRAs for the nano base."""
+    folder = tmp_path_factory.mktemp("flipnet")
+    torch.manual_seed(0)
+    unet, config = nano.unet_tensors(), nano.unet_config()
+    sites = find_sites(unet)
+    dim_head = config["block_out_channels"][-1] // config["attention_head_dim"][-1]
+    for mode in ("degrade", "restore"):
+        hubs = BoostHubs.beside(unet, BoostHubConfig(sites=sites, dim_head=dim_head, mode=mode))
+        lora = {}
+        for site, dim in sites.items():
+            torch.nn.init.normal_(hubs[site].to_out.weight, std=dim**-0.5)
+            lora[f"unet.{site}.attn1.to_q.lora_A.weight"] = torch.randn(4, dim) * 0.1
+            lora[f"unet.{site}.attn1.to_q.lora_B.weight"] = torch.randn(dim, 4) * 0.1
+        hubs.save(folder / f"{mode}_boosthub.safetensors")
+        save_file(lora, folder / f"{mode}_lora.safetensors")
+    return folder
+
+
+@pytest.fixture
+def weights(files, monkeypatch):
+    """In place of the bundled ones."""
+    found = DegradeWeights(
+        files / "degrade_boosthub.safetensors", files / "degrade_lora.safetensors"
+    )
+    monkeypatch.setattr(DegradeWeights, "nano", classmethod(lambda cls: found))
+    return found
+
+
+def picture(path, size=(128, 128), mode="RGB", seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    data = np.random.default_rng(seed).integers(0, 256, (*size[::-1], bands), dtype=np.uint8)
+    Image.frombytes(mode, size, data.tobytes()).save(path)
+
+
+@pytest.fixture
+def gt(tmp_path):
+    picture(tmp_path / "gt/a.png")
+    picture(tmp_path / "gt/sub/b.png", (150, 90), seed=1)
+    return tmp_path / "gt"
+
+
+def synthesize(*args):
+    return CliRunner().invoke(app, ["synthesize", *map(str, args)])
+
+
+def quick(*args):
+    return synthesize(*args, "--weights", "nano", "--steps", 2, "--copies", 2, "--seed", 3)
+
+
+def contents(folder):
+    """Every file, hidden ones too, with its bytes."""
+    files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    return {name: path.read_bytes() for name, path in files.items()}
+
+
+def records(out):
+    return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+
+
+def test_names_seeds_and_settings_are_in_the_manifest(gt, weights, tmp_path):
+    result = quick(gt, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert "4 pictures of 128 x 128" in result.stderr
+    assert "150 x 90 pixels were cut to the square" in result.stderr.replace("\n", " ")
+    found = records(tmp_path / "out")
+    assert [r["output"] for r in found] == ["a_1.png", "a_2.png", "sub/b_1.png", "sub/b_2.png"]
+    digest = hashlib.sha256(weights.lora.read_bytes()).hexdigest()[:12]
+    for r in found:
+        words = f"3/{r['copy']}/{r['input']}"
+        assert r["seed"] == int(hashlib.sha256(words.encode()).hexdigest()[:12], 16)
+        assert (r["weights"], r["steps"], r["eta"], r["cfg"]) == ("nano", 2, 1.0, 1.5)
+        assert (r["phi"], r["base_seed"], r["size"]) == (1.0, 3, 128)
+        assert r["lora"] == f"degrade_lora.safetensors ({digest})"
+        with Image.open(tmp_path / "out" / r["output"]) as image:
+            assert (image.size, image.mode) == ((128, 128), "RGB")
+    pixels = contents(tmp_path / "out")
+    assert len(set(pixels.values())) == 5, "copies differ"
+    (gt / "a.png").rename(gt / "c.png")
+    assert quick(gt / "sub", "-o", tmp_path / "one", "--overwrite").exit_code == 0
+    assert quick(gt, "-o", tmp_path / "two", "--workers", 2).exit_code == 0
+    two = contents(tmp_path / "two")
+    assert two["sub/b_1.png"] == pixels["sub/b_1.png"], "neighbours and workers change nothing"
+    assert two["c_1.png"] != pixels["a_1.png"], "the seed knows the name"
+    again = quick(gt, "-o", tmp_path / "two")
+    assert "4 were finished before" in again.stderr and contents(tmp_path / "two") == two
+
+
+def test_a_picture_is_ddim_from_its_seed_looking_at_the_clean_one(gt, weights, tmp_path):
+    """Eq. 12 and 16 of DDIM written out, on a UNet that runs both branches side by side."""
+    assert quick(gt / "a.png", "-o", tmp_path / "out").exit_code == 0
+    record = records(tmp_path / "out")[0]
+    model, vae = host.load_nano(lora=False)
+    model, _ = host.apply_lora(model, *read_tensors(weights.lora), 1.0)
+    hubs = BoostHubs.from_file(weights.boosthub)
+    hq = read_picture(gt / "a.png").pixels[None]
+    z_y = vae.encode(hq * 2 - 1)
+    noise = torch.Generator().manual_seed(record["seed"])
+    z = torch.randn(z_y.shape, generator=noise)
+    a, tokens = alpha_bar(), torch.zeros(2, 77, 128)
+    state = Conditioning(1.0, "joint", 1)
+    with torch.no_grad(), with_boosthubs(model.unet, hubs, state):
+        for t, s in ((501, 1), (1, 0)):
+            times = torch.tensor([t, 0])
+            eps = model.unet(torch.cat([z, z_y]), times, encoder_hidden_states=tokens).sample[:1]
+            x_0 = (z - (1 - a[t]).sqrt() * eps) / a[t].sqrt()
+            u = ((1 - a[s]) / (1 - a[t])).sqrt() * (1 - a[t] / a[s]).sqrt()
+            z = a[s].sqrt() * x_0 + (1 - a[s] - u**2).sqrt() * eps
+            z = (z + u * torch.randn(z.shape, generator=noise)).float()
+    expected = ((vae.decode(z) + 1) / 2).clamp(0, 1)
+    made = read_picture(tmp_path / "out" / record["output"]).pixels[None]
+    assert (made - expected).abs().max() < 1.01 / 255
+    assert expected.std() > 0.05
+
+
+def test_guidance_is_between_caption_and_empty_prompt(weights):
+    synthesizer = Synthesizer.load(weights)
+    prompts = {"": torch.zeros(1, 77, 128), "haze": 3 * torch.randn(1, 77, 128)}
+
+    class Words:
+        def encode(self, text):
+            return prompts[text]
+
+    looking = replace(synthesizer, clip=Words())
+    hq = torch.rand(3, 32, 32)
+
+    def made(caption, cfg, with_text=looking):
+        return with_text.degrade(hq, 1, SynthesizeOptions(steps=2, cfg=cfg), caption)
+
+    assert torch.equal(made("", 3.0), made("", 1.0, synthesizer))
+    assert (made("haze", 1.0) - made("", 1.0)).abs().max() > 1e-3
+    assert torch.equal(made("haze", 0.0), made("", 1.0))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_run_goes_on_to_the_same_bytes(files, tmp_path):
+    for index in range(5):
+        picture(tmp_path / f"gt/{index}.png", seed=index)
+    out, manifest = tmp_path / "out", tmp_path / "out/manifest.jsonl"
+    weights = DegradeWeights(
+        files / "degrade_boosthub.safetensors", files / "degrade_lora.safetensors"
+    )
+    script = (
+        "import sys; from pathlib import Path; from facewright.headless.synthesize import *\n"
+        "weights = DegradeWeights(*map(Path, sys.argv[3:]))\n"
+        "options = SynthesizeOptions(steps=2, eta=1.0, copies=2, seed=3)\n"
+        "SynthesizeRun([sys.argv[1]], Path(sys.argv[2]), weights, options).carry_out()\n"
+    )
+    args = [str(p) for p in (tmp_path / "gt", out, weights.boosthub, weights.lora)]
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *args], stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not manifest.exists() or manifest.read_bytes().count(b"\n") < 2:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+
+    def run(out):
+        return SynthesizeRun([str(tmp_path / "gt")], out, weights, QUICK).carry_out()
+
+    summary = run(out)
+    assert len(summary.skipped) >= 2 and len(summary.done) >= 1
+    run(tmp_path / "quiet")
+    assert contents(out) == contents(tmp_path / "quiet")
+
+
+def test_other_settings_and_other_weights_are_not_mixed_in(gt, weights, tmp_path, monkeypatch):
+    assert quick(gt / "a.png", "-o", tmp_path / "out").exit_code == 0
+    before = contents(tmp_path / "out")
+    result = synthesize(gt, "-o", tmp_path / "out", "--weights", "nano", "--steps", 3, "--seed", 3)
+    assert result.exit_code == 2 and "--steps 2 there, 3 now" in result.stderr
+    other = DegradeWeights(weights.boosthub, tmp_path / weights.lora.name)
+    other.lora.write_bytes(weights.lora.read_bytes() + b" ")
+    monkeypatch.setattr(DegradeWeights, "nano", classmethod(lambda cls: other))
+    result = quick(gt / "a.png", "-o", tmp_path / "out")
+    assert result.exit_code == 2 and "--lora degrade_lora.safetensors (" in result.stderr
+    assert contents(tmp_path / "out") == before
+
+
+def test_bad_pictures_are_named_and_the_others_done(gt, weights, tmp_path):
+    (gt / "torn.png").write_bytes((gt / "a.png").read_bytes()[:200])
+    picture(gt / "alpha.png", (8, 8), "RGBA")
+    few = ["--weights", "nano", "--steps", 1, "--copies", 1]
+    result = synthesize(gt, "-o", tmp_path / "out", *few)
+    assert result.exit_code == 1 and "1 of 4 pictures failed" in result.stderr
+    assert "torn.png is damaged" in result.stderr and "transparency was left out" in result.stderr
+    assert len(records(tmp_path / "out")) == 3
+
+
+def test_captions_belong_to_a_picture(gt, files, tmp_path):
+    """Of SD 2.1; another caption than the one a picture was made with is another picture."""
+    pair = (files / "degrade_boosthub.safetensors", files / "degrade_lora.safetensors")
+    sd21 = DegradeWeights(*pair, base=tmp_path / "stable-diffusion-2-1-base")
+    (gt / "a.txt").write_text("a man in the rain\n")
+    run = SynthesizeRun([str(gt)], tmp_path / "out", sd21, QUICK)
+    assert [j.given["caption"] for j in run.jobs] == ["a man in the rain"] * 2 + [""] * 2
+    run.manifest.start()
+    job = run.jobs[0]
+    picture(job.target)
+    run.manifest.add({"output": job.output, **job.settings, "caption": "another"})
+    with pytest.raises(FacewrightError, match="its caption is not the one given now"):
+        SynthesizeRun([str(gt)], tmp_path / "out", sd21, QUICK)
+
+
+def test_weights_for_the_other_direction_are_refused(gt, files, tmp_path, monkeypatch):
+    wrong = DegradeWeights(
+        files / "restore_boosthub.safetensors", files / "restore_lora.safetensors"
+    )
+    monkeypatch.setattr(DegradeWeights, "nano", classmethod(lambda cls: wrong))
+    result = quick(gt, "-o", tmp_path / "out")
+    assert result.exit_code == 1 and "trained to restore, not to degrade" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ([], "Give either --weights nano"),
+        (["--weights", "osdface"], "not one of nano"),
+        (["--boosthub", "x.safetensors"], "Give either --weights nano"),
+        (["--weights", "nano", "--boosthub", "x.safetensors"], "Give either --weights nano"),
+        (["--weights", "nano", "--copies", "0"], "--copies"),
+        (["--weights", "nano", "--steps", "0"], "--steps"),
+        (["--weights", "nano", "--phi", "3"], "--phi"),
+        (["--weights", "nano", "--workers", "0"], "--workers"),
+        (["--weights", "nano", "-o", "one.png"], "is the name of a picture"),
+    ],
+)
+def test_wrong_usage_is_code_2_with_a_sentence(gt, weights, tmp_path, args, words):
+    result = synthesize(gt, "-o", tmp_path / "out", *args)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_files_are_named(gt, tmp_path):
+    (tmp_path / "models").mkdir()
+    args = ["--boosthub", "hub.safetensors", "--lora", "lora.safetensors"]
+    result = synthesize(gt, "-o", tmp_path / "out", *args, "--models", tmp_path / "models")
+    assert result.exit_code == 1 and "There is no hub.safetensors" in result.stderr
