@@ -46,6 +46,7 @@ class SamplingConfig(Strict):
     """How the picture grid is sampled."""
 
     steps: int = Field(10, ge=1, le=NUM_TRAIN_TIMESTEPS, description="of DDIM")
+    eta: float = Field(0.0, ge=0, le=1, description="share of fresh noise in every step")
     cfg: float = Field(1.5, ge=1, description="scale of classifier-free guidance")
     negative: str = Field("", description="negative prompt")
 
@@ -308,7 +309,9 @@ class _FlipRecipe(Recipe):
         def given(prompt: Prompt) -> Predict:
             return lambda z, t: denoiser.denoise(z, t, prompt, phi=phi)
 
-        z_0 = ddim(guided(given(positive), given(negative), s.cfg), noise, steps=s.steps)
+        predict = guided(given(positive), given(negative), s.cfg)
+        fresh = torch.Generator().manual_seed(0)
+        z_0 = ddim(predict, noise, steps=s.steps, eta=s.eta, generator=fresh)
         return self._decode(z_0).clamp(0, 1)
 
     def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
