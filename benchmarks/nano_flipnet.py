@@ -1,0 +1,275 @@
+"""What the bundled nano FLIPNET does with rendered people it never saw.
+
+    python bootstrap.py bench nano_flipnet [--part restore|degrade] [--people 32] [--steps 20]
+
+restore: phi from 0 to 2 against LQ and the VAE's ceiling, every number inside the face box, as in
+nano_quality. degrade: how much of the rendered world's own damage the degradation mode covers,
+against on-the-fly presets. What was expected beforehand: experiments/flipnet_nano.md. Writes
+benchmarks/results/nano_flipnet_<part>.json and pictures. Numbers of these toys say nothing about
+photographs.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from facewright.benchmarks.nano_quality import FIRST_IDENTITY, by_batches, people, score
+from facewright.core import nano
+from facewright.core.data.faces3d import photos
+from facewright.core.data.real_damage import real_damage
+from facewright.core.degradation import Degradation
+from facewright.core.methods.flipnet import TEXT_TOKENS, Condition, append_tokens
+from facewright.core.metrics import FrechetStatistics
+from facewright.core.metrics.statistics import bootstrap_interval
+from facewright.core.sampling import ddim, guided
+from facewright.core.sheet import contact_sheet
+from facewright.headless.boosthub import predicting
+from facewright.headless.host import host
+from facewright.headless.images import Picture, write_picture
+
+RESULTS = Path(__file__).parent / "results"
+PHIS = (0.0, 0.5, 1.0, 1.5, 2.0)
+SEEDS = (0, 1, 2)
+GUIDANCE = 1.5
+BATCH = 16
+SHEET_PEOPLE = 8
+COLUMNS = ("psnr", "ssim", "edges", "feature", "identity")
+NEIGHBOURS = 3
+"""Of the manifold in recall (Kynkäänniemi et al., arXiv:1904.06991)."""
+
+
+class Flipnet:
+    """One mode of the nano models, sampled in batches."""
+
+    def __init__(self, mode: str, steps: int) -> None:
+        base, self.vae = host.load_nano(lora=False)
+        self.model, _ = host.apply_lora(base, *nano.flipnet_lora(mode), 1.0)
+        self.hubs, self.steps = nano.boosthub(mode), steps
+        self.encoder = nano.face_encoder() if mode == "restore" else None
+        width = self.model.config["cross_attention_dim"]
+        self.text = torch.zeros(1, TEXT_TOKENS, width)
+
+    @torch.no_grad()
+    def sample(self, condition: torch.Tensor, seed: int, phi: float) -> torch.Tensor:
+        """(b, 3, h, w) in [0, 1] -> the other side of the pair; the same noise for every phi."""
+        parts = [
+            self._sample(part, seed * 1000 + i, phi)
+            for i, part in enumerate(condition.split(BATCH))
+        ]
+        return torch.cat(parts)
+
+    def _sample(self, condition: torch.Tensor, seed: int, phi: float) -> torch.Tensor:
+        latent = self.vae.encode(condition * 2 - 1)
+        positive = negative = self.text
+        if self.encoder is not None:
+            positive = append_tokens(self.text, self.encoder(condition))
+        looking = host.apply_boosthub(self.model, self.hubs, Condition(latent=latent, phi=phi))
+        noise = torch.Generator().manual_seed(seed)
+        z_t = torch.randn(latent.shape, generator=noise)
+        with predicting(looking, positive) as predict:
+            away = None if positive is negative else lambda z, t: predict(z, t, negative)
+            eps = guided(lambda z, t: predict(z, t, positive), away, GUIDANCE)
+            # The nano models need fresh noise: trained briefly, they do not forget a bad first step.
+            z_0 = ddim(eps, z_t, steps=self.steps, eta=1.0, generator=noise)
+        return self.vae.decode(z_0).add(1).div(2).clamp(0, 1)
+
+
+def restore(count: int, steps: int) -> dict:
+    gt, gallery, mask = people(count)
+    lq, _ = Degradation.preset("severe")(gt, seed=FIRST_IDENTITY)
+    backbone = host.backbone(*host.load_nano(lora=False))
+    ceiling = by_batches(
+        lambda x: backbone.decode(backbone.encode(x * 2 - 1)).add(1).div(2).clamp(0, 1), gt
+    )
+    flipnet = Flipnet("restore", steps)
+    shown = {"LQ": lq}
+    values = {"LQ": score(lq, gt, gallery, mask), "VAE(GT)": score(ceiling, gt, gallery, mask)}
+    for phi in PHIS:
+        runs = []
+        for seed in SEEDS:
+            restored = flipnet.sample(lq, seed, phi)
+            runs.append(score(restored, gt, gallery, mask))
+            if seed == SEEDS[0]:
+                shown[f"phi = {phi:g}"] = restored
+            print(f"phi {phi:g}, seed {seed}: identity {runs[-1]['identity'].mean():.3f}")
+        # A person's mean over seeds: intervals are over people.
+        values[f"phi = {phi:g}"] = {c: np.mean([r[c] for r in runs], 0) for c in COLUMNS}
+    shown["GT"] = gt
+    _sheet(shown, RESULTS / "nano_flipnet_restore.png")
+    _sheet(
+        {k: v for k, v in shown.items() if k in ("LQ", "phi = 0", "phi = 1", "phi = 2", "GT")},
+        RESULTS / "nano_flipnet_phi.png",
+    )
+    table = {name: {c: _mean(v[c]) for c in COLUMNS} for name, v in values.items()}
+    for name, row in table.items():
+        print(f"{name:9s}", *(f"{c} {row[c]['mean']:.3f}" for c in COLUMNS))
+    differences = {
+        "identity, phi 1 - phi 0": _mean(
+            values["phi = 1"]["identity"] - values["phi = 0"]["identity"]
+        )
+    } | {f"{c}, phi 1 - LQ": _mean(values["phi = 1"][c] - values["LQ"][c]) for c in COLUMNS}
+    for name, one in differences.items():
+        print(f"{name}: {one['mean']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]")
+    _plot_sweep(table)
+    return {"preset": "severe", "table": table, "differences": differences}
+
+
+def degrade(count: int, steps: int) -> dict:
+    flipnet = Flipnet("degrade", steps)
+    base = FIRST_IDENTITY + 2**20
+    sets: dict[str, list[torch.Tensor]] = {}
+    real_gt = _faces(base, count)
+    real_lq, _ = real_damage(real_gt, [base + i for i in range(count)])
+    real = descriptors(real_lq, real_gt)
+    shown = {}
+    for seed in SEEDS:
+        first = base + (seed + 1) * 4096
+        gt, seeds = _faces(first, count), [first + i for i in range(count)]
+        made = {
+            "degradation mode": flipnet.sample(gt, seed, 1.0),
+            "preset train": Degradation.preset("train")(gt, seed=seeds)[0],
+            "preset flipnet": Degradation.preset("flipnet")(gt, seed=seeds)[0],
+            "the damage itself": real_damage(gt, seeds)[0],
+        }
+        for name, lq in made.items():
+            sets.setdefault(name, []).append(descriptors(lq, gt))
+        shown = shown or {"good": gt, **made}
+        print(f"seed {seed} sampled")
+    _sheet(shown, RESULTS / "nano_flipnet_degrade.png")
+    scale = real.std(0) + 1e-6
+    table = {}
+    for name, runs in sets.items():
+        recall = [_recall(real / scale, x / scale) for x in runs]
+        frechet = [_frechet(real / scale, x / scale) for x in runs]
+        table[name] = {"recall": _over_seeds(recall), "frechet": _over_seeds(frechet)}
+        print(
+            f"{name:18s} recall {np.mean(recall):.3f} ({min(recall):.3f} to {max(recall):.3f}), "
+            f"Frechet {np.mean(frechet):.2f} ({min(frechet):.2f} to {max(frechet):.2f})"
+        )
+    return {"people": count, "table": table}
+
+
+def descriptors(lq: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
+    """What was done to each picture and not what it shows, (b, 13) float64: light, contrast, colour,
+    sharpness by octave, noise and where it lies, direction."""
+    y, y_gt = (x.double().mean(1, keepdim=True) for x in (lq, gt))
+    found = [_log(y.mean((1, 2, 3)), y_gt.mean((1, 2, 3))), _log(_std(y), _std(y_gt))]
+    flat = y.flatten(1)
+    found += [flat.quantile(q, 1) for q in (0.05, 0.95)]
+    found.append(_log(_std(lq.double() - y), _std(gt.double() - y_gt)))
+    for _ in range(4):
+        smaller, smaller_gt = F.avg_pool2d(y, 2), F.avg_pool2d(y_gt, 2)
+        band, band_gt = (
+            a - F.interpolate(b, scale_factor=2.0) for a, b in ((y, smaller), (y_gt, smaller_gt))
+        )
+        found.append(_log(_std(band), _std(band_gt)))
+        y, y_gt = smaller, smaller_gt
+    for channels in (lq.double().mean(1, keepdim=True), lq.double()[:, :1] - lq.double()[:, 2:]):
+        diagonal = channels[..., ::2, ::2] - channels[..., 1::2, ::2]
+        diagonal = diagonal - channels[..., ::2, 1::2] + channels[..., 1::2, 1::2]
+        # The median: noise is everywhere, edges are not.
+        found.append(diagonal.abs().flatten(1).median(1).values.add(1e-3).log())
+    light = F.avg_pool2d(lq.double().mean(1, keepdim=True), 2)
+    bright = light > light.flatten(1).median(1).values[:, None, None, None]
+    grain = diagonal.abs()
+    found.append(_log((grain * bright).mean((1, 2, 3)), (grain * ~bright).mean((1, 2, 3))))
+    across, down = (lq.double().diff(dim=d).square().mean((1, 2, 3)) for d in (3, 2))
+    found.append(_log(across, down).abs())
+    return torch.stack(found, 1)
+
+
+def _log(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return ((a + 1e-3) / (b + 1e-3)).log()
+
+
+def _std(x: torch.Tensor) -> torch.Tensor:
+    return x.flatten(1).std(1)
+
+
+def _recall(real: torch.Tensor, made: torch.Tensor) -> float:
+    """Share of real pictures that lie among the made ones: within the distance of some made picture
+    to its third neighbour (arXiv:1904.06991, Eq. 2)."""
+    radius = torch.cdist(made, made).kthvalue(NEIGHBOURS + 1, 1).values
+    return float((torch.cdist(real, made) <= radius[None]).any(1).double().mean())
+
+
+def _frechet(real: torch.Tensor, made: torch.Tensor) -> float:
+    one, other = FrechetStatistics(), FrechetStatistics()
+    one.update(real)
+    other.update(made)
+    return float(one.distance(other))
+
+
+def _faces(first: int, count: int) -> torch.Tensor:
+    seeds = [first + i for i in range(count)]
+    chunks = [seeds[i : i + BATCH] for i in range(0, count, BATCH)]
+    return torch.cat([photos(c, [2 * s for s in c], nano.NANO_SIZE).pixels for c in chunks])
+
+
+def _mean(values: np.ndarray) -> dict[str, float]:
+    low, high = bootstrap_interval(values)
+    return {"mean": float(values.mean()), "low": low, "high": high}
+
+
+def _over_seeds(values: list[float]) -> dict:
+    return {"mean": float(np.mean(values)), "seeds": values}
+
+
+def _sheet(rows: dict[str, torch.Tensor], path: Path) -> None:
+    pictures = [p for x in rows.values() for p in x[:SHEET_PEOPLE]]
+    labels = [
+        name if i == 0 else "" for name, x in rows.items() for i in range(len(x[:SHEET_PEOPLE]))
+    ]
+    sheet = contact_sheet(pictures, labels, SHEET_PEOPLE)
+    write_picture(path, sheet, Picture(sheet))
+
+
+def _plot_sweep(table: dict) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 4, figsize=(12, 3), constrained_layout=True)
+    titles = {"identity": "identity cosine", "feature": "feature distance", "psnr": "PSNR, dB",
+              "edges": "edge ratio"}  # fmt: skip
+    for axis, (column, title) in zip(axes, titles.items(), strict=True):
+        cells = [table[f"phi = {phi:g}"][column] for phi in PHIS]
+        means = [c["mean"] for c in cells]
+        axis.errorbar(
+            PHIS,
+            means,
+            [[c["mean"] - c["low"] for c in cells], [c["high"] - c["mean"] for c in cells]],
+            marker="o",
+            capsize=3,
+        )
+        axis.axhline(table["LQ"][column]["mean"], color="grey", linestyle="--", label="LQ")
+        axis.set(title=title, xlabel="phi")
+    axes[0].legend()
+    figure.savefig(RESULTS / "nano_flipnet_sweep.png", dpi=110)
+    plt.close(figure)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=("restore", "degrade"))
+    parser.add_argument("--people", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=20)
+    options = parser.parse_args(arguments)
+    RESULTS.mkdir(exist_ok=True)
+    for part, run in (("restore", restore), ("degrade", degrade)):
+        if options.part in (None, part):
+            count = options.people * (2 if part == "degrade" else 1)
+            with torch.no_grad():
+                report = run(count, options.steps)
+            report |= {"people": count, "steps": options.steps, "seeds": list(SEEDS)}
+            path = RESULTS / f"nano_flipnet_{part}.json"
+            path.write_text(json.dumps(report, indent=2) + "\n")
+            print(f"{path}\n")
+
+
+if __name__ == "__main__":
+    main()
