@@ -72,7 +72,7 @@ class Flipnet:
         with predicting(looking, positive) as predict:
             away = None if positive is negative else lambda z, t: predict(z, t, negative)
             eps = guided(lambda z, t: predict(z, t, positive), away, GUIDANCE)
-            # The nano models need fresh noise: trained briefly, they do not forget a bad first step.
+            # Trained briefly, they do not mend a bad first step; fresh noise does.
             z_0 = ddim(eps, z_t, steps=self.steps, eta=1.0, generator=noise)
         return self.vae.decode(z_0).add(1).div(2).clamp(0, 1)
 
@@ -153,8 +153,10 @@ def degrade(count: int, steps: int) -> dict:
 
 
 def descriptors(lq: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
-    """What was done to each picture and not what it shows, (b, 13) float64: light, contrast, colour,
-    sharpness by octave, noise and where it lies, direction."""
+    """What was done to each picture and not what it shows, (b, 13) float64.
+
+    Light, contrast, colour, sharpness by octave, noise and where it lies, direction.
+    """
     y, y_gt = (x.double().mean(1, keepdim=True) for x in (lq, gt))
     found = [_log(y.mean((1, 2, 3)), y_gt.mean((1, 2, 3))), _log(_std(y), _std(y_gt))]
     flat = y.flatten(1)

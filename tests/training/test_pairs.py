@@ -168,7 +168,7 @@ def test_photos_the_shelf_lacks_are_degraded_on_the_fly(folder_of_people, tmp_pa
 def test_a_shelf_of_other_pictures_is_refused(folder_of_people, tmp_path):
     picture(tmp_path / "shelf" / "someone_0.png")
     data = {"source": "folder", "folder": folder_of_people, "size": 32}
-    with pytest.raises(ConfigError, match=r"None of the 17 .*_0\.png was expected"):
+    with pytest.raises(ConfigError, match=r"None of the 17 .*_1\.png was expected"):
         Batches(config(data, off_shelf={"folder": tmp_path / "shelf"}), CPU)
 
 
