@@ -29,6 +29,8 @@ from .recorded import RecordedJob, RecordedRun, check_numbers, picture_seed, rec
 from .text import Clip
 
 _SD21_SIZE = 512
+_SD21_FOLDER = "stable-diffusion-2-1-base"
+"""Single files hold no text encoder that could be read here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,14 @@ class DegradeWeights:
             Path(name) if Path(name).is_file() else host.folders.path(folder, name)
             for folder, name in pair
         ]
-        return cls(*(file.resolve() for file in files), host.folders.known(BASE).resolve())
+        base = host.folders.find(BASE.folder, _SD21_FOLDER) or host.folders.known(BASE)
+        if not (base / "text_encoder").is_dir():
+            raise CheckpointError(
+                f"Captions are read by the text encoder of {BASE.what}, which {base.name} lacks. "
+                f"Put the whole diffusers folder {_SD21_FOLDER} into "
+                f"{host.folders.roots[0] / BASE.folder}. Source: {BASE.source}."
+            )
+        return cls(*(file.resolve() for file in files), base.resolve())
 
     @property
     def size(self) -> int:

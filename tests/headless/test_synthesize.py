@@ -32,6 +32,13 @@ from typer.testing import CliRunner
 QUICK = SynthesizeOptions(steps=2, eta=1.0, copies=2, seed=3)
 
 
+@pytest.fixture(autouse=True)
+def models(monkeypatch):
+    """--models is for a whole process; put things back."""
+    monkeypatch.setenv("FACEWRIGHT_MODELS", "")
+    monkeypatch.setattr(host, "folders", host.folders)
+
+
 @pytest.fixture
 def weights(nano_flipnet):
     return DegradeWeights.nano()
@@ -246,3 +253,11 @@ def test_missing_files_are_named(gt, tmp_path):
     args = ["--boosthub", "hub.safetensors", "--lora", "lora.safetensors"]
     result = synthesize(gt, "-o", tmp_path / "out", *args, "--models", tmp_path / "models")
     assert result.exit_code == 1 and "There is no hub.safetensors" in result.stderr
+
+
+def test_sd21_needs_its_text_encoder(flipnet_sd21, gt, tmp_path):
+    args = [f"--{k}=flipnet_degrade_{k}.safetensors" for k in ("boosthub", "lora")]
+    args += ["--models", flipnet_sd21]
+    result = synthesize(gt, "-o", tmp_path / "out", *args)
+    assert result.exit_code == 1 and "Put the whole diffusers folder" in result.stderr
+    assert not (tmp_path / "out").exists()
