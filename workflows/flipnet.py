@@ -286,7 +286,7 @@ def _files(mode: str) -> str:
         f"| `flipnet_{mode}_lora.safetensors` | models/loras |\n"
         f"| `flipnet_{mode}_boosthub.safetensors` | models/facewright |\n"
         f"{encoder if mode == 'restore' else ''}\n"
-        "The authors of FLIPNET have released no weights: these files are what `facewright train` "
+        "No weights of FLIPNET's authors are known to us: these files are what `facewright train` "
         f"writes from `flipnet_{mode}_paper.yaml`, under names of your own choice. To see the "
         f"parts at work without them, open **nano_flipnet_{mode}**.\n\n"
     )
