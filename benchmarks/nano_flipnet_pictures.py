@@ -1,6 +1,6 @@
 """Draw the manual's pictures of the bundled nano FLIPNET.
 
-    python bootstrap.py bench nano_flipnet_pictures [--steps 50]
+    python bootstrap.py bench nano_flipnet_pictures [--steps 30]
 
 Writes docs/images/flipnet_degradations.jpg (rendered people that no training saw, and what the
 degradation mode makes of them) and docs/images/flipnet_phi.jpg (one noise, enhance weight 0, 1 and
@@ -42,7 +42,7 @@ PICTURES = {"degradations": degradations, "phi": enhance_weights}
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--only", choices=list(PICTURES))
     options = parser.parse_args(arguments)
     for name, make in PICTURES.items():
