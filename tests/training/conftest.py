@@ -1,3 +1,6 @@
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,3 +17,19 @@ def folder_of_people(tmp_path):
             pixels = rng.integers(0, 256, (36, 40, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / f"p{person}" / f"{photo}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def flipnet_setup():
+    """The module flipnet_setup.py; tests here are no package to import from."""
+    path = Path(__file__).with_name("flipnet_setup.py")
+    spec = importlib.util.spec_from_file_location("facewright_test_flipnet_setup", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def flip(flipnet_setup, tmp_path):
+    """Files of a tiny FLIPNET, and recipes that train it."""
+    return flipnet_setup.Flip(tmp_path)

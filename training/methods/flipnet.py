@@ -16,18 +16,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...core.methods.flipnet import BoostHubConfig, BoostHubs, Conditioning, find_sites
-from ...core.modules.face_encoder import FaceEncoder, TokenAdapter
+from ...core.methods.flipnet import BoostHubConfig, BoostHubs, find_sites
+from ...core.modules.face_encoder import FaceEncoder
 from ...core.modules.identity import IdentityEncoder
 from ...core.sampling import Predict, ddim, guided
 from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
-from ...headless.boosthub import attach_boosthubs, check_fits
+from ...headless.boosthub import check_fits
 from .. import masks
 from .._backbone import BackboneConfig, load_backbone
 from .._lora import (
     ATTENTION_TARGETS,
     LORA_TARGETS,
-    MergedCall,
     add_lora,
     load_lora,
     save_lora,
@@ -37,6 +36,7 @@ from .._text import NoText, TextEncoder
 from ..config import Strict
 from ..losses.extractors import ExtractorConfig
 from ..recipe import Batch, Evaluation, Progress, Recipe
+from ._joint import JointDenoiser, Prompt
 
 _MEASURED = (50, 200, 400, 600, 800)
 """Timesteps at which held-out noise predictions are scored."""
@@ -102,79 +102,6 @@ class RestoreConfig(FlipConfig):
         "alpha_bar", description="weight of a sample's pixel terms by its timestep"
     )
     decoded: int = Field(4, ge=0, description="samples of a batch whose x_0 is decoded; memory")
-
-
-class Prompt:
-    """Tokens (b, n, d) that cross-attention reads, and which of them are there (b, n)."""
-
-    def __init__(self, tokens: Tensor, there: Tensor | None = None) -> None:
-        self.tokens, self.there = tokens, there
-
-    def for_unet(self, repeats: int = 1) -> dict[str, Tensor | None]:
-        there = None if self.there is None else self.there.repeat(repeats, 1)
-        return {
-            "encoder_hidden_states": self.tokens.repeat(repeats, 1, 1),
-            "encoder_attention_mask": there,
-        }
-
-
-class JointDenoiser(nn.Module):
-    """What is trained. Rows of a joint call: the input branch, then the condition branch."""
-
-    def __init__(
-        self, unet: nn.Module, hubs: BoostHubs, adapter: TokenAdapter | None, *, merged: bool
-    ) -> None:
-        super().__init__()
-        self.state = Conditioning()
-        attach_boosthubs(unet, hubs, self.state)
-        self.unet = MergedCall(unet) if merged else unet
-        self.hubs, self.adapter = hubs, adapter
-
-    @property
-    def bare_unet(self) -> nn.Module:
-        return self.unet.module if isinstance(self.unet, MergedCall) else self.unet
-
-    def prompt(self, text: Tensor, faces: Tensor | None, kept: Tensor | None = None) -> Prompt:
-        """Text tokens, then face tokens; a face that is not kept leaves no token behind.
-
-        Args:
-            text: (b, n, d).
-            faces: (b, m, z) latents of the face encoder, or None.
-            kept: (b,) bool; None keeps all.
-        """
-        if faces is None:
-            return Prompt(text)
-        tokens = torch.cat([text, self.adapter(faces).to(text)], 1)
-        if kept is None:
-            return Prompt(tokens)
-        there = kept[:, None].expand(-1, faces.shape[1])
-        return Prompt(
-            tokens, torch.cat([torch.ones_like(text[..., 0], dtype=torch.bool), there], 1)
-        )
-
-    def forward(
-        self,
-        z_t: Tensor,
-        t: Tensor,
-        text: Tensor,
-        faces: Tensor | None,
-        kept: Tensor | None,
-        phi: float,
-    ) -> Tensor:
-        """eps of both branches: (2 b, c, h, w) at timesteps (2 b,), one prompt for both (Eq. 7)."""
-        self.state.phase, self.state.phi, self.state.rows = "joint", phi, len(z_t) // 2
-        prompt = self.prompt(text, faces, kept).for_unet(repeats=2)
-        return self.unet(z_t, t, **prompt).sample
-
-    def look_at(self, z_y: Tensor, prompt: Prompt) -> None:
-        """Run the clean condition (b, c, h, w) alone, at t = 0, and keep its keys and values."""
-        self.state.phase = "capture"
-        self.unet(z_y, 0, **prompt.for_unet())
-
-    def denoise(self, z_t: Tensor, t: int, prompt: Prompt, *, phi: float = 1.0) -> Tensor:
-        """eps of the input branch (b, c, h, w), reading what `look_at` kept."""
-        self.state.phase, self.state.phi = "read", phi
-        return self.unet(z_t, t, **prompt.for_unet()).sample
 
 
 class _FlipRecipe(Recipe):
