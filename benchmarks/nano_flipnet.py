@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from facewright.benchmarks.nano_quality import FIRST_IDENTITY, by_batches, people, score
 from facewright.core import nano
+from facewright.core.color import match_color
 from facewright.core.data.faces3d import photos
 from facewright.core.data.real_damage import real_damage
 from facewright.core.degradation import Degradation
@@ -36,6 +37,7 @@ SEEDS = (0, 1, 2)
 GUIDANCE = 1.5
 BATCH = 16
 SHEET_PEOPLE = 8
+RECOLOURED = "phi = 1, colours of LQ"
 COLUMNS = ("psnr", "ssim", "edges", "feature", "identity")
 NEIGHBOURS = 3
 """Of the manifold in recall (Kynkäänniemi et al., arXiv:1904.06991)."""
@@ -88,15 +90,16 @@ def restore(count: int, steps: int) -> dict:
     shown = {"LQ": lq}
     values = {"LQ": score(lq, gt, gallery, mask), "VAE(GT)": score(ceiling, gt, gallery, mask)}
     for phi in PHIS:
-        runs = []
-        for seed in SEEDS:
-            restored = flipnet.sample(lq, seed, phi)
-            runs.append(score(restored, gt, gallery, mask))
-            if seed == SEEDS[0]:
-                shown[f"phi = {phi:g}"] = restored
-            print(f"phi {phi:g}, seed {seed}: identity {runs[-1]['identity'].mean():.3f}")
-        # A person's mean over seeds: intervals are over people.
-        values[f"phi = {phi:g}"] = {c: np.mean([r[c] for r in runs], 0) for c in COLUMNS}
+        restored = [flipnet.sample(lq, seed, phi) for seed in SEEDS]
+        shown[f"phi = {phi:g}"] = restored[0]
+        versions = {f"phi = {phi:g}": restored}
+        if phi == 1:
+            versions[RECOLOURED] = [match_color(x, lq, "wavelet") for x in restored]
+        for name, pictures in versions.items():
+            runs = [score(x, gt, gallery, mask) for x in pictures]
+            # A person's mean over seeds: intervals are over people.
+            values[name] = {c: np.mean([r[c] for r in runs], 0) for c in COLUMNS}
+        print(f"phi {phi:g} sampled")
     shown["GT"] = gt
     _sheet(shown, RESULTS / "nano_flipnet_restore.png")
     _sheet(
@@ -105,12 +108,15 @@ def restore(count: int, steps: int) -> dict:
     )
     table = {name: {c: _mean(v[c]) for c in COLUMNS} for name, v in values.items()}
     for name, row in table.items():
-        print(f"{name:9s}", *(f"{c} {row[c]['mean']:.3f}" for c in COLUMNS))
+        print(f"{name:22s}", *(f"{c} {row[c]['mean']:.3f}" for c in COLUMNS))
     differences = {
         "identity, phi 1 - phi 0": _mean(
             values["phi = 1"]["identity"] - values["phi = 0"]["identity"]
         )
-    } | {f"{c}, phi 1 - LQ": _mean(values["phi = 1"][c] - values["LQ"][c]) for c in COLUMNS}
+    }
+    for name in ("phi = 1", RECOLOURED):
+        for c in COLUMNS:
+            differences[f"{c}, {name} - LQ"] = _mean(values[name][c] - values["LQ"][c])
     for name, one in differences.items():
         print(f"{name}: {one['mean']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]")
     _plot_sweep(table)
