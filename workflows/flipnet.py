@@ -98,7 +98,9 @@ def _restored(graph: Graph, loaded: Loaded, image: tuple, analyzer: tuple, size:
     found = _found(graph, 440, image, analyzer, size)
     restored = _sampled(graph, 840, loaded, found.out(1), 0)
     graph.group("Restore them, looking at the damaged ones", (820, 20, 670, 820), "#8A8")
-    paste_and_compare(graph, 1530, image, found.out(0), restored.out(0), ("before", "after"))
+    both = found.out(0), restored.out(0)
+    # Pictures that come from noise drift in their colours.
+    paste_and_compare(graph, 1530, image, *both, ("before", "after"), color="wavelet")
 
 
 def _degraded(graph: Graph, loaded: Loaded, image: tuple, analyzer: tuple, size: int) -> None:
@@ -144,7 +146,8 @@ def nano_flipnet_restore() -> Graph:
         "## Try it: press Run\n\n"
         "FLIPNET starts from noise and looks at the damaged face while it samples. Turn `phi` in "
         "*Apply BoostHub*: 0 forgets the face and draws anybody, 1 is as trained, 2 holds on to it "
-        "more.\n\n"
+        "more. Colours drift in pictures drawn from noise, so *Paste Faces* takes those of the "
+        "damaged picture (`wavelet`).\n\n"
         "The *nano* models know computer-drawn faces at 128 pixels and were trained for minutes: "
         "they show how the parts go together, not how good the method is.",
         (20, 430),

@@ -1,5 +1,7 @@
 """What several workflows have in common."""
 
+from typing import Any
+
 from .graph import Graph, Node
 
 SD21 = "v2-1_512-ema-pruned.safetensors"
@@ -18,9 +20,15 @@ def load_sd21(graph: Graph, pos: tuple[int, int]) -> Node:
 
 
 def paste_and_compare(
-    graph: Graph, x: int, image: tuple, faces: tuple, restored: tuple, labels: tuple[str, str]
+    graph: Graph,
+    x: int,
+    image: tuple,
+    faces: tuple,
+    restored: tuple,
+    labels: tuple[str, str],
+    **paste: Any,
 ) -> Node:
-    """Paste, compare and save. Returns the node that pasted."""
+    """Paste, compare and save; `paste` sets widgets of the pasting node, which is returned."""
     pasted = graph.add(
         "FacewrightPasteFaces",
         (x, 100),
@@ -28,6 +36,7 @@ def paste_and_compare(
         image=image,
         faces=faces,
         restored=restored,
+        **paste,
     )
     compared = graph.add(
         "FacewrightCompare",
