@@ -39,3 +39,25 @@ def test_a_shipped_workflow_gives_the_same_pictures(server, tmp_path, form, pict
         one, two = (np.asarray(Image.open(p), dtype=np.int16) for p in (a, b))
         assert one.shape == two.shape
         assert np.abs(one - two).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures"),
+    [("nano_flipnet_restore", 2), ("nano_flipnet_degrade", 10), ("nano_practice_loop", 3)],
+)
+def test_flipnet_gives_the_same_pictures(server, tmp_path, name, pictures):
+    """Without fresh noise, which ComfyUI's versions draw in their own ways, and in few steps."""
+    prompt = read_workflow(FOLDER / f"{name}.api.json")
+    for node in prompt.values():
+        if node["class_type"] == "KSampler":
+            node["inputs"] |= {"sampler_name": "euler", "steps": 4}
+    there = run_on_server(
+        prompt, server.address, input_dir=tmp_path, output_dir=tmp_path / "there", timeout=240
+    )
+    run_workflow(prompt, output_dir=tmp_path / "here")
+    here = sorted((tmp_path / "here").rglob("*.png"))
+    assert len(here) == len(there) == pictures
+    for a, b in zip(sorted(there), here, strict=True):
+        one, two = (np.asarray(Image.open(p), dtype=np.int16) for p in (a, b))
+        assert one.shape == two.shape
+        assert np.abs(one - two).max() <= 2
