@@ -58,9 +58,11 @@ def _head(result: Result) -> str:
     scores = result.scores
     methods = scores.pairing.restored
     n = len(scores.pairing.cases)
-    against = "" if scores.pairing.gt is None else f", compared with {n} originals"
-    if n == 1:
-        against = against.replace("1 originals", "its original")
+    against = ""
+    if scores.pairing.gt is not None:
+        of = len({case.gt for case in scores.pairing.cases})  # fewer where there are copies
+        originals = f"{of} originals" if of > 1 else "its original" if n == 1 else "1 original"
+        against = f", compared with {originals}"
     pictures = "1 picture" if n == 1 else f"{n} pictures"
     lq = " The degraded pictures (LQ) are scored the same way." if LQ in result.means else ""
     names = escape(" and ".join(methods))

@@ -283,6 +283,8 @@ def test_the_loop_of_degrade_copies_and_restore_compare(folders, monkeypatch):
     result = evaluate(folders / "restored", "--gt", gt, "--lq", lq, "--metrics", "psnr")
     assert "12 before/after pictures" in result.stderr
     assert "6 of the 12 pictures are further copies of 6 originals" in result.stderr
+    page = Page((folders / "restored_evaluation/report.html").read_text()).text
+    assert "12 pictures, compared with 6 originals" in page
     found = rows(folders / "restored_evaluation")
     assert len(found) == 24
     for row in found:
