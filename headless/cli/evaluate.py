@@ -183,7 +183,7 @@ def _print_tables(result: Any, report: Path) -> None:
 
     from ...core.metrics.statistics import FEWEST
     from ..evaluation.comparison import direction, number
-    from ..evaluation.page import CHANCE, cautions, lead
+    from ..evaluation.page import cautions, chance, lead
 
     table = Table(title_justify="left")
     table.add_column("metric")
@@ -203,8 +203,8 @@ def _print_tables(result: Any, report: Path) -> None:
         say("Mean over pictures [95 % interval].", "dim")
     for line in lead(result):
         say(line)
-    if len(result.comparisons) > 1:
-        say(CHANCE, "dim")
+    if several := chance(result):
+        say(several, "dim")
     for line in cautions(result):
         say(line, "yellow")
     say(f"Report: {report}")

@@ -19,6 +19,8 @@ from .scoring import Row, Scores
 FEW = 10
 """Below this many pictures an interval is only a rough guide."""
 TOO_FEW = "too few pictures to tell"
+TOO_FEW_FINITE = "too few finite values to tell"
+VERDICTS = ("better", "worse", "no clear difference", "equal", TOO_FEW, TOO_FEW_FINITE, "unknown")
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,14 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse", "no clear difference"; "equal" where every picture is; `TOO_FEW`; or
-        "unknown" where infinite values leave too few differences, or none are there.
-        """
+        """One of `VERDICTS`: "equal" where every picture is, "unknown" without pictures."""
         d = self.difference
-        if d.count and d.wins == d.losses == 0:
+        if not d.count:
+            return "unknown"
+        if d.wins == d.losses == 0:
             return "equal"
         if d.clear is None:
-            return TOO_FEW if 0 < d.count < FEWEST else "unknown"
+            return TOO_FEW if d.count < FEWEST else TOO_FEW_FINITE
         if not d.clear:
             return "no clear difference"
         good = d.mean < 0 if self.metric.better == "lower" else d.mean > 0
@@ -55,20 +57,18 @@ class Comparison:
             return f"{self.method} and {self.against} are equal in {label} in {where}."
         against = f"{self.method} against {self.against} in {label}"
         if math.isnan(d.mean):
-            few = f"; {TOO_FEW}" if self.verdict == TOO_FEW else ""
-            return f"{against}: {self._wins()}{few}."
+            return f"{against}: {self._wins()}; {self.verdict}."
         if d.clear is None:
             if d.count == 1:
                 return f"{against}: {self.change()} in the only picture; too few to tell."
-            few = TOO_FEW if self.verdict == TOO_FEW else "too few finite values to tell"
-            return f"{against}: {self.change()} on average, {self._wins()}; {few}."
+            return f"{against}: {self.change()} on average, {self._wins()}; {self.verdict}."
         if self.verdict == "no clear difference":
             return (
                 f"No clear difference between {self.method} and {self.against} in {label}: "
                 f"{self.change()} [{self.bounds(', ')}]; {self._wins(f'{self.method} is ')}."
             )
         size = with_unit(abs(d.mean), self.metric, digits=self._digits())
-        ends = ", ".join(self._number(x) for x in sorted([abs(d.low), abs(d.high)]))
+        ends = ", ".join(self._sizes())
         way = "higher" if d.mean > 0 else "lower"
         if self.metric.better == "one":
             way = "closer to 1" if d.mean > 0 else "farther from 1"
@@ -88,12 +88,17 @@ class Comparison:
 
     def bounds(self, between: str) -> str:
         """Both ends of the interval, the lower one first, in the words of `change`."""
-        ends = [self.difference.low, self.difference.high]
-        if math.isnan(ends[0]) or self.metric.better != "one":
-            return between.join(self._number(x, signed=True) for x in ends)
-        words = ("farther" if x < 0 else "closer" for x in ends)
-        pairs = zip(ends, words, strict=True)
-        return between.join(f"{self._number(abs(x))} {word}" for x, word in pairs)
+        low, high = self.difference.low, self.difference.high
+        if self.metric.better != "one":
+            return between.join(self._number(x, signed=True) for x in (low, high))
+        if low < 0 <= high:
+            return f"{self._number(-low)} farther{between}{self._number(high)} closer"
+        return f"{between.join(self._sizes())} {'closer' if low >= 0 else 'farther'}"
+
+    def _sizes(self) -> list[str]:
+        """Of both ends, the smaller first."""
+        ends = sorted([abs(self.difference.low), abs(self.difference.high)])
+        return [self._number(x) for x in ends]
 
     def _number(self, x: float, *, signed: bool = False) -> str:
         return number(x, self.metric, signed=signed, digits=self._digits())
@@ -113,7 +118,8 @@ class Comparison:
         if ties:
             text += f", equal in {ties}"
         if d.infinite:
-            text += f"; {infinite(d.infinite, self.metric)} in one of them, not in the mean"
+            what = "identical to its original" if self.metric.better == "higher" else "infinite"
+            text += f"; in {d.infinite} one of them is {what} (not in the mean)"
         return text
 
 

@@ -11,7 +11,7 @@ from ...core.metrics.statistics import CONFIDENCE, FEWEST, Mean
 from .cases import Extremes, Shown, thumbnail
 from .comparison import (
     FEW,
-    TOO_FEW,
+    VERDICTS,
     Comparison,
     Result,
     direction,
@@ -26,10 +26,6 @@ from .pairing import GT, LQ
 from .style import STYLE
 from .tables import INTERVAL, problems, versions
 
-CHANCE = (
-    "Several differences are looked at: of those that are mere chance, about 1 in 20 looks clear."
-)
-"""For who reads more than one comparison."""
 _SIDE = 320
 """Pixels of the longer side of an embedded picture."""
 _LOSSLESS = 192 * 192
@@ -62,9 +58,11 @@ def _head(result: Result) -> str:
     scores = result.scores
     methods = scores.pairing.restored
     n = len(scores.pairing.cases)
-    against = "" if scores.pairing.gt is None else f", compared with {n} originals"
-    if n == 1:
-        against = against.replace("1 originals", "its original")
+    against = ""
+    if scores.pairing.gt is not None:
+        of = len({case.gt for case in scores.pairing.cases})  # fewer where there are copies
+        originals = f"{of} originals" if of > 1 else "its original" if n == 1 else "1 original"
+        against = f", compared with {originals}"
     pictures = "1 picture" if n == 1 else f"{n} pictures"
     lq = " The degraded pictures (LQ) are scored the same way." if LQ in result.means else ""
     names = escape(" and ".join(methods))
@@ -75,10 +73,10 @@ def _lead(result: Result) -> str:
     lines = [f"<li>{escape(line)}</li>" for line in lead(result)]
     warnings = [f'<p class="warning">{escape(note)}</p>' for note in cautions(result)]
     what = f"<ul class=lead>{''.join(lines)}</ul>\n"
-    if result.comparisons:
+    if any(c.difference.clear is not None for c in result.comparisons):
         what += (
             f"<p class=note>In brackets: the {CONFIDENCE:.0%} interval of the mean difference. "
-            f"Where it contains 0, no difference is claimed.{_chance(result)}</p>\n"
+            f"Where it contains 0, no difference is claimed. {chance(result)}</p>\n"
         )
     return f"<h2>What came out</h2>\n{what}{''.join(warnings)}\n"
 
@@ -90,10 +88,9 @@ def lead(result: Result) -> list[str]:
         pairs.setdefault((comparison.method, comparison.against), []).append(comparison)
     lines = []
     for first, *others in pairs.values():
-        verdicts = ("better", "worse", "no clear difference", "equal", TOO_FEW)
-        groups = {verdict: [] for verdict in verdicts}
+        groups = {verdict: [] for verdict in VERDICTS}
         for other in others:
-            groups.get(other.verdict, []).append(other.metric.label.rstrip("."))
+            groups[other.verdict].append(other.metric.label.rstrip("."))
         named = [f"{verdict} in {', '.join(of)}" for verdict, of in groups.items() if of]
         rest = f" In the other metrics: {'; '.join(named)}." if named else ""
         lines.append(first.sentence() + rest)
@@ -104,8 +101,15 @@ def lead(result: Result) -> list[str]:
     return lines
 
 
-def _chance(result: Result) -> str:
-    return f" {CHANCE}" if len(result.comparisons) > 1 else ""
+def chance(result: Result) -> str:
+    """What to know before reading several verdicts; empty where there is one or none."""
+    differing = [c for c in result.comparisons if c.difference.wins or c.difference.losses]
+    if sum(c.difference.clear is not None for c in differing) < 2:
+        return ""
+    return (
+        "Several differences are looked at: of those that are mere chance, about 1 in 20 looks "
+        "clear."
+    )
 
 
 def cautions(result: Result) -> list[str]:
@@ -185,7 +189,7 @@ def _best(result: Result, m: Metric) -> set[str]:
     if m.better == "one":  # as the comparisons do: 0.5 and 1.5 are no ideal pair
         ranks = {method: _from_one(result, method, m) for method in means}
     ranks = {method: x for method, x in ranks.items() if not math.isnan(x)}
-    if len(ranks) < 2:
+    if len(set(ranks.values())) < 2:
         return set()
     best = max(ranks.values()) if m.better == "higher" else min(ranks.values())
     return {method for method, x in ranks.items() if x == best}
@@ -241,12 +245,12 @@ def _comparisons(result: Result) -> str:
         "</table></div>\n<p class=note>Every picture is compared with itself under the other "
         "method, so that easy and hard pictures do not blur the difference. Where the interval of "
         f"the mean difference contains 0, the verdict is that there is no clear difference; below "
-        f"{FEWEST} pictures there is no verdict.{_chance(result)}</p>\n"
+        f"{FEWEST} pictures there is no verdict. {chance(result)}</p>\n"
     )
 
 
 def _bounds(c: Comparison) -> str:
-    return "–" if c.difference.clear is None else c.bounds(" to ")
+    return "–" if c.difference.clear is None or c.verdict == "equal" else c.bounds(" to ")
 
 
 def _plot(plot: bytes | None) -> str:

@@ -155,6 +155,7 @@ def test_the_page_has_every_part_and_loads_nothing(folders):
         "Every picture", "Worst SSIM of good", "Best SSIM of good", "Left out",
         "every picture was paired and scored", "What the metrics mean", "How it was made",
         "higher is better", "lower is better", "closer to 1 is better", "fewer than 10 pictures",
+        "about 1 in 20 looks clear",
     ):  # fmt: skip
         assert part in page.text, part
     assert page.images == 1 + 2 * 2 * 4  # the plot; two worst and two best in four versions
@@ -241,7 +242,7 @@ def test_two_pictures_are_too_few_for_a_verdict(folders):
         assert (c["verdict"], c["clear"], c["low"]) == ("too few pictures to tell", None, None)
     page = Page((folders / "good_evaluation/report.html").read_text()).text
     assert "too few pictures to tell" in page and "need at least 6 pictures" in page
-    assert "1 in 20" in page
+    assert "1 in 20" not in page and "In brackets" not in page  # nothing is claimed
 
 
 def test_the_best_edge_ratio_is_that_of_the_verdict(folders):
@@ -282,6 +283,8 @@ def test_the_loop_of_degrade_copies_and_restore_compare(folders, monkeypatch):
     result = evaluate(folders / "restored", "--gt", gt, "--lq", lq, "--metrics", "psnr")
     assert "12 before/after pictures" in result.stderr
     assert "6 of the 12 pictures are further copies of 6 originals" in result.stderr
+    page = Page((folders / "restored_evaluation/report.html").read_text()).text
+    assert "12 pictures, compared with 6 originals" in page
     found = rows(folders / "restored_evaluation")
     assert len(found) == 24
     for row in found:
