@@ -260,7 +260,7 @@ def _sd21(graph: Graph, mode: str) -> tuple[Loaded, Node, Node]:
             "FacewrightLoadFaceEncoder",
             (20, y),
             (340, 60),
-            face_encoder="flipnet_face_encoder.safetensors",
+            face_encoder="flipnet_restore_face_encoder.safetensors",
         ).out(0)
         y += 110
     prompts = []
@@ -282,7 +282,7 @@ def _sd21(graph: Graph, mode: str) -> tuple[Loaded, Node, Node]:
 
 
 def _files(mode: str) -> str:
-    encoder = "| `flipnet_face_encoder.safetensors` | models/facewright |\n"
+    encoder = "| `flipnet_restore_face_encoder.safetensors` | models/facewright |\n"
     return (
         "## Files\n\n"
         f"| file | folder |\n|---|---|\n| `{SD21}` | models/checkpoints |\n"

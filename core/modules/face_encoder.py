@@ -20,6 +20,8 @@ from ..errors import CheckpointError, check_image
 from .autoencoder import AutoencoderConfig, Encoder
 
 FACE_ENCODER_FORMAT = "flipnet-face-encoder"
+_ADAPTER = "facewright.adapter"
+"""Metadata of a file: "trained", or "untrained" as face-associate leaves it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,21 +109,44 @@ class FaceEncoder(nn.Module):
         """(b, 3, h, w) in [0, 1], any h and w -> tokens (b, n, width)."""
         return self.adapter(self.latents(faces))
 
-    def save(self, path: str | Path, *, dtype: torch.dtype | None = None, **extra: str) -> None:
-        """Write one safetensors file that `from_file` reads; None keeps the dtype."""
+    def save(
+        self,
+        path: str | Path,
+        *,
+        trained: bool = True,
+        dtype: torch.dtype | None = None,
+        **extra: str,
+    ) -> None:
+        """Write one safetensors file that `from_file` reads; None keeps the dtype.
+
+        Args:
+            trained: False where the adapter is as it was made, and its tokens are noise.
+        """
         tensors = {k: v.to(dtype or v.dtype) for k, v in self.state_dict().items()}
         metadata = make_metadata(FACE_ENCODER_FORMAT, asdict(self.config), **extra)
+        metadata[_ADAPTER] = "trained" if trained else "untrained"
         save_safetensors(path, tensors, metadata)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Self:
+    def from_file(cls, path: str | Path, *, untrained: bool = False) -> Self:
         """Load a file written by `save`, float32, frozen, in eval mode.
 
+        Args:
+            untrained: take a file whose adapter is still to be trained as well.
+
         Raises:
-            CheckpointError: the file is something else or does not hold all tensors.
+            CheckpointError: the file is something else, does not hold all tensors, or has an
+                adapter that was never trained.
         """
         tensors, metadata = read_tensors(path)
         values = read_config(metadata, FACE_ENCODER_FORMAT, source=str(path))
+        if not untrained and not _adapter_is_trained(metadata):
+            raise CheckpointError(
+                f"{path} comes from the training stage face-associate: its adapter has not been "
+                "trained yet, and its face tokens would be noise. Use the file whose name ends in "
+                "_face_encoder.safetensors that the stage flipnet-restore exports beside its LoRA "
+                "and its BoostHub."
+            )
         try:
             config = FaceEncoderConfig.from_dict(values)
         except (TypeError, KeyError, AttributeError) as error:
@@ -132,3 +157,10 @@ class FaceEncoder(nn.Module):
         model = cls(config)
         load_strict(model, tensors, source=str(path))
         return model.eval().requires_grad_(False)
+
+
+def _adapter_is_trained(metadata: Mapping[str, str]) -> bool:
+    if _ADAPTER in metadata:
+        return metadata[_ADAPTER] == "trained"
+    # Files from before this mark say which training stage wrote them.
+    return '"stage": "face-associate"' not in metadata.get("facewright.training", "")

@@ -127,5 +127,5 @@ def flipnet_sd21(tmp_path, ldm_files):
         hubs = _boosthubs(unet, 64, mode)
         hubs.save(models / f"facewright/flipnet_{mode}_boosthub.safetensors")
         save_file(_lora(hubs.config.sites), models / f"loras/flipnet_{mode}_lora.safetensors")
-    _face_encoder(1024).save(models / "facewright/flipnet_face_encoder.safetensors")
+    _face_encoder(1024).save(models / "facewright/flipnet_restore_face_encoder.safetensors")
     return models

@@ -1,8 +1,11 @@
 """FLIPNET's nodes on the headless host: loading, applying, face tokens, the nano models."""
 
+import json
+
 import pytest
 import torch
 from facewright.core import nano
+from facewright.core.checkpoint import read_tensors, save_safetensors
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.methods.flipnet import BoostHubConfig, BoostHubs, find_sites
 from facewright.core.modules.autoencoder import AutoencoderConfig
@@ -43,6 +46,21 @@ def test_weights_for_the_other_direction_are_refused(folder):
     assert info == "a.safetensors: to degrade, for mine, 1 BoostHubs"
     with pytest.raises(CheckpointError, match="trained to degrade, not to restore"):
         LoadBoostHub.execute(boosthub="a.safetensors", mode="restore")
+
+
+def test_an_adapter_that_was_never_trained_is_refused(folder):
+    encoder().save(folder / "new.safetensors", trained=False)
+    tensors, metadata = read_tensors(folder / "new.safetensors")
+    # A file from before the mark says only which stage wrote it.
+    del metadata["facewright.adapter"]
+    for stage in ("face-associate", "flipnet-restore"):
+        marks = metadata | {"facewright.training": json.dumps({"stage": stage, "steps": 1})}
+        save_safetensors(folder / f"{stage}.safetensors", tensors, marks)
+    for name in ("new", "face-associate"):
+        with pytest.raises(CheckpointError, match=r"Use the file whose name ends in _face_encoder"):
+            LoadFaceEncoder.execute(face_encoder=f"{name}.safetensors")
+        FaceEncoder.from_file(folder / f"{name}.safetensors", untrained=True)
+    LoadFaceEncoder.execute(face_encoder="flipnet-restore.safetensors")
 
 
 def test_face_tokens_join_the_positive_prompt_only(folder):

@@ -303,7 +303,7 @@ class RestoreRecipe(_FlipRecipe):
     input_key, condition_key = "gt", "lq"
 
     def _face_encoder(self) -> FaceEncoder:
-        return FaceEncoder.from_file(self.config.face_encoder)
+        return FaceEncoder.from_file(self.config.face_encoder, untrained=True)
 
     def frozen(self) -> dict[str, nn.Module]:
         c, nets = self.config, super().frozen()

@@ -210,5 +210,6 @@ class FaceAssociateRecipe(_FaceRecipe):
         path = folder / f"{self.config.name}.safetensors"
         dtype = torch.float16 if self.config.half else torch.float32
         encoder = self.autoencoders["lq"].face_encoder()
-        encoder.save(path, dtype=dtype, **{"facewright.training": json.dumps(facts)})
+        training = {"facewright.training": json.dumps(facts)}
+        encoder.save(path, trained=False, dtype=dtype, **training)
         return [*super().export(folder, facts), path]
