@@ -67,7 +67,7 @@ def test_a_few_steps_help_and_the_files_hold_what_was_trained(flip, mode):
         assert (encoder(data["lq"]) - fresh(data["lq"])).abs().max() > 1e-2
 
 
-def test_look_at_and_denoise_give_what_the_joint_call_gives(flip):
+def test_looking_at_and_denoise_give_what_the_joint_call_gives(flip):
     recipe = flip.start("restore")
     flip.wake(recipe)
     denoiser, b = recipe.nets["denoiser"], 2
@@ -75,8 +75,9 @@ def test_look_at_and_denoise_give_what_the_joint_call_gives(flip):
     text, faces = torch.randn(b, 5, 12), torch.randn(b, 16, 5)
     with torch.no_grad():
         prompt = denoiser.prompt(text, faces)
-        denoiser.look_at(z_y, prompt)
-        cached = denoiser.denoise(z_x, 500, prompt, phi=1.5)
+        with denoiser.looking_at(z_y, prompt):
+            cached = denoiser.denoise(z_x, 500, prompt, phi=1.5)
+        assert not denoiser.state.kept
         t = torch.tensor([500, 500, 0, 0])
         joint = denoiser(torch.cat([z_x, z_y]), t, text, faces, None, 1.5)
     torch.testing.assert_close(cached, joint[:b], rtol=1e-4, atol=1e-5)

@@ -1,5 +1,8 @@
 """FLIPNET's two branches as one network call, for training and for the pictures it shows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -71,12 +74,18 @@ class JointDenoiser(nn.Module):
         prompt = self.prompt(text, faces, kept).for_unet(repeats=2)
         return self.unet(z_t, t, **prompt).sample
 
-    def look_at(self, z_y: Tensor, prompt: Prompt) -> None:
-        """Run the clean condition (b, c, h, w) alone, at t = 0, and keep its keys and values."""
+    @contextmanager
+    def looking_at(self, z_y: Tensor, prompt: Prompt) -> Iterator[None]:
+        """Run the clean condition (b, c, h, w) alone, at t = 0; its keys and values last as long as
+        the context (hundreds of MB at SD 2.1's size)."""
         self.state.phase = "capture"
-        self.unet(z_y, 0, **prompt.for_unet())
+        try:
+            self.unet(z_y, 0, **prompt.for_unet())
+            yield
+        finally:
+            self.state.kept.clear()
 
     def denoise(self, z_t: Tensor, t: int, prompt: Prompt, *, phi: float = 1.0) -> Tensor:
-        """eps of the input branch (b, c, h, w), reading what `look_at` kept."""
+        """eps of the input branch (b, c, h, w), inside `looking_at`."""
         self.state.phase, self.state.phi = "read", phi
         return self.unet(z_t, t, **prompt.for_unet()).sample

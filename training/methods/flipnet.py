@@ -231,14 +231,15 @@ class _FlipRecipe(Recipe):
         """
         s, denoiser = self.config.sampling, self.nets["denoiser"]
         positive, negative = self._prompts(batch)
-        denoiser.look_at(self._encode(batch[self.condition_key], sample=False), positive)
+        z_y = self._encode(batch[self.condition_key], sample=False)
 
         def given(prompt: Prompt) -> Predict:
             return lambda z, t: denoiser.denoise(z, t, prompt, phi=phi)
 
         predict = guided(given(positive), given(negative), s.cfg)
         fresh = torch.Generator().manual_seed(0)
-        z_0 = ddim(predict, noise, steps=s.steps, eta=s.eta, generator=fresh)
+        with denoiser.looking_at(z_y, positive):
+            z_0 = ddim(predict, noise, steps=s.steps, eta=s.eta, generator=fresh)
         return self._decode(z_0).clamp(0, 1)
 
     def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
@@ -249,13 +250,14 @@ class _FlipRecipe(Recipe):
         for batch in batches:
             z_0 = self._encode(batch[self.input_key], sample=False)
             prompt, _ = self._prompts(batch)
-            denoiser.look_at(self._encode(batch[self.condition_key], sample=False), prompt)
-            for t in _MEASURED:
-                eps = torch.randn_like(z_0)
-                z_t = add_noise(z_0, eps, self.alpha_bar[t])
-                for phi, ending in ((1.0, ""), (0.0, "_alone")):
-                    error = (denoiser.denoise(z_t, t, prompt, phi=phi) - eps).square()
-                    seen.setdefault(f"eps_mse_t{t}{ending}", []).append(error.mean((1, 2, 3)))
+            z_y = self._encode(batch[self.condition_key], sample=False)
+            with denoiser.looking_at(z_y, prompt):
+                for t in _MEASURED:
+                    eps = torch.randn_like(z_0)
+                    z_t = add_noise(z_0, eps, self.alpha_bar[t])
+                    for phi, ending in ((1.0, ""), (0.0, "_alone")):
+                        error = (denoiser.denoise(z_t, t, prompt, phi=phi) - eps).square()
+                        seen.setdefault(f"eps_mse_t{t}{ending}", []).append(error.mean((1, 2, 3)))
             if not images:
                 made = self.sample(batch, torch.randn_like(z_0))
                 images = self._shown(batch, made)
