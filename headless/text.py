@@ -14,6 +14,29 @@ from ..core.errors import CheckpointError, FacewrightError
 _WEIGHTED = re.compile(r"(?<!\\)[()]|\bembedding:")
 """What ComfyUI gives a meaning beyond the words: "(word:1.2)" and "embedding:name"."""
 
+TEXT_FOLDERS = ("tokenizer", "text_encoder")
+"""Of a diffusers folder: what it takes to read a prompt."""
+
+
+def read_caption(picture: Path) -> str:
+    """Text of the `.txt` file beside a picture; empty where there is none.
+
+    Raises:
+        FacewrightError: the file cannot be read, or is not in UTF-8.
+    """
+    path = picture.with_suffix(".txt")
+    if not path.is_file():
+        return ""
+    try:
+        return path.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise FacewrightError(
+            f"The caption {path} is not in UTF-8 (byte {error.start + 1}: {error.reason}). Save it "
+            "again in that encoding."
+        ) from error
+    except OSError as error:
+        raise FacewrightError(f"The caption {path} cannot be read ({error}).") from error
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -23,7 +46,7 @@ class Clip:
     """The checkpoint: only a diffusers folder has tokenizer and text encoder side by side."""
 
     def encode(self, text: str) -> Tensor:
-        """(1, 77, 1024) for one prompt.
+        """(1, 77, 1024) for one prompt of a workflow.
 
         Raises:
             CheckpointError: no tokenizer and text encoder at `path`.
@@ -34,23 +57,37 @@ class Clip:
                 f"The prompt {text!r} has weights in parentheses or an embedding. Write it in "
                 "plain words, or run this workflow with --server."
             )
-        for part in ("tokenizer", "text_encoder"):
+        tokenizer, _ = self._parts()
+        ids, longest = tokenizer(text).input_ids, tokenizer.model_max_length
+        if len(ids) > longest:
+            raise FacewrightError(
+                f"The prompt {text[:40]!r}... is {len(ids)} tokens long; {longest} fit. Shorten it."
+            )
+        return self.caption(text)
+
+    def caption(self, text: str) -> Tensor:
+        """(1, 77, 1024) for the words as they stand, cut after 77 tokens: as training reads them.
+
+        Raises:
+            CheckpointError: no tokenizer and text encoder at `path`.
+            FacewrightError: transformers is not installed.
+        """
+        tokenizer, encoder = self._parts()
+        full = {"padding": "max_length", "max_length": tokenizer.model_max_length}
+        padded = tokenizer(text, truncation=True, return_tensors="pt", **full)
+        with torch.no_grad():
+            return encoder(padded.input_ids).last_hidden_state.float()
+
+    def _parts(self) -> tuple[Any, Any]:
+        """Tokenizer and text encoder."""
+        for part in TEXT_FOLDERS:
             if not (self.path / part).is_dir():
                 raise CheckpointError(
                     f"Without ComfyUI, text is read by the diffusers folder of SD 2.1-base only, "
                     f"and {self.path.name} has no folder {part!r} in it. Choose that folder as "
                     "checkpoint, or run this workflow with --server."
                 )
-        tokenizer, encoder = _load(self.path)
-        ids = tokenizer(text).input_ids
-        longest = tokenizer.model_max_length
-        if len(ids) > longest:
-            raise FacewrightError(
-                f"The prompt {text[:40]!r}... is {len(ids)} tokens long; {longest} fit. Shorten it."
-            )
-        padded = tokenizer(text, padding="max_length", max_length=longest, return_tensors="pt")
-        with torch.no_grad():
-            return encoder(padded.input_ids).last_hidden_state.float()
+        return _load(self.path)
 
 
 @functools.lru_cache(maxsize=1)
@@ -62,8 +99,7 @@ def _load(folder: Path) -> tuple[Any, Any]:
         from transformers import CLIPTextModel, CLIPTokenizer
     except (ImportError, RuntimeError) as error:
         raise FacewrightError(
-            f"Prompts need transformers ({error}). Install it with `pip install transformers`, or "
-            "run this workflow with --server."
+            f"Prompts need transformers ({error}). Install it with `pip install transformers`."
         ) from error
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)

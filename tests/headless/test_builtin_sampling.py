@@ -169,3 +169,12 @@ def test_prompts_that_take_comfyui_or_a_folder_are_refused(folder, tmp_path):
         Clip(folder).encode("a " * 20)
     with pytest.raises(CheckpointError, match=r"sd\.safetensors has no folder 'tokenizer'"):
         Clip(tmp_path / "sd.safetensors").encode("a")
+
+
+def test_captions_are_read_as_training_reads_them(folder):
+    from facewright.training._text import TextEncoder
+
+    texts = ["a (b)", "(c:1.2) embedding:a", "a " * 20, ""]
+    mine = torch.cat([Clip(folder).caption(text) for text in texts])
+    torch.testing.assert_close(mine, TextEncoder(folder).eval()(texts))
+    torch.testing.assert_close(mine[3:], Clip(folder).encode(""))

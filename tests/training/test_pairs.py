@@ -1,6 +1,8 @@
 """Pairs, captions and off-shelf pictures as training data."""
 
+import hashlib
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from facewright.training.config import ConfigError, TrainConfig
 from facewright.training.data import Batches
 from facewright.training.data.batches import degrade
+from facewright.training.data.files import read_caption, read_picture
 from facewright.training.data.sources import open_source
 from facewright.training.engine import Engine
 from facewright.training.recipe import Recipe
@@ -130,6 +133,79 @@ def test_pairs_of_different_sizes_are_named(pairs):
     picture(pairs / "LQ" / "sub" / "2.bmp", 21, 18)
     with pytest.raises(ConfigError, match=r"sub/2 differs in size: .*42 x 36.*21 x 18"):
         open_source(config(pair_data(pairs)).data)
+
+
+def turned(path, orientation=6):
+    """Stores a picture on its side, as cameras do."""
+    upright = Image.open(path).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+
+
+def test_pairs_are_turned_upright_before_they_are_compared_and_cut(pairs):
+    for file in (pairs / "HQ").rglob("*.png"):
+        turned(file)
+    for batch in first(Batches(config(pair_data(pairs)), CPU), 2):
+        assert (batch["lq"] - batch["gt"] / 2).abs().max() < 3 / 255
+    Image.open(pairs / "HQ/sub/1.png").save(pairs / "HQ/sub/1.png")  # without the entry
+    with pytest.raises(ConfigError, match=r"sub/1 differs in size: .*36 x 41.*41 x 36"):
+        open_source(config(pair_data(pairs)).data)
+
+
+def test_deep_pictures_keep_their_greys(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    ramp = np.linspace(0, 65535, 40 * 40).reshape(40, 40).astype(np.uint16)
+    for kind in ("png", "tif"):
+        cv2.imwrite(str(tmp_path / f"a.{kind}"), ramp)
+        image = np.array(read_picture(tmp_path / f"a.{kind}"))
+        expected = np.round(ramp.astype(np.float64) / 65535 * 255)[..., None].repeat(3, 2)
+        assert np.abs(image - expected).max() == 0
+
+
+def test_a_single_pair_is_refused(pairs):
+    for i in range(1, 6):
+        (pairs / f"HQ/sub/{i}.png").unlink()
+        (pairs / f"LQ/sub/{i}.bmp").unlink()
+    with pytest.raises(ConfigError, match=r"single pair, .*0\.png, and at least 2"):
+        open_source(config(pair_data(pairs)).data)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
+def test_both_sides_of_the_split_have_pictures(pairs, folder_of_people, share):
+    folder = {"source": "folder", "folder": folder_of_people, "size": 32, "held_out": share}
+    for data in (pair_data(pairs, held_out=share), folder):
+        assert all(photos.by_identity for photos in open_source(config(data).data))
+
+
+def test_the_split_knows_names_not_where_the_folder_lies(pairs, tmp_path, monkeypatch):
+    def held_out(folder):
+        return open_source(config(pair_data(folder, held_out=0.5)).data)[1].names
+
+    absolute = held_out(pairs)
+    monkeypatch.chdir(tmp_path)
+    assert held_out(Path("pairs")) == absolute
+    monkeypatch.chdir(pairs)
+    assert held_out(Path(".")) == absolute and held_out(Path("../pairs")) == absolute
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    pairs.rename(tmp_path / "elsewhere" / "pairs")
+    assert held_out(tmp_path / "elsewhere" / "pairs") == absolute
+    ranked = sorted((f"sub/{i}" for i in range(6)),
+                    key=lambda n: hashlib.sha256(f"pairs/{n}".encode()).hexdigest())  # fmt: skip
+    assert sorted(ranked[:3]) == sorted(absolute)
+
+
+def test_captions_that_are_missing_or_unreadable_are_named(folder_of_people, pairs):
+    data = {"source": "folder", "folder": folder_of_people, "size": 32, "captions": True}
+    with pytest.raises(ConfigError, match=r"none of the \d+ pictures .*\.txt was expected"):
+        open_source(config(data).data)
+    some = next(folder_of_people.rglob("*.png"))
+    some.with_suffix(".txt").write_text("one of them")
+    open_source(config(data).data)
+    (pairs / "HQ/sub/0.txt").write_bytes("Zoë".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"0\.txt is not in UTF-8"):
+        read_caption(pairs / "HQ/sub/0.png")
 
 
 def shelf_for(folder, shelf, k=3):

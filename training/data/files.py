@@ -4,9 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 
+from ...core.errors import FacewrightError
+from ...headless.images import read_picture as decode
+from ...headless.images import to_array
+from ...headless.text import read_caption as caption_of
 from ..config import ConfigError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -23,18 +27,37 @@ def relative_name(folder: Path, file: Path) -> str:
 
 
 def read_picture(path: Path) -> Image.Image:
-    """RGB.
+    """RGB, upright, 8 bits: decoded as `facewright synthesize` does, so that pixels correspond.
+
+    Raises:
+        ConfigError: the file is no picture.
+    """
+    try:
+        return Image.fromarray(to_array(decode(path).pixels[:3]))
+    except FacewrightError as error:
+        raise _unreadable(path, error) from error
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of what `read_picture` gives, from the file's header alone.
 
     Raises:
         ConfigError: the file is no picture.
     """
     try:
         with Image.open(path) as opened:
-            return opened.convert("RGB")
+            width, height = opened.size
+            # PNG's own method would decode all pixels, in case the entry lies behind them.
+            turned = Image.Image.getexif(opened).get(ExifTags.Base.Orientation, 1) >= 5
     except OSError as error:
-        raise ConfigError(
-            f"The training picture {path} could not be read ({error}). Remove or replace it."
-        ) from error
+        raise _unreadable(path, error) from error
+    return (height, width) if turned else (width, height)
+
+
+def _unreadable(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"The training picture {path} could not be read ({error}). Remove or replace it."
+    )
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -43,6 +66,12 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def read_caption(picture: Path) -> str:
-    """Text of the `.txt` file beside a picture; empty where there is none."""
-    path = picture.with_suffix(".txt")
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    """Text of the `.txt` file beside a picture; empty where there is none.
+
+    Raises:
+        ConfigError: the file is no UTF-8 text.
+    """
+    try:
+        return caption_of(picture)
+    except FacewrightError as error:
+        raise ConfigError(str(error)) from error

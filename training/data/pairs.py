@@ -1,6 +1,7 @@
 """Pictures that come with their degraded counterpart, taken by a camera rather than made here."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,15 @@ import torch
 from PIL import Image
 
 from ..config import ConfigError, PairFolders, PairsData
-from .files import SUFFIXES, picture_files, read_caption, read_picture, relative_name, to_tensor
+from .files import (
+    SUFFIXES,
+    picture_files,
+    read_caption,
+    read_picture,
+    relative_name,
+    to_tensor,
+    upright_size,
+)
 from .sources import Photo, Photos, open_folder
 
 
@@ -81,14 +90,24 @@ def open_pairs(config: PairsData) -> tuple[Photos, Photos]:
     """Training and validation pairs, with faces mixed in where the config names them.
 
     Raises:
-        ConfigError: a folder is empty, a file has no counterpart, or two differ in size.
+        ConfigError: a folder is empty, a file has no counterpart, two differ in size, or there is
+            a single pair.
     """
-    files, names = [], []
+    files, names, keys = [], [], []
     for entry in config.folders:
+        folder = entry if isinstance(entry, Path) else entry.hq
+        # Not the path as typed: a run resumed from another folder must hold out the same pairs.
+        data_set = os.path.basename(os.path.abspath(folder))
         for name, pair in _pairs(entry).items():
             files.append(pair)
             names.append(name)
-    held_out = _held_out([f"{hq}" for hq, _ in files], config.held_out)
+            keys.append(f"{data_set}/{name}")
+    if len(files) < 2:
+        raise ConfigError(
+            f"There is a single pair, {files[0][0]}, and at least 2 are needed: one to train on "
+            "and one held out for validation. Add pairs."
+        )
+    held_out = _held_out(keys, config.held_out)
 
     def split(keep: bool) -> PairPhotos:
         chosen = [i for i in range(len(files)) if (i in held_out) == keep]
@@ -106,9 +125,9 @@ def open_pairs(config: PairsData) -> tuple[Photos, Photos]:
 
 
 def _held_out(keys: list[str], share: float) -> set[int]:
-    """Numbers of the held-out ones: as many as `share` says, at least one, chosen by name."""
+    """Numbers of the held-out ones: as many as `share` says, one at least, not all; by name."""
     ranked = sorted(range(len(keys)), key=lambda i: hashlib.sha256(keys[i].encode()).hexdigest())
-    return set(ranked[: max(1, round(share * len(keys)))])
+    return set(ranked[: min(len(keys) - 1, max(1, round(share * len(keys))))])
 
 
 def _pairs(entry: Path | PairFolders) -> dict[str, tuple[Path, Path]]:
@@ -131,21 +150,10 @@ def _pairs(entry: Path | PairFolders) -> dict[str, tuple[Path, Path]]:
         )
     pairs = {name: (file, found[1][name]) for name, file in found[0].items()}
     for name, (hq, lq) in pairs.items():
-        sizes = [_size(path) for path in (hq, lq)]
+        sizes = [upright_size(path) for path in (hq, lq)]
         if sizes[0] != sizes[1]:
             raise ConfigError(
                 f"The pair {name} differs in size: {hq} has {sizes[0][0]} x {sizes[0][1]} pixels, "
                 f"{lq} has {sizes[1][0]} x {sizes[1][1]}. Bring them to one size, pixel on pixel."
             )
     return pairs
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Of the stored picture, from its header alone."""
-    try:
-        with Image.open(path) as opened:
-            return opened.size
-    except OSError as error:
-        raise ConfigError(
-            f"The training picture {path} could not be read ({error}). Remove or replace it."
-        ) from error

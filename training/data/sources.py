@@ -105,7 +105,8 @@ def open_source(config: WorldData | FolderData | PairsData) -> tuple[Photos, Pho
     """Training and validation photographs; no person is in both.
 
     Raises:
-        ConfigError: the folder holds fewer than two people, or its pairs do not fit.
+        ConfigError: the folder holds fewer than two people or none of the captions that were
+            asked for, or its pairs do not fit.
     """
     if isinstance(config, WorldData):
         train, held_out = world_arrays(config)
@@ -114,6 +115,13 @@ def open_source(config: WorldData | FolderData | PairsData) -> tuple[Photos, Pho
         from .pairs import open_pairs
 
         return open_pairs(config)
+    files = picture_files(config.folder)
+    if config.captions and files and not any(f.with_suffix(".txt").is_file() for f in files):
+        raise ConfigError(
+            f"`captions` is true, and none of the {len(files)} pictures in {config.folder} has a "
+            f"text file beside it: {files[0].with_suffix('.txt')} was expected, for example. Write "
+            "captions, or take `captions` out of the config to train without text."
+        )
     return open_folder(
         config.folder, config.size, config.held_out, config.identity, captions=config.captions
     )
@@ -143,7 +151,8 @@ def open_folder(
         )
     # A person's split hangs on the name alone: adding pictures moves nobody to the other side.
     ranked = sorted(people, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:limit]
-    validation = set(ranked[: max(1, round(held_out * len(ranked)))])
+    most = len(ranked) - 1  # somebody is left to train on
+    validation = set(ranked[: min(most, max(1, round(held_out * len(ranked))))])
     training = set(ranked) - validation
     number = {name: i for i, name in enumerate(people)}
 
