@@ -16,6 +16,7 @@ from .batch import Job, Summary, check_targets, plan, run_jobs
 from .manifest import Manifest, Record
 
 MANIFEST = "manifest.jsonl"
+_INPUT_SHA = "input_sha256"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class RecordedRun:
             FacewrightError: no pictures, names that do not go together, or an output folder that
                 holds pictures of another run or of no run.
         """
-        self._work, self._as_options, self._overwrite = work, as_options, overwrite
+        self._work, self._as_options, self._overwrite = _Witnessed(work), as_options, overwrite
         planned = plan(inputs, out, suffix)
         single = planned[0].target == out
         folder = out.parent if single else out
@@ -111,7 +112,14 @@ class RecordedRun:
             for key, value in (job.given if job and not difference else {}).items():
                 if record.get(key) != value:
                     difference = f"its {key} is not the one given now"
-            if difference and (folder / record["output"]).exists():
+            there = (folder / record["output"]).exists()
+            if job and there and not difference and not _same_input(record, job.source):
+                raise FacewrightError(
+                    f"{folder / record['output']} was made from another picture than "
+                    f"{job.source}. Choose another output folder, delete it to have it made from "
+                    "this one, or --overwrite to make all pictures again."
+                )
+            if difference and there:
                 raise FacewrightError(
                     f"{folder / record['output']} was made with other settings: {difference}. "
                     "Choose another output folder, or --overwrite to make the pictures again."
@@ -165,6 +173,31 @@ class RecordedRun:
         about |= {"seed": job.seed, "version": _version(), **facts.pop("record")}
         self.manifest.add(about)
         return {"copy": job.copy, "seed": job.seed, **facts}
+
+
+@dataclass(frozen=True)
+class _Witnessed:
+    """Work whose record tells from which bytes it was done; goes to worker processes."""
+
+    work: Callable[[RecordedJob], dict[str, Any]]
+
+    def __call__(self, job: RecordedJob) -> dict[str, Any]:
+        facts = self.work(job)
+        facts["record"][_INPUT_SHA] = file_mark(job.source)
+        return facts
+
+
+def _same_input(record: Record, source: Path) -> bool:
+    """Whether the picture is the one of the record, or the record does not say."""
+    before = record.get(_INPUT_SHA)
+    # What cannot be read is a fault of that picture, found when its turn comes.
+    return before is None or not source.is_file() or file_mark(source) == before
+
+
+def file_mark(path: Path) -> str:
+    """The start of a file's SHA-256: enough to tell files of one name apart."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 @cache

@@ -18,6 +18,7 @@ from ..core.geometry.square import centred_square
 from ..core.methods.flipnet import TEXT_TOKENS, BoostHubs, Condition
 from ..core.restorer import decode_finite
 from ..core.sampling import ddim, ddim_timesteps, guided
+from ..core.schedule import NUM_TRAIN_TIMESTEPS
 from .backbone import Model, Vae
 from .batch import Job, Summary
 from .boosthub import check_fits, predicting
@@ -25,12 +26,23 @@ from .host import host, load_checkpoint
 from .images import PICTURE_SUFFIXES, Picture, read_picture, to_array, write_picture
 from .manifest import Record
 from .model_folders import BASE
-from .recorded import RecordedJob, RecordedRun, check_numbers, picture_seed, recorded_job
-from .text import Clip
+from .recorded import (
+    RecordedJob,
+    RecordedRun,
+    check_numbers,
+    file_mark,
+    picture_seed,
+    recorded_job,
+)
+from .text import TEXT_FOLDERS, Clip, read_caption
 
 _SD21_SIZE = 512
 _SD21_FOLDER = "stable-diffusion-2-1-base"
 """Single files hold no text encoder that could be read here."""
+_SD21_PARTS = ("unet", "vae", *TEXT_FOLDERS)
+_MIB = 2**20
+_MOST_LEFT_OUT = 100
+"""Timesteps at the noisy end that DDIM's strides may miss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +89,7 @@ class DegradeWeights:
             for folder, name in pair
         ]
         base = host.folders.find(BASE.folder, _SD21_FOLDER) or host.folders.known(BASE)
-        if not (base / "text_encoder").is_dir():
+        if not all((base / part).is_dir() for part in TEXT_FOLDERS):
             raise CheckpointError(
                 f"Captions are read by the text encoder of {BASE.what}, which {base.name} lacks. "
                 f"Put the whole diffusers folder {_SD21_FOLDER} into "
@@ -92,7 +104,7 @@ class DegradeWeights:
 
     def settings(self) -> Record:
         """For the manifest: names, and what tells files of one name apart."""
-        known = {"weights": self.base.name if self.base else "nano"}
+        known = {"weights": _named_folder(self.base) if self.base else "nano"}
         return known | {n: _named(getattr(self, n)) for n in ("boosthub", "lora")}
 
 
@@ -120,7 +132,7 @@ class SynthesizeRun(RecordedRun):
                 folder that holds pictures of another run or of no run.
         """
         check_numbers(options.seed, options.copies)
-        ddim_timesteps(options.steps)
+        _check_steps(options.steps)
         if out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir():
             raise FacewrightError(
                 f"{out} is the name of a picture. Give a folder for the degraded pictures of each."
@@ -130,7 +142,7 @@ class SynthesizeRun(RecordedRun):
 
         def make(job: Job, folder: Path) -> Iterator[RecordedJob]:
             # Only the nano models read no text.
-            given = {"caption": _caption(job.source)} if weights.base else {}
+            given = _given_caption(job.source) if weights.base else {}
             for copy in range(1, options.copies + 1):
                 name = f"{job.target.stem}_{copy}{job.target.suffix}"
                 seed = picture_seed(options.seed, job.name, copy)
@@ -173,8 +185,11 @@ class _Synthesize:
 
     def __call__(self, job: RecordedJob) -> dict[str, Any]:
         size, picture = self.weights.size, read_picture(job.source)
-        caption = job.given.get("caption", "")
+        given = job.given
+        if self.weights.base and not given:  # it could not be read, and only this picture fails
+            given = {"caption": read_caption(job.source)}
         hq = _square(picture.pixels[:3], size)
+        caption = given.get("caption", "")
         lq = _synthesizer(self.weights).degrade(hq, job.seed, self.options, caption)
         write_picture(job.target, lq, Picture(lq, icc=picture.icc))
         notes = list(picture.notes)
@@ -183,7 +198,7 @@ class _Synthesize:
             notes.append(f"{width} x {height} pixels were cut to the square in the middle")
         if len(picture.pixels) == 4:
             notes.append("the transparency was left out")
-        return {"record": {**job.given, "size": size}, "notes": notes}
+        return {"record": {**given, "size": size}, "notes": notes}
 
 
 @dataclass(frozen=True)
@@ -224,7 +239,7 @@ class Synthesizer:
         """(1, n, d) tokens."""
         if self.clip is None:
             return torch.zeros(1, TEXT_TOKENS, self.model.config["cross_attention_dim"])
-        return self.clip.encode(text)
+        return self.clip.caption(text)
 
     @torch.no_grad()
     def degrade(
@@ -271,15 +286,54 @@ def _square(pixels: Tensor, size: int) -> Tensor:
     return data.view(size, size, 3).movedim(-1, 0) / 255
 
 
-def _caption(picture: Path) -> str:
-    path = picture.with_suffix(".txt")
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+def _given_caption(picture: Path) -> Record:
+    try:
+        return {"caption": read_caption(picture)}
+    except FacewrightError:
+        return {}  # said when the picture's turn comes
+
+
+def _check_steps(steps: int) -> None:
+    """Refuse counts whose equal strides leave out much of the noisiest end of the schedule.
+
+    Of t = i floor(1000 / steps) + 1, 251 steps start at t = 751, 250 at t = 997.
+    """
+    first = ddim_timesteps(steps)[0]
+
+    def left_out(count: int) -> int:
+        return NUM_TRAIN_TIMESTEPS % count
+
+    if left_out(steps) > _MOST_LEFT_OUT:
+        around = (range(steps, 0, -1), range(steps, NUM_TRAIN_TIMESTEPS + 1))
+        fewer, more = (next(n for n in r if left_out(n) <= _MOST_LEFT_OUT) for r in around)
+        raise FacewrightError(
+            f"DDIM with {steps} steps would start at t = {first} of {NUM_TRAIN_TIMESTEPS - 1}, "
+            f"where a picture is not all noise yet. Take {fewer} or {more} steps."
+        )
 
 
 def _named(path: Path) -> str:
     """The file's name and the start of its SHA-256."""
-    with path.open("rb") as file:
-        return f"{path.name} ({hashlib.file_digest(file, 'sha256').hexdigest()[:12]})"
+    return f"{path.name} ({file_mark(path)})"
+
+
+def _named_folder(folder: Path) -> str:
+    """The folder's name and the start of a SHA-256 that tells its models apart.
+
+    Over names and sizes of the files in it, and the first and last MiB of each: weights that were
+    trained further differ there, and gigabytes are not read for it.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(p for part in _SD21_PARTS for p in (folder / part).rglob("*")):
+        if not path.is_file():
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder).as_posix()}/{size}/".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_MIB))
+            file.seek(max(0, size - _MIB))
+            digest.update(file.read(_MIB))
+    return f"{folder.name} ({digest.hexdigest()[:12]})"
 
 
 def _as_options(settings: Record) -> dict[str, str]:

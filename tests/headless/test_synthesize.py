@@ -14,8 +14,10 @@ import torch
 from facewright.core import nano
 from facewright.core.checkpoint import read_tensors
 from facewright.core.errors import FacewrightError
+from facewright.core.geometry.square import centred_square
 from facewright.core.methods.flipnet import BoostHubs, Conditioning
 from facewright.core.schedule import alpha_bar
+from facewright.headless import synthesize as synthesize_module
 from facewright.headless.boosthub import with_boosthubs
 from facewright.headless.cli import app
 from facewright.headless.host import host
@@ -26,7 +28,11 @@ from facewright.headless.synthesize import (
     Synthesizer,
     SynthesizeRun,
 )
-from PIL import Image
+from facewright.training.config import OffShelfConfig
+from facewright.training.data.files import to_tensor
+from facewright.training.data.off_shelf import OffShelf
+from facewright.training.data.sources import open_folder
+from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
 QUICK = SynthesizeOptions(steps=2, eta=1.0, copies=2, seed=3)
@@ -136,7 +142,7 @@ def test_guidance_is_between_caption_and_empty_prompt(weights):
     prompts = {"": torch.zeros(1, 77, 128), "haze": 3 * torch.randn(1, 77, 128)}
 
     class Words:
-        def encode(self, text):
+        def caption(self, text):
             return prompts[text]
 
     looking = replace(synthesizer, clip=Words())
@@ -205,6 +211,89 @@ def test_bad_pictures_are_named_and_the_others_done(gt, weights, tmp_path):
     assert len(records(tmp_path / "out")) == 3
 
 
+def test_pictures_of_another_input_do_not_pass_for_finished(gt, weights, tmp_path):
+    out = tmp_path / "out"
+    assert quick(gt / "a.png", "-o", out).exit_code == 0
+    digest = hashlib.sha256((gt / "a.png").read_bytes()).hexdigest()[:12]
+    assert [r["input_sha256"] for r in records(out)] == [digest] * 2
+    before = contents(out)
+    picture(tmp_path / "two/a.png", seed=7)
+    picture(tmp_path / "two/c.png", seed=8)
+    result = quick(tmp_path / "two", "-o", out)
+    assert result.exit_code == 2 and "was made from another picture" in result.stderr
+    assert contents(out) == before
+    for copy in (1, 2):
+        (out / f"a_{copy}.png").unlink()
+    assert quick(tmp_path / "two", "-o", out).exit_code == 0
+    made = contents(out)
+    assert len(made) == 5 and made["a_1.png"] != before["a_1.png"]
+
+
+def test_the_base_model_is_told_from_another_of_its_name(weights, tmp_path):
+    def settings(where, **files):
+        base = tmp_path / where / "stable-diffusion-2-1-base"
+        for part, data in files.items():
+            (base / part).mkdir(parents=True)
+            (base / part / "model.safetensors").write_bytes(data)
+        return replace(weights, base=base).settings()["weights"]
+
+    first = settings("a", unet=b"x" * 10, vae=b"y")
+    assert first.startswith("stable-diffusion-2-1-base (")
+    assert settings("b", unet=b"x" * 10, vae=b"y") == first
+    assert len({first, settings("c", unet=b"x" * 9 + b"z", vae=b"y"),
+                settings("d", unet=b"x" * 10, vae=b"y", text_encoder=b"w")}) == 3  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("steps", "start", "around"),
+    [
+        (251, 751, "250 or 300"),
+        (334, 667, "333 or 450"),
+        (600, 600, "500 or 900"),
+        (888, 888, "500 or 900"),
+    ],
+)
+def test_steps_that_would_not_start_from_noise_are_refused(
+    gt, weights, tmp_path, steps, start, around
+):
+    args = ["--weights", "nano", "--steps", steps]
+    result = synthesize(gt, "-o", tmp_path / "out", *args)
+    assert result.exit_code == 2
+    assert f"would start at t = {start} of 999" in " ".join(result.stderr.split())
+    assert f"Take {around} steps" in " ".join(result.stderr.split())
+    for fine in map(int, around.split(" or ")):
+        SynthesizeRun([str(gt)], tmp_path / "out", weights, replace(QUICK, steps=fine))
+
+
+@pytest.mark.parametrize("kind", ["turned", "deep"])
+def test_training_lays_the_pictures_on_their_inputs(kind, weights, tmp_path, monkeypatch):
+    """Seen with the damage taken away: what is left has to be the good picture, pixel by pixel."""
+    monkeypatch.setattr(Synthesizer, "degrade", lambda self, hq, *_: hq)
+    rng = np.random.default_rng(5)
+    (tmp_path / "gt").mkdir()
+    for name in "abc":
+        if kind == "turned":
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            image = Image.fromarray(rng.integers(0, 256, (150, 130, 3), dtype=np.uint8))
+            image.save(tmp_path / f"gt/{name}.png", exif=exif)
+        else:
+            cv2 = pytest.importorskip("cv2")
+            grey = rng.integers(0, 65536, (130, 150), dtype=np.uint16)
+            cv2.imwrite(str(tmp_path / f"gt/{name}.png"), grey)
+    SynthesizeRun([str(tmp_path / "gt")], tmp_path / "out", weights, QUICK).carry_out()
+    photos, _ = open_folder(tmp_path / "gt", 128, 0.3, "file")
+    shelf = OffShelf(photos, OffShelfConfig(folder=tmp_path / "out", share=1.0))
+    for index in range(2):
+        photo = photos.load(index)
+        assert torch.equal(shelf.lq(index, photo, rng), photo.pixels)
+        upright = ImageOps.exif_transpose(Image.open(photos.files[index]))
+        if kind == "turned":
+            assert torch.equal(photo.pixels, to_tensor(centred_square(upright, 128)))
+        else:
+            assert 100 < photo.pixels.float().mean() < 155, "not clipped to white"
+
+
 def test_captions_belong_to_a_picture(gt, weights, tmp_path):
     """Of SD 2.1; another caption than the one a picture was made with is another picture."""
     sd21 = replace(weights, base=tmp_path / "stable-diffusion-2-1-base")
@@ -217,6 +306,30 @@ def test_captions_belong_to_a_picture(gt, weights, tmp_path):
     run.manifest.add({"output": job.output, **job.settings, "caption": "another"})
     with pytest.raises(FacewrightError, match="its caption is not the one given now"):
         SynthesizeRun([str(gt)], tmp_path / "out", sd21, QUICK)
+
+
+def test_a_caption_in_another_encoding_costs_its_own_picture_only(
+    gt, weights, tmp_path, monkeypatch
+):
+    seen = []
+
+    class Fake:
+        def degrade(self, hq, seed, options, caption):
+            seen.append(caption)
+            return hq
+
+    monkeypatch.setattr(synthesize_module, "_synthesizer", lambda weights: Fake())
+    sd21 = replace(weights, base=tmp_path / "stable-diffusion-2-1-base")
+    (gt / "a.txt").write_bytes("Zoë".encode("latin-1"))
+    (gt / "sub/b.txt").write_text("a man (smiling)", encoding="utf-8-sig")
+    run = SynthesizeRun([str(gt)], tmp_path / "out", sd21, replace(QUICK, copies=1))
+    summary = run.carry_out()
+    assert seen == ["a man (smiling)"] and len(summary.done) == 1
+    (sentence,) = summary.failed.values()
+    assert "a.txt is not in UTF-8 (byte 3" in sentence
+    (gt / "a.txt").write_text("Zoë", encoding="utf-8")
+    again = SynthesizeRun([str(gt)], tmp_path / "out", sd21, replace(QUICK, copies=1))
+    assert len(again.carry_out().done) == 1 and seen[1:] == ["Zoë"]
 
 
 def test_weights_for_the_other_direction_are_refused(gt, nano_flipnet, tmp_path, monkeypatch):
