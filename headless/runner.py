@@ -12,7 +12,7 @@ import torch
 
 from ..core.errors import FacewrightError
 from .builtin import BUILTIN, RunContext, context
-from .standin import ComfyNode, Input, Schema
+from .standin import Blocked, ComfyNode, Input, Schema
 from .workflow import (
     ApiWorkflow,
     InputSpec,
@@ -84,7 +84,9 @@ def run_workflow(
         on_text: called with id, title and text of each node that shows text.
 
     Returns:
-        The outputs of every node that ran, by node id.
+        The outputs of every node that ran, by node id. Nodes that only a lazy input asks for run
+        where its node wants them; without what they would take (`standin.Blocked`) nodes are left
+        out.
 
     Raises:
         WorkflowError: the file cannot run as it stands, or a node refused its inputs.
@@ -102,13 +104,25 @@ def run_workflow(
     token = context.set(run)
     try:
         results: dict[str, Outputs] = {}
-        for done, node_id in enumerate(order):
+
+        def bring(node_id: str) -> None:
+            if node_id in results:
+                return
+            for name in _eager(api, node_id):
+                bring(_source(api, node_id, name))
+            for name in _wanted(api, node_id, results):
+                bring(_source(api, node_id, name))
             title = node_title(api, node_id)
-            on_node(title, done, len(order))
+            on_node(title, len(results), len(order))
             results[node_id] = _execute(api, node_id, results)
             for text in _texts(results[node_id].ui):
                 on_text(node_id, title, text)
-        return results
+
+        needed = _needed(api, order)
+        for node_id in order:
+            if node_id in needed:
+                bring(node_id)
+        return {k: v for k, v in results.items() if Blocked not in map(type, v)}
     finally:
         context.reset(token)
 
@@ -185,6 +199,38 @@ def _order(api: ApiWorkflow, schemas: Mapping[str, Schema]) -> list[str]:
         raise WorkflowError(f"Nodes {' -> '.join(error.args[1])} feed each other.") from error
 
 
+def _eager(api: ApiWorkflow, node_id: str) -> list[str]:
+    """Linked inputs that are there whenever a node is asked for."""
+    lazy = {i.id for i in _schema(api, node_id).inputs if i.lazy}
+    return [k for k, v in api[node_id]["inputs"].items() if _is_link(v) and k not in lazy]
+
+
+def _source(api: ApiWorkflow, node_id: str, name: str) -> str:
+    return str(api[node_id]["inputs"][name][0])
+
+
+def _schema(api: ApiWorkflow, node_id: str) -> Schema:
+    return node_classes()[api[node_id]["class_type"]].GET_SCHEMA()
+
+
+def _needed(api: ApiWorkflow, order: list[str]) -> set[str]:
+    """Nodes that run whatever lazy inputs turn out to want."""
+    needed = {node_id for node_id in order if _schema(api, node_id).is_output_node}
+    for node_id in reversed(order):
+        if node_id in needed:
+            needed |= {_source(api, node_id, name) for name in _eager(api, node_id)}
+    return needed
+
+
+def _wanted(api: ApiWorkflow, node_id: str, results: Mapping[str, Outputs]) -> list[str]:
+    """Lazy inputs that a node asks for, having seen the others."""
+    ask = getattr(node_classes()[api[node_id]["class_type"]], "check_lazy_status", None)
+    given = _arguments(api, node_id, results)
+    if ask is None or _blocked(given):
+        return []
+    return [name for name in ask(**given) if _is_link(api[node_id]["inputs"].get(name))]
+
+
 def _check_input(
     api: ApiWorkflow, schemas: Mapping[str, Schema], node_id: str, i: Input, *, in_range: bool
 ) -> str | None:
@@ -242,14 +288,25 @@ def _ask_node(api: ApiWorkflow, node_id: str) -> str | None:
     return f"Node {node_id} ({api[node_id]['class_type']}): {verdict}"
 
 
-def _execute(api: ApiWorkflow, node_id: str, results: Mapping[str, Outputs]) -> Outputs:
-    node = node_classes()[api[node_id]["class_type"]]
-    known = {i.id for i in node.GET_SCHEMA().inputs}
-    arguments = {
+def _arguments(api: ApiWorkflow, node_id: str, results: Mapping[str, Outputs]) -> dict[str, Any]:
+    """Values of a node's inputs, as far as they are there."""
+    known = {i.id for i in _schema(api, node_id).inputs}
+    return {
         name: results[str(value[0])][value[1]] if _is_link(value) else value
         for name, value in api[node_id]["inputs"].items()
-        if name in known  # ComfyUI ignores inputs that a node does not have
+        # ComfyUI ignores inputs that a node does not have.
+        if name in known and not (_is_link(value) and str(value[0]) not in results)
     }
+
+
+def _blocked(arguments: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, Blocked) for value in arguments.values())
+
+
+def _execute(api: ApiWorkflow, node_id: str, results: Mapping[str, Outputs]) -> Outputs:
+    node, arguments = node_classes()[api[node_id]["class_type"]], _arguments(api, node_id, results)
+    if _blocked(arguments):
+        return Outputs(Blocked() for _ in range(max(len(_schema(api, node_id).outputs), 1)))
     try:
         with torch.no_grad():
             result = node.execute(**arguments)

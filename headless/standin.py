@@ -181,6 +181,10 @@ class NodeOutput:
         return self.args[index]
 
 
+class Blocked:
+    """In place of a value: nodes that would take it do not run (ComfyUI's ExecutionBlocker)."""
+
+
 class ComfyExtension:
     """Base class of the pack's entry point."""
 

@@ -7,7 +7,7 @@ import torch
 from facewright.headless import runner
 from facewright.headless.builtin import BUILTIN, _Node
 from facewright.headless.runner import run_workflow
-from facewright.headless.standin import io
+from facewright.headless.standin import Blocked, io
 from facewright.headless.workflow import WorkflowError
 from PIL import Image
 
@@ -34,9 +34,27 @@ class Brighten(_Node):
         return io.NodeOutput(image + amount, amount)
 
 
+class Choose(_Node):
+    """`image` where `take` says so, else 1 where `image` would be."""
+
+    ID = "Choose"
+    INPUTS = (io.Float.Input("take"), io.Image.Input("image", lazy=True))
+    OUTPUTS = (io.Image.Output(),)
+
+    @classmethod
+    def check_lazy_status(cls, take, image=None):
+        return ["image"] if take else []
+
+    @classmethod
+    def execute(cls, take, image=None):
+        if take > 1:
+            return io.NodeOutput(Blocked())
+        return io.NodeOutput(torch.ones(1, 1, 1, 3) if image is None else image)
+
+
 @pytest.fixture(autouse=True)
 def nodes(monkeypatch):
-    classes = {n.GET_SCHEMA().node_id: n for n in (*BUILTIN, Brighten)}
+    classes = {n.GET_SCHEMA().node_id: n for n in (*BUILTIN, Brighten, Choose)}
     monkeypatch.setattr(runner, "node_classes", lambda: classes)
     Brighten.calls = 0
 
@@ -81,6 +99,16 @@ def test_runs_what_outputs_need_in_order(picture):
     assert json.loads(image.info["prompt"])["2"]["inputs"]["amount"] == 0.25
     run_workflow(workflow(), input_dir=picture, output_dir=picture / "out")
     assert sorted(p.name for p in (picture / "out/s").iterdir()) == ["x_00001_.png", "x_00002_.png"]
+
+
+@pytest.mark.parametrize(("take", "ran"), [(0, "43"), (1, "1243"), (2, "12")])
+def test_lazy_inputs_run_when_wanted_and_nothing_runs_behind_nothing(picture, take, ran):
+    api = workflow()
+    api["4"] = {"class_type": "Choose", "inputs": {"take": take, "image": ["2", 0]}}
+    api["3"]["inputs"]["images"] = ["4", 0]
+    results = run_workflow(api, input_dir=picture, output_dir=picture / "out")
+    assert "".join(results) == ran
+    assert len(list((picture / "out").rglob("*.png"))) == (take < 2)
 
 
 def test_inputs_may_be_set_and_images_may_be_tensors(tmp_path):
