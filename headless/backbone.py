@@ -85,6 +85,8 @@ class Model:
     scaling_factor: float = 0.18215
     """Latents inside the model are this times the VAE's own; LATENT sockets carry the VAE's."""
     boosthub: AppliedBoostHub | None = None
+    loras: tuple[Mapping[str, str], ...] = ()
+    """Metadata of the LoRA files that are in the weights."""
 
     def tensors(self) -> dict[str, Tensor]:
         return self.unet.state_dict()

@@ -14,7 +14,7 @@ from ..core.checkpoint import read_tensors
 from ..core.errors import CheckpointError, FacewrightError
 from ..core.fast import fast_dtype
 from ..core.lora import LoraReport, merge_lora, parse_lora
-from ..core.methods.flipnet import ALREADY_APPLIED, BoostHubs, Condition
+from ..core.methods.flipnet import ALREADY_APPLIED, BoostHubs, Condition, check_loras
 from . import ldm
 from .backbone import (
     DiffusersBackbone,
@@ -27,7 +27,7 @@ from .backbone import (
 )
 from .boosthub import AppliedBoostHub, check_fits
 from .model_folders import ModelFolders
-from .standin import PreviewImage, PreviewText
+from .standin import Blocked, PreviewImage, PreviewText
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names in VAE folders written before diffusers 0.14, SD 2.1-base's own among them."""
@@ -186,10 +186,14 @@ class HeadlessHost:
             if f"{module}.weight" in weights:
                 weights[f"{module}.weight"] = weights[f"{module}.weight"].clone()
         report = merge_lora(weights, tensors, strength, metadata)
-        return model.with_tensors(weights), report
+        patched = replace(model.with_tensors(weights), loras=(*model.loras, metadata))
+        if model.boosthub:
+            check_loras(model.boosthub.hubs.config, patched.loras)
+        return patched, report
 
     def apply_boosthub(self, model: Model, hubs: BoostHubs, condition: Condition) -> Model:
         check_fits(hubs, model.unet, model.name)
+        check_loras(hubs.config, model.loras)
         condition.check_channels(model.config["in_channels"])
         if model.boosthub is not None:
             raise FacewrightError(ALREADY_APPLIED)
@@ -201,6 +205,9 @@ class HeadlessHost:
 
     def latent(self, model: Model, z: Tensor) -> dict[str, Tensor]:
         return {"samples": z / model.scaling_factor}
+
+    def nothing(self) -> Blocked:
+        return Blocked()
 
     def one_step_sampler(self, timestep: int) -> tuple[OneStepSampler, Tensor]:
         from ..core.schedule import alpha_bar, sigma_of

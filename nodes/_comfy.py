@@ -33,7 +33,7 @@ from ..core.methods.flipnet import BoostHubs, Condition
 from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
 from ..headless.model_folders import KNOWN
-from ._comfy_boosthub import apply_boosthub
+from ._comfy_boosthub import LORAS, apply_boosthub
 from ._convert import to_image, to_nchw
 
 __all__ = ["ComfyExtension", "host", "io", "ui"]
@@ -101,6 +101,7 @@ class ComfyHost:
                 f"({name_some(unfit)}): it was made for another architecture. OSDFace's LoRA "
                 "belongs to Stable Diffusion 2.1-base."
             )
+        patched.set_attachments(LORAS, (*(patched.get_attachment(LORAS) or ()), metadata))
         return patched, LoraReport.of(weights)
 
     def apply_boosthub(self, model: Any, hubs: BoostHubs, condition: Condition) -> Any:
@@ -112,8 +113,11 @@ class ComfyHost:
     def latent(self, model: Any, z: Tensor) -> Any:
         if not len(z):
             # VAE Decode fails on an empty batch: nodes that wait for this latent are left out.
-            return ExecutionBlocker(None)
+            return self.nothing()
         return {"samples": model.get_model_object("latent_format").process_out(z)}
+
+    def nothing(self) -> Any:
+        return ExecutionBlocker(None)
 
     def one_step_sampler(self, timestep: int) -> tuple[Any, Any]:
         sigma = float(sigma_of(alpha_bar()[timestep]))

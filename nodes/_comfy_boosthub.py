@@ -12,6 +12,7 @@ from typing import Any
 
 import comfy.ldm.modules.attention
 import comfy.model_patcher
+import comfy.model_sampling
 import comfy.patcher_extension
 import comfy.sampler_helpers
 import comfy.samplers
@@ -26,10 +27,13 @@ from ..core.methods.flipnet import (
     Condition,
     Conditioning,
     check_condition,
+    check_loras,
     check_sites,
 )
 
 KEY = "facewright_boosthub"
+LORAS = "facewright_loras"
+"""Attachment of a MODEL: metadata of the LoRA files that our loaders put on it."""
 _FEATURES = f"{KEY}_features"
 _BRANCH = f"{KEY}_branch"
 _BLOCK = re.compile(
@@ -45,6 +49,7 @@ def apply_boosthub(model: Any, hubs: BoostHubs, condition: Condition, patcher: A
     without one they do nothing.
     """
     sites = _check_fits(model, hubs)
+    check_loras(hubs.config, model.get_attachment(LORAS) or ())
     condition.check_channels(model.get_model_object("latent_format").latent_channels)
     if model.get_additional_models_with_key(KEY):
         raise FacewrightError(ALREADY_APPLIED)
@@ -96,6 +101,14 @@ def _check_fits(model: Any, hubs: BoostHubs) -> dict[tuple, str]:
             channels[site], heads[site] = weights[key].shape[1], attention.heads
             sites[match[1] or "middle", int(match[2] or 0), int(match[3])] = site
     check_sites(hubs.config, channels, heads, model=f"this {type(model.model).__name__}")
+    sampling, known = model.get_model_object("model_sampling"), comfy.model_sampling
+    if not isinstance(sampling, known.EPS) or isinstance(sampling, known.V_PREDICTION):
+        # SD 2.1's model of 768 pixels has the same layers as that of 512.
+        raise FacewrightError(
+            "The BoostHubs belong to a model that predicts the noise (epsilon), but this one "
+            "predicts something else, such as v. Load Stable Diffusion 2.1-base (512 pixels), not "
+            "the 768-pixel model, and take out any ModelSampling node before Apply BoostHub."
+        )
     return sites
 
 
@@ -172,7 +185,13 @@ def _prompt(guider: Any, condition: Condition) -> tuple[Tensor, dict]:
     """Tokens of the condition branch, and what else of the prompt acts on the model's weights."""
     if condition.tokens is not None:
         return condition.tokens, {}
-    positive = guider.conds["positive"]
+    positive = guider.conds.get("positive")
+    if positive is None:
+        raise FacewrightError(
+            "This guider has no prompt called positive, so Apply BoostHub cannot tell which one "
+            "describes the condition. Connect a plain prompt to its `conditioning` input, or use "
+            "CFGGuider or KSampler."
+        )
     if len(positive) != 1 or "cross_attn" not in positive[0]:
         raise FacewrightError(
             f"The positive prompt has {len(positive)} parts, and Apply BoostHub cannot tell which "

@@ -68,6 +68,9 @@ class Host(Protocol):
         Of no faces at all it is whatever keeps nodes behind it from failing on nothing.
         """
 
+    def nothing(self) -> Any:
+        """In place of an output without a value: nodes behind it are left out, without an error."""
+
     def one_step_sampler(self, timestep: int) -> tuple[Any, Any]:
         """SAMPLER and SIGMAS with which an ordinary sampler node does the one step."""
 

@@ -185,7 +185,12 @@ class PasteFaces(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The pictures that went into Detect Faces."),
                 Faces.Input("faces", tooltip="From Detect Faces."),
-                io.Image.Input("restored", tooltip="The restored crops, as many and in the order."),
+                io.Image.Input(
+                    "restored",
+                    lazy=True,
+                    tooltip="The restored crops, as many and in the order. Without a face nothing "
+                    "before this input runs, and the pictures pass through.",
+                ),
                 io.Float.Input(
                     "feather",
                     default=0.12,
@@ -222,11 +227,15 @@ class PasteFaces(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, faces, restored, feather, color, strength) -> io.NodeOutput:
+    def check_lazy_status(cls, faces, **others) -> list[str]:
+        return ["restored"] if len(faces) else []
+
+    @classmethod
+    def execute(cls, image, faces, feather, color, strength, restored=None) -> io.NodeOutput:
         pasted, mask = paste_faces(
             keep_alpha(image),
             faces,
-            to_nchw(restored),
+            to_nchw(restored) if len(faces) else faces.pixels,
             feather=feather,
             color=color,
             strength=strength,

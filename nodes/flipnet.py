@@ -3,7 +3,7 @@
 import torch
 
 from ..core import nano
-from ..core.errors import CheckpointError
+from ..core.errors import CheckpointError, FacewrightError
 from ..core.faces import load_analyzer
 from ..core.methods.flipnet import MODES, TEXT_TOKENS, BoostHubs, Condition, append_tokens
 from ..core.modules.face_encoder import FaceEncoder as Encoder
@@ -12,6 +12,8 @@ from ._files import check_files, file_input
 from ._host import host, io
 from ._types import Analyzer, BoostHub, FaceEncoder
 
+_SD21_WIDTH = 1024
+"""Channels of Stable Diffusion 2.1's prompts, which carry text."""
 _MODE_TIP = (
     "restore: a good picture from a degraded one. degrade: the other way round, a real-looking "
     "degradation of a good picture."
@@ -86,7 +88,8 @@ class ApplyBoostHub(io.ComfyNode):
                 io.Latent.Input(
                     "condition",
                     tooltip="What to look at, encoded by the model's VAE: one image for all that "
-                    "are sampled, or one for each. Its size may differ from theirs.",
+                    "are sampled, or one for each. Its size may differ from theirs. Without a face "
+                    "nodes behind this one do not run.",
                 ),
                 io.Float.Input(
                     "phi",
@@ -143,6 +146,9 @@ class ApplyBoostHub(io.ComfyNode):
         cls, model, boosthub, condition, phi, mode, lq_timestep, lq_seed, conditioning=None
     ) -> io.NodeOutput:
         latent = condition["samples"]
+        if latent is None or not len(latent):
+            # ComfyUI's VAE Encode gives None for no faces; its samplers take no empty batch.
+            return io.NodeOutput(host.nothing(), host.nothing())
         look = Condition(
             latent=latent,
             phi=phi,
@@ -201,13 +207,15 @@ class FaceTokens(io.ComfyNode):
                 io.Conditioning.Input(
                     "positive",
                     optional=True,
-                    tooltip="Text that describes the faces. Without it: 77 tokens of zeros, which "
-                    "is what models without text, such as the nano ones, were trained with.",
+                    tooltip="Text that describes the faces. Stable Diffusion 2.1 needs it. Without "
+                    "it: 77 tokens of zeros, which is what models without text, such as the nano "
+                    "ones, were trained with.",
                 ),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="Text that describes what is not wanted. Without it: zeros.",
+                    tooltip="Text that describes what is not wanted. Stable Diffusion 2.1 needs "
+                    "it, even if empty. Without it: zeros.",
                 ),
             ],
             outputs=[
@@ -227,9 +235,20 @@ class FaceTokens(io.ComfyNode):
 
     @classmethod
     def execute(cls, face_encoder, image, positive=None, negative=None) -> io.NodeOutput:
+        width = face_encoder.config.width
+        open_ones = [
+            name for name, p in (("positive", positive), ("negative", negative)) if p is None
+        ]
+        if open_ones and width == _SD21_WIDTH:
+            raise FacewrightError(
+                f"This face encoder belongs to Stable Diffusion 2.1, which reads text, but nothing "
+                f"is connected to {' and '.join(open_ones)}. Connect CLIP Text Encode to both; an "
+                "empty text will do."
+            )
+        if not len(image):
+            return io.NodeOutput(host.nothing(), host.nothing())
         lq = to_nchw(image).to(host.load(face_encoder))
         tokens = face_encoder(lq).float().cpu()
-        width = face_encoder.config.width
         empty = to_conditioning(torch.zeros(1, TEXT_TOKENS, width))
         positive = empty if positive is None else positive
         with_faces = [[append_tokens(text, tokens), dict(more)] for text, more in positive]

@@ -1,6 +1,7 @@
 """BoostHubs against Eq. 4-5 written out, their file, and what they refuse."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from facewright.core.methods.flipnet import (
     Condition,
     Conditioning,
     append_tokens,
+    check_loras,
     check_sites,
     find_sites,
 )
@@ -211,3 +213,17 @@ def test_face_tokens_follow_the_text():
         append_tokens(torch.randn(1, 77, 16), faces)
     with pytest.raises(FacewrightError, match="for 2 images, but there are 3 faces"):
         append_tokens(text.expand(2, -1, -1), faces)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"method": "osdface"}, "trained for the method osdface, but these .* to restore"),
+        ({"method": "flipnet", "mode": "degrade"}, "trained to degrade, but these .* to restore"),
+        ({"method": "flipnet", "mode": "restore"}, None),
+        ({"format": "pt"}, None),
+    ],
+)
+def test_a_lora_of_another_training_is_refused(metadata, words):
+    with pytest.raises(CheckpointError, match=words) if words else nullcontext():
+        check_loras(CONFIG, [{}, metadata])

@@ -50,7 +50,11 @@ def test_a_workflow_saved_before_demo_picture_had_a_choice_still_runs():
 def titles(results, name):
     """Results by the title of their node."""
     prompt = read_workflow(FOLDER / f"{name}.api.json")
-    return {node["_meta"]["title"]: results[node_id] for node_id, node in prompt.items()}
+    return {
+        node["_meta"]["title"]: results[node_id]
+        for node_id, node in prompt.items()
+        if node_id in results
+    }
 
 
 def test_degrade_presets_runs_as_shipped(tmp_path):
@@ -150,6 +154,22 @@ def test_nano_flipnet_degrade_looks_at_the_good_faces_only(nano_flipnet, tmp_pat
     (sampler,) = (n["inputs"] for n in prompt.values() if n["class_type"] == "KSampler")
     assert sampler["positive"] == sampler["negative"], "this mode was taught without face tokens"
     assert len(list(tmp_path.rglob("*.png"))) == 2 * len(crops)
+
+
+@pytest.mark.parametrize("name", ["nano_flipnet_restore", "nano_flipnet_degrade"])
+def test_flipnet_passes_a_picture_without_a_face_through(name, nano_flipnet, tmp_path, monkeypatch):
+    flat = torch.full((1, 96, 128, 3), 0.5)
+    picture = classmethod(lambda cls, **given: io.NodeOutput(flat, flat))
+    monkeypatch.setattr(node_classes()["FacewrightDemoPicture"], "execute", picture)
+    ran = run_workflow(FOLDER / f"{name}.json", few_steps(name), output_dir=tmp_path)
+    results = titles(ran, name)
+    assert results["Detect Faces"][3] == 0
+    assert "KSampler" not in results and "VAEDecode" not in results
+    if name == "nano_flipnet_restore":
+        pasted, mask = results["Paste Faces"]
+        assert torch.equal(pasted, flat) and not mask.any()
+    # The degraded faces alone would have been saved.
+    assert len(list(tmp_path.rglob("*.png"))) == (2 if name == "nano_flipnet_restore" else 0)
 
 
 def test_nano_practice_loop_scores_against_the_original(nano_flipnet, tmp_path):

@@ -30,6 +30,7 @@ args.cpu = True
 args.base_directory = str(home)
 
 import comfy.model_management
+import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
 import comfy.sd
@@ -382,7 +383,40 @@ facts["half"] = relative(
 )
 
 # Refusals.
+v_model = model.clone()
+known = comfy.model_sampling
+v_sampling = type("V", (known.ModelSamplingDiscrete, known.V_PREDICTION), {})
+v_model.add_object_patch("model_sampling", v_sampling(model.model.model_config))
+other_lora, _ = host.apply_lora(model, lora[0], {"method": "flipnet", "mode": "degrade"}, 1.0)
+nameless = comfy.samplers.CFGGuider(apply(model, hubs, y))
+nameless.inner_set_conds({"prompt": [[positive, {}]]})
+noise = comfy.sample.prepare_noise(empty, 7)
+facts["without_a_face"] = [
+    type(value).__name__
+    for samples in (None, y[:0])
+    for value in execute(
+        "FacewrightApplyBoostHub",
+        model=model,
+        boosthub=hubs,
+        condition={"samples": samples},
+        phi=1.0,
+        mode="cached",
+        lq_timestep=0,
+        lq_seed=0,
+    )
+]
 facts["refused"] = {
+    "prediction": refusal(apply, v_model, hubs, y),
+    "lora": refusal(apply, other_lora.clone(), hubs, y),
+    "guider": refusal(
+        nameless.sample,
+        noise,
+        empty,
+        comfy.samplers.sampler_object("euler"),
+        comfy.samplers.calculate_sigmas(
+            model.get_model_object("model_sampling"), "normal", short.get("steps", 4)
+        ),
+    ),
     "channels": refusal(apply, model, hubs, torch.zeros(1, 4, 16, 16)),
     "twice": refusal(apply, first, hubs, y),
     "twice in a copy": refusal(apply, first.clone(), hubs, y),

@@ -184,10 +184,17 @@ def test_what_does_not_fit_is_refused_in_words(facts):
     assert "Apply BoostHub already" in refused["twice"]
     assert "Apply BoostHub already" in refused["twice in a copy"]
     assert "made for test (" in refused["architecture"]
+    assert "predicts something else, such as v" in refused["prediction"]
+    assert "trained to degrade, but these BoostHub weights" in refused["lora"]
+    assert "no prompt called positive" in refused["guider"]
     assert "holds 2 images, but 3 are sampled" in refused["batch"]
     assert "positive prompt has 2 parts" in refused["parts"]
     assert "trained to restore, not to degrade" in facts["other_mode"]
     assert "to restore, for test" in facts["info"]
+
+
+def test_without_a_face_nodes_behind_do_not_run(facts):
+    assert facts["without_a_face"] == ["ExecutionBlocker"] * 4
 
 
 def test_the_bundled_models_and_face_tokens(facts):

@@ -12,6 +12,7 @@ from facewright.core.modules.autoencoder import AutoencoderConfig
 from facewright.core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
 from facewright.headless import builtin_sampling as builtin
 from facewright.headless import host as hosts
+from facewright.headless.standin import Blocked
 from facewright.nodes._host import host
 from facewright.nodes.flipnet import (
     ApplyBoostHub,
@@ -81,6 +82,24 @@ def test_face_tokens_join_the_positive_prompt_only(folder):
     assert negative[0][0].shape == (1, 77, 128) and not negative[0][0].any()
 
 
+def test_a_model_that_reads_text_has_to_get_some():
+    faces, text = torch.rand(1, 20, 20, 3), [[torch.randn(1, 77, 1024), {}]]
+    sd21 = encoder(1024)
+    for given, named in (((), "positive and negative"), ((text,), "to negative")):
+        with pytest.raises(FacewrightError, match=rf"{named}\. Connect CLIP Text Encode"):
+            FaceTokens.execute(sd21, faces, *given)
+    assert FaceTokens.execute(sd21, faces, text, text)[0][0][0].shape == (1, 77 + 16, 1024)
+
+
+def test_without_a_face_nodes_behind_do_not_run():
+    none = torch.zeros(0, 64, 64, 3)
+    assert all(isinstance(x, Blocked) for x in FaceTokens.execute(encoder(), none).result)
+    look = {"phi": 1.0, "mode": "cached", "lq_timestep": 0, "lq_seed": 0}
+    for samples in (None, torch.zeros(0, 8, 16, 16)):  # ComfyUI's VAE Encode gives None
+        result = ApplyBoostHub.execute(None, None, {"samples": samples}, **look).result
+        assert len(result) == 2 and all(isinstance(x, Blocked) for x in result)
+
+
 def test_missing_nano_files_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(nano, "NANO_DIR", tmp_path)
     answer = LoadNanoFlipnet.validate_inputs(mode="degrade")
@@ -142,3 +161,10 @@ def test_the_whole_chain_from_faces_to_a_latent(nano_flipnet):
     assert (made["cached", 0.0] - made["cached", 1.0]).abs().max() > 1e-2
     with pytest.raises(FacewrightError, match="works on 8 channels"):
         ApplyBoostHub.execute(model, hubs, {"samples": torch.zeros(1, 4, 8, 8)}, **look)
+    for marks in ({"method": "flipnet", "mode": "degrade"}, {"method": "osdface"}):
+        lora = read_tensors(nano.flipnet_file("restore", "lora"))[0]
+        other, _ = host.apply_lora(hosts._nano()[0], lora, marks, 1.0)
+        with pytest.raises(CheckpointError, match="Take the LoRA and the BoostHub of one training"):
+            ApplyBoostHub.execute(other, hubs, latent, **look)
+        with pytest.raises(CheckpointError, match="LoRA on this model was trained"):
+            host.apply_lora(patched, lora, marks, 1.0)
