@@ -61,3 +61,24 @@ def test_flipnet_gives_the_same_pictures(server, tmp_path, name, pictures):
         one, two = (np.asarray(Image.open(p), dtype=np.int16) for p in (a, b))
         assert one.shape == two.shape
         assert np.abs(one - two).max() <= 2
+
+
+@pytest.mark.parametrize(("name", "pictures"), [("restore", 2), ("degrade", 0)])
+def test_flipnet_passes_a_picture_without_a_face_through(server, tmp_path, name, pictures):
+    flat = Image.new("RGB", (128, 96), (90, 120, 90))
+    flat.save(tmp_path / "flat.png")
+    prompt = read_workflow(FOLDER / f"nano_flipnet_{name}.api.json")
+    (demo,) = (k for k, n in prompt.items() if n["class_type"] == "FacewrightDemoPicture")
+    prompt[demo] = {"class_type": "LoadImage", "inputs": {"image": "flat.png"}}
+    for node in prompt.values():
+        node["inputs"] = {k: [demo, 0] if v == [demo, 1] else v for k, v in node["inputs"].items()}
+    there = run_on_server(
+        prompt, server.address, input_dir=tmp_path, output_dir=tmp_path / "there", timeout=240
+    )
+    run_workflow(prompt, input_dir=tmp_path, output_dir=tmp_path / "here")
+    here = sorted((tmp_path / "here").rglob("*.png"))
+    assert len(here) == len(there) == pictures
+    for path in (*here, *there):
+        image = Image.open(path).convert("RGB")
+        if "compare" not in path.name:
+            assert image.tobytes() == flat.tobytes()
