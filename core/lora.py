@@ -9,7 +9,7 @@ word. Here a key is applied, or belongs to a text encoder and is reported, or th
 
 import json
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -301,3 +301,23 @@ def to_kohya(weights: Mapping[str, LoraWeight]) -> dict[str, Tensor]:
         tensors[f"{name}.lora_up.weight"] = weight.up
         tensors[f"{name}.alpha"] = torch.tensor(float(weight.alpha))
     return tensors
+
+
+def check_loras(mode: str, loras: Iterable[Mapping[str, str]]) -> None:
+    """Refuse a model whose LoRA does not belong to its BoostHub (FLIPNET).
+
+    Args:
+        mode: what the BoostHub was trained for, "restore" or "degrade".
+        loras: metadata of the LoRA files on the model. What says nothing of its method is taken.
+
+    Raises:
+        LoraError: `method` or `mode` of a file is another.
+    """
+    for metadata in loras:
+        method, theirs = metadata.get("method", "flipnet"), metadata.get("mode", mode)
+        if method != "flipnet" or theirs != mode:
+            purpose = f"to {theirs}" if method == "flipnet" else f"for the method {method}"
+            raise LoraError(
+                f"The LoRA on this model was trained {purpose}, but these BoostHub weights were "
+                f"trained to {mode}. Take the LoRA and the BoostHub of one training."
+            )

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ..core.checkpoint import read_tensors
 from ..core.errors import CheckpointError, FacewrightError
 from ..core.fast import fast_dtype
-from ..core.lora import LoraReport, merge_lora, parse_lora
-from ..core.methods.flipnet import ALREADY_APPLIED, BoostHubs, Condition, check_loras
+from ..core.lora import LoraReport, check_loras, merge_lora, parse_lora
+from ..core.methods.flipnet import ALREADY_APPLIED, BoostHubs, Condition
 from . import ldm
 from .backbone import (
     DiffusersBackbone,
@@ -188,12 +188,12 @@ class HeadlessHost:
         report = merge_lora(weights, tensors, strength, metadata)
         patched = replace(model.with_tensors(weights), loras=(*model.loras, metadata))
         if model.boosthub:
-            check_loras(model.boosthub.hubs.config, patched.loras)
+            check_loras(model.boosthub.hubs.config.mode, patched.loras)
         return patched, report
 
     def apply_boosthub(self, model: Model, hubs: BoostHubs, condition: Condition) -> Model:
         check_fits(hubs, model.unet, model.name)
-        check_loras(hubs.config, model.loras)
+        check_loras(hubs.config.mode, model.loras)
         condition.check_channels(model.config["in_channels"])
         if model.boosthub is not None:
             raise FacewrightError(ALREADY_APPLIED)

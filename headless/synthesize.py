@@ -15,6 +15,7 @@ from ..core import nano
 from ..core.checkpoint import read_tensors
 from ..core.errors import CheckpointError, FacewrightError
 from ..core.geometry.square import centred_square
+from ..core.lora import check_loras
 from ..core.methods.flipnet import TEXT_TOKENS, BoostHubs, Condition
 from ..core.restorer import decode_finite
 from ..core.sampling import ddim, ddim_timesteps, guided
@@ -231,6 +232,7 @@ class Synthesizer:
             )
         check_fits(hubs, model.unet, model.name)
         model, _ = host.apply_lora(model, *read_tensors(weights.lora), 1.0)
+        check_loras(hubs.config.mode, model.loras)
         synthesizer = cls(model, vae, hubs, Clip(weights.base) if weights.base else None)
         synthesizer.prompt("")  # a text encoder that is missing shows now
         return synthesizer

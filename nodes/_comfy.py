@@ -28,12 +28,12 @@ from torch import Generator, Tensor, nn
 
 from ..core.checkpoint import load_strict, name_some
 from ..core.errors import CheckpointError, FacewrightError, LoraError
-from ..core.lora import LoraReport, parse_lora
+from ..core.lora import LoraReport, check_loras, parse_lora
 from ..core.methods.flipnet import BoostHubs, Condition
 from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
 from ..headless.model_folders import KNOWN
-from ._comfy_boosthub import LORAS, apply_boosthub
+from ._comfy_boosthub import KEY, LORAS, apply_boosthub
 from ._convert import to_image, to_nchw
 
 __all__ = ["ComfyExtension", "host", "io", "ui"]
@@ -101,6 +101,8 @@ class ComfyHost:
                 f"({name_some(unfit)}): it was made for another architecture. OSDFace's LoRA "
                 "belongs to Stable Diffusion 2.1-base."
             )
+        for applied in model.get_additional_models_with_key(KEY):
+            check_loras(applied.model.config.mode, [metadata])
         patched.set_attachments(LORAS, (*(patched.get_attachment(LORAS) or ()), metadata))
         return patched, LoraReport.of(weights)
 

@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 
 from ..core.errors import FacewrightError
+from ..core.lora import check_loras
 from ..core.methods.flipnet import (
     ALREADY_APPLIED,
     BoostHubs,
     Condition,
     Conditioning,
     check_condition,
-    check_loras,
     check_sites,
 )
 
@@ -49,7 +49,7 @@ def apply_boosthub(model: Any, hubs: BoostHubs, condition: Condition, patcher: A
     without one they do nothing.
     """
     sites = _check_fits(model, hubs)
-    check_loras(hubs.config, model.get_attachment(LORAS) or ())
+    check_loras(hubs.config.mode, model.get_attachment(LORAS) or ())
     condition.check_channels(model.get_model_object("latent_format").latent_channels)
     if model.get_additional_models_with_key(KEY):
         raise FacewrightError(ALREADY_APPLIED)

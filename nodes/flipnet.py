@@ -5,7 +5,14 @@ import torch
 from ..core import nano
 from ..core.errors import CheckpointError, FacewrightError
 from ..core.faces import load_analyzer
-from ..core.methods.flipnet import MODES, TEXT_TOKENS, BoostHubs, Condition, append_tokens
+from ..core.lora import check_loras
+from ..core.methods.flipnet import (
+    MODES,
+    TEXT_TOKENS,
+    BoostHubs,
+    Condition,
+    append_tokens,
+)
 from ..core.modules.face_encoder import FaceEncoder as Encoder
 from ._convert import from_conditioning, to_conditioning, to_nchw
 from ._files import check_files, file_input
@@ -295,6 +302,7 @@ class LoadNanoFlipnet(io.ComfyNode):
     @classmethod
     def execute(cls, mode) -> io.NodeOutput:
         lora, hubs, encoder = nano.flipnet_lora(mode), nano.boosthub(mode), nano.face_encoder()
+        check_loras(hubs.config.mode, [lora[1]])
         model, vae = host.load_nano(lora=False)
         model, _ = host.apply_lora(model, *lora, 1.0)
         return io.NodeOutput(model, vae, hubs, encoder, load_analyzer("nano"))

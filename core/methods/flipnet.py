@@ -10,7 +10,7 @@ both branches side by side in every call ("joint") is how the weights are traine
 how they reach the UNet's self-attention; what happens there is `BoostHubs.joined`, for all of them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -267,26 +267,6 @@ def _summary(sites: Mapping[str, int], heads: Mapping[str, int]) -> str:
         ", ".join(str(v) for v in sorted(set(values.values()))) for values in (sites, heads)
     )
     return f"{len(sites)} self-attentions of {widths} channels and {counts} heads"
-
-
-def check_loras(config: BoostHubConfig, loras: Iterable[Mapping[str, str]]) -> None:
-    """Refuse a model whose LoRA was trained for another method, or the other way round.
-
-    Args:
-        config: of the BoostHub weights.
-        loras: metadata of the LoRA files on the model. What says nothing of its method is taken.
-
-    Raises:
-        CheckpointError: `method` or `mode` of a file is another.
-    """
-    for metadata in loras:
-        method, mode = metadata.get("method", "flipnet"), metadata.get("mode", config.mode)
-        if method != "flipnet" or (mode in MODES and mode != config.mode):
-            purpose = f"to {mode}" if method == "flipnet" else f"for the method {method}"
-            raise CheckpointError(
-                f"The LoRA on this model was trained {purpose}, but these BoostHub weights were "
-                f"trained to {config.mode}. Take the LoRA and the BoostHub of one training."
-            )
 
 
 def check_condition(condition: int, images: int) -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 from facewright.core.checkpoint import make_metadata, read_tensors, save_safetensors
-from facewright.core.errors import CheckpointError, FacewrightError
+from facewright.core.errors import CheckpointError, FacewrightError, LoraError
+from facewright.core.lora import check_loras
 from facewright.core.methods.flipnet import (
     BOOSTHUB_FORMAT,
     BoostHubConfig,
@@ -15,7 +16,6 @@ from facewright.core.methods.flipnet import (
     Condition,
     Conditioning,
     append_tokens,
-    check_loras,
     check_sites,
     find_sites,
 )
@@ -225,5 +225,5 @@ def test_face_tokens_follow_the_text():
     ],
 )
 def test_a_lora_of_another_training_is_refused(metadata, words):
-    with pytest.raises(CheckpointError, match=words) if words else nullcontext():
-        check_loras(CONFIG, [{}, metadata])
+    with pytest.raises(LoraError, match=words) if words else nullcontext():
+        check_loras(CONFIG.mode, [{}, metadata])

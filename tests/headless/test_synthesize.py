@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from facewright.core import nano
-from facewright.core.checkpoint import read_tensors
+from facewright.core.checkpoint import read_tensors, save_safetensors
 from facewright.core.errors import FacewrightError
 from facewright.core.geometry.square import centred_square
 from facewright.core.methods.flipnet import BoostHubs, Conditioning
@@ -374,3 +374,13 @@ def test_sd21_needs_its_text_encoder(flipnet_sd21, gt, tmp_path):
     result = synthesize(gt, "-o", tmp_path / "out", *args)
     assert result.exit_code == 1 and "Put the whole diffusers folder" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_lora_of_the_other_direction_is_refused(gt, nano_flipnet, tmp_path, monkeypatch):
+    hubs, lora = (nano.flipnet_file("degrade", part) for part in ("boosthub", "lora"))
+    other = tmp_path / "other.safetensors"
+    save_safetensors(other, read_tensors(lora)[0], {"method": "flipnet", "mode": "restore"})
+    monkeypatch.setattr(DegradeWeights, "nano", classmethod(lambda cls: cls(hubs, other)))
+    result = quick(gt, "-o", tmp_path / "out")
+    assert result.exit_code == 1 and "one training" in " ".join(result.stderr.split())
+    assert not list((tmp_path / "out").rglob("*.png"))

@@ -408,6 +408,7 @@ facts["without_a_face"] = [
 facts["refused"] = {
     "prediction": refusal(apply, v_model, hubs, y),
     "lora": refusal(apply, other_lora.clone(), hubs, y),
+    "lora above": refusal(host.apply_lora, first, lora[0], {"mode": "degrade"}, 1.0),
     "guider": refusal(
         nameless.sample,
         noise,

@@ -185,7 +185,8 @@ def test_what_does_not_fit_is_refused_in_words(facts):
     assert "Apply BoostHub already" in refused["twice in a copy"]
     assert "made for test (" in refused["architecture"]
     assert "predicts something else, such as v" in refused["prediction"]
-    assert "trained to degrade, but these BoostHub weights" in refused["lora"]
+    for name in ("lora", "lora above"):
+        assert "trained to degrade, but these BoostHub weights" in refused[name]
     assert "no prompt called positive" in refused["guider"]
     assert "holds 2 images, but 3 are sampled" in refused["batch"]
     assert "positive prompt has 2 parts" in refused["parts"]

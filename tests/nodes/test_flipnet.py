@@ -6,7 +6,7 @@ import pytest
 import torch
 from facewright.core import nano
 from facewright.core.checkpoint import read_tensors, save_safetensors
-from facewright.core.errors import CheckpointError, FacewrightError
+from facewright.core.errors import CheckpointError, FacewrightError, LoraError
 from facewright.core.methods.flipnet import BoostHubConfig, BoostHubs, find_sites
 from facewright.core.modules.autoencoder import AutoencoderConfig
 from facewright.core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
@@ -164,7 +164,14 @@ def test_the_whole_chain_from_faces_to_a_latent(nano_flipnet):
     for marks in ({"method": "flipnet", "mode": "degrade"}, {"method": "osdface"}):
         lora = read_tensors(nano.flipnet_file("restore", "lora"))[0]
         other, _ = host.apply_lora(hosts._nano()[0], lora, marks, 1.0)
-        with pytest.raises(CheckpointError, match="Take the LoRA and the BoostHub of one training"):
+        with pytest.raises(LoraError, match="Take the LoRA and the BoostHub of one training"):
             ApplyBoostHub.execute(other, hubs, latent, **look)
-        with pytest.raises(CheckpointError, match="LoRA on this model was trained"):
+        with pytest.raises(LoraError, match="LoRA on this model was trained"):
             host.apply_lora(patched, lora, marks, 1.0)
+
+
+def test_a_bundled_lora_for_the_other_direction_is_refused(nano_flipnet):
+    path = nano.flipnet_file("restore", "lora")
+    save_safetensors(path, read_tensors(path)[0], {"method": "flipnet", "mode": "degrade"})
+    with pytest.raises(LoraError, match="trained to degrade, but these"):
+        LoadNanoFlipnet.execute(mode="restore")
