@@ -7,6 +7,7 @@ import pytest
 import torch
 from facewright.core.errors import FacewrightError
 from facewright.core.modules.quantizer import VectorQuantizer
+from facewright.core.recognition import arcface_crop
 from facewright.training.losses.adversarial import (
     PatchDiscriminator,
     adaptive_weight,
@@ -16,7 +17,7 @@ from facewright.training.losses.adversarial import (
     hinge_generator_loss,
 )
 from facewright.training.losses.association import association_loss, retrieval_rate
-from facewright.training.losses.identity import IdentityLoss, arcface_crop
+from facewright.training.losses.identity import IdentityLoss
 from facewright.training.losses.perceptual import (
     Dists,
     EdgeAwarePerceptual,

@@ -1,32 +1,9 @@
 """Identity loss: one minus the cosine of two faces' embeddings."""
 
-from typing import Literal
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Crop = Literal["full", "arcface"]
-
-# The best similarity from the FFHQ five-point template (512 px) to ArcFace's (112 px) has scale
-# 0.2921 and no rotation worth mentioning, so on FFHQ-aligned faces ArcFace's alignment is a crop.
-_ARCFACE_BOX = (64.8 / 512, 61.2 / 512, 448.2 / 512, 444.7 / 512)
-_ARCFACE_SIZE = 112
-
-
-def arcface_crop(faces: Tensor) -> Tensor:
-    """(b, 3, s, s) FFHQ-aligned faces -> (b, 3, 112, 112) as ArcFace aligns them; differentiable.
-
-    The box x in [64.8, 448.2], y in [61.2, 444.7] of 512, resampled bilinearly with antialiasing.
-    """
-    size = faces.shape[-1]
-    x0, y0, x1, y1 = (round(v * size) for v in _ARCFACE_BOX)
-    return F.interpolate(
-        faces[..., y0:y1, x0:x1],
-        (_ARCFACE_SIZE, _ARCFACE_SIZE),
-        mode="bilinear",
-        align_corners=False,
-        antialias=True,
-    )
+from ...core.recognition import Crop, arcface_crop
 
 
 class IdentityLoss(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...core.methods.osdface import PromptProjection, VisualRepresentationEmbedder
 from ...core.modules.identity import IdentityEncoder
+from ...core.recognition import Crop
 from ...core.restorer import ONE_STEP_TIMESTEP
 from ...core.schedule import alpha_bar, eps_to_x0
 from .. import masks
@@ -25,7 +26,7 @@ from .._scores import face_scores
 from ..config import Strict
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..losses.extractors import ExtractorConfig
-from ..losses.identity import Crop, IdentityLoss
+from ..losses.identity import IdentityLoss
 from ..losses.latent_discriminator import LatentDiscriminator
 from ..losses.perceptual import feature_distance as feature_loss
 from ..losses.pixel import box_weights, chroma, sobel
