@@ -6,6 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from ..errors import FacewrightError, check_image
+
 
 @dataclass
 class Face:
@@ -43,6 +45,22 @@ class Face:
 
         box = (x0 + dx, y0 + dy, x1 + dx, y1 + dy)
         return Face(box, self.score, move(self.points5), move(self.landmarks), self.angle)
+
+
+def check_crops(crops: Tensor) -> int:
+    """The side s of FFHQ-aligned faces (n, 3, s, s).
+
+    Raises:
+        FacewrightError: another shape, integers, or crops that are not square.
+    """
+    check_image(crops, name="crops")
+    height, width = crops.shape[-2:]
+    if height != width or not width:
+        raise FacewrightError(
+            f"Aligned faces are square; these crops are {width} x {height} pixels. Cut them out "
+            "with Detect Faces (align_faces) first."
+        )
+    return width
 
 
 class FaceAnalyzer(Protocol):

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from facewright.core.data.faces3d import photos
 from facewright.core.data.scenes import group_scene
 from facewright.core.degradation import Degradation
+from facewright.core.errors import FacewrightError
 from facewright.core.faces import load_analyzer
 from facewright.core.geometry.align import align_faces
 
@@ -60,3 +62,41 @@ def test_larger_and_smaller_copies_give_the_same_faces(analyzer, scene):
     ):
         moved = (one.landmarks + 0.5) * 3 - 0.5
         assert (moved - other.landmarks).norm(dim=1).mean() < 0.05 * other.size
+
+
+@pytest.mark.parametrize("size", [96, 128, 300, 512])
+def test_landmarks_of_aligned_crops(analyzer, size):
+    faces = photos([901, 902, 903], [1, 2, 3], size, jitter=1.0)
+    got = analyzer.landmarks(faces.pixels)
+    eyes = (faces.landmarks[:, 45] - faces.landmarks[:, 36]).norm(dim=1)
+    errors = (got - faces.landmarks).norm(dim=2).mean(1) / eyes
+    assert got.shape == (3, analyzer.points, 2)
+    assert errors.max() < 0.06
+    # The other people of a batch do not matter.
+    assert (analyzer.landmarks(faces.pixels[1:2]) - got[1:2]).abs().max() < 1e-3 * size / 128
+
+
+def test_landmarks_of_damaged_crops(analyzer):
+    faces = photos([904, 905, 906, 907], [0, 1, 2, 3], 128, jitter=1.0)
+    lq, _ = Degradation.preset("severe")(faces.pixels, 3)
+    eyes = (faces.landmarks[:, 45] - faces.landmarks[:, 36]).norm(dim=1)
+    errors = (analyzer.landmarks(lq) - faces.landmarks).norm(dim=2).mean(1) / eyes
+    assert errors.mean() < 0.12
+
+
+def test_heatmaps_peak_where_the_landmarks_are(analyzer):
+    pixels = photos(908, [0, 1], 128).pixels
+    maps, points = analyzer.heatmaps(pixels), analyzer.landmarks(pixels)
+    assert maps.shape == (2, 68, 64, 64)
+    peak = maps.flatten(2).argmax(2)
+    cells = torch.stack([peak % 64, peak // 64], 2)
+    assert ((2 * cells + 0.5) - points).abs().max() <= 1 + 1e-3
+
+
+def test_no_crops_and_other_shapes(analyzer):
+    assert analyzer.landmarks(torch.zeros(0, 3, 128, 128)).shape == (0, 68, 2)
+    assert analyzer.heatmaps(torch.zeros(0, 3, 128, 128)).shape == (0, 68, 64, 64)
+    with pytest.raises(FacewrightError, match="square"):
+        analyzer.landmarks(torch.zeros(1, 3, 128, 96))
+    with pytest.raises(FacewrightError, match="IMAGE"):
+        analyzer.landmarks(torch.zeros(1, 128, 128, 3))
