@@ -1,14 +1,24 @@
 """Who a face is: recognisers turn aligned faces into vectors whose cosine compares people."""
 
 import hashlib
-from typing import Literal
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import check_image
+from .checkpoint import describe_format, detect_format, load_strict, read_tensors
+from .errors import CheckpointError, check_image
+from .modules import adaface, iresnet
+from .modules.adaface import AdaFaceIR
+from .modules.identity import FORMAT as NANO_FORMAT
 from .modules.identity import IdentityEncoder
+from .modules.iresnet import IResNet
 
 Crop = Literal["full", "arcface"]
 
@@ -72,7 +82,126 @@ class Recogniser(nn.Module):
         with torch.autocast(faces.device.type, enabled=False):
             return F.normalize(self.net(x.float()), dim=1)
 
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode: its batch statistics are those it was trained with."""
+        return super().train(False)
+
 
 def nano_recogniser(net: IdentityEncoder) -> Recogniser:
     """The recogniser of rendered faces."""
     return Recogniser(net, name="nano-identity", dim=net.config.dim)
+
+
+WHERE = (
+    "Recognisers that can be used: ArcFace's `backbone.pth` from the model zoo of insightface's "
+    "arcface_torch (github.com/deepinsight/insightface, recognition/arcface_torch: ms1mv3 r50 or "
+    "r100, glint360k r50 or r100; non-commercial research only), AdaFace's `.ckpt` from "
+    "github.com/mk-minchul/AdaFace (adaface_ir50_ms1mv2; code MIT, but the pictures behind the "
+    "weights were collected for research: ask before commercial use), or facewright's own "
+    "nano_identity_loss.safetensors, which knows rendered faces only."
+)
+"""What to put where a recogniser is asked for, and under which terms."""
+
+
+class _ArcFace(nn.Module):
+    """RGB in [-1, 1] for the network inside."""
+
+    def __init__(self, net: IResNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return self.net((faces - 0.5) / 0.5)
+
+
+class _AdaFace(nn.Module):
+    """BGR in [-1, 1] for the network inside, and of its two results the embedding."""
+
+    def __init__(self, net: AdaFaceIR) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return self.net((faces.flip(1) - 0.5) / 0.5)[0]
+
+
+def load_recogniser(path: str | os.PathLike[str]) -> Recogniser:
+    """A recogniser from its weight file; what it is shows in the names of its tensors.
+
+    - ArcFace, `arcface_torch`'s IResNet: RGB.
+    - AdaFace, a Lightning checkpoint (tensors "model...."; the "head...." of the training classes
+      is not needed) or the bare network: BGR.
+    - The identity encoder of rendered faces.
+
+    Colour order and range are the network's own and taken care of. No code from a file ever runs.
+
+    Raises:
+        CheckpointError: missing, unsafe, TorchScript, ONNX, something else, or tensors that do not
+            fit; the sentence says what to use instead.
+    """
+    path = Path(path)
+    _refuse_programs(path)
+    tensors, metadata = read_tensors(path)
+    if detect_format(tensors, metadata) == NANO_FORMAT:
+        return nano_recogniser(IdentityEncoder.from_file(path))
+    if "layer1.0.conv1.weight" in tensors:
+        return _arcface(tensors, path.name)
+    network = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    if "input_layer.0.weight" in network:
+        rest = [k for k in tensors if not k.startswith(("model.", "head."))]
+        return _adaface({**network, **{k: tensors[k] for k in rest}}, path.name)
+    if "input_layer.0.weight" in tensors:
+        return _adaface(tensors, path.name)
+    raise CheckpointError(
+        f"{path.name} holds no face recogniser that facewright knows: it looks like "
+        f"{describe_format(detect_format(tensors, metadata))}. {WHERE}"
+    )
+
+
+def _arcface(tensors: Mapping[str, Tensor], source: str) -> Recogniser:
+    counts = [0, 0, 0, 0]
+    for key in tensors:
+        found = re.match(r"layer([1-4])\.(\d+)\.", key)
+        if found:
+            stage = int(found[1]) - 1
+            counts[stage] = max(counts[stage], int(found[2]) + 1)
+    name = _depth(tuple(counts), iresnet.DEPTHS, source)
+    net = IResNet(tuple(counts))
+    load_strict(net, tensors, source=source)
+    return Recogniser(_ArcFace(net), name=f"arcface-{name}", dim=iresnet.DIM, crop="arcface")
+
+
+def _adaface(tensors: Mapping[str, Tensor], source: str) -> Recogniser:
+    last = re.compile(r"body\.\d+\.res_layer\.4\.weight")
+    widths = [len(v) for k, v in tensors.items() if last.fullmatch(k)]
+    counts = tuple(widths.count(width) for width in iresnet.WIDTHS)
+    name = _depth(counts, adaface.DEPTHS, source)
+    net = AdaFaceIR(counts)
+    load_strict(net, tensors, source=source)
+    return Recogniser(_AdaFace(net), name=f"adaface-{name}", dim=iresnet.DIM, crop="arcface")
+
+
+def _depth(counts: tuple[int, ...], known: Mapping[tuple[int, ...], str], source: str) -> str:
+    if counts not in known:
+        raise CheckpointError(
+            f"{source} looks like a face recogniser with {counts} blocks in its four stages; known "
+            f"are {', '.join(f'{name} {blocks}' for blocks, name in known.items())}. {WHERE}"
+        )
+    return known[counts]
+
+
+def _refuse_programs(path: Path) -> None:
+    """ONNX and TorchScript files are programs that bring their weights along."""
+    if path.suffix.lower() == ".onnx":
+        raise CheckpointError(
+            f"{path.name} is an ONNX file, as insightface's packs (buffalo_l, antelopev2) hold "
+            f"them. They cannot be loaded here, nor trained through. {WHERE}"
+        )
+    if path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+            raise CheckpointError(
+                f"{path.name} is a TorchScript program. It was not opened: it could run any code "
+                f"that torch knows. Save the state_dict() of the model in it instead. {WHERE}"
+            )
