@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import torch
+
 from ..errors import FacewrightError
-from .face import Face, FaceAnalyzer
+from .face import DenseLandmarker, Face, FaceAnalyzer
 from .selection import ORDERS, detect_faces, select_faces
 
 ANALYZERS = ("skimage", "nano", "insightface", "facexlib")
@@ -12,8 +14,10 @@ ANALYZERS = ("skimage", "nano", "insightface", "facexlib")
 __all__ = [
     "ANALYZERS",
     "ORDERS",
+    "DenseLandmarker",
     "Face",
     "FaceAnalyzer",
+    "dense_landmarker",
     "detect_faces",
     "load_analyzer",
     "select_faces",
@@ -25,7 +29,8 @@ def load_analyzer(name: str, model_dir: str | Path | None = None) -> FaceAnalyze
 
     - "skimage": upright frontal faces, boxes and roll only, no weights (needs scikit-image).
     - "nano": rendered faces, 68 landmarks, weights shipped with this package.
-    - "insightface", "facexlib": five points, with the user's own package and weights.
+    - "insightface", "facexlib": five points, with the user's own package and weights, and 68 or
+      98 landmarks where their weights are there too.
 
     Args:
         name: one of `ANALYZERS`.
@@ -53,3 +58,20 @@ def load_analyzer(name: str, model_dir: str | Path | None = None) -> FaceAnalyze
 
         return FacexlibAnalyzer(model_dir)
     raise FacewrightError(f"No face analyzer '{name}'; known: {', '.join(ANALYZERS)}.")
+
+
+def dense_landmarker(analyzer: FaceAnalyzer) -> DenseLandmarker:
+    """The analyzer itself, if it finds dense landmarks in aligned faces.
+
+    Raises:
+        CheckpointError: it would, but the weights for that are missing; says which, and where.
+        FacewrightError: it never does; says which do.
+    """
+    if not callable(getattr(analyzer, "landmarks", None)):
+        raise FacewrightError(
+            f"The face analyzer '{analyzer.name}' gives no dense landmarks. Load one that does: "
+            "facexlib (98 points) or insightface (68) with your own weights, or nano (68) for "
+            "rendered faces."
+        )
+    analyzer.landmarks(torch.zeros(0, 3, 64, 64))  # of no face at all: raises what is missing
+    return analyzer

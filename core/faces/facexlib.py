@@ -1,4 +1,4 @@
-"""facexlib's RetinaFace: boxes and five points, with the user's own package and weights."""
+"""facexlib's RetinaFace and FAN: boxes, five and 98 points, with the user's package and weights."""
 
 import importlib.util
 from pathlib import Path
@@ -8,6 +8,9 @@ from torch import Tensor
 
 from ..checkpoint import load_strict, read_tensors
 from ..errors import CheckpointError, FacewrightError
+from ..geometry.templates import template
+from ..geometry.warp import fit_similarity, invert, transform, warp
+from . import fan
 from ._files import find_file, model_roots
 from .face import Face
 from .insightface import to_bgr8
@@ -17,12 +20,17 @@ _WHERE = (
     f"Put {_FILE} (release v0.1.0 of xinntao/facexlib on GitHub) into models/facedetection. "
     "It was trained on WIDER FACE, whose pictures are for research; nothing is downloaded here."
 )
+_ALIGNED = 512
 
 
 class FacexlibAnalyzer:
-    """RetinaFace with a ResNet-50 (arXiv:1905.00641)."""
+    """RetinaFace with a ResNet-50 (arXiv:1905.00641), and AWing FAN where its weights are there.
+
+    Without FAN's weights faces carry five points, and `landmarks` and `heatmaps` say what to do.
+    """
 
     name = "facexlib"
+    points = fan.POINTS
 
     def __init__(self, model_dir: str | Path | None = None, *, min_score: float = 0.8) -> None:
         """Load the weights below `model_dir` (or below the usual folders).
@@ -52,12 +60,49 @@ class FacexlibAnalyzer:
         self._net = RetinaFace(network_name="resnet50", device=self._device)
         tensors = {k.removeprefix("module."): v for k, v in read_tensors(path)[0].items()}
         load_strict(self._net, tensors, source=str(path))
+        dense = fan.find_fan(roots)
+        self._searched = ", ".join(str(root) for root in roots)
+        self._fan = None if dense is None else fan.FanLandmarker(dense, self._device)
 
     @torch.no_grad()
     def detect(self, image: Tensor) -> list[Face]:
-        """Faces of a (3, h, w) picture in [0, 1], best first."""
+        """Faces of a (3, h, w) picture in [0, 1], best first; 98 landmarks where FAN is there."""
         rows = torch.from_numpy(self._net.detect_faces(to_bgr8(image), self._min_score)).float()
+        points = rows[:, 5:15].view(-1, 5, 2)
+        dense = self._dense(image, points) if self._fan and len(points) else [None] * len(points)
         return [
-            Face(tuple(row[:4].tolist()), float(row[4]), points5=row[5:15].view(5, 2))
-            for row in rows
+            Face(tuple(row[:4].tolist()), float(row[4]), points5=five, landmarks=landmarks)
+            for row, five, landmarks in zip(rows, points, dense, strict=True)
         ]
+
+    def landmarks(self, crops: Tensor) -> Tensor:
+        """FFHQ-aligned faces (n, 3, s, s) in [0, 1] -> (n, 98, 2) in pixels of the crop.
+
+        Raises:
+            CheckpointError: FAN's weights are not there.
+        """
+        return self._landmarker().landmarks(crops)
+
+    def heatmaps(self, crops: Tensor) -> Tensor:
+        """FFHQ-aligned faces (n, 3, s, s) in [0, 1] -> (n, 98, 64, 64), 0 to about 1.
+
+        Raises:
+            CheckpointError: FAN's weights are not there.
+        """
+        return self._landmarker().heatmaps(crops)
+
+    def _landmarker(self) -> fan.FanLandmarker:
+        if self._fan is None:
+            raise CheckpointError(
+                "The face analyzer 'facexlib' gives dense landmarks with the weights "
+                f"{fan.FILE}, which are not in {self._searched}. {fan.WHERE}"
+            )
+        return self._fan
+
+    def _dense(self, image: Tensor, points: Tensor) -> Tensor:
+        """(n, 98, 2) in picture pixels: FAN looks at every face aligned to the FFHQ template."""
+        matrix = fit_similarity(points, template("ffhq", _ALIGNED))
+        window = (0, 0, _ALIGNED, _ALIGNED)
+        crops = torch.stack([warp(image.float().clamp(0, 1), m, window) for m in matrix])
+        found = self._fan.landmarks(crops).cpu().double()
+        return transform(invert(matrix), found).float()

@@ -168,6 +168,7 @@ def test_insightface_results_become_faces(tmp_path, monkeypatch):
     class FaceAnalysis:
         def __init__(self, name, allowed_modules):
             seen["name"] = name
+            self.models = {}
 
         def prepare(self, ctx_id, det_thresh, det_size):
             seen["prepared"] = True
@@ -175,9 +176,14 @@ def test_insightface_results_become_faces(tmp_path, monkeypatch):
         def get(self, picture):
             seen["picture"] = picture
             one = types.SimpleNamespace(
-                bbox=np.array([1.0, 2, 3, 4]), det_score=0.6, kps=np.ones((5, 2))
+                bbox=np.array([1.0, 2, 3, 4]),
+                det_score=0.6,
+                kps=np.ones((5, 2)),
+                landmark_2d_106=np.arange(212.0).reshape(106, 2),
             )
-            two = types.SimpleNamespace(bbox=np.array([5.0, 6, 7, 8]), det_score=0.9, kps=None)
+            two = types.SimpleNamespace(
+                bbox=np.array([5.0, 6, 7, 8]), det_score=0.9, kps=None, landmark_2d_106=None
+            )
             return [one, two]
 
     app = types.ModuleType("insightface.app")
@@ -195,6 +201,8 @@ def test_insightface_results_become_faces(tmp_path, monkeypatch):
     assert seen["picture"].shape == (4, 6, 3) and seen["picture"][0, 0].tolist() == [0, 0, 255]
     assert [f.score for f in found] == [0.9, pytest.approx(0.6)]
     assert found[0].points5 is None and found[1].points5.shape == (5, 2)
+    assert found[0].landmarks is None and found[1].landmarks.shape == (68, 2)
+    assert found[1].landmarks[8].tolist() == [0, 1]  # the chin is their point 0
 
 
 # --- nano nets, without weights
