@@ -12,6 +12,7 @@ from facewright.core.lora import merge_lora
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from facewright.core.modules.identity import IdentityConfig, IdentityEncoder
+from facewright.core.modules.iresnet import IResNet
 from facewright.core.restorer import restore_one_step
 from facewright.headless.backbone import DiffusersBackbone, Model, NanoVae, diffusers_classes
 from facewright.training import methods
@@ -291,8 +292,7 @@ def test_the_published_config_trains_an_sd_like_net_at_512_px(tmp_path):
         noise = (torch.rand(16, 16, 3) * 255).byte().numpy()
         Image.fromarray(noise).resize((512, 512)).save(tmp_path / "faces" / f"{i}.png")
     vre_file(tmp_path / "vre.safetensors", 1024, input_size=32)
-    recogniser = nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(147, 8))
-    torch.jit.script(recogniser).save(str(tmp_path / "arcface.pt"))
+    torch.save(IResNet((2, 2, 2, 2)).state_dict(), tmp_path / "backbone.pth")
     IdentityEncoder(IdentityConfig(ch=(8, 8), dim=8)).save(tmp_path / "features.safetensors")
 
     shipped = Path(methods.__path__[0]).parent / "configs" / "onestep_paper.yaml"
@@ -303,7 +303,7 @@ def test_the_published_config_trains_an_sd_like_net_at_512_px(tmp_path):
         "backbone": {"source": "random"},
         "vre": str(tmp_path / "vre.safetensors"),
         "extractor": {"kind": "nano", "path": str(tmp_path / "features.safetensors")},
-        "recogniser": {"path": str(tmp_path / "arcface.pt")},
+        "recogniser": {"path": str(tmp_path / "backbone.pth")},
     }
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(values))

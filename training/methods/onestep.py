@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ...core.methods.osdface import PromptProjection, VisualRepresentationEmbedder
 from ...core.modules.identity import IdentityEncoder
-from ...core.recognition import Crop
+from ...core.recognition import Crop, load_recogniser
 from ...core.restorer import ONE_STEP_TIMESTEP
 from ...core.schedule import alpha_bar, eps_to_x0
 from .. import masks
@@ -26,7 +26,7 @@ from .._scores import face_scores
 from ..config import Strict
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..losses.extractors import ExtractorConfig
-from ..losses.identity import IdentityLoss
+from ..losses.identity import IdentityEnsemble, IdentityLoss
 from ..losses.latent_discriminator import LatentDiscriminator
 from ..losses.perceptual import feature_distance as feature_loss
 from ..losses.pixel import box_weights, chroma, sobel
@@ -36,17 +36,27 @@ from ..recipe import Batch, Evaluation, Progress, Recipe
 class RecogniserConfig(Strict):
     """The face recogniser of the identity term."""
 
-    kind: Literal["torchscript", "nano"] = Field(
-        "torchscript",
-        description="torchscript: (b, 3, 112, 112) RGB in [-1, 1] -> embeddings, e.g. ArcFace",
+    kind: Literal["file", "nano"] = Field(
+        "file",
+        description="file: ArcFace, AdaFace or any other that `load_recogniser` knows, cropped and "
+        "coloured as it was trained; nano: an identity encoder of rendered faces",
     )
     path: Path
-    crop: Crop = Field("arcface", description="arcface, or full for the whole aligned face")
+    crop: Crop | None = Field(
+        None, description="kind nano: arcface (default), or full for the whole aligned face"
+    )
 
-    def load(self) -> IdentityLoss:
+    @model_validator(mode="after")
+    def _own_crop(self) -> "RecogniserConfig":
+        if self.kind == "file" and self.crop is not None:
+            raise ValueError("a recogniser's file knows its crop; leave `crop` out")
+        return self
+
+    def load(self) -> nn.Module:
+        """(restored, gt) -> the identity term."""
         if self.kind == "nano":
-            return IdentityLoss(IdentityEncoder.from_file(self.path), self.crop)
-        return IdentityLoss(_Centred(torch.jit.load(str(self.path), "cpu")), self.crop)
+            return IdentityLoss(IdentityEncoder.from_file(self.path), self.crop or "arcface")
+        return IdentityEnsemble([load_recogniser(self.path)])
 
 
 class DiscriminatorConfig(Strict):
@@ -94,17 +104,6 @@ class OneStepConfig(Strict):
     )
     name: str = Field("onestep", description="start of the exported files' names")
     half: bool = Field(False, description="export in float16")
-
-
-class _Centred(nn.Module):
-    """[0, 1] outside, [-1, 1] for the network inside."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, faces: Tensor) -> Tensor:
-        return self.net(faces * 2 - 1)
 
 
 class Generator(nn.Module):
