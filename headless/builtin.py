@@ -1,9 +1,5 @@
 """The few core nodes of ComfyUI that our shipped workflows use, under their own names."""
 
-import json
-from collections.abc import Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +9,10 @@ from torch import Tensor
 from ..core.errors import FacewrightError
 from . import builtin_sampling
 from .host import OneStepSampler, host, load_checkpoint, load_vae
-from .images import read_picture, to_array, write_atomic
+from .images import read_picture
+from .saving import context, save_pictures
 from .standin import io
 from .text import Clip
-
-
-@dataclass
-class RunContext:
-    """Where a run reads pictures from, where it writes to, and what it writes into them."""
-
-    input_dir: Path = field(default_factory=Path.cwd)
-    output_dir: Path = field(default_factory=lambda: Path("output"))
-    prompt: Mapping[str, Any] | None = None
-    """API form of the workflow, stored in saved PNGs as ComfyUI does."""
-    workflow: Mapping[str, Any] | None = None
-    """Editor form, where the run started from one."""
-
-
-context: ContextVar[RunContext] = ContextVar("facewright_run")
 
 
 class _Node(io.ComfyNode):
@@ -84,36 +66,7 @@ class SaveImage(_Node):
 
     @classmethod
     def execute(cls, images: Tensor, filename_prefix: str) -> io.NodeOutput:
-        target = (context.get().output_dir / filename_prefix).resolve()
-        if not target.is_relative_to(context.get().output_dir.resolve()):
-            raise FacewrightError(f"filename_prefix {filename_prefix!r} leaves the output folder.")
-        taken = [
-            int(tail)
-            for p in target.parent.glob(f"{target.name}_*_.png")
-            if (tail := p.name.removeprefix(f"{target.name}_").removesuffix("_.png")).isdecimal()
-        ]
-        paths = []
-        for number, image in enumerate(images, start=max(taken, default=0) + 1):
-            paths.append(target.with_name(f"{target.name}_{number:05}_.png"))
-            write_atomic(paths[-1], _png(image))
-        return io.NodeOutput(ui={"images": paths})
-
-
-def _png(image: Tensor) -> bytes:
-    from io import BytesIO
-
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    run, info = context.get(), PngInfo()
-    if run.prompt is not None:
-        info.add_text("prompt", json.dumps(run.prompt, default=str))
-    if run.workflow is not None:
-        info.add_text("workflow", json.dumps(run.workflow))
-    buffer = BytesIO()
-    array = to_array(image.movedim(-1, 0))
-    Image.fromarray(array).save(buffer, "PNG", pnginfo=info, compress_level=4)
-    return buffer.getvalue()
+        return io.NodeOutput(ui={"images": save_pictures(images, filename_prefix)})
 
 
 class PreviewImage(_Node):

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from .backbone import (
 )
 from .boosthub import AppliedBoostHub, check_fits
 from .model_folders import ModelFolders
+from .saving import save_pictures
 from .standin import Blocked, PreviewImage, PreviewText
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -228,6 +229,11 @@ class HeadlessHost:
 
     def preview(self, image: Tensor, cls: type) -> PreviewImage:
         return PreviewImage(image, cls=cls)
+
+    def save_pictures(
+        self, image: Tensor, prefix: str, texts: Sequence[Mapping[str, str]], cls: type
+    ) -> dict[str, list[Path]]:
+        return {"images": save_pictures(image, prefix, texts)}
 
     def show_text(self, text: str, cls: type) -> PreviewText:
         return PreviewText(text)

@@ -5,6 +5,7 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -196,14 +197,25 @@ def written_suffix(path: Path) -> str:
     return path.suffix if path.suffix.lower() in _SUFFIXES else ".png"
 
 
-def write_picture(path: str | os.PathLike[str], pixels: Tensor, like: Picture) -> None:
+def write_picture(
+    path: str | os.PathLike[str],
+    pixels: Tensor,
+    like: Picture,
+    *,
+    text: Mapping[str, str] | None = None,
+) -> None:
     """Write pixels (c, h, w) in [0, 1] with depth, greyness, profile and EXIF of `like`.
 
     The format follows the suffix of `path`; 16 bits are kept in PNG and TIFF. The file is complete
     or not there at all.
 
+    Args:
+        text: text chunks by keyword (1 to 79 characters), PNG only; both in Latin-1, so escape what
+            leaves it (`json.dumps` does).
+
     Raises:
-        FacewrightError: an unknown suffix, or a format that cannot hold the alpha channel.
+        FacewrightError: an unknown suffix, a format that cannot hold the alpha channel, or `text`
+            for another format than PNG.
         OSError: the folder cannot be written.
     """
     path = Path(path)
@@ -217,9 +229,14 @@ def write_picture(path: str | os.PathLike[str], pixels: Tensor, like: Picture) -
             f"{path.name}: {file_format} cannot keep the transparency of this picture. "
             "Write PNG, WebP or TIFF instead."
         )
+    if text and file_format != "PNG":
+        raise FacewrightError(
+            f"{path.name}: only PNG keeps {', '.join(text)} beside the picture. Write PNG, or "
+            "leave it out."
+        )
     deep = like.bits == 16 and file_format in {"PNG", "TIFF"}
     data = _encode(pixels, like, file_format, 16 if deep else 8)
-    write_atomic(path, data)
+    write_atomic(path, _with_text(data, text) if text else data)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -269,6 +286,19 @@ def _encode_16(array: np.ndarray, like: Picture, file_format: str) -> bytes:
         )
         return buffer.getvalue()
     return _png_16(array, like)
+
+
+_AFTER_HEADER = 8 + 25
+"""Length of a PNG's signature and IHDR chunk."""
+
+
+def _with_text(png: bytes, text: Mapping[str, str]) -> bytes:
+    """A PNG with tEXt chunks after its header, which readers find before the pixels."""
+    chunks = (
+        _chunk(b"tEXt", key.encode("latin-1") + b"\0" + value.encode("latin-1"))
+        for key, value in text.items()
+    )
+    return png[:_AFTER_HEADER] + b"".join(chunks) + png[_AFTER_HEADER:]
 
 
 _PNG_COLOR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from ..core.errors import FacewrightError
-from .builtin import BUILTIN, RunContext, context
+from .builtin import BUILTIN
+from .saving import RunContext, context
 from .standin import Blocked, ComfyNode, Input, Schema
 from .workflow import (
     ApiWorkflow,

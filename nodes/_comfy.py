@@ -1,4 +1,4 @@
-"""What imports ComfyUI, with _comfy_boosthub.py: its node API, and what our nodes ask of the host.
+"""What imports ComfyUI, with the other _comfy files: its node API, and what our nodes ask of the host.
 
 Works with v0.3.64 and newer. `comfy_api.latest` is declared unstable and `comfy` has no promise at
 all, so whatever moves there is mended here.
@@ -6,6 +6,7 @@ all, so whatever moves there is mended here.
 
 import copy
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
 from ..headless.model_folders import KNOWN
 from ._comfy_boosthub import KEY, LORAS, apply_boosthub
+from ._comfy_saving import save_pictures
 from ._convert import to_image, to_nchw
 
 __all__ = ["ComfyExtension", "host", "io", "ui"]
@@ -138,6 +140,11 @@ class ComfyHost:
 
     def preview(self, image: Tensor, cls: type) -> Any:
         return ui.PreviewImage(image, cls=cls)
+
+    def save_pictures(
+        self, image: Tensor, prefix: str, texts: Sequence[Mapping[str, str]], cls: type
+    ) -> Any:
+        return save_pictures(image, prefix, texts, cls)
 
     def show_text(self, text: str, cls: type) -> Any:
         node = cls.hidden and cls.hidden.unique_id

@@ -6,6 +6,7 @@ Vae, Sampler, Sigmas, Int, Float, Boolean, Combo, String and Hidden.
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,6 +89,15 @@ class Host(Protocol):
 
     def preview(self, image: Tensor, cls: type) -> Any:
         """`ui` value that shows IMAGE (b, h, w, 3) on the node `cls`."""
+
+    def save_pictures(
+        self, image: Tensor, prefix: str, texts: Sequence[Mapping[str, str]], cls: type
+    ) -> Any:
+        """Write IMAGE as numbered PNGs as the host's own Save Image does, workflow included.
+
+        `texts` holds more text chunks, in Latin-1, for each picture. Returns the `ui` value; the
+        schema of `cls` asks for `prompt` and `extra_pnginfo`.
+        """
 
     def show_text(self, text: str, cls: type) -> Any:
         """`ui` value with which the node `cls` shows `text`; its schema asks for `unique_id`."""
