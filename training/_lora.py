@@ -8,6 +8,7 @@ from torch.func import functional_call
 
 from ..core.checkpoint import read_tensors, save_safetensors
 from ..core.errors import CheckpointError
+from ..core.lora import parse_lora
 
 LORA_TARGETS = (
     *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
@@ -53,21 +54,33 @@ def lora_tensors(module: nn.Module, prefix: str = "unet.") -> dict[str, Tensor]:
     return tensors
 
 
-def load_lora(module: nn.Module, path: Path, prefix: str = "unet.") -> None:
-    """Put the LoRA of a file written by `save_lora` into the adapters of `module`.
+def load_lora(module: nn.Module, path: Path) -> None:
+    """Put the LoRA of a file, in any key style, into the adapters of `module`.
+
+    The file's own alpha is honoured: what the adapters do is what the file does.
 
     Raises:
+        LoraError: not a LoRA.
         CheckpointError: other layers or another rank.
     """
-    tensors, _ = read_tensors(path)
-    expected = lora_tensors(module, prefix)
-    if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in tensors.items()}:
+    weights = parse_lora(*read_tensors(path))
+    layers = lora_layers(module)
+    expected = {name: _shapes(layer) for name, layer in layers.items()}
+    found = {name: (w.down.shape, w.up.flatten(1).shape) for name, w in weights.items()}
+    if expected != found:
         raise CheckpointError(
             f"{path} holds a LoRA of other layers or another rank than the config's. Give one that "
             "was trained with the same `rank` on the same model."
         )
-    for key, value in expected.items():
-        value.copy_(tensors[key])
+    for name, layer in layers.items():
+        up, weight = layer.lora_B["default"].weight, weights[name]
+        layer.lora_A["default"].weight.data.copy_(weight.down)
+        up.data.copy_(weight.up.view_as(up) * (weight.scale / layer.scaling["default"]))
+
+
+def _shapes(layer: nn.Module) -> tuple[torch.Size, torch.Size]:
+    up = layer.lora_B["default"].weight
+    return layer.lora_A["default"].weight.shape, up.flatten(1).shape
 
 
 class MergedCall(nn.Module):

@@ -38,6 +38,7 @@ class WorldData(Strict):
     jitter: float = Field(1.0, ge=0, description="error of the alignment; 1 = a good detector's")
     workers: int = Field(0, ge=0, description="processes that prepare batches; 0 = this one")
     views: int = Field(1, ge=1, description="photos of one identity that stand together in a batch")
+    references: int = Field(0, ge=0, description="other photos of the person with each, at most")
 
 
 class FolderData(Strict):
@@ -53,6 +54,9 @@ class FolderData(Strict):
     captions: bool = Field(False, description="read the text file beside each picture")
     workers: int = Field(2, ge=0)
     views: int = Field(1, ge=1)
+    references: int = Field(
+        0, ge=0, description="other photos of the person with each, at most; needs identity: parent"
+    )
 
 
 class PairFolders(Strict):
@@ -77,6 +81,7 @@ class PairsData(Strict):
     held_out: float = Field(0.02, gt=0, lt=1, description="share of pictures for validation")
     workers: int = Field(2, ge=0)
     views: Literal[1] = 1
+    references: Literal[0] = 0
 
     @model_validator(mode="after")
     def _room(self) -> "PairsData":

@@ -24,6 +24,8 @@ lq        like gt; present where the config has a `degradation` section or the d
 identity  (b,) int64; equal numbers are the same person
 box       (b, 4) x0, y0, x1, y1 in pixels: the face, or the whole image where it is not known
 seed      (b,) int64, a different number for every sample of the run
+references  (b, N, 3, s, s) in [0, 1], valid (b, N) bool: other photos of the person; present
+          where the config asks for them and a sample of the batch has one
 caption   list of b strings; present where any of the samples has one
 
 With `data.views: v`, v photos of one identity stand next to each other.

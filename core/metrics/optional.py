@@ -68,6 +68,19 @@ def lpips_distance(restored: Tensor, gt: Tensor, net: str) -> Tensor:
 
 @cache
 def _lpips_model(net: str, device: torch.device) -> torch.nn.Module:
+    return lpips_network(net).to(device)
+
+
+def lpips_network(net: str) -> torch.nn.Module:
+    """The `lpips` package's network with the user's backbone, frozen; differentiable in its inputs.
+
+    Args:
+        net: "alex" or "vgg".
+
+    Raises:
+        FacewrightError: the package cannot be imported.
+        CheckpointError: the backbone does not fit it.
+    """
     try:
         import lpips
     except (ImportError, RuntimeError, OSError) as error:
@@ -84,7 +97,7 @@ def _lpips_model(net: str, device: torch.device) -> torch.nn.Module:
     names = {k.split(".", 1)[1]: k for k in model.net.state_dict()}
     renamed = {names.get(k.removeprefix("features."), k): v for k, v in tensors.items()}
     load_strict(model.net, renamed, source=str(path))
-    return model.to(device).eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)
 
 
 _IQA_FILES = {

@@ -7,6 +7,7 @@ import pytest
 import torch
 from facewright.core.errors import FacewrightError
 from facewright.core.modules.quantizer import VectorQuantizer
+from facewright.core.modules.vgg import VGG16, VGG19
 from facewright.core.recognition import arcface_crop
 from facewright.training.losses.adversarial import (
     PatchDiscriminator,
@@ -25,7 +26,6 @@ from facewright.training.losses.perceptual import (
     sobel_magnitude,
 )
 from facewright.training.losses.pixel import box_weights, chroma, sobel
-from facewright.training.losses.vgg import VGG16, VGG19
 from facewright.training.losses.vq import CodebookCare, usage, vq_loss
 from safetensors.torch import save_file
 from torch import nn

@@ -224,11 +224,11 @@ def test_plain_terms_are_what_their_names_say(files):
     recipe = start(config_of(files, weights=weights, sample_latents=False))
     data = batch()
     terms = recipe.losses("generator", data, Progress(0, 0.0))
-    restored = recipe.restore(data["lq"]).double()
+    restored = recipe.restore(data).double()
     assert terms.keys() == {"mse", "l1", "latent"}
     vae = recipe.backbone.codec.vae
     with torch.no_grad():
-        z_0, _ = recipe.nets["generator"](*recipe._inputs(data["lq"], sample=False))
+        z_0, _ = recipe.nets["generator"](*recipe._inputs(data, sample=False))
         restored = (vae.decode(z_0).double() + 1) / 2
         z_gt = vae.encode(data["gt"] * 2 - 1)
     error = restored - data["gt"]
@@ -253,7 +253,7 @@ def test_a_few_steps_help_and_the_exported_files_restore_the_same(files, merged)
 
     recipe.nets["generator"].eval()
     with torch.no_grad():
-        expected = recipe.restore(data["lq"])
+        expected = recipe.restore(data)
     evaluation = recipe.evaluate([data])
     assert {"lq/psnr", "restored/ssim", "VAE(gt)/identity"} <= evaluation.metrics.keys()
     assert evaluation.images["restored"].shape == data["gt"].shape

@@ -36,7 +36,13 @@ class Batches:
     def train(self, *, first_step: int) -> Iterator[list[Batch]]:
         """Lists of `accumulate` batches, one per optimiser step, from `first_step` on, endless."""
         config = self.config
-        samples = _TrainSamples(self.train_photos, config.seed, config.data.views, self.shelf)
+        samples = _TrainSamples(
+            self.train_photos,
+            config.seed,
+            config.data.views,
+            self.shelf,
+            config.data.references,
+        )
         loader = DataLoader(
             samples,
             batch_size=config.batch_size,
@@ -83,8 +89,18 @@ class Batches:
         for i in range(0, len(order), size):
             chunk = order[i : i + size]
             seeds = [VALIDATION_SEED + j for j in chunk]
-            photos = [self.validation_photos.load(j, s) for j, s in zip(chunk, seeds, strict=True)]
+            photos = [self._validation_photo(j, s) for j, s in zip(chunk, seeds, strict=True)]
             yield self._place(collate(list(zip(photos, seeds, strict=True))))
+
+    def _validation_photo(self, index: int, seed: int) -> Photo:
+        """With the first of the person's other photos as references, as many as wanted."""
+        source, most = self.validation_photos, self.config.data.references
+        photo = source.load(index, seed)
+        if not most:
+            return photo
+        group = next(g for g in source.by_identity if index in g)
+        others = [i for i in group if i != index][:most]
+        return photo._replace(references=tuple(source.load(i, seed).pixels for i in others))
 
     def _place(self, batch: Batch) -> Batch:
         return {
@@ -114,9 +130,16 @@ class _TrainSamples(Dataset):
     """Sample number -> photo. Every person (with views: 1 every photo) comes once per round."""
 
     def __init__(
-        self, photos: Photos, seed: int, views: int, shelf: OffShelf | None = None
+        self,
+        photos: Photos,
+        seed: int,
+        views: int,
+        shelf: OffShelf | None = None,
+        references: int = 0,
     ) -> None:
         self.photos, self.seed, self.views, self.shelf = photos, seed, views, shelf
+        self.references = references
+        self.person = {i: g for g in photos.by_identity for i in g} if references else {}
         everything = [[i] for group in photos.by_identity for i in group]
         self.groups = photos.by_identity if views > 1 else everything
         self._round, self._order = -1, np.empty(0, np.int64)
@@ -135,7 +158,19 @@ class _TrainSamples(Dataset):
         mirrored = rng.random() < 0.5
         if self.shelf and photo.lq is None:
             photo = photo._replace(lq=self.shelf.lq(index, photo, rng))
+        if self.references:
+            others = self._others(index, rng)
+            photos = [self.photos.load(i, self.seed * 2**42 + number) for i in others]
+            photo = photo._replace(references=tuple(p.pixels for p in photos))
         return (_mirror(photo) if mirrored else photo), number
+
+    def _others(self, index: int, rng: np.random.Generator) -> list[int]:
+        """1 to `references` other photos of the person, drawn anew; none where there are none."""
+        others = [i for i in self.person[index] if i != index]
+        if not others:
+            return []
+        count = int(rng.integers(1, min(len(others), self.references) + 1))
+        return rng.permutation(others)[:count].tolist()
 
 
 def _mirror(photo: Photo) -> Photo:
@@ -144,6 +179,7 @@ def _mirror(photo: Photo) -> Photo:
         pixels=photo.pixels.flip(2),
         box=torch.stack([last - box[2], box[1], last - box[0], box[3]]),
         lq=None if photo.lq is None else photo.lq.flip(2),
+        references=tuple(r.flip(2) for r in photo.references),
     )
 
 
@@ -165,6 +201,8 @@ class _Collate:
         }
         if any(p.caption for p in photos):
             batch["caption"] = [p.caption for p in photos]
+        if any(p.references for p in photos):
+            batch |= _pad([p.references for p in photos])
         lq = torch.empty_like(gt)
         made = [i for i, p in enumerate(photos) if p.lq is None]
         for i, photo in enumerate(photos):
@@ -177,6 +215,19 @@ class _Collate:
         if self.degradation or not made:
             batch["lq"] = lq
         return batch
+
+
+def _pad(references: list[tuple[Tensor, ...]]) -> Batch:
+    """References of every sample as one tensor, and which places hold one."""
+    shape = next(r[0].shape for r in references if r)
+    most = max(len(r) for r in references)
+    padded = torch.zeros(len(references), most, *shape)
+    valid = torch.zeros(len(references), most, dtype=torch.bool)
+    for i, photos in enumerate(references):
+        for j, photo in enumerate(photos):
+            padded[i, j] = photo.float() / 255
+            valid[i, j] = True
+    return {"references": padded, "valid": valid}
 
 
 def degrade(

@@ -35,6 +35,8 @@ class Photo(NamedTuple):
     lq: Tensor | None = None
     """Like `pixels`, where the photo comes with a degraded counterpart."""
     caption: str = ""
+    references: tuple[Tensor, ...] = ()
+    """Like `pixels`: other photos of the person, where the config asks for them."""
 
 
 class Photos(Protocol):

@@ -7,9 +7,9 @@ from pydantic import Field
 from torch import nn
 
 from ...core.modules.identity import IdentityEncoder
+from ...core.modules.vgg import VGG16, VGG19
 from ..config import Strict
 from .perceptual import Dists, EdgeAwarePerceptual
-from .vgg import VGG16, VGG19
 
 
 class ExtractorConfig(Strict):

@@ -1,7 +1,7 @@
 """Perceptual distances over any feature extractor, plain and edge-aware.
 
 An extractor is a module with `features(images) -> list of (b, c_i, h_i, w_i)`, fine to coarse, for
-images (b, 3, h, w) in [0, 1]: `losses.vgg.VGG16` on photographs, the nano identity encoder on
+images (b, 3, h, w) in [0, 1]: `core.modules.vgg.VGG16` on photographs, the nano identity encoder on
 rendered faces.
 """
 

@@ -8,7 +8,7 @@ import copy
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -21,7 +21,7 @@ from ...core.restorer import ONE_STEP_TIMESTEP
 from ...core.schedule import alpha_bar, eps_to_x0
 from .. import masks
 from .._backbone import BackboneConfig, load_backbone
-from .._lora import MergedCall, add_lora, save_lora
+from .._lora import MergedCall, add_lora, load_lora, save_lora
 from .._scores import face_scores
 from ..config import Strict
 from ..losses.adversarial import discriminator_loss, generator_loss
@@ -88,6 +88,7 @@ class Weights(Strict):
 class OneStepConfig(Strict):
     backbone: BackboneConfig
     vre: Path = Field(description="embedder file of vre-associate")
+    start: Path | None = Field(None, description="LoRA file to go on from; none: a fresh one")
     rank: int = Field(16, ge=1)
     alpha: float = Field(16, gt=0)
     merged: bool = Field(
@@ -129,6 +130,8 @@ class OneStepRecipe(Recipe):
     """L = MSE + l_per EA-DISTS + l_ID L_ID + l_dis L_G (Eq. 12), alternating with L_D (Eq. 16)."""
 
     stage = "onestep"
+    method: ClassVar[str] = "osdface"
+    """Goes into the LoRA's metadata."""
     Config = OneStepConfig
     needs_lq = True
 
@@ -146,9 +149,14 @@ class OneStepRecipe(Recipe):
                 merged=c.merged,
             )
         add_lora(unet, c.rank, c.alpha)
+        if c.start:
+            load_lora(unet, c.start)
         called = MergedCall(unet) if c.merged else unet
         projection = copy.deepcopy(self.vre.embedding_change).requires_grad_(True)
-        return {"generator": Generator(called, projection, c.timestep), **nets}
+        return {"generator": self._generator(called, projection), **nets}
+
+    def _generator(self, unet: nn.Module, projection: PromptProjection) -> nn.Module:
+        return Generator(unet, projection, self.config.timestep)
 
     def frozen(self) -> dict[str, nn.Module]:
         c = self.config
@@ -173,9 +181,9 @@ class OneStepRecipe(Recipe):
         return ("embedding_change", "head")
 
     @torch.no_grad()
-    def _inputs(self, lq: Tensor, *, sample: bool) -> tuple[Tensor, Tensor]:
-        """Latent of the degraded faces and the codebook rows of their tokens."""
-        vre = self.nets["vre"]
+    def _inputs(self, batch: Batch, *, sample: bool) -> tuple[Tensor, ...]:
+        """What the generator takes: latent of the degraded faces, codebook rows of their tokens."""
+        lq, vre = batch["lq"], self.nets["vre"]
         return self._encode(lq, sample=sample), vre.quantize.lookup(vre.tokenize(lq))
 
     def _encode(self, images: Tensor, *, sample: bool) -> Tensor:
@@ -196,12 +204,12 @@ class OneStepRecipe(Recipe):
         if phase == "discriminator":
             return self._judge(batch) if "z_fake" in batch else None
         c, sample = self.config, self.config.sample_latents
-        z_lq, rows = self._inputs(batch["lq"], sample=sample)
+        inputs = self._inputs(batch, sample=sample)
         gan = self._adversarial(progress)
         # The discriminator trains from its start on, also while the weight is still 0.
         judged = c.weights.gan and progress.fraction >= c.discriminator.start
         z_gt = self._encode(batch["gt"], sample=sample) if judged or c.weights.latent else None
-        z_0, cond = self.nets["generator"](z_lq, rows)
+        z_0, cond = self.nets["generator"](*inputs)
         # Not clamped: an overshooting pixel must still feel its error.
         terms = self._compare(self._decode(z_0), batch)
         if c.weights.latent:
@@ -243,9 +251,9 @@ class OneStepRecipe(Recipe):
         self.monitor["discriminator/fake"] = fake.detach().mean()
         return {"bce": discriminator_loss(real, fake)}
 
-    def restore(self, lq: Tensor) -> Tensor:
-        """(b, 3, h, w) -> restored, both in [0, 1], as inference does it (posterior mean)."""
-        z_0, _ = self.nets["generator"](*self._inputs(lq, sample=False))
+    def restore(self, batch: Batch) -> Tensor:
+        """(b, 3, h, w) in [0, 1]: `lq` restored as inference does it (posterior mean)."""
+        z_0, _ = self.nets["generator"](*self._inputs(batch, sample=False))
         return self._decode(z_0).clamp(0, 1)
 
     def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
@@ -255,13 +263,17 @@ class OneStepRecipe(Recipe):
         for batch in batches:
             gt = batch["gt"]
             mask = masks.box_mask(batch["box"], *gt.shape[-2:])
-            ceiling = self._decode(self._encode(gt, sample=False)).clamp(0, 1)
-            shown = {"lq": batch["lq"], "restored": self.restore(batch["lq"]), "VAE(gt)": ceiling}
+            shown = self._shown(batch)
             for name, picture in shown.items():
                 for key, value in self._scores(picture, gt, mask).items():
                     seen.setdefault(f"{name}/{key}", []).append(value)
             images = images or {**shown, "gt": gt}
         return Evaluation({k: torch.cat(v).mean().item() for k, v in seen.items()}, images)
+
+    def _shown(self, batch: Batch) -> dict[str, Tensor]:
+        """What is scored against gt and drawn beside it, by name."""
+        ceiling = self._decode(self._encode(batch["gt"], sample=False)).clamp(0, 1)
+        return {"lq": batch["lq"], "restored": self.restore(batch), "VAE(gt)": ceiling}
 
     def _scores(self, picture: Tensor, gt: Tensor, mask: Tensor) -> dict[str, Tensor]:
         return face_scores(picture, gt, mask, self.nets.get("metric"))
@@ -280,7 +292,7 @@ class OneStepRecipe(Recipe):
             base=self.backbone.name,
             dtype=dtype,
             facts={
-                "method": "osdface",
+                "method": self.method,
                 "timestep": str(c.timestep),
                 "facewright.training": json.dumps(facts),
             },

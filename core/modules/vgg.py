@@ -1,12 +1,13 @@
 """VGG-16 and VGG-19 as feature extractors, with the weights read from a file of the user's."""
 
 import os
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...core.checkpoint import load_strict, read_tensors
+from ..checkpoint import load_strict, read_tensors
 
 # Indices are those of torchvision's `vgg16().features`, whose names weight files carry.
 _STAGES_16 = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
@@ -61,28 +62,33 @@ class _VGG(nn.Module):
 
 
 class VGG16(_VGG):
-    """The five stages of VGG-16 up to relu5_3, with blurred (L2) pooling between them.
+    """The five stages of VGG-16 up to relu5_3.
 
-    Pooling is sqrt(g * x^2) with a Hann window g and stride 2 instead of a maximum, which keeps
-    DISTS free of aliasing (Ding et al. 2020, arXiv:2004.07728, Eq. 2).
+    Args:
+        pooling: "max" between the stages, as it was trained; or "l2", sqrt(g * x^2) with a Hann
+            window g and stride 2, which keeps DISTS free of aliasing (Ding et al. 2020,
+            arXiv:2004.07728, Eq. 2).
     """
 
     stages = _STAGES_16
 
-    def __init__(self) -> None:
+    def __init__(self, pooling: Literal["l2", "max"] = "l2") -> None:
         super().__init__()
+        self.pooling = pooling
         hann = torch.hann_window(5, periodic=False)[1:-1]
         window = hann[:, None] * hann[None]
         self.register_buffer("window", (window / window.sum())[None, None], persistent=False)
 
     def _pool(self, x: Tensor) -> Tensor:
+        if self.pooling == "max":
+            return F.max_pool2d(x, 2)
         window = self.window.to(x).expand(x.shape[1], -1, -1, -1)
         pooled = F.conv2d(x.square(), window, stride=2, padding=1, groups=x.shape[1])
         return pooled.add(1e-12).sqrt()
 
     @classmethod
     def from_file(
-        cls, path: str | os.PathLike[str]
+        cls, path: str | os.PathLike[str], pooling: Literal["l2", "max"] = "l2"
     ) -> tuple["VGG16", tuple[Tensor, Tensor] | None]:
         """Read torchvision's vgg16 weights, with the learned DISTS weights where the file has them.
 
@@ -96,7 +102,7 @@ class VGG16(_VGG):
         Raises:
             CheckpointError: not such a file.
         """
-        model = cls()
+        model = cls(pooling)
         tensors = model._load(path)
         learned = (tensors["alpha"], tensors["beta"]) if "alpha" in tensors else None
         return model, learned

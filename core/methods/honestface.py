@@ -1,0 +1,427 @@
+"""HonestFace's identity embedder (IDE): photographs of the same person steer the restoration.
+
+Wang et al., "HonestFace: Towards Honest Face Restoration with One-Step Diffusion Model",
+arXiv:2505.18469. The restoration step itself is OSDFace's, `core.restorer.restore_one_step`, and so
+is the embedder of the degraded face; only the prompt between the two changes.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpoint import (
+    detect_format,
+    load_strict,
+    make_metadata,
+    read_config,
+    read_tensors,
+    save_safetensors,
+)
+from ..errors import CheckpointError, FacewrightError, check_image
+from ..faces.face import DenseLandmarker
+from ..geometry.landmarks import affine_landmark_distance, region_points
+from ..modules.identity import FORMAT as NANO_IDENTITY
+from ..modules.identity import IdentityEncoder
+from ..modules.reference_tokens import (
+    FUSIONS,
+    AttentionFusion,
+    FaceIdentityEncoder,
+    FacialFeatureExtractor,
+    MixingFusion,
+)
+from ..modules.vgg import VGG16
+from ..person import Person
+from ..recognition import Recogniser, fingerprint
+from .osdface import VisualRepresentationEmbedder
+
+IDE_FORMAT = "honestface-ide"
+_EYES = {68: (range(36, 42), range(42, 48)), 98: (range(60, 68), range(68, 76))}
+"""Lid contours of the left and the right eye, as seen in the picture."""
+_ENLARGE, _SMALLEST = 1.4, 28 / 512
+"""An eye's box: half-side 1.4 times half the eye's width, at least 28 pixels of 512."""
+
+
+class EyeExtractor(Protocol):
+    """A frozen network whose first and third feature stages describe the eyes."""
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Maps (n, c_i, h_i, w_i), fine to coarse, of images (n, 3, h, w) in [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IDEConfig:
+    """Architecture of an `IdentityEmbedder`. The defaults are HonestFace's on OSDFace's weights."""
+
+    width: int = 512
+    """Channels k of the tokens: of the embedder's codebook rows."""
+    vre_tokens: int = 77
+    queries: int = 7
+    """Tokens n2 of the face identity encoder."""
+    hidden: int = 256
+    eye_size: int = 80
+    """Side of the eye crops in pixels."""
+    colour_channels: int = 64
+    """Of the eye extractor's first stage: 64 for VGG-16's relu1_2."""
+    structure_channels: int = 256
+    """Of its third stage: 256 for VGG-16's relu3_3."""
+    recogniser_dim: int = 512
+    recogniser: str = ""
+    """`Recogniser.id` of the weights it was trained with."""
+    extractor: str = ""
+    """`core.recognition.fingerprint` of the eye extractor it was trained with."""
+    use_eyes: bool = True
+    """Whether the facial feature extractor sees the references; for ablations."""
+    use_identity: bool = True
+    """Whether the face identity encoder sees them."""
+    fusion: str = "mix"
+    """One of `core.modules.reference_tokens.FUSIONS`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What the references say of b faces; the identity embedder's input. No gradient, cacheable."""
+
+    embeddings: Tensor
+    """(b, N, d) of the recogniser, anything where not valid."""
+    valid: Tensor
+    """(b, N) bool."""
+    colour: Tensor
+    """(b, 2, c): statistics of the left and right eye of the chosen reference."""
+    structure: Tensor
+    """(b, 2, c')"""
+    chosen: Tensor
+    """(b,) int64: the reference that looks most alike about the eyes, -1 where there is none."""
+    distance: Tensor
+    """(b, N) float64 A-LD of eyes and brows in pixels of the face; infinite where not valid."""
+
+
+class IdentityTokens(nn.Module):
+    """All that is learned of an identity embedder: tokens of references, and the fusion."""
+
+    def __init__(self, config: IDEConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.eyes = FacialFeatureExtractor(
+            c.colour_channels, c.structure_channels, c.hidden, c.width
+        )
+        self.identity = FaceIdentityEncoder(c.recogniser_dim, c.queries, c.hidden, c.width)
+        self.fusion = _fusion(c)
+
+    def tokens(self, identity: Identity) -> Tensor:
+        """p_F and p_I, (b, 11, width)."""
+        c, known = self.config, identity.chosen >= 0
+        seen, valid = known & c.use_eyes, identity.valid & c.use_identity
+        eyes = self.eyes(identity.colour, identity.structure, seen)
+        return torch.cat([eyes, self.identity(identity.embeddings, valid)], 1)
+
+    def fuse(self, vre_tokens: Tensor, ide_tokens: Tensor) -> Tensor:
+        """(b, 77, width) and (b, 11, width) -> (b, 77, width)."""
+        return self.fusion(vre_tokens, ide_tokens)
+
+    def forward(self, vre_tokens: Tensor, identity: Identity) -> Tensor:
+        """(b, 77, width) codebook rows -> (b, 77, width) with what the references say."""
+        return self.fuse(vre_tokens, self.tokens(identity))
+
+
+class IdentityEmbedder(nn.Module):
+    """References of b faces -> n1 + n2 = 11 tokens each, fused with the embedder's 77 into 77.
+
+    `recogniser`, `extractor` and `landmarker` are frozen and not part of its file: they come from
+    files of their own, and a file of this class remembers which recogniser and extractor.
+    """
+
+    def __init__(
+        self,
+        config: IDEConfig,
+        *,
+        recogniser: Recogniser,
+        extractor: nn.Module,
+        landmarker: DenseLandmarker,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.recogniser, self.extractor, self.landmarker = recogniser, extractor, landmarker
+        self.learned = IdentityTokens(config)
+
+    @torch.no_grad()
+    def choose(
+        self, landmarks: Tensor, valid: Tensor, lq_landmarks: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """r_0 = argmin_i d(r_i, x_L), the A-LD of eyes and brows (HonestFace, Eq. 6).
+
+        The affine map goes from the reference to the degraded face, so that distances are in the
+        pixels of the latter and comparable. Ties: the first.
+
+        Args:
+            landmarks: (b, N, k, 2) of the references, each in pixels of its own picture.
+            valid: (b, N) bool.
+            lq_landmarks: (b, k, 2).
+
+        Returns:
+            chosen (b,) int64, -1 where nothing is valid, and distances (b, N) float64.
+        """
+        b, n, k, _ = landmarks.shape
+        points = region_points(k, "eyes")
+        rows = lq_landmarks[:, None, points].expand(b, n, len(points), 2)
+        distance = landmarks.new_full((b, n), torch.inf, dtype=torch.float64)
+        if valid.any():
+            distance[valid] = affine_landmark_distance(landmarks[:, :, points][valid], rows[valid])
+        if not n:
+            return torch.full((b,), -1, device=landmarks.device), distance
+        return torch.where(valid.any(1), distance.argmin(1), -1), distance
+
+    @torch.no_grad()
+    def describe(
+        self,
+        references: Sequence[Tensor],
+        embeddings: Sequence[Tensor],
+        landmarks: Sequence[Tensor],
+        lq_landmarks: Tensor,
+    ) -> Identity:
+        """Collect what the references say of b faces.
+
+        Args:
+            references: per face (n_i, 3, s, s) in [0, 1], n_i >= 0; sizes may differ between faces.
+            embeddings: per face (n_i, d).
+            landmarks: per face (n_i, k, 2) in pixels of the references.
+            lq_landmarks: (b, k, 2) of the degraded faces.
+        """
+        device, b = lq_landmarks.device, len(references)
+        most = max((len(r) for r in references), default=0)
+        valid = torch.zeros(b, most, dtype=torch.bool, device=device)
+        padded = torch.zeros(b, most, self.config.recogniser_dim, device=device)
+        points = lq_landmarks.new_zeros(b, most, *lq_landmarks.shape[1:])
+        for i, (e, p) in enumerate(zip(embeddings, landmarks, strict=True)):
+            valid[i, : len(e)] = True
+            padded[i, : len(e)] = e.to(padded)
+            points[i, : len(p)] = p.to(points)
+        chosen, distance = self.choose(points, valid, lq_landmarks)
+        c = self.config
+        colour = torch.zeros(b, 2, 2 * c.colour_channels, device=device)
+        grid = FacialFeatureExtractor.GRID**2
+        structure = torch.zeros(b, 2, grid * c.structure_channels, device=device)
+        known = chosen.ge(0).nonzero().flatten().tolist()
+        if known:
+            best = [(references[i][j : j + 1], points[i, j : j + 1]) for i, j in
+                    zip(known, chosen[known].tolist(), strict=True)]  # fmt: skip
+            eyes = [eye_crops(face.to(device), at, c.eye_size) for face, at in best]
+            with torch.autocast(device.type, enabled=False):
+                maps = self.extractor.features(torch.cat(eyes).flatten(0, 1).float())
+            stats = FacialFeatureExtractor.statistics(maps[0], maps[2])
+            colour[known], structure[known] = (x.unflatten(0, (-1, 2)) for x in stats)
+        return Identity(
+            embeddings=padded,
+            valid=valid,
+            colour=colour,
+            structure=structure,
+            chosen=chosen,
+            distance=distance,
+        )
+
+    def of_people(self, people: Sequence[Person | None], lq: Tensor) -> Identity:
+        """What albums say of b faces (b, 3, s, s) in [0, 1]; None for a face nobody is known of.
+
+        Raises:
+            FacewrightError: an album made with another recogniser or other landmarks.
+        """
+        check_image(lq, name="lq")
+        if len(people) != len(lq):
+            raise FacewrightError(f"There are {len(lq)} faces but albums for {len(people)}.")
+        for person in people:
+            self._check_album(person)
+        points, dim = self.landmarker.points, self.config.recogniser_dim
+        nobody = (lq.new_zeros(0, 3, 1, 1), lq.new_zeros(0, dim), lq.new_zeros(0, points, 2))
+        said = [nobody if p is None else (p.crops, p.embeddings, p.landmarks) for p in people]
+        crops, embeddings, landmarks = zip(*said, strict=True) if said else ((), (), ())
+        return self.describe(
+            crops, embeddings, landmarks, self.landmarker.landmarks(lq).to(lq.device)
+        )
+
+    def _check_album(self, person: Person | None) -> None:
+        if person is None:
+            return
+        if person.recogniser != self.recogniser.id:
+            raise FacewrightError(
+                f'The album of "{person.name}" was made with the recogniser {person.recogniser}, '
+                f"but this identity embedder works with {self.recogniser.id}, and their numbers "
+                "cannot be compared. Make the album again, with the recogniser that Load IDE has."
+            )
+        if person.landmarks.shape[1] != self.landmarker.points:
+            raise FacewrightError(
+                f'The album of "{person.name}" holds {person.landmarks.shape[1]} landmarks per '
+                f"photograph, but the face analyzer of this identity embedder gives "
+                f"{self.landmarker.points}. Make the album again with that analyzer."
+            )
+
+    @torch.no_grad()
+    def look_at(self, references: Tensor, valid: Tensor, lq: Tensor) -> Identity:
+        """What references (b, N, 3, s, s) in [0, 1] say of lq (b, 3, s', s'), all FFHQ-aligned."""
+        check_image(lq, name="lq")
+        counts = valid.sum(1).tolist()
+        shown = references[valid]
+        faces, points = shown.split(counts), self.landmarker.landmarks(shown).to(lq.device)
+        return self.describe(
+            faces,
+            self.recogniser(shown).split(counts),
+            points.split(counts),
+            self.landmarker.landmarks(lq).to(lq.device),
+        )
+
+    def forward(self, references: Tensor, valid: Tensor, lq: Tensor) -> Tensor:
+        """Tokens of references.
+
+        Args:
+            references: (b, N, 3, s, s) in [0, 1], FFHQ-aligned photographs of the person; N >= 0.
+            valid: (b, N) bool; the others are padding and may hold anything.
+            lq: (b, 3, s', s') in [0, 1], the degraded faces.
+
+        Returns:
+            (b, 11, width). Learned tokens where a face has no reference.
+        """
+        return self.learned.tokens(self.look_at(references, valid, lq))
+
+    def fuse(self, vre_tokens: Tensor, ide_tokens: Tensor) -> Tensor:
+        """(b, 77, width) codebook rows and (b, 11, width) -> (b, 77, width).
+
+        At step 0 of training the codebook rows come back bit for bit.
+        """
+        return self.learned.fuse(vre_tokens, ide_tokens)
+
+    def condition(
+        self, vre: VisualRepresentationEmbedder, lq: Tensor, identity: Identity
+    ) -> Tensor:
+        """The prompt p(x_L, R): what `vre(lq)` is without references, (b, 77, d).
+
+        Raises:
+            FacewrightError: the two embedders do not fit.
+        """
+        c = vre.config
+        if (c.encoder.z_channels, c.num_tokens) != (self.config.width, self.config.vre_tokens):
+            raise FacewrightError(
+                f"This identity embedder belongs to a face embedder with {self.config.vre_tokens} "
+                f"tokens of {self.config.width} channels; the one connected to `vre` gives "
+                f"{c.num_tokens} of {c.encoder.z_channels}. Connect the pair that was trained "
+                "together."
+            )
+        with torch.autocast(lq.device.type, enabled=False):
+            rows = vre.quantize.lookup(vre.tokenize(lq))
+            return vre.embedding_change(self.learned(rows, identity))
+
+    def save(self, path: str | os.PathLike[str], *, half: bool = False, **extra: str) -> None:
+        """Write one safetensors file that `from_file` reads; recogniser and extractor stay out."""
+        dtype = torch.float16 if half else torch.float32
+        tensors = {k: v.to(dtype) for k, v in self.learned.state_dict().items()}
+        save_safetensors(path, tensors, make_metadata(IDE_FORMAT, asdict(self.config), **extra))
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        recogniser: Recogniser,
+        extractor: nn.Module,
+        landmarker: DenseLandmarker,
+    ) -> Self:
+        """Load a file written by `save`, frozen, in eval mode and float32.
+
+        Raises:
+            CheckpointError: another kind of file, or trained with another recogniser or extractor.
+        """
+        tensors, metadata = read_tensors(path)
+        name = Path(path).name
+        config = _config_of(read_config(metadata, IDE_FORMAT, source=name), name)
+        for kind, wanted, given in (
+            ("recogniser", config.recogniser, recogniser.id),
+            ("eye extractor", config.extractor, fingerprint(extractor)),
+        ):
+            if wanted != given:
+                raise CheckpointError(
+                    f"{name} was trained with the {kind} {wanted}, but {given} was given. "
+                    "Use the very weights it was trained with: others say other things of a face."
+                )
+        model = cls(config, recogniser=recogniser, extractor=extractor, landmarker=landmarker)
+        load_strict(model.learned, tensors, source=name)
+        return model.eval().requires_grad_(False)
+
+
+def load_eye_extractor(path: str | os.PathLike[str]) -> nn.Module:
+    """torchvision's VGG-16, or the identity encoder of rendered faces, frozen.
+
+    Raises:
+        CheckpointError: neither.
+    """
+    tensors, metadata = read_tensors(path)
+    if detect_format(tensors, metadata) == NANO_IDENTITY:
+        return IdentityEncoder.from_file(path)
+    if "features.0.weight" not in tensors:
+        raise CheckpointError(
+            f"{Path(path).name} is no extractor for eyes: torchvision's VGG-16 was expected "
+            "(vgg16-397923af.pth from download.pytorch.org/models, BSD-3-Clause; its training "
+            "pictures, ImageNet, are for non-commercial research)."
+        )
+    return VGG16.from_file(path, "max")[0]
+
+
+def eye_channels(extractor: nn.Module) -> tuple[int, int]:
+    """Channels of the first and third stage of what `load_eye_extractor` returns."""
+    if isinstance(extractor, IdentityEncoder):
+        return extractor.config.ch[0], extractor.config.ch[2]
+    return 64, 256
+
+
+def eye_crops(faces: Tensor, landmarks: Tensor, size: int) -> Tensor:
+    """Squares around both eyes, (b, 2, 3, size, size): the left one in the picture first.
+
+    Centre: the mean of the lid contour. Half-side: 1.4 times half the contour's width, at least
+    28 pixels of 512 (closed and turned eyes). Beyond the picture its border is repeated.
+
+    Args:
+        faces: (b, 3, s, s).
+        landmarks: (b, k, 2) in pixels, k = 68 (iBUG) or 98 (WFLW).
+
+    Raises:
+        FacewrightError: another number of landmarks.
+    """
+    k, side = landmarks.shape[1], faces.shape[-1]
+    if k not in _EYES:
+        raise FacewrightError(f"Eyes are known for 68 and 98 landmarks, got {k}.")
+    crops = []
+    for contour in _EYES[k]:
+        points = landmarks[:, list(contour)].to(faces)
+        half_width = (points[..., 0].amax(1) - points[..., 0].amin(1)) / 2
+        half = (_ENLARGE * half_width).clamp(min=_SMALLEST * side)
+        # affine_grid counts from -1 to 1 over the picture's outer borders; pixel i's centre is i.
+        centre = (points.mean(1) + 0.5) * 2 / side - 1
+        theta = faces.new_zeros(len(faces), 2, 3)
+        theta[:, 0, 0] = theta[:, 1, 1] = 2 * half / side
+        theta[:, :, 2] = centre
+        grid = F.affine_grid(theta, [len(faces), 3, size, size], align_corners=False)
+        crops.append(F.grid_sample(faces, grid, padding_mode="border", align_corners=False))
+    return torch.stack(crops, 1)
+
+
+def _fusion(config: IDEConfig) -> nn.Module:
+    if config.fusion == "mix":
+        return MixingFusion(config.vre_tokens, 4 + config.queries)
+    if config.fusion == "attention":
+        return AttentionFusion(config.width)
+    raise CheckpointError(
+        f"This identity embedder fuses tokens by {config.fusion!r}; this version knows "
+        f"{', '.join(FUSIONS)}. Update facewright."
+    )
+
+
+def _config_of(values: dict[str, Any], source: str) -> IDEConfig:
+    try:
+        return IDEConfig(**values)
+    except TypeError as error:
+        raise CheckpointError(
+            f"{source} describes an identity embedder this version does not know ({error}). "
+            "Update facewright."
+        ) from error
