@@ -1,8 +1,24 @@
 """An album of one person: aligned photographs and what recognisers and landmarkers said of them."""
 
+import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from .checkpoint import make_metadata, name_some, read_config, read_tensors, save_safetensors
+from .errors import CheckpointError, FacewrightError
+
+FORMAT = "person"
+VERSION = 1
+SUFFIX = ".person"
+
+_CONFIG = {"version": int, "name": str, "recogniser": str, "sources": list}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,3 +41,160 @@ class Person:
 
     def __len__(self) -> int:
         return len(self.crops)
+
+    @property
+    def template(self) -> Tensor:
+        """(d,) of length 1: the mean of the embeddings, weighted by quality.
+
+        Where no photograph has any quality all count alike.
+        """
+        weights = self.quality if bool(self.quality.any()) else torch.ones_like(self.quality)
+        return F.normalize(weights @ self.embeddings, dim=0)
+
+    @property
+    def info(self) -> str:
+        """One line: name, photographs, their size and landmarks, and the recogniser."""
+        count = "1 photograph" if len(self) == 1 else f"{len(self)} photographs"
+        return (
+            f"{self.name}: {count} at {self.crops.shape[-1]} px, {self.landmarks.shape[1]} "
+            f"landmarks, embeddings of {self.recogniser}"
+        )
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> "Person":
+        """Read a file written by `save`; nothing in it is executed.
+
+        Raises:
+            CheckpointError: the file is missing, empty, cut off, something else or of another
+                version, or what it holds does not belong together; the sentence names it.
+        """
+        path = Path(path)
+        tensors, metadata = read_tensors(path)
+        config = read_config(metadata, FORMAT, source=path.name)
+        problem = _config_problem(config) or _problem(tensors, len(config["sources"]))
+        if problem:
+            raise CheckpointError(f"{path.name} is no album that can be used: {problem}")
+        return cls(
+            name=config["name"],
+            crops=tensors["crops"].float() / 255,
+            embeddings=tensors["embeddings"].clone(),
+            landmarks=tensors["landmarks"].clone(),
+            quality=tensors["quality"].clone(),
+            recogniser=config["recogniser"],
+            sources=tuple(base_name(source) for source in config["sources"]),
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file that is complete or not there.
+
+        Crops are stored as 8-bit numbers, which is what `make_person` rounded them to, so
+        everything comes back bit by bit. Of the sources only base names are stored.
+
+        Raises:
+            FacewrightError: the parts of the album do not belong together.
+            OSError: the folder cannot be written.
+        """
+        tensors = {
+            "crops": to_bytes(self.crops),
+            "embeddings": self.embeddings.float().cpu(),
+            "landmarks": self.landmarks.float().cpu(),
+            "quality": self.quality.float().cpu(),
+        }
+        problem = _problem(tensors, len(self.sources))
+        if problem:
+            raise FacewrightError(f"The album of {self.name} cannot be saved: {problem}")
+        config = {
+            "version": VERSION,
+            "name": self.name,
+            "recogniser": self.recogniser,
+            "sources": [base_name(source) for source in self.sources],
+        }
+        save_safetensors(path, tensors, make_metadata(FORMAT, config))
+
+
+def to_bytes(crops: Tensor) -> Tensor:
+    """[0, 1] -> uint8, rounded; exact for multiples of 1/255."""
+    return (crops.float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def base_name(source: str) -> str:
+    """The last part of a path of any system; a name that is no path stays as it is."""
+    return re.split(r"[\\/]", source.rstrip("\\/"))[-1]
+
+
+def check_names(people: list[Person]) -> None:
+    """Raise FacewrightError where two albums bear one name."""
+    names = [person.name for person in people]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise FacewrightError(
+            f"There is more than one album with the name {name_some(twice)}. Give each person a "
+            "name of their own, or put all photos of one person into one album."
+        )
+
+
+def join_people(person: Person, people: list[Person] | None) -> list[Person]:
+    """The chain of albums with one more; the given chain stays as it is.
+
+    Raises:
+        FacewrightError: an album of that name is in the chain already.
+    """
+    joined = [*(people or []), person]
+    check_names(joined)
+    return joined
+
+
+def _config_problem(config: Mapping[str, Any]) -> str | None:
+    version = config.get("version")
+    if version != VERSION:
+        return (
+            f"it is of format version {version!r}, and this facewright reads version {VERSION}. "
+            "Update facewright, or make the album again from the photos."
+        )
+    wrong = [k for k, kind in _CONFIG.items() if not isinstance(config.get(k), kind)]
+    wrong += [k for k in config if k not in _CONFIG]
+    if not wrong and not all(isinstance(source, str) for source in config["sources"]):
+        wrong = ["sources"]
+    if wrong:
+        return f"its description is wrong at {name_some(wrong)}. Make it again from the photos."
+    return None
+
+
+def _problem(tensors: Mapping[str, Tensor], n: int) -> str | None:
+    """What is wrong with the stored tensors of an album with `n` sources, or None."""
+    again = "Make it again from the photos."
+    expected = {
+        "crops": (torch.uint8, "(n, 3, s, s)"),
+        "embeddings": (torch.float32, "(n, d)"),
+        "landmarks": (torch.float32, "(n, 68 or 98, 2)"),
+        "quality": (torch.float32, "(n,)"),
+    }
+    missing = [k for k in expected if k not in tensors]
+    if missing:
+        return f"it lacks {name_some(missing)}. {again}"
+    extra = [k for k in tensors if k not in expected]
+    if extra:
+        return f"it holds {name_some(extra)}, which no album has. {again}"
+    shapes = {k: tuple(t.shape) for k, t in tensors.items()}
+    fits = {
+        "crops": len(shapes["crops"]) == 4 and shapes["crops"][1:2] == (3,)
+        and shapes["crops"][2] == shapes["crops"][3] > 0,
+        "embeddings": len(shapes["embeddings"]) == 2 and shapes["embeddings"][1] > 0,
+        "landmarks": shapes["landmarks"][1:] in {(68, 2), (98, 2)},
+        "quality": len(shapes["quality"]) == 1,
+    }  # fmt: skip
+    for key, (dtype, shape) in expected.items():
+        if not fits[key] or tensors[key].dtype != dtype or shapes[key][0] != n or n == 0:
+            return (
+                f"`{key}` should be {shape} {str(dtype)[6:]} for its {n} photos, got "
+                f"{shapes[key]} {str(tensors[key].dtype)[6:]}. {again}"
+            )
+    broken = [k for k, t in tensors.items() if not t.isfinite().all()]
+    if broken:
+        return f"{name_some(broken)} holds NaN or infinity. {again}"
+    if bool(((tensors["embeddings"].norm(dim=1) - 1).abs() > 1e-3).any()):
+        return f"`embeddings` are not of length 1. {again}"
+    quality = tensors["quality"]
+    if bool((quality < 0).any() or (quality > 1).any()):
+        return f"`quality` leaves [0, 1]. {again}"
+    return None

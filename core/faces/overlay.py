@@ -1,4 +1,6 @@
-"""Numbered frames around the faces that were found."""
+"""Numbered or named frames around the faces that were found."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,12 +12,14 @@ from ..geometry.align import FaceCrops
 _FRAME, _NUMBER = (255, 208, 0), (0, 0, 0)
 
 
-def draw_faces(images: Tensor, faces: FaceCrops) -> Tensor:
-    """Draw the border of every crop and its number, counted from 0 in each picture.
+def draw_faces(images: Tensor, faces: FaceCrops, labels: Sequence[str] | None = None) -> Tensor:
+    """Draw the border of every crop and its number, counted from 0 in each picture, or its label.
 
     Args:
         images: (b, 3, h, w) in [0, 1], the batch the faces were found in.
         faces: from `align_faces`.
+        labels: one per face, in place of the numbers; moved into the picture where they would leave
+            it.
 
     Returns:
         (b, 3, h, w) float32 on the CPU. Pixels that nothing was drawn over keep their bits.
@@ -33,12 +37,25 @@ def draw_faces(images: Tensor, faces: FaceCrops) -> Tensor:
         for number, face in enumerate(mine):
             points = [tuple(p) for p in corners[face].tolist()]
             draw.line([*points, points[0]], fill=_FRAME, width=width, joint="curve")
-            box = draw.textbbox(points[0], str(number), font=font, anchor="lt")
+            text, place = str(number), points[0]
+            if labels is not None:
+                text = labels[face]
+                place = _inside(place, draw.textbbox((0, 0), text, font=font, anchor="lt"), w, h)
+            box = draw.textbbox(place, text, font=font, anchor="lt")
             draw.rectangle([box[0] - 4, box[1] - 4, box[2] + 4, box[3] + 4], fill=_FRAME)
-            draw.text(points[0], str(number), fill=_NUMBER, font=font, anchor="lt")
+            draw.text(place, text, fill=_NUMBER, font=font, anchor="lt")
         paint = torch.from_numpy(np.asarray(sheet, dtype=np.float32) / 255).permute(2, 0, 1)
         out[i] = torch.where(paint[3] > 0, paint[:3], out[i])
     return out
+
+
+def _inside(
+    place: tuple[float, float], box: tuple[float, float, float, float], w: int, h: int
+) -> tuple[float, float]:
+    """`place` of a text that has this `box` at the origin, moved until its plate is visible."""
+    x = min(place[0], w - 5 - box[2])
+    y = min(place[1], h - 5 - box[3])
+    return max(x, 4), max(y, 4)
 
 
 def _crop_corners(faces: FaceCrops) -> Tensor:

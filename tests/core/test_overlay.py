@@ -30,3 +30,17 @@ def test_frames_are_drawn_around_faces_and_nothing_else_changes():
 def test_no_faces_no_paint():
     images = torch.rand(1, 3, 30, 30)
     assert torch.equal(draw_faces(images, align_faces(images, [[]], 64)), images)
+
+
+def test_names_stay_inside_the_picture():
+    images = torch.full((1, 3, 120, 160), 0.5)
+    crops = align_faces(images, [faces_at((8, 8), (150, 110))], 64)  # corners far outside
+    plain = draw_faces(images, crops, ["", ""])
+    named = draw_faces(images, crops, ["somebody", "me"])
+    ink = (named != plain).any(1)[0]
+    rows, columns = ink.nonzero().T
+    left = columns < 80
+    # All of both names: letters are at least 4 pixels wide here.
+    assert columns[left].max() - columns[left].min() > 8 * 4
+    assert columns[~left].max() - columns[~left].min() > 2 * 4
+    assert not torch.equal(named, draw_faces(images, crops))

@@ -1,0 +1,335 @@
+"""Albums: whose faces they hold, what they are worth, and files that come back bit by bit."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from facewright.core import nano
+from facewright.core.album import album_sheet, make_person, photo_quality, sharpness
+from facewright.core.checkpoint import CONFIG_KEY, read_tensors, save_safetensors
+from facewright.core.data.faces3d import photos
+from facewright.core.data.scenes import group_scene
+from facewright.core.errors import CheckpointError, FacewrightError
+from facewright.core.faces import load_analyzer
+from facewright.core.matching import SAME_PERSON
+from facewright.core.person import Person, join_people
+from facewright.core.recognition import nano_recogniser
+from safetensors.torch import save_file
+
+PARTS = ("crops", "embeddings", "landmarks", "quality")
+
+
+@pytest.fixture(scope="module")
+def analyzer():
+    return load_analyzer("nano")
+
+
+@pytest.fixture(scope="module")
+def recogniser():
+    return nano_recogniser(nano.load_identity("loss"))
+
+
+@pytest.fixture(scope="module")
+def make(analyzer, recogniser):
+    def make(pictures, sources=None, name="alice"):
+        sources = sources or [f"{i}.png" for i in range(len(pictures))]
+        return make_person(
+            pictures,
+            name=name,
+            sources=sources,
+            analyzer=analyzer,
+            recogniser=recogniser,
+            crop_size=128,
+        )
+
+    return make
+
+
+def portraits(person, *shots, size=256):
+    return list(photos(person, list(shots), size=size, aligned=False).pixels)
+
+
+@pytest.fixture(scope="module")
+def seven():
+    return portraits(7, 1, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def album(make, seven):
+    return make(seven, ["/home/someone/a.png", "C:\\photos\\b.png", "photo 3"])[0]
+
+
+def same(a, b):
+    return all(torch.equal(getattr(a, k), getattr(b, k)) for k in PARTS)
+
+
+def test_crops_are_aligned_and_measured_as_they_are_stored(album, recogniser, analyzer):
+    assert album.crops.shape == (3, 3, 128, 128) and album.landmarks.shape == (3, 68, 2)
+    levels = album.crops * 255
+    torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(album.embeddings, recogniser(album.crops), rtol=0, atol=1e-5)
+    torch.testing.assert_close(album.landmarks, analyzer.landmarks(album.crops), rtol=0, atol=1e-3)
+    # The eyes lie where the FFHQ template has them, at 0.38 and 0.62 across and 0.47 down.
+    eyes = torch.stack([album.landmarks[:, 36:42].mean(1), album.landmarks[:, 42:48].mean(1)], 1)
+    goal = torch.tensor([[0.376, 0.469], [0.624, 0.469]]) * 128
+    assert (eyes - goal).norm(dim=-1).max() < 5
+    assert album.sources == ("a.png", "b.png", "photo 3")
+    assert album.recogniser == recogniser.id
+    assert "3 photographs at 128 px" in album.info
+
+
+def test_the_template_is_the_weighted_mean(album):
+    quality = torch.tensor([0.0, 0.5, 1.0])
+    mixed = dataclasses.replace(album, quality=quality)
+    mean = sum(q * e for q, e in zip(quality.double(), album.embeddings.double(), strict=True))
+    torch.testing.assert_close(mixed.template.double(), mean / mean.norm(), rtol=0, atol=1e-6)
+    nothing = dataclasses.replace(album, quality=torch.zeros(3))
+    even = dataclasses.replace(album, quality=torch.ones(3))
+    torch.testing.assert_close(nothing.template, even.template)
+
+
+def test_a_face_that_fills_the_picture_is_found(make):
+    close = photos(7, 4, size=128).pixels[0][:, 22:112, 20:108]  # cut at brows, chin and ears
+    person, _ = make([close])
+    assert len(person) == 1
+
+
+def test_what_cannot_be_used_is_left_out_and_named(make, seven):
+    broken = seven[1].clone()
+    broken[0, 5, 5] = torch.nan
+    pictures = [seven[0], torch.rand(3, 80, 60), broken, seven[0].clone()]
+    person, report = make(pictures, ["a.png", "wall.png", "broken.png", "copy.png"])
+    assert person.sources == ("a.png",)
+    text = "\n".join(report)
+    assert "wall.png: left out, no face was found" in text
+    assert "broken.png: left out, it holds NaN" in text
+    assert "copy.png: the same picture as a.png, counted once" in text
+    with pytest.raises(FacewrightError, match=r"wall.png: left out, no face was found"):
+        make(pictures[1:3], ["wall.png", "broken.png"])
+    with pytest.raises(FacewrightError, match="there are none"):
+        make([])
+
+
+def test_the_person_of_the_album_is_found_among_others_in_any_order(make, seven):
+    pictures = [
+        *seven[:2],
+        *(group_scene(s, who).pixels for s, who in ((5, [8, 7, 9]), (6, [7, 10]))),
+    ]
+    sources = ["a", "b", "c", "d"]
+    whole, report = make(pictures, sources)
+    assert (whole.embeddings @ whole.embeddings.T).min() > SAME_PERSON["nano-identity"]
+    text = "\n".join(report)
+    assert "c: 3 faces; number 2 from the left was taken, most like the other photos" in text
+    assert "d: 2 faces; number 1 from the left" in text and "warning" not in text
+    for order in ((3, 2, 1, 0), (2, 0, 3, 1), (1, 3, 0, 2)):
+        other, said = make([pictures[i] for i in order], [sources[i] for i in order])
+        place = [other.sources.index(s) for s in sources]
+        torch.testing.assert_close(other.crops[place], whole.crops, rtol=0, atol=0)
+        assert sorted(said) == sorted(report)
+
+
+def test_two_people_in_every_photo_are_pointed_out(make):
+    pictures = [group_scene(s, who).pixels for s, who in ((5, [7, 8, 9]), (6, [9, 10, 7]))]
+    person, report = make(pictures)
+    assert (person.embeddings[0] @ person.embeddings[1]) > SAME_PERSON["nano-identity"]
+    assert "warning: all these photos show a second person too" in "\n".join(report)
+    _, report = make(pictures[:1])
+    assert "the largest" in "\n".join(report)
+
+
+def test_an_album_of_two_people_is_kept_with_a_warning(make, seven):
+    person, report = make([*seven, *portraits(9, 4)], ["a", "b", "c", "stranger"])
+    assert len(person) == 4
+    (warning,) = [line for line in report if line.startswith("warning")]
+    assert warning.startswith("warning: stranger may show another person than a, b, c:")
+    assert make(seven)[1] == [person.info.replace("4 ph", "3 ph")]
+
+
+def test_an_analyzer_without_dense_landmarks_is_refused(make, seven, recogniser):
+    class Boxes:
+        name = "skimage"
+
+        def detect(self, image):
+            raise AssertionError("asked for faces first")
+
+    with pytest.raises(FacewrightError, match=r"'skimage' gives no dense landmarks.*facexlib"):
+        make_person(seven, name="a", sources=["x"] * 3, analyzer=Boxes(), recogniser=recogniser)
+    with pytest.raises(FacewrightError, match="name of the person"):
+        make(seven, name="  ")
+
+
+def test_200_faces_in_one_picture(seven, recogniser):
+    from facewright.core.faces import Face
+
+    class Many:
+        name, points = "many", 68
+
+        def detect(self, image):
+            if image.shape[-1] == 640:
+                return [Face((x, y, x + 30.0, y + 30.0), 1.0) for x in range(0, 640, 32)
+                        for y in range(0, 320, 32)]  # fmt: skip
+            return [Face((60.0, 60.0, 200.0, 220.0), 1.0)]
+
+        def landmarks(self, crops):
+            return torch.zeros(len(crops), 68, 2)
+
+    person, report = make_person(
+        [torch.rand(3, 320, 640), *seven],
+        name="a",
+        sources=["crowd", "a", "b", "c"],
+        analyzer=Many(),
+        recogniser=recogniser,
+        crop_size=64,
+    )
+    assert len(person) == 4 and "crowd: 200 faces" in "\n".join(report)
+
+
+def test_quality_falls_with_blur_and_enlargement():
+    faces = photos([1, 2, 3], [4, 5, 6], size=128, supersample=2).pixels
+    size = torch.tensor([200.0, 128.0, 64.0])
+    sharp = sharpness(faces[:, :, 32:96, 32:96])
+    got = photo_quality(faces, size)
+    torch.testing.assert_close(got, sharp * torch.tensor([1.0, 1.0, 0.5]))
+    assert (got >= 0).all() and (got <= 1).all()
+    soft = torch.nn.functional.avg_pool2d(faces, 5, 1, 2)
+    assert (photo_quality(soft, size) < got - 0.1).all()
+    assert photo_quality(torch.full((1, 3, 64, 64), 0.5), torch.tensor([64.0])).item() == 0
+
+
+def test_sharpness_is_the_published_blur_effect():
+    picture = photos(3, 4, size=96).pixels[0]
+    luma = (picture * torch.tensor([0.2125, 0.7154, 0.0721])[:, None, None]).sum(0).double().numpy()
+    reference = 1.0
+    for axis in (0, 1):
+        lost = total = 0.0
+        lines = luma.T if axis == 0 else luma
+        for line in lines:
+            n = len(line)
+            blurred = [
+                sum(line[min(max(i + k, 0), n - 1)] for k in range(-5, 6)) / 11 for i in range(n)
+            ]
+            for i in range(1, n):
+                own = abs(line[i] - line[i - 1])
+                lost += max(0.0, own - abs(blurred[i] - blurred[i - 1]))
+                total += own
+        reference = min(reference, lost / total)  # one minus the blur effect
+    assert sharpness(picture[None]).item() == pytest.approx(reference, abs=1e-6)
+
+
+def test_files_come_back_bit_by_bit(album, tmp_path):
+    path = tmp_path / "alice.person"
+    album.save(path)
+    loaded = Person.from_file(path)
+    assert same(album, loaded)
+    assert (loaded.name, loaded.recogniser, loaded.sources) == (
+        album.name,
+        album.recogniser,
+        album.sources,
+    )
+    loaded.save(tmp_path / "again.person")
+    assert (tmp_path / "again.person").read_bytes() == path.read_bytes()
+    stored = str(read_tensors(path)[1])
+    assert "a.png" in stored and "home" not in stored and "C:" not in stored
+
+
+def damage(tensors, config, how):
+    """(tensors, config, words of the error) of one way to be wrong."""
+    changed = dict(tensors)
+    if how == "another version":
+        return changed, {**config, "version": 2}, "version 2, and this facewright reads version 1"
+    if how == "a number as a name":
+        return changed, {**config, "name": 5}, "description is wrong at name"
+    if how == "an unknown key":
+        return changed, {**config, "age": 5}, "description is wrong at age"
+    if how == "fewer sources":
+        return changed, {**config, "sources": ["a"]}, "`crops` should be"
+    if how == "no photos":
+        empty = {k: v[:0] for k, v in tensors.items()}
+        return empty, {**config, "sources": []}, "`crops` should be"
+    if how == "no landmarks":
+        del changed["landmarks"]
+        return changed, config, "lacks landmarks"
+    if how == "a stranger":
+        return {**changed, "iris": torch.zeros(1)}, config, "holds iris"
+    if how == "NaN":
+        changed["landmarks"] = (
+            tensors["landmarks"].clone().index_fill_(1, torch.tensor(3), torch.nan)
+        )
+        return changed, config, "landmarks holds NaN"
+    if how == "fewer landmarks":
+        changed["landmarks"] = tensors["landmarks"][:, :5]
+        return changed, config, "`landmarks` should be"
+    if how == "oblong crops":
+        changed["crops"] = tensors["crops"][..., 1:]
+        return changed, config, "`crops` should be"
+    if how == "fewer embeddings":
+        changed["embeddings"] = tensors["embeddings"][1:]
+        return changed, config, "`embeddings` should be"
+    if how == "long embeddings":
+        changed["embeddings"] = tensors["embeddings"] * 2
+        return changed, config, "not of length 1"
+    changed["quality"] = tensors["quality"] * 3
+    return changed, config, r"leaves \[0, 1\]"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "another version", "a number as a name", "an unknown key", "fewer sources", "no photos",
+        "no landmarks", "a stranger", "NaN", "fewer landmarks", "oblong crops",
+        "fewer embeddings", "long embeddings", "high quality",
+    ],
+)  # fmt: skip
+def test_files_that_do_not_hold_together_are_refused_by_name(album, tmp_path, how):
+    path = tmp_path / "alice.person"
+    album.save(path)
+    tensors, metadata = read_tensors(path)
+    tensors, config, words = damage(tensors, json.loads(metadata[CONFIG_KEY]), how)
+    save_safetensors(path, tensors, {**metadata, CONFIG_KEY: json.dumps(config)})
+    with pytest.raises(CheckpointError, match=rf"alice\.person .*{words}"):
+        Person.from_file(path)
+
+
+def test_what_is_no_album_at_all_is_refused_by_name(album, tmp_path):
+    path = tmp_path / "alice.person"
+    with pytest.raises(CheckpointError, match=r"no file .*alice\.person"):
+        Person.from_file(path)
+    album.save(path)
+    whole = path.read_bytes()
+    for content, words in (
+        (b"", "is empty"),
+        (whole[: len(whole) // 2], "starts like .* but cannot be read"),
+        (b"\x89PNG\r\n\x1a\n" + b"0" * 600, "is neither a safetensors"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=rf"alice\.person {words}"):
+            Person.from_file(path)
+    save_file({"crops": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match=r'alice\.person should be .* format "person"'):
+        Person.from_file(path)
+    torch.save({"crops": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match=r'alice\.person should be .* format "person"'):
+        Person.from_file(path)
+
+
+def test_what_does_not_hold_together_is_not_written(album, tmp_path):
+    path = tmp_path / "alice.person"
+    with pytest.raises(FacewrightError, match="album of alice cannot be saved: `quality`"):
+        dataclasses.replace(album, quality=album.quality[:1]).save(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_chain_has_each_name_once(album):
+    bob = dataclasses.replace(album, name="bob")
+    chain = join_people(album, None)
+    assert join_people(bob, chain) == [album, bob] and chain == [album]
+    with pytest.raises(FacewrightError, match="more than one album with the name alice"):
+        join_people(album, [bob, album])
+
+
+def test_the_sheet_shows_every_photo(album):
+    sheet = album_sheet(album)
+    assert sheet.shape[0] == 3 and sheet.shape[1] >= 128 and sheet.shape[2] >= 128
+    middle = album.crops[0, :, 20:100, 20:100]
+    assert torch.equal(sheet[:, 20:100, 20:100], middle)
