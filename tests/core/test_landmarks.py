@@ -94,6 +94,28 @@ def test_affine_maps_of_the_restored_points_are_free():
     assert torch.equal(affine_landmark_distance(gt, gt), torch.zeros(5).double())
 
 
+@pytest.mark.parametrize("condition", [1, 30, 1e3, 1e5])
+def test_so_are_squeezed_mirrored_and_far_ones(condition):
+    restored, gt = faces(50, 34)
+    expected = affine_landmark_distance(restored, gt, squared=True)
+    g = torch.Generator().manual_seed(6)
+    turns = [torch.linalg.qr(torch.randn(50, 2, 2, generator=g).double())[0] for _ in range(2)]
+    squeeze = torch.diag(torch.tensor([3.0, -3.0 / condition], dtype=torch.float64))
+    moved = restored @ (turns[0] @ squeeze @ turns[1]).mT + torch.tensor([900.0, -700.0])
+    got = affine_landmark_distance(moved, gt, squared=True)
+    np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
+def test_equals_homogeneous_least_squares_pair_by_pair():
+    restored, gt = faces(100, 98)
+    expected = []
+    for source, target in zip(restored.numpy(), gt.numpy(), strict=True):
+        l = np.concatenate([source, np.ones((98, 1))], 1)  # noqa: E741
+        expected.append(np.linalg.lstsq(l, target, rcond=None)[1].sum())
+    got = affine_landmark_distance(restored, gt, squared=True)
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
 def test_what_motion_of_the_truth_does():
     restored, gt = faces(5, 68)
     expected = affine_landmark_distance(restored, gt)
@@ -132,23 +154,46 @@ def test_no_map_is_better_than_doing_nothing_is_bad():
     assert (affine_landmark_distance(flat, gt) >= affine_landmark_distance(restored, gt)).all()
 
 
-def test_nearly_collinear_points():
-    """An eyebrow 0.05 pixels thick: the printed equation is 40 times off in float32."""
+def eyebrow(thickness):
     g = torch.Generator().manual_seed(3)
     x = torch.linspace(100, 180, 9, dtype=torch.float64)
-    restored = torch.stack([x, 200 + 0.05 * torch.rand(9, generator=g, dtype=torch.float64)], 1)
-    gt = restored + torch.randn(9, 2, generator=g, dtype=torch.float64)
-    got = affine_landmark_distance(restored[None], gt[None], squared=True)
-    np.testing.assert_allclose(got, reference(restored[None], gt[None]), rtol=1e-11)
+    y = 200 + thickness * torch.rand(9, generator=g, dtype=torch.float64)
+    restored = torch.stack([x, y], 1)
+    return restored, restored + torch.randn(9, 2, generator=g, dtype=torch.float64)
 
 
-def test_small_faces_far_from_the_origin():
-    # Offset and scale are powers of two, so that moving the points costs no digits.
-    restored, gt = faces(3, 20)
-    restored, gt = (p.mul(2**20).round() / 2**20 for p in (restored, gt))
-    expected = affine_landmark_distance(restored, gt)
-    got = affine_landmark_distance(restored / 1024 + 2**17, gt)
-    np.testing.assert_allclose(got, expected, rtol=1e-9)
+def printed(restored, gt, dtype):
+    """Eq. 15 as it stands in the paper: A = H L^T (L L^T)^-1 on homogeneous points."""
+    l = torch.cat([restored, torch.ones(len(restored), 1)], 1).T.to(dtype)  # noqa: E741
+    h = gt.T.to(dtype)
+    try:
+        a = h @ l.T @ torch.linalg.inv(l @ l.T)
+    except RuntimeError:  # found singular
+        return math.nan
+    return float((a @ l - h).square().sum())
+
+
+@pytest.mark.parametrize("thickness", [0.5, 0.05, 5e-4])
+def test_nearly_collinear_points(thickness):
+    restored, gt = eyebrow(thickness)
+    (expected,) = reference(restored[None], gt[None])
+    got = float(affine_landmark_distance(restored[None], gt[None], squared=True))
+    assert got == pytest.approx(expected, rel=1e-11)
+    # The printed equation is of no use here in float32.
+    assert not abs(printed(restored, gt, torch.float32) / expected - 1) < 10
+
+
+def test_float64_does_not_save_the_printed_equation():
+    restored, gt = eyebrow(2e-4)
+    (expected,) = reference(restored[None], gt[None])
+    got = float(affine_landmark_distance(restored[None], gt[None], squared=True))
+    assert got == pytest.approx(expected, rel=1e-9)
+    assert not abs(printed(restored, gt, torch.float64) / expected - 1) < 0.05
+    line = torch.stack([restored[:, 0], restored[:, 0] / 2 + 3], 1)
+    (expected,) = reference(line[None], gt[None])
+    got = float(affine_landmark_distance(line[None], gt[None], squared=True))
+    assert got == pytest.approx(expected, rel=1e-11)
+    assert not abs(printed(line, gt, torch.float64) / expected - 1) < 10
 
 
 @pytest.mark.parametrize("direction", [(1, 0), (0, 1), (3, -2)])
