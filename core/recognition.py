@@ -73,6 +73,12 @@ class Recogniser(nn.Module):
         self.name, self.dim, self.crop = name, dim, crop
         self.id = f"{name}:{fingerprint(net)}"
 
+    @property
+    def info(self) -> str:
+        """One line: kind, fingerprint, length of the embeddings, and how faces are cut."""
+        cut = "the whole aligned face" if self.crop == "full" else "faces cut as ArcFace does"
+        return f"{self.id}, {self.dim} numbers from {cut}"
+
     def forward(self, faces: Tensor) -> Tensor:
         """FFHQ-aligned faces (n, 3, s, s) in [0, 1] -> (n, dim) float32 of length 1; n may be 0."""
         check_image(faces, name="faces")

@@ -1,0 +1,179 @@
+"""Restored faces that drifted are held back; receipts of all of them, also inside saved PNGs."""
+
+from ..core.guard import ACTIONS, guard_faces, references_for
+from ..core.identity_score import reference_template
+from ..core.receipt_sheet import draw_receipts
+from ..core.receipts import png_texts
+from ._convert import to_image, to_nchw
+from ._host import host, io
+from ._steps import reporter
+from ._types import Analyzer, Faces, Matches, Person, Recogniser
+
+_SHOWN = 16
+"""Receipts shown on the node itself; a video may have thousands."""
+
+
+class IdentityGuard(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightIdentityGuard",
+            display_name="Identity Guard",
+            category="facewright/score",
+            description=(
+                "Checks that restored faces are still who they were, holds back those that are "
+                "not, and writes a receipt for each: landmarks, identity, colour, seam, sharpness. "
+                "Without references the degraded input is what a face is compared with, and where "
+                "little is left of it, that says little: connect references where you can."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="The face crops before restoration."),
+                io.Image.Input(
+                    "restored", tooltip="The restored crops, as many and in the same order."
+                ),
+                Recogniser.Input(
+                    "recogniser", tooltip="From Load Face Recogniser or a nano loader."
+                ),
+                Analyzer.Input(
+                    "analyzer",
+                    tooltip="Finds dense landmarks: nano, insightface or facexlib of Load Face "
+                    "Detector.",
+                ),
+                io.Float.Input(
+                    "max_drift",
+                    default=0.5,
+                    min=0.0,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="How far a face may be from who it should be: 1 - cosine to its "
+                    "references, or to the input where it has none. 0: no change at all; 1: as far "
+                    "as a stranger; 2: anything goes.",
+                ),
+                io.Combo.Input(
+                    "action",
+                    options=list(ACTIONS),
+                    default=ACTIONS[0],
+                    tooltip="What happens to a face beyond max_drift. lower strength: the input is "
+                    "mixed in, in steps of a fifth, until it is within, else the input itself. "
+                    "fall back: the input itself. report only: nothing, but the receipt says so.",
+                ),
+                Person.Input(
+                    "person",
+                    optional=True,
+                    tooltip="An album: all faces should be this person. Connect at most one of "
+                    "person, matches and references.",
+                ),
+                Matches.Input(
+                    "matches",
+                    optional=True,
+                    tooltip="From Match People: each face should be its own person, and one that "
+                    "is nobody known is compared with its input.",
+                ),
+                io.Image.Input(
+                    "references",
+                    optional=True,
+                    tooltip="Good photos of one person: all faces should be this person.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "guarded", display_name="guarded", tooltip="The crops for Paste Faces."
+                ),
+                io.String.Output(
+                    "receipts",
+                    display_name="receipts",
+                    tooltip="A receipt per face as JSON, for Save with Receipts.",
+                ),
+                io.Image.Output(
+                    "overlay",
+                    display_name="overlay",
+                    tooltip="Input, result and receipt of each face side by side.",
+                ),
+                io.String.Output(
+                    "report", display_name="report", tooltip="A line per face in words."
+                ),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        restored,
+        recogniser,
+        analyzer,
+        max_drift,
+        action,
+        person=None,
+        matches=None,
+        references=None,
+    ) -> io.NodeOutput:
+        device = host.load(recogniser)
+        photos = None if references is None else to_nchw(references).to(device)
+        template, notes = reference_template(photos, recogniser, analyzer)
+        lq = to_nchw(image).to(device)
+        result = guard_faces(
+            lq,
+            to_nchw(restored).to(device),
+            recogniser=recogniser,
+            landmarker=analyzer,
+            max_drift=max_drift,
+            action=action,
+            references=references_for(
+                len(restored), person=person, matches=matches, template=template
+            ),
+            on_faces=reporter(len(restored)),
+        )
+        overlay = to_image(draw_receipts(lq, result.restored, result.receipts))
+        return io.NodeOutput(
+            to_image(result.restored),
+            result.json,
+            overlay,
+            "\n".join([*notes, result.report]),
+            ui=host.preview(overlay[:_SHOWN], cls),
+        )
+
+
+class SaveWithReceipts(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightSaveWithReceipts",
+            display_name="Save with Receipts",
+            category="facewright/util",
+            description=(
+                "Saves PNGs as Save Image does, workflow included, and puts the receipts of the "
+                "faces beside it, as the text facewright_receipts."
+            ),
+            inputs=[
+                io.Image.Input("images", tooltip="The finished pictures."),
+                io.String.Input(
+                    "receipts",
+                    default="",
+                    tooltip="From Identity Guard. Empty: none are written.",
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="facewright",
+                    tooltip="Start of the files' names, below ComfyUI's output folder.",
+                ),
+                Faces.Input(
+                    "faces",
+                    optional=True,
+                    tooltip="From Detect Faces: each picture then gets the receipts of its own "
+                    "faces only. Without it every picture gets all.",
+                ),
+            ],
+            outputs=[],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, images, receipts, filename_prefix, faces=None) -> io.NodeOutput:
+        texts = png_texts(receipts, len(images), None if faces is None else faces.image_index)
+        return io.NodeOutput(ui=host.save_pictures(images, filename_prefix, texts, cls))
+
+
+NODES = [IdentityGuard, SaveWithReceipts]

@@ -1,0 +1,131 @@
+"""Face recognisers, and how much two pictures show the same person."""
+
+from ..core.identity_score import score_identity
+from ..core.recognition import load_recogniser
+from ._convert import to_nchw
+from ._files import check_files, file_input
+from ._host import host, io
+from ._steps import reporter
+from ._types import Analyzer, Recogniser
+
+
+class LoadRecogniser(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightLoadRecogniser",
+            display_name="Load Face Recogniser",
+            category="facewright/load",
+            description=(
+                "A network that tells people apart by their faces: ArcFace (backbone.pth of "
+                "arcface_torch) or AdaFace (its .ckpt). No code from a file ever runs, and ONNX "
+                "files cannot be used. The weights of both are for research: see their licences."
+            ),
+            inputs=[
+                file_input(
+                    "recogniser_file",
+                    "facewright",
+                    "A recogniser's weights in models/facewright. Which kind it is shows in the "
+                    "file; how it wants its faces cut and coloured is taken care of.",
+                ),
+            ],
+            outputs=[
+                Recogniser.Output(
+                    "recogniser",
+                    display_name="recogniser",
+                    tooltip="For Identity Score, Identity Guard, albums and reference encoders. "
+                    "Use one and the same for all of them: numbers of two recognisers cannot be "
+                    "compared.",
+                ),
+                io.String.Output(
+                    "info", display_name="info", tooltip="Kind and fingerprint of the weights."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, recogniser_file) -> bool | str:
+        return check_files("facewright", recogniser_file)
+
+    @classmethod
+    def execute(cls, recogniser_file) -> io.NodeOutput:
+        recogniser = load_recogniser(host.model_path("facewright", recogniser_file))
+        return io.NodeOutput(recogniser, f"{recogniser_file}: {recogniser.info}")
+
+
+class IdentityScore(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightIdentityScore",
+            display_name="Identity Score",
+            category="facewright/score",
+            description=(
+                "How much two pictures show the same person: cosine and angle of what a recogniser "
+                "makes of their faces. For photographs and ArcFace, a cosine above about 0.3 means "
+                "the same person. A picture without a face is no error."
+            ),
+            inputs=[
+                io.Image.Input(
+                    "image", tooltip="Aligned face crops, or with an analyzer any pictures."
+                ),
+                io.Image.Input(
+                    "other",
+                    tooltip="What to compare with: as many, or one picture for all.",
+                ),
+                Recogniser.Input(
+                    "recogniser", tooltip="From Load Face Recogniser or a nano loader."
+                ),
+                Analyzer.Input(
+                    "analyzer",
+                    optional=True,
+                    tooltip="Finds the largest face of each picture and sets it upright. Without "
+                    "it, both inputs are taken for crops of Detect Faces.",
+                ),
+            ],
+            outputs=[
+                io.Float.Output(
+                    "cosine",
+                    display_name="cosine",
+                    tooltip="Mean over the pictures with a face: 1 the same, 0 unrelated. Not a "
+                    "number where there is no face.",
+                ),
+                io.Float.Output(
+                    "degrees",
+                    display_name="degrees",
+                    tooltip='Mean angle, which papers call "Deg.": 0 the same, 90 unrelated.',
+                ),
+                io.String.Output(
+                    "report", display_name="report", tooltip="A line per picture, and the mean."
+                ),
+                io.String.Output(
+                    "json",
+                    display_name="json",
+                    tooltip="The same as JSON; null where there is no face.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, image, other, recogniser, analyzer=None) -> io.NodeOutput:
+        device = host.load(recogniser)
+        scores = score_identity(
+            to_nchw(image).to(device),
+            to_nchw(other).to(device),
+            recogniser,
+            analyzer=analyzer,
+            on_image=reporter(len(image)),
+        )
+        report = scores.report()
+        return io.NodeOutput(
+            scores.mean_cosine,
+            scores.mean_degrees,
+            report,
+            scores.to_json(),
+            ui=host.show_text(report, cls),
+        )
+
+
+NODES = [LoadRecogniser, IdentityScore]

@@ -1,0 +1,155 @@
+"""Recogniser, score and guard as nodes on the headless host, down to the saved PNGs."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+from facewright.core import nano
+from facewright.core.data.faces3d import photos
+from facewright.core.errors import FacewrightError
+from facewright.core.faces import load_analyzer
+from facewright.core.recognition import nano_recogniser
+from facewright.headless.runner import run_workflow
+from facewright.headless.saving import RunContext, context
+from facewright.nodes._convert import to_image
+from facewright.nodes._host import host
+from facewright.nodes.faces import DetectFaces, PasteFaces
+from facewright.nodes.guard import IdentityGuard, SaveWithReceipts
+from facewright.nodes.recognition import IdentityScore, LoadRecogniser
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def recogniser():
+    return nano_recogniser(nano.load_identity("loss"))
+
+
+@pytest.fixture(scope="module")
+def analyzer():
+    return load_analyzer("nano")
+
+
+@pytest.fixture(scope="module")
+def crops():
+    """The same two people twice, as IMAGE."""
+    return [to_image(photos([9001, 9002], [seed] * 2, 128).pixels) for seed in (1, 2)]
+
+
+def guard(image, restored, recogniser, analyzer, **changes):
+    values = {"max_drift": 0.5, "action": "fall back"} | changes
+    return IdentityGuard.execute(
+        image=image, restored=restored, recogniser=recogniser, analyzer=analyzer, **values
+    )
+
+
+def test_a_recogniser_is_loaded_by_its_file(tmp_path, monkeypatch, recogniser):
+    shutil.copy(nano.NANO_DIR / "nano_identity_loss.safetensors", tmp_path / "mine.safetensors")
+    monkeypatch.setattr(host.__class__, "model_path", lambda self, kind, name: tmp_path / name)
+    loaded, info = LoadRecogniser.execute(recogniser_file="mine.safetensors").result
+    assert loaded.id == recogniser.id
+    assert info == f"mine.safetensors: {recogniser.id}, 128 numbers from the whole aligned face"
+
+
+def test_scores_of_crops_and_of_whole_pictures(crops, recogniser, analyzer):
+    image, other = crops
+    result = IdentityScore.execute(image=image, other=other, recogniser=recogniser)
+    cosine, degrees, report, text = result.result
+    assert 0.6 < cosine <= 1 and degrees == pytest.approx(
+        sum(p["degrees"] for p in json.loads(text)["pictures"]) / 2, abs=1e-5
+    )
+    assert report.count("\n") == 2 and result.ui.as_dict()["text"] == (report,)
+    stranger = IdentityScore.execute(image=image[:1], other=other[1:], recogniser=recogniser)
+    assert stranger.result[0] < cosine
+    blank = IdentityScore.execute(
+        image=torch.full((1, 160, 160, 3), 0.5),
+        other=other[:1],
+        recogniser=recogniser,
+        analyzer=analyzer,
+    )
+    assert math.isnan(blank.result[0]) and "no face found" in blank.result[2]
+
+
+def test_the_guard_keeps_the_right_and_holds_back_the_wrong(crops, recogniser, analyzer):
+    image, _ = crops
+    wrong = torch.stack([image[0], image[0]])
+    result = guard(image, wrong, recogniser, analyzer)
+    guarded, receipts, overlay, report = result.result
+    assert torch.equal(guarded, image)
+    assert [f["verdict"] for f in json.loads(receipts)["faces"]] == ["kept", "fell back"]
+    assert overlay.shape == (2, 256, 776, 3) and len(report.splitlines()) == 2
+    assert torch.equal(result.ui.as_dict()["images"], overlay)
+
+
+def test_references_are_found_in_pictures(crops, recogniser, analyzer):
+    image, _ = crops
+    portraits = to_image(photos([9001, 9001], [5, 6], 160, aligned=False).pixels)
+    result = guard(image, image, recogniser, analyzer, references=portraits).result
+    faces = json.loads(result[1])["faces"]
+    assert [f["anchor"] for f in faces] == ["references"] * 2
+    assert [f["verdict"] for f in faces] == ["kept", "fell back"]
+    blank = torch.full((1, 160, 160, 3), 0.5)
+    _, receipts, _, report = guard(image, image, recogniser, analyzer, references=blank).result
+    assert report.splitlines()[1].startswith("no face in any reference")
+    assert [f["anchor"] for f in json.loads(receipts)["faces"]] == ["input"] * 2
+
+
+def test_no_faces_pass_through_to_the_paste_node(recogniser, analyzer):
+    picture = torch.full((1, 96, 96, 3), 0.25)
+    faces, found, *_ = DetectFaces.execute(
+        image=picture, analyzer=analyzer, crop_size=128, order="size", pick="",
+        min_size=0, min_score=0.0, max_faces=0, padding=0.0,
+    ).result  # fmt: skip
+    guarded, receipts, overlay, report = guard(found, found, recogniser, analyzer).result
+    assert len(guarded) == 0 and overlay.shape == (1, 256, 776, 3) and report == "no faces"
+    assert json.loads(receipts)["faces"] == []
+    pasted, _ = PasteFaces.execute(
+        image=picture, faces=faces, restored=guarded, feather=0.12, color="none", strength=1.0
+    ).result
+    assert torch.equal(pasted, picture)
+
+
+def test_saved_pictures_carry_the_receipts_of_their_own_faces(
+    tmp_path, crops, recogniser, analyzer
+):
+    scenes = to_image(photos([9001, 9002], [1, 1], 160, aligned=False).pixels)
+    faces, found, *_ = DetectFaces.execute(
+        image=scenes, analyzer=analyzer, crop_size=128, order="size", pick="",
+        min_size=0, min_score=0.0, max_faces=0, padding=0.0,
+    ).result  # fmt: skip
+    assert len(found) == 2
+    receipts = guard(found, found, recogniser, analyzer).result[1]
+    token = context.set(RunContext(output_dir=tmp_path, prompt={"1": {"class_type": "x"}}))
+    try:
+        saved = SaveWithReceipts.execute(
+            images=scenes, receipts=receipts, filename_prefix="out", faces=faces
+        )
+        SaveWithReceipts.execute(images=scenes[:1], receipts="", filename_prefix="plain")
+        with pytest.raises(FacewrightError, match="Identity Guard puts out"):
+            SaveWithReceipts.execute(images=scenes, receipts="kept", filename_prefix="out")
+    finally:
+        context.reset(token)
+    assert [p.name for p in saved.ui["images"]] == ["out_00001_.png", "out_00002_.png"]
+    for i, path in enumerate(saved.ui["images"]):
+        info = Image.open(path).info
+        assert json.loads(info["prompt"]) == {"1": {"class_type": "x"}}
+        assert [f["face"] for f in json.loads(info["facewright_receipts"])["faces"]] == [i]
+    assert "facewright_receipts" not in Image.open(tmp_path / "plain_00001_.png").info
+
+
+def test_a_workflow_saves_its_receipts(tmp_path):
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "face.png"}},
+        "2": {
+            "class_type": "FacewrightSaveWithReceipts",
+            "inputs": {"images": ["1", 0], "receipts": "", "filename_prefix": "done/face"},
+        },
+    }
+    picture = Image.fromarray((torch.rand(8, 8, 3) * 255).byte().numpy())
+    picture.save(tmp_path / "face.png")
+    results = run_workflow(graph, input_dir=tmp_path, output_dir=tmp_path / "out")
+    (path,) = results["2"].ui["images"]
+    assert path.relative_to(tmp_path / "out").as_posix() == "done/face_00001_.png"
+    assert list(Image.open(path).get_flattened_data()) == list(picture.get_flattened_data())
+    assert json.loads(Image.open(path).info["prompt"])["2"]["inputs"]["receipts"] == ""
