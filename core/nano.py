@@ -10,11 +10,14 @@ from torch import Tensor
 
 from .checkpoint import load_strict, read_config, read_tensors
 from .errors import CheckpointError
+from .faces.nano import NanoAnalyzer
 from .methods.flipnet import BoostHubs
+from .methods.honestface import IdentityEmbedder
 from .methods.osdface import VisualRepresentationEmbedder
 from .modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from .modules.face_encoder import FaceEncoder
 from .modules.identity import IdentityEncoder
+from .recognition import nano_recogniser
 
 NANO_DIR = Path(__file__).resolve().parents[1] / "weights" / "nano"
 NANO_SIZE = 128
@@ -65,6 +68,38 @@ def lora_tensors(path: str | Path | None = None) -> tuple[dict[str, Tensor], dic
     return read_tensors(path or NANO_DIR / "nano_onestep_lora.safetensors")
 
 
+def load_ide() -> IdentityEmbedder:
+    """HonestFace's identity embedder with its recogniser, eye extractor and landmarker."""
+    encoder = load_identity("loss")
+    return IdentityEmbedder.from_file(
+        honestface_file("ide"),
+        recogniser=nano_recogniser(encoder),
+        extractor=encoder,
+        landmarker=NanoAnalyzer.from_folder(NANO_DIR),
+    )
+
+
+def honestface_vre() -> VisualRepresentationEmbedder:
+    """The embedder of `load_vre` with the projection that was trained with `load_ide`."""
+    return load_vre(honestface_file("vre"))
+
+
+def honestface_lora() -> tuple[dict[str, Tensor], dict[str, str]]:
+    """HonestFace's LoRA and its metadata."""
+    return read_tensors(honestface_file("lora"))
+
+
+def honestface_file(part: str) -> Path:
+    """Where the "lora", the "vre" or the "ide" lies."""
+    return _file(f"nano_honestface_{part}", "HonestFace")
+
+
+def check_honestface() -> None:
+    """Raise CheckpointError where a file of HonestFace's nano models is missing."""
+    for part in ("lora", "vre", "ide"):
+        honestface_file(part)
+
+
 def boosthub(mode: str) -> BoostHubs:
     """FLIPNET's BoostHubs for "restore" or "degrade"."""
     return BoostHubs.from_file(flipnet_file(mode, "boosthub"))
@@ -89,10 +124,14 @@ def check_flipnet(mode: str) -> None:
 def flipnet_file(mode: str, part: str) -> Path:
     """Where the "boosthub" or the "lora" for a mode, or the "encoder", lies."""
     name = "nano_face_encoder" if part == "encoder" else f"nano_flipnet_{mode}_{part}"
+    return _file(name, "FLIPNET")
+
+
+def _file(name: str, method: str) -> Path:
     path = NANO_DIR / f"{name}.safetensors"
     if not path.is_file():
         raise CheckpointError(
-            f"The nano FLIPNET models are not complete: {path.name} is missing from {path.parent}. "
-            "Update facewright, which brings them along."
+            f"The nano {method} models are not complete: {path.name} is missing from "
+            f"{path.parent}. Update facewright, which brings them along."
         )
     return path

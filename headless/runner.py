@@ -308,6 +308,9 @@ def _execute(api: ApiWorkflow, node_id: str, results: Mapping[str, Outputs]) -> 
     node, arguments = node_classes()[api[node_id]["class_type"]], _arguments(api, node_id, results)
     if _blocked(arguments):
         return Outputs(Blocked() for _ in range(max(len(_schema(api, node_id).outputs), 1)))
+    if _schema(api, node_id).is_input_list:
+        # No node here gives lists, so each input is a list of one.
+        arguments = {name: [value] for name, value in arguments.items()}
     try:
         with torch.no_grad():
             result = node.execute(**arguments)

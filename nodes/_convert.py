@@ -1,5 +1,6 @@
 """The border between host tensors and core tensors. Nothing else in the package permutes."""
 
+import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -10,6 +11,23 @@ def to_nchw(image: Tensor) -> Tensor:
     """IMAGE (b, h, w, c) in [0, 1] -> (b, 3, h, w); alpha is dropped, grey becomes RGB."""
     colour = image.expand(*image.shape[:3], 3) if image.shape[-1] == 1 else image[..., :3]
     return keep_alpha(colour)
+
+
+def one_batch(images: list[Tensor], name: str) -> Tensor:
+    """The IMAGEs of an input list as one batch (b, 3, h, w).
+
+    Raises:
+        FacewrightError: they differ in size.
+    """
+    batches = [to_nchw(image) for image in images]
+    sizes = sorted({tuple(b.shape[-2:]) for b in batches})
+    if len(sizes) > 1:
+        shown = " and ".join(f"{w} x {h}" for h, w in sizes[:2])
+        raise FacewrightError(
+            f"`{name}` holds pictures of {shown} pixels. Connect the crops of one Detect Faces, "
+            "which are all of one size."
+        )
+    return torch.cat(batches)
 
 
 def keep_alpha(image: Tensor) -> Tensor:

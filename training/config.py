@@ -131,6 +131,10 @@ class OptimizerConfig(Strict):
     lr: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.01, ge=0)
+    rates: dict[str, float] = Field(
+        default_factory=dict,
+        description="part of parameters' names -> factor of their rate; the first that fits counts",
+    )
     muon_lr: float = Field(4e-3, gt=0, description="kind muon: rate of the matrix-shaped weights")
     muon_momentum: float = Field(0.95, ge=0, lt=1)
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")

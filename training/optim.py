@@ -36,7 +36,9 @@ class Muon(Optimizer):
     units emulate; this one keeps the weights' precision and treats equal shapes as one batch.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self, params: Iterable[nn.Parameter] | list[dict], lr: float, momentum: float = 0.95
+    ) -> None:
         super().__init__(list(params), {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
@@ -64,17 +66,21 @@ def build_optimizers(
     named: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig, adam_only: tuple[str, ...]
 ) -> list[Optimizer]:
     """Optimisers for the trainable ones of `named`: AdamW, or Muon and AdamW for the rest."""
-    matrices, others = [], []
+    matrices: dict[float, list[nn.Parameter]] = defaultdict(list)
+    others: dict[float, list[nn.Parameter]] = defaultdict(list)
     for name, p in named:
         if not p.requires_grad:
             continue
+        rate = next((r for part, r in config.rates.items() if part in name), 1.0)
         fits = config.kind == "muon" and p.ndim >= 2 and not any(a in name for a in adam_only)
-        (matrices if fits else others).append(p)
+        (matrices if fits else others)[rate].append(p)
     optimizers: list[Optimizer] = []
     if matrices:
-        optimizers.append(Muon(matrices, config.muon_lr, config.muon_momentum))
+        groups = [{"params": p, "lr": r * config.muon_lr} for r, p in matrices.items()]
+        optimizers.append(Muon(groups, config.muon_lr, config.muon_momentum))
     if others:
-        adamw = AdamW(others, config.lr, betas=config.betas, weight_decay=config.weight_decay)
+        groups = [{"params": p, "lr": r * config.lr} for r, p in others.items()]
+        adamw = AdamW(groups, config.lr, betas=config.betas, weight_decay=config.weight_decay)
         optimizers.append(adamw)
     for optimizer in optimizers:
         for group in optimizer.param_groups:

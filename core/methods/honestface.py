@@ -193,7 +193,8 @@ class IdentityEmbedder(nn.Module):
             lq_landmarks: (b, k, 2) of the degraded faces.
         """
         device, b = lq_landmarks.device, len(references)
-        most = max((len(r) for r in references), default=0)
+        # At least one place, empty or not: training on several processes wants every weight used.
+        most = max([1, *(len(r) for r in references)])
         valid = torch.zeros(b, most, dtype=torch.bool, device=device)
         padded = torch.zeros(b, most, self.config.recogniser_dim, device=device)
         points = lq_landmarks.new_zeros(b, most, *lq_landmarks.shape[1:])

@@ -8,6 +8,38 @@ from einops import rearrange
 from torch import Tensor, nn
 
 
+class Standardise(nn.Module):
+    """(x - mean) / deviation per channel, by running averages over all that training showed.
+
+    Statistics of eyes differ little between people beside what they have in common; this leaves
+    the differences. Unlike batch normalisation, training and use see the same.
+    """
+
+    MEMORY = 1000
+    """Samples after which old ones begin to be forgotten."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("square", torch.zeros(dim))
+
+    @torch.no_grad()
+    def observe(self, x: Tensor) -> None:
+        """Take (n, dim) into the averages."""
+        if len(x):
+            self.seen.add_(len(x))
+            weight = len(x) / self.seen.clamp(max=self.MEMORY + len(x))
+            self.mean.lerp_(x.float().mean(0), weight)
+            self.square.lerp_(x.float().square().mean(0), weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., dim)"""
+        variance = (self.square - self.mean.square()).clamp(min=0)
+        # Before a second sample there is no deviation to divide by.
+        return (x - self.mean) / (variance.sqrt() + 1e-3)
+
+
 class FacialFeatureExtractor(nn.Module):
     """What the eyes of the chosen reference look like: n1 = 4 tokens (HonestFace, Fig. 2).
 
@@ -44,6 +76,9 @@ class FacialFeatureExtractor(nn.Module):
 
         Where nothing is known the tokens are learned ones, whatever the other inputs hold.
         """
+        if self.training:
+            self.colour[0].observe(colour[known].flatten(0, 1))
+            self.structure[0].observe(structure[known].flatten(0, 1))
         tokens = torch.cat([self.colour(colour), self.structure(structure)], 1) + self.kind
         tokens = self.proj(self.norm(tokens))
         return torch.where(known[:, None, None], tokens, self.nobody)
@@ -149,7 +184,6 @@ def rescaled(tokens: Tensor, scale: Tensor) -> Tensor:
 
 
 def _mlp(dim: int, hidden: int, width: int) -> nn.Sequential:
-    # Statistics of an untrained distribution: normalised first, whatever extractor they are from.
     return nn.Sequential(
-        nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, width)
+        Standardise(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, width)
     )

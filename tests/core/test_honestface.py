@@ -158,7 +158,7 @@ def test_eye_statistics_are_means_deviations_and_a_4x4_average():
 
 
 def test_four_tokens_tell_colour_from_structure_and_left_from_right():
-    module = randomised(FacialFeatureExtractor(colour=5, structure=3, hidden=8, width=20))
+    module = randomised(FacialFeatureExtractor(colour=5, structure=3, hidden=8, width=20)).eval()
     colour, structure = torch.randn(1, 2, 10), torch.randn(1, 2, 48)
     known = torch.ones(1).bool()
     tokens = module(colour, structure, known)

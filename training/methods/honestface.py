@@ -159,11 +159,10 @@ class HonestFaceRecipe(OneStepRecipe):
         return (*super()._inputs(batch, sample=sample), *_values(identity))
 
     def look_at(self, batch: Batch) -> Identity:
-        """What a batch's references say; one empty place where no sample has any."""
+        """What a batch's references say; there may be none."""
         lq = batch["lq"]
         if "references" in batch:
             return self.ide.look_at(batch["references"], batch["valid"], lq)
-        # Every weight takes part in every step, as training on several processes wants it.
         none = torch.zeros(len(lq), 1, dtype=torch.bool, device=lq.device)
         return self.ide.look_at(lq[:, None], none, lq)
 

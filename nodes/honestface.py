@@ -1,0 +1,197 @@
+"""HonestFace: restoration that looks at photographs of the same person."""
+
+from ..core import nano
+from ..core.errors import CheckpointError
+from ..core.faces import dense_landmarker
+from ..core.methods.honestface import IdentityEmbedder, load_eye_extractor
+from ..core.references import encode_faces, references_of
+from ._convert import one_batch, to_conditioning, to_image, to_nchw
+from ._files import check_files, file_input
+from ._host import host, io
+from ._steps import reporter
+from ._types import Analyzer, Ide, Matches, Person, Recogniser, Vre
+
+
+class LoadIDE(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightLoadIDE",
+            display_name="Load Identity Embedder (IDE)",
+            category="facewright/load",
+            description=(
+                "Loads HonestFace's identity embedder, which turns photographs of a person into "
+                "part of the prompt, with the frozen networks it was trained with. Its authors "
+                "published no weights: train them with `facewright train honestface`."
+            ),
+            inputs=[
+                file_input(
+                    "embedder", "facewright", "An identity embedder file in models/facewright."
+                ),
+                file_input(
+                    "eye_extractor",
+                    "facewright",
+                    "torchvision's vgg16-397923af.pth, which describes the eyes.",
+                ),
+                Recogniser.Input(
+                    "recogniser",
+                    tooltip="From Load Recogniser: the one the embedder was trained with.",
+                ),
+                Analyzer.Input(
+                    "analyzer",
+                    tooltip="From Load Face Detector: facexlib, insightface or nano, which find "
+                    "dense landmarks.",
+                ),
+            ],
+            outputs=[Ide.Output("ide", display_name="ide", tooltip="For IDE Encode.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, embedder, eye_extractor) -> bool | str:
+        return check_files("facewright", embedder, eye_extractor)
+
+    @classmethod
+    def execute(cls, embedder, eye_extractor, recogniser, analyzer) -> io.NodeOutput:
+        return io.NodeOutput(
+            IdentityEmbedder.from_file(
+                host.model_path("facewright", embedder),
+                recogniser=recogniser,
+                extractor=load_eye_extractor(host.model_path("facewright", eye_extractor)),
+                landmarker=dense_landmarker(analyzer),
+            )
+        )
+
+
+class IDEEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightIDEEncode",
+            display_name="IDE Encode",
+            category="facewright/embed",
+            description=(
+                "Describes each degraded face for the restorer, as VRE Encode does, and adds what "
+                "photographs of the same person know about it. Without photographs it restores "
+                "from the face alone."
+            ),
+            is_input_list=True,
+            inputs=[
+                Ide.Input("ide", tooltip="From Load Identity Embedder or Load Nano HonestFace."),
+                Vre.Input("vre", tooltip="The face embedder that was trained together with `ide`."),
+                io.Image.Input(
+                    "image",
+                    tooltip="Aligned face crops from Detect Faces: the same that are restored.",
+                ),
+                io.Image.Input(
+                    "references",
+                    optional=True,
+                    tooltip="Photographs of the person, for all faces alike: a batch, or a list of "
+                    "different sizes. They need not be cut out.",
+                ),
+                Person.Input(
+                    "person",
+                    optional=True,
+                    tooltip="An album instead of `references`, from Person Album or Load Person.",
+                ),
+                Matches.Input(
+                    "matches",
+                    optional=True,
+                    tooltip="Instead of the two: who is who, from Match People, where a picture "
+                    "shows several people.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    "conditioning",
+                    display_name="conditioning",
+                    tooltip="One entry per crop, for One-Step Restore of these very crops.",
+                ),
+                io.Image.Output(
+                    "chosen",
+                    display_name="chosen",
+                    tooltip="Per crop the photograph whose eyes were looked at: the one whose eye "
+                    "and brow landmarks fit best. Black without references.",
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="A line per crop: whose photographs, how many, which one was chosen.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, ide, vre, image, references=None, person=None, matches=None) -> io.NodeOutput:
+        ide, vre = ide[0], vre[0]
+        lq = one_batch(image, "image")
+        photos = [photo for batch in references or [] for photo in to_nchw(batch)]
+        host.load(ide)
+        device = host.load(vre)
+        people, warnings = references_of(
+            len(lq),
+            ide,
+            lq.shape[-1],
+            photos=photos,
+            person=person[0] if person else None,
+            matches=matches[0] if matches else None,
+        )
+        encoded = encode_faces(
+            lq, people, ide, vre, device=device, on_chunk=reporter(max(1, len(lq)))
+        )
+        return io.NodeOutput(
+            to_conditioning(encoded.cond),
+            to_image(encoded.chosen),
+            "\n".join([*warnings, *encoded.report]),
+        )
+
+
+class LoadNanoHonestFace(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightLoadNanoHonestFace",
+            display_name="Load Nano HonestFace",
+            category="facewright/load",
+            description=(
+                "Tiny HonestFace models that come with this pack. They know computer-drawn faces "
+                "at 128 pixels and no real ones: for trying out the nodes without a download. Set "
+                "crop_size of Detect Faces and of Person Album to 128."
+            ),
+            inputs=[],
+            outputs=[
+                io.Model.Output(
+                    "model", display_name="model", tooltip="The base model with HonestFace's LoRA."
+                ),
+                io.Vae.Output("vae", display_name="vae", tooltip="The VAE of this model."),
+                Vre.Output("vre", display_name="vre", tooltip="For IDE Encode."),
+                Ide.Output("ide", display_name="ide", tooltip="For IDE Encode."),
+                Analyzer.Output(
+                    "analyzer",
+                    display_name="analyzer",
+                    tooltip="Finds computer-drawn faces, with 68 landmarks each.",
+                ),
+                Recogniser.Output(
+                    "recogniser",
+                    display_name="recogniser",
+                    tooltip="Tells computer-drawn people apart, for albums and Match People.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls) -> bool | str:
+        try:
+            nano.check_honestface()
+        except CheckpointError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        ide, vre = nano.load_ide(), nano.honestface_vre()
+        model, vae = host.load_nano(lora=False)
+        model, _ = host.apply_lora(model, *nano.honestface_lora(), 1.0)
+        return io.NodeOutput(model, vae, vre, ide, ide.landmarker, ide.recogniser)
+
+
+NODES = [LoadIDE, IDEEncode, LoadNanoHonestFace]
