@@ -53,8 +53,23 @@ LORA = KnownFile(
     source=_OSDFACE,
     licence=_OSDFACE_TERMS,
 )
-KNOWN = (BASE, EMBEDDER, PROJECTION, LORA)
-"""Files of OSDFace and its base model. Nothing here is ever downloaded by facewright."""
+ARCFACE = KnownFile(
+    ("backbone.pth",),
+    folder="facewright",
+    what="the face recogniser ArcFace (ms1mv3 r50, as HonestFace takes it)",
+    source="the model zoo of recognition/arcface_torch in deepinsight/insightface on GitHub",
+    licence="non-commercial research only",
+)
+ADAFACE = KnownFile(
+    ("adaface_ir50_ms1mv2.ckpt",),
+    folder="facewright",
+    what="the face recogniser AdaFace (IR-50, MS1MV2)",
+    source="the table of pretrained models of mk-minchul/AdaFace on GitHub",
+    licence="code MIT; its training pictures were collected for research, so ask before "
+    "commercial use",
+)
+KNOWN = (BASE, EMBEDDER, PROJECTION, LORA, ARCFACE, ADAFACE)
+"""Files that methods need. Nothing here is ever downloaded by facewright."""
 
 
 def default_roots() -> list[Path]:

@@ -240,3 +240,12 @@ def test_programs_and_foreign_files_are_refused_with_what_to_use_instead(tmp_pat
         load_recogniser(tmp_path / "bomb.pth")
     with pytest.raises(FacewrightError, match="no file"):
         load_recogniser(tmp_path / "nowhere.pth")
+
+
+def test_missing_recognisers_are_named_with_source_and_terms(tmp_path):
+    from facewright.headless.model_folders import ModelFolders
+
+    folders = ModelFolders([tmp_path])
+    for name in ("backbone.pth", "adaface_ir50_ms1mv2.ckpt"):
+        with pytest.raises(CheckpointError, match=rf"{name} into .*Source: .*Licence: .*research"):
+            folders.path("facewright", name)
