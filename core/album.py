@@ -1,6 +1,7 @@
 """Albums made of photographs: find the one person in all of them, cut out, measure, judge."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +45,7 @@ def make_person(
     analyzer: FaceAnalyzer,
     recogniser: Recogniser,
     crop_size: int = 512,
+    on_photo: Callable[[int], None] = lambda n: None,
 ) -> tuple[Person, list[str]]:
     """An album of the one person whom the photographs show.
 
@@ -52,12 +54,13 @@ def make_person(
     the photos. An album that seems to show two people is kept, with a warning.
 
     Args:
-        photos: (3, h, w) in [0, 1], of any sizes.
+        photos: (3, h, w) in [0, 1], of any sizes; each is asked for once, and not kept.
         name: of the person.
         sources: a file's name or "photo 3" for each; of a path only the last part is kept.
         analyzer: has to give dense landmarks (`core.faces.face.DenseLandmarker`).
         recogniser: of the embeddings; on the device where it is to run.
         crop_size: side of the aligned faces in pixels.
+        on_photo: called with how many photos were just looked at.
 
     Returns:
         The album, its photos in the given order, and a report: one line for each thing worth
@@ -81,6 +84,7 @@ def make_person(
             with torch.no_grad():
                 embeddings = _embed(recogniser, crops.pixels)
             found.append(_Photo(source, crops, embeddings))
+        on_photo(1)
     if not found:
         raise FacewrightError(
             f"No photo of {name} can be used: {'; '.join(report) or 'there are none'}. Use photos "
@@ -181,20 +185,22 @@ def album_sheet(person: Person) -> Tensor:
 
 
 def _once(
-    photos: Sequence[Tensor], sources: Sequence[str], report: list[str]
-) -> list[tuple[str, Tensor]]:
-    """Photos without repetitions and without those that hold no numbers."""
-    kept: list[tuple[str, Tensor]] = []
+    photos: Iterable[Tensor], sources: Sequence[str], report: list[str]
+) -> Iterator[tuple[str, Tensor]]:
+    """Photos without repetitions and without those that hold no numbers, one after the other."""
+    known: dict[tuple[torch.Size, bytes], str] = {}
     for source, photo in zip(sources, photos, strict=True):
-        if photo.is_floating_point() and not photo.isfinite().all():
+        if not photo.isfinite().all():
             report.append(f"{source}: left out, it holds NaN or infinity")
             continue
-        twin = next((s for s, p in kept if p.shape == photo.shape and torch.equal(p, photo)), None)
-        if twin is None:
-            kept.append((source, photo))
-        else:
-            report.append(f"{source}: the same picture as {twin}, counted once")
-    return kept
+        # A digest, so that no more than one photograph has to be in memory.
+        content = photo.detach().float().cpu().contiguous().numpy()
+        key = photo.shape, hashlib.sha256(content).digest()
+        if key in known:
+            report.append(f"{source}: the same picture as {known[key]}, counted once")
+            continue
+        known[key] = source
+        yield source, photo
 
 
 def _faces(

@@ -1,5 +1,6 @@
 """Files that are either complete or not there."""
 
+import hashlib
 import os
 import re
 import tempfile
@@ -31,6 +32,16 @@ def written_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def content_hash(path: Path) -> str:
+    """Hexadecimal digits that change with any byte of the file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_leftovers(paths: Iterable[Path]) -> None:

@@ -72,6 +72,8 @@ class Matches:
     @property
     def report(self) -> list[str]:
         """A line per face, such as "picture 0, face 1: alice (0.83)"."""
+        if not len(self):
+            return ["there are no faces"]
         numbers: dict[int, int] = {}
         lines = []
         for picture, label in zip(self.image_index.tolist(), self.labels, strict=True):

@@ -18,6 +18,9 @@ FORMAT = "person"
 VERSION = 1
 SUFFIX = ".person"
 
+_LONGEST = 100
+_RESERVED = re.compile(r"(?i:con|prn|aux|nul|com\d|lpt\d)")
+"""Names of devices, which Windows gives to no file."""
 _CONFIG = {"version": int, "name": str, "recogniser": str, "sources": list}
 
 
@@ -120,6 +123,62 @@ def to_bytes(crops: Tensor) -> Tensor:
 def base_name(source: str) -> str:
     """The last part of a path of any system; a name that is no path stays as it is."""
     return re.split(r"[\\/]", source.rstrip("\\/"))[-1]
+
+
+def file_name(text: str) -> str:
+    """`text` as the name of a .person file that every system can store.
+
+    Raises:
+        FacewrightError: nothing is left of it.
+    """
+    stem = text.strip().removesuffix(SUFFIX)
+    stem = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", stem).strip(" .")[:_LONGEST].rstrip(" .")
+    if not stem:
+        raise FacewrightError(f"{text!r} cannot be the name of a file; use letters or digits.")
+    if _RESERVED.fullmatch(stem.split(".")[0]):
+        stem = f"_{stem}"
+    return stem + SUFFIX
+
+
+def save_person(
+    person: Person, folder: Path, *, filename: str = "", overwrite: bool = False
+) -> tuple[Path, str]:
+    """Write an album into a folder under a safe name.
+
+    Args:
+        filename: with or without ".person"; empty takes the person's name.
+        overwrite: replace another album of that file name.
+
+    Returns:
+        Where it is, and a sentence on what was done. The same album again is left as it is.
+
+    Raises:
+        FacewrightError: the file is there, holds something else and may not be replaced.
+        OSError: the folder cannot be written.
+    """
+    path = folder / file_name(filename.strip() or person.name)
+    if path.exists() and not overwrite:
+        if not _holds(path, person):
+            raise FacewrightError(
+                f"There already is another {path.name} in {folder}. Switch `overwrite` on to "
+                "replace it, or choose another `filename`."
+            )
+        return path, f"{path.name} was there already, just so"
+    person.save(path)
+    return path, f"saved as {path.name}: {person.info}"
+
+
+def _holds(path: Path, person: Person) -> bool:
+    """Whether a file is just this album."""
+    try:
+        stored = Person.from_file(path)
+    except CheckpointError:
+        return False
+    texts = (stored.name, stored.recogniser, stored.sources)
+    return texts == (person.name, person.recogniser, person.sources) and all(
+        torch.equal(getattr(stored, key), getattr(person, key).cpu())
+        for key in ("crops", "embeddings", "landmarks", "quality")
+    )
 
 
 def check_names(people: list[Person]) -> None:

@@ -54,12 +54,7 @@ def plan(
         FacewrightError: nothing to do, a name that does not exist, two pictures that would be
             written to one file, or a result that would replace its source.
     """
-    found = list(_sources(inputs, out))
-    if not found:
-        aside = ""
-        if any(Path(given).resolve().is_relative_to(out.resolve()) for given in inputs):
-            aside = f" What lies in the output folder {out} is left aside; choose another for -o."
-        raise FacewrightError(f"There are no pictures in {', '.join(inputs)}.{aside}")
+    found = find_pictures(inputs, out)
     names_a_file = out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir()
     if names_a_file and len(found) == 1:
         jobs = [Job(found[0][0], out, found[0][1].as_posix())]
@@ -69,6 +64,24 @@ def plan(
         jobs = [Job(s, out / name.with_suffix(suffix(s)), name.as_posix()) for s, name in found]
     check_targets(jobs)
     return jobs
+
+
+def find_pictures(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
+    """(file, name relative to where it was found) of files, folders and patterns, each file once.
+
+    Args:
+        out: what lies in this folder is left aside.
+
+    Raises:
+        FacewrightError: nothing there, or a name that does not exist.
+    """
+    found = list(_sources(inputs, out))
+    if not found:
+        aside = ""
+        if any(Path(given).resolve().is_relative_to(out.resolve()) for given in inputs):
+            aside = f" What lies in the output folder {out} is left aside; choose another for -o."
+        raise FacewrightError(f"There are no pictures in {', '.join(inputs)}.{aside}")
+    return found
 
 
 def check_targets(jobs: Iterable[Job]) -> None:

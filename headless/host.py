@@ -15,6 +15,7 @@ from ..core.errors import CheckpointError, FacewrightError
 from ..core.fast import fast_dtype
 from ..core.lora import LoraReport, check_loras, merge_lora, parse_lora
 from ..core.methods.flipnet import ALREADY_APPLIED, BoostHubs, Condition
+from ..core.person import SUFFIX as PERSON_FILE
 from . import ldm
 from .backbone import (
     DiffusersBackbone,
@@ -173,6 +174,12 @@ class HeadlessHost:
 
     def model_path(self, folder: str, name: str) -> Path:
         return self.folders.path(folder, name)
+
+    def person_files(self) -> list[str]:
+        return self.folders.names("facewright", {PERSON_FILE})
+
+    def people_folder(self) -> Path:
+        return self.folders.roots[0] / "facewright" / "people"
 
     def load_nano(self, lora: bool) -> tuple[Model, Vae]:
         model, vae = _nano()

@@ -1,7 +1,7 @@
 """Where weight files lie on disk, and what to tell someone whose file is not there."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,21 +102,25 @@ class ModelFolders:
         """`root/folder` first; files lying loose in a root are found too."""
         return [place for root in self.roots for place in (root / folder, root)]
 
-    def names(self, folder: str) -> list[str]:
-        """Weight files in a folder ("facewright", "loras", "checkpoints", "vae", ...), sorted."""
+    def names(self, folder: str, suffixes: Collection[str] = SUFFIXES) -> list[str]:
+        """Files in a folder ("facewright", "loras", "checkpoints", "vae", ...), sorted.
+
+        Args:
+            suffixes: of weights by default.
+        """
         found = {
             path.relative_to(place).as_posix()
             for place in (root / folder for root in self.roots)
             if place.is_dir()
             for path in place.rglob("*")
-            if path.suffix.lower() in SUFFIXES and path.is_file()
+            if path.suffix.lower() in suffixes and path.is_file()
         }
         loose = {
             p.name
             for root in self.roots
             if root.is_dir()
             for p in root.iterdir()
-            if p.suffix.lower() in SUFFIXES and p.is_file()
+            if p.suffix.lower() in suffixes and p.is_file()
         }
         return sorted(found | loose)
 

@@ -1,4 +1,4 @@
-"""What imports ComfyUI, with the other _comfy files: its node API, and what our nodes ask of the host.
+"""What imports ComfyUI, with its siblings _comfy_*: the node API, and what our nodes ask for.
 
 Works with v0.3.64 and newer. `comfy_api.latest` is declared unstable and `comfy` has no promise at
 all, so whatever moves there is mended here.
@@ -31,6 +31,7 @@ from ..core.checkpoint import load_strict, name_some
 from ..core.errors import CheckpointError, FacewrightError, LoraError
 from ..core.lora import LoraReport, check_loras, parse_lora
 from ..core.methods.flipnet import BoostHubs, Condition
+from ..core.person import SUFFIX as PERSON_FILE
 from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
 from ..headless.model_folders import KNOWN
@@ -46,7 +47,7 @@ _WEIGHT_FILES = {".safetensors", ".ckpt", ".pth"}
 folder_paths.add_model_folder_path(
     "facewright", str(Path(folder_paths.models_dir) / "facewright"), is_default=True
 )
-folder_paths.folder_names_and_paths["facewright"][1].update(_WEIGHT_FILES)
+folder_paths.folder_names_and_paths["facewright"][1].update({*_WEIGHT_FILES, PERSON_FILE})
 # Where the optional face analyzers look for their weights.
 os.environ["FACEWRIGHT_MODELS"] = os.pathsep.join(
     filter(None, (os.environ.get("FACEWRIGHT_MODELS"), folder_paths.models_dir))
@@ -57,7 +58,15 @@ class ComfyHost:
     """ComfyUI as a `nodes._host.Host`."""
 
     def model_files(self, folder: str) -> list[str]:
-        return sorted(folder_paths.get_filename_list(folder))
+        names = folder_paths.get_filename_list(folder)
+        return sorted(name for name in names if not name.endswith(PERSON_FILE))
+
+    def person_files(self) -> list[str]:
+        names = folder_paths.get_filename_list("facewright")
+        return sorted(name for name in names if name.endswith(PERSON_FILE))
+
+    def people_folder(self) -> Path:
+        return Path(folder_paths.get_folder_paths("facewright")[0]) / "people"
 
     def model_path(self, folder: str, name: str) -> Path:
         path = folder_paths.get_full_path(folder, name)

@@ -31,3 +31,22 @@ def check_files(folder: str, *names: str) -> bool | str:
 
 def _none_yet(folder: str) -> str:
     return f"(no files in models/{folder}: add them, then press R)"
+
+
+_NO_PERSON = "(no .person files in models/facewright: Save Person makes them, then press R)"
+
+
+def person_input(id: str, tooltip: str):
+    """A combo of the albums in models/facewright."""
+    options = host.person_files() or [_NO_PERSON]
+    return io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip)
+
+
+def check_person(name: str | None) -> bool | str:
+    """`check_files` for the value of a `person_input`."""
+    if name == _NO_PERSON:
+        return (
+            "There are no .person files in models/facewright yet. Make one with Person Album and "
+            "Save Person, or with `facewright person make`, then press R."
+        )
+    return check_files("facewright", name)

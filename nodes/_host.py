@@ -38,6 +38,12 @@ class Host(Protocol):
             CheckpointError: not there; the sentence names the folder to put it into.
         """
 
+    def person_files(self) -> list[str]:
+        """Names of the .person files in "facewright", for `model_path`, sorted; [] without any."""
+
+    def people_folder(self) -> Path:
+        """Where new .person files go; not there yet perhaps."""
+
     def load_nano(self, lora: bool) -> tuple[Any, Any]:
         """MODEL and VAE of the bundled nano models; with `lora` the one-step LoRA is applied."""
 

@@ -13,7 +13,15 @@ from facewright.workflows.graph import FOLDER
 SNAPSHOT = Path(__file__).with_name("schema_snapshot.json")
 SCHEMAS = [node.GET_SCHEMA() for node in all_nodes()]
 # Their options are what lies on the disk.
-FILE_COMBOS = {"embedder", "projector", "lora", "boosthub", "face_encoder", "recogniser_file", "album"}
+FILE_COMBOS = {
+    "embedder",
+    "projector",
+    "lora",
+    "boosthub",
+    "face_encoder",
+    "recogniser_file",
+    "album",
+}
 
 
 def _describe(schema):

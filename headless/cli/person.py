@@ -1,0 +1,205 @@
+"""`facewright person`: albums of a person, made from photographs and looked at."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ._common import (
+    AsJson,
+    Models,
+    app,
+    check_choice,
+    counted,
+    fail,
+    progress,
+    say,
+    sentences,
+    use_models,
+    write_json,
+)
+
+person = typer.Typer(help="Albums of a person: several photographs in one .person file.")
+app.add_typer(person, name="person", no_args_is_help=True)
+
+
+@person.command()
+@sentences(interrupted="Interrupted. No album was written.")
+def make(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTOS", help="Photos of one person, folders, or patterns."),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The .person file to write.")],
+    recogniser: Annotated[
+        str,
+        typer.Option(
+            help="ArcFace or AdaFace weights: a file, or its name in models/facewright. Or nano "
+            "(rendered faces of the demo)."
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Of the person; by default the file's name.")
+    ] = None,
+    analyzer: Annotated[
+        str | None,
+        typer.Option(
+            help="What finds faces and landmarks: insightface, facexlib or nano. By default "
+            "insightface; with the nano recogniser, nano."
+        ),
+    ] = None,
+    models: Models = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=64, max=2048, help="Side of the cut-out faces in pixels; 512, for nano 128."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an album from photographs of one person.
+
+    Photos without a face are named and left out, and so are files that cannot be read.
+    """
+    from ...core.errors import FacewrightError
+    from ...core.faces import ANALYZERS, load_analyzer
+    from ...core.nano import NANO_SIZE
+    from ...core.person import SUFFIX
+    from ..batch import find_pictures
+
+    nano = recogniser == "nano"
+    chosen = analyzer or ("nano" if nano else "insightface")
+    check_choice("--analyzer", chosen, ANALYZERS)
+    if out.suffix != SUFFIX:
+        raise typer.BadParameter(f"{out} should end in {SUFFIX}.", param_hint="--out")
+    try:
+        paths = [path for path, _ in find_pictures(inputs, out)]
+    except FacewrightError as error:
+        fail(str(error), 2)
+
+    use_models(models)
+    loaded, faces = _load_recogniser(recogniser), load_analyzer(chosen)
+    photos, failed = _readable(paths)
+    if not photos.paths:
+        _fail_for(failed, len(paths))
+
+    from ...core.album import make_person
+
+    with progress("Looking", len(photos), quiet=as_json) as show:
+        done = 0
+
+        def on_photo(n: int) -> None:
+            nonlocal done
+            done += n
+            show(f"{done} of {len(photos)}", done)
+
+        album, report = make_person(
+            photos,
+            name=name or out.stem,
+            sources=[path.name for path in photos.paths],
+            analyzer=faces,
+            recogniser=loaded,
+            crop_size=size or (NANO_SIZE if nano else 512),
+            on_photo=on_photo,
+        )
+    album.save(out)
+    if as_json:
+        unread = [{"input": str(path), "error": error} for path, error in failed.items()]
+        write_json({"file": str(out), **_describe(album), "report": report, "failed": unread})
+    else:
+        for line in report:
+            say(line, "yellow" if line.startswith("warning") else None)
+        say(f"Written to {out}.")
+    _fail_for(failed, len(paths))
+
+
+@person.command()
+@sentences
+def show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .person file.")],
+    sheet: Annotated[
+        Path | None, typer.Option(help="Also write its photos on one sheet, such as album.png.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what an album holds."""
+    from ...core.album import album_sheet, strangers
+    from ...core.person import Person
+    from ..images import Picture, write_picture
+
+    if not file.is_file():
+        fail(f"There is no file {file}.", 2)
+    album = Person.from_file(file)
+    if sheet is not None:
+        pixels = album_sheet(album)
+        write_picture(sheet, pixels, Picture(pixels))
+    warnings = strangers(album)
+    if as_json:
+        write_json({"file": str(file), **_describe(album), "report": warnings})
+        return
+    say(album.info)
+    for source, quality in zip(album.sources, album.quality.tolist(), strict=True):
+        say(f"{source}: quality {quality:.2f}")
+    for line in warnings:
+        say(line, "yellow")
+
+
+class _Pictures(Sequence):
+    """Photographs read when they are asked for: an album may be made of hundreds of large ones."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Any:
+        from ..images import read_picture
+
+        return read_picture(self.paths[index]).pixels[:3]
+
+
+def _readable(paths: list[Path]) -> tuple[_Pictures, dict[Path, str]]:
+    """Pictures that can be read, and what is wrong with the others."""
+    from ...core.errors import FacewrightError
+    from ..images import read_picture
+
+    good, failed = [], {}
+    for path in paths:
+        try:
+            read_picture(path)
+            good.append(path)
+        except FacewrightError as error:
+            failed[path] = str(error)
+    return _Pictures(good), failed
+
+
+def _load_recogniser(given: str) -> Any:
+    from ...core import nano
+    from ...core.recognition import load_recogniser, nano_recogniser
+    from ..host import compute_device, host
+
+    if given == "nano":
+        loaded = nano_recogniser(nano.load_identity("loss"))
+    else:
+        path = Path(given)
+        loaded = load_recogniser(path if path.is_file() else host.model_path("facewright", given))
+    return loaded.to(compute_device())
+
+
+def _describe(album: Any) -> dict[str, Any]:
+    photos = zip(album.sources, album.quality.tolist(), strict=True)
+    return {
+        "name": album.name,
+        "photos": [{"source": source, "quality": round(q, 4)} for source, q in photos],
+        "size": album.crops.shape[-1],
+        "landmarks": album.landmarks.shape[1],
+        "recogniser": album.recogniser,
+    }
+
+
+def _fail_for(failed: dict[Path, str], total: int) -> None:
+    if failed:
+        lines = "\n".join(failed.values())
+        fail(f"{len(failed)} of {counted(total, 'photo')} cannot be read:\n{lines}")

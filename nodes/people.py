@@ -1,0 +1,282 @@
+"""People: albums made of photographs, kept as files, and matched to the faces of pictures."""
+
+from ..core.album import album_sheet, make_person
+from ..core.faces.overlay import draw_faces
+from ..core.files import content_hash
+from ..core.matching import match_faces
+from ..core.person import Person as Album
+from ..core.person import join_people, save_person
+from ._convert import to_image, to_nchw
+from ._files import check_person, person_input
+from ._host import host, io
+from ._steps import reporter
+from ._types import Analyzer, Faces, Matches, People, Person, Recogniser
+
+_SHOWN = 16
+"""Pictures shown on the node itself; a video may have thousands."""
+_CHAIN_TIP = "Albums of other people, from another node of this kind: this one joins them."
+
+
+class PersonAlbum(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightPerson",
+            display_name="Person Album",
+            category="facewright/people",
+            description=(
+                "Makes an album of one person from several photographs: finds the person in each, "
+                "cuts the faces out, and remembers how they look. Photos without a face are left "
+                "out, and the report says so; it also warns if there seem to be two people."
+            ),
+            is_input_list=True,
+            inputs=[
+                io.Image.Input(
+                    "references",
+                    tooltip="Photographs of one person: a batch, or a list of different sizes. "
+                    "They need not be cut out, and others may be in them too.",
+                ),
+                io.String.Input(
+                    "name",
+                    default="someone",
+                    tooltip="Of the person. Each person of a picture needs a name of their own.",
+                ),
+                Analyzer.Input(
+                    "analyzer",
+                    tooltip="From Load Face Detector: facexlib, insightface or nano, which find "
+                    "dense landmarks.",
+                ),
+                Recogniser.Input(
+                    "recogniser",
+                    tooltip="From Load Recogniser or Load Nano HonestFace. Albums fit the "
+                    "recogniser they were made with, and no other.",
+                ),
+                io.Int.Input(
+                    "crop_size",
+                    default=512,
+                    min=64,
+                    max=2048,
+                    step=16,
+                    tooltip="Side of the cut-out faces in pixels, as in Detect Faces: 512, or 128 "
+                    "for the nano models.",
+                ),
+                People.Input("people", optional=True, tooltip=_CHAIN_TIP),
+            ],
+            outputs=[
+                Person.Output(
+                    "person", display_name="person", tooltip="For IDE Encode and Save Person."
+                ),
+                People.Output(
+                    "people_out",
+                    display_name="people",
+                    tooltip="The albums of `people` and this one, for Match People or the next "
+                    "Person Album.",
+                ),
+                io.Image.Output(
+                    "picture",
+                    display_name="picture",
+                    tooltip="The album on one sheet, each photo with its quality from 0 to 1: how "
+                    "large and how sharp the face is.",
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="What became of the photos, and warnings.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, references, name, analyzer, recogniser, crop_size, people=None
+    ) -> io.NodeOutput:
+        photos = [photo for batch in references for photo in to_nchw(batch)]
+        host.load(recogniser[0])
+        person, report = make_person(
+            photos,
+            name=name[0],
+            sources=[f"photo {i}" for i in range(len(photos))],
+            analyzer=analyzer[0],
+            recogniser=recogniser[0],
+            crop_size=crop_size[0],
+            on_photo=reporter(len(photos)),
+        )
+        picture = to_image(album_sheet(person)[None])
+        return io.NodeOutput(
+            person,
+            join_people(person, people[0] if people else None),
+            picture,
+            "\n".join(report),
+            ui=host.preview(picture, cls),
+        )
+
+
+class SavePerson(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightSavePerson",
+            display_name="Save Person",
+            category="facewright/people",
+            description=(
+                "Writes an album to models/facewright/people, for Load Person. The file holds the "
+                "cut-out faces and what identifies the person: ask them before you pass it on."
+            ),
+            inputs=[
+                Person.Input("person", tooltip="From Person Album."),
+                io.String.Input(
+                    "filename",
+                    default="",
+                    tooltip="Of the file, without ending. Empty: the person's name.",
+                ),
+                io.Boolean.Input(
+                    "overwrite",
+                    default=False,
+                    tooltip="Replace another album that has this file name. Off: it is kept, and "
+                    "the run stops and says so.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    "file",
+                    display_name="file",
+                    tooltip="Name of the file in models/facewright/people.",
+                )
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, person, filename, overwrite) -> io.NodeOutput:
+        path, report = save_person(
+            person, host.people_folder(), filename=filename, overwrite=overwrite
+        )
+        return io.NodeOutput(path.name, ui=host.show_text(report, cls))
+
+
+class LoadPerson(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightLoadPerson",
+            display_name="Load Person",
+            category="facewright/load",
+            description="An album that Save Person or `facewright person make` wrote.",
+            inputs=[
+                person_input("album", "A .person file in models/facewright or a folder in it."),
+                People.Input("people", optional=True, tooltip=_CHAIN_TIP),
+            ],
+            outputs=[
+                Person.Output("person", display_name="person", tooltip="For IDE Encode."),
+                People.Output(
+                    "people_out",
+                    display_name="people",
+                    tooltip="The albums of `people` and this one, for Match People or the next "
+                    "Load Person.",
+                ),
+                io.Image.Output(
+                    "picture",
+                    display_name="picture",
+                    tooltip="The album on one sheet, each photo with its quality from 0 to 1.",
+                ),
+                io.String.Output(
+                    "info",
+                    display_name="info",
+                    tooltip="Name, number of photos, and the recogniser the album belongs to.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, album) -> bool | str:
+        return check_person(album)
+
+    @classmethod
+    def fingerprint_inputs(cls, album, people=None) -> str:
+        return content_hash(host.model_path("facewright", album))
+
+    @classmethod
+    def execute(cls, album, people=None) -> io.NodeOutput:
+        person = Album.from_file(host.model_path("facewright", album))
+        picture = to_image(album_sheet(person)[None])
+        return io.NodeOutput(
+            person,
+            join_people(person, people),
+            picture,
+            person.info,
+            ui=host.preview(picture, cls),
+        )
+
+
+class MatchPeople(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightMatchPeople",
+            display_name="Match People",
+            category="facewright/people",
+            description=(
+                "Tells whose face is whose: gives every face of a picture the album it resembles "
+                "most, each album to one face of a picture at most, and nobody's to strangers. "
+                "Neither the order of the albums nor that of the faces matters."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="The pictures that went into Detect Faces."),
+                Faces.Input("faces", tooltip="From Detect Faces."),
+                Recogniser.Input("recogniser", tooltip="The one the albums were made with."),
+                io.Float.Input(
+                    "threshold",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Cosine that a face and an album need. Higher: more faces are nobody. "
+                    "0: what suits the recogniser (nano 0.65, others 0.28). The report shows the "
+                    "cosines; badly damaged faces may need less.",
+                ),
+                People.Input(
+                    "people",
+                    optional=True,
+                    tooltip="Albums, from Person Album or Load Person. Without any, everyone is "
+                    "nobody.",
+                ),
+            ],
+            outputs=[
+                Matches.Output(
+                    "matches", display_name="matches", tooltip="Who is who, for IDE Encode."
+                ),
+                io.Image.Output(
+                    "preview", display_name="preview", tooltip="The pictures with names on faces."
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="A line per face: who it is, and how sure.",
+                ),
+                io.Int.Output(
+                    "known", display_name="known", tooltip="How many faces have an album."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, faces, recogniser, threshold, people=None) -> io.NodeOutput:
+        matches = match_faces(
+            faces.pixels.to(host.load(recogniser)),
+            faces.image_index,
+            people,
+            recogniser,
+            threshold,
+        )
+        preview = to_image(draw_faces(to_nchw(image), faces, matches.names))
+        return io.NodeOutput(
+            matches,
+            preview,
+            "\n".join(matches.report),
+            matches.known,
+            ui=host.preview(preview[:_SHOWN], cls),
+        )
+
+
+NODES = [PersonAlbum, SavePerson, LoadPerson, MatchPeople]
