@@ -7,13 +7,15 @@ import shutil
 import pytest
 import torch
 from facewright.core import nano
+from facewright.core.album import make_person
 from facewright.core.data.faces3d import photos
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import load_analyzer
+from facewright.core.matching import match_faces
 from facewright.core.recognition import nano_recogniser
 from facewright.headless.runner import run_workflow
 from facewright.headless.saving import RunContext, context
-from facewright.nodes._convert import to_image
+from facewright.nodes._convert import to_image, to_nchw
 from facewright.nodes._host import host
 from facewright.nodes.faces import DetectFaces, PasteFaces
 from facewright.nodes.guard import IdentityGuard, SaveWithReceipts
@@ -93,6 +95,28 @@ def test_references_are_found_in_pictures(crops, recogniser, analyzer):
     _, receipts, _, report = guard(image, image, recogniser, analyzer, references=blank).result
     assert report.splitlines()[1].startswith("no face in any reference")
     assert [f["anchor"] for f in json.loads(receipts)["faces"]] == ["input"] * 2
+
+
+def test_each_face_is_held_against_its_own_match(crops, recogniser, analyzer):
+    image, other = crops
+    ann, _ = make_person(
+        list(photos([9001, 9001], [5, 6], 160, aligned=False).pixels),
+        name="ann",
+        sources=["a.png", "b.png"],
+        analyzer=analyzer,
+        recogniser=recogniser,
+        crop_size=128,
+    )
+    matches = match_faces(to_nchw(image), torch.tensor([0, 0]), [ann], recogniser)
+    wrong = torch.stack([image[1], other[1]])
+    result = guard(image, wrong, recogniser, analyzer, matches=matches).result
+    known, unknown = json.loads(result[1])["faces"]
+    assert (known["person"], known["anchor"], known["verdict"]) == (
+        "ann", "references", "fell back"
+    )  # fmt: skip
+    assert (unknown["person"], unknown["anchor"], unknown["verdict"]) == (None, "input", "kept")
+    with pytest.raises(FacewrightError, match="`person` and by `matches`"):
+        guard(image, wrong, recogniser, analyzer, matches=matches, person=ann)
 
 
 def test_no_faces_pass_through_to_the_paste_node(recogniser, analyzer):
