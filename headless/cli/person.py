@@ -33,12 +33,12 @@ def make(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The .person file to write.")],
     recogniser: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="ArcFace or AdaFace weights: a file, or its name in models/facewright. Or nano "
-            "(rendered faces of the demo)."
+            help="ArcFace or AdaFace weights: a file, or its name in models/facewright; by default "
+            "backbone.pth there. Or nano (rendered faces of the demo)."
         ),
-    ],
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Of the person; by default the file's name.")
     ] = None,
@@ -175,13 +175,16 @@ def _readable(paths: list[Path]) -> tuple[_Pictures, dict[Path, str]]:
     return _Pictures(good), failed
 
 
-def _load_recogniser(given: str) -> Any:
+def _load_recogniser(given: str | None) -> Any:
     from ...core import nano
     from ...core.recognition import load_recogniser, nano_recogniser
     from ..host import compute_device, host
+    from ..model_folders import ARCFACE
 
     if given == "nano":
         loaded = nano_recogniser(nano.load_identity("loss"))
+    elif given is None:
+        loaded = load_recogniser(host.folders.known(ARCFACE))
     else:
         path = Path(given)
         loaded = load_recogniser(path if path.is_file() else host.model_path("facewright", given))

@@ -95,7 +95,6 @@ def test_wrong_usage_is_2(folder, tmp_path):
     ):
         result = make(*args)
         assert result.exit_code == 2 and words in result.stderr, result.stderr
-    assert person("make", folder, "-o", out).exit_code == 2  # which recogniser?
     assert person("show", tmp_path / "nothing.person").exit_code == 2
 
 
@@ -104,6 +103,8 @@ def test_files_that_do_not_fit_are_named(folder, tmp_path):
     result = person("make", folder, "-o", out, "--recogniser", "r50.pth", "--analyzer", "nano")
     assert result.exit_code == 1 and "r50.pth" in result.stderr
     assert str(tmp_path / "models") in result.stderr
+    result = person("make", folder, "-o", out, "--analyzer", "nano")
+    assert result.exit_code == 1 and "ArcFace" in result.stderr and "backbone.pth" in result.stderr
     result = make(folder, "-o", out, "--analyzer", "skimage")
     assert result.exit_code == 1 and "no dense landmarks" in result.stderr
     out.write_bytes(b"something else")
