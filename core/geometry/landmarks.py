@@ -123,6 +123,30 @@ def affine_landmark_distance(
     return distance if squared else _root(distance)
 
 
+def best_affine(restored: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
+    """The affine maps that A-LD leaves free: argmin_A sum_k |A [l_k; 1] - h_k|^2 (Eq. 15).
+
+    Args:
+        restored, gt: (b, k, 2) in pixels, k >= 1.
+
+    Returns:
+        (b, 2, 3) float64 on the CPU, restored -> gt. Of several minimisers, where the restored
+        points lie on a line, the one of least norm about the means.
+
+    Raises:
+        FacewrightError: shapes that differ, or values not finite.
+    """
+    _check_shapes(restored, gt)
+    source, target = (p.detach().cpu().double() for p in (restored, gt))
+    _check_finite((source + target).sum((1, 2)), source, target)
+    middle, goal = source.mean(1, keepdim=True), target.mean(1, keepdim=True)
+    if not len(source):
+        return source.new_zeros(0, 2, 3)
+    found = torch.linalg.lstsq(source - middle, target - goal, rcond=_FLAT**0.5, driver="gelsd")
+    linear = found.solution.mT
+    return torch.cat([linear, goal.mT - linear @ middle.mT], 2)
+
+
 def landmark_distance(restored: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
     """L2-LD (LMD): the mean Euclidean distance of corresponding landmarks, in pixels.
 

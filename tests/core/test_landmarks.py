@@ -8,6 +8,7 @@ import torch
 from facewright.core.errors import FacewrightError
 from facewright.core.geometry.landmarks import (
     affine_landmark_distance,
+    best_affine,
     landmark_distance,
     region_points,
 )
@@ -216,6 +217,20 @@ def test_one_place_leaves_the_spread_of_the_truth():
 def test_up_to_three_points_always_fit(points):
     restored, gt = faces(20, points)
     assert (affine_landmark_distance(restored, gt, squared=True) < 1e-15).all()
+
+
+def test_the_best_map_leaves_just_this():
+    restored, gt = faces(20, 34)
+    restored[3] = restored[3, :, :1] * torch.tensor([1.0, 0.5])  # a line
+    restored[4] = 7.0  # one place
+    matrix = best_affine(restored, gt)
+    mapped = restored @ matrix[:, :, :2].mT + matrix[:, None, :, 2]
+    left = (mapped - gt).square().sum((1, 2))
+    expected = affine_landmark_distance(restored, gt, squared=True)
+    np.testing.assert_allclose(left, expected, rtol=1e-10)
+    assert best_affine(restored[:0], gt[:0]).shape == (0, 2, 3)
+    with pytest.raises(FacewrightError, match="as many faces"):
+        best_affine(restored, gt[:1])
 
 
 def test_gradients_are_those_of_differences():
