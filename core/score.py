@@ -177,8 +177,8 @@ def _landmarks(analyzer: FaceAnalyzer, image: Tensor) -> list[Tensor]:
     if any(points is None for points in found):
         raise FacewrightError(
             f"The face detector {analyzer.name!r} gives boxes or five points, and landmark metrics "
-            "compare dense points. Use one that gives them, such as nano for rendered faces, or "
-            "leave ald and lmd out of `metrics`."
+            "compare dense points. Use one that gives them: facexlib or insightface with their "
+            "landmark weights, or nano for rendered faces. Or leave ald and lmd out of `metrics`."
         )
     return found
 

@@ -12,11 +12,20 @@ _NAMED = 20
 
 Metrics = Annotated[
     str | None,
-    typer.Option(help="Separated by commas, such as psnr,ssim,lpips; default: the usual ones."),
+    typer.Option(
+        "--metrics",
+        "--metric",
+        help="Separated by commas, such as psnr,ssim,lpips or, with --faces, ald,ald_eyes,"
+        "ald_mouth,lmd; default: the usual ones.",
+    ),
 ]
 Faces = Annotated[
     str | None,
-    typer.Option(help="Also score faces, found by nano (rendered faces), insightface or facexlib."),
+    typer.Option(
+        "--faces",
+        "--analyzer",
+        help="Also score faces, found by nano (rendered faces), insightface or facexlib.",
+    ),
 ]
 
 

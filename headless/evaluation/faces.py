@@ -1,13 +1,14 @@
 """What the scores of faces read from a picture: landmarks, embeddings, features."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ...core.errors import FacewrightError
-from ...core.faces import Face, detect_faces, load_analyzer
+from ...core.faces import Face, dense_landmarker, detect_faces, load_analyzer
 from ...core.geometry.align import align_faces
 from ...core.metrics import Metric
 
@@ -49,6 +50,9 @@ class FaceReader:
     def __init__(self, name: str) -> None:
         self.name = name
         self.analyzer = load_analyzer(name)
+        self.points = 5
+        with suppress(FacewrightError):
+            self.points = dense_landmarker(self.analyzer).points
         self.encoder = None
         if name == "nano":
             from ...core.nano import load_identity
@@ -69,15 +73,15 @@ class FaceReader:
             raise FacewrightError(
                 f"{m.label} reads faces. Name what finds them with --faces: {', '.join(ANALYZERS)}."
             )
-        if m.name not in cls.metrics(faces):
-            lacks = (
-                "finds five points, and this metric needs 68"
-                if m.name in _DENSE
-                else "gives no embedding that tells people apart"
-            )
+        if m.name in _DENSE:
+            try:
+                dense_landmarker(load_analyzer(faces))
+            except FacewrightError as error:
+                raise FacewrightError(f"{m.label} reads dense landmarks. {error}") from error
+        elif m.name not in cls.metrics(faces):
             raise FacewrightError(
-                f"{m.label} cannot be measured with --faces {faces}: it {lacks}. Leave {m.name} "
-                "out, or use --faces nano for rendered faces."
+                f"{m.label} cannot be measured with --faces {faces}: it gives no embedding that "
+                f"tells people apart. Leave {m.name} out, or use --faces nano for rendered faces."
             )
 
     def note(self) -> str:
@@ -88,10 +92,17 @@ class FaceReader:
                 "networks, which know computer-drawn faces only: on photographs these numbers mean "
                 "nothing, and they must not be compared with published ones."
             )
+        if self.points == 5:
+            return (
+                f"Faces were found by {self.name} without its dense landmarks, which gives five "
+                "points: landmark distances are over these five. Eyes and mouth alone and identity "
+                "(Deg.) are not measured, and the numbers must not be compared with those over 68 "
+                "or 98 points."
+            )
         return (
-            f"Faces were found by {self.name}, which gives five points: landmark distances are "
-            "over these five. Eyes and mouth alone and identity (Deg.) are not measured, and the "
-            "numbers must not be compared with those over 68 or 98 points."
+            f"Faces and their {self.points} landmarks were found by {self.name}. Landmark "
+            "distances grow with the picture and depend on the landmarker: compare them among "
+            "pictures of one size only. Identity (Deg.) is not measured."
         )
 
     @torch.no_grad()

@@ -7,8 +7,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 from facewright.headless.cli import app
 from facewright.headless.evaluation.scoring import DEFAULT_METRICS
+from facewright.headless.images import Picture, read_picture, write_picture
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from typer.testing import CliRunner
@@ -342,7 +344,7 @@ def test_two_methods_with_different_gaps_compare_what_they_share(folders):
         ("@good --gt @gt --faces skimage", "find landmarks"),
         ("@good", "metrics that need none"),
         ("@good --metrics psnr", "compares with an original"),
-        ("@good --gt @gt --faces facexlib --metrics ald_eyes", "this metric needs 68"),
+        ("@good --gt @gt --faces facexlib --metrics ald_eyes", "reads dense landmarks."),
         ("@good --gt @gt --faces facexlib --metrics deg", "no embedding"),
     ],
 )
@@ -363,6 +365,51 @@ def test_every_picture_failing_is_an_error_without_a_report(folders):
     result = evaluate(folders / "poor", "--gt", folders / "gt", code=1)
     assert "Not a single picture" in result.stderr and "anna" in result.stderr
     assert not (folders / "poor_evaluation").exists()
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A rendered face, what haze made of it, and a wall."""
+    from facewright.core.data.faces3d import photos
+    from facewright.core.degradation import Degradation
+
+    folder = tmp_path_factory.mktemp("drawn")
+    gt = photos([921], [1], 128).pixels
+    lq, _ = Degradation.preset("severe")(gt, 3)
+    wall = torch.linspace(0.2, 0.7, 128).expand(3, 128, 128)
+    for name, picture in {"gt": gt[0], "restored": lq[0], "wall": wall}.items():
+        write_picture(folder / f"{name}.png", picture, Picture(picture))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "options", ["--metric ald --analyzer nano", "--metrics ald,ald_eyes,ald_mouth,lmd --faces nano"]
+)
+def test_landmarks_of_two_files(drawn, options):
+    from facewright.core.faces import load_analyzer
+    from facewright.core.landmark_score import score_landmarks
+
+    pair = [drawn / "restored.png", drawn / "gt.png"]
+    result = runner.invoke(app, ["score", *map(str, pair), *options.split(), "--json"])
+    assert result.exit_code == 0, result.stderr
+    values = strict_json(result.stdout)["values"]
+    pixels = [read_picture(path).pixels[None] for path in pair]
+    expected = score_landmarks(*pixels, load_analyzer("nano"))
+    names = {"ald": "ald_all", "lmd": "l2"}
+    assert list(values) == options.split()[1].split(",")
+    for name, value in values.items():
+        assert value == pytest.approx(expected.mean(names.get(name, name)), rel=1e-5)
+
+
+def test_landmarks_that_cannot_be_scored(drawn):
+    gt = str(drawn / "gt.png")
+    result = runner.invoke(app, ["score", gt, gt, "--metric", "ald"])
+    assert result.exit_code == 2 and "--faces: nano" in result.stderr.replace("\n", " ")
+    result = runner.invoke(app, ["score", gt, gt, "--metric", "ald", "--analyzer", "skimage"])
+    assert result.exit_code == 2 and "find landmarks" in result.stderr.replace("\n", " ")
+    wall = str(drawn / "wall.png")
+    result = runner.invoke(app, ["score", wall, gt, "--metric", "ald", "--faces", "nano"])
+    assert result.exit_code == 1 and "no face was found" in result.stderr.replace("\n", " ")
 
 
 def test_score_of_two_files(folders):

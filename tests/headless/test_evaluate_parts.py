@@ -230,6 +230,20 @@ def test_analyzers_of_five_points(tmp_path, monkeypatch):
     assert "five points" in scores.notes[0]
 
 
+def test_analyzers_whose_landmark_weights_are_there(monkeypatch):
+    class Dense(FivePoints):
+        points = 98
+
+        def landmarks(self, crops):
+            return torch.zeros(len(crops), 98, 2)
+
+    monkeypatch.setattr(evaluation_faces, "load_analyzer", lambda name: Dense())
+    settings = choose_metrics(["ald_eyes", "ald_mouth"], "facexlib", True)
+    assert [m.name for m in settings.metrics] == ["ald_eyes", "ald_mouth"]
+    note = evaluation_faces.FaceReader("facexlib").note()
+    assert "98 landmarks" in note and "five" not in note
+
+
 def test_set_metrics_take_the_features_of_all_pictures(faces, monkeypatch):
     """A stand-in for Inception: mean colours; Fréchet's distance by scipy."""
     fid = dataclasses.replace(
