@@ -3,10 +3,11 @@
     python bootstrap.py bench landmark_robustness [--seeds 10] [--people 200]
 
 Exact landmarks of rendered people at 512 px, nothing detected and nothing rendered. A restored face
-is the true one, bent in a region by smooth bumps of a known root mean square size, and then moved as
-a whole. Both sets are rounded to 4 px, the grid of FAN's landmarks at 512 px. Asked is how well each
-distance ranks the faces of a seed by the size of their bumps (Spearman). The expectations stand in
-experiments/landmark_distance.md. Writes benchmarks/results/landmark_robustness.json and .png.
+is the true one, bent in a region by smooth bumps of a known root mean square size, and then moved
+as a whole. Both sets are rounded to 4 px, the grid of FAN's landmarks at 512 px. Asked is how well
+each distance ranks the faces of a seed by the size of their bumps (Spearman). The expectations
+stand in experiments/landmark_distance.md. Writes benchmarks/results/landmark_robustness.json and
+.png.
 """
 
 import argparse

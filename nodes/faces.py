@@ -31,9 +31,9 @@ class LoadFaceAnalyzer(io.ComfyNode):
                     options=list(ANALYZERS),
                     default=ANALYZERS[0],
                     tooltip="skimage: upright frontal faces, boxes only; needs scikit-image, no "
-                    "weights. insightface, facexlib: five points, so tilted faces are set upright, and "
-                    "dense landmarks where those weights are there too; each needs its package and "
-                    "its weights. nano: computer-drawn faces of the demo.",
+                    "weights. insightface, facexlib: five points, so tilted faces are set upright, "
+                    "and dense landmarks where those weights are there too; each needs its package "
+                    "and its weights. nano: computer-drawn faces of the demo.",
                 ),
             ],
             outputs=[

@@ -42,7 +42,7 @@ class ImageScore(io.ComfyNode):
                     "analyzer",
                     optional=True,
                     tooltip="Finds the landmarks for ald and lmd, so it must give dense ones "
-                    "(facexlib or insightface with their landmark weights; nano for rendered faces). A "
+                    "(facexlib or insightface with landmark weights; nano for rendered faces). A "
                     "picture without a face is no error.",
                 ),
             ],
