@@ -55,6 +55,9 @@ class EmbedderConfig(Strict):
     hidden: int = Field(256, ge=1)
     eye_size: int = Field(80, ge=16, description="side of the eye crops in pixels")
     fusion: Literal["mix", "attention"] = "mix"
+    gain: float = Field(
+        1.0, gt=0, description="length of the references' tokens, in lengths of codebook rows"
+    )
     use_eyes: bool = Field(True, description="false: without the facial feature extractor")
     use_identity: bool = Field(True, description="false: without the face identity encoder")
     drop_references: float = Field(
@@ -129,7 +132,7 @@ class HonestFaceRecipe(OneStepRecipe):
         config = replace(self._ide_config, width=vre.encoder.z_channels, vre_tokens=vre.num_tokens)
         self.ide = IdentityEmbedder(config, landmarker=self.landmarker, **self.ide_parts)
         rows = self.vre.quantize.embedding.weight
-        self.ide.learned.fusion.scale.copy_(rows.square().mean().sqrt())
+        self.ide.learned.fusion.scale.copy_(self.config.embedder.gain * rows.square().mean().sqrt())
         return ReferenceGenerator(unet, projection, self.config.timestep, self.ide.learned)
 
     def frozen(self) -> dict[str, nn.Module]:
