@@ -94,11 +94,11 @@ def on_grid(points):
     return (points / GRID).round() * GRID
 
 
-def ranks(restored, gt, sizes):
+def ranks(restored, gt, sizes, rounded=on_grid):
     """Distance -> Spearman correlation with the sizes."""
     from scipy.stats import spearmanr
 
-    values = {name: f(on_grid(restored), on_grid(gt)) for name, f in DISTANCES.items()}
+    values = {name: f(rounded(restored), rounded(gt)) for name, f in DISTANCES.items()}
     return {name: float(spearmanr(value, sizes).statistic) for name, value in values.items()}
 
 
@@ -126,10 +126,28 @@ def run_seed(seed, people):
         level[region, "rounding"] = {name: float(f(*sets).mean()) for name, f in DISTANCES.items()}
         sets = on_grid(bent), on_grid(points)
         level[region, "bumps"] = {name: float(f(*sets).mean()) for name, f in DISTANCES.items()}
+        found |= controls(points, bent, sizes, region, seed)
         explained = affine_landmark_distance(bent, points, squared=True)
         whole = (bent - points).square().sum((1, 2))
         level[region, "affine share of bumps"] = {"energy": float(1 - (explained / whole).mean())}
     return found, level
+
+
+def controls(points, bent, sizes, region, seed):
+    """What was added after the first run, to tell rounding from the distances themselves."""
+    rng, found = np.random.default_rng([seed, REGIONS.index(region), 1]), {}
+    for kind in MAPS:
+        moved = bent + MOVES[-1] * directions(bent, kind, rng)
+        found["not rounded", region, kind, MOVES[-1]] = ranks(moved, points, sizes, lambda x: x)
+    found["not rounded", region, "shift", 0] = ranks(bent, points, sizes, lambda x: x)
+    rest = affine_landmark_distance(bent, points)  # what no affine map explains of the bumps
+    moved = bent + MOVES[-1] * directions(bent, "shift", rng)
+    found["ranked by what is not affine", region, "shift", MOVES[-1]] = ranks(moved, points, rest)
+    for kind in BLIND:
+        cell = torch.from_numpy(rng.uniform(-GRID / 2, GRID / 2, (len(points), 1, 2)))
+        stretched = points + directions(points, kind, rng) * sizes[:, None, None] + cell
+        found["blind, moved within a cell", region, kind, 0] = ranks(stretched, points, sizes)
+    return found
 
 
 def summary(seeds):
@@ -205,14 +223,16 @@ def bars(axis, rows, colours):
 
 
 def report(rows, levels):
-    lines = [f"{'':32}{'A-LD':>24}{'L2-LD':>24}{'A-LD minus L2-LD':>24}"]
+    lines = [f"{'':50}{'A-LD':>24}{'L2-LD':>24}{'A-LD minus L2-LD':>24}"]
     for row in rows:
         cells = [
             "{:.3f} [{:.3f}, {:.3f}]".format(*row[name])
             for name in ("A-LD", "L2-LD", "A-LD minus L2-LD")
         ]
         name = f"{row['region']}, {row['kind']} {row['move_px'] or ''}".strip()
-        lines.append(f"{name:32}" + "".join(f"{cell:>24}" for cell in cells))
+        if row["experiment"] not in ("moved", "blind"):
+            name += f" ({row['experiment']})"
+        lines.append(f"{name:50}" + "".join(f"{cell:>24}" for cell in cells))
     for name, values in levels.items():
         words = ", ".join("{} {:.2f} [{:.2f}, {:.2f}]".format(k, *v) for k, v in values.items())
         lines.append(f"{name}: {words}")
