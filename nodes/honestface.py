@@ -145,11 +145,11 @@ class IDEEncode(io.ComfyNode):
         )
 
 
-class LoadNanoHonestFace(io.ComfyNode):
+class LoadNanoHonestface(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="FacewrightLoadNanoHonestFace",
+            node_id="FacewrightLoadNanoHonestface",
             display_name="Load Nano HonestFace",
             category="facewright/load",
             description=(
@@ -194,4 +194,4 @@ class LoadNanoHonestFace(io.ComfyNode):
         return io.NodeOutput(model, vae, vre, ide, ide.landmarker, ide.recogniser)
 
 
-NODES = [LoadIDE, IDEEncode, LoadNanoHonestFace]
+NODES = [LoadIDE, IDEEncode, LoadNanoHonestface]

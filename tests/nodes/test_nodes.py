@@ -21,6 +21,7 @@ FILE_COMBOS = {
     "face_encoder",
     "recogniser_file",
     "album",
+    "eye_extractor",
 }
 
 
