@@ -82,7 +82,7 @@ class Encoded:
     cond: Tensor
     """(b, n, d)"""
     chosen: Tensor
-    """(b, 3, s, s) in [0, 1]: the reference whose eyes were looked at, black where there is none."""
+    """(b, 3, s, s) in [0, 1]: the reference whose eyes were looked at, black where there is none"""
     report: list[str]
     """A line per face."""
 

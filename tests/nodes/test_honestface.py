@@ -56,14 +56,14 @@ def test_without_references_a_prompt_and_black_pictures(loaded):
 def test_references_change_the_prompt_and_the_picture(loaded):
     lq = crops([ADA])
     plain = encode(loaded, lq)[0]
-    mine, chosen, report = encode(loaded, lq, references=torch.cat([crops([ADA], k) for k in (1, 2)]))
+    mine, chosen, report = encode(
+        loaded, lq, references=torch.cat([crops([ADA], k) for k in (1, 2)])
+    )
     other = encode(loaded, lq, references=crops([BO], 1))[0]
     assert not torch.equal(mine[0][0], plain[0][0]) and not torch.equal(mine[0][0], other[0][0])
     assert chosen.any() and "2 photos; eyes of photo" in report
     pictures = [
-        OneStepRestore.execute(
-            loaded["model"], loaded["vae"], cond, lq, 399, "mean", 0, 4
-        ).args[0]
+        OneStepRestore.execute(loaded["model"], loaded["vae"], cond, lq, 399, "mean", 0, 4).args[0]
         for cond in (plain, mine)
     ]
     assert not torch.allclose(*pictures, atol=1e-3)

@@ -104,9 +104,7 @@ def test_every_weight_takes_part_in_every_step(files, present):
     data = batch() if present else onestep.batch()
     terms, _ = onestep.step(recipe, "generator", data, Progress(0, 0.0))
     assert terms.keys() == {"mse", "identity", "mfa"}
-    without = [
-        n for n, p in onestep.trainable(recipe.nets["generator"]).items() if p.grad is None
-    ]
+    without = [n for n, p in onestep.trainable(recipe.nets["generator"]).items() if p.grad is None]
     assert without == []
 
 
@@ -258,7 +256,9 @@ def test_references_are_other_photos_of_the_same_person(folder_of_people):
     for group in photos.by_identity:
         for i in group:
             pixels = photos.load(i).pixels.float() / 255
-            pictures |= {t.numpy().tobytes(): (photos.people[i], i) for t in (pixels, pixels.flip(2))}
+            pictures |= {
+                t.numpy().tobytes(): (photos.people[i], i) for t in (pixels, pixels.flip(2))
+            }
     counts = set()
     for _ in range(6):
         (data,) = next(stream)
