@@ -114,6 +114,24 @@ def ddim_timesteps(steps: int) -> list[int]:
     return [min(i * stride + 1, NUM_TRAIN_TIMESTEPS - 1) for i in reversed(range(steps))]
 
 
+def check_prompt(tokens: Tensor, width: int, *, model: str) -> None:
+    """Refuse a prompt (b, n, d) for another model before the network stumbles over it.
+
+    Args:
+        tokens: the prompt.
+        width: d that the model's cross-attention takes.
+        model: its name, for the message.
+
+    Raises:
+        FacewrightError: d is not `width`.
+    """
+    if tokens.shape[-1] != width:
+        raise FacewrightError(
+            f"The conditioning has {tokens.shape[-1]} channels, but {model} takes {width}. Use the "
+            "embedder that belongs to this model."
+        )
+
+
 def guided(positive: Predict, negative: Predict | None, scale: float) -> Predict:
     """Classifier-free guidance: eps = eps_n + scale (eps_p - eps_n) (arXiv:2207.12598, Eq. 6).
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..core.errors import FacewrightError
 from ..core.methods.flipnet import (
     BoostHubs,
     Condition,
@@ -17,6 +16,7 @@ from ..core.methods.flipnet import (
     check_sites,
     find_sites,
 )
+from ..core.sampling import check_prompt
 
 if TYPE_CHECKING:
     from .backbone import Model
@@ -143,12 +143,7 @@ def predicting(model: "Model", positive: Tensor) -> Iterator[Predict]:
 
 @torch.no_grad()
 def _eps(model: "Model", z_t: Tensor, t: int | Tensor, cond: Tensor) -> Tensor:
-    width = model.config["cross_attention_dim"]
-    if cond.shape[-1] != width:
-        raise FacewrightError(
-            f"The conditioning has {cond.shape[-1]} channels, but {model.name} takes {width}. Use "
-            "the embedder that belongs to this model."
-        )
+    check_prompt(cond, model.config["cross_attention_dim"], model=model.name)
     first = next(model.unet.parameters())
     z = z_t.to(first.device, first.dtype, memory_format=torch.channels_last)
     if isinstance(t, Tensor):

@@ -30,6 +30,7 @@ from ..core.methods.flipnet import (
     check_condition,
     check_sites,
 )
+from ..core.sampling import check_prompt
 
 KEY = "facewright_boosthub"
 LORAS = "facewright_loras"
@@ -100,7 +101,7 @@ def _check_fits(model: Any, hubs: BoostHubs) -> dict[tuple, str]:
             attention = unet.get_submodule(key.removesuffix(".to_q.weight"))
             channels[site], heads[site] = weights[key].shape[1], attention.heads
             sites[match[1] or "middle", int(match[2] or 0), int(match[3])] = site
-    check_sites(hubs.config, channels, heads, model=f"this {type(model.model).__name__}")
+    check_sites(hubs.config, channels, heads, model=_name(model.model))
     sampling, known = model.get_model_object("model_sampling"), comfy.model_sampling
     if not isinstance(sampling, known.EPS) or isinstance(sampling, known.V_PREDICTION):
         # SD 2.1's model of 768 pixels has the same layers as that of 512.
@@ -110,6 +111,10 @@ def _check_fits(model: Any, hubs: BoostHubs) -> dict[tuple, str]:
             "the 768-pixel model, and take out any ModelSampling node before Apply BoostHub."
         )
     return sites
+
+
+def _name(base: Any) -> str:
+    return f"this {type(base).__name__}"
 
 
 def _attention(options: dict) -> Any:
@@ -136,6 +141,8 @@ class _Branch:
         self.base = base = guider.inner_model
         self.condition = condition
         tokens, self.prompt_options = _prompt(guider, condition)
+        width = base.model_config.unet_config.get("context_dim", tokens.shape[-1])
+        check_prompt(tokens, width, model=_name(base))
         z_y = base.process_latent_in(condition.latent).to(noise.device, torch.float32)
         self.z_t, self.tokens = condition.branch(z_y, tokens.to(noise.device))
         check_condition(len(self.z_t), len(noise))

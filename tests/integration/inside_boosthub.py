@@ -422,6 +422,16 @@ facts["refused"] = {
     "twice": refusal(apply, first, hubs, y),
     "twice in a copy": refusal(apply, first.clone(), hubs, y),
     "architecture": refusal(apply, thin, hubs, torch.zeros(1, 4, 16, 16)),
+    **{
+        f"width, {mode}": refusal(
+            sample,
+            apply(model, hubs, y, mode=mode, conditioning=[[torch.randn(1, 7, 64), {}]]),
+            empty,
+            positive,
+            negative,
+        )
+        for mode in ("cached", "joint")
+    },
     "batch": refusal(sample, apply(model, hubs, y), torch.zeros(3, 8, 16, 16), positive, negative),
     "parts": refusal(
         comfy.sample.sample,

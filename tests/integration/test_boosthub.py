@@ -185,6 +185,9 @@ def test_what_does_not_fit_is_refused_in_words(facts):
     assert "Apply BoostHub already" in refused["twice in a copy"]
     assert "made for test (" in refused["architecture"]
     assert "predicts something else, such as v" in refused["prediction"]
+    for mode in ("cached", "joint"):
+        said = "conditioning has 64 channels, but this BaseModel takes 128"
+        assert said in refused[f"width, {mode}"]
     for name in ("lora", "lora above"):
         assert "trained to degrade, but these BoostHub weights" in refused[name]
     assert "no prompt called positive" in refused["guider"]
