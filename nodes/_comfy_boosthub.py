@@ -164,7 +164,11 @@ class _Branch:
 
     @contextmanager
     def joint(self, model_options: dict) -> Iterator[None]:
-        """Both branches in every call inside."""
+        """Both branches in every call inside, so whatever changes a call changes both.
+
+        `_capture` sees no such changes: beside nodes that make them in some calls only, such as
+        perturbed attention and Deep Shrink, the modes give other pictures.
+        """
         options = model_options["transformer_options"]
         options[_BRANCH] = self
         try:

@@ -112,7 +112,10 @@ class ApplyBoostHub(io.ComfyNode):
                     options=["cached", "joint"],
                     default="cached",
                     tooltip="cached: the model reads the condition once per run. joint: again in "
-                    "every step, which takes twice as long and gives the same picture.",
+                    "every step, which takes twice as long and gives the same picture, except "
+                    "beside nodes that change the model in some steps or passes only "
+                    "(Perturbed-Attention Guidance, Deep Shrink): in joint these change how the "
+                    "condition is read as well, in cached they do not.",
                 ),
                 io.Int.Input(
                     "lq_timestep",

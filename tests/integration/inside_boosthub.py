@@ -37,6 +37,8 @@ import comfy.sd
 import comfy_api.latest  # noqa: F401 (ComfyUI has loaded it before any pack)
 import torch
 from comfy_extras.nodes_hypertile import HyperTile
+from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
+from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_tomesd import TomePatchModel
 from safetensors.torch import load_file, save_file
 
@@ -351,6 +353,56 @@ facts["beside_others"] = [
 ]
 
 
+# Beside nodes that change the model in some passes only.
+def answer(node, patched, **options):
+    """What a node of either of ComfyUI's two kinds returns."""
+    function = getattr(node, "execute", None) or getattr(node(), getattr(node, "FUNCTION", ""))
+    made = function(patched, **options)
+    return made[0] if isinstance(made, tuple) else made.result[0]
+
+
+def read_keys(patched):
+    """What is sampled, and the condition's mean key in each call of a run, at the last site."""
+    seen = []
+    site = list(hubs.config.sites)[-1]
+    original = type(hubs[site]).read
+
+    def read(hub, f_x, k, v, attention):
+        if hub is hubs[site]:
+            seen.append(k[: len(y)].mean(1))  # Deep Shrink leaves fewer tokens
+        return original(hub, f_x, k, v, attention)
+
+    type(hubs[site]).read = read
+    try:
+        return sample(patched, empty, positive, negative, **short), seen
+    finally:
+        type(hubs[site]).read = original
+
+
+shrink = {
+    "block_number": 1, "downscale_factor": 2.0, "start_percent": 0.0, "end_percent": 0.35,
+    "downscale_after_skip": True, "downscale_method": "bicubic", "upscale_method": "bicubic",
+}  # fmt: skip
+facts["in_some_passes"] = {}
+for name, node, options in (
+    ("PAG", PerturbedAttentionGuidance, {"scale": 3.0}),
+    ("Deep Shrink", PatchModelAddDownscale, shrink),
+):
+    made, keys = {}, {}
+    for mode in ("cached", "joint"):
+        alone = apply(model, hubs, y, mode=mode)
+        made[mode], _ = read_keys(alone)
+        made[mode, name], keys[mode] = read_keys(answer(node, alone, **options))
+    own = read_keys(first)[1][0]
+    facts["in_some_passes"][name] = {
+        "cached": max(relative(k, own) for k in keys["cached"]),
+        "joint": max(relative(k, own) for k in keys["joint"]),
+        "without": relative(made["cached"], made["joint"]),
+        "beside": relative(made["cached", name], made["joint", name]),
+        "effect": relative(made["cached", name], made["cached"]),
+    }
+
+
 path = str(home / "models" / "checkpoints" / "thin.safetensors")
 thin = comfy.sd.load_checkpoint_guess_config(path, output_vae=False, output_clip=False)[0]
 sd_hubs, _ = execute("FacewrightLoadBoostHub", boosthub="sd_hubs.safetensors", mode="restore")
@@ -359,9 +411,7 @@ sd_y, text = inputs["sd_y"], inputs["text"]
 
 def merging(node, options, ours_first):
     patched = apply(thin, sd_hubs, sd_y) if ours_first else thin
-    answer = getattr(node, "execute", None) or getattr(node(), getattr(node, "FUNCTION", ""))
-    patched = answer(patched, **options)
-    patched = patched[0] if isinstance(patched, tuple) else patched.result[0]
+    patched = answer(node, patched, **options)
     if not ours_first:
         patched = apply(patched, sd_hubs, sd_y)
     sample(patched, torch.zeros(1, 4, 16, 16), text, text, steps=1)

@@ -172,6 +172,13 @@ def test_patches_of_other_packs_stay(facts):
         assert difference <= 1e-5 and effect > 1e-3
 
 
+def test_what_changes_the_model_in_some_passes_leaves_the_cached_condition_alone(facts):
+    """As the tooltip of `mode` says; and joint is another picture then."""
+    for name, found in facts["in_some_passes"].items():
+        assert found["cached"] == 0 and found["joint"] > 1e-4, name
+        assert found["without"] <= 1e-5 and found["beside"] > 1e-3 and found["effect"] > 1e-3, name
+
+
 def test_half_precision(facts):
     assert facts["half"] < 0.05
 
