@@ -24,6 +24,8 @@ recognisers of photographs trained with an angular margin are taken to be like i
 
 _STEP = 1e-6
 """Cosines closer than this are equal: summing in another order changes them by less."""
+_AT_ONCE = 16
+"""Faces a recogniser looks at together: crowds must not need more memory."""
 
 
 def threshold_of(recogniser: str) -> float:
@@ -156,7 +158,7 @@ def match_faces(
         FacewrightError: as `match_people`.
     """
     with torch.no_grad():
-        embeddings = recogniser(faces).cpu()
+        embeddings = torch.cat([recogniser(part).cpu() for part in faces.split(_AT_ONCE)])
     return match_people(embeddings, image_index, people or [], threshold, recogniser=recogniser.id)
 
 
