@@ -68,7 +68,43 @@ ADAFACE = KnownFile(
     licence="code MIT; its training pictures were collected for research, so ask before "
     "commercial use",
 )
-KNOWN = (BASE, EMBEDDER, PROJECTION, LORA, ARCFACE, ADAFACE)
+VGG = KnownFile(
+    ("vgg16-397923af.pth", "vgg16.safetensors"),
+    folder="facewright",
+    what="VGG-16, which describes eyes for HonestFace (torchvision's weights)",
+    source="vgg16-397923af.pth from download.pytorch.org/models",
+    licence="BSD-3-Clause; its training pictures, ImageNet, are for non-commercial research",
+)
+_HONESTFACE = (
+    "its authors published none; `facewright train honestface` with "
+    "training/configs/honestface_paper.yaml writes it"
+)
+_HONESTFACE_TERMS = "what the weights and photographs you train from allow"
+HONESTFACE_IDE = KnownFile(
+    ("honestface_ide.safetensors",),
+    folder="facewright",
+    what="HonestFace's identity embedder (IDE)",
+    source=_HONESTFACE,
+    licence=_HONESTFACE_TERMS,
+)
+HONESTFACE_VRE = KnownFile(
+    ("honestface_vre.safetensors",),
+    folder="facewright",
+    what="HonestFace's face embedder (VRE)",
+    source=_HONESTFACE,
+    licence=_HONESTFACE_TERMS,
+)
+HONESTFACE_LORA = KnownFile(
+    ("honestface_lora.safetensors",),
+    folder="loras",
+    what="HonestFace's UNet LoRA",
+    source=_HONESTFACE,
+    licence=_HONESTFACE_TERMS,
+)
+KNOWN = (
+    *(BASE, EMBEDDER, PROJECTION, LORA, ARCFACE, ADAFACE, VGG),
+    *(HONESTFACE_IDE, HONESTFACE_VRE, HONESTFACE_LORA),
+)
 """Files that methods need. Nothing here is ever downloaded by facewright."""
 
 
