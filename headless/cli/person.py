@@ -1,6 +1,5 @@
 """`facewright person`: albums of a person, made from photographs and looked at."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,6 +66,7 @@ def make(
     from ...core.nano import NANO_SIZE
     from ...core.person import SUFFIX
     from ..batch import find_pictures
+    from ..people import find_recogniser, readable
 
     nano = recogniser == "nano"
     chosen = analyzer or ("nano" if nano else "insightface")
@@ -79,8 +79,8 @@ def make(
         fail(str(error), 2)
 
     use_models(models)
-    loaded, faces = _load_recogniser(recogniser), load_analyzer(chosen)
-    photos, failed = _readable(paths)
+    loaded, faces = find_recogniser(recogniser), load_analyzer(chosen)
+    photos, failed = readable(paths)
     if not photos.paths:
         _fail_for(failed, len(paths))
 
@@ -143,52 +143,6 @@ def show(
         say(f"{source}: quality {quality:.2f}")
     for line in warnings:
         say(line, "yellow")
-
-
-class _Pictures(Sequence):
-    """Photographs read when they are asked for: an album may be made of hundreds of large ones."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Any:
-        from ..images import read_picture
-
-        return read_picture(self.paths[index]).pixels[:3]
-
-
-def _readable(paths: list[Path]) -> tuple[_Pictures, dict[Path, str]]:
-    """Pictures that can be read, and what is wrong with the others."""
-    from ...core.errors import FacewrightError
-    from ..images import read_picture
-
-    good, failed = [], {}
-    for path in paths:
-        try:
-            read_picture(path)
-            good.append(path)
-        except FacewrightError as error:
-            failed[path] = str(error)
-    return _Pictures(good), failed
-
-
-def _load_recogniser(given: str | None) -> Any:
-    from ...core import nano
-    from ...core.recognition import load_recogniser, nano_recogniser
-    from ..host import compute_device, host
-    from ..model_folders import ARCFACE
-
-    if given == "nano":
-        loaded = nano_recogniser(nano.load_identity("loss"))
-    elif given is None:
-        loaded = load_recogniser(host.folders.known(ARCFACE))
-    else:
-        path = Path(given)
-        loaded = load_recogniser(path if path.is_file() else host.model_path("facewright", given))
-    return loaded.to(compute_device())
 
 
 def _describe(album: Any) -> dict[str, Any]:

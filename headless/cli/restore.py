@@ -1,6 +1,7 @@
 """`facewright restore`: faces of pictures made good."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,11 +30,62 @@ def restore(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder, or a file for one picture.")],
     models: Models = None,
     weights: Annotated[
-        str, typer.Option(help="osdface, or nano (demo models for rendered faces).")
-    ] = "osdface",
+        str | None,
+        typer.Option(
+            help="osdface; honestface, which looks at photos of the same person (the default with "
+            "--person or --reference); or nano (demo models for rendered faces)."
+        ),
+    ] = None,
+    person: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An album of `facewright person make`: the face it shows is restored with its "
+            "photos. Once for each person; strangers are restored without."
+        ),
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A photo, folder or pattern, for all faces alike; may be given several times."
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Cosine from which a face is a --person; 0 or none: what suits the recogniser.",
+        ),
+    ] = None,
+    max_drift: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=2,
+            help="Hold back faces that drift farther from who they are: 1 - cosine to their "
+            "photos, or to the input where there are none. 0: no change; 1: as far as a stranger.",
+        ),
+    ] = None,
+    on_drift: Annotated[
+        str | None,
+        typer.Option(
+            help="What becomes of them: lower strength (until they are within; the default), "
+            "fall back (to the input) or report only."
+        ),
+    ] = None,
+    receipts: Annotated[
+        bool,
+        typer.Option(
+            "--receipts",
+            help="Write what changed in each face to PICTURE.receipts.json, and into PNGs.",
+        ),
+    ] = False,
     analyzer: Annotated[
         str | None,
-        typer.Option(help="Face detector: skimage, insightface, facexlib or nano."),
+        typer.Option(
+            help="Face detector: skimage (OSDFace's default), insightface (HonestFace's) or "
+            "facexlib (for albums made with it), or nano."
+        ),
     ] = None,
     color: Annotated[
         str, typer.Option(help="Colours of the original: none, adain, wavelet or lab.")
@@ -67,20 +119,34 @@ def restore(
     """Restore the faces of pictures. Interrupted runs go on where they stopped."""
     from ...core.color import COLOR_MODES
     from ...core.errors import FacewrightError
-    from ...core.faces import ORDERS
+    from ...core.faces import ANALYZERS, ORDERS
     from ...core.faces.selection import parse_pick
-    from ..batch import Job, plan, run_jobs
+    from ...core.files import remove_leftovers
+    from ...core.guard import ACTIONS
+    from ..batch import Job, find_pictures, plan, run_jobs
 
+    weights = weights or ("honestface" if person or reference else "osdface")
     check_choice("--color", color, COLOR_MODES)
     check_choice("--order", order, ORDERS)
-    check_choice("--weights", weights, ("osdface", "nano"))
+    check_choice("--weights", weights, ("osdface", "honestface", "nano"))
+    check_choice("--on-drift", on_drift or ACTIONS[0], ACTIONS)
+    check_choice("--analyzer", analyzer or ANALYZERS[0], ANALYZERS)
+    _check_together(weights, person, reference, threshold, max_drift, on_drift)
+    use_models(models)
+
+    from ..people import read_albums, readable
+    from ..restore import RestoreOptions
+
     try:
         parse_pick(pick)
         jobs = plan(inputs, out)
+        found = find_pictures(reference, out) if reference else []
+        photos, unread = readable([path for path, _ in found])
+        albums = read_albums(person or ())
     except FacewrightError as error:
         fail(str(error), 2)
-
-    from ..restore import RestoreOptions, Restorer
+    if unread:
+        fail("\n".join(unread.values()), 2)
 
     options = RestoreOptions(
         color=color,
@@ -93,24 +159,27 @@ def restore(
         max_faces=max_faces,
         padding=padding,
         seed=seed,
+        people=albums,
+        threshold=threshold or 0.0,
+        max_drift=max_drift,
+        on_drift=on_drift or ACTIONS[0],
+        receipts=receipts,
     )
 
-    use_models(models)
+    load = _loader(weights, analyzer, size, photos, options)
 
-    @functools.cache
-    def restorer() -> Restorer:
-        make = Restorer.nano if weights == "nano" else Restorer.osdface
-        loaded = make(analyzer) if analyzer else make()
-        return loaded.with_size(size) if size else loaded
+    def finished(job: Job) -> bool:
+        return job.target.exists() and (not receipts or _receipts_file(job).exists())
 
-    if overwrite or not all(job.target.exists() for job in jobs):
-        restorer()  # missing weights are no fault of a picture
+    if overwrite or not all(map(finished, jobs)):
+        load()  # missing weights and albums that do not fit are no fault of a picture
+    remove_leftovers(map(_receipts_file, jobs))
 
     def work(job: Job) -> dict[str, Any]:
-        return _restore_one(job, restorer(), options, compare)
+        return _restore_one(job, *load(), compare)
 
     with job_progress("Restoring", len(jobs), quiet=as_json) as on_job:
-        summary = run_jobs(jobs, work, overwrite=overwrite, on_job=on_job)
+        summary = run_jobs(jobs, work, overwrite=overwrite, finished=finished, on_job=on_job)
     if as_json:
         write_json(summary.as_dict())
     else:
@@ -118,8 +187,81 @@ def restore(
     fail_for(summary, len(jobs))
 
 
+def _check_together(
+    weights: str,
+    person: list[str] | None,
+    reference: list[str] | None,
+    threshold: float | None,
+    max_drift: float | None,
+    on_drift: str | None,
+) -> None:
+    """Options that make no sense without or beside others are wrong usage."""
+    if person and reference:
+        fail(
+            "--person and --reference both say whose photos count. Give --person for each person "
+            "of the pictures, or --reference where all faces are one person's.",
+            2,
+        )
+    if weights == "osdface" and (person or reference):
+        given = "--person" if person else "--reference"
+        fail(
+            f"OSDFace restores from the picture alone, so {given} has no use with --weights "
+            "osdface. Leave --weights out, which takes HonestFace, or choose nano for rendered "
+            "faces.",
+            2,
+        )
+    if threshold is not None and not person:
+        fail("--threshold tells the people of --person apart; give their albums, too.", 2)
+    if on_drift and max_drift is None:
+        fail(f"--on-drift {on_drift!r} needs to know how far is too far: give --max-drift.", 2)
+
+
+def _loader(
+    weights: str, analyzer: str | None, size: int | None, photos: Any, options: Any
+) -> Callable[[], tuple[Any, Any]]:
+    """What loads the models, once, and makes the album of `photos`: a Restorer and its options."""
+    from ...core.errors import FacewrightError
+    from ..people import analyzer_for, find_recogniser, with_references
+    from ..restore import Restorer
+
+    known = options.people or photos
+
+    @functools.cache
+    def load() -> tuple[Any, Any]:
+        given = (analyzer,) if analyzer else ()
+        if weights == "honestface":
+            loaded = Restorer.honestface(analyzer or analyzer_for(options.people))
+        elif weights == "osdface":
+            loaded = Restorer.osdface(*given)
+        elif known:
+            loaded = Restorer.nano(*given, method="honestface")
+        else:
+            loaded = Restorer.nano(*given)
+        if loaded.recogniser is None and (options.receipts or options.max_drift is not None):
+            loaded = loaded.with_recogniser(find_recogniser("nano" if weights == "nano" else None))
+        loaded = loaded.with_size(size) if size else loaded
+        try:
+            if not photos:
+                loaded.check(options)
+                return loaded, options
+            made, report = with_references(options, photos, loaded)
+        except FacewrightError as error:
+            fail(str(error), 2)
+        for line in report:
+            say(line, "yellow" if line.startswith("warning") else None)
+        return loaded, made
+
+    return load
+
+
+def _receipts_file(job: Any) -> Path:
+    return job.target.with_name(f"{job.target.name}.receipts.json")
+
+
 def _restore_one(job: Any, restorer: Any, options: Any, compare: bool) -> dict[str, Any]:
-    from ..images import read_picture, write_picture
+    from ...core.receipts import KEYWORD
+    from ..images import read_picture, write_atomic, write_picture
+    from ..people import facts
 
     picture = read_picture(job.source)
     result = restorer.restore(picture.pixels, options)
@@ -127,9 +269,15 @@ def _restore_one(job: Any, restorer: Any, options: Any, compare: bool) -> dict[s
         _write_comparison(
             job.target.with_name(f"{job.target.stem}_compare.png"), picture.pixels, result.pixels
         )
+    text = None
+    if options.receipts:
+        write_atomic(_receipts_file(job), result.guard.json.encode())
+        if job.target.suffix.lower() == ".png":
+            text = {KEYWORD: result.guard.json}
     # Last, because its presence means that the job is finished.
-    write_picture(job.target, result.pixels, picture)
-    return {"faces": result.faces, "report": result.report, "notes": picture.notes}
+    write_picture(job.target, result.pixels, picture, text=text)
+    said = {"faces": result.faces, "report": result.report, "notes": picture.notes}
+    return {**said, **facts(result)}
 
 
 def _write_comparison(path: Path, before: Any, after: Any) -> None:
@@ -147,5 +295,6 @@ def _report(summary: Any, out: Path) -> None:
         text += f"; {len(summary.skipped)} were finished before (--overwrite does them again)"
     say(text + ".")
     for entry in summary.done:
-        for line in entry["notes"] + ([entry["report"]] if not entry["faces"] else []):
+        lines = [] if entry["faces"] else [entry["report"]]
+        for line in [*entry["notes"], *lines, *entry.get("who", []), *entry.get("held_back", [])]:
             say(f"{entry['input']}: {line}")
