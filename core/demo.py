@@ -12,23 +12,49 @@ GROUP_LQ = _FOLDER / "nano_group_lq.png"
 GROUP_GT = _FOLDER / "nano_group_gt.png"
 FACE_LQ = _FOLDER / "nano_face_lq.png"
 FACE_GT = _FOLDER / "nano_face_gt.png"
-PICTURES = ("group", "face")
+PEOPLE_LQ = _FOLDER / "nano_people_lq.png"
+PEOPLE_GT = _FOLDER / "nano_people_gt.png"
+ADA_LQ = _FOLDER / "nano_ada_lq.png"
+ADA_GT = _FOLDER / "nano_ada_gt.png"
+ADA_PHOTOS = _FOLDER / "nano_ada_photos.png"
+BO_PHOTOS = _FOLDER / "nano_bo_photos.png"
+
+_PAIRS = {
+    "group": (GROUP_LQ, GROUP_GT),
+    "face": (FACE_LQ, FACE_GT),
+    "three people": (PEOPLE_LQ, PEOPLE_GT),
+    "Ada": (ADA_LQ, ADA_GT),
+}
+_ALBUMS = {"photos of Ada": ADA_PHOTOS, "photos of Bo": BO_PHOTOS}
+PICTURES = (*_PAIRS, *_ALBUMS)
 """Names that `picture` knows."""
 
 
 def picture(name: str) -> tuple[Tensor, Tensor]:
-    """lq and gt of one of `PICTURES`, each (1, 3, h, w) float32 in [0, 1]."""
-    return {"group": group_picture, "face": face_picture}[name]()
+    """lq and gt of one of `PICTURES`, each (b, 3, h, w) float32 in [0, 1].
+
+    b is 1, or the number of photographs for an album, whose photographs are good ones: lq is gt.
+    """
+    if name in _ALBUMS:
+        photos = album_photos(name)
+        return photos, photos
+    return tuple(map(_read, _PAIRS[name]))
+
+
+def album_photos(name: str) -> Tensor:
+    """(b, 3, s, s) float32 in [0, 1]: the photographs, which lie side by side in their file."""
+    strip = _read(_ALBUMS[name])
+    return torch.cat(strip.split(strip.shape[-2], dim=-1)).contiguous()
 
 
 def group_picture() -> tuple[Tensor, Tensor]:
     """lq and gt, each (1, 3, h, w) float32 in [0, 1]."""
-    return _read(GROUP_LQ), _read(GROUP_GT)
+    return picture("group")
 
 
 def face_picture() -> tuple[Tensor, Tensor]:
     """lq and gt of one face, each (1, 3, 512, 512) float32 in [0, 1]."""
-    return _read(FACE_LQ), _read(FACE_GT)
+    return picture("face")
 
 
 def _read(path: Path) -> Tensor:

@@ -57,7 +57,8 @@ class DemoPicture(io.ComfyNode):
             category="facewright/util",
             description=(
                 "A degraded picture of computer-drawn people, and the same picture before it was "
-                "degraded. It comes with this pack and fits the nano models."
+                "degraded; or photographs of one of them, for an album. All come with this pack "
+                "and fit the nano models."
             ),
             inputs=[
                 io.Combo.Input(
@@ -65,7 +66,9 @@ class DemoPicture(io.ComfyNode):
                     optional=True,
                     options=list(demo.PICTURES),
                     default=demo.PICTURES[0],
-                    tooltip="group: five people. face: one, at 512 pixels.",
+                    tooltip="group: five people. face: one, at 512 pixels. three people: Ada, Bo "
+                    "and a stranger. Ada: she alone. photos of Ada, photos of Bo: four good "
+                    "pictures of each, the same from both outputs.",
                 ),
             ],
             outputs=[

@@ -177,9 +177,16 @@ def test_comparison_takes_pictures_with_and_without_alpha():
     assert out.shape == (2, 40, 64, 3)
 
 
-@pytest.mark.parametrize("chosen", [{}, {"picture": "group"}, {"picture": "face"}])
+@pytest.mark.parametrize("chosen", [None, "group", "face", "three people", "Ada"])
 def test_the_demo_picture_is_damaged_but_shows_the_same_scene(chosen):
-    lq, gt = DemoPicture.execute(**chosen).result
+    lq, gt = DemoPicture.execute(**({"picture": chosen} if chosen else {})).result
     assert lq.shape == gt.shape and lq.shape[0] == 1
     assert 0.005 < (lq - gt).abs().mean() < 0.1
-    assert (gt.shape[1:3] == (512, 512)) == (chosen.get("picture") == "face")
+    sizes = {"face": (512, 512), "three people": (320, 480), "Ada": (160, 160)}
+    assert gt.shape[1:3] == sizes.get(chosen, (320, 640))
+
+
+@pytest.mark.parametrize("name", ["Ada", "Bo"])
+def test_demo_photos_for_albums_are_good_from_either_output(name):
+    lq, gt = DemoPicture.execute(picture=f"photos of {name}").result
+    assert gt.shape == (4, 256, 256, 3) and torch.equal(lq, gt)
