@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.errors import FacewrightError
@@ -55,6 +56,28 @@ class LoadImage(_Node):
         pixels = read_picture(path).pixels
         mask = 1 - pixels[3] if len(pixels) == 4 else torch.zeros(64, 64)
         return io.NodeOutput(pixels[:3].permute(1, 2, 0)[None].contiguous(), mask[None])
+
+
+class ImageBatch(_Node):
+    """Two batches as one; the second is cut to the shape of the first and resized, as there."""
+
+    ID = "ImageBatch"
+    INPUTS = (io.Image.Input("image1"), io.Image.Input("image2"))
+    OUTPUTS = (io.Image.Output(),)
+
+    @classmethod
+    def execute(cls, image1: Tensor, image2: Tensor) -> io.NodeOutput:
+        h, w = image1.shape[1:3]
+        if image2.shape[1:3] != (h, w):
+            x = image2.movedim(-1, 1)
+            height, width = x.shape[-2:]
+            # ComfyUI's rounding, to the pixel.
+            top = round((height - height * (width / height) / (w / h)) / 2)
+            left = round((width - width * (w / h) / (width / height)) / 2)
+            top, left = max(top, 0), max(left, 0)
+            x = x[..., top : height - top, left : width - left]
+            image2 = F.interpolate(x, (h, w), mode="bilinear").movedim(1, -1)
+        return io.NodeOutput(torch.cat([image1, image2]))
 
 
 class SaveImage(_Node):
@@ -198,6 +221,7 @@ class SamplerCustom(_Node):
 
 BUILTIN = (
     LoadImage,
+    ImageBatch,
     SaveImage,
     PreviewImage,
     PreviewAny,

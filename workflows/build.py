@@ -7,7 +7,7 @@ themselves.
 
 from typing import Any
 
-from . import flipnet
+from . import flipnet, honestface
 from .graph import Graph, Node
 from .parts import SD21, load_sd21, paste_and_compare
 
@@ -275,7 +275,11 @@ def practice_loop() -> Graph:
     return graph
 
 
-WORKFLOWS = (nano_restore, osdface_restore, degrade_presets, practice_loop, *flipnet.WORKFLOWS)
+WORKFLOWS = (
+    *(nano_restore, osdface_restore, degrade_presets, practice_loop),
+    *flipnet.WORKFLOWS,
+    *honestface.WORKFLOWS,
+)
 
 if __name__ == "__main__":
     for make in WORKFLOWS:

@@ -30,6 +30,7 @@ _CORE = {
         },
         ["LATENT"],
     ),
+    "ImageBatch": ([("image1", "IMAGE"), ("image2", "IMAGE")], {}, ["IMAGE"]),
     "LoadImage": ([], {"image": "COMBO"}, ["IMAGE", "MASK"]),
     "PreviewAny": ([("source", "*")], {}, []),
     "SaveImage": ([("images", "IMAGE")], {"filename_prefix": "STRING"}, []),
@@ -119,7 +120,9 @@ class Graph:
         return [(o.display_name or o.id, o.io_type) for o in self._schemas[kind].outputs]
 
     def _value(self, node: Node, widget: str) -> Any:
-        return node.values.get(widget, self._widgets(node.kind)[widget][1])
+        """What the widget shows; one that is linked keeps its default."""
+        value, default = node.values.get(widget), self._widgets(node.kind)[widget][1]
+        return default if value is None or isinstance(value, tuple) else value
 
     def api(self) -> dict[str, dict]:
         prompt = {}
@@ -139,30 +142,35 @@ class Graph:
         return kind if kind in _CORE else self._schemas[kind].display_name
 
     def _links(self, node: Node) -> dict[str, tuple[Node, int]]:
-        sockets = self._sockets(node.kind)
-        return {name: node.values[name] for name, _, _ in sockets if name in node.values}
+        return {
+            name: node.values[name]
+            for name, _, _ in self._inputs(node.kind)
+            if isinstance(node.values.get(name), tuple)
+        }
+
+    def _inputs(self, kind: str) -> list[tuple[str, str, bool]]:
+        """Sockets, then widgets: name, type, and whether it may stay open."""
+        widgets = [(name, io_type, opt) for name, (io_type, _, opt) in self._widgets(kind).items()]
+        return self._sockets(kind) + widgets
 
     def ui(self) -> dict:
         links: list[list] = []
         used: dict[tuple[int, int], list[int]] = {}
         nodes = []
         for node in self.nodes:
-            inputs = []
-            for slot, (name, kind, optional) in enumerate(self._sockets(node.kind)):
-                inputs.append({"name": name, "type": kind, "link": None} | _shape(optional))
-                if name not in node.values:
+            inputs, linked = [], self._links(node)
+            widgets = self._widgets(node.kind)
+            for slot, (name, kind, optional) in enumerate(self._inputs(node.kind)):
+                widget = {"widget": {"name": name}} if name in widgets else {}
+                inputs.append({"name": name, "type": kind, **widget, "link": None})
+                inputs[-1] |= _shape(optional)
+                if name not in linked:
                     continue
-                source, index = node.values[name]
+                source, index = linked[name]
                 given = self._outputs(source.kind)[index][1]
                 links.append([len(links) + 1, source.id, index, node.id, slot, given])
                 used.setdefault((source.id, index), []).append(len(links))
                 inputs[-1]["link"] = len(links)
-            widgets = self._widgets(node.kind)
-            inputs += [
-                {"name": name, "type": kind, "widget": {"name": name}, "link": None}
-                | _shape(optional)
-                for name, (kind, _, optional) in widgets.items()
-            ]
             values = []
             for widget in widgets:
                 values.append(self._value(node, widget))

@@ -26,9 +26,13 @@ def paste_and_compare(
     faces: tuple,
     restored: tuple,
     labels: tuple[str, str],
+    receipts: tuple | None = None,
     **paste: Any,
 ) -> Node:
-    """Paste, compare and save; `paste` sets widgets of the pasting node, which is returned."""
+    """Paste, compare and save; `paste` sets widgets of the pasting node, which is returned.
+
+    With `receipts` of Identity Guard the finished picture is saved with them inside.
+    """
     pasted = graph.add(
         "FacewrightPasteFaces",
         (x, 100),
@@ -48,12 +52,13 @@ def paste_and_compare(
         label_after=labels[1],
     )
     graph.add(
-        "SaveImage",
+        "SaveImage" if receipts is None else "FacewrightSaveWithReceipts",
         (x + 470, 100),
         (420, 330),
         title="Save the restored picture",
         images=pasted.out(0),
         filename_prefix=f"facewright/{graph.name}",
+        **({} if receipts is None else {"receipts": receipts, "faces": faces}),
     )
     graph.add(
         "SaveImage",

@@ -1,0 +1,413 @@
+"""HonestFace's workflows: faces restored with photographs of the same people."""
+
+from dataclasses import dataclass, fields
+
+from .graph import Graph, Node
+from .parts import SD21, load_sd21, paste_and_compare
+
+_BLUE, _STEEL, _OCHRE, _GREEN, _VIOLET = "#88A", "#3f789e", "#b58b2a", "#8A8", "#a1309b"
+_TOYS = (
+    "The *nano* models know computer-drawn faces at 128 pixels and **no real ones**: they show how "
+    "the parts go together, not how good the method is."
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Outputs of the nodes that load the models."""
+
+    model: tuple
+    vae: tuple
+    vre: tuple
+    ide: tuple
+    analyzer: tuple
+    recogniser: tuple
+
+
+def _nano(graph: Graph, pos: tuple[int, int]) -> Loaded:
+    nano = graph.add("FacewrightLoadNanoHonestface", pos, (320, 160))
+    return Loaded(*(nano.out(i) for i in range(len(fields(Loaded)))))
+
+
+def _sd21(graph: Graph) -> Loaded:
+    """SD 2.1-base with HonestFace's files, in a column of their own."""
+    base = load_sd21(graph, (20, 100))
+    lora = graph.add(
+        "FacewrightLoadLoRA",
+        (20, 250),
+        (340, 110),
+        model=base.out(0),
+        lora="honestface_lora.safetensors",
+    )
+    vre = graph.add(
+        "FacewrightLoadVRE",
+        (20, 410),
+        (340, 90),
+        embedder="honestface_vre.safetensors",
+        projector="none",
+    )
+    recogniser = graph.add(
+        "FacewrightLoadRecogniser", (20, 550), (340, 80), recogniser_file="backbone.pth"
+    )
+    analyzer = graph.add("FacewrightLoadFaceAnalyzer", (20, 680), (340, 60), backend="facexlib")
+    ide = graph.add(
+        "FacewrightLoadIDE",
+        (20, 790),
+        (340, 130),
+        embedder="honestface_ide.safetensors",
+        eye_extractor="vgg16-397923af.pth",
+        recogniser=recogniser.out(0),
+        analyzer=analyzer.out(0),
+    )
+    graph.group("Models", (0, 20, 380, 930), _BLUE)
+    return Loaded(
+        lora.out(0), base.out(2), vre.out(0), ide.out(0), analyzer.out(0), recogniser.out(0)
+    )
+
+
+def _files() -> str:
+    return (
+        "## Files\n\n"
+        f"| file | folder |\n|---|---|\n| `{SD21}` | models/checkpoints |\n"
+        "| `honestface_lora.safetensors` | models/loras |\n"
+        "| `honestface_vre.safetensors` | models/facewright |\n"
+        "| `honestface_ide.safetensors` | models/facewright |\n"
+        "| `backbone.pth` | models/facewright |\n"
+        "| `vgg16-397923af.pth` | models/facewright |\n"
+        "| `detection_Resnet50_Final.pth` | models/facedetection |\n"
+        "| `alignment_WFLW_4HG.pth` | models/facedetection |\n\n"
+        "HonestFace's authors published no weights: the three `honestface_` files are what "
+        "`facewright train honestface` writes, and their terms are those of what you train from. "
+        "Stable Diffusion 2.1-**base**: CreativeML Open RAIL++-M. `backbone.pth` is ArcFace from "
+        "insightface's arcface_torch: **non-commercial research only**; take the one your "
+        "embedder was trained with. `vgg16-397923af.pth` is torchvision's. The last two are "
+        "facexlib's (release v0.1.0; `python -m pip install facexlib` with ComfyUI's Python), "
+        "trained on pictures for research.\n\n"
+        "To see the parts at work without any of them, open "
+    )
+
+
+def _found(graph: Graph, x: int, image: tuple, analyzer: tuple, size: int) -> Node:
+    graph.group("Find the faces", (x - 20, 20, 380, 820), _STEEL)
+    return graph.add(
+        "FacewrightDetectFaces",
+        (x, 100),
+        (340, 560),
+        image=image,
+        analyzer=analyzer,
+        crop_size=size,
+    )
+
+
+def _restored(
+    graph: Graph,
+    pos: tuple[int, int],
+    loaded: Loaded,
+    crops: tuple,
+    titles: tuple[str | None, str | None] = (None, None),
+    **references: tuple,
+) -> tuple[Node, Node]:
+    """IDE Encode and One-Step Restore, one below the other: 340 by 510 pixels."""
+    x, y = pos
+    cond = graph.add(
+        "FacewrightIDEEncode",
+        (x, y),
+        (340, 150),
+        title=titles[0],
+        ide=loaded.ide,
+        vre=loaded.vre,
+        image=crops,
+        **references,
+    )
+    restored = graph.add(
+        "FacewrightOneStepRestore",
+        (x, y + 210),
+        (340, 240),
+        title=titles[1],
+        model=loaded.model,
+        vae=loaded.vae,
+        conditioning=cond.out(0),
+        image=crops,
+    )
+    return cond, restored
+
+
+def _report(
+    graph: Graph, title: str, source: tuple, pos: tuple[int, int], size: tuple[int, int]
+) -> None:
+    graph.add("PreviewAny", pos, size, title=title, source=source)
+
+
+def _guarded(
+    graph: Graph, x: int, loaded: Loaded, crops: tuple, restored: tuple, **references: tuple
+) -> Node:
+    guard = graph.add(
+        "FacewrightIdentityGuard",
+        (x, 100),
+        (460, 520),
+        image=crops,
+        restored=restored,
+        recogniser=loaded.recogniser,
+        analyzer=loaded.analyzer,
+        **references,
+    )
+    _report(graph, "Receipts in words", guard.out(3), (x, 680), (460, 150))
+    graph.group("Hold back who drifted", (x - 20, 20, 500, 820), _VIOLET)
+    return guard
+
+
+def _with_people(
+    graph: Graph, x: int, loaded: Loaded, picture: tuple, people: tuple, size: int
+) -> None:
+    """Detect, match, restore, guard, paste and save: everything after the albums."""
+    found = _found(graph, x, picture, loaded.analyzer, size)
+    faces, crops = found.out(0), found.out(1)
+    who = graph.add(
+        "FacewrightMatchPeople",
+        (x + 400, 100),
+        (380, 500),
+        image=picture,
+        faces=faces,
+        recogniser=loaded.recogniser,
+        people=people,
+    )
+    matches = who.out(0)
+    _report(graph, "Who is who", who.out(2), (x + 400, 660), (380, 160))
+    graph.group("Whose faces are they?", (x + 380, 20, 420, 820), _STEEL)
+    cond, restored = _restored(graph, (x + 840, 100), loaded, crops, matches=matches)
+    _report(graph, "Whose photographs", cond.out(2), (x + 840, 610), (340, 210))
+    graph.group("Restore each with its own photographs", (x + 820, 20, 380, 820), _GREEN)
+    guard = _guarded(graph, x + 1240, loaded, crops, restored.out(0), matches=matches)
+    both = faces, guard.out(0)
+    paste_and_compare(graph, x + 1760, picture, *both, ("before", "after"), guard.out(1))
+
+
+def honestface_restore() -> Graph:
+    """One person's picture and photographs, with SD 2.1-base and weights of your own."""
+    graph = Graph("honestface_restore")
+    loaded = _sd21(graph)
+    picture = graph.add(
+        "LoadImage", (420, 100), (320, 320), title="The damaged picture", image="example.png"
+    )
+    first = graph.add(
+        "LoadImage", (420, 490), (320, 320), title="A good photo of them", image="example.png"
+    )
+    second = graph.add(
+        "LoadImage", (420, 870), (320, 320), title="Another good photo", image="example.png"
+    )
+    photos = graph.add(
+        "ImageBatch",
+        (420, 1250),
+        (320, 60),
+        title="Both photos",
+        image1=first.out(0),
+        image2=second.out(0),
+    )
+    graph.group("Pictures of one person", (400, 20, 360, 1310), _OCHRE)
+    found = _found(graph, 800, picture.out(0), loaded.analyzer, 512)
+    faces, crops = found.out(0), found.out(1)
+    cond, restored = _restored(graph, (1200, 100), loaded, crops, references=photos.out(0))
+    _report(graph, "Which photo was looked at", cond.out(2), (1200, 610), (340, 210))
+    graph.group("Restore with the photographs", (1180, 20, 380, 820), _GREEN)
+    guard = _guarded(graph, 1600, loaded, crops, restored.out(0), references=photos.out(0))
+    both = faces, guard.out(0)
+    paste_and_compare(graph, 2120, picture.out(0), *both, ("before", "after"), guard.out(1))
+    graph.note(
+        f"{_files()}**nano_honestface_restore**.",
+        (-460, 20),
+        (420, 600),
+    )
+    graph.note(
+        "## What to put where\n\n"
+        "Top: the picture to restore, of **one person** (in *Detect Faces*, `pick` chooses the "
+        "face where there are others). Below: two good photos of the same person, not cut out, the "
+        "sharper and the larger the face the better; similar expression and eyes wide open help. "
+        "Sharp photos of somebody else would paint that person.\n\n"
+        "*Both photos* cuts the second photo to the shape of the first, around its middle. For "
+        "photos of different shapes, for more of them, or to keep them: "
+        "`facewright person make photos/ -o alice.person` and *Load Person* in their place "
+        "(`person` instead of `references`, here and in *Identity Guard*). Several people in one "
+        "picture: **group_photo_people**.\n\n"
+        "*Identity Guard* compares each result with the photos and mixes the input back in where "
+        "it went too far (`max_drift`). What it measured is saved inside the PNG.",
+        (-460, 680),
+        (420, 460),
+    )
+    return graph
+
+
+def group_photo_people() -> Graph:
+    """Several people in one picture, each with an album, on SD 2.1-base."""
+    graph = Graph("group_photo_people")
+    loaded = _sd21(graph)
+    picture = graph.add(
+        "LoadImage", (20, 1050), (340, 320), title="The damaged picture", image="example.png"
+    )
+    graph.group("Picture", (0, 970, 380, 420), _OCHRE)
+    people = None
+    for i, name in enumerate(("alice", "bob")):
+        album = graph.add(
+            "FacewrightLoadPerson",
+            (420, 100 + 430 * i),
+            (340, 370),
+            title=f"Album of {name.title()}",
+            album=f"people/{name}.person",
+            **({} if people is None else {"people": people}),
+        )
+        people = album.out(1)
+    graph.group("Albums: who is known", (400, 20, 380, 900), _OCHRE)
+    _with_people(graph, 820, loaded, picture.out(0), people, 512)
+    graph.note(f"{_files()}**nano_group_people**.", (-460, 20), (420, 600))
+    graph.note(
+        "## What to put where\n\n"
+        "An album for each person you have good photos of; everybody else is *nobody* and is "
+        "restored from the picture alone. Make albums once, with "
+        "`facewright person make photos/ -o alice.person`, or with *Person Album* and *Save "
+        "Person*, which puts them into models/facewright/people. They fit the recogniser they "
+        "were made with, and hold what identifies a person: ask them.\n\n"
+        "More people: another *Load Person*, its `people` linked from the one before it. Its order "
+        "does not matter, and each album goes to one face at most.\n\n"
+        "*Match People* shows names on the faces, and its report how sure it is. A person it "
+        "misses: lower `threshold`. A stranger it takes for somebody: raise it.\n\n"
+        "*Identity Guard* compares each face with its own album. What it measured is saved inside "
+        "the PNG.",
+        (-460, 680),
+        (420, 480),
+    )
+    return graph
+
+
+def nano_honestface_restore() -> Graph:
+    """Runs as shipped: one face with and without photographs of the same person."""
+    graph = Graph("nano_honestface_restore")
+    loaded = _nano(graph, (20, 100))
+    picture = graph.add("FacewrightDemoPicture", (20, 320), (320, 80), picture="Ada")
+    photos = graph.add(
+        "FacewrightDemoPicture",
+        (20, 460),
+        (320, 80),
+        title="Photos of Ada",
+        picture="photos of Ada",
+    )
+    graph.group("Bundled models and pictures", (0, 20, 360, 1100), _BLUE)
+    lq, gt = picture.out(0), picture.out(1)
+    found = _found(graph, 400, lq, loaded.analyzer, 128)
+    faces, crops = found.out(0), found.out(1)
+    pasted = []
+    for y, title, color, references in (
+        (100, "with photographs", _GREEN, {"references": photos.out(1)}),
+        (680, "without photographs", "#888", {}),
+    ):
+        titles = (f"IDE Encode, {title}", f"Restore {title}")
+        _, restored = _restored(graph, (800, y), loaded, crops, titles, **references)
+        pasted.append(
+            graph.add(
+                "FacewrightPasteFaces",
+                (1180, y),
+                (280, 180),
+                title=f"Paste {title}",
+                image=lq,
+                faces=faces,
+                restored=restored.out(0),
+            )
+        )
+        scored = graph.add(
+            "FacewrightLandmarkScore",
+            (2450, y),
+            (400, 450),
+            title=f"Landmark Score {title}",
+            restored=pasted[-1].out(0),
+            gt=gt,
+            analyzer=loaded.analyzer,
+        )
+        _report(graph, f"Landmarks {title}", scored.out(5), (2890, y), (400, 200))
+        graph.group(f"Restore it {title}", (780, y - 80, 700, 560), color)
+    good, plain = (node.out(0) for node in pasted)
+    for y, name, before, after, labels in (
+        (100, "compare", plain, good, ("without photographs", "with photographs")),
+        (680, "original", lq, gt, ("degraded", "original")),
+    ):
+        compared = graph.add(
+            "FacewrightCompare",
+            (1520, y),
+            (420, 420),
+            before=before,
+            after=after,
+            label_before=labels[0],
+            label_after=labels[1],
+        )
+        graph.add(
+            "SaveImage",
+            (1980, y),
+            (410, 420),
+            title=f"Save {labels[0]} / {labels[1]}",
+            images=compared.out(0),
+            filename_prefix=f"facewright/{graph.name}_{name}",
+        )
+    graph.group("See what the photographs change", (1500, 20, 910, 1140), _OCHRE)
+    graph.group("How far eyes and mouth are from the original", (2430, 20, 880, 1140), _STEEL)
+    graph.note(
+        "## Try it: press Run\n\n"
+        "A damaged picture of Ada, restored twice: with four good photos of her, and from the "
+        "picture alone. Compare freckles, moles and eyes with the original: what the damaged "
+        "picture has lost only the photos can know. Set *Photos of Ada* to `photos of Bo` to see "
+        "what the wrong person's photos do.\n\n"
+        "*Landmark Score* says in pixels how far eyes and mouth moved from the original.\n\n"
+        f"{_TOYS} For photographs open **honestface_restore**.",
+        (20, 600),
+        (320, 420),
+    )
+    return graph
+
+
+def nano_group_people() -> Graph:
+    """Runs as shipped: three people, two of them with an album."""
+    graph = Graph("nano_group_people")
+    loaded = _nano(graph, (20, 100))
+    picture = graph.add("FacewrightDemoPicture", (20, 320), (320, 80), picture="three people")
+    graph.group("Bundled models and picture", (0, 20, 360, 900), _BLUE)
+    people = None
+    for i, name in enumerate(("Ada", "Bo")):
+        photos = graph.add(
+            "FacewrightDemoPicture",
+            (400 + 380 * i, 100),
+            (340, 80),
+            title=f"Photos of {name}",
+            picture=f"photos of {name}",
+        )
+        album = graph.add(
+            "FacewrightPerson",
+            (400 + 380 * i, 240),
+            (340, 460),
+            title=f"Album of {name}",
+            references=photos.out(1),
+            name=name,
+            analyzer=loaded.analyzer,
+            recogniser=loaded.recogniser,
+            crop_size=128,
+            **({} if people is None else {"people": people}),
+        )
+        people = album.out(1)
+    graph.group("Albums: who is known", (380, 20, 760, 820), _OCHRE)
+    _with_people(graph, 1180, loaded, picture.out(0), people, 128)
+    graph.note(
+        "## Try it: press Run\n\n"
+        "Three people in one damaged picture. Ada and Bo have an album each, the third is nobody "
+        "known. *Match People* writes the names on the faces; each is restored with its own "
+        "photos, the stranger from the picture alone. Change the order of the albums, leave one "
+        "out: nobody gets the photos of another.\n\n"
+        "*Identity Guard* mixes the input back in where a face went too far from its album, and "
+        "the receipts are saved inside the PNG.\n\n"
+        f"{_TOYS} For photographs open **group_photo_people**.",
+        (20, 460),
+        (320, 440),
+    )
+    return graph
+
+
+WORKFLOWS = (
+    honestface_restore,
+    group_photo_people,
+    nano_honestface_restore,
+    nano_group_people,
+)
