@@ -68,11 +68,11 @@ def lora_tensors(path: str | Path | None = None) -> tuple[dict[str, Tensor], dic
     return read_tensors(path or NANO_DIR / "nano_onestep_lora.safetensors")
 
 
-def load_ide() -> IdentityEmbedder:
+def load_ide(path: str | Path | None = None) -> IdentityEmbedder:
     """HonestFace's identity embedder with its recogniser, eye extractor and landmarker."""
     encoder = load_identity("loss")
     return IdentityEmbedder.from_file(
-        honestface_file("ide"),
+        path or honestface_file("ide"),
         recogniser=nano_recogniser(encoder),
         extractor=encoder,
         landmarker=NanoAnalyzer.from_folder(NANO_DIR),

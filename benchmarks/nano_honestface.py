@@ -1,0 +1,305 @@
+"""What photographs of the person do for the nano HonestFace, and which part of it does what.
+
+    python bootstrap.py bench nano_honestface --train     the arms, 3 seeds each (about 1 CPU hour)
+    python bootstrap.py bench nano_honestface             measure them
+
+What was expected beforehand: experiments/honestface_nano.md. Writes benchmarks/results/
+nano_honestface.json and pictures. Rendered people that no training saw; numbers of these toys say
+nothing about photographs.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from facewright.benchmarks._arms import ARMS, SEEDS, folder, train_all
+from facewright.benchmarks.nano_quality import by_batches
+from facewright.core import nano
+from facewright.core.checkpoint import read_tensors
+from facewright.core.data.faces3d import photos
+from facewright.core.degradation import Degradation
+from facewright.core.geometry.landmarks import affine_landmark_distance, region_points
+from facewright.core.methods.honestface import Identity, IdentityEmbedder, eye_crops
+from facewright.core.metrics import edge_ratio, face_box_mask, feature_distance, psnr
+from facewright.core.metrics.statistics import bootstrap_interval
+from facewright.core.restorer import restore_one_step
+from facewright.core.sheet import contact_sheet
+from facewright.headless.host import host
+from facewright.headless.images import Picture, write_picture
+from facewright.training.losses.masked import attention_mask
+
+RESULTS = Path(__file__).parent / "results"
+FIRST_IDENTITY = 2**40 + 2**39 + 2**23
+"""People of no training, no validation and no other benchmark."""
+REFERENCES = 4
+BATCH = 16
+SHEET_PEOPLE = 8
+COLUMNS = {
+    "identity": "identity error",
+    "feature": "feature distance",
+    "eyes": "error of the eyes' colour",
+    "masked": "feature distance in the mask",
+    "edges": "edge ratio in the mask",
+    "ald_eyes": "A-LD eyes, px",
+    "psnr": "PSNR, dB",
+}
+
+
+@dataclass(frozen=True)
+class People:
+    """Held-out people: a photo to restore, and others of each."""
+
+    gt: torch.Tensor
+    lq: torch.Tensor
+    references: torch.Tensor  # (n, REFERENCES, 3, s, s)
+    landmarks: torch.Tensor  # of gt, exact
+    face: torch.Tensor  # box mask
+    mask: torch.Tensor  # where landmarks are, as MFA sees it
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The files of one run, loaded."""
+
+    ide: IdentityEmbedder
+    vre: torch.nn.Module
+    backbone: object
+
+    @classmethod
+    def of(cls, run: Path) -> "Trained":
+        (lora,) = run.glob("export/*_lora.safetensors")
+        (vre,) = run.glob("export/*_vre.safetensors")
+        (ide,) = run.glob("export/*_ide.safetensors")
+        model, vae = host.load_nano(lora=False)
+        model, _ = host.apply_lora(model, *read_tensors(lora), 1.0)
+        return cls(nano.load_ide(ide), nano.load_vre(vre), host.backbone(model, vae))
+
+    def restore(self, lq: torch.Tensor, identity: Identity) -> torch.Tensor:
+        return restore_one_step(lq, self.ide.condition(self.vre, lq, identity), self.backbone)[0]
+
+
+def people(count: int) -> People:
+    seeds = [FIRST_IDENTITY + i for i in range(count)]
+    chunks = [seeds[i : i + BATCH] for i in range(0, count, BATCH)]
+    shots = [
+        [photos(c, [8 * s + k for s in c], nano.NANO_SIZE, jitter=1.0) for c in chunks]
+        for k in range(1 + REFERENCES)
+    ]
+    pixels = [torch.cat([p.pixels for p in of_k]) for of_k in shots]
+    landmarks = torch.cat([p.landmarks for p in shots[0]])
+    lq, _ = Degradation.preset("severe")(pixels[0], seed=FIRST_IDENTITY)
+    heatmaps = nano.load_ide().landmarker.heatmaps(lq)
+    return People(
+        gt=pixels[0],
+        lq=lq,
+        references=torch.stack(pixels[1:], 1),
+        landmarks=landmarks,
+        face=face_box_mask(landmarks, nano.NANO_SIZE),
+        mask=attention_mask(heatmaps, nano.NANO_SIZE),
+    )
+
+
+def score(x: torch.Tensor, of: People) -> dict[str, np.ndarray]:
+    """One value per person for every column; the metric encoder is in no loss."""
+    encoder = nano.load_identity("metric")
+    analyzer = nano.load_ide().landmarker
+    grey = 0.5 * (1 - of.mask)
+
+    def features(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return feature_distance(encoder.features(a)[:3], encoder.features(b)[:3])
+
+    eyes = region_points(68, "eyes")
+    values = {
+        "identity": 1 - F.cosine_similarity(by_batches(encoder, x), by_batches(encoder, of.gt)),
+        "feature": by_batches(features, x, of.gt),
+        "eyes": (_iris(x, of) - _iris(of.gt, of)).norm(dim=2).mean(1),
+        "masked": by_batches(features, of.mask * x + grey, of.mask * of.gt + grey),
+        "edges": edge_ratio(x, of.gt, (of.mask > 0.3).to(x)),
+        "ald_eyes": affine_landmark_distance(
+            by_batches(analyzer.landmarks, x)[:, eyes], of.landmarks[:, eyes]
+        ),
+        "psnr": psnr(x, of.gt, of.face),
+    }
+    return {k: v.double().numpy() for k, v in values.items()}
+
+
+def _iris(x: torch.Tensor, of: People) -> torch.Tensor:
+    """(n, 2, 3): mean colour of the middle of both eyes, where the irises are."""
+    crops = eye_crops(x, of.landmarks, 30)
+    return crops[..., 11:19, 11:19].mean((3, 4))
+
+
+def looks(run: Trained, of: People) -> dict[str, Identity]:
+    """What the embedder is told, by condition."""
+    n = len(of.gt)
+    everyone, nobody = torch.ones(n, REFERENCES).bool(), torch.zeros(n, REFERENCES).bool()
+    right = run.ide.look_at(of.references, everyone, of.lq)
+    found = {
+        "right": right,
+        "none": run.ide.look_at(of.references, nobody, of.lq),
+        "wrong": run.ide.look_at(of.references.roll(1, 0), everyone, of.lq),
+    }
+    # The same embeddings, but the eyes of another reference.
+    draw = torch.Generator().manual_seed(0)
+    others = {
+        "random": torch.randint(REFERENCES, (n,), generator=draw),
+        "farthest": right.distance.argmax(1),
+    }
+    for name, index in others.items():
+        one = F.one_hot(index, REFERENCES).bool()
+        eyes = run.ide.look_at(of.references, one, of.lq)
+        found[name] = replace(right, colour=eyes.colour, structure=eyes.structure, chosen=index)
+    return found
+
+
+def measure_arm(arm: str, runs: Path, of: People) -> dict[str, list[dict[str, np.ndarray]]]:
+    """Scores by condition, one entry per training seed."""
+    table: dict[str, list[dict[str, np.ndarray]]] = {}
+    for seed in SEEDS:
+        run = Trained.of(folder(runs, arm, seed))
+        said = looks(run, of)
+        wanted = said if arm == "full" else {"right": said["right"]}
+        pictures = {}
+        for name, identity in wanted.items():
+            pictures[name] = _in_parts(run, of.lq, identity)
+            table.setdefault(name, []).append(score(pictures[name], of))
+        if arm == "full" and seed == SEEDS[0]:
+            _sheet(of, said["right"], pictures)
+    return table
+
+
+def _in_parts(run: Trained, lq: torch.Tensor, identity: Identity) -> torch.Tensor:
+    parts = []
+    for i in range(0, len(lq), BATCH):
+        rows = slice(i, i + BATCH)
+        some = Identity(**{k: v[rows] for k, v in vars(identity).items()})
+        parts.append(run.restore(lq[rows], some))
+    return torch.cat(parts)
+
+
+def summary(scores: list[dict[str, np.ndarray]]) -> dict:
+    """Mean, interval over people of their means over seeds, and each seed's mean."""
+    return {c: _summary(np.stack([s[c] for s in scores])) for c in COLUMNS}
+
+
+def contrast(a: list[dict[str, np.ndarray]], b: list[dict[str, np.ndarray]]) -> dict:
+    """a - b, person by person and seed by seed."""
+    return {
+        c: _summary(np.stack([x[c] - y[c] for x, y in zip(a, b, strict=True)])) for c in COLUMNS
+    }
+
+
+def _summary(values: np.ndarray) -> dict:
+    of_people = values.mean(0)
+    low, high = bootstrap_interval(of_people)
+    return {"mean": float(of_people.mean()), "low": low, "high": high,
+            "seeds": values.mean(1).tolist()}  # fmt: skip
+
+
+def _sheet(of: People, right: Identity, pictures: dict[str, torch.Tensor]) -> None:
+    chosen = of.references[torch.arange(len(of.gt)), right.chosen]
+    rows = {
+        "LQ": of.lq,
+        "no references": pictures["none"],
+        "right references": pictures["right"],
+        "wrong references": pictures["wrong"],
+        "truth": of.gt,
+        "reference": chosen,
+        "wrong reference": of.references.roll(1, 0)[:, 0],
+    }
+    shown = [p for x in rows.values() for p in x[:SHEET_PEOPLE]]
+    labels = [name if i == 0 else "" for name in rows for i in range(SHEET_PEOPLE)]
+    sheet = contact_sheet(shown, labels, SHEET_PEOPLE)
+    write_picture(RESULTS / "nano_honestface.png", sheet, Picture(sheet))
+
+
+def _plot(report: dict) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    panels = (
+        ("identity", "identity error", "full", ("right", "none", "wrong")),
+        ("eyes", "error of the eyes' colour", "full",
+         ("right", "random", "farthest", "none", "wrong")),
+        ("identity", "identity error, right references", None, ("plain", "ffe", "fie", "full")),
+        ("masked", "feature distance in the mask", None,
+         ("mfa-none", "mfa-mse", "mfa-dists", "full")),
+    )  # fmt: skip
+    figure, axes = plt.subplots(1, 4, figsize=(14, 3.2), constrained_layout=True)
+    for axis, (column, title, arm, names) in zip(axes, panels, strict=True):
+        cells = [report["arms"][arm or n][n if arm else "right"][column] for n in names]
+        for i, cell in enumerate(cells):
+            spread = [[cell["mean"] - cell["low"]], [cell["high"] - cell["mean"]]]
+            axis.errorbar(i, cell["mean"], spread, marker="o", capsize=4, color="C0")
+            axis.plot([i + 0.15] * len(cell["seeds"]), cell["seeds"], ".", color="grey")
+        axis.set_xticks(range(len(names)), names, rotation=20)
+        axis.set(title=title, xlim=(-0.5, len(names) - 0.3))
+    figure.savefig(RESULTS / "nano_honestface_arms.png", dpi=110)
+    plt.close(figure)
+
+
+@torch.no_grad()
+def measure(runs: Path, count: int) -> dict:
+    """All arms; prints the tables of experiments/honestface_nano.md."""
+    of = people(count)
+    scores = {arm: measure_arm(arm, runs, of) for arm in ARMS}
+    report = {
+        "people": count,
+        "first_identity": FIRST_IDENTITY,
+        "training_seeds": list(SEEDS),
+        "lq": summary([score(of.lq, of)]),
+        "arms": {a: {k: summary(v) for k, v in s.items()} for a, s in scores.items()},
+    }
+    full = scores["full"]
+    pairs = {f"{k} - right": (full[k], full["right"]) for k in full if k != "right"}
+    pairs["wrong - none"] = (full["wrong"], full["none"])
+    for a, b in (("ffe", "plain"), ("fie", "plain"), ("full", "ffe"), ("full", "fie"),
+                 ("full", "mfa-none"), ("mfa-mse", "mfa-none"), ("mfa-dists", "mfa-none"),
+                 ("full", "mfa-mse"), ("full", "mfa-dists")):  # fmt: skip
+        pairs[f"{a} - {b}"] = (scores[a]["right"], scores[b]["right"])
+    one, two, three, four = (scores[a]["right"] for a in ("full", "ffe", "fie", "plain"))
+    report["contrasts"] = {k: contrast(*v) for k, v in pairs.items()}
+    report["interaction"] = {
+        c: _summary(np.stack([a[c] - b[c] - d[c] + e[c]
+                              for a, b, d, e in zip(one, two, three, four, strict=True)]))
+        for c in COLUMNS
+    }  # fmt: skip
+    for title, rows in (
+        ("values", {f"{a}, {k}": v for a, s in report["arms"].items() for k, v in s.items()}),
+        ("differences", {**report["contrasts"], "interaction FFE x FIE": report["interaction"]}),
+    ):
+        print(f"\n{title}\n| | " + " | ".join(COLUMNS.values()) + " |")
+        print("|---" * (len(COLUMNS) + 1) + "|")
+        for name, row in rows.items():
+            print(f"| {name} | " + " | ".join(_cell(row[c]) for c in COLUMNS) + " |")
+    return report
+
+
+def _cell(v: dict) -> str:
+    return f"{v['mean']:.4f} [{v['low']:.4f}, {v['high']:.4f}]"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--workers", type=int, default=2, help="runs trained at a time")
+    parser.add_argument("--people", type=int, default=128)
+    options = parser.parse_args(arguments)
+    if options.train:
+        train_all(options.runs.resolve(), options.workers)
+        return
+    RESULTS.mkdir(exist_ok=True)
+    report = measure(options.runs, options.people)
+    (RESULTS / "nano_honestface.json").write_text(json.dumps(report, indent=1) + "\n")
+    _plot(report)
+
+
+if __name__ == "__main__":
+    main()
