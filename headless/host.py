@@ -202,7 +202,7 @@ class HeadlessHost:
     def apply_boosthub(self, model: Model, hubs: BoostHubs, condition: Condition) -> Model:
         check_fits(hubs, model.unet, model.name)
         check_loras(hubs.config.mode, model.loras)
-        condition.check_channels(model.config["in_channels"])
+        condition.check_latent(model.config["in_channels"])
         if model.boosthub is not None:
             raise FacewrightError(ALREADY_APPLIED)
         hubs.to(next(model.unet.parameters()).device)

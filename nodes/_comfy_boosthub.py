@@ -51,7 +51,7 @@ def apply_boosthub(model: Any, hubs: BoostHubs, condition: Condition, patcher: A
     """
     sites = _check_fits(model, hubs)
     check_loras(hubs.config.mode, model.get_attachment(LORAS) or ())
-    condition.check_channels(model.get_model_object("latent_format").latent_channels)
+    condition.check_latent(model.get_model_object("latent_format").latent_channels)
     if model.get_additional_models_with_key(KEY):
         raise FacewrightError(ALREADY_APPLIED)
     patched = model.clone()

@@ -302,13 +302,19 @@ class Condition:
     mode: Literal["cached", "joint"] = "cached"
     tokens: Tensor | None = None
 
-    def check_channels(self, channels: int) -> None:
+    def check_latent(self, channels: int) -> None:
         """Raise FacewrightError where a model with latents of `channels` cannot look at this."""
         if self.latent.ndim != 4 or self.latent.shape[1] != channels:
             raise FacewrightError(
-                f"The condition is a latent of shape {tuple(self.latent.shape)}, but the model "
-                f"works on {channels} channels. Encode the condition image with the VAE that "
-                "belongs to the model."
+                f"`condition` of Apply BoostHub is a latent of shape {tuple(self.latent.shape)}, "
+                f"but the model takes (images, {channels}, height, width). Encode the condition "
+                "image with the VAE that belongs to the model."
+            )
+        # With phi 0 nobody looks: NaN is as good as any.
+        if self.phi and not torch.isfinite(self.latent).all():
+            raise FacewrightError(
+                "`condition` of Apply BoostHub holds NaN or infinite numbers. Encode its picture "
+                "in float32 (ComfyUI: start it with --fp32-vae), and look whether it is sound."
             )
 
     def branch(self, z_y: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """BoostHubs against Eq. 4-5 written out, their file, and what they refuse."""
 
 import math
+import re
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -197,8 +198,17 @@ def test_the_condition_branch_is_clean_at_0_and_seeded_above():
 
 
 def test_a_condition_that_does_not_fit_is_refused():
-    with pytest.raises(FacewrightError, match="works on 8 channels"):
-        Condition(latent=torch.randn(1, 4, 6, 6)).check_channels(8)
+    for shape in ((1, 4, 6, 6), (1, 8, 1, 6, 6), (8, 6, 6)):
+        said = re.escape(f"shape {shape}, but the model takes (images, 8, height, width)")
+        with pytest.raises(FacewrightError, match=said):
+            Condition(latent=torch.randn(shape)).check_latent(8)
+    Condition(latent=torch.randn(1, 8, 6, 6)).check_latent(8)
+    for broken in (torch.nan, torch.inf, -torch.inf):
+        latent = torch.randn(2, 8, 6, 6)
+        latent[1, 3, 2, 5] = broken
+        with pytest.raises(FacewrightError, match="`condition` of Apply BoostHub holds NaN"):
+            Condition(latent=latent, phi=0.01).check_latent(8)
+        Condition(latent=latent, phi=0.0).check_latent(8)
     condition = Condition(latent=torch.randn(2, 4, 6, 6), tokens=torch.randn(3, 2, 8))
     with pytest.raises(FacewrightError, match="2 images, but its prompt is for 3"):
         condition.branch(condition.latent, torch.randn(1, 2, 8))

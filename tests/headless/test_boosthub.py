@@ -208,7 +208,7 @@ def test_the_single_step_looks_at_the_condition_too(model, hubs):
 
 def test_refusals(model, hubs):
     y, cond = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 24)
-    with pytest.raises(FacewrightError, match="works on 4 channels"):
+    with pytest.raises(FacewrightError, match=r"the model takes .images, 4"):
         apply(model, hubs, torch.randn(1, 8, 8, 8))
     with pytest.raises(FacewrightError, match="through an Apply BoostHub already"):
         apply(apply(model, hubs, y), hubs, y)

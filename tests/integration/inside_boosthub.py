@@ -469,6 +469,8 @@ facts["refused"] = {
         ),
     ),
     "channels": refusal(apply, model, hubs, torch.zeros(1, 4, 16, 16)),
+    "video": refusal(apply, model, hubs, y[:1, :, None]),
+    "not finite": refusal(apply, model, hubs, torch.full_like(y, torch.nan), phi=0.01),
     "twice": refusal(apply, first, hubs, y),
     "twice in a copy": refusal(apply, first.clone(), hubs, y),
     "architecture": refusal(apply, thin, hubs, torch.zeros(1, 4, 16, 16)),

@@ -187,7 +187,9 @@ def test_what_does_not_fit_is_refused_in_words(facts):
     for message in facts["token_merging"]:
         assert message is not None and "merges or drops tokens" in message
     refused = facts["refused"]
-    assert "works on 8 channels" in refused["channels"]
+    for name, shape in (("channels", "(1, 4, 16, 16)"), ("video", "(1, 8, 1, 16, 16)")):
+        assert f"shape {shape}, but the model takes (images, 8, height, width)" in refused[name]
+    assert "`condition` of Apply BoostHub holds NaN" in refused["not finite"]
     assert "Apply BoostHub already" in refused["twice"]
     assert "Apply BoostHub already" in refused["twice in a copy"]
     assert "made for test (" in refused["architecture"]
