@@ -1,6 +1,5 @@
 """Restoring with photographs of people: `facewright restore --person ...` and the Python behind."""
 
-import functools
 import json
 from dataclasses import replace
 
@@ -11,18 +10,15 @@ from facewright.core import nano
 from facewright.core.album import make_person
 from facewright.core.data.faces3d import photos
 from facewright.core.data.scenes import group_scene
-from facewright.core.errors import CheckpointError, FacewrightError
-from facewright.core.faces import Face, detect_faces, load_analyzer
+from facewright.core.errors import FacewrightError
+from facewright.core.faces import detect_faces, load_analyzer
 from facewright.core.geometry.align import align_faces
 from facewright.core.geometry.paste import paste_faces
-from facewright.core.person import Person
 from facewright.core.receipts import KEYWORD
 from facewright.core.restorer import restore_in_chunks
-from facewright.headless import restore as restore_module
 from facewright.headless.cli import app
 from facewright.headless.host import host
 from facewright.headless.images import Picture, read_picture, write_picture
-from facewright.headless.model_folders import ModelFolders
 from facewright.headless.restore import RestoreOptions, Restorer
 from PIL import Image
 from safetensors.torch import save_file
@@ -421,113 +417,3 @@ def test_a_crowd_in_one_picture(restorer, albums, backbone, monkeypatch, faces):
     assert result.faces == len(result.guard.receipts) == faces
     assert result.matches.known == 1 and result.matches.names.count("alice") == 1
     assert result.pixels.isfinite().all() and max(seen) <= 16
-
-
-# ---- with Stable Diffusion's layout
-
-
-class OneFace:
-    """A face in the middle of every picture, with the same 98 landmarks."""
-
-    name, points = "fake", 98
-
-    def detect(self, image):
-        h, w = image.shape[-2:]
-        return [Face((w * 0.3, h * 0.3, w * 0.7, h * 0.7), 1.0)]
-
-    def landmarks(self, crops):
-        points = torch.rand(98, 2, generator=torch.Generator().manual_seed(0))
-        return (points * crops.shape[-1]).expand(len(crops), -1, -1)
-
-
-@pytest.fixture
-def honestface_files(osdface_files, monkeypatch):
-    """Thin files in ComfyUI's folders, under the names that training gives them."""
-    from facewright.core.methods.honestface import IDEConfig, IdentityEmbedder, load_eye_extractor
-    from facewright.core.modules.iresnet import IResNet
-    from facewright.core.modules.vgg import VGG16
-    from facewright.core.recognition import fingerprint, load_recogniser
-
-    facewright, loras = osdface_files / "facewright", osdface_files / "loras"
-    (facewright / "osdface_vre.safetensors").rename(facewright / "honestface_vre.safetensors")
-    (loras / "pytorch_lora_weights.safetensors").rename(loras / "honestface_lora.safetensors")
-    torch.save(IResNet((2, 2, 2, 2)).state_dict(), facewright / "backbone.pth")
-    vgg = {f"features.{k[10:]}": v for k, v in VGG16().state_dict().items()}
-    torch.save(vgg, facewright / "vgg16-397923af.pth")
-    recogniser = load_recogniser(facewright / "backbone.pth")
-    extractor = load_eye_extractor(facewright / "vgg16-397923af.pth")
-    config = IDEConfig(
-        width=8, hidden=8, recogniser=recogniser.id, extractor=fingerprint(extractor)
-    )
-    ide = IdentityEmbedder(config, recogniser=recogniser, extractor=extractor, landmarker=OneFace())
-    torch.nn.init.normal_(ide.learned.fusion.extra)
-    ide.save(facewright / "honestface_ide.safetensors")
-    asked = []
-
-    def load(name):
-        asked.append(name)
-        return OneFace()
-
-    monkeypatch.setattr(restore_module, "load_analyzer", load)
-    return osdface_files, asked
-
-
-def test_honestface_from_files(honestface_files, tmp_path):
-    models, asked = honestface_files
-    folders = ModelFolders([models])
-    restorer = Restorer.honestface("facexlib", folders).with_size(64)
-    pixels = (torch.rand(3, 48, 56) * 255).round() / 255
-    write_picture(tmp_path / "a.png", pixels, Picture(pixels))
-    alice, _ = make_person(
-        [pixels],
-        name="alice",
-        sources=["1.png"],
-        analyzer=restorer.analyzer,
-        recogniser=restorer.recogniser,
-        crop_size=64,
-    )
-    alice.save(tmp_path / "alice.person")
-    args = ("--models", models, "--size", 64, "--json")
-    person = ("--person", tmp_path / "alice.person")
-    run = functools.partial(cli, tmp_path / "a.png", "-o", weights=None)
-    result = run(tmp_path / "out.png", *person, *args)
-    assert result.exit_code == 0, result.stderr
-    assert asked[-1] == "facexlib", "the analyzer with as many landmarks as the album"
-    assert json.loads(result.stdout)["done"][0]["matches"][0]["person"] == "alice"
-    nobody = cli(tmp_path / "a.png", "-o", tmp_path / "no.png", *args, weights="honestface")
-    assert nobody.exit_code == 0 and asked[-1] == "insightface"
-    mine, without = (read_picture(tmp_path / f"{n}.png").pixels for n in ("out", "no"))
-    assert not torch.equal(mine, without)
-    assert torch.equal(mine[:, 0], read_picture(tmp_path / "a.png").pixels[:, 0])
-
-
-def test_what_honestface_lacks_is_named_at_once(folder, tmp_path):
-    args = ("--models", tmp_path, *people(folder))
-    result = cli(folder / "group.png", "-o", tmp_path / "out", *args, weights=None)
-    assert result.exit_code == 1 and not (tmp_path / "out").exists()
-    for words in (
-        "v2-1_512-ema-pruned.safetensors",
-        "honestface_lora.safetensors",
-        "honestface_vre.safetensors",
-        "honestface_ide.safetensors",
-        "facewright train honestface",
-        "backbone.pth",
-        "non-commercial research",
-        "vgg16-397923af.pth",
-        "det_*.onnx",
-        str(tmp_path / "loras"),
-    ):
-        assert words in result.stderr, words
-
-
-def test_an_embedder_of_another_recogniser_is_refused(honestface_files):
-    from facewright.core.modules.iresnet import IResNet
-
-    models, _ = honestface_files
-    torch.save(IResNet((2, 2, 2, 2)).state_dict(), models / "facewright/backbone.pth")
-    with pytest.raises(CheckpointError, match="was trained with the recogniser"):
-        Restorer.honestface("facexlib", ModelFolders([models]))
-
-
-def test_person_files_are_read_as_they_were_written(folder, albums):
-    assert torch.equal(Person.from_file(folder / "bob.person").crops, albums["bob"].crops)
