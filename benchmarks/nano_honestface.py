@@ -165,14 +165,14 @@ def measure_arm(arm: str, runs: Path, of: People) -> dict[str, list[dict[str, np
         wanted = said if arm == "full" else {"right": said["right"]}
         pictures = {}
         for name, identity in wanted.items():
-            pictures[name] = _in_parts(run, of.lq, identity)
+            pictures[name] = in_parts(run, of.lq, identity)
             table.setdefault(name, []).append(score(pictures[name], of))
         if arm == "full" and seed == SEEDS[0]:
             _sheet(of, said["right"], pictures)
     return table
 
 
-def _in_parts(run: Trained, lq: torch.Tensor, identity: Identity) -> torch.Tensor:
+def in_parts(run: Trained, lq: torch.Tensor, identity: Identity) -> torch.Tensor:
     parts = []
     for i in range(0, len(lq), BATCH):
         rows = slice(i, i + BATCH)
