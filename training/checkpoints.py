@@ -13,6 +13,8 @@ from ..core.errors import CheckpointError
 def save_checkpoint(folder: Path, step: int, state: dict, keep_last: int) -> Path:
     """Write `folder/step-<n>.pt` through a temporary file, then drop all but the newest."""
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("step-*.partial"):  # of a run that was killed while it wrote
+        left.unlink()
     path = folder / f"step-{step:08d}.pt"
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:

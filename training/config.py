@@ -177,7 +177,12 @@ class TrainConfig(Strict):
     validate_every: int = Field(500, ge=1, description="steps between validations and grids")
     validate_images: int = Field(64, ge=1)
     grid_images: int = Field(8, ge=1)
-    checkpoint_every: int = Field(500, ge=1)
+    checkpoint_every: int = Field(
+        500,
+        ge=1,
+        description="steps; a run that is killed goes on from its last checkpoint, so 1 loses at "
+        "most the step in flight. Ctrl-C and SIGTERM write one before they end the run",
+    )
     keep_last: int = Field(2, ge=1)
     recipe: Any = Field(default_factory=dict, description="the stage's own section")
 

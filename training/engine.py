@@ -131,9 +131,9 @@ class Engine:
         with ExitStack() as stack:
             stack.enter_context(self._signals())
             self.log = stack.enter_context(
-                RunLog(self.config.output, main=self.accelerator.is_main_process)
+                RunLog(self.config.output, main=self.accelerator.is_main_process, step=self.step)
             )
-            self.log.start(self.recipe.stage, self.config.budget, self.step)
+            self.log.start(self.recipe.stage)
             stream = batches.train(first_step=self.step)
             last = time.perf_counter(), time.process_time()
             while self._fraction() < 1 and not self._stopping():

@@ -1,6 +1,7 @@
 """What a person sees of a run: progress, TensorBoard, picture grids, lines of JSON."""
 
 import json
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,7 +12,6 @@ from PIL import Image, ImageDraw
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from .config import Budget
 from .recipe import Evaluation
 
 
@@ -37,19 +37,55 @@ def picture_grid(columns: dict[str, Tensor], count: int) -> Image.Image:
     return sheet
 
 
-class RunLog:
-    """Progress bar, TensorBoard and `metrics.jsonl` of one run; silent on all but process 0."""
+def keep_lines(path: Path, step: int) -> list[dict]:
+    """Cut a `metrics.jsonl` down to what was logged up to `step`, and return that.
 
-    def __init__(self, output: Path, *, main: bool) -> None:
-        self.output, self.main = output, main
+    A run that was killed may have logged steps after its last checkpoint, the last line in part.
+    The file is exchanged as a whole, and only where there is something to cut.
+    """
+    if not path.is_file():
+        return []
+    written, kept = path.read_text(encoding="utf-8", errors="replace"), []
+    for text in written.splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if line["step"] <= step:
+            kept.append(line)
+    whole = "".join(_as_text(line) for line in kept)
+    if whole != written:
+        partial = path.with_suffix(".partial")
+        partial.write_text(whole, encoding="utf-8")
+        os.replace(partial, path)
+    return kept
+
+
+def _as_text(line: dict) -> str:
+    return json.dumps(line) + "\n"
+
+
+class RunLog:
+    """Progress bar, TensorBoard and `metrics.jsonl` of one run; silent on all but process 0.
+
+    Args:
+        output: folder of the run.
+        main: whether this is process 0.
+        step: that the run starts at or goes on from; what was logged after it is forgotten.
+    """
+
+    def __init__(self, output: Path, *, main: bool, step: int = 0) -> None:
+        self.output, self.main, self.step = output, main, step
 
     def __enter__(self) -> Self:
         if self.main:
             from torch.utils.tensorboard import SummaryWriter
 
             self.output.mkdir(parents=True, exist_ok=True)
-            self.writer = SummaryWriter(str(self.output / "tensorboard"))
-            self.lines = (self.output / "metrics.jsonl").open("a", encoding="utf-8")
+            self.writer = SummaryWriter(str(self.output / "tensorboard"), purge_step=self.step + 1)
+            path = self.output / "metrics.jsonl"
+            self.logged = {_kind(line) for line in keep_lines(path, self.step)}
+            self.lines = path.open("a", encoding="utf-8")
             self.progress = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -72,9 +108,9 @@ class RunLog:
             self.writer.close()
             self.lines.close()
 
-    def start(self, stage: str, budget: Budget, step: int) -> None:
+    def start(self, stage: str) -> None:
         if self.main:
-            self.task = self.progress.add_task(stage, total=1.0, step=step, note="")
+            self.task = self.progress.add_task(stage, total=1.0, step=self.step, note="")
 
     def advance(self, step: int, fraction: float) -> None:
         if self.main:
@@ -108,5 +144,13 @@ class RunLog:
         self.writer.add_image("held_out", np.asarray(grid), step, dataformats="HWC")
 
     def _line(self, values: dict) -> None:
-        self.lines.write(json.dumps(values) + "\n")
-        self.lines.flush()
+        # The end of a run validates once more; so does the resume of a run that was at its end.
+        if _kind(values) not in self.logged:
+            self.logged.add(_kind(values))
+            self.lines.write(_as_text(values))
+            self.lines.flush()
+
+
+def _kind(line: dict) -> tuple[int, bool]:
+    """What there is one line of: a step's losses, or its held-out metrics."""
+    return line["step"], "held_out" in line

@@ -121,6 +121,30 @@ def test_resumed_run_equals_uninterrupted_run(folder_of_people, tmp_path):
         assert same(a[key], b[key]), key
 
 
+def test_what_was_logged_after_the_last_checkpoint_is_logged_anew(folder_of_people, tmp_path):
+    def logged(run):
+        lines = [json.loads(x) for x in (run.output / "metrics.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in x.items() if "seconds" not in k} for x in lines]
+
+    whole = config(folder_of_people, tmp_path / "whole")
+    Engine(Toy(whole.recipe), whole).run()
+    steps = [(x["step"], "held_out" in x) for x in logged(whole)]
+    expected = [(s, h) for s in range(1, 7) for h in (False, True) if not h or s % 2 == 0]
+    assert steps == expected
+
+    killed = config(folder_of_people, tmp_path / "killed", keep_last=9)
+    Engine(Toy(killed.recipe), killed).run()
+    newest = list_checkpoints(killed.output / "checkpoints")[-1]
+    newest.rename(newest.with_suffix(".99.partial"))  # killed while it was written,
+    with (killed.output / "metrics.jsonl").open("a") as lines:
+        lines.write('{"step": 7, "gen')  # and in the middle of a line
+    Engine(Toy(killed.recipe), killed).run(resume=True)
+    assert logged(killed) == logged(whole)
+    assert not list(killed.output.rglob("*.partial"))
+    Engine(Toy(killed.recipe), killed).run(resume=True)  # there is nothing left to do
+    assert logged(killed) == logged(whole)
+
+
 def test_training_lowers_the_held_out_error_and_exports_averaged_weights(
     folder_of_people, tmp_path
 ):
