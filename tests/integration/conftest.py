@@ -24,6 +24,12 @@ NEEDS = "aiohttp alembic av einops requests scipy torch torchsde transformers ya
 LACKS = "import importlib.util as i, sys; print(*(m for m in sys.argv[1:] if not i.find_spec(m)))"
 
 
+def lacks(python, *modules):
+    """Those that an interpreter cannot import, as text."""
+    command = [python, "-c", LACKS, *modules]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
 @pytest.fixture(scope="session")
 def weights():
     """The module that writes random weight files."""
@@ -42,11 +48,17 @@ def comfyui():
     if folder is None:
         pytest.skip("no ComfyUI here: set COMFYUI_PATH, or install one with comfy-cli")
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
-    command = [python, "-c", LACKS, *NEEDS.split()]
-    lacking = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    if lacking:
+    if lacking := lacks(python, *NEEDS.split()):
         pytest.skip(f"{python} lacks what ComfyUI needs ({lacking}): set COMFYUI_PYTHON")
     return folder, python
+
+
+@pytest.fixture(scope="session")
+def face_detector(comfyui):
+    """For tests whose workflow finds faces in photographs; ComfyUI ships no package for that."""
+    python = comfyui[1]
+    if lacks(python, "skimage"):
+        pytest.skip(f"{python} lacks scikit-image, which finds the faces: install it there")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from facewright.nodes import all_nodes
 from facewright.workflows.build import WORKFLOWS
 from facewright.workflows.graph import FOLDER
 from PIL import Image
+from skimage import data
 
 pytestmark = pytest.mark.comfyui
 
@@ -167,8 +168,8 @@ def test_a_picture_without_a_face_leaves_vae_decode_out(server):
     assert "no face" in outputs["8"]["text"][0] and "7" not in outputs
 
 
+@pytest.mark.usefixtures("face_detector")
 def test_osdface_restore_runs_on_files_in_the_real_formats(server, home):
-    data = pytest.importorskip("skimage.data")
     Image.fromarray(data.astronaut()).save(home / "input" / "example.png")
     prompt = shipped("osdface_restore.api")
     loader = next(n for n in prompt.values() if n["class_type"] == "CheckpointLoaderSimple")
