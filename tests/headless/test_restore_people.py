@@ -79,10 +79,10 @@ def folder(tmp_path_factory, albums, group):
     return folder
 
 
-def crops_of(picture, restorer):
-    """From left to right."""
+def crops_of(picture, restorer, numbers=(0, 1, 2)):
+    """Numbered from left to right."""
     faces = sorted(detect_faces(restorer.analyzer, picture), key=lambda face: face.box[0])
-    return align_faces(picture[None], [faces], restorer.size)
+    return align_faces(picture[None], [[faces[i] for i in numbers]], restorer.size)
 
 
 def cli(*args, weights="nano"):
@@ -236,7 +236,12 @@ def test_a_face_of_the_wrong_person_is_held_back(folder, tmp_path, action, verdi
 def test_what_falls_back_is_the_input(group, restorer, albums):
     wrong = RestoreOptions(person=albums["bob"], max_drift=0.0, on_drift="fall back", pick="2")
     result = restorer.restore(group, wrong)
-    assert torch.equal(result.guard.restored, crops_of(group, restorer).pixels[2:])
+    third = crops_of(group, restorer, [2])
+    assert torch.equal(result.guard.restored, third.pixels)
+    pasted, _ = paste_faces(
+        group[None], third, third.pixels, feather=0.12, color="none", strength=1.0
+    )
+    assert torch.equal(result.pixels, pasted[0])
 
 
 def test_osdface_can_be_guarded_too(folder, tmp_path):
