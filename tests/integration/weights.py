@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 from facewright.core.checkpoint import make_metadata, save_safetensors
+from facewright.core.methods.flipnet import BoostHubConfig, BoostHubs
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
+from facewright.core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
 
 
 def _ldm_files():
@@ -18,19 +20,60 @@ def _ldm_files():
     return module
 
 
-def thin_checkpoint(path, *, full_vae):
+def thin_checkpoint(path, *, full_vae=False, text_encoder=False):
     """SD 2.1's layout with a single level of blocks.
 
     ComfyUI knows SD 2.1 by 320 channels, a context of 1024 and linear projections, and counts the
     rest. It builds a KL autoencoder at full size only (335 MB in float32); the small one it accepts
-    besides is TAESD.
+    besides is TAESD. With the text encoder it is a pickle, the one format in which tensors can
+    share their numbers: ComfyUI builds that encoder at full size too (680 MB in float16).
     """
     ldm = _ldm_files()
     torch.manual_seed(1)
     tensors = {f"model.diffusion_model.{k}": v for k, v in ldm.unet((320,), (True,)).items()}
     vae = ldm.vae((128, 256, 512, 512), per_level=2) if full_vae else _taesd()
     tensors |= {f"first_stage_model.{k}": v for k, v in vae.items()}
-    save_safetensors(path, {k: v.half() for k, v in tensors.items()}, {})
+    tensors = {k: v.half() for k, v in tensors.items()}
+    if text_encoder:
+        tensors |= {f"cond_stage_model.model.{k}": v for k, v in _text_encoder().items()}
+        torch.save({"state_dict": tensors}, path)
+    else:
+        save_safetensors(path, tensors, {})
+
+
+def _text_encoder(width=1024, layers=24, words=49408):
+    """OpenCLIP's ViT-H text tower; each row of a matrix is the one above, shifted by a number."""
+    numbers = torch.randn(words + 4 * width).half()
+
+    def matrix(rows, columns, scale=None):
+        scaled = numbers * (columns**-0.5 if scale is None else scale)
+        return scaled.as_strided((rows, columns), (1, 1))
+
+    ones, zeros = torch.ones(4 * width).half(), torch.zeros(4 * width).half()
+    tensors = {
+        "token_embedding.weight": matrix(words, width, 1.0),
+        "positional_embedding": matrix(77, width, 0.1),
+        "ln_final.weight": ones[:width],
+        "ln_final.bias": zeros[:width],
+        "text_projection": matrix(width, width),
+    }
+    shared = {
+        "ln_1.weight": ones[:width],
+        "ln_1.bias": zeros[:width],
+        "ln_2.weight": ones[:width],
+        "ln_2.bias": zeros[:width],
+        "attn.in_proj_weight": matrix(3 * width, width),
+        "attn.in_proj_bias": zeros[: 3 * width],
+        "attn.out_proj.weight": matrix(width, width),
+        "attn.out_proj.bias": zeros[:width],
+        "mlp.c_fc.weight": matrix(4 * width, width),
+        "mlp.c_fc.bias": zeros,
+        "mlp.c_proj.weight": matrix(width, 4 * width),
+        "mlp.c_proj.bias": zeros[:width],
+    }
+    for i in range(layers):
+        tensors |= {f"transformer.resblocks.{i}.{k}": v for k, v in shared.items()}
+    return tensors
 
 
 def _taesd():
@@ -64,7 +107,7 @@ def _taesd():
     return tensors
 
 
-def osdface_lora(path, *, rank=4):
+def osdface_lora(path, *, rank=4, **metadata):
     """Every kind of module OSDFace's training can touch, in the two styles of its release mixed."""
     torch.manual_seed(2)
     c, tensors = 320, {}
@@ -105,7 +148,7 @@ def osdface_lora(path, *, rank=4):
     resnet("mid_block.resnets.0", c)
     attention("mid_block.attentions.0")
     resnet("mid_block.resnets.1", c)
-    save_safetensors(path, tensors, {})
+    save_safetensors(path, tensors, metadata)
     return len(tensors) // 2
 
 
@@ -119,6 +162,24 @@ def osdface_vre(folder):
     encoder = {f"vqvae_LQ.{k}": v for k, v in tensors.items() if "embedding_ch" not in k}
     torch.save({"state_dict": encoder, "epoch": 3}, folder / "associate_2.ckpt")
     torch.save(projection, folder / "embedding_change_weights.pth")
+
+
+def flipnet(models, mode):
+    """What FLIPNET's training writes, for the thin model: BoostHubs, LoRA and face encoder."""
+    osdface_lora(models / "loras" / f"flipnet_{mode}_lora.safetensors", method="flipnet", mode=mode)
+    torch.manual_seed(6)
+    places = ("down_blocks.0.attentions.0", "mid_block.attentions.0",
+              "up_blocks.0.attentions.0", "up_blocks.0.attentions.1")  # fmt: skip
+    sites = {f"{place}.transformer_blocks.0": 320 for place in places}
+    hubs = BoostHubs(BoostHubConfig(sites=sites, dim_head=64, mode=mode))
+    for site in sites:
+        torch.nn.init.normal_(hubs[site].to_out.weight, std=320**-0.5)
+    hubs.save(models / "facewright" / f"flipnet_{mode}_boosthub.safetensors")
+    shape = AutoencoderConfig(
+        ch=8, ch_mult=(1, 1, 2), num_res_blocks=1, attn_levels=(), z_channels=8, groups=1
+    )
+    encoder = FaceEncoderConfig(encoder=shape, input_size=32, hidden=16, width=1024)
+    FaceEncoder(encoder).save(models / "facewright" / f"flipnet_{mode}_face_encoder.safetensors")
 
 
 NANO_UNET = {
