@@ -2,9 +2,12 @@
 
     python bootstrap.py bench boosthub [--threads 1] [--dtype float32] [--sides 256 512] [--tiny]
 
-The UNet has SD 2.1's full shape and random weights; nothing is downloaded. At every size the three
-ways take turns call by call, so that a machine that slows down slows all of them down. Whole runs
-of N steps at the smallest size show that these calls are all there is to a run.
+The UNet has SD 2.1's full shape and random weights; nothing is downloaded. Whole runs of the
+sampler show what N steps cost at one size. For larger pictures, whose runs take too long on a CPU,
+single calls are timed and put together: two a step, and with cached BoostHubs one more in the
+beginning. The ways take turns, so that a machine that slows down slows all of them down. Memory is
+measured in a process of its own for each way and size: one that has computed before takes from what
+it has not given back.
 
 Writes benchmarks/results/boosthub_<dtype>.json and .png (`_tiny` where asked for, which measures
 nothing).
@@ -12,8 +15,10 @@ nothing).
 
 import argparse
 import json
+import math
 import platform
 import statistics
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,6 +44,10 @@ WAYS = ("stock", "cached", "joint")
 COLORS = {"stock": "#4c78a8", "cached": "#f58518", "joint": "#e45756"}
 RUN_OF = 20
 """Steps of the runs that are put together from single calls."""
+JOINT_UP_TO = 4
+"""Most steps of a whole run with joint BoostHubs: each costs the same, about twice stock's."""
+AIM = 1.35
+"""What cached BoostHubs may cost, over the stock UNet."""
 TINY = {**TINY_UNET, "attention_head_dim": [2, 4]}
 
 
@@ -107,50 +116,95 @@ def rows_of(model, run):
 
 
 def measure_calls(models, side, repeats):
-    """Median seconds of each kind of UNet call, and the peak memory above the weights."""
+    """Median seconds of each kind of UNet call, and of the run they make."""
     z = torch.randn(1, 4, side // 8, side // 8)
     prompt = torch.randn(1, 77, models["stock"].config["cross_attention_dim"])
     seconds = {kind: [] for kind in ("stock", "capture", "cached", "joint")}
-    peaks = {}
     for repeat in range(repeats + 1):
         for way, model in models.items():
-            with PeakMemory() as memory, ExitStack() as stack:
+            with ExitStack() as stack:
                 start = clock()
                 predict = stack.enter_context(predicting(model, prompt))
                 entered = clock()
                 predict(z, 500, prompt)
                 done = clock()
-            if repeat == 0:  # warms up, and only then does memory grow
-                peaks[way] = memory.mb
-                continue
-            seconds[way].append(done - entered)
-            if way == "cached":
+            if repeat:  # the first warms up
+                seconds[way].append(done - entered)
+            if repeat and way == "cached":
                 seconds["capture"].append(entered - start)
     call = {kind: statistics.median(values) for kind, values in seconds.items()}
-    # Two calls a step, and with cached BoostHubs one more in the beginning.
-    run = {way: 2 * RUN_OF * call[way] + (way == "cached") * call["capture"] for way in WAYS}
+    run = {way: put_together(call, way, RUN_OF) for way in WAYS}
     row = {
         "side": side,
         "call_s": call,
         "run_s": run,
         "ratio": {way: run[way] / run["stock"] for way in WAYS},
-        "peak_mb": peaks,
+        "aim_from_steps": steps_to_aim(call),
     }
-    tell(row, f"{side} px, {RUN_OF} steps")
+    tell(row, f"{side} px, {RUN_OF} steps put together")
     return row
+
+
+def put_together(call, way, steps):
+    """Seconds of a run: two calls a step, and with cached BoostHubs one more in the beginning."""
+    return 2 * steps * call[way] + (way == "cached") * call["capture"]
+
+
+def steps_to_aim(call):
+    """Fewest steps in which cached BoostHubs cost at most `AIM`; None where none are enough."""
+    spare = AIM * call["stock"] - call["cached"]
+    return max(1, math.ceil(call["capture"] / (2 * spare))) if spare > 0 else None
 
 
 def measure_runs(models, side, steps):
     """Seconds and rows of whole runs of the sampler."""
     run, rows = {}, {}
     for way, model in models.items():
+        if way == "joint" and steps > JOINT_UP_TO:
+            continue
         start = clock()
         rows[way] = rows_of(model, lambda m=model: sample(m, side, steps))
         run[way] = clock() - start
-    ratio = {way: run[way] / run["stock"] for way in WAYS}
+    ratio = {way: seconds / run["stock"] for way, seconds in run.items()}
     row = {"side": side, "steps": steps, "run_s": run, "ratio": ratio, "rows": rows}
-    tell(row, f"{side} px, {steps} steps run")
+    tell(row, f"{side} px, {steps} steps")
     return row
+
+
+def measure_peak(way, side, tiny, dtype):
+    """Peak memory of one way in this process, in MB above what it has when it starts."""
+    model = random_model(TINY if tiny else UNET, dtype)
+    hubs = None if way == "stock" else random_hubs(model, dtype)
+    prompt = torch.randn(1, 77, model.config["cross_attention_dim"])
+
+    def call(way, side):
+        z = torch.randn(1, 4, side // 8, side // 8)
+        looking = model
+        if way != "stock":
+            looking = host.apply_boosthub(model, hubs, Condition(latent=z, mode=way))
+        with predicting(looking, prompt) as predict:
+            predict(z, 500, prompt)
+
+    call("stock", 64)  # loads what any way needs
+    with PeakMemory() as memory:
+        call(way, side)
+    return memory.mb
+
+
+def peak_apart(way, side, tiny, dtype):
+    """`measure_peak` in a new process."""
+    command = [sys.executable, "-m", "facewright.benchmarks.boosthub", "--peak", way]
+    command += ["--sides", str(side), "--dtype", str(dtype).removeprefix("torch.")]
+    command += ["--threads", str(torch.get_num_threads()), *(["--tiny"] if tiny else [])]
+    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(out)
+
+
+def measure_peaks(side, tiny, dtype):
+    peaks = {way: peak_apart(way, side, tiny, dtype) for way in WAYS}
+    cells = (f"{way} {mb if mb is None else round(mb)} MB" for way, mb in peaks.items())
+    print(f"{side} px, memory above the weights: {', '.join(cells)}", file=sys.stderr, flush=True)
+    return {"side": side, "peak_mb": peaks}
 
 
 def count_operations(config, side):
@@ -183,18 +237,20 @@ def count_operations(config, side):
 
 
 def tell(row, name):
-    parts = (f"{way} {row['run_s'][way]:.1f} s ({row['ratio'][way]:.2f}x)" for way in WAYS)
+    parts = (f"{way} {s:.1f} s ({row['ratio'][way]:.2f}x)" for way, s in row["run_s"].items())
     print(f"{name}: {', '.join(parts)}", file=sys.stderr, flush=True)
 
 
-def measure(tiny, dtype, steps, sides, repeats):
+def measure(tiny, dtype, steps, run_side, sides, repeats):
+    by_memory = [measure_peaks(side, tiny, dtype) for side in sides]
     config = TINY if tiny else UNET
     torch.manual_seed(0)
     model = random_model(config, dtype)
     hubs = random_hubs(model, dtype)
-    smallest = models_for(model, hubs, min(sides))
-    by_side = [measure_calls(models_for(model, hubs, side), side, repeats) for side in sides]
-    by_steps = [measure_runs(smallest, min(sides), n) for n in steps]
+    by_side = [
+        measure_calls(models_for(model, hubs, side), side, repeats) for side in (run_side, *sides)
+    ]
+    by_steps = [measure_runs(models_for(model, hubs, run_side), run_side, n) for n in steps]
     return {
         "unet": "tiny" if tiny else "SD 2.1",
         "guidance": True,
@@ -210,29 +266,47 @@ def measure(tiny, dtype, steps, sides, repeats):
             "torch": torch.__version__,
             "dtype": str(dtype).removeprefix("torch."),
         },
-        "by_side": by_side,
+        "aim": AIM,
         "by_steps": by_steps,
-        "operations": [count_operations(config, side) for side in sides],
+        "by_side": by_side,
+        "memory": by_memory,
+        "operations": [count_operations(config, side) for side in (run_side, *sides)],
     }
 
 
 def report(result):
-    lines = [f"{'':>22}" + "".join(f"{way:>26}" for way in WAYS)]
-    for row in result["by_side"]:
-        name = f"{row['side']} px, {result['run_of']} steps"
-        cells = (
-            f"{row['run_s'][w]:8.1f} s {row['ratio'][w]:5.2f}x {row['peak_mb'][w] or 0:5} MB"
-            for w in WAYS
-        )
-        lines.append(f"{name:>22}" + "".join(f"{cell:>26}" for cell in cells))
+    lines = [f"{'':>28}" + "".join(f"{way:>18}" for way in WAYS)]
+
+    def seconds(row, name):
+        cells = (f"{s:8.1f} s {row['ratio'][way]:5.2f}x" for way, s in row["run_s"].items())
+        lines.append(f"{name:>28}" + "".join(f"{cell:>18}" for cell in cells))
+
     for row in result["by_steps"]:
-        name = f"{row['side']} px, {row['steps']} steps run"
-        cells = (f"{row['run_s'][w]:8.1f} s {row['ratio'][w]:5.2f}x" for w in WAYS)
-        lines.append(f"{name:>22}" + "".join(f"{cell:>26}" for cell in cells))
+        seconds(row, f"{row['side']} px, {row['steps']} steps")
+    for row in result["by_side"]:
+        seconds(row, f"{row['side']} px, {result['run_of']} put together")
+    for row in result["memory"]:
+        cells = (f"{'?' if mb is None else mb} MB" for mb in row["peak_mb"].values())
+        lines.append(f"{row['side']:>16} px, memory" + "".join(f"{cell:>18}" for cell in cells))
     for row in result["operations"]:
         ratios = ", ".join(f"{way} {row['ratio'][way]:.3f}x" for way in WAYS)
         lines.append(f"operations at {row['side']} px, {result['run_of']} steps: {ratios}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *verdict(result)])
+
+
+def verdict(result):
+    """Where cached BoostHubs cost at most `AIM`, and where they do not."""
+    lines, by_steps = [], result["by_steps"]
+    for held, words in ((True, "at most"), (False, "more than")):
+        rows = [row for row in by_steps if (row["ratio"]["cached"] <= AIM) == held]
+        if rows:
+            shown = ", ".join(f"{r['steps']} ({r['ratio']['cached']:.2f}x)" for r in rows)
+            lines.append(f"cached, {words} {AIM}x at {by_steps[0]['side']} px: steps {shown}")
+    for row in result["by_side"]:
+        n = row["aim_from_steps"]
+        when = "never" if n is None else f"from {n} step(s) on"
+        lines.append(f"cached, at most {AIM}x at {row['side']} px, by single calls: {when}")
+    return lines
 
 
 def plot(result, path):
@@ -242,20 +316,29 @@ def plot(result, path):
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
+    by_steps, memory = result["by_steps"], result["memory"]
+    steps, sides = [row["steps"] for row in by_steps], [row["side"] for row in memory]
     for way in WAYS:
         style = {"color": COLORS[way], "label": way, "marker": "o"}
-        by_side, by_steps = result["by_side"], result["by_steps"]
-        sides = [row["side"] for row in by_side]
-        axes[0].plot(sides, [row["run_s"][way] for row in by_side], **style)
-        steps = [row["steps"] for row in by_steps]
-        axes[1].plot(steps, [row["run_s"][way] for row in by_steps], **style)
-        axes[2].plot(sides, [row["peak_mb"][way] or 0 for row in by_side], **style)
+        rows = [row for row in by_steps if way in row["run_s"]]
+        at = [row["steps"] for row in rows]
+        axes[0].plot(at, [row["run_s"][way] for row in rows], **style)
+        axes[1].plot(at, [row["ratio"][way] for row in rows], **style)
+        axes[2].plot(sides, [row["peak_mb"][way] or 0 for row in memory], **style)
+    for row, line in zip(result["by_side"][1:], ("--", ":", "-."), strict=False):
+        call = row["call_s"]
+        ratios = [put_together(call, "cached", n) / put_together(call, "stock", n) for n in steps]
+        style = {"color": COLORS["cached"], "linestyle": line, "linewidth": 1}
+        axes[1].plot(steps, ratios, **style, label=f"cached, {row['side']} px, from calls")
+    axes[1].axhline(result["aim"], color="grey", linewidth=0.8)
     machine = result["machine"]
     seconds = f"{machine['clock']} seconds"
-    axes[0].set(xlabel="side in pixels", ylabel=seconds, ylim=0)
-    axes[0].set_title(f"{result['run_of']} steps", fontsize=9)
-    axes[1].set(xlabel="steps", ylabel=seconds, ylim=0)
-    axes[1].set_title(f"{by_steps[0]['side']} px", fontsize=9)
+    at = f"{by_steps[0]['side']} px, whole runs"
+    axes[0].set(xlabel="steps", ylabel=seconds, ylim=0)
+    axes[0].set_title(at, fontsize=9)
+    axes[1].set(xlabel="steps", ylabel="over stock")
+    axes[1].set_title(f"{at}; grey: {result['aim']}", fontsize=9)
+    axes[1].legend(frameon=False, fontsize=7)
     axes[2].set(xlabel="side in pixels", ylabel="MB above the weights", ylim=0)
     axes[2].set_title("peak memory", fontsize=9)
     axes[0].legend(frameon=False, fontsize=9)
@@ -274,21 +357,26 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--sides", type=int, nargs="+", default=[256, 384, 512])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8, 20])
+    parser.add_argument("--run-side", type=int, default=128, help="of the whole runs")
+    parser.add_argument("--sides", type=int, nargs="+", default=[256, 512], help="of the calls")
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="default: the quicker")
     parser.add_argument(
         "--threads", type=int, help="1 counts processor seconds: for a machine that is not idle"
     )
     parser.add_argument("--tiny", action="store_true", help="small shapes, to try the script")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--peak", choices=WAYS, help="tell the memory of one way, in MB")
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     dtype = getattr(torch, args.dtype) if args.dtype else fast_dtype(torch.device("cpu"))
     with torch.inference_mode():
-        result = measure(args.tiny, dtype, args.steps, args.sides, args.repeats)
+        if args.peak:
+            print(json.dumps(measure_peak(args.peak, args.sides[0], args.tiny, dtype)))
+            return
+        result = measure(args.tiny, dtype, args.steps, args.run_side, args.sides, args.repeats)
     args.out.mkdir(parents=True, exist_ok=True)
     stem = args.out / f"boosthub_{'tiny' if args.tiny else result['machine']['dtype']}"
     stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
