@@ -110,9 +110,10 @@ def restore(count: int, steps: int) -> dict:
     for name, row in table.items():
         print(f"{name:22s}", *(f"{c} {row[c]['mean']:.3f}" for c in COLUMNS))
     differences = {
-        "identity, phi 1 - phi 0": _mean(
-            values["phi = 1"]["identity"] - values["phi = 0"]["identity"]
+        f"identity, phi {b} - phi {a}": _mean(
+            values[f"phi = {b}"]["identity"] - values[f"phi = {a}"]["identity"]
         )
+        for a, b in (("0", "1"), ("1", "1.5"))
     }
     for name in ("phi = 1", RECOLOURED):
         for c in COLUMNS:

@@ -50,7 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
             rows = make(options.steps)
             labels = [row if i == 0 else "" for row in rows for i in range(PEOPLE)]
             sheet = contact_sheet([p for x in rows.values() for p in x], labels, PEOPLE)
-            write_picture(FOLDER / f"flipnet_{name}.jpg", sheet, Picture(sheet))
+            path = FOLDER / f"flipnet_{name}.jpg"
+            write_picture(path, sheet, Picture(sheet))
+            print(f"written: {path}")
 
 
 if __name__ == "__main__":
