@@ -349,7 +349,7 @@ def nano_honestface_restore() -> Graph:
     graph.note(
         "## Try it: press Run\n\n"
         "A damaged picture of Ada, restored twice: with four good photos of her, and from the "
-        "picture alone. Compare freckles, moles and eyes with the original: what the damaged "
+        "picture alone. Compare moles and eyes with the original: what the damaged "
         "picture has lost only the photos can know. Set *Photos of Ada* to `photos of Bo` to see "
         "what the wrong person's photos do.\n\n"
         "*Landmark Score* says in pixels how far eyes and mouth moved from the original.\n\n"
