@@ -20,6 +20,7 @@ import pytest
 
 HERE = Path(__file__).parent
 PACK = HERE.parents[1]
+LISTS = HERE / "lists"
 NEEDS = "aiohttp alembic av einops requests scipy torch torchsde transformers yaml"
 LACKS = "import importlib.util as i, sys; print(*(m for m in sys.argv[1:] if not i.find_spec(m)))"
 
@@ -69,6 +70,7 @@ def home(tmp_path_factory, weights):
     for folder in folders:
         (home / folder).mkdir(parents=True)
     (home / "custom_nodes" / "facewright").symlink_to(PACK, target_is_directory=True)
+    (home / "custom_nodes" / LISTS.name).symlink_to(LISTS, target_is_directory=True)
     models = home / "models"
     weights.thin_checkpoint(models / "checkpoints" / "thin.safetensors", full_vae=False)
     weights.osdface_lora(models / "loras" / "pytorch_lora_weights.safetensors")
@@ -132,7 +134,7 @@ def server(comfyui, home):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = f"--cpu --listen 127.0.0.1 --port {port} --base-directory {home} "
-    options += "--disable-all-custom-nodes --whitelist-custom-nodes facewright "
+    options += f"--disable-all-custom-nodes --whitelist-custom-nodes facewright {LISTS.name} "
     options += "--disable-api-nodes --disable-auto-launch --database-url sqlite:///:memory:"
     log = home / "server.log"
     with log.open("w") as output:

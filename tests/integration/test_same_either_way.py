@@ -21,6 +21,8 @@ FOLDER = Path(nano.__file__).parents[1] / "workflows"
         ("nano_restore.api.json", 2),
         ("degrade_presets.json", 2),
         ("practice_loop.json", 3),
+        ("nano_honestface_restore.json", 2),
+        ("nano_group_people.json", 2),
     ],
 )
 def test_a_shipped_workflow_gives_the_same_pictures(server, tmp_path, form, pictures):
