@@ -16,14 +16,17 @@ SIZE = 128
 
 @pytest.fixture(scope="module")
 def photograph(home, weights):
-    """What is restored and degraded; beside it the files that the workflows name."""
+    """What is restored and degraded; the files that the workflows name are there meanwhile."""
+    before = {*(home / "models").rglob("*")}
     checkpoint = home / "models" / "checkpoints" / "thin_with_text.ckpt"
     weights.thin_checkpoint(checkpoint, text_encoder=True)
     for mode in ("restore", "degrade"):
         weights.flipnet(home / "models", mode)
     pixels = data.astronaut()
     Image.fromarray(pixels).save(home / "input" / "example.png")
-    return pixels
+    yield pixels
+    for path in {*(home / "models").rglob("*")} - before:
+        path.unlink()
 
 
 def pictures(server, name, **changes):
