@@ -24,8 +24,8 @@ class Loaded:
     recogniser: tuple
 
 
-def _nano(graph: Graph, pos: tuple[int, int]) -> Loaded:
-    nano = graph.add("FacewrightLoadNanoHonestface", pos, (320, 160))
+def _nano(graph: Graph) -> Loaded:
+    nano = graph.add("FacewrightLoadNanoHonestface", (20, 100), (320, 160))
     return Loaded(*(nano.out(i) for i in range(len(fields(Loaded)))))
 
 
@@ -33,19 +33,13 @@ def _sd21(graph: Graph) -> Loaded:
     """SD 2.1-base with HonestFace's files, in a column of their own."""
     base = load_sd21(graph, (20, 100))
     lora = graph.add(
-        "FacewrightLoadLoRA",
-        (20, 250),
-        (340, 110),
-        model=base.out(0),
+        "FacewrightLoadLoRA", (20, 250), (340, 110), model=base.out(0),
         lora="honestface_lora.safetensors",
-    )
+    )  # fmt: skip
     vre = graph.add(
-        "FacewrightLoadVRE",
-        (20, 410),
-        (340, 90),
-        embedder="honestface_vre.safetensors",
+        "FacewrightLoadVRE", (20, 410), (340, 90), embedder="honestface_vre.safetensors",
         projector="none",
-    )
+    )  # fmt: skip
     recogniser = graph.add(
         "FacewrightLoadRecogniser", (20, 550), (340, 80), recogniser_file="backbone.pth"
     )
@@ -60,9 +54,8 @@ def _sd21(graph: Graph) -> Loaded:
         analyzer=analyzer.out(0),
     )
     graph.group("Models", (0, 20, 380, 930), _BLUE)
-    return Loaded(
-        lora.out(0), base.out(2), vre.out(0), ide.out(0), analyzer.out(0), recogniser.out(0)
-    )
+    vae, loaders = base.out(2), (vre, ide, analyzer, recogniser)
+    return Loaded(lora.out(0), vae, *(node.out(0) for node in loaders))
 
 
 def _files() -> str:
@@ -132,12 +125,6 @@ def _restored(
     return cond, restored
 
 
-def _report(
-    graph: Graph, title: str, source: tuple, pos: tuple[int, int], size: tuple[int, int]
-) -> None:
-    graph.add("PreviewAny", pos, size, title=title, source=source)
-
-
 def _guarded(
     graph: Graph, x: int, loaded: Loaded, crops: tuple, restored: tuple, **references: tuple
 ) -> Node:
@@ -151,7 +138,7 @@ def _guarded(
         analyzer=loaded.analyzer,
         **references,
     )
-    _report(graph, "Receipts in words", guard.out(3), (x, 680), (460, 150))
+    graph.add("PreviewAny", (x, 680), (460, 150), title="Receipts in words", source=guard.out(3))
     graph.group("Hold back who drifted", (x - 20, 20, 500, 820), _VIOLET)
     return guard
 
@@ -172,10 +159,12 @@ def _with_people(
         people=people,
     )
     matches = who.out(0)
-    _report(graph, "Who is who", who.out(2), (x + 400, 660), (380, 160))
+    graph.add("PreviewAny", (x + 400, 660), (380, 160), title="Who is who", source=who.out(2))
     graph.group("Whose faces are they?", (x + 380, 20, 420, 820), _STEEL)
     cond, restored = _restored(graph, (x + 840, 100), loaded, crops, matches=matches)
-    _report(graph, "Whose photographs", cond.out(2), (x + 840, 610), (340, 210))
+    graph.add(
+        "PreviewAny", (x + 840, 610), (340, 210), title="Whose photographs", source=cond.out(2)
+    )
     graph.group("Restore each with its own photographs", (x + 820, 20, 380, 820), _GREEN)
     guard = _guarded(graph, x + 1240, loaded, crops, restored.out(0), matches=matches)
     both = faces, guard.out(0)
@@ -186,14 +175,13 @@ def honestface_restore() -> Graph:
     """One person's picture and photographs, with SD 2.1-base and weights of your own."""
     graph = Graph("honestface_restore")
     loaded = _sd21(graph)
-    picture = graph.add(
-        "LoadImage", (420, 100), (320, 320), title="The damaged picture", image="example.png"
-    )
-    first = graph.add(
-        "LoadImage", (420, 490), (320, 320), title="A good photo of them", image="example.png"
-    )
-    second = graph.add(
-        "LoadImage", (420, 870), (320, 320), title="Another good photo", image="example.png"
+    picture, first, second = (
+        graph.add("LoadImage", (420, y), (320, 320), title=title, image="example.png")
+        for y, title in (
+            (100, "The damaged picture"),
+            (490, "A good photo of them"),
+            (870, "Another good photo"),
+        )
     )
     photos = graph.add(
         "ImageBatch",
@@ -207,16 +195,14 @@ def honestface_restore() -> Graph:
     found = _found(graph, 800, picture.out(0), loaded.analyzer, 512)
     faces, crops = found.out(0), found.out(1)
     cond, restored = _restored(graph, (1200, 100), loaded, crops, references=photos.out(0))
-    _report(graph, "Which photo was looked at", cond.out(2), (1200, 610), (340, 210))
+    graph.add(
+        "PreviewAny", (1200, 610), (340, 210), title="Which photo was looked at", source=cond.out(2)
+    )
     graph.group("Restore with the photographs", (1180, 20, 380, 820), _GREEN)
     guard = _guarded(graph, 1600, loaded, crops, restored.out(0), references=photos.out(0))
     both = faces, guard.out(0)
     paste_and_compare(graph, 2120, picture.out(0), *both, ("before", "after"), guard.out(1))
-    graph.note(
-        f"{_files()}**nano_honestface_restore**.",
-        (-460, 20),
-        (420, 600),
-    )
+    graph.note(f"{_files()}**nano_honestface_restore**.", (-460, 20), (420, 600))
     graph.note(
         "## What to put where\n\n"
         "Top: the picture to restore, of **one person** (in *Detect Faces*, `pick` chooses the "
@@ -280,7 +266,7 @@ def group_photo_people() -> Graph:
 def nano_honestface_restore() -> Graph:
     """Runs as shipped: one face with and without photographs of the same person."""
     graph = Graph("nano_honestface_restore")
-    loaded = _nano(graph, (20, 100))
+    loaded = _nano(graph)
     picture = graph.add("FacewrightDemoPicture", (20, 320), (320, 80), picture="Ada")
     photos = graph.add(
         "FacewrightDemoPicture",
@@ -320,7 +306,9 @@ def nano_honestface_restore() -> Graph:
             gt=gt,
             analyzer=loaded.analyzer,
         )
-        _report(graph, f"Landmarks {title}", scored.out(5), (2890, y), (400, 200))
+        graph.add(
+            "PreviewAny", (2890, y), (400, 200), title=f"Landmarks {title}", source=scored.out(5)
+        )
         graph.group(f"Restore it {title}", (780, y - 80, 700, 560), color)
     good, plain = (node.out(0) for node in pasted)
     for y, name, before, after, labels in (
@@ -363,7 +351,7 @@ def nano_honestface_restore() -> Graph:
 def nano_group_people() -> Graph:
     """Runs as shipped: three people, two of them with an album."""
     graph = Graph("nano_group_people")
-    loaded = _nano(graph, (20, 100))
+    loaded = _nano(graph)
     picture = graph.add("FacewrightDemoPicture", (20, 320), (320, 80), picture="three people")
     graph.group("Bundled models and picture", (0, 20, 360, 900), _BLUE)
     people = None
@@ -406,8 +394,6 @@ def nano_group_people() -> Graph:
 
 
 WORKFLOWS = (
-    honestface_restore,
-    group_photo_people,
-    nano_honestface_restore,
-    nano_group_people,
+    *(honestface_restore, group_photo_people),
+    *(nano_honestface_restore, nano_group_people),
 )
