@@ -59,6 +59,8 @@ def load_pack():
 
 
 before = set(sys.modules)
+# As ComfyUI usually runs: the first start compiles, the others read what it wrote.
+sys.dont_write_bytecode, sys.pycache_prefix = False, str(home / "bytecode")
 seconds = []
 for _ in range(3):
     for name in [m for m in sys.modules if m.partition(".")[0] == "facewright"]:
