@@ -1,8 +1,9 @@
 """Albums made of photographs: find the one person in all of them, cut out, measure, judge."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,7 @@ def make_person(
     analyzer: FaceAnalyzer,
     recogniser: Recogniser,
     crop_size: int = 512,
+    add_to: Person | None = None,
     on_photo: Callable[[int], None] = lambda n: None,
 ) -> tuple[Person, list[str]]:
     """An album of the one person whom the photographs show.
@@ -60,6 +62,7 @@ def make_person(
         analyzer: has to give dense landmarks (`core.faces.face.DenseLandmarker`).
         recogniser: of the embeddings; on the device where it is to run.
         crop_size: side of the aligned faces in pixels.
+        add_to: an album of the same person that these photos join; it comes first.
         on_photo: called with how many photos were just looked at.
 
     Returns:
@@ -103,8 +106,45 @@ def make_person(
         recogniser=recogniser.id,
         sources=tuple(photo.source for photo in found),
     )
+    if add_to is not None:
+        person = _joined(add_to, person)
     report += strangers(person)
     return person, [person.info, *report]
+
+
+def photo_names(count: int, add_to: Person | None = None) -> list[str]:
+    """Names for photographs that have none: "photo 0" and so on, after those of `add_to`."""
+    start = 0 if add_to is None else len(add_to)
+    return [f"photo {start + i}" for i in range(count)]
+
+
+def _joined(first: Person, more: Person) -> Person:
+    """One album of two, under the name of the second; a photograph that is in both counts once.
+
+    Raises:
+        FacewrightError: another recogniser, other landmarks, or crops of another size.
+    """
+    for what, a, b in (
+        ("made with the recogniser", first.recogniser, more.recogniser),
+        ("of landmarks per photo:", first.landmarks.shape[1], more.landmarks.shape[1]),
+        ("of crops with a side in pixels of", first.crops.shape[-1], more.crops.shape[-1]),
+    ):
+        if a != b:
+            raise FacewrightError(
+                f"These photos cannot join the album of {first.name}: it is {what} {a}, they give "
+                f"{b}. Make both with the same recogniser, face detector and crop_size."
+            )
+    new = [
+        i for i, crop in enumerate(more.crops) if not any(torch.equal(crop, c) for c in first.crops)
+    ]
+    return replace(
+        more,
+        crops=torch.cat([first.crops, more.crops[new]]),
+        embeddings=torch.cat([first.embeddings, more.embeddings[new]]),
+        landmarks=torch.cat([first.landmarks, more.landmarks[new]]),
+        quality=torch.cat([first.quality, more.quality[new]]),
+        sources=(*first.sources, *(more.sources[i] for i in new)),
+    )
 
 
 def photo_quality(crops: Tensor, sizes: Tensor) -> Tensor:
@@ -181,7 +221,8 @@ def album_sheet(person: Person) -> Tensor:
         f"{source}  {quality:.2f}"
         for source, quality in zip(person.sources, person.quality.tolist(), strict=True)
     ]
-    return contact_sheet(list(person.crops), labels)
+    columns = math.ceil(math.sqrt(len(person)))
+    return contact_sheet(list(person.crops), labels, columns)
 
 
 def _once(

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .album import make_person
+from .album import make_person, photo_names
 from .errors import FacewrightError
 from .matching import Matches
 from .methods.honestface import IdentityEmbedder
@@ -67,7 +67,7 @@ def references_of(
         person, report = make_person(
             photos,
             name="references",
-            sources=[f"photo {i}" for i in range(len(photos))],
+            sources=photo_names(len(photos)),
             analyzer=ide.landmarker,
             recogniser=ide.recogniser,
             crop_size=crop_size,

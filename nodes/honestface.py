@@ -35,7 +35,7 @@ class LoadIDE(io.ComfyNode):
                 ),
                 Recogniser.Input(
                     "recogniser",
-                    tooltip="From Load Recogniser: the one the embedder was trained with.",
+                    tooltip="From Load Face Recogniser: the one the embedder was trained with.",
                 ),
                 Analyzer.Input(
                     "analyzer",
@@ -118,6 +118,7 @@ class IDEEncode(io.ComfyNode):
                     tooltip="A line per crop: whose photographs, how many, which one was chosen.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -138,10 +139,12 @@ class IDEEncode(io.ComfyNode):
         encoded = encode_faces(
             lq, people, ide, vre, device=device, on_chunk=reporter(max(1, len(lq)))
         )
+        report = "\n".join([*warnings, *encoded.report])
         return io.NodeOutput(
             to_conditioning(encoded.cond),
             to_image(encoded.chosen),
-            "\n".join([*warnings, *encoded.report]),
+            report,
+            ui=host.show_text(report, cls),
         )
 
 

@@ -46,7 +46,8 @@ class LandmarkScore(io.ComfyNode):
                 io.Float.Output(
                     "ald_eyes",
                     display_name="ald_eyes",
-                    tooltip="A-LD of eyes and brows in pixels of gt, mean over the pictures. "
+                    tooltip="A-LD of eyes and brows in pixels of gt, mean over pictures. The root "
+                    "of a sum over all points, so larger than l2, a mean per point. "
                     f"{blind} NaN where no face was found.",
                 ),
                 io.Float.Output(

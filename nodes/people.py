@@ -1,6 +1,6 @@
 """People: albums made of photographs, kept as files, and matched to the faces of pictures."""
 
-from ..core.album import album_sheet, make_person
+from ..core.album import album_sheet, make_person, photo_names
 from ..core.faces.overlay import draw_faces
 from ..core.files import content_hash
 from ..core.matching import match_faces
@@ -48,8 +48,8 @@ class PersonAlbum(io.ComfyNode):
                 ),
                 Recogniser.Input(
                     "recogniser",
-                    tooltip="From Load Recogniser or Load Nano HonestFace. Albums fit the "
-                    "recogniser they were made with, and no other.",
+                    tooltip="From Load Face Recogniser or Load Nano HonestFace. Albums fit "
+                    "the recogniser they were made with, and no other.",
                 ),
                 io.Int.Input(
                     "crop_size",
@@ -61,6 +61,12 @@ class PersonAlbum(io.ComfyNode):
                     "for the nano models.",
                 ),
                 People.Input("people", optional=True, tooltip=_CHAIN_TIP),
+                Person.Input(
+                    "add_to",
+                    optional=True,
+                    tooltip="An album of the same person that these photos join: for photos of "
+                    "different sizes from one Load Image each, chain one Person Album to the next.",
+                ),
             ],
             outputs=[
                 Person.Output(
@@ -88,17 +94,19 @@ class PersonAlbum(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, references, name, analyzer, recogniser, crop_size, people=None
+        cls, references, name, analyzer, recogniser, crop_size, people=None, add_to=None
     ) -> io.NodeOutput:
         photos = [photo for batch in references for photo in to_nchw(batch)]
+        album = add_to[0] if add_to else None
         host.load(recogniser[0])
         person, report = make_person(
             photos,
             name=name[0],
-            sources=[f"photo {i}" for i in range(len(photos))],
+            sources=photo_names(len(photos), album),
             analyzer=analyzer[0],
             recogniser=recogniser[0],
             crop_size=crop_size[0],
+            add_to=album,
             on_photo=reporter(len(photos)),
         )
         picture = to_image(album_sheet(person)[None])

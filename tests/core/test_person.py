@@ -32,7 +32,7 @@ def recogniser():
 
 @pytest.fixture(scope="module")
 def make(analyzer, recogniser):
-    def make(pictures, sources=None, name="alice"):
+    def make(pictures, sources=None, name="alice", add_to=None):
         sources = sources or [f"{i}.png" for i in range(len(pictures))]
         return make_person(
             pictures,
@@ -41,6 +41,7 @@ def make(analyzer, recogniser):
             analyzer=analyzer,
             recogniser=recogniser,
             crop_size=128,
+            add_to=add_to,
         )
 
     return make
@@ -333,3 +334,28 @@ def test_the_sheet_shows_every_photo(album):
     assert sheet.shape[0] == 3 and sheet.shape[1] >= 128 and sheet.shape[2] >= 128
     middle = album.crops[0, :, 20:100, 20:100]
     assert torch.equal(sheet[:, 20:100, 20:100], middle)
+
+
+def test_photos_join_an_album_in_order_each_once(make, seven, album):
+    more, report = make(portraits(7, 4, 5), add_to=album)
+    assert more.sources == (*album.sources, "0.png", "1.png")
+    assert torch.equal(more.crops[: len(album)], album.crops)
+    assert len(more) == len(more.landmarks) == len(more.embeddings) == len(more.quality)
+    again, _ = make(seven, add_to=album)
+    assert same(again, album), "the same photographs again add nothing"
+    assert more.info == report[0]
+
+
+def test_photos_of_somebody_else_join_with_a_warning(make, album):
+    _, report = make(portraits(2**40 + 77, 1, 2), add_to=album)
+    assert any("may show another person" in line for line in report)
+
+
+def test_albums_of_other_makers_are_not_joined(make, seven, album):
+    for changes, words in (
+        ({"recogniser": "arcface-r50:0"}, "made with the recogniser arcface-r50:0"),
+        ({"landmarks": album.landmarks[:, :1].expand(-1, 98, -1)}, "landmarks per photo: 98"),
+        ({"crops": album.crops[..., ::2, ::2]}, "side in pixels of 64"),
+    ):
+        with pytest.raises(FacewrightError, match=words):
+            make(seven, add_to=dataclasses.replace(album, **changes))
