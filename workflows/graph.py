@@ -30,7 +30,6 @@ _CORE = {
         },
         ["LATENT"],
     ),
-    "ImageBatch": ([("image1", "IMAGE"), ("image2", "IMAGE")], {}, ["IMAGE"]),
     "LoadImage": ([], {"image": "COMBO"}, ["IMAGE", "MASK"]),
     "PreviewAny": ([("source", "*")], {}, []),
     "SaveImage": ([("images", "IMAGE")], {"filename_prefix": "STRING"}, []),

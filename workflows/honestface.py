@@ -183,25 +183,32 @@ def honestface_restore() -> Graph:
             (870, "Another good photo"),
         )
     )
-    photos = graph.add(
-        "ImageBatch",
-        (420, 1250),
-        (320, 60),
-        title="Both photos",
-        image1=first.out(0),
-        image2=second.out(0),
-    )
-    graph.group("Pictures of one person", (400, 20, 360, 1310), _OCHRE)
-    found = _found(graph, 800, picture.out(0), loaded.analyzer, 512)
+    graph.group("Pictures of one person", (400, 20, 360, 1190), _OCHRE)
+    album = None
+    for i, photo in enumerate((first, second)):
+        album = graph.add(
+            "FacewrightPerson",
+            (800, 100 + 540 * i),
+            (340, 480),
+            title=("Album of the person", "The same album, with the other photo")[i],
+            references=photo.out(0),
+            name="the person",
+            analyzer=loaded.analyzer,
+            recogniser=loaded.recogniser,
+            crop_size=512,
+            **({} if album is None else {"add_to": album.out(0)}),
+        )
+    graph.group("Who it is", (780, 20, 380, 1190), _OCHRE)
+    found = _found(graph, 1200, picture.out(0), loaded.analyzer, 512)
     faces, crops = found.out(0), found.out(1)
-    cond, restored = _restored(graph, (1200, 100), loaded, crops, references=photos.out(0))
+    cond, restored = _restored(graph, (1600, 100), loaded, crops, person=album.out(0))
     graph.add(
-        "PreviewAny", (1200, 610), (340, 210), title="Which photo was looked at", source=cond.out(2)
+        "PreviewAny", (1600, 610), (340, 210), title="Which photo was looked at", source=cond.out(2)
     )
-    graph.group("Restore with the photographs", (1180, 20, 380, 820), _GREEN)
-    guard = _guarded(graph, 1600, loaded, crops, restored.out(0), references=photos.out(0))
+    graph.group("Restore with the photographs", (1580, 20, 380, 820), _GREEN)
+    guard = _guarded(graph, 2000, loaded, crops, restored.out(0), person=album.out(0))
     both = faces, guard.out(0)
-    paste_and_compare(graph, 2120, picture.out(0), *both, ("before", "after"), guard.out(1))
+    paste_and_compare(graph, 2520, picture.out(0), *both, ("before", "after"), guard.out(1))
     graph.note(f"{_files()}**nano_honestface_restore**.", (-460, 20), (420, 600))
     graph.note(
         "## What to put where\n\n"
@@ -209,11 +216,10 @@ def honestface_restore() -> Graph:
         "face where there are others). Below: two good photos of the same person, not cut out, the "
         "sharper and the larger the face the better; similar expression and eyes wide open help. "
         "Sharp photos of somebody else would paint that person.\n\n"
-        "*Both photos* cuts the second photo to the shape of the first, around its middle. For "
-        "photos of different shapes, for more of them, or to keep them: "
-        "`facewright person make photos/ -o alice.person` and *Load Person* in their place "
-        "(`person` instead of `references`, here and in *Identity Guard*). Several people in one "
-        "picture: **group_photo_people**.\n\n"
+        "More photos: another *Load Image* and *Person Album*, joined to the one before by "
+        "`add_to`. To keep the album: *Save Person*, and *Load Person* the next time, or "
+        "`facewright person make photos/ -o alice.person`. Several people in one picture: "
+        "**group_photo_people**.\n\n"
         "*Identity Guard* compares each result with the photos and mixes the input back in where "
         "it went too far (`max_drift`). What it measured is saved inside the PNG.",
         (-460, 680),

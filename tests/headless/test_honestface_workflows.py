@@ -164,7 +164,7 @@ def test_honestface_restore_runs_with_thin_weights(thin, tmp_path):
         "Another good photo.image": "two.png",
     }
     shown = run("honestface_restore", tmp_path / "out", thin, input_dir=tmp_path)
-    assert shown["IDE Encode"][2].startswith("face 0: references, 2 photos; eyes of photo ")
+    assert shown["IDE Encode"][2].startswith("face 0: the person, 2 photos; eyes of photo ")
     (face,) = json.loads(shown["Identity Guard"][1])["faces"]
     assert face["anchor"] == "references"
     assert len(list((tmp_path / "out").rglob("*.png"))) == 2
