@@ -55,6 +55,8 @@ def _train(runs: Path, arm: str, seed: int) -> None:
         f"budget.max_steps={STEPS}",
         f"validate_every={STEPS}",
         "validate_images=8",
+        # Where less is left of the face the references matter more.
+        "degradation.overrides={scale: [6, 16]}",
         *ARMS[arm],
     )
     options = [part for change in changes for part in ("--set", change)]

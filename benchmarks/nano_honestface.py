@@ -2,6 +2,7 @@
 
     python bootstrap.py bench nano_honestface --train     the arms, 3 seeds each (about 1 CPU hour)
     python bootstrap.py bench nano_honestface             measure them
+    python bootstrap.py bench nano_honestface --shipped   measure the bundled models
 
 What was expected beforehand: experiments/honestface_nano.md. Writes benchmarks/results/
 nano_honestface.json and pictures. Rendered people that no training saw; numbers of these toys say
@@ -70,10 +71,10 @@ class Trained:
     backbone: object
 
     @classmethod
-    def of(cls, run: Path) -> "Trained":
-        (lora,) = run.glob("export/*_lora.safetensors")
-        (vre,) = run.glob("export/*_vre.safetensors")
-        (ide,) = run.glob("export/*_ide.safetensors")
+    def of(cls, files: Path) -> "Trained":
+        """The exported files in a folder."""
+        parts = ("lora", "vre", "ide")
+        lora, vre, ide = (files / f"nano_honestface_{part}.safetensors" for part in parts)
         model, vae = host.load_nano(lora=False)
         model, _ = host.apply_lora(model, *read_tensors(lora), 1.0)
         return cls(nano.load_ide(ide), nano.load_vre(vre), host.backbone(model, vae))
@@ -160,7 +161,7 @@ def measure_arm(arm: str, runs: Path, of: People) -> dict[str, list[dict[str, np
     """Scores by condition, one entry per training seed."""
     table: dict[str, list[dict[str, np.ndarray]]] = {}
     for seed in SEEDS:
-        run = Trained.of(folder(runs, arm, seed))
+        run = Trained.of(folder(runs, arm, seed) / "export")
         said = looks(run, of)
         wanted = said if arm == "full" else {"right": said["right"]}
         pictures = {}
@@ -168,8 +169,20 @@ def measure_arm(arm: str, runs: Path, of: People) -> dict[str, list[dict[str, np
             pictures[name] = in_parts(run, of.lq, identity)
             table.setdefault(name, []).append(score(pictures[name], of))
         if arm == "full" and seed == SEEDS[0]:
-            _sheet(of, said["right"], pictures)
+            _sheet(of, said["right"], pictures, "nano_honestface_full")
     return table
+
+
+def measure_shipped(of: People) -> dict:
+    """The bundled models: a longer run of other settings than the arms, one training seed."""
+    run = Trained.of(nano.NANO_DIR)
+    said = {k: v for k, v in looks(run, of).items() if k in ("right", "none", "wrong")}
+    pictures = {k: in_parts(run, of.lq, v) for k, v in said.items()}
+    scores = {"LQ": [score(of.lq, of)], **{k: [score(x, of)] for k, x in pictures.items()}}
+    _sheet(of, said["right"], pictures, "nano_honestface")
+    table = {k: summary(v) for k, v in scores.items()}
+    pairs = (("right", "none"), ("wrong", "none"), ("right", "LQ"))
+    return table | {f"{a} - {b}": contrast(scores[a], scores[b]) for a, b in pairs}
 
 
 def in_parts(run: Trained, lq: torch.Tensor, identity: Identity) -> torch.Tensor:
@@ -200,7 +213,7 @@ def _summary(values: np.ndarray) -> dict:
             "seeds": values.mean(1).tolist()}  # fmt: skip
 
 
-def _sheet(of: People, right: Identity, pictures: dict[str, torch.Tensor]) -> None:
+def _sheet(of: People, right: Identity, pictures: dict[str, torch.Tensor], name: str) -> None:
     chosen = of.references[torch.arange(len(of.gt)), right.chosen]
     rows = {
         "LQ": of.lq,
@@ -214,7 +227,7 @@ def _sheet(of: People, right: Identity, pictures: dict[str, torch.Tensor]) -> No
     shown = [p for x in rows.values() for p in x[:SHEET_PEOPLE]]
     labels = [name if i == 0 else "" for name in rows for i in range(SHEET_PEOPLE)]
     sheet = contact_sheet(shown, labels, SHEET_PEOPLE)
-    write_picture(RESULTS / "nano_honestface.png", sheet, Picture(sheet))
+    write_picture(RESULTS / f"{name}.png", sheet, Picture(sheet))
 
 
 def _plot(report: dict) -> None:
@@ -274,11 +287,15 @@ def measure(runs: Path, count: int) -> dict:
         ("values", {f"{a}, {k}": v for a, s in report["arms"].items() for k, v in s.items()}),
         ("differences", {**report["contrasts"], "interaction FFE x FIE": report["interaction"]}),
     ):
-        print(f"\n{title}\n| | " + " | ".join(COLUMNS.values()) + " |")
-        print("|---" * (len(COLUMNS) + 1) + "|")
-        for name, row in rows.items():
-            print(f"| {name} | " + " | ".join(_cell(row[c]) for c in COLUMNS) + " |")
+        _print(title, rows)
     return report
+
+
+def _print(title: str, rows: dict) -> None:
+    print(f"\n{title}\n| | " + " | ".join(COLUMNS.values()) + " |")
+    print("|---" * (len(COLUMNS) + 1) + "|")
+    for name, row in rows.items():
+        print(f"| {name} | " + " | ".join(_cell(row[c]) for c in COLUMNS) + " |")
 
 
 def _cell(v: dict) -> str:
@@ -288,6 +305,7 @@ def _cell(v: dict) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--shipped", action="store_true")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--workers", type=int, default=2, help="runs trained at a time")
     parser.add_argument("--people", type=int, default=128)
@@ -296,9 +314,16 @@ def main(arguments: list[str] | None = None) -> None:
         train_all(options.runs.resolve(), options.workers)
         return
     RESULTS.mkdir(exist_ok=True)
-    report = measure(options.runs, options.people)
-    (RESULTS / "nano_honestface.json").write_text(json.dumps(report, indent=1) + "\n")
-    _plot(report)
+    if options.shipped:
+        with torch.no_grad():
+            report = measure_shipped(people(options.people))
+        _print("the bundled models", report)
+        report |= {"people": options.people, "first_identity": FIRST_IDENTITY}
+        name = "nano_honestface_shipped"
+    else:
+        report, name = measure(options.runs, options.people), "nano_honestface"
+        _plot(report)
+    (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
