@@ -164,12 +164,8 @@ def measure_arm(arm: str, runs: Path, of: People) -> dict[str, list[dict[str, np
         run = Trained.of(folder(runs, arm, seed) / "export")
         said = looks(run, of)
         wanted = said if arm == "full" else {"right": said["right"]}
-        pictures = {}
         for name, identity in wanted.items():
-            pictures[name] = in_parts(run, of.lq, identity)
-            table.setdefault(name, []).append(score(pictures[name], of))
-        if arm == "full" and seed == SEEDS[0]:
-            _sheet(of, said["right"], pictures, "nano_honestface_full")
+            table.setdefault(name, []).append(score(in_parts(run, of.lq, identity), of))
     return table
 
 
@@ -179,7 +175,7 @@ def measure_shipped(of: People) -> dict:
     said = {k: v for k, v in looks(run, of).items() if k in ("right", "none", "wrong")}
     pictures = {k: in_parts(run, of.lq, v) for k, v in said.items()}
     scores = {"LQ": [score(of.lq, of)], **{k: [score(x, of)] for k, x in pictures.items()}}
-    _sheet(of, said["right"], pictures, "nano_honestface")
+    _sheet(of, said["right"], pictures)
     table = {k: summary(v) for k, v in scores.items()}
     pairs = (("right", "none"), ("wrong", "none"), ("right", "LQ"))
     return table | {f"{a} - {b}": contrast(scores[a], scores[b]) for a, b in pairs}
@@ -213,7 +209,7 @@ def _summary(values: np.ndarray) -> dict:
             "seeds": values.mean(1).tolist()}  # fmt: skip
 
 
-def _sheet(of: People, right: Identity, pictures: dict[str, torch.Tensor], name: str) -> None:
+def _sheet(of: People, right: Identity, pictures: dict[str, torch.Tensor]) -> None:
     chosen = of.references[torch.arange(len(of.gt)), right.chosen]
     rows = {
         "LQ": of.lq,
@@ -227,7 +223,7 @@ def _sheet(of: People, right: Identity, pictures: dict[str, torch.Tensor], name:
     shown = [p for x in rows.values() for p in x[:SHEET_PEOPLE]]
     labels = [name if i == 0 else "" for name in rows for i in range(SHEET_PEOPLE)]
     sheet = contact_sheet(shown, labels, SHEET_PEOPLE)
-    write_picture(RESULTS / f"{name}.png", sheet, Picture(sheet))
+    write_picture(RESULTS / "nano_honestface.png", sheet, Picture(sheet))
 
 
 def _plot(report: dict) -> None:
