@@ -23,8 +23,9 @@ from facewright.core import nano
 from facewright.core.checkpoint import read_tensors
 from facewright.core.data.faces3d import photos
 from facewright.core.degradation import Degradation
+from facewright.core.geometry.eyes import eye_crops
 from facewright.core.geometry.landmarks import affine_landmark_distance, region_points
-from facewright.core.methods.honestface import Identity, IdentityEmbedder, eye_crops
+from facewright.core.methods.honestface import Identity, IdentityEmbedder
 from facewright.core.metrics import edge_ratio, face_box_mask, feature_distance, psnr
 from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.restorer import restore_one_step

@@ -11,13 +11,13 @@ from facewright.core import nano
 from facewright.core.data.faces3d import photos
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
+from facewright.core.geometry.eyes import eye_crops
 from facewright.core.geometry.landmarks import region_points
 from facewright.core.methods.honestface import (
     IDEConfig,
     IdentityEmbedder,
     IdentityTokens,
     eye_channels,
-    eye_crops,
     load_eye_extractor,
 )
 from facewright.core.modules.reference_tokens import (
