@@ -134,6 +134,8 @@ class Engine:
                 RunLog(self.config.output, main=self.accelerator.is_main_process, step=self.step)
             )
             self.log.start(self.recipe.stage)
+            if self.step == 0:  # whether training helps, shows only beside what it began with
+                self._validate(batches)
             stream = batches.train(first_step=self.step)
             last = time.perf_counter(), time.process_time()
             while self._fraction() < 1 and not self._stopping():
