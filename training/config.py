@@ -14,6 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from ..core.degradation import Degradation
 from ..core.errors import FacewrightError
 
+PACKAGE = "package:"
+"""Starts a path below the package's own folder, wherever that is installed; all other paths of a
+config are relative to where the command is given."""
+
 
 class ConfigError(FacewrightError):
     """The YAML file does not describe a run; the message names every wrong key."""
@@ -193,7 +197,8 @@ def load_config(
     """Read and check a YAML file.
 
     Args:
-        path: the file.
+        path: the file; `package:training/configs/<name>.yaml` is one that came with the package,
+            and values of a file may start with `package:`, too.
         recipe_config: model of its `recipe:` section (`Recipe.Config` of the stage).
         overrides: `a.b=value` strings, the value read as YAML, applied before checking.
 
@@ -201,7 +206,7 @@ def load_config(
         ConfigError: unreadable file, unknown key (close names are offered) or wrong value.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = yaml.safe_load(Path(_located(str(path))).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"The training config {path} could not be read: {error}") from error
     if not isinstance(data, dict):
@@ -214,10 +219,21 @@ def load_config(
         recipe=(recipe_config, Field(default_factory=recipe_config)),
     )
     try:
-        return model.model_validate(data)
+        return model.model_validate(_located(data))
     except ValidationError as error:
         lines = [_explain(item, model) for item in error.errors()]
         raise ConfigError(f"{path} is not a valid config:\n" + "\n".join(lines)) from error
+
+
+def _located(value: Any) -> Any:
+    """The same with every `package:` path made absolute."""
+    if isinstance(value, dict):
+        return {k: _located(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_located(v) for v in value]
+    if isinstance(value, str) and value.startswith(PACKAGE):
+        return str(Path(__file__).resolve().parents[1] / value.removeprefix(PACKAGE))
+    return value
 
 
 def _override(data: dict, text: str) -> None:

@@ -12,7 +12,12 @@ from ._common import app, fail, sentences
 @sentences
 def train(
     stage: Annotated[str, typer.Argument(help="A training stage, such as vre_hq or onestep.")],
-    config: Annotated[Path, typer.Option(help="YAML file.", exists=True, dir_okay=False)],
+    config: Annotated[
+        Path,
+        typer.Option(
+            help="YAML file; package:training/configs/onestep_nano.yaml is one of those shipped."
+        ),
+    ],
     resume: Annotated[bool, typer.Option(help="Continue the run in its output folder.")] = False,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="a.b=value replaces an entry of the file.")

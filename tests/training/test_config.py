@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
-from facewright.training.config import ConfigError, Strict, WorldData, load_config
+from facewright.training.config import PACKAGE, ConfigError, Strict, WorldData, load_config
+from facewright.training.methods.vre import HQRecipe
 
 MINIMAL = """
 output: run
@@ -61,3 +64,25 @@ def test_unreadable_files(tmp_path):
         load_config(tmp_path / "none.yaml", Section)
     with pytest.raises(ConfigError, match="mapping"):
         read(tmp_path, "- 1")
+
+
+def test_paths_of_the_package_are_found_from_anywhere(tmp_path, monkeypatch):
+    class Bundled(Strict):
+        vae: Path
+        others: dict[str, tuple[Path, ...]]
+
+    monkeypatch.chdir(tmp_path)
+    vae = f"{PACKAGE}weights/nano/nano_vae.safetensors"
+    (tmp_path / "run.yaml").write_text(
+        f"{MINIMAL}\nrecipe: {{vae: '{vae}', others: {{a: ['{vae}', runs/b.safetensors]}}}}"
+    )
+    config = load_config("run.yaml", Bundled)
+    inside, outside = config.recipe.others["a"]
+    assert config.recipe.vae == inside and inside.is_file() and inside.is_absolute()
+    assert outside == Path("runs/b.safetensors")
+    overridden = load_config("run.yaml", Bundled, [f"recipe.vae={PACKAGE}LICENSE"])
+    assert overridden.recipe.vae.is_file()
+    shipped = load_config(f"{PACKAGE}training/configs/vre_hq_paper.yaml", HQRecipe.Config)
+    assert shipped.budget.max_steps == 219000
+    with pytest.raises(ConfigError, match=r"no_such\.yaml"):
+        load_config(f"{PACKAGE}training/configs/no_such.yaml", Bundled)
