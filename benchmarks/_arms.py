@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / "training" / "configs" / "honestface_nano.yaml"
+CONFIG = ROOT / "training" / "configs" / "bundled" / "honestface_nano.yaml"
 SEEDS = (1, 2, 3)
 STEPS = 300
 ARMS: dict[str, tuple[str, ...]] = {
@@ -18,7 +18,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     "mfa-mse": ("recipe.mfa_distance=mse", "recipe.weights.mfa=400"),
     "mfa-dists": ("recipe.mfa_distance=dists", "recipe.weights.mfa=1.5"),
 }
-"""Name -> what it changes in `honestface_nano.yaml`."""
+"""Name -> what it changes in `bundled/honestface_nano.yaml`."""
 
 
 def folder(runs: Path, arm: str, seed: int) -> Path:
