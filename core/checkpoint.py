@@ -266,7 +266,10 @@ def save_safetensors(
         plain[key] = flat.clone() if storage in seen else flat
         seen.add(storage)
     with written_whole(path) as temporary:
-        save_file(plain, temporary, metadata=dict(metadata or {}))
+        try:
+            save_file(plain, temporary, metadata=dict(metadata or {}))
+        except SafetensorError as error:  # how it tells of a full disk
+            raise OSError(f"{path} could not be written: {error}") from error
 
 
 def make_metadata(name: str, config: Mapping[str, Any], **extra: str) -> dict[str, str]:

@@ -172,6 +172,14 @@ class TrainConfig(Strict):
     cpu: bool = Field(False, description="stay on the CPU even where a GPU is found")
     threads: int | None = Field(None, ge=1, description="CPU threads; default torch's own choice")
     channels_last: bool = True
+    frozen_precision: Literal["no", "fp16", "bf16"] = Field(
+        "no",
+        description="how large frozen weights are held, as under a LoRA; needs `precision`, too",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations twice in place of holding them: less memory"
+    )
+    compile: bool = Field(False, description="torch.compile of what is trained")
     data: Annotated[WorldData | FolderData | PairsData, Field(discriminator="source")]
     degradation: DegradationConfig | None = None
     off_shelf: OffShelfConfig | None = None
@@ -189,6 +197,14 @@ class TrainConfig(Strict):
     )
     keep_last: int = Field(2, ge=1)
     recipe: Any = Field(default_factory=dict, description="the stage's own section")
+
+    @model_validator(mode="after")
+    def _autocast(self) -> "TrainConfig":
+        if self.frozen_precision != "no" and self.precision == "no":
+            raise ValueError(
+                f"frozen_precision {self.frozen_precision} needs precision: {self.frozen_precision}"
+            )
+        return self
 
 
 def load_config(

@@ -2,11 +2,12 @@
 
 import json
 import logging
+import math
 import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -15,24 +16,18 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 
-from ..core.errors import FacewrightError, NonFiniteError
-from .checkpoints import (
-    list_checkpoints,
-    load_trained_state,
-    read_checkpoint,
-    save_checkpoint,
-    trained_state,
-)
+from ..core.errors import FacewrightError
+from .checkpoints import save_checkpoint
 from .config import ConfigError, PairsData, TrainConfig
 from .data import Batches
+from .guard import NonFiniteGuard, is_finite
+from .memory import DTYPES, hold_in, recompute_activations
 from .optim import AveragedWeights, build_optimizers, set_lr
 from .recipe import Batch, Progress, Recipe
+from .state import capture, take_up
 from .visual import RunLog
 
 log = logging.getLogger(__name__)
-
-MAX_BAD_STEPS = 10
-"""Steps with a non-finite loss or gradient that are skipped in a row before the run stops."""
 
 
 class Engine:
@@ -56,21 +51,30 @@ class Engine:
         recipe.trained = tuple(self.bare)
         self.frozen = recipe.frozen()
         for net in self.frozen.values():
-            self._place(net.requires_grad_(False).eval())
-        for net in self.bare.values():
-            self._place(net.train())
+            net.requires_grad_(False).eval()
         recipe.nets = {**self.frozen, **self.bare}
+        hold_in(DTYPES[config.frozen_precision], recipe.nets, recipe.large)
+        for net in recipe.nets.values():
+            self._place(net)
+        for net in self.bare.values():
+            net.train()
+            if config.compile:
+                net.compile()
         self._prepare()
         torch.manual_seed(config.seed + 1 + self.accelerator.process_index)
         self.step, self.images = 0, 0
         self.spent, self.cpu_spent = 0.0, 0.0
-        self.bad_steps = dict.fromkeys(self.phases, 0)
+        self.guard = NonFiniteGuard(
+            config.output / "nonfinite", tuple(self.phases), self.accelerator.process_index
+        )
         self._stop: str | None = None
 
     def _place(self, net: nn.Module) -> None:
         net.to(self.device)
         if self.config.channels_last:
             net.to(memory_format=torch.channels_last)
+        if self.config.gradient_checkpointing:
+            recompute_activations(net)
 
     def _prepare(self) -> None:
         phases = self.recipe.phases()
@@ -119,7 +123,7 @@ class Engine:
             ConfigError: the output folder already holds a run and `resume` is False.
             NonFiniteError: the loss stays NaN or infinite.
         """
-        self._open(resume)
+        take_up(self, resume=resume)
         # Rendered data is made on first use: by one process, the others wait and read it.
         with self.accelerator.main_process_first():
             batches = Batches(
@@ -139,7 +143,7 @@ class Engine:
             stream = batches.train(first_step=self.step)
             last = time.perf_counter(), time.process_time()
             while self._fraction() < 1 and not self._stopping():
-                self._train_step(next(stream))
+                self._train_step(self._next(stream))
                 now = time.perf_counter(), time.process_time()
                 self.spent += now[0] - last[0]
                 self.cpu_spent += now[1] - last[1]
@@ -150,8 +154,17 @@ class Engine:
                 if self.step % self.config.checkpoint_every == 0:
                     self._save()
                 last = time.perf_counter(), time.process_time()
-            self._save()
+            self._save(last=True)
             return self._finish(batches)
+
+    def _next(self, stream: Iterator[list[Batch]]) -> list[Batch]:
+        try:
+            return next(stream)
+        except FacewrightError:
+            # Others may be in the middle of a step: what they hold cannot be gathered.
+            if self.accelerator.num_processes == 1:
+                self._save()
+            raise
 
     def _train_step(self, micro_batches: list[Batch]) -> None:
         progress = Progress(self.step, self._fraction())
@@ -167,7 +180,7 @@ class Engine:
                 norm = self.accelerator.clip_grad_norm_(params, config.clip)
             logged |= {f"{phase}/{k}": v for k, v in terms.items()}
             logged[f"{phase}/grad_norm"] = float(norm)
-            self._apply(phase, terms, float(norm))
+            self._apply(phase, terms, float(norm), micro_batches)
         self.recipe.after_step(progress)
         if self.ema:
             self.ema.update()
@@ -176,7 +189,7 @@ class Engine:
         self.images += batch * self.accelerator.num_processes
         if self.step % self.config.log_every == 0:
             logged |= {k: float(v) for k, v in self.recipe.monitor.items()}
-            self.log.scalars(logged, self.step)
+            self.log.scalars(self._mean(logged), self.step)
         self.recipe.monitor.clear()
 
     def _backward(
@@ -198,26 +211,23 @@ class Engine:
                 sums[key] = sums.get(key, 0.0) + term.detach().item() / len(micro_batches)
         return sums
 
-    def _apply(self, phase: str, terms: dict[str, float], norm: float) -> None:
+    def _apply(
+        self, phase: str, terms: dict[str, float], norm: float, micro_batches: list[Batch]
+    ) -> None:
         # With a gradient scaler an infinite norm is ordinary: the scaler skips that step itself.
         scaled = self.accelerator.scaler is not None
-        finite = all(torch.isfinite(torch.tensor(v)) for v in terms.values())
-        if finite and (scaled or torch.isfinite(torch.tensor(norm))):
+        finite = is_finite(terms) and (scaled or math.isfinite(norm))
+        # One process with a bad loss: all skip the step, or their weights would part.
+        if self._everywhere(finite):
             for optimizer in self.prepared[phase]:
                 optimizer.step()
-            self.bad_steps[phase] = 0
-        else:
-            self.bad_steps[phase] += 1
-            log.warning("step %d, phase %s: not finite, skipped: %s", self.step, phase, terms)
         for optimizers in self.prepared.values():
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
-        if self.bad_steps[phase] >= MAX_BAD_STEPS:
-            raise NonFiniteError(
-                f"The loss of phase `{phase}` was NaN or infinite {MAX_BAD_STEPS} times in a row "
-                f'(step {self.step}: {terms}). Lower the learning rate or use precision: "no"; '
-                "the last checkpoint is from before."
-            )
+        if finite:
+            self.guard.good(phase)
+        else:
+            self.guard.bad(phase, self.step, terms, micro_batches)
 
     @contextmanager
     def _only(self, phase: str) -> Iterator[None]:
@@ -256,7 +266,8 @@ class Engine:
     def _validate(self, batches: Batches) -> dict[str, float]:
         if not self.accelerator.is_main_process:
             return {}
-        with self._averaged():
+        half = self.config.frozen_precision != "no"  # only autocast can run such weights
+        with self._averaged(), self.accelerator.autocast() if half else nullcontext():
             evaluation = self.recipe.evaluate(batches.validation())
         self.log.evaluation(
             evaluation, self.step, self.config.grid_images, self.spent, self.cpu_spent
@@ -304,6 +315,21 @@ class Engine:
             return value
         return broadcast_object_list([value])[0]
 
+    def _everywhere(self, value: bool) -> bool:
+        """Whether it holds in every process."""
+        if self.accelerator.num_processes == 1:
+            return value
+        return all(gather_object([value]))
+
+    def _mean(self, logged: dict[str, float]) -> dict[str, float]:
+        """Every entry's mean over the processes that have it."""
+        if self.accelerator.num_processes == 1:
+            return logged
+        every = gather_object([logged])
+        keys = dict.fromkeys(key for one in every for key in one)
+        found = {key: [one[key] for one in every if key in one] for key in keys}
+        return {key: sum(values) / len(values) for key, values in found.items()}
+
     def _stopping(self) -> bool:
         return self._agreed(self._stop) is not None
 
@@ -325,65 +351,26 @@ class Engine:
                 signal.signal(number, handler)
 
     @property
-    def _checkpoints(self) -> Path:
+    def checkpoints(self) -> Path:
+        """Folder of this run's checkpoints."""
         return self.config.output / "checkpoints"
 
-    def _save(self) -> None:
-        cuda = self.device.type == "cuda"
-        rng = [{
-            "cpu": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
-        }]  # fmt: skip
-        rng = gather_object(rng) if self.accelerator.num_processes > 1 else rng
+    def _save(self, *, last: bool = False) -> None:
+        """Write a checkpoint. A disk that is full spares the older ones and the run.
+
+        Raises:
+            FacewrightError: with `last`, where it could not be written.
+        """
+        state = capture(self)
         if not self.accelerator.is_main_process:
             return
-        state = {
-            "stage": self.recipe.stage,
-            "step": self.step,
-            "images": self.images,
-            "spent": self.spent,
-            "cpu_spent": self.cpu_spent,
-            "nets": {name: trained_state(net) for name, net in self.bare.items()},
-            "optimizers": {k: [o.state_dict() for o in v] for k, v in self.optimizers.items()},
-            "ema": self.ema.state_dict() if self.ema else None,
-            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
-            "rng": rng,
-            "extra": self.recipe.extra_state(),
-        }
-        save_checkpoint(self._checkpoints, self.step, state, self.config.keep_last)
-
-    def _open(self, resume: bool) -> None:
-        found = list_checkpoints(self._checkpoints)
-        if not found:
-            return
-        if not resume:
-            raise ConfigError(
-                f"{self.config.output} already holds a run ({found[-1].name}). Continue it with "
-                "--resume, or choose another `output`."
+        try:
+            save_checkpoint(self.checkpoints, self.step, state, self.config.keep_last)
+        except (OSError, RuntimeError) as error:  # torch.save raises either where the disk is full
+            message = (
+                f"The checkpoint of step {self.step} could not be written to {self.checkpoints} "
+                f"({error}). Older checkpoints are untouched; make room on the disk"
             )
-        state = read_checkpoint(found[-1], torch.device("cpu"))
-        if state["stage"] != self.recipe.stage:
-            raise FacewrightError(
-                f"{found[-1]} belongs to stage `{state['stage']}`, not `{self.recipe.stage}`."
-            )
-        for name, net in self.bare.items():
-            load_trained_state(net, state["nets"].get(name, {}), name)
-        for phase, optimizers in self.optimizers.items():
-            for optimizer, saved in zip(optimizers, state["optimizers"][phase], strict=True):
-                base = [group["base_lr"] for group in optimizer.param_groups]
-                optimizer.load_state_dict(saved)
-                # The config's rates hold, so that a resumed run can be given others.
-                for group, lr in zip(optimizer.param_groups, base, strict=True):
-                    group["base_lr"] = lr
-        if self.ema and state["ema"]:
-            self.ema.load_state_dict(state["ema"])
-        if self.accelerator.scaler and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step, self.images = state["step"], state["images"]
-        self.spent, self.cpu_spent = state["spent"], state["cpu_spent"]
-        self.recipe.load_extra_state(state["extra"])
-        if self.accelerator.process_index < len(state["rng"]):
-            rng = state["rng"][self.accelerator.process_index]
-            torch.set_rng_state(rng["cpu"])
-            if rng["cuda"] is not None and self.device.type == "cuda":
-                torch.cuda.set_rng_state(rng["cuda"], self.device)
+            if last:
+                raise FacewrightError(f"{message} and go on with --resume.") from error
+            log.warning("%s. The run goes on and tries again at the next one.", message)

@@ -67,6 +67,9 @@ class Recipe(ABC):
     """Name on the command line; empty for abstract bases."""
     Config: ClassVar[type[Strict]] = Strict
     """Model of the YAML section `recipe:`."""
+    large: ClassVar[tuple[str, ...]] = ()
+    """Frozen weights that `frozen_precision` may hold in half: networks, or parts of them as
+    `name.path`. Nothing that `export` writes."""
     needs_lq: ClassVar[bool] = False
     """True where `batch["lq"]` is read: the config must then have a `degradation` section."""
 

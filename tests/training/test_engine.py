@@ -10,7 +10,8 @@ import yaml
 from facewright.core.errors import CheckpointError, NonFiniteError
 from facewright.training.checkpoints import list_checkpoints, save_checkpoint
 from facewright.training.config import ConfigError, Strict, TrainConfig, load_config
-from facewright.training.engine import MAX_BAD_STEPS, Engine
+from facewright.training.engine import Engine
+from facewright.training.guard import MAX_BAD_STEPS
 from facewright.training.recipe import Evaluation, Recipe
 from torch import nn
 

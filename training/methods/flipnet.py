@@ -108,6 +108,7 @@ class _FlipRecipe(Recipe):
     """L_ldm = ||eps - eps_theta(x_tx, y_ty, t_x, t_y, c)||^2 over both branches (Eq. 7)."""
 
     Config = FlipConfig
+    large = ("codec", "text", "denoiser.unet")
     needs_lq = True
     mode: ClassVar[Literal["restore", "degrade"]]
     input_key: ClassVar[str]

@@ -133,6 +133,7 @@ class OneStepRecipe(Recipe):
     method: ClassVar[str] = "osdface"
     """Goes into the LoRA's metadata."""
     Config = OneStepConfig
+    large = ("codec", "generator.unet", "discriminator.encoder")
     needs_lq = True
 
     def build(self) -> dict[str, nn.Module]:

@@ -1,0 +1,81 @@
+"""Steps whose loss or gradient is no number: skipped, kept on disk to look at, then refused."""
+
+import json
+import logging
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..core.checkpoint import save_safetensors
+from ..core.errors import NonFiniteError
+from .recipe import Batch
+from .visual import picture_grid
+
+log = logging.getLogger(__name__)
+
+MAX_BAD_STEPS = 10
+"""Steps with a non-finite loss or gradient that are skipped in a row before the run stops."""
+_SHOWN = 8
+_PICTURES = ("gt", "lq")
+
+
+class NonFiniteGuard:
+    """Counts bad steps per phase; of every row of them the first and the last batch are saved.
+
+    Args:
+        folder: gets `step-<n>-<phase>-process-<k>.safetensors`, all tensors of the batch as they
+            went in, and a `.png` of its pictures.
+        process: number of this process; each saves its own part of the batch.
+    """
+
+    def __init__(self, folder: Path, phases: tuple[str, ...], process: int) -> None:
+        self.folder, self.process = folder, process
+        self.rows = dict.fromkeys(phases, 0)
+
+    def good(self, phase: str) -> None:
+        self.rows[phase] = 0
+
+    def bad(self, phase: str, step: int, terms: dict[str, float], batches: list[Batch]) -> None:
+        """Note a bad step.
+
+        Raises:
+            NonFiniteError: it is the tenth in a row.
+        """
+        self.rows[phase] += 1
+        last = self.rows[phase] >= MAX_BAD_STEPS
+        saved = self._save(phase, step, terms, batches) if self.rows[phase] == 1 or last else None
+        where = f"; its batch is in {saved}" if saved else ""
+        log.warning("step %d, phase %s: not finite, skipped: %s%s", step, phase, terms, where)
+        if last:
+            raise NonFiniteError(
+                f"The loss of phase `{phase}` was NaN or infinite {MAX_BAD_STEPS} times in a row "
+                f"(step {step}: {terms}). Look at the pictures{where or ' of the data'}, lower the "
+                'learning rate or use precision: "no". The last checkpoint is from before: go on '
+                "from it with --resume."
+            )
+
+    def _save(
+        self, phase: str, step: int, terms: dict[str, float], batches: list[Batch]
+    ) -> Path | None:
+        path = self.folder / f"step-{step:08d}-{phase}-process-{self.process}.safetensors"
+        tensors = {
+            f"{i}.{key}": value.detach().contiguous()
+            for i, batch in enumerate(batches)
+            for key, value in batch.items()
+            if isinstance(value, Tensor)
+        }
+        try:
+            save_safetensors(path, tensors, {"terms": json.dumps(terms), "phase": phase})
+            shown = {k: torch.cat([b[k] for b in batches]) for k in _PICTURES if k in batches[0]}
+            if shown:
+                picture_grid(shown, _SHOWN).save(path.with_suffix(".png"))
+        except OSError as error:  # a full disk must not hide what happened
+            log.warning("the batch could not be saved to %s: %s", path, error)
+            return None
+        return path
+
+
+def is_finite(terms: dict[str, float]) -> bool:
+    return all(math.isfinite(v) for v in terms.values())
