@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ..core.degradation import Degradation
 from ..core.errors import FacewrightError
+from ..core.files import written_whole
 
 PACKAGE = "package:"
 """Starts a path below the package's own folder, wherever that is installed; all other paths of a
@@ -108,6 +109,12 @@ class DegradationConfig(Strict):
     validation: str | None = Field(
         None, description="preset of the held-out set; default the first"
     )
+    variants: int | None = Field(
+        None,
+        ge=1,
+        description="degraded versions that each picture has; none: another one each time. With "
+        "few, what the cache knows of them is found again",
+    )
     overrides: dict[str, Any] = Field(
         default_factory=dict,
         description="other values in every preset, such as {scale: [4, 16], quality: [30, 90]}; "
@@ -160,6 +167,15 @@ class Budget(Strict):
         return self
 
 
+class CacheConfig(Strict):
+    """Latents and tokens of frozen networks, kept for when the same picture comes again.
+
+    Good pictures do, upright and mirrored; degraded ones with `degradation.variants` alone.
+    """
+
+    folder: Path = Field(description="any number of runs can share it; some 64 KB a picture")
+
+
 class TrainConfig(Strict):
     """Everything about a run but the method itself."""
 
@@ -179,6 +195,7 @@ class TrainConfig(Strict):
     gradient_checkpointing: bool = Field(
         False, description="compute activations twice in place of holding them: less memory"
     )
+    cache: CacheConfig | None = None
     compile: bool = Field(False, description="torch.compile of what is trained")
     data: Annotated[WorldData | FolderData | PairsData, Field(discriminator="source")]
     degradation: DegradationConfig | None = None
@@ -197,6 +214,14 @@ class TrainConfig(Strict):
     )
     keep_last: int = Field(2, ge=1)
     recipe: Any = Field(default_factory=dict, description="the stage's own section")
+
+    @model_validator(mode="after")
+    def _comes_back(self) -> "TrainConfig":
+        if self.cache and isinstance(self.data, PairsData):
+            raise ValueError(
+                "pairs are cut anew each time, so that no picture comes back: leave `cache` out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _autocast(self) -> "TrainConfig":
@@ -250,6 +275,13 @@ def _located(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(PACKAGE):
         return str(Path(__file__).resolve().parents[1] / value.removeprefix(PACKAGE))
     return value
+
+
+def save_config(config: TrainConfig, path: Path, stage: str) -> None:
+    """Write a whole config, defaults spelled out, as a YAML file that `load_config` takes."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    with written_whole(path) as temporary:
+        temporary.write_text(f"# facewright train {stage}\n{text}", encoding="utf-8")
 
 
 def _override(data: dict, text: str) -> None:

@@ -17,8 +17,9 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 
 from ..core.errors import FacewrightError
+from .cache import FrozenCache
 from .checkpoints import save_checkpoint
-from .config import ConfigError, PairsData, TrainConfig
+from .config import ConfigError, PairsData, TrainConfig, save_config
 from .data import Batches
 from .guard import NonFiniteGuard, is_finite
 from .memory import DTYPES, hold_in, recompute_activations
@@ -60,6 +61,9 @@ class Engine:
             net.train()
             if config.compile:
                 net.compile()
+        if config.cache:
+            precision = "-".join({config.precision, config.frozen_precision})
+            recipe.cache = FrozenCache(config.cache.folder, precision)
         self._prepare()
         torch.manual_seed(config.seed + 1 + self.accelerator.process_index)
         self.step, self.images = 0, 0
@@ -124,6 +128,8 @@ class Engine:
             NonFiniteError: the loss stays NaN or infinite.
         """
         take_up(self, resume=resume)
+        if self.accelerator.is_main_process:
+            save_config(self.config, self.config.output / "config.yaml", self.recipe.stage)
         # Rendered data is made on first use: by one process, the others wait and read it.
         with self.accelerator.main_process_first():
             batches = Batches(
