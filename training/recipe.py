@@ -65,6 +65,8 @@ class Recipe(ABC):
 
     stage: ClassVar[str] = ""
     """Name on the command line; empty for abstract bases."""
+    method: ClassVar[str] = ""
+    """Paper the stage belongs to, as files' metadata name it; empty where it is none's."""
     Config: ClassVar[type[Strict]] = Strict
     """Model of the YAML section `recipe:`."""
     large: ClassVar[tuple[str, ...]] = ()

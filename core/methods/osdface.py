@@ -173,15 +173,18 @@ class VisualRepresentationEmbedder(nn.Module):
         """(b, 3, h, w) in [0, 1], any h and w -> (b, num_tokens, proj_out) float32."""
         return self.embed(self.tokenize(lq))
 
-    def save(self, path: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
+    def save(
+        self, path: str | os.PathLike[str], *, dtype: torch.dtype | None = None, **extra: str
+    ) -> None:
         """Write one safetensors file that `from_files` reads.
 
         Args:
             path: file to write or replace.
             dtype: storage type; None keeps float32. Rounding the weights may change tokens.
+            extra: more metadata.
         """
         tensors = {k: v.to(dtype or v.dtype) for k, v in self.state_dict().items()}
-        save_safetensors(path, tensors, make_metadata(VRE_FORMAT, asdict(self.config)))
+        save_safetensors(path, tensors, make_metadata(VRE_FORMAT, asdict(self.config), **extra))
 
     @classmethod
     def from_files(cls, *paths: str | os.PathLike[str]) -> Self:

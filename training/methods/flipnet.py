@@ -108,6 +108,7 @@ class _FlipRecipe(Recipe):
     """L_ldm = ||eps - eps_theta(x_tx, y_ty, t_x, t_y, c)||^2 over both branches (Eq. 7)."""
 
     Config = FlipConfig
+    method = "flipnet"
     large = ("codec", "text", "denoiser.unet")
     needs_lq = True
     mode: ClassVar[Literal["restore", "degrade"]]
@@ -290,7 +291,7 @@ class _FlipRecipe(Recipe):
             alpha=c.alpha,
             base=self.backbone.name,
             dtype=dtype,
-            facts={"method": "flipnet", "mode": self.mode, **training},
+            facts={"method": self.method, "mode": self.mode, **training},
         )
         hubs = folder / f"{c.name}_boosthub.safetensors"
         denoiser.hubs.save(hubs, dtype=dtype, **training)

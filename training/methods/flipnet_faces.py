@@ -155,6 +155,8 @@ class FaceAutoencoder(FaceEncoder):
 
 
 class _FaceRecipe(BranchRecipe):
+    method = "flipnet"
+
     def _latent_terms(self, branch: str, out: Reconstruction) -> dict[str, Tensor]:
         if not self.config.kl:
             return {}

@@ -8,7 +8,7 @@ import copy
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -130,8 +130,7 @@ class OneStepRecipe(Recipe):
     """L = MSE + l_per EA-DISTS + l_ID L_ID + l_dis L_G (Eq. 12), alternating with L_D (Eq. 16)."""
 
     stage = "onestep"
-    method: ClassVar[str] = "osdface"
-    """Goes into the LoRA's metadata."""
+    method = "osdface"
     Config = OneStepConfig
     large = ("codec", "generator.unet", "discriminator.encoder")
     needs_lq = True
@@ -283,6 +282,7 @@ class OneStepRecipe(Recipe):
         """The LoRA, and the embedder with the projection that was trained with it."""
         c, generator = self.config, self.nets["generator"]
         dtype = torch.float16 if c.half else torch.float32
+        training = {"facewright.training": json.dumps(facts)}
         lora = folder / f"{c.name}_lora.safetensors"
         unet = generator.unet.module if c.merged else generator.unet
         save_lora(
@@ -292,15 +292,11 @@ class OneStepRecipe(Recipe):
             alpha=c.alpha,
             base=self.backbone.name,
             dtype=dtype,
-            facts={
-                "method": self.method,
-                "timestep": str(c.timestep),
-                "facewright.training": json.dumps(facts),
-            },
+            facts={"method": self.method, "timestep": str(c.timestep), **training},
         )
         vre = VisualRepresentationEmbedder(self.vre.config)
         vre.load_state_dict(self.vre.state_dict())
         vre.embedding_change.load_state_dict(generator.embedding_change.state_dict())
         embedder = folder / f"{c.name}_vre.safetensors"
-        vre.save(embedder, dtype=dtype)
+        vre.save(embedder, dtype=dtype, **training)
         return [lora, embedder]

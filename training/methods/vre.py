@@ -134,6 +134,8 @@ class VQAutoencoder(VisualRepresentationEmbedder):
 class _VQRecipe(BranchRecipe):
     """VQGAN training of one or more branches: L_1 + L_per + L_dis + L_VQ each (Eq. 7-8)."""
 
+    method = "osdface"
+
     def build(self) -> dict[str, nn.Module]:
         nets = super().build()
         care = self.config.codebook_care
@@ -223,5 +225,6 @@ class AssociateRecipe(_VQRecipe):
     def export(self, folder: Path, facts: dict) -> list[Path]:
         path = folder / f"{self.config.name}.safetensors"
         dtype = torch.float16 if self.config.half else torch.float32
-        self.autoencoders["lq"].embedder().save(path, dtype=dtype)
+        training = {"facewright.training": json.dumps(facts)}
+        self.autoencoders["lq"].embedder().save(path, dtype=dtype, **training)
         return [*super().export(folder, facts), path]
