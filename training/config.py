@@ -9,90 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
 
 from ..core.degradation import Degradation
-from ..core.errors import FacewrightError
 from ..core.files import written_whole
+from .data_sections import FolderData, PairsData, WorldData
+from .strict import ConfigError, Strict
 
 PACKAGE = "package:"
 """Starts a path below the package's own folder, wherever that is installed; all other paths of a
 config are relative to where the command is given."""
-
-
-class ConfigError(FacewrightError):
-    """The YAML file does not describe a run; the message names every wrong key."""
-
-
-class Strict(BaseModel):
-    """Base of every section: unknown keys are refused, values checked, nothing changes later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class WorldData(Strict):
-    """Procedurally rendered faces, cached once as uint8 under `cache`."""
-
-    source: Literal["world"]
-    cache: Path = Path("runs/world")
-    size: int = Field(128, ge=32, description="pixels")
-    identities: int = Field(2000, ge=2)
-    photos: int = Field(4, ge=1, description="photos of each identity")
-    seed: int = Field(1, ge=0, description="identities and photos are drawn from this seed")
-    held_out: int = Field(64, ge=1, description="identities of the validation split")
-    jitter: float = Field(1.0, ge=0, description="error of the alignment; 1 = a good detector's")
-    workers: int = Field(0, ge=0, description="processes that prepare batches; 0 = this one")
-    views: int = Field(1, ge=1, description="photos of one identity that stand together in a batch")
-    references: int = Field(0, ge=0, description="other photos of the person with each, at most")
-
-
-class FolderData(Strict):
-    """Image files below `folder`, cut to a centred square and resized to `size`."""
-
-    source: Literal["folder"]
-    folder: Path
-    size: int = Field(512, ge=32, description="pixels")
-    held_out: float = Field(0.02, gt=0, lt=1, description="share of identities for validation")
-    identity: Literal["file", "parent"] = Field(
-        "file", description="what tells two people apart: the file or the folder it lies in"
-    )
-    captions: bool = Field(False, description="read the text file beside each picture")
-    workers: int = Field(2, ge=0)
-    views: int = Field(1, ge=1)
-    references: int = Field(
-        0, ge=0, description="other photos of the person with each, at most; needs identity: parent"
-    )
-
-
-class PairFolders(Strict):
-    """Good and degraded pictures of the same names in two folders."""
-
-    hq: Path
-    lq: Path
-
-
-class PairsData(Strict):
-    """Pairs of good and degraded pictures, cut alike, with the text file beside the good one as
-    caption; beside them, if wanted, faces that are degraded on the fly."""
-
-    source: Literal["pairs"]
-    folders: tuple[Path | PairFolders, ...] = Field(
-        min_length=1, description="each with HQ/<name> and LQ/<name>, or {hq: ..., lq: ...}"
-    )
-    faces: Path | None = Field(None, description="folder of good faces, drawn as often as pairs")
-    faces_limit: int | None = Field(None, ge=2, description="how many of them")
-    size: int = Field(512, ge=32, description="pixels")
-    largest: int = Field(768, ge=32, description="pairs: shorter side before the crop, at most")
-    held_out: float = Field(0.02, gt=0, lt=1, description="share of pictures for validation")
-    workers: int = Field(2, ge=0)
-    views: Literal[1] = 1
-    references: Literal[0] = 0
-
-    @model_validator(mode="after")
-    def _room(self) -> "PairsData":
-        if self.largest < self.size:
-            raise ValueError(f"largest {self.largest} is less than size {self.size}")
-        return self
 
 
 HIDDEN = "hidden"

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..config import ConfigError, PairFolders, PairsData
+from ..config import ConfigError
+from ..data_sections import PairFolders, PairsData
 from .files import (
     SUFFIXES,
     picture_files,
