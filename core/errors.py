@@ -19,6 +19,10 @@ class NonFiniteError(FacewrightError):
     """A model produced NaN or infinity even in full precision."""
 
 
+class DataLostError(FacewrightError):
+    """Training data vanished, or too much of it cannot be read, while a run was under way."""
+
+
 def check_image(x: torch.Tensor, *, name: str) -> None:
     """Raise FacewrightError unless `x` is a floating point (b, 3, h, w) tensor."""
     if x.ndim != 4 or x.shape[1] != 3:

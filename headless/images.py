@@ -74,18 +74,30 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
         FacewrightError: no picture, damaged, animated, of a kind that cannot be restored, or larger
             than `MAX_PIXELS`.
     """
-    from PIL import Image, UnidentifiedImageError
-
     path = Path(path)
     try:
         data = path.read_bytes()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
     except FileNotFoundError as error:
         raise FacewrightError(f"There is no file {path}.") from error
     except IsADirectoryError as error:
         raise FacewrightError(f"{path} is a folder, not a picture.") from error
+    except OSError as error:
+        raise FacewrightError(f"{path} cannot be opened ({error}).") from error
+    return decode_picture(data, path)
+
+
+def decode_picture(data: bytes, path: str | os.PathLike[str]) -> Picture:
+    """`read_picture` of a file's content; `path` is what errors call it.
+
+    Raises:
+        FacewrightError: as `read_picture`.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError as error:
         what = "is empty (0 bytes); copy or download it again."
         if data:
@@ -114,7 +126,7 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
         ) from error
 
 
-def _decode(image, data: bytes, path: Path) -> Picture:  # noqa: ANN001 (Pillow loads lazily)
+def _decode(image, data: bytes, path: str | os.PathLike[str]) -> Picture:  # noqa: ANN001 (Pillow loads lazily)
     exif = image.getexif()
     orientation = exif.get(_ORIENTATION, 1)
     icc = image.info.get("icc_profile")
@@ -150,7 +162,7 @@ def _has_16_bits(image, data: bytes) -> bool:  # noqa: ANN001
     return image.mode.startswith("I;16")
 
 
-def _decode_16(data: bytes, path: Path) -> np.ndarray:
+def _decode_16(data: bytes, path: str | os.PathLike[str]) -> np.ndarray:
     """(h, w, 3 or 4) uint16 RGB(A)."""
     try:
         import cv2
