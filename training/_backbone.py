@@ -42,13 +42,18 @@ class Codec(nn.Module):
         self.scaling_factor = scaling_factor
 
     @torch.no_grad()
-    def encode(self, pixels: Tensor, *, sample: bool) -> Tensor:
-        """(b, 3, h, w) in [-1, 1] -> z_0 (b, c, h / f, w / f): a posterior sample or its mean."""
+    def moments(self, pixels: Tensor) -> Tensor:
+        """(b, 3, h, w) in [-1, 1] -> (b, 2 c, h / f, w / f): the posterior's mean and logvar."""
         if isinstance(self.vae, AutoencoderKL):
             mean, logvar = self.vae.moments(pixels)
         else:
             posterior = self.vae.encode(pixels).latent_dist
             mean, logvar = posterior.mean, posterior.logvar
+        return torch.cat([mean, logvar], 1).float()
+
+    def latents(self, moments: Tensor, *, sample: bool) -> Tensor:
+        """z_0 (b, c, h / f, w / f): a posterior sample or its mean."""
+        mean, logvar = moments.chunk(2, 1)
         z = mean + (0.5 * logvar).exp() * torch.randn_like(mean) if sample else mean
         return z * self.scaling_factor
 

@@ -62,7 +62,7 @@ class Engine:
             if config.compile:
                 net.compile()
         if config.cache:
-            precision = "-".join({config.precision, config.frozen_precision})
+            precision = f"{config.precision}-{config.frozen_precision}"
             recipe.cache = FrozenCache(config.cache.folder, precision)
         self._prepare()
         torch.manual_seed(config.seed + 1 + self.accelerator.process_index)

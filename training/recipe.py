@@ -6,7 +6,7 @@ name in a file of `training/methods/` is found by that name.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from .cache import FrozenCache
 from .config import Strict
 
 Batch = dict[str, Any]
@@ -27,6 +28,8 @@ seed      (b,) int64, a different number for every sample of the run
 references  (b, N, 3, s, s) in [0, 1], valid (b, N) bool: other photos of the person; present
           where the config asks for them and a sample of the batch has one
 caption   list of b strings; present where any of the samples has one
+gt_digest, lq_digest  lists of b: what tells a picture that comes back, or None; present where the
+          config has a `cache` section
 
 With `data.views: v`, v photos of one identity stand next to each other.
 A recipe may leave detached tensors here for a later phase of the same step.
@@ -82,8 +85,23 @@ class Recipe(ABC):
         self.nets: dict[str, nn.Module] = {}
         """Networks as to be called now: wrapped for multi-process training in the phase that trains
         them, bare in the others. The engine sets it; call networks only through it."""
+        self.cache: FrozenCache | None = None  # set by the engine where the config asks for one
         self.monitor: dict[str, float | Tensor] = {}
         """Put any scalar here to have it logged beside the losses."""
+
+    def remembered(
+        self, what: str, net: str, batch: Batch, key: str, compute: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """`compute(batch[key])`, which frozen network `net` does, from the cache if there is one.
+
+        Args:
+            what: name of the result; together with `net` it says all that `compute` does.
+            compute: (b, 3, s, s) -> (b, ...), each picture by itself and without chance.
+        """
+        digests = batch.get(f"{key}_digest")
+        if self.cache is None or digests is None:
+            return compute(batch[key])
+        return self.cache.get(what, self.nets[net], batch[key], digests, compute)
 
     @abstractmethod
     def build(self) -> dict[str, nn.Module]:

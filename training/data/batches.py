@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...core.degradation import Degradation
+from ..cache import picture_digest
 from ..config import HIDDEN, DegradationConfig, TrainConfig
 from ..recipe import Batch
 from .off_shelf import OffShelf
@@ -48,7 +49,7 @@ class Batches:
             batch_size=config.batch_size,
             sampler=self._numbers(first_step),
             num_workers=config.data.workers,
-            collate_fn=_Collate(config.degradation, config.seed),
+            collate_fn=_Collate(config.degradation, config.seed, cached=config.cache is not None),
             persistent_workers=False,
             # Without one of its own the loader draws from the generator that training saves.
             generator=torch.Generator(),
@@ -84,7 +85,10 @@ class Batches:
             rounds = range(max(len(g) for g in groups))
             order = [group[r] for r in rounds for group in groups if r < len(group)]
         order = order[: self.config.validate_images]
-        collate = _Collate(degradation, 0)
+        # Held-out samples are the same ones each time: their seeds hang on no variant.
+        if degradation:
+            degradation = degradation.model_copy(update={"variants": None})
+        collate = _Collate(degradation, 0, cached=self.config.cache is not None, fixed=True)
         size = max(self.config.batch_size, self.config.grid_images)
         for i in range(0, len(order), size):
             chunk = order[i : i + size]
@@ -184,10 +188,22 @@ def _mirror(photo: Photo) -> Photo:
 
 
 class _Collate:
-    """Stack samples, scale to [0, 1], degrade; runs in the worker processes."""
+    """Stack samples, scale to [0, 1], degrade; runs in the worker processes.
 
-    def __init__(self, degradation: DegradationConfig | None, seed: int) -> None:
-        self.degradation, self.seed = degradation, seed
+    Args:
+        cached: add digests of the pictures that come back.
+        fixed: every sample comes back as it is.
+    """
+
+    def __init__(
+        self,
+        degradation: DegradationConfig | None,
+        seed: int,
+        *,
+        cached: bool = False,
+        fixed: bool = False,
+    ) -> None:
+        self.degradation, self.seed, self.cached, self.fixed = degradation, seed, cached, fixed
 
     def __call__(self, samples: list[tuple[Photo, int]]) -> Batch:
         photos, numbers = zip(*samples, strict=True)
@@ -210,11 +226,25 @@ class _Collate:
                 lq[i] = photo.lq.float() / 255
         if made and self.degradation:
             settings = self.degradation
-            chosen = [seeds[i] for i in made]
+            chosen = [self._damage(gt[i], seeds[i], settings.variants) for i in made]
             lq[made] = degrade(gt[made], chosen, settings.presets, settings.overrides)
         if self.degradation or not made:
             batch["lq"] = lq
+        if self.cached:
+            batch["gt_digest"] = [picture_digest(picture) for picture in gt]
+            returning = self.fixed or (self.degradation and self.degradation.variants)
+            batch["lq_digest"] = [
+                picture_digest(picture) if returning or photo.lq is not None else None
+                for picture, photo in zip(lq, photos, strict=True)
+            ]
         return batch
+
+    def _damage(self, gt: Tensor, seed: int, variants: int | None) -> int:
+        """Seed of the degradation: the sample's own, or one of the picture's few."""
+        if variants is None:
+            return seed
+        variant = int(np.random.default_rng([6, seed]).integers(variants))
+        return (int(picture_digest(gt)[:10], 16) * 2**10 + variant) % VALIDATION_SEED
 
 
 def _pad(references: list[tuple[Tensor, ...]]) -> Batch:

@@ -35,8 +35,9 @@ from .._scores import face_scores
 from .._text import NoText, TextEncoder
 from ..config import Strict
 from ..losses.extractors import ExtractorConfig
-from ..recipe import Batch, Evaluation, Progress, Recipe
+from ..recipe import Batch, Evaluation, Progress
 from ._joint import JointDenoiser, Prompt
+from ._latent import LatentRecipe
 
 _MEASURED = (50, 200, 400, 600, 800)
 """Timesteps at which held-out noise predictions are scored."""
@@ -104,7 +105,7 @@ class RestoreConfig(FlipConfig):
     decoded: int = Field(4, ge=0, description="samples of a batch whose x_0 is decoded; memory")
 
 
-class _FlipRecipe(Recipe):
+class _FlipRecipe(LatentRecipe):
     """L_ldm = ||eps - eps_theta(x_tx, y_ty, t_x, t_y, c)||^2 over both branches (Eq. 7)."""
 
     Config = FlipConfig
@@ -166,12 +167,6 @@ class _FlipRecipe(Recipe):
     def adam_only(self) -> tuple[str, ...]:
         return ("lora_", "adapter")
 
-    def _encode(self, images: Tensor, *, sample: bool) -> Tensor:
-        return self.nets["codec"].encode(images * 2 - 1, sample=sample)
-
-    def _decode(self, z_0: Tensor) -> Tensor:
-        return (self.nets["codec"].decode(z_0) + 1) / 2
-
     def _text(self, batch: Batch) -> Tensor:
         return self.nets["text"](batch.get("caption") or [""] * len(batch["gt"]))
 
@@ -179,13 +174,14 @@ class _FlipRecipe(Recipe):
         if not self.face_encoder:
             return None
         with torch.no_grad():
-            return self.nets["face_encoder"].latents(batch["lq"])
+            look = self.nets["face_encoder"].latents
+            return self.remembered("faces", "face_encoder", batch, "lq", look)
 
     def losses(self, phase: str, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         c, b = self.config, len(batch["gt"])
         z_0 = torch.cat(
             [
-                self._encode(batch[key], sample=c.sample_latents)
+                self._encode(batch, key, sample=c.sample_latents)
                 for key in (self.input_key, self.condition_key)
             ]
         )
@@ -233,7 +229,7 @@ class _FlipRecipe(Recipe):
         """
         s, denoiser = self.config.sampling, self.nets["denoiser"]
         positive, negative = self._prompts(batch)
-        z_y = self._encode(batch[self.condition_key], sample=False)
+        z_y = self._encode(batch, self.condition_key, sample=False)
 
         def given(prompt: Prompt) -> Predict:
             return lambda z, t: denoiser.denoise(z, t, prompt, phi=phi)
@@ -250,9 +246,9 @@ class _FlipRecipe(Recipe):
         denoiser, seen = self.nets["denoiser"], {}
         images: dict[str, Tensor] = {}
         for batch in batches:
-            z_0 = self._encode(batch[self.input_key], sample=False)
+            z_0 = self._encode(batch, self.input_key, sample=False)
             prompt, _ = self._prompts(batch)
-            z_y = self._encode(batch[self.condition_key], sample=False)
+            z_y = self._encode(batch, self.condition_key, sample=False)
             with denoiser.looking_at(z_y, prompt):
                 for t in _MEASURED:
                     eps = torch.randn_like(z_0)

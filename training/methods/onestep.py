@@ -30,7 +30,8 @@ from ..losses.identity import IdentityEnsemble, IdentityLoss
 from ..losses.latent_discriminator import LatentDiscriminator
 from ..losses.perceptual import feature_distance as feature_loss
 from ..losses.pixel import box_weights, chroma, sobel
-from ..recipe import Batch, Evaluation, Progress, Recipe
+from ..recipe import Batch, Evaluation, Progress
+from ._latent import LatentRecipe
 
 
 class RecogniserConfig(Strict):
@@ -96,6 +97,12 @@ class OneStepConfig(Strict):
     )
     timestep: int = Field(ONE_STEP_TIMESTEP, ge=0, le=999)
     sample_latents: bool = Field(True, description="posterior samples of the VAE, or its mean")
+    decoded: int | None = Field(
+        None,
+        ge=1,
+        description="samples of a batch whose picture is decoded and compared, for memory; the "
+        "others learn through the discriminator and `latent` alone. None: all",
+    )
     weights: Weights = Weights()
     extractor: ExtractorConfig | None = Field(None, description="of `perceptual` and `features`")
     recogniser: RecogniserConfig | None = Field(None, description="of `identity`")
@@ -126,7 +133,7 @@ class Generator(nn.Module):
         return eps_to_x0(z_lq, eps.float(), self.alpha_bar_t), cond
 
 
-class OneStepRecipe(Recipe):
+class OneStepRecipe(LatentRecipe):
     """L = MSE + l_per EA-DISTS + l_ID L_ID + l_dis L_G (Eq. 12), alternating with L_D (Eq. 16)."""
 
     stage = "onestep"
@@ -183,14 +190,9 @@ class OneStepRecipe(Recipe):
     @torch.no_grad()
     def _inputs(self, batch: Batch, *, sample: bool) -> tuple[Tensor, ...]:
         """What the generator takes: latent of the degraded faces, codebook rows of their tokens."""
-        lq, vre = batch["lq"], self.nets["vre"]
-        return self._encode(lq, sample=sample), vre.quantize.lookup(vre.tokenize(lq))
-
-    def _encode(self, images: Tensor, *, sample: bool) -> Tensor:
-        return self.nets["codec"].encode(images * 2 - 1, sample=sample)
-
-    def _decode(self, z_0: Tensor) -> Tensor:
-        return (self.nets["codec"].decode(z_0) + 1) / 2
+        vre = self.nets["vre"]
+        tokens = self.remembered("tokens", "vre", batch, "lq", vre.tokenize)
+        return self._encode(batch, "lq", sample=sample), vre.quantize.lookup(tokens)
 
     def _adversarial(self, progress: Progress) -> float:
         """Weight of the generator's adversarial term now; 0 before the discriminator's start."""
@@ -208,10 +210,12 @@ class OneStepRecipe(Recipe):
         gan = self._adversarial(progress)
         # The discriminator trains from its start on, also while the weight is still 0.
         judged = c.weights.gan and progress.fraction >= c.discriminator.start
-        z_gt = self._encode(batch["gt"], sample=sample) if judged or c.weights.latent else None
+        z_gt = self._encode(batch, "gt", sample=sample) if judged or c.weights.latent else None
         z_0, cond = self.nets["generator"](*inputs)
+        n = min(c.decoded or len(z_0), len(z_0))  # the first ones: a batch is in random order
+        seen = {k: v[:n] for k, v in batch.items()}
         # Not clamped: an overshooting pixel must still feel its error.
-        terms = self._compare(self._decode(z_0), batch)
+        terms = self._compare(self._decode(z_0[:n]), seen)
         if c.weights.latent:
             terms["latent"] = c.weights.latent * (z_0 - z_gt).square().mean()
         if judged:
@@ -272,7 +276,7 @@ class OneStepRecipe(Recipe):
 
     def _shown(self, batch: Batch) -> dict[str, Tensor]:
         """What is scored against gt and drawn beside it, by name."""
-        ceiling = self._decode(self._encode(batch["gt"], sample=False)).clamp(0, 1)
+        ceiling = self._decode(self._encode(batch, "gt", sample=False)).clamp(0, 1)
         return {"lq": batch["lq"], "restored": self.restore(batch), "VAE(gt)": ceiling}
 
     def _scores(self, picture: Tensor, gt: Tensor, mask: Tensor) -> dict[str, Tensor]:
