@@ -129,6 +129,11 @@ class TrainConfig(Strict):
     optimizers: dict[str, OptimizerConfig] = Field(description="one per phase of the recipe")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights; 0 = off")
     log_every: int = Field(20, ge=1)
+    trackers: tuple[str, ...] = Field(
+        ("tensorboard",),
+        description="where curves and grids go besides metrics.jsonl: names that accelerate knows, "
+        "such as wandb, mlflow, aim, comet_ml; [] for none",
+    )
     validate_every: int = Field(500, ge=1, description="steps between validations and grids")
     validate_images: int = Field(64, ge=1)
     grid_images: int = Field(8, ge=1)

@@ -26,6 +26,7 @@ from .memory import DTYPES, hold_in, recompute_activations
 from .optim import AveragedWeights, build_optimizers, set_lr
 from .recipe import Batch, Progress, Recipe
 from .state import capture, take_up
+from .trackers import check_trackers, open_trackers
 from .visual import RunLog
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,12 @@ class Engine:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.recipe, self.config = recipe, config
-        self.accelerator = Accelerator(cpu=config.cpu, mixed_precision=config.precision)
+        self.accelerator = Accelerator(
+            cpu=config.cpu,
+            mixed_precision=config.precision,
+            log_with=check_trackers(config.trackers) or None,
+            project_dir=config.output,
+        )
         self.device = recipe.device = self.accelerator.device
         # Networks are built alike in every process; noise afterwards differs between them.
         torch.manual_seed(config.seed)
@@ -141,9 +147,14 @@ class Engine:
         with ExitStack() as stack:
             stack.enter_context(self._signals())
             self.log = stack.enter_context(
-                RunLog(self.config.output, main=self.accelerator.is_main_process, step=self.step)
+                RunLog(
+                    self.config.output,
+                    main=self.accelerator.is_main_process,
+                    step=self.step,
+                    trackers=open_trackers(self.config, self.accelerator, self.step),
+                )
             )
-            self.log.start(self.recipe.stage)
+            self.log.start(self.recipe.stage, self._fraction(), self.config.budget.max_steps)
             if self.step == 0:  # whether training helps, shows only beside what it began with
                 self._validate(batches)
             stream = batches.train(first_step=self.step)
@@ -154,7 +165,7 @@ class Engine:
                 self.spent += now[0] - last[0]
                 self.cpu_spent += now[1] - last[1]
                 last = now
-                self.log.advance(self.step, self._fraction())
+                self.log.advance(self.step, self._fraction(), self.images, self.spent)
                 if self.step % self.config.validate_every == 0:
                     self._validate(batches)
                 if self.step % self.config.checkpoint_every == 0:
@@ -186,6 +197,8 @@ class Engine:
                 norm = self.accelerator.clip_grad_norm_(params, config.clip)
             logged |= {f"{phase}/{k}": v for k, v in terms.items()}
             logged[f"{phase}/grad_norm"] = float(norm)
+            rates = [group["lr"] for o in self.optimizers[phase] for group in o.param_groups]
+            logged[f"{phase}/lr"] = max(rates)
             self._apply(phase, terms, float(norm), micro_batches)
         self.recipe.after_step(progress)
         if self.ema:

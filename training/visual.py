@@ -1,7 +1,8 @@
-"""What a person sees of a run: progress, TensorBoard, picture grids, lines of JSON."""
+"""What a person sees of a run: progress, picture grids, lines of JSON, trackers."""
 
-import json
-import os
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,10 +10,16 @@ from typing import Self
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console
 from torch import Tensor
 
+from ..core.files import written_whole
 from .recipe import Evaluation
+from .records import LineFile, Unwritten, keep_lines
+from .status import Bar, Status
+from .trackers import Tracker
+
+log = logging.getLogger(__name__)
 
 
 def picture_grid(columns: dict[str, Tensor], count: int) -> Image.Image:
@@ -37,64 +44,38 @@ def picture_grid(columns: dict[str, Tensor], count: int) -> Image.Image:
     return sheet
 
 
-def keep_lines(path: Path, step: int) -> list[dict]:
-    """Cut a `metrics.jsonl` down to what was logged up to `step`, and return that.
-
-    A run that was killed may have logged steps after its last checkpoint, the last line in part.
-    The file is exchanged as a whole, and only where there is something to cut.
-    """
-    if not path.is_file():
-        return []
-    written, kept = path.read_text(encoding="utf-8", errors="replace"), []
-    for text in written.splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if line["step"] <= step:
-            kept.append(line)
-    whole = "".join(_as_text(line) for line in kept)
-    if whole != written:
-        partial = path.with_suffix(".partial")
-        partial.write_text(whole, encoding="utf-8")
-        os.replace(partial, path)
-    return kept
-
-
-def _as_text(line: dict) -> str:
-    return json.dumps(line) + "\n"
-
-
 class RunLog:
-    """Progress bar, TensorBoard and `metrics.jsonl` of one run; silent on all but process 0.
+    """What is seen and kept of one run; silent on all but process 0.
+
+    On a terminal: a bar and a line below it. Elsewhere (a file, a job's log): one line of the
+    package's log for every logged step and validation. Either way `metrics.jsonl`, picture grids
+    and the trackers. What cannot be written is warned about once and costs no run.
 
     Args:
         output: folder of the run.
         main: whether this is process 0.
         step: that the run starts at or goes on from; what was logged after it is forgotten.
+        trackers: started ones, closed with the log.
     """
 
-    def __init__(self, output: Path, *, main: bool, step: int = 0) -> None:
-        self.output, self.main, self.step = output, main, step
+    def __init__(
+        self, output: Path, *, main: bool, step: int = 0, trackers: Sequence[Tracker] = ()
+    ) -> None:
+        self.output, self.main, self.step, self.trackers = output, main, step, trackers
+        self.lines = LineFile(output / "metrics.jsonl")
+        self.unwritten = Unwritten()
+        self.status = Status()
+        self.bar: Bar | None = None
+        self.logged: set[tuple[int, bool]] = set()
 
     def __enter__(self) -> Self:
         if self.main:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.output.mkdir(parents=True, exist_ok=True)
-            self.writer = SummaryWriter(str(self.output / "tensorboard"), purge_step=self.step + 1)
-            path = self.output / "metrics.jsonl"
-            self.logged = {_kind(line) for line in keep_lines(path, self.step)}
-            self.lines = path.open("a", encoding="utf-8")
-            self.progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("step {task.fields[step]} {task.fields[note]}"),
-            )
-            self.progress.start()
+            with self._spared("metrics.jsonl"):
+                self.logged = {_kind(line) for line in keep_lines(self.lines.path, self.step)}
+            console = Console(stderr=True, highlight=False)
+            if console.is_terminal:
+                self.bar = Bar(console)
+                self.bar.start()
         return self
 
     def __exit__(
@@ -103,27 +84,43 @@ class RunLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.main:
-            self.progress.stop()
-            self.writer.close()
-            self.lines.close()
+        if self.bar:
+            self.bar.stop()
+        for tracker in self.trackers:
+            tracker.close()
 
-    def start(self, stage: str) -> None:
-        if self.main:
-            self.task = self.progress.add_task(stage, total=1.0, step=self.step, note="")
+    def start(self, stage: str, fraction: float, steps: int | None) -> None:
+        """Say what starts.
 
-    def advance(self, step: int, fraction: float) -> None:
-        if self.main:
-            self.progress.update(self.task, completed=fraction, step=step)
+        Args:
+            fraction: of the budget, spent before.
+            steps: of the whole run, where the budget is in steps.
+        """
+        self.status.start(stage, self.step, fraction, steps)
+        self._refresh()
+
+    def advance(self, step: int, fraction: float, images: int, spent: float) -> None:
+        """Note a step.
+
+        Args:
+            fraction: of the budget, spent by now.
+            images: trained on by now, in all processes.
+            spent: seconds of training by now, without validations.
+        """
+        self.status.advance(step, fraction, images, spent)
+        self._refresh()
 
     def scalars(self, values: dict[str, float], step: int) -> None:
+        """Losses and what else a step logged: `<phase>/<term>`, `/grad_norm` and `/lr`."""
         if not self.main:
             return
-        for key, value in values.items():
-            self.writer.add_scalar(key, value, step)
-        self._line({"step": step, **{k: round(v, 5) for k, v in values.items()}})
-        total = sum(v for k, v in values.items() if not k.endswith("grad_norm"))
-        self.progress.update(self.task, note=f"loss {total:.4f}")
+        self._line({"step": step, **_rounded(values)})
+        for tracker in self.trackers:
+            tracker.scalars(values, step)
+        self.status.scalars(values)
+        self._refresh()
+        if not self.bar:
+            log.info("%s", self.status.sentence())
 
     def evaluation(
         self, evaluation: Evaluation, step: int, count: int, seconds: float, cpu_seconds: float
@@ -131,24 +128,49 @@ class RunLog:
         """Held-out metrics and the picture grid `grids/step-<n>.png`."""
         if not self.main:
             return
-        for key, value in evaluation.metrics.items():
-            self.writer.add_scalar(f"held_out/{key}", value, step)
+        metrics = _rounded(evaluation.metrics)
         line = {"step": step, "seconds": round(seconds), "cpu_seconds": round(cpu_seconds)}
-        self._line(line | {"held_out": {k: round(v, 5) for k, v in evaluation.metrics.items()}})
-        if not evaluation.images:
-            return
-        grid = picture_grid(evaluation.images, count)
-        folder = self.output / "grids"
-        folder.mkdir(exist_ok=True)
-        grid.save(folder / f"step-{step:08d}.png")
-        self.writer.add_image("held_out", np.asarray(grid), step, dataformats="HWC")
+        self._line(line | {"held_out": metrics})
+        grid = picture_grid(evaluation.images, count) if evaluation.images else None
+        if grid:
+            with (
+                self._spared("grids"),
+                written_whole(self.output / "grids" / f"step-{step:08d}.png") as path,
+            ):
+                grid.save(path, format="PNG")
+        for tracker in self.trackers:
+            tracker.held_out(evaluation.metrics, None if grid is None else np.asarray(grid), step)
+        said = ", ".join(f"{key} {value:.4g}" for key, value in metrics.items())
+        self._say(f"step {step}, held out: {said}")
 
     def _line(self, values: dict) -> None:
         # The end of a run validates once more; so does the resume of a run that was at its end.
         if _kind(values) not in self.logged:
             self.logged.add(_kind(values))
-            self.lines.write(_as_text(values))
-            self.lines.flush()
+            with self._spared("metrics.jsonl"):
+                self.lines.write(values)
+
+    def _say(self, text: str) -> None:
+        if self.bar:
+            self.bar.console.print(text, markup=False)
+        else:
+            log.info("%s", text)
+
+    def _refresh(self) -> None:
+        if self.bar:
+            self.bar.show(self.status)
+
+    @contextmanager
+    def _spared(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.unwritten.warn(f"{self.output / name} could not be written", error)
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    """Six significant digits: learning rates are small."""
+    return {key: float(f"{value:.6g}") for key, value in values.items()}
 
 
 def _kind(line: dict) -> tuple[int, bool]:
