@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model, model_vali
 
 from ..core.degradation import Degradation
 from ..core.files import written_whole
-from .data_sections import FolderData, PairsData, WorldData
+from .data_sections import FolderData, PairsData, ShardsData, WorldData
 from .strict import ConfigError, Strict
 
 PACKAGE = "package:"
@@ -123,7 +123,9 @@ class TrainConfig(Strict):
     )
     cache: CacheConfig | None = None
     compile: bool = Field(False, description="torch.compile of what is trained")
-    data: Annotated[WorldData | FolderData | PairsData, Field(discriminator="source")]
+    data: Annotated[
+        WorldData | FolderData | PairsData | ShardsData, Field(discriminator="source")
+    ]
     degradation: DegradationConfig | None = None
     off_shelf: OffShelfConfig | None = None
     optimizers: dict[str, OptimizerConfig] = Field(description="one per phase of the recipe")

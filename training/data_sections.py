@@ -1,14 +1,23 @@
 """The section `data:` of a training config: where photographs come from, one model per source."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from .strict import Strict
 
 
-class WorldData(Strict):
+class Source(Strict):
+    """Base of all sources."""
+
+    @property
+    def brings_lq(self) -> bool:
+        """Whether every photo comes with its degraded counterpart."""
+        return False
+
+
+class WorldData(Source):
     """Procedurally rendered faces, cached once as uint8 under `cache`."""
 
     source: Literal["world"]
@@ -24,7 +33,7 @@ class WorldData(Strict):
     references: int = Field(0, ge=0, description="other photos of the person with each, at most")
 
 
-class FolderData(Strict):
+class FolderData(Source):
     """Image files below `folder`, cut to a centred square and resized to `size`."""
 
     source: Literal["folder"]
@@ -42,6 +51,41 @@ class FolderData(Strict):
     )
 
 
+class ShardsData(Source):
+    """Pictures in WebDataset tar shards, local or at any URL that fsspec reads, cut as in a folder.
+
+    Members that share a name up to its first dot belong together: `ada/001.jpg`, its caption
+    `ada/001.txt`, its degraded counterpart `ada/001.lq.png`.
+    """
+
+    source: Literal["shards"]
+    shards: str | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="data/ffhq-{000000..000069}.tar, data/*.tar, s3://bucket/ffhq-{00..69}.tar"
+    )
+    cache: Path = Field(
+        Path("runs/shards"),
+        description="folder of what the shards contain and of local copies of those from a URL",
+    )
+    size: int = Field(512, ge=32, description="pixels")
+    held_out: float = Field(0.02, gt=0, lt=1, description="share of identities for validation")
+    # In the name, not in a JSON member: then the list of members alone tells who is on a picture,
+    # a folder packed as it is keeps its people, and the key means the same as for a folder.
+    identity: Literal["file", "parent"] = Field(
+        "file", description="what tells two people apart: the file or the folder in its name"
+    )
+    captions: bool = Field(False, description="read the .txt member of each picture")
+    lq: bool = Field(False, description="every picture has an .lq member: take it, degrade nothing")
+    workers: int = Field(2, ge=0)
+    views: int = Field(1, ge=1)
+    references: int = Field(
+        0, ge=0, description="other photos of the person with each, at most; needs identity: parent"
+    )
+
+    @property
+    def brings_lq(self) -> bool:
+        return self.lq
+
+
 class PairFolders(Strict):
     """Good and degraded pictures of the same names in two folders."""
 
@@ -49,7 +93,7 @@ class PairFolders(Strict):
     lq: Path
 
 
-class PairsData(Strict):
+class PairsData(Source):
     """Pairs of good and degraded pictures, cut alike, with the text file beside the good one as
     caption; beside them, if wanted, faces that are degraded on the fly."""
 
@@ -71,3 +115,7 @@ class PairsData(Strict):
         if self.largest < self.size:
             raise ValueError(f"largest {self.largest} is less than size {self.size}")
         return self
+
+    @property
+    def brings_lq(self) -> bool:
+        return self.faces is None

@@ -19,7 +19,7 @@ from torch import nn
 from ..core.errors import FacewrightError
 from .cache import FrozenCache
 from .checkpoints import save_checkpoint
-from .config import ConfigError, PairsData, TrainConfig, save_config
+from .config import ConfigError, TrainConfig, save_config
 from .data import Batches
 from .guard import NonFiniteGuard, is_finite
 from .memory import DTYPES, hold_in, recompute_activations
@@ -36,8 +36,7 @@ class Engine:
     """Train one recipe: `Engine(recipe, config).run(resume=...)`."""
 
     def __init__(self, recipe: Recipe, config: TrainConfig) -> None:
-        paired = isinstance(config.data, PairsData) and config.data.faces is None
-        if recipe.needs_lq and config.degradation is None and not paired:
+        if recipe.needs_lq and config.degradation is None and not config.data.brings_lq:
             raise ConfigError(
                 f"Stage `{recipe.stage}` restores degraded pictures: the config needs a section "
                 "`degradation:` with `presets: [...]`."

@@ -1,5 +1,7 @@
 """Pictures and captions from files."""
 
+import hashlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,8 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from ...core.errors import FacewrightError
-from ...headless.images import read_picture as decode
-from ...headless.images import to_array
-from ...headless.text import read_caption as caption_of
-from ..config import ConfigError
+from ...headless import images, text
+from .damage import UnreadableError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -30,34 +30,37 @@ def read_picture(path: Path) -> Image.Image:
     """RGB, upright, 8 bits: decoded as `facewright synthesize` does, so that pixels correspond.
 
     Raises:
-        ConfigError: the file is no picture.
+        UnreadableError: the file is gone, damaged or no picture.
     """
+    return _rgb(lambda: images.read_picture(path), path)
+
+
+def decode_picture(data: bytes, name: str) -> Image.Image:
+    """`read_picture` of a file's content."""
+    return _rgb(lambda: images.decode_picture(data, name), name)
+
+
+def _rgb(decode: Callable[[], images.Picture], name: object) -> Image.Image:
     try:
-        return Image.fromarray(to_array(decode(path).pixels[:3]))
-    except FacewrightError as error:
-        raise _unreadable(path, error) from error
+        return Image.fromarray(images.to_array(decode().pixels[:3]))
+    except Exception as error:  # decoders raise whatever damage leads them to
+        raise UnreadableError(name, error) from error
 
 
 def upright_size(path: Path) -> tuple[int, int]:
     """Width and height of what `read_picture` gives, from the file's header alone.
 
     Raises:
-        ConfigError: the file is no picture.
+        UnreadableError: the file is no picture.
     """
     try:
         with Image.open(path) as opened:
             width, height = opened.size
             # PNG's own method would decode all pixels, in case the entry lies behind them.
             turned = Image.Image.getexif(opened).get(ExifTags.Base.Orientation, 1) >= 5
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    except Exception as error:  # as above
+        raise UnreadableError(path, error) from error
     return (height, width) if turned else (width, height)
-
-
-def _unreadable(path: Path, error: Exception) -> ConfigError:
-    return ConfigError(
-        f"The training picture {path} could not be read ({error}). Remove or replace it."
-    )
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -69,9 +72,25 @@ def read_caption(picture: Path) -> str:
     """Text of the `.txt` file beside a picture; empty where there is none.
 
     Raises:
-        ConfigError: the file is no UTF-8 text.
+        UnreadableError: the file is no UTF-8 text.
     """
     try:
-        return caption_of(picture)
+        return text.read_caption(picture)
     except FacewrightError as error:
-        raise ConfigError(str(error)) from error
+        raise UnreadableError(picture.with_suffix(".txt"), error) from error
+
+
+def digest_of(files: Iterable[tuple[str, int]]) -> str:
+    """sha256 in hexadecimal of a set of files, each a name and its size in bytes."""
+    digest = hashlib.sha256()
+    for name, size in sorted(files):
+        digest.update(f"{name}\0{size}\n".encode())
+    return digest.hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """In bytes; -1 where the file is gone."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

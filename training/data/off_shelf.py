@@ -8,7 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from ...core.geometry.square import centred_square
-from ..config import ConfigError, OffShelfConfig
+from ..config import OffShelfConfig
+from ..strict import ConfigError
+from .damage import Careful, inside
 from .files import picture_files, read_picture, relative_name, to_tensor
 from .sources import Photo, Photos
 
@@ -18,11 +20,12 @@ class OffShelf:
 
     With probability `share` a photo takes one of its own, `<name>_<k>.png`, drawn uniformly
     (FLIPNET, Sec. 5.1: share 0.5, five pictures for each face). Photos that have none on the shelf,
-    because it is not complete, are degraded on the fly.
+    because it is not complete, are degraded on the fly; so are those whose picture cannot be read.
     """
 
     def __init__(self, photos: Photos, config: OffShelfConfig) -> None:
         self.photos, self.config = photos, config
+        self.careful = Careful()
         found: dict[str, list[Path]] = defaultdict(list)
         folder = config.folder
         for file in picture_files(folder):
@@ -43,4 +46,8 @@ class OffShelf:
         if rng.random() >= self.config.share or not files:
             return None
         file = files[int(rng.integers(len(files)))]
-        return to_tensor(centred_square(read_picture(file), photo.pixels.shape[-1]))
+        return self.careful(lambda: self._read(file, photo.pixels.shape[-1]))
+
+    def _read(self, file: Path, size: int) -> Tensor:
+        with inside(self.config.folder):
+            return to_tensor(centred_square(read_picture(file), size))

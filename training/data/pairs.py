@@ -9,14 +9,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..config import ConfigError
 from ..data_sections import PairFolders, PairsData
+from ..strict import ConfigError
+from .damage import UnreadableError, inside
 from .files import (
     SUFFIXES,
+    digest_of,
     picture_files,
     read_caption,
     read_picture,
     relative_name,
+    size_of,
     to_tensor,
     upright_size,
 )
@@ -28,6 +31,8 @@ class PairPhotos:
     """HQ and LQ files cut alike: a random square after a random resize, drawn by the seed."""
 
     files: list[tuple[Path, Path]]
+    tops: list[tuple[Path, Path]]
+    """The folders that the files were found below."""
     names: list[str]
     size: int
     largest: int
@@ -40,7 +45,10 @@ class PairPhotos:
 
     def load(self, index: int, seed: int = 0) -> Photo:
         hq, lq = self.files[index]
-        images = [read_picture(path) for path in (hq, lq)]
+        images = []
+        for path, top in zip((hq, lq), self.tops[index], strict=True):
+            with inside(top):
+                images.append(read_picture(path))
         rng = np.random.default_rng([4, seed])
         short = int(rng.integers(self.size, self.largest + 1))
         width, height = images[0].size
@@ -58,6 +66,13 @@ class PairPhotos:
         )
         box = torch.tensor([0.0, 0.0, self.size - 1, self.size - 1])
         return Photo(gt, box, index, degraded, read_caption(hq))
+
+    def digest(self) -> str:
+        return digest_of(
+            (f"{side}/{name}{file.suffix}", size_of(file))
+            for name, pair in zip(self.names, self.files, strict=True)
+            for side, file in zip(("HQ", "LQ"), pair, strict=True)
+        )
 
 
 @dataclass
@@ -86,6 +101,10 @@ class Mixed:
         # Faces number their people from 0 as well.
         return photo._replace(identity=photo.identity + (0 if source is self.pairs else self.first))
 
+    def digest(self) -> str:
+        both = self.pairs.digest() + self.faces.digest()
+        return hashlib.sha256(both.encode()).hexdigest()
+
 
 def open_pairs(config: PairsData) -> tuple[Photos, Photos]:
     """Training and validation pairs, with faces mixed in where the config names them.
@@ -94,13 +113,15 @@ def open_pairs(config: PairsData) -> tuple[Photos, Photos]:
         ConfigError: a folder is empty, a file has no counterpart, two differ in size, or there is
             a single pair.
     """
-    files, names, keys = [], [], []
+    files, tops, names, keys = [], [], [], []
     for entry in config.folders:
+        folders = _folders(entry)
         folder = entry if isinstance(entry, Path) else entry.hq
         # Not the path as typed: a run resumed from another folder must hold out the same pairs.
         data_set = os.path.basename(os.path.abspath(folder))
-        for name, pair in _pairs(entry).items():
+        for name, pair in _pairs(folders).items():
             files.append(pair)
+            tops.append(folders)
             names.append(name)
             keys.append(f"{data_set}/{name}")
     if len(files) < 2:
@@ -113,7 +134,9 @@ def open_pairs(config: PairsData) -> tuple[Photos, Photos]:
     def split(keep: bool) -> PairPhotos:
         chosen = [i for i in range(len(files)) if (i in held_out) == keep]
         return PairPhotos(
-            [files[i] for i in chosen], [names[i] for i in chosen], config.size, config.largest
+            *([column[i] for i in chosen] for column in (files, tops, names)),
+            size=config.size,
+            largest=config.largest,
         )
 
     train, validation = split(False), split(True)
@@ -131,9 +154,13 @@ def _held_out(keys: list[str], share: float) -> set[int]:
     return set(ranked[: min(len(keys) - 1, max(1, round(share * len(keys))))])
 
 
-def _pairs(entry: Path | PairFolders) -> dict[str, tuple[Path, Path]]:
-    """name -> (HQ file, LQ file) of one data set."""
-    folders = (entry / "HQ", entry / "LQ") if isinstance(entry, Path) else (entry.hq, entry.lq)
+def _folders(entry: Path | PairFolders) -> tuple[Path, Path]:
+    """Of the good and the degraded pictures of one data set."""
+    return (entry / "HQ", entry / "LQ") if isinstance(entry, Path) else (entry.hq, entry.lq)
+
+
+def _pairs(folders: tuple[Path, Path]) -> dict[str, tuple[Path, Path]]:
+    """name -> (HQ file, LQ file)."""
     found = [{relative_name(f, p): p for p in picture_files(f)} for f in folders]
     for folder, files in zip(folders, found, strict=True):
         if not files:
@@ -151,7 +178,10 @@ def _pairs(entry: Path | PairFolders) -> dict[str, tuple[Path, Path]]:
         )
     pairs = {name: (file, found[1][name]) for name, file in found[0].items()}
     for name, (hq, lq) in pairs.items():
-        sizes = [upright_size(path) for path in (hq, lq)]
+        try:
+            sizes = [upright_size(path) for path in (hq, lq)]
+        except UnreadableError:
+            continue  # it is named when its turn comes, and left out like any other
         if sizes[0] != sizes[1]:
             raise ConfigError(
                 f"The pair {name} differs in size: {hq} has {sizes[0][0]} x {sizes[0][1]} pixels, "

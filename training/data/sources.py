@@ -1,7 +1,8 @@
-"""Where photographs come from: the procedural world, a folder of files, or folders of pairs."""
+"""Where photographs come from: the procedural world, files, folders of pairs, or tar shards."""
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -11,16 +12,20 @@ import torch
 from torch import Tensor
 
 from ...core.geometry.square import centred_square
-from ..config import ConfigError, FolderData, PairsData, WorldData
+from ..data_sections import FolderData, PairsData, ShardsData, WorldData
+from ..strict import ConfigError
+from .damage import inside
 from .files import (
     SUFFIXES,
+    digest_of,
     picture_files,
     read_caption,
     read_picture,
     relative_name,
+    size_of,
     to_tensor,
 )
-from .world import world_arrays
+from .world import world_arrays, world_folder
 
 
 class Photo(NamedTuple):
@@ -49,7 +54,16 @@ class Photos(Protocol):
         """What files made from this photo are called."""
 
     def load(self, index: int, seed: int = 0) -> Photo:
-        """Photo number `index`; `seed` decides what is drawn each time, like a crop."""
+        """Photo number `index`; `seed` decides what is drawn each time, like a crop.
+
+        Raises:
+            UnreadableError: a file of this photo is gone or damaged.
+            DataLostError: all of them are gone.
+        """
+
+    def digest(self) -> str:
+        """What tells this data set from others, sha256 in hexadecimal: names and sizes of its
+        files, or how it was rendered."""
 
 
 @dataclass
@@ -59,6 +73,8 @@ class WorldPhotos:
     images: np.ndarray
     boxes: np.ndarray
     identities: np.ndarray
+    made: str
+    """How, and which split."""
 
     def __post_init__(self) -> None:
         groups = defaultdict(list)
@@ -74,11 +90,15 @@ class WorldPhotos:
         box = torch.from_numpy(np.array(self.boxes[index], dtype=np.float32))
         return Photo(pixels, box, int(self.identities[index]))
 
+    def digest(self) -> str:
+        return hashlib.sha256(self.made.encode()).hexdigest()
+
 
 @dataclass
 class FolderPhotos:
     """Image files, cut to a centred square and resized."""
 
+    folder: Path
     files: list[Path]
     names: list[str]
     people: list[int]
@@ -96,27 +116,38 @@ class FolderPhotos:
 
     def load(self, index: int, seed: int = 0) -> Photo:
         path = self.files[index]
-        pixels = to_tensor(centred_square(read_picture(path), self.size))
+        with inside(self.folder):
+            pixels = to_tensor(centred_square(read_picture(path), self.size))
         # Where the face is, is not known here; aligned data sets fill the picture with it.
         box = torch.tensor([0.0, 0.0, self.size - 1, self.size - 1])
         caption = read_caption(path) if self.captions else ""
         return Photo(pixels, box, self.people[index], caption=caption)
 
+    def digest(self) -> str:
+        texts = [f.with_suffix(".txt") for f in self.files] if self.captions else []
+        files = self.files + [text for text in texts if text.is_file()]
+        return digest_of((f.relative_to(self.folder).as_posix(), size_of(f)) for f in files)
 
-def open_source(config: WorldData | FolderData | PairsData) -> tuple[Photos, Photos]:
+
+def open_source(config: WorldData | FolderData | PairsData | ShardsData) -> tuple[Photos, Photos]:
     """Training and validation photographs; no person is in both.
 
     Raises:
-        ConfigError: the folder holds fewer than two people or none of the captions that were
-            asked for, or its pairs do not fit.
+        ConfigError: there are fewer than two people, none of the captions that were asked for,
+            pairs that do not fit, or shards that cannot be used.
     """
     if isinstance(config, WorldData):
         train, held_out = world_arrays(config)
-        return WorldPhotos(*train), WorldPhotos(*held_out)
+        made = world_folder(config).name
+        return WorldPhotos(*train, f"{made}/train"), WorldPhotos(*held_out, f"{made}/held_out")
     if isinstance(config, PairsData):
         from .pairs import open_pairs
 
         return open_pairs(config)
+    if isinstance(config, ShardsData):
+        from .shards import open_shards
+
+        return open_shards(config)
     files = picture_files(config.folder)
     if config.captions and files and not any(f.with_suffix(".txt").is_file() for f in files):
         raise ConfigError(
@@ -151,16 +182,13 @@ def open_folder(
             f"The data folder {folder} holds pictures of {len(people)} people, at least 2 "
             f"are needed. Pictures end in {', '.join(SUFFIXES)}; subfolders are searched."
         )
-    # A person's split hangs on the name alone: adding pictures moves nobody to the other side.
-    ranked = sorted(people, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:limit]
-    most = len(ranked) - 1  # somebody is left to train on
-    validation = set(ranked[: min(most, max(1, round(held_out * len(ranked))))])
-    training = set(ranked) - validation
+    training, validation = split_people(people, held_out, limit)
     number = {name: i for i, name in enumerate(people)}
 
     def split(wanted: set[str]) -> FolderPhotos:
         chosen = [i for i, group in enumerate(groups) if group in wanted]
         return FolderPhotos(
+            folder,
             [files[i] for i in chosen],
             [relative_name(folder, files[i]) for i in chosen],
             [number[groups[i]] for i in chosen],
@@ -169,3 +197,16 @@ def open_folder(
         )
 
     return split(training), split(validation)
+
+
+def split_people(
+    names: Iterable[str], held_out: float, limit: int | None = None
+) -> tuple[set[str], set[str]]:
+    """Those to train on and those held out, at least one each; `limit` keeps only so many.
+
+    A person's side hangs on the name alone: adding pictures moves nobody to the other.
+    """
+    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:limit]
+    most = len(ranked) - 1  # somebody is left to train on
+    validation = set(ranked[: min(most, max(1, round(held_out * len(ranked))))])
+    return set(ranked) - validation, validation
