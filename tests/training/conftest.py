@@ -19,17 +19,34 @@ def folder_of_people(tmp_path):
     return root
 
 
-@pytest.fixture(scope="session")
-def flipnet_setup():
-    """The module flipnet_setup.py; tests here are no package to import from."""
-    path = Path(__file__).with_name("flipnet_setup.py")
-    spec = importlib.util.spec_from_file_location("facewright_test_flipnet_setup", path)
+def _load(name):
+    """A module of this folder; tests here are no package to import from."""
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"facewright_test_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def flipnet_setup():
+    """The module flipnet_setup.py."""
+    return _load("flipnet_setup")
 
 
 @pytest.fixture
 def flip(flipnet_setup, tmp_path):
     """Files of a tiny FLIPNET, and recipes that train it."""
     return flipnet_setup.Flip(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_recipes():
+    """The module tiny_recipes.py."""
+    return _load("tiny_recipes")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_recipes, flipnet_setup, tmp_path_factory):
+    """Files of tiny networks, and recipes of all stages."""
+    return tiny_recipes.Tiny(flipnet_setup.Flip(tmp_path_factory.mktemp("tiny")))
