@@ -70,6 +70,13 @@ class Recipe(ABC):
     """Name on the command line; empty for abstract bases."""
     method: ClassVar[str] = ""
     """Paper the stage belongs to, as files' metadata name it; empty where it is none's."""
+    workflow: ClassVar[str] = ""
+    """The shipped workflow that runs what the stage exports; empty where no node loads it."""
+    settings: ClassVar[tuple[str, ...]] = ()
+    """What to set in that workflow, as `facewright run --set` takes it: NODE.INPUT=VALUE, with the
+    config's `{name}` in exported files' names."""
+    goes_into: ClassVar[str] = ""
+    """Which keys of which stages take what the stage exports, in words for its model card."""
     Config: ClassVar[type[Strict]] = Strict
     """Model of the YAML section `recipe:`."""
     large: ClassVar[tuple[str, ...]] = ()

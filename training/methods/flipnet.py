@@ -110,6 +110,10 @@ class _FlipRecipe(LatentRecipe):
 
     Config = FlipConfig
     method = "flipnet"
+    settings = (
+        "Load LoRA (all modules).lora={name}_lora.safetensors",
+        "Load BoostHub.boosthub={name}_boosthub.safetensors",
+    )
     large = ("codec", "text", "denoiser.unet")
     needs_lq = True
     mode: ClassVar[Literal["restore", "degrade"]]
@@ -298,6 +302,11 @@ class RestoreRecipe(_FlipRecipe):
     """L_rm = L_ldm + lambda_mse L_mse + lambda_p L_p (Eq. 8), face tokens in the prompt."""
 
     stage = "flipnet-restore"
+    workflow = "flipnet_restore"
+    settings = (
+        *_FlipRecipe.settings,
+        "Load Face Encoder.face_encoder={name}_face_encoder.safetensors",
+    )
     Config = RestoreConfig
     mode = "restore"
     input_key, condition_key = "gt", "lq"
@@ -355,6 +364,8 @@ class DegradeRecipe(_FlipRecipe):
     """L_dm = L_ldm: the degraded photograph is denoised looking at the good one; text alone."""
 
     stage = "flipnet-degrade"
+    workflow = "flipnet_degrade"
+    goes_into = "`start` of stage `flipnet-restore`, and `facewright synthesize`"
     mode = "degrade"
     input_key, condition_key = "lq", "gt"
 

@@ -178,6 +178,7 @@ class FaceAutoencoderRecipe(_FaceRecipe):
     """Reconstruction stage: HQ faces from HQ faces, or LQ faces from LQ faces."""
 
     stage = "face-autoencoder"
+    goes_into = "`hq` or `lq` of stage `face-associate`, and `init` of this one"
     Config = FaceAutoencoderConfig
 
     def __init__(self, config: FaceAutoencoderConfig) -> None:
@@ -194,6 +195,7 @@ class FaceAssociateRecipe(_FaceRecipe):
     """Association stage: L_ae of both branches + (L_ce^H + L_ce^L) / 2 (Eq. 6)."""
 
     stage = "face-associate"
+    goes_into = "`face_encoder` of stage `flipnet-restore`, which trains its adapter"
     needs_lq = True
     Config = FaceAssociateConfig
     branches: ClassVar = {"hq": "gt", "lq": "lq"}

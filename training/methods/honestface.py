@@ -103,6 +103,12 @@ class HonestFaceRecipe(OneStepRecipe):
 
     stage = "honestface"
     method = "honestface"
+    workflow = "honestface_restore"
+    settings = (
+        *OneStepRecipe.settings,
+        "Load Identity Embedder (IDE).embedder={name}_ide.safetensors",
+    )
+    goes_into = ""
     Config = HonestFaceConfig
 
     def build(self) -> dict[str, nn.Module]:

@@ -138,6 +138,13 @@ class OneStepRecipe(LatentRecipe):
 
     stage = "onestep"
     method = "osdface"
+    workflow = "osdface_restore"
+    settings = (
+        "Load LoRA (all modules).lora={name}_lora.safetensors",
+        "Load Face Embedder (VRE).embedder={name}_vre.safetensors",
+        "Load Face Embedder (VRE).projector=none",
+    )
+    goes_into = "`start` (the LoRA) and `vre` (the embedder) of stage `honestface`"
     Config = OneStepConfig
     large = ("codec", "generator.unet", "discriminator.encoder")
     needs_lq = True

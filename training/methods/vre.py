@@ -193,6 +193,7 @@ class HQRecipe(_SingleRecipe):
     """The dictionary of good faces."""
 
     stage = "vre-hq"
+    goes_into = "`init` of stage `vre-lq` and `hq` of stage `vre-associate`"
     branches: ClassVar = {"hq": "gt"}
 
 
@@ -200,6 +201,7 @@ class LQRecipe(_SingleRecipe):
     """The dictionary of degraded faces, started from the HQ one; reproduces the LQ image itself."""
 
     stage = "vre-lq"
+    goes_into = "`lq` of stage `vre-associate`"
     needs_lq = True
     branches: ClassVar = {"lq": "lq"}
 
@@ -208,6 +210,7 @@ class AssociateRecipe(_VQRecipe):
     """Both branches trained on with L_total = L_VQ(HQ) + L_VQ(LQ) + lambda L_assoc (Eq. 9-11)."""
 
     stage = "vre-associate"
+    goes_into = "`vre` of stages `onestep` and `honestface`, which train its projection"
     needs_lq = True
     Config = AssociateConfig
     branches: ClassVar = {"hq": "gt", "lq": "lq"}
