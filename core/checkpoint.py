@@ -7,8 +7,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,15 +79,34 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     path = Path(path)
     kind = _sniff(path)
     if kind == "safetensors":
-        try:
-            with safe_open(path, framework="pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{path.name} starts like a safetensors file but cannot be read ({error}). "
-                "The download is probably incomplete; fetch it again."
-            ) from error
+        with _opened(path) as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     return _tensors_in(_unpickle(path, kind), path), {}
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The metadata of a safetensors file, without its tensors; {} for a pickle.
+
+    Raises:
+        CheckpointError: as `read_tensors`.
+    """
+    path = Path(path)
+    if _sniff(path) != "safetensors":
+        return {}
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path.name} starts like a safetensors file but cannot be read ({error}). "
+            "The download is probably incomplete; fetch it again."
+        ) from error
 
 
 def _sniff(path: Path) -> str:

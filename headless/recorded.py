@@ -170,7 +170,7 @@ class RecordedRun:
 
     def _record(self, job: RecordedJob, facts: dict[str, Any]) -> dict[str, Any]:
         about = {"input": job.name, "output": job.output, "copy": job.copy, **job.settings}
-        about |= {"seed": job.seed, "version": _version(), **facts.pop("record")}
+        about |= {"seed": job.seed, "version": package_version(), **facts.pop("record")}
         self.manifest.add(about)
         return {"copy": job.copy, "seed": job.seed, **facts}
 
@@ -201,10 +201,11 @@ def file_mark(path: Path) -> str:
 
 
 @cache
-def _version() -> str | None:
+def package_version() -> str | None:
+    """Of facewright; None in a folder that was never installed."""
     try:
         return version("facewright")
-    except PackageNotFoundError:  # run from a folder that was never installed
+    except PackageNotFoundError:
         return None
 
 
