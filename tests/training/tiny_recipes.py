@@ -140,11 +140,11 @@ class Tiny:
         }  # fmt: skip
         return TrainConfig(**{**values, **changes})
 
-    def batch(self, stage, b=2):
-        data = self.flip.batch(b)
+    def batch(self, stage, b=2, size=32):
+        data = self.flip.batch(b, size)
         if stage == "honestface":
             generator = torch.Generator().manual_seed(5)
-            photos = torch.rand(b, 2, 3, 32, 32, generator=generator)
+            photos = torch.rand(b, 2, 3, size, size, generator=generator)
             data |= {"references": photos, "valid": torch.ones(b, 2, dtype=torch.bool)}
         return data
 
