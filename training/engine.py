@@ -135,14 +135,7 @@ class Engine:
         take_up(self, resume=resume)
         if self.accelerator.is_main_process:
             save_config(self.config, self.config.output / "config.yaml", self.recipe.stage)
-        # Rendered data is made on first use: by one process, the others wait and read it.
-        with self.accelerator.main_process_first():
-            batches = Batches(
-                self.config,
-                self.device,
-                process=self.accelerator.process_index,
-                processes=self.accelerator.num_processes,
-            )
+        batches = self.open_data()
         with ExitStack() as stack:
             stack.enter_context(self._signals())
             self.log = stack.enter_context(
@@ -172,6 +165,16 @@ class Engine:
                 last = time.perf_counter(), time.process_time()
             self._save(last=True)
             return self._finish(batches)
+
+    def open_data(self) -> Batches:
+        """The run's data. Rendered ones are made on first use: by one process, the others wait."""
+        with self.accelerator.main_process_first():
+            return Batches(
+                self.config,
+                self.device,
+                process=self.accelerator.process_index,
+                processes=self.accelerator.num_processes,
+            )
 
     def _next(self, stream: Iterator[list[Batch]]) -> list[Batch]:
         try:
