@@ -4,14 +4,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .checkpoint import (
-    describe_format,
-    detect_format,
-    read_tensors,
-    save_safetensors,
-)
+from .checkpoint import describe_format, detect_format, read_tensors
 from .errors import CheckpointError
-from .lora import parse_lora, to_kohya
+from .lora import parse_lora
+from .lora_styles import save_lora_as
 from .methods.osdface import VisualRepresentationEmbedder
 
 VRE_NAME = "osdface_vre.safetensors"
@@ -51,7 +47,7 @@ def convert(
     pair = [p for p, (kind, _, _) in kinds.items() if kind in _PAIR]
     embedder = VisualRepresentationEmbedder.from_files(*pair) if pair else None
     loras = {
-        path: parse_lora(tensors, metadata)
+        path: (parse_lora(tensors, metadata), metadata)
         for path, (kind, tensors, metadata) in kinds.items()
         if kind == "lora"
     }
@@ -59,8 +55,8 @@ def convert(
     if embedder is not None:
         embedder.save(out / VRE_NAME)
         written[out / VRE_NAME] = "OSDFace's visual representation embedder, float32"
-    for path, weights in loras.items():
+    for path, (weights, metadata) in loras.items():
         target = out / f"{path.stem}_comfyui.safetensors"
-        save_safetensors(target, to_kohya(weights))
+        save_lora_as(target, weights, "kohya", metadata)
         written[target] = f"LoRA of {len(weights)} UNet modules under names ComfyUI knows"
     return written

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..core.checkpoint import read_tensors, save_safetensors
+from ..core.checkpoint import read_tensors
 from ..core.errors import CheckpointError
 from ..core.lora import parse_lora
+from ..core.lora_styles import save_lora_as
 
 LORA_TARGETS = (
     *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
@@ -122,6 +123,5 @@ def save_lora(
     facts: dict[str, str],
 ) -> None:
     """Write the LoRA of `module` with what a loader has to know in the metadata."""
-    metadata = {"format": "pt", "rank": str(rank), "alpha": str(alpha), "base": base, **facts}
-    tensors = {k: v.to(dtype) for k, v in lora_tensors(module).items()}
-    save_safetensors(path, tensors, metadata)
+    metadata = {"rank": str(rank), "alpha": str(alpha), "base": base, **facts}
+    save_lora_as(path, parse_lora(lora_tensors(module), metadata), "diffusers", metadata, dtype)
