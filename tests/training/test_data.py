@@ -6,6 +6,7 @@ import torch
 from facewright.training.config import ConfigError, FolderData, TrainConfig, WorldData
 from facewright.training.data import Batches
 from facewright.training.data.batches import degrade
+from facewright.training.data.damage import UnreadableError
 from facewright.training.data.sources import open_source
 from facewright.training.data.world import face_boxes, world_arrays
 from facewright.training.masks import box_mask
@@ -51,7 +52,7 @@ def test_an_unreadable_picture_is_named(folder_of_people):
     bad = folder_of_people / "p0" / "0.png"
     bad.write_bytes(b"not a picture")
     data = FolderData(source="folder", folder=folder_of_people, held_out=0.01)
-    with pytest.raises(ConfigError, match=r"0\.png could not be read"):
+    with pytest.raises(UnreadableError, match=r"0\.png could not be read"):
         for photos in open_source(data):
             for index in range(len(photos.files)):
                 photos.load(index)

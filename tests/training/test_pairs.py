@@ -10,6 +10,7 @@ import torch
 from facewright.training.config import ConfigError, TrainConfig
 from facewright.training.data import Batches
 from facewright.training.data.batches import degrade
+from facewright.training.data.damage import UnreadableError
 from facewright.training.data.files import read_caption, read_picture
 from facewright.training.data.sources import open_source
 from facewright.training.engine import Engine
@@ -204,7 +205,7 @@ def test_captions_that_are_missing_or_unreadable_are_named(folder_of_people, pai
     some.with_suffix(".txt").write_text("one of them")
     open_source(config(data).data)
     (pairs / "HQ/sub/0.txt").write_bytes("Zoë".encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"0\.txt is not in UTF-8"):
+    with pytest.raises(UnreadableError, match=r"0\.txt is not in UTF-8"):
         read_caption(pairs / "HQ/sub/0.png")
 
 

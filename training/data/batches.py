@@ -4,20 +4,27 @@ Sample n of a run is decided by the seed and n alone: which photo, whether mirro
 So a run resumes exactly by knowing its step, with any number of worker processes.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ...core.degradation import Degradation
+from ...core.errors import DataLostError
 from ..cache import picture_digest
 from ..config import HIDDEN, DegradationConfig, TrainConfig
 from ..recipe import Batch
+from .damage import Careful, lost
 from .off_shelf import OffShelf
-from .sources import Photo, Photos, open_source
+from .samples import Sample, TrainSamples
+from .sources import Photo, open_source
+
+log = logging.getLogger(__name__)
 
 VALIDATION_SEED = 2**40
 """Seeds from here on belong to held-out samples; training stays below."""
@@ -33,11 +40,20 @@ class Batches:
         self.process, self.processes = process, processes
         self.train_photos, self.validation_photos = open_source(config.data)
         self.shelf = OffShelf(self.train_photos, config.off_shelf) if config.off_shelf else None
+        self.skipped: dict[str, str] = {}
+        """Files that could not be read so far -> why; the run went on without them."""
+        for photos in (self.train_photos, self.validation_photos):
+            self._note(photos.damage())
 
     def train(self, *, first_step: int) -> Iterator[list[Batch]]:
-        """Lists of `accumulate` batches, one per optimiser step, from `first_step` on, endless."""
+        """Lists of `accumulate` batches, one per optimiser step, from `first_step` on, endless.
+
+        Raises:
+            DataLostError: the data are gone, or too much of them cannot be read. All steps before
+                have had their batches, so a checkpoint written now resumes exactly.
+        """
         config = self.config
-        samples = _TrainSamples(
+        samples = TrainSamples(
             self.train_photos,
             config.seed,
             config.data.views,
@@ -57,7 +73,19 @@ class Batches:
         )
         stream = iter(loader)
         while True:
-            yield [self._place(next(stream)) for _ in range(config.accumulate)]
+            yield [self._received(next(stream)) for _ in range(config.accumulate)]
+
+    def _received(self, batch: Batch | DataLostError) -> Batch:
+        if isinstance(batch, DataLostError):
+            raise batch
+        self._note(batch.pop("unreadable", {}))
+        return self._place(batch)
+
+    def _note(self, found: Mapping[str, str]) -> None:
+        for file, reason in found.items():
+            if file not in self.skipped:
+                log.warning("%s could not be read and is left out: %s", file, reason)
+                self.skipped[file] = reason
 
     def _numbers(self, first_step: int) -> "_Numbers":
         return _Numbers(
@@ -72,7 +100,10 @@ class Batches:
 
         The first batch holds at least `grid_images`.
         With `views: 1` these are different people as long as there are enough; with more views
-        photos of one person stand together.
+        photos of one person stand together. Those that cannot be read are left out.
+
+        Raises:
+            DataLostError: the photos are gone, or too many of them cannot be read.
         """
         degradation = self.config.degradation
         if degradation:
@@ -90,21 +121,32 @@ class Batches:
             degradation = degradation.model_copy(update={"variants": None})
         collate = _Collate(degradation, 0, cached=self.config.cache is not None, fixed=True)
         size = max(self.config.batch_size, self.config.grid_images)
-        for i in range(0, len(order), size):
-            chunk = order[i : i + size]
-            seeds = [VALIDATION_SEED + j for j in chunk]
-            photos = [self._validation_photo(j, s) for j, s in zip(chunk, seeds, strict=True)]
-            yield self._place(collate(list(zip(photos, seeds, strict=True))))
+        careful, samples, readable = Careful(), [], 0
+        for index in order:
+            seed = VALIDATION_SEED + index
+            photo = self._validation_photo(index, seed, careful)
+            self._note(careful.found())
+            if photo is not None:
+                samples.append(Sample(photo, seed))
+                readable += 1
+            if len(samples) == size:
+                yield self._place(collate(samples))
+                samples = []
+        if samples:
+            yield self._place(collate(samples))
+        if not readable:
+            raise lost(f"None of the {len(order)} held-out pictures can be read any more.")
 
-    def _validation_photo(self, index: int, seed: int) -> Photo:
+    def _validation_photo(self, index: int, seed: int, careful: Careful) -> Photo | None:
         """With the first of the person's other photos as references, as many as wanted."""
         source, most = self.validation_photos, self.config.data.references
-        photo = source.load(index, seed)
-        if not most:
+        photo = careful(partial(source.load, index, seed))
+        if photo is None or not most:
             return photo
         group = next(g for g in source.by_identity if index in g)
         others = [i for i in group if i != index][:most]
-        return photo._replace(references=tuple(source.load(i, seed).pixels for i in others))
+        loaded = [careful(partial(source.load, i, seed)) for i in others]
+        return photo._replace(references=tuple(p.pixels for p in loaded if p is not None))
 
     def _place(self, batch: Batch) -> Batch:
         return {
@@ -130,63 +172,6 @@ class _Numbers:
         return 2**40  # DataLoader asks; never reached
 
 
-class _TrainSamples(Dataset):
-    """Sample number -> photo. Every person (with views: 1 every photo) comes once per round."""
-
-    def __init__(
-        self,
-        photos: Photos,
-        seed: int,
-        views: int,
-        shelf: OffShelf | None = None,
-        references: int = 0,
-    ) -> None:
-        self.photos, self.seed, self.views, self.shelf = photos, seed, views, shelf
-        self.references = references
-        self.person = {i: g for g in photos.by_identity for i in g} if references else {}
-        everything = [[i] for group in photos.by_identity for i in group]
-        self.groups = photos.by_identity if views > 1 else everything
-        self._round, self._order = -1, np.empty(0, np.int64)
-
-    def __getitem__(self, number: int) -> tuple[Photo, int]:
-        group, view = divmod(number, self.views)
-        round_, place = divmod(group, len(self.groups))
-        if round_ != self._round:
-            rng = np.random.default_rng([self.seed, 0, round_])
-            self._round, self._order = round_, rng.permutation(len(self.groups))
-        rng = np.random.default_rng([self.seed, 1, group])
-        members = rng.permutation(self.groups[self._order[place]])
-        index = int(members[view % len(members)])
-        photo = self.photos.load(index, self.seed * 2**42 + number)
-        # One draw per group: a person's mirror image is another person to the identity losses.
-        mirrored = rng.random() < 0.5
-        if self.shelf and photo.lq is None:
-            photo = photo._replace(lq=self.shelf.lq(index, photo, rng))
-        if self.references:
-            others = self._others(index, rng)
-            photos = [self.photos.load(i, self.seed * 2**42 + number) for i in others]
-            photo = photo._replace(references=tuple(p.pixels for p in photos))
-        return (_mirror(photo) if mirrored else photo), number
-
-    def _others(self, index: int, rng: np.random.Generator) -> list[int]:
-        """1 to `references` other photos of the person, drawn anew; none where there are none."""
-        others = [i for i in self.person[index] if i != index]
-        if not others:
-            return []
-        count = int(rng.integers(1, min(len(others), self.references) + 1))
-        return rng.permutation(others)[:count].tolist()
-
-
-def _mirror(photo: Photo) -> Photo:
-    box, last = photo.box, photo.pixels.shape[2] - 1
-    return photo._replace(
-        pixels=photo.pixels.flip(2),
-        box=torch.stack([last - box[2], box[1], last - box[0], box[3]]),
-        lq=None if photo.lq is None else photo.lq.flip(2),
-        references=tuple(r.flip(2) for r in photo.references),
-    )
-
-
 class _Collate:
     """Stack samples, scale to [0, 1], degrade; runs in the worker processes.
 
@@ -205,8 +190,11 @@ class _Collate:
     ) -> None:
         self.degradation, self.seed, self.cached, self.fixed = degradation, seed, cached, fixed
 
-    def __call__(self, samples: list[tuple[Photo, int]]) -> Batch:
-        photos, numbers = zip(*samples, strict=True)
+    def __call__(self, samples: list[Sample | DataLostError]) -> Batch | DataLostError:
+        for sample in samples:
+            if isinstance(sample, DataLostError):
+                return sample
+        photos, numbers, unreadable = zip(*samples, strict=True)
         seeds = [self.seed * 2**42 + n for n in numbers]
         gt = torch.stack([p.pixels for p in photos]).float() / 255
         batch: Batch = {
@@ -215,6 +203,8 @@ class _Collate:
             "identity": torch.tensor([p.identity for p in photos]),
             "seed": torch.tensor(seeds),
         }
+        if any(unreadable):
+            batch["unreadable"] = {file: why for found in unreadable for file, why in found.items()}
         if any(p.caption for p in photos):
             batch["caption"] = [p.caption for p in photos]
         if any(p.references for p in photos):

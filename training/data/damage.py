@@ -11,11 +11,6 @@ MOST_IN_A_ROW = 32
 """Files that cannot be read one after the other before the run stops: chance does not do that to a
 set with single bad files (half of them bad: once in 4 billion samples)."""
 
-_GO_ON = (
-    "Bring it back (is its disk still mounted?) and start the same command with --resume: the run "
-    "goes on from its last checkpoint."
-)
-
 T = TypeVar("T")
 
 
@@ -23,8 +18,16 @@ class UnreadableError(FacewrightError):
     """One file of the data cannot be read; `Careful` lets a run go on without it."""
 
     def __init__(self, name: object, reason: object) -> None:
-        super().__init__(f"{name} could not be read ({reason}). Remove or replace it.")
-        self.name, self.reason = str(name), str(reason)
+        self.name, self.reason = str(name), str(reason).rstrip(".")
+        super().__init__(f"{name} could not be read: {self.reason}.")
+
+
+def lost(what: str) -> DataLostError:
+    """The error that ends a run for want of data; `what` is a sentence about them."""
+    return DataLostError(
+        f"{what} Bring the data back (is their disk still mounted?) and start the same command "
+        "with --resume: the run goes on from its last checkpoint."
+    )
 
 
 @contextmanager
@@ -39,8 +42,8 @@ def inside(folder: Path) -> Iterator[None]:
     except UnreadableError as error:
         if folder.is_dir():
             raise
-        raise DataLostError(
-            f"The data folder {folder} is not there any more; {error.name} was wanted next. {_GO_ON}"
+        raise lost(
+            f"The data folder {folder} is not there any more; {error.name} was wanted next."
         ) from error
 
 
@@ -63,9 +66,9 @@ class Careful:
             self._found[error.name] = error.reason
             self._in_a_row += 1
             if self._in_a_row >= MOST_IN_A_ROW:
-                raise DataLostError(
-                    f"{MOST_IN_A_ROW} pictures in a row could not be read, the last of them "
-                    f"{error.name} ({error.reason}). {_GO_ON}"
+                raise lost(
+                    f"{MOST_IN_A_ROW} times in a row a picture could not be read, the last of them "
+                    f"{error.name}: {error.reason}."
                 ) from error
             return None
         self._in_a_row = 0

@@ -27,7 +27,7 @@ from .sources import Photo, Photos, open_folder
 
 
 @dataclass
-class PairPhotos:
+class PairPhotos(Photos):
     """HQ and LQ files cut alike: a random square after a random resize, drawn by the seed."""
 
     files: list[tuple[Path, Path]]
@@ -76,7 +76,7 @@ class PairPhotos:
 
 
 @dataclass
-class Mixed:
+class Mixed(Photos):
     """Pairs, then faces, as one source."""
 
     pairs: PairPhotos

@@ -65,9 +65,13 @@ class Photos(Protocol):
         """What tells this data set from others, sha256 in hexadecimal: names and sizes of its
         files, or how it was rendered."""
 
+    def damage(self) -> dict[str, str]:
+        """File -> why, of what was left out when the source was opened."""
+        return {}
+
 
 @dataclass
-class WorldPhotos:
+class WorldPhotos(Photos):
     """Rendered faces held as arrays on disk, read where they lie."""
 
     images: np.ndarray
@@ -95,7 +99,7 @@ class WorldPhotos:
 
 
 @dataclass
-class FolderPhotos:
+class FolderPhotos(Photos):
     """Image files, cut to a centred square and resized."""
 
     folder: Path
