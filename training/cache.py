@@ -36,7 +36,7 @@ class FrozenCache:
     def __init__(self, folder: Path, precision: str) -> None:
         self.folder, self.precision = folder, precision
         self.writable = True
-        self._names: dict[str, str] = {}
+        self._names: dict[tuple[str, nn.Module], str] = {}
 
     def get(
         self,
@@ -66,9 +66,9 @@ class FrozenCache:
         return torch.stack([value.to(pictures.device, dtype) for value in found])
 
     def _folder(self, what: str, net: nn.Module) -> Path:
-        if what not in self._names:
-            self._names[what] = f"{what}-{fingerprint(net)}-{self.precision}"
-        return self.folder / self._names[what]
+        if (what, net) not in self._names:
+            self._names[what, net] = f"{what}-{fingerprint(net)}-{self.precision}"
+        return self.folder / self._names[what, net]
 
     def _read(self, path: Path) -> Tensor | None:
         try:
