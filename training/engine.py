@@ -1,9 +1,7 @@
 """The training loop: knows budgets, devices, files and logs, and no method."""
 
-import json
 import logging
 import math
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from types import FrameType
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import DistributedType, broadcast_object_list, gather_object
 from torch import nn
 
 from ..core.errors import FacewrightError
@@ -25,11 +23,14 @@ from .guard import NonFiniteGuard, is_finite
 from .memory import DTYPES, hold_in, recompute_activations
 from .optim import AveragedWeights, build_optimizers, set_lr
 from .recipe import Batch, Progress, Recipe
+from .results import draw_curves, export, write_facts
 from .state import capture, take_up
 from .trackers import check_trackers, open_trackers
 from .visual import RunLog
 
 log = logging.getLogger(__name__)
+
+_SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
 class Engine:
@@ -50,6 +51,14 @@ class Engine:
             log_with=check_trackers(config.trackers) or None,
             project_dir=config.output,
         )
+        kind = self.accelerator.distributed_type
+        if kind in _SHARDING:
+            raise ConfigError(
+                f"accelerate is set up for {kind.value}, which spreads a network over devices. "
+                "No stage here needs that: what is trained is small, and `frozen_precision: bf16` "
+                "halves the rest. Choose multi-GPU without it in `accelerate config`, or start "
+                "with torchrun."
+            )
         self.device = recipe.device = self.accelerator.device
         # Networks are built alike in every process; noise afterwards differs between them.
         torch.manual_seed(config.seed)
@@ -267,7 +276,7 @@ class Engine:
                     p.requires_grad_(True)
 
     @contextmanager
-    def _averaged(self) -> Iterator[None]:
+    def averaged(self) -> Iterator[None]:
         """Averaged weights, eval mode, no gradients, and random numbers of our own."""
         devices = [self.device] if self.device.type == "cuda" else []
         if self.ema:
@@ -288,7 +297,7 @@ class Engine:
         if not self.accelerator.is_main_process:
             return {}
         half = self.config.frozen_precision != "no"  # only autocast can run such weights
-        with self._averaged(), self.accelerator.autocast() if half else nullcontext():
+        with self.averaged(), self.accelerator.autocast() if half else nullcontext():
             evaluation = self.recipe.evaluate(batches.validation())
         self.log.evaluation(
             evaluation, self.step, self.config.grid_images, self.spent, self.cpu_spent
@@ -311,16 +320,13 @@ class Engine:
             "stopped_by": self._stop,
         }
         if self.accelerator.is_main_process:
+            output = self.config.output
+            curves = draw_curves(output)
+            facts["curves"] = str(curves) if curves else None
             if finished:
-                folder = self.config.output / "export"
-                folder.mkdir(parents=True, exist_ok=True)
-                with self._averaged():
-                    files = self.recipe.export(folder, facts)
+                files = export(self, facts, batches, output / "export")
                 facts["files"] = [str(f) for f in files]
-            path = self.config.output / "facts.json"
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(facts, indent=2), encoding="utf-8")
-            os.replace(partial, path)
+            write_facts(output, facts)
         self.accelerator.wait_for_everyone()
         return facts
 

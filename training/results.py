@@ -1,0 +1,70 @@
+"""What a run leaves behind: the exports with their card, the curves, the facts."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import FacewrightError
+from ..core.files import written_whole
+from .card import write_card
+from .curves import curve_sheet
+from .data import Batches
+from .provenance import provenance
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+def export(engine: "Engine", facts: dict, batches: Batches | None, folder: Path) -> list[Path]:
+    """Write what nodes load, with averaged weights, and the model card beside it.
+
+    Args:
+        facts: what the run measured; the files' metadata gets it, with the run's provenance.
+        batches: the run's data; None where they are out of reach.
+        folder: made if needed.
+
+    Raises:
+        FacewrightError: the files could not be written.
+    """
+    facts = facts | provenance(engine.config, engine.recipe, batches)
+    with _room_for("exports", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with engine.averaged():
+            files = engine.recipe.export(folder, facts)
+        write_card(folder, facts, files, run=engine.config.output)
+    return files
+
+
+def draw_curves(output: Path) -> Path | None:
+    """`curves.png` of a run; None where nothing was logged or it could not be written."""
+    try:
+        return curve_sheet(output / "metrics.jsonl", output / "curves.png")
+    except (FacewrightError, OSError) as error:  # only a picture: what it shows is on disk
+        log.warning("No curves were drawn: %s", error)
+        return None
+
+
+def write_facts(output: Path, facts: dict) -> None:
+    """`facts.json` of a run.
+
+    Raises:
+        FacewrightError: it could not be written.
+    """
+    with _room_for("facts", output), written_whole(output / "facts.json") as partial:
+        partial.write_text(json.dumps(facts, indent=2), encoding="utf-8")
+
+
+@contextmanager
+def _room_for(what: str, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FacewrightError(
+            f"The run's {what} could not be written to {folder} ({error}). Nothing is lost: its "
+            "last checkpoint is whole. Make room on the disk and run again with --resume."
+        ) from error
