@@ -215,6 +215,7 @@ def write_picture(
     like: Picture,
     *,
     text: Mapping[str, str] | None = None,
+    quality: int | None = None,
 ) -> None:
     """Write pixels (c, h, w) in [0, 1] with depth, greyness, profile and EXIF of `like`.
 
@@ -224,6 +225,7 @@ def write_picture(
     Args:
         text: text chunks by keyword (1 to 79 characters), PNG only; both in Latin-1, so escape what
             leaves it (`json.dumps` does).
+        quality: of a JPEG, WebP or AVIF, 1 to 100; None for 95, of an AVIF 90.
 
     Raises:
         FacewrightError: an unknown suffix, a format that cannot hold the alpha channel, or `text`
@@ -247,7 +249,7 @@ def write_picture(
             "leave it out."
         )
     deep = like.bits == 16 and file_format in {"PNG", "TIFF"}
-    data = _encode(pixels, like, file_format, 16 if deep else 8)
+    data = _encode(pixels, like, file_format, 16 if deep else 8, quality)
     write_atomic(path, _with_text(data, text) if text else data)
 
 
@@ -264,7 +266,9 @@ def to_array(pixels: Tensor, bits: int = 8) -> np.ndarray:
     return scaled.numpy().astype(np.uint16 if bits == 16 else np.uint8)
 
 
-def _encode(pixels: Tensor, like: Picture, file_format: str, bits: int) -> bytes:
+def _encode(
+    pixels: Tensor, like: Picture, file_format: str, bits: int, quality: int | None
+) -> bytes:
     from PIL import Image
 
     if like.grey:
@@ -276,6 +280,8 @@ def _encode(pixels: Tensor, like: Picture, file_format: str, bits: int) -> bytes
     image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
     extra = {"icc_profile": like.icc, "exif": like.exif}
     options = _SAVE_OPTIONS.get(file_format, {}) | {k: v for k, v in extra.items() if v}
+    if quality is not None and "quality" in options:
+        options["quality"] = quality
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()

@@ -156,7 +156,7 @@ class RecordedRun:
         """
         # Without their records the old pictures cannot pass for new ones if this is cut short.
         self.manifest.start(forget=[job.output for job in self.jobs] if self._overwrite else [])
-        with _one_thread():
+        with one_thread():
             summary = run_jobs(
                 self.jobs,
                 self._work,
@@ -210,7 +210,7 @@ def package_version() -> str | None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Sums are ordered by the number of threads; with one they are the same on every machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
