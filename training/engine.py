@@ -4,7 +4,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,7 @@ from .data import Batches
 from .guard import NonFiniteGuard, is_finite
 from .memory import DTYPES, hold_in, recompute_activations
 from .optim import AveragedWeights, build_optimizers, set_lr
-from .recipe import Batch, Progress, Recipe
+from .recipe import Batch, Evaluation, Progress, Recipe
 from .results import draw_curves, export, write_facts
 from .state import capture, take_up
 from .trackers import check_trackers, open_trackers
@@ -293,12 +293,16 @@ class Engine:
             if self.ema:
                 self.ema.swap()
 
+    def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
+        """What the recipe finds on held-out batches, with averaged weights."""
+        half = self.config.frozen_precision != "no"  # only autocast can run such weights
+        with self.averaged(), self.accelerator.autocast() if half else nullcontext():
+            return self.recipe.evaluate(batches)
+
     def _validate(self, batches: Batches) -> dict[str, float]:
         if not self.accelerator.is_main_process:
             return {}
-        half = self.config.frozen_precision != "no"  # only autocast can run such weights
-        with self.averaged(), self.accelerator.autocast() if half else nullcontext():
-            evaluation = self.recipe.evaluate(batches.validation())
+        evaluation = self.evaluate(batches.validation())
         self.log.evaluation(
             evaluation, self.step, self.config.grid_images, self.spent, self.cpu_spent
         )
@@ -322,10 +326,10 @@ class Engine:
         if self.accelerator.is_main_process:
             output = self.config.output
             curves = draw_curves(output)
-            facts["curves"] = str(curves) if curves else None
             if finished:
                 files = export(self, facts, batches, output / "export")
                 facts["files"] = [str(f) for f in files]
+            facts["curves"] = str(curves) if curves else None  # exports must not name our folders
             write_facts(output, facts)
         self.accelerator.wait_for_everyone()
         return facts
