@@ -97,7 +97,17 @@ def _vae(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) ->
 
 
 def _load_folder(folder: Path) -> tuple[Model, Vae]:
-    config, tensors = _read_part(folder / "unet")
+    config, tensors, _ = read_unet_folder(folder)
+    return _model(config, tensors, folder.name), _vae_from_folder(folder / "vae")
+
+
+def read_unet_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, str]]:
+    """Config, weights and metadata of the UNet in a diffusers folder of SD 2.1-base.
+
+    Raises:
+        CheckpointError: another model (said which), or incomplete.
+    """
+    config, tensors, metadata = _read_part(folder / "unet")
     width = config.get("cross_attention_dim")
     if width != 1024 or config.get("in_channels", 4) != 4:
         raise CheckpointError(
@@ -112,11 +122,11 @@ def _load_folder(folder: Path) -> tuple[Model, Vae]:
                 f"{folder} is trained for {prediction}; SD 2.1-base predicts epsilon. Use the "
                 "512-pixel base model, not the 768-pixel one."
             )
-    return _model(config, tensors, folder.name), _vae_from_folder(folder / "vae")
+    return config, tensors, metadata
 
 
 def _vae_from_folder(folder: Path) -> Vae:
-    config, tensors = _read_part(folder)
+    config, tensors, _ = _read_part(folder)
 
     def modern(key: str) -> str:
         parts = key.split(".")
@@ -127,8 +137,8 @@ def _vae_from_folder(folder: Path) -> Vae:
     return _vae(config, {modern(k): v for k, v in tensors.items()}, str(folder))
 
 
-def _read_part(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """config.json and the weights of one part of a diffusers folder."""
+def _read_part(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, str]]:
+    """config.json, the weights and their metadata, of one part of a diffusers folder."""
     weights = next(
         (
             folder / name
@@ -146,7 +156,7 @@ def _read_part(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{folder} should hold config.json and diffusion_pytorch_model.safetensors. "
             "Download the whole folder of the model."
         )
-    return json.loads((folder / "config.json").read_text()), read_tensors(weights)[0]
+    return json.loads((folder / "config.json").read_text()), *read_tensors(weights)
 
 
 @dataclass(frozen=True)

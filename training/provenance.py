@@ -54,7 +54,7 @@ def provenance(config: TrainConfig, recipe: Recipe, batches: Batches | None) -> 
     Returns:
         method: of the paper, or "".
         versions: of facewright and torch.
-        base: {name, terms} of the diffusion model, or None for stages without one.
+        base: {kind, name, terms} of the diffusion model, or None for stages without one.
         inputs: the weight files that went in, each {key, file, sha256, stage}: its place in the
             config, and the stage that trained it where that was one of ours.
         licence: identifier of what holds for the whole, "other" where `licences` has to be read.
@@ -67,7 +67,7 @@ def provenance(config: TrainConfig, recipe: Recipe, batches: Batches | None) -> 
     files = dict(_files(recipe.config, "recipe"))
     backbones = [s for s in _sections(recipe.config) if isinstance(s, BackboneConfig)]
     base = _base(backbones[0]) if backbones else None
-    licences = [_BASE] if base and base["terms"] == _BASE else []
+    licences = [_BASE] if base and base["kind"] == "sd" else []
     for key, path in files.items():
         licences += _terms(key, path)
     licences.append(_RENDERED if config.data.source == "world" else _PHOTOGRAPHS)
@@ -138,11 +138,11 @@ def _files(value: Any, key: str) -> Iterator[tuple[str, Path]]:
 
 def _base(backbone: BackboneConfig) -> dict[str, str]:
     if backbone.source == "random":
-        return {"name": "random", "terms": "a random network, for trials"}
+        return {"kind": "random", "name": "random", "terms": "a random network, for trials"}
     if backbone.source == "sd":
-        return {"name": backbone.path.name, "terms": _BASE}
+        return {"kind": "sd", "name": backbone.path.name, "terms": _BASE}
     terms = _OWN if _bundled(backbone.unet) else "a small model of a training like this one"
-    return {"name": backbone.unet.stem, "terms": terms}
+    return {"kind": "nano", "name": backbone.unet.stem, "terms": terms}
 
 
 def _bundled(path: Path) -> bool:
