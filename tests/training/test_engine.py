@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -7,12 +8,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from facewright.core.errors import CheckpointError, NonFiniteError
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+from facewright.core.checkpoint import read_tensors
+from facewright.core.errors import CheckpointError, FacewrightError, NonFiniteError
 from facewright.training.checkpoints import list_checkpoints, save_checkpoint
 from facewright.training.config import ConfigError, Strict, TrainConfig, load_config
+from facewright.training.data import Batches
 from facewright.training.engine import Engine
 from facewright.training.guard import MAX_BAD_STEPS
 from facewright.training.recipe import Evaluation, Recipe
+from facewright.training.results import draw_curves
+from PIL import Image
 from torch import nn
 
 
@@ -147,8 +154,9 @@ def test_what_was_logged_after_the_last_checkpoint_is_logged_anew(folder_of_peop
 
 
 def test_training_lowers_the_held_out_error_and_exports_averaged_weights(
-    folder_of_people, tmp_path
+    folder_of_people, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr("facewright.training.engine.draw_curves", draw_curves)
     run = config(folder_of_people, tmp_path / "run", budget={"max_steps": 30})
     facts = Engine(Toy(run.recipe), run).run()
     lines = [json.loads(x) for x in (run.output / "metrics.jsonl").read_text().splitlines()]
@@ -156,6 +164,10 @@ def test_training_lowers_the_held_out_error_and_exports_averaged_weights(
     assert held_out[30] < 0.7 * held_out[2] and held_out[2] < held_out[0]
     assert (run.output / "grids" / "step-00000030.png").is_file()
     assert json.loads((run.output / "facts.json").read_text())["metrics"] == facts["metrics"]
+    assert facts["curves"] == str(run.output / "curves.png")
+    assert (run.output / "export" / "README.md").is_file()
+    for picture in (run.output / "curves.png", run.output / "export" / "curves.png"):
+        assert Image.open(picture).width == 1600
 
     exported = torch.load(run.output / "export" / "painter.pt", weights_only=True)
     state = final_state(run.output)
@@ -180,10 +192,61 @@ def test_single_bad_steps_are_skipped_and_lasting_ones_stop_the_run(folder_of_pe
         folder_of_people, tmp_path / "many", budget={"max_steps": 40},
         recipe={"poison": tuple(range(3, 40))},
     )  # fmt: skip
-    with pytest.raises(NonFiniteError, match="learning rate"):
+    with pytest.raises(NonFiniteError, match="learning rate") as error:
         Engine(Toy(run.recipe), run).run()
     assert list_checkpoints(run.output / "checkpoints")
     assert MAX_BAD_STEPS < 37
+    # The batches of the first and the last bad step are there, to look at and to try again.
+    kept = sorted(p.name for p in (run.output / "nonfinite").iterdir())
+    steps = [3, 3 + MAX_BAD_STEPS - 1]
+    name = "step-{:08d}-generator-process-0"
+    assert kept == sorted(name.format(s) + e for s in steps for e in (".safetensors", ".png"))
+    assert name.format(steps[1]) in str(error.value)
+    tensors, metadata = read_tensors(run.output / "nonfinite" / f"{name.format(3)}.safetensors")
+    stream = Batches(run, torch.device("cpu")).train(first_step=3)
+    for i, batch in enumerate(next(stream)):
+        assert tensors[f"{i}.gt"].equal(batch["gt"])
+    assert math.isnan(json.loads(metadata["terms"])["mse"])
+
+
+def full(*args, **kwargs):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_costs_checkpoints_and_not_the_run(
+    folder_of_people, tmp_path, monkeypatch, caplog
+):
+    run = config(folder_of_people, tmp_path / "run", budget={"max_steps": 4})
+    Engine(Toy(run.recipe), run).run()
+    before = {p: p.read_bytes() for p in list_checkpoints(run.output / "checkpoints")}
+    more = config(folder_of_people, tmp_path / "run", budget={"max_steps": 8})
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(FacewrightError, match="make room on the disk and go on with --resume"):
+        Engine(Toy(more.recipe), more).run(resume=True)
+    assert "checkpoint of step 6" in caplog.text and "tries again" in caplog.text
+    assert {p: p.read_bytes() for p in list_checkpoints(run.output / "checkpoints")} == before
+    monkeypatch.undo()
+    facts = Engine(Toy(more.recipe), more).run(resume=True)
+    assert facts["finished"] and facts["steps"] == 8
+
+
+def test_exports_that_find_no_room_are_written_by_a_resume(folder_of_people, tmp_path, monkeypatch):
+    run = config(folder_of_people, tmp_path / "run", budget={"max_steps": 2})
+    monkeypatch.setattr(Toy, "export", full)
+    with pytest.raises(FacewrightError, match="Nothing is lost"):
+        Engine(Toy(run.recipe), run).run()
+    monkeypatch.undo()
+    facts = Engine(Toy(run.recipe), run).run(resume=True)
+    assert [Path(f).is_file() for f in facts["files"]] == [True] and facts["steps"] == 2
+
+
+def test_setups_that_spread_networks_over_devices_are_refused(
+    folder_of_people, tmp_path, monkeypatch
+):
+    run = config(folder_of_people, tmp_path / "run")
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    with pytest.raises(ConfigError, match=r"FSDP.*frozen_precision"):
+        Engine(Toy(run.recipe), run)
 
 
 def test_optimizer_sections_must_match_the_phases(folder_of_people, tmp_path):
