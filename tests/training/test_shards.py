@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tarfile
 import threading
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -239,10 +240,10 @@ def test_a_broken_copy_leaves_nothing_behind(data, tmp_path, monkeypatch):
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/bucket/a.tar", b"x" * 100)
     monkeypatch.setattr(
-        type(memory), "get_file", lambda self, path, to, **_: open(to, "wb").write(b"x" * 60)
+        type(memory), "get_file", lambda self, path, to, **_: Path(to).write_bytes(b"x" * 60)
     )
     try:
-        with pytest.raises(ConfigError, match="60 of 100 bytes came.*goes on with this one"):
+        with pytest.raises(ConfigError, match=r"60 of 100 bytes came.*goes on with this one"):
             opened(data("memory://bucket/a.tar"))
         assert not list((tmp_path / "cache").iterdir())
     finally:
@@ -285,8 +286,8 @@ def test_what_is_not_installed_is_named(data, url, words):
 def test_braces_are_expanded_as_bash_does(pattern, names):
     assert sorted(expand_braces(pattern)) == sorted(names)
     if bash := shutil.which("bash"):
-        said = subprocess.run([bash, "-c", f"echo {pattern}"], capture_output=True, text=True)
-        assert sorted(said.stdout.split()) == sorted(expand_braces(pattern))
+        said = subprocess.check_output([bash, "-c", f"echo {pattern}"], text=True)
+        assert sorted(said.split()) == sorted(expand_braces(pattern))
 
 
 def test_an_index_is_made_once_for_each_state_of_a_shard(shards, data, tmp_path, monkeypatch):
@@ -329,22 +330,20 @@ def test_compressed_shards_are_refused(tmp_path, data, form, command):
 def test_shards_that_are_not_there_are_named(shards, data, tmp_path):
     with pytest.raises(ConfigError, match=r"2 of 5 shards .*000003\.tar, .*000004\.tar"):
         opened(data(f"{shards}/faces-{{000000..000004}}.tar"))
-    with pytest.raises(ConfigError, match="no file fits .*nothing"):
+    with pytest.raises(ConfigError, match=r"no file fits .*nothing"):
         opened(data(f"{tmp_path}/nothing-*.tar"))
-    with pytest.raises(ConfigError, match="1 of 1 shards .*not there"):
+    with pytest.raises(ConfigError, match=r"1 of 1 shards .*not there"):
         opened(data(str(shards)))  # a folder
 
 
 def test_shards_without_people_or_captions_are_refused(tmp_path, data):
     path = str(write_tar(tmp_path / "a.tar", {f"{i}.png": png(i) for i in range(3)}))
-    with pytest.raises(
-        ConfigError, match="3 pictures of 1 people.*begins with the person's folder"
-    ):
+    with pytest.raises(ConfigError, match=r"3 pictures of 1 people.*begins with the pers"):
         opened(data(path))
     with pytest.raises(ConfigError, match=r"none of the 3 pictures has a text.*0\.txt"):
         opened(data(path, identity="file", captions=True))
     path = str(write_tar(tmp_path / "b.tar", {"one.two.png": png(0)}))
-    with pytest.raises(ConfigError, match="0 pictures of 0 people.*first dot"):
+    with pytest.raises(ConfigError, match=r"0 pictures of 0 people.*first dot"):
         opened(data(path))
 
 
