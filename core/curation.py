@@ -76,7 +76,7 @@ class Reason:
 
     def record(self) -> dict[str, str | float]:
         """For JSON."""
-        numbers = {"value": round(self.value, 4), "limit": self.limit}
+        numbers = {"value": round(self.value, 4), "limit": round(self.limit, 4)}
         return {"kind": self.kind, "words": self.words, **numbers}
 
 
