@@ -242,7 +242,7 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
         axis.set_yscale("log")
     else:
         axis.locator_params(axis="y", nbins=5)
-        axis.ticklabel_format(axis="y", scilimits=(-3, 5))
+        axis.ticklabel_format(axis="y", scilimits=(-4, 5))
         if panel.smooth and len(values):
             _fit(axis, values, np.concatenate([c.values for c in panel.curves]))
     _dress(axis, panel)

@@ -47,7 +47,7 @@ def dry_run(
         `stage device precision processes`; `networks`: by name `trained`, `frozen` (parameters),
         `lora_modules`, `bytes` (by dtype, parameters and buffers); `phases`: by name `trained`
         (networks), `runs`, `finite`; `memory`: bytes of `weights gradients optimizer ema
-        activations total validation` and `measured`, how; `speed`: `seconds_per_step
+        activations total validation` (None but on a GPU) and `measured`, how; `speed`: `seconds_per_step
         samples_per_step samples_per_second validation_seconds`; `budget`: `steps validations
         seconds`; `disk`: bytes of `checkpoint`, of all that are `kept`, of one picture `grid`;
         `data`: `train` and `held_out`, each `people` and `pictures`; `sheet`: its path or None.
@@ -259,11 +259,13 @@ def _memory(engine: Engine, of_steps: int, of_validation: int) -> dict[str, Any]
     return memory | {
         "activations": max(0, of_steps - gradients),
         "total": held + max(of_steps, gradients),
-        "validation": held + of_validation,
-        "measured": "most that torch had allocated on the GPU"
-        if cuda
-        else "growth of this process's resident memory, which torch's own allocations only "
-        "make a part of",
+        # A process keeps what its steps have given back, so it does not grow for a validation.
+        "validation": held + of_validation if cuda else None,
+        "measured": (
+            "the most that torch had allocated on the GPU"
+            if cuda
+            else "how far this process's resident memory grew, which is more than torch asks for"
+        ),
     }
 
 

@@ -1,14 +1,17 @@
 """`python -m facewright.training.train STAGE --config FILE`: train any stage of any recipe."""
 
 import difflib
-import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core._plugins import import_all
-from ..core.errors import FacewrightError
 from .config import ConfigError, load_config
 from .recipe import Recipe
+from .shipped import find_config
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 
 def stages() -> dict[str, type[Recipe]]:
@@ -23,24 +26,17 @@ def stages() -> dict[str, type[Recipe]]:
     return dict(sorted(found.items()))
 
 
-def train(
-    stage: str,
-    config_path: str | Path,
-    *,
-    resume: bool = False,
-    overrides: list[str] | None = None,
-) -> dict:
-    """Train `stage` as the YAML file says; returns the facts of the run (see `Engine.run`).
+def open_run(stage: str, config: str | Path, overrides: list[str] | None = None) -> "Engine":
+    """Networks, optimisers and settings of a run that has not begun.
 
     Args:
         stage: a name from `stages()`.
-        config_path: YAML file, see `config.TrainConfig`.
-        resume: continue the run found in the config's `output` folder.
+        config: YAML file (see `config.TrainConfig`), or the name of one that came with the package.
         overrides: `a.b=value` strings that replace entries of the file.
 
     Raises:
         ConfigError: unknown stage or wrong config.
-        FacewrightError: data, checkpoint or numeric trouble, as a sentence.
+        FacewrightError: a file the recipe reads is missing or damaged.
     """
     from .engine import Engine
 
@@ -49,30 +45,35 @@ def train(
         near = difflib.get_close_matches(stage, known) or list(known)
         raise ConfigError(f"There is no training stage `{stage}`. Did you mean {', '.join(near)}?")
     recipe = known[stage]
-    config = load_config(config_path, recipe.Config, overrides)
-    return Engine(recipe(config.recipe), config).run(resume=resume)
+    settings = load_config(find_config(str(config)), recipe.Config, overrides)
+    return Engine(recipe(settings.recipe), settings)
+
+
+def train(
+    stage: str,
+    config: str | Path,
+    *,
+    resume: bool = False,
+    overrides: list[str] | None = None,
+) -> dict:
+    """Train `stage` as the YAML file says; returns the facts of the run (see `Engine.run`).
+
+    Args:
+        stage, config, overrides: as `open_run` takes them.
+        resume: continue the run found in the config's `output` folder.
+
+    Raises:
+        ConfigError: unknown stage or wrong config.
+        FacewrightError: data, checkpoint or numeric trouble, as a sentence.
+    """
+    return open_run(stage, config, overrides).run(resume=resume)
 
 
 def main() -> None:
-    """Command line of this module; `facewright train` offers the same."""
-    import typer
-    from rich.console import Console
+    """`facewright train` for launchers that start modules."""
+    from ..headless.cli import app
 
-    def run(
-        stage: str,
-        config: Path = typer.Option(..., help="YAML file of the run"),  # noqa: B008
-        resume: bool = typer.Option(False, help="continue the run in the config's output folder"),
-        set_: list[str] = typer.Option([], "--set", help="section.key=value"),  # noqa: B008
-    ) -> None:
-        try:
-            facts = train(stage, config, resume=resume, overrides=set_)
-        except FacewrightError as error:
-            Console(stderr=True).print(str(error), markup=False)
-            sys.exit(1)
-        if os.environ.get("RANK", "0") == "0":
-            Console().print_json(data=facts)
-
-    typer.run(run)
+    app(["train", *sys.argv[1:]], prog_name="facewright")
 
 
 if __name__ == "__main__":
