@@ -1,0 +1,141 @@
+"""What saves memory or time changes no result: recomputing, halves, accumulation, compilation."""
+
+import shutil
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from facewright.core.schedule import add_noise
+from facewright.training.config import ConfigError
+from facewright.training.engine import Engine
+from facewright.training.losses.latent_discriminator import LatentDiscriminator
+
+FAST = ("onestep", "flipnet-restore", "face-autoencoder")
+SLOW = ("honestface", "flipnet-degrade", "vre-hq", "vre-lq", "vre-associate", "face-associate")
+STAGES = [*FAST, *(pytest.param(stage, marks=pytest.mark.slow) for stage in SLOW)]
+
+
+@pytest.fixture(autouse=True)
+def own_precision():
+    """Accelerate keeps one precision per process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def trained(engine):
+    return {
+        f"{n}.{k}": p for n, net in engine.bare.items() for k, p in net.named_parameters()
+        if any(p is q for q in engine.trainable[n])
+    }  # fmt: skip
+
+
+def run(tiny, stage, people, output, recipe=None, **changes):
+    """Gradients of every optimiser step, by phase and name, and the engine afterwards."""
+    recipe = tiny.recipe(stage, **(recipe or {}))
+    engine = Engine(recipe, tiny.run(stage, people, output, **changes))
+    steps, named = [], trained(engine)
+
+    def note(*_):
+        steps.append({k: p.grad.clone() for k, p in named.items() if p.grad is not None})
+
+    for optimizers in engine.optimizers.values():
+        for optimizer in optimizers:
+            optimizer.register_step_pre_hook(note)
+    engine.run()
+    return steps, engine
+
+
+def calls(engine_of):
+    """How often a convolution of a residual block runs while `engine_of()` trains one step."""
+    seen = []
+
+    def count(module, *_):
+        if torch.is_grad_enabled():
+            seen.append(module)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, *_: count(module) if isinstance(module, torch.nn.Conv2d) else None
+    )
+    try:
+        result = engine_of()
+    finally:
+        hook.remove()
+    return len(seen), result
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_recomputed_activations_give_the_same_gradients(tiny, stage, folder_of_people, tmp_path):
+    plain = calls(lambda: run(tiny, stage, folder_of_people, tmp_path / "plain"))
+    again = calls(
+        lambda: run(tiny, stage, folder_of_people, tmp_path / "again", gradient_checkpointing=True)
+    )
+    assert again[0] > plain[0], "nothing ran twice"
+    (kept, _), (recomputed, _) = plain[1], again[1]
+    assert len(kept) == len(recomputed) > 0
+    for a, b in zip(kept, recomputed, strict=True):
+        assert a.keys() == b.keys()
+        for k in a:
+            torch.testing.assert_close(b[k], a[k], rtol=1e-5, atol=1e-8, msg=k)
+
+
+def test_a_lora_merged_in_every_call_cannot_be_recomputed(tiny, folder_of_people, tmp_path):
+    with pytest.raises(ConfigError, match=r"recipe\.merged"):
+        run(tiny, "onestep", folder_of_people, tmp_path / "run", {"merged": True},
+            gradient_checkpointing=True)  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_step_in_bf16_trains_float32_weights(tiny, stage, folder_of_people, tmp_path):
+    half = {"precision": "bf16", "frozen_precision": "bf16", "budget": {"max_steps": 1}}
+    steps, engine = run(tiny, stage, folder_of_people, tmp_path / "run", **half)
+    assert len(steps) == len(engine.phases)
+    named = trained(engine)
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in named.values())
+    assert all(g.dtype == torch.float32 for step in steps for g in step.values())
+    ours = {id(p) for p in named.values()}
+    places = [name.partition(".") for name in engine.recipe.large]
+    large = [engine.recipe.nets[name].get_submodule(path) for name, _, path in places]
+    frozen = [p for net in large for p in net.parameters() if id(p) not in ours]
+    assert bool(frozen) == bool(large) and all(p.dtype == torch.bfloat16 for p in frozen)
+    halves = {id(p) for p in frozen}
+    for net in engine.recipe.nets.values():
+        assert all(p.dtype == torch.float32 for p in net.parameters() if id(p) not in halves)
+
+
+def same_noise(self, z_0, cond):
+    eps = torch.linspace(-2, 2, z_0[0].numel()).sin().view_as(z_0[:1]).expand_as(z_0)
+    t = torch.full((len(z_0),), 300)
+    return self.head(self.encoder(add_noise(z_0, eps, self.alpha_bar[t]), t, cond))
+
+
+def test_two_batches_of_two_are_a_batch_of_four(tiny, folder_of_people, tmp_path, monkeypatch):
+    """The noise of the discriminator is drawn batch by batch, so all get the same here; `features`
+    is in units of a batch's variance."""
+    monkeypatch.setattr(LatentDiscriminator, "forward", same_noise)
+    recipe = {"sample_latents": False, "weights": {"features": 0}}
+    gradients = [
+        run(tiny, "onestep", folder_of_people, tmp_path / f"{b}", recipe, batch_size=b,
+            accumulate=4 // b)[0]
+        for b in (4, 2, 1)
+    ]  # fmt: skip
+    for others in gradients[1:]:
+        # The first step of either phase; from the second on Adam has made more of the rounding.
+        for a, b in zip(gradients[0][:2], others[:2], strict=True):
+            assert a.keys() == b.keys()
+            for k in a:
+                torch.testing.assert_close(b[k], a[k], rtol=1e-3, atol=1e-5, msg=k)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("stage", ["onestep", "flipnet-restore"])
+def test_compiled_networks_learn_the_same(tiny, stage, folder_of_people, tmp_path):
+    eager, compiled = (
+        run(tiny, stage, folder_of_people, tmp_path / str(on), compile=on)[0]
+        for on in (False, True)
+    )
+    for a, b in zip(eager, compiled, strict=True):
+        assert a.keys() == b.keys()
+        for k in a:
+            torch.testing.assert_close(b[k], a[k], rtol=5e-3, atol=1e-4, msg=k)
