@@ -161,17 +161,25 @@ def _terms(key: str, path: Path) -> list[str]:
     for known in KNOWN:
         if path.name in known.names:
             return [f"{path.name}, {known.what}: {known.licence}."]
-    hint = f" ({_RECOGNISER})" if "recogniser" in key else ""
+    foreign = "recogniser" in key and not _metadata(path)
+    hint = f" ({_RECOGNISER})" if foreign else ""
     return [f"{path.name}, `{key}` of the config: its own terms, not known here{hint}."]
 
 
 def _training(path: Path) -> dict[str, Any]:
     """The facts in the metadata of a file that one of our stages exported, else {}."""
     try:
-        facts = json.loads(read_metadata(path).get(TRAINING_KEY, "{}"))
-    except (CheckpointError, ValueError):
-        return {}  # a folder, or gone since the run began: no reason to lose the export
+        facts = json.loads(_metadata(path).get(TRAINING_KEY, "{}"))
+    except ValueError:
+        return {}
     return facts if isinstance(facts, dict) else {}
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        return read_metadata(path)
+    except CheckpointError:
+        return {}  # a folder, or gone since the run began: no reason to lose the export
 
 
 def _input(key: str, path: Path) -> dict[str, str | None]:
