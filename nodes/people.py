@@ -1,6 +1,6 @@
 """People: albums made of photographs, kept as files, and matched to the faces of pictures."""
 
-from ..core.album import album_sheet, make_person, photo_names
+from ..core.album import album_sheet, make_person, photo_names, strangers
 from ..core.faces.overlay import draw_faces
 from ..core.files import content_hash
 from ..core.matching import match_faces
@@ -191,7 +191,8 @@ class LoadPerson(io.ComfyNode):
                 io.String.Output(
                     "info",
                     display_name="info",
-                    tooltip="Name, number of photos, and the recogniser the album belongs to.",
+                    tooltip="Name, number of photos, the recogniser the album belongs to, and a "
+                    "warning where it seems to show two people.",
                 ),
             ],
         )
@@ -212,7 +213,7 @@ class LoadPerson(io.ComfyNode):
             person,
             join_people(person, people),
             picture,
-            person.info,
+            "\n".join([person.info, *strangers(person)]),
             ui=host.preview(picture, cls),
         )
 

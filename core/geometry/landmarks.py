@@ -97,8 +97,9 @@ def affine_landmark_distance(
 
     Solved in float64 about the weighted means by orthogonalising the two coordinates. Eq. 15 as
     printed (normal equations of homogeneous points) squares the condition number and fails for
-    nearly collinear points. Where l has no two-dimensional extent the minimum is still exact, as
-    with `numpy.linalg.lstsq`; up to 3 points that span a triangle give 0.
+    nearly collinear points. Points count as a line where they are a million times longer than
+    wide (`_FLAT`), as float32 cannot tell more. On a line the minimum is still exact, as with
+    `numpy.linalg.lstsq`; up to 3 points that span a triangle give 0.
 
     Args:
         restored, gt: (b, k, 2) in pixels, k >= 1.

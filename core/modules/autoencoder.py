@@ -66,8 +66,8 @@ class AttnBlock(nn.Module):
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
         self.norm1 = _norm(channels, groups)
-        # Never used when an image attends to itself; kept because released files contain it. Frozen:
-        # training on several processes waits for the gradient of every weight that is not.
+        # Never used when an image attends to itself; kept because released files contain it.
+        # Frozen: several processes would wait for the gradient of every weight that is not.
         self.norm2 = _norm(channels, groups).requires_grad_(False)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)

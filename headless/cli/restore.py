@@ -117,6 +117,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Restore the faces of pictures. Interrupted runs go on where they stopped."""
+    from ...core.album import strangers
     from ...core.color import COLOR_MODES
     from ...core.errors import FacewrightError
     from ...core.faces import ANALYZERS, ORDERS
@@ -143,10 +144,13 @@ def restore(
         found = find_pictures(reference, out) if reference else []
         photos, unread = readable([path for path, _ in found])
         albums = read_albums(person or ())
+        doubts = [line for album in albums for line in strangers(album)]
     except FacewrightError as error:
         fail(str(error), 2)
-    if unread:
-        fail("\n".join(unread.values()), 2)
+    for sentence in (*doubts, *(f"warning: {why}" for why in unread.values())):
+        say(sentence, "yellow")
+    if reference and not photos.paths:
+        fail("None of the files of --reference can be read.", 2)
 
     options = RestoreOptions(
         color=color,
@@ -185,6 +189,8 @@ def restore(
     else:
         _report(summary, out)
     fail_for(summary, len(jobs))
+    if unread:
+        fail(f"{counted(len(unread), 'reference')} could not be read; see above.")
 
 
 def _check_together(

@@ -179,6 +179,14 @@ def test_references_without_a_face_are_named_and_the_others_count(folder, tmp_pa
     assert result.exit_code == 0 and "wall.png: left out, no face was found" in result.stderr
 
 
+def test_an_unreadable_reference_is_named_and_the_others_count(folder, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    args = ("--reference", tmp_path / "bad.png", "--reference", folder / "eve/0.png")
+    result = cli(folder / "group.png", "-o", tmp_path / "a.png", *args)
+    assert result.exit_code == 1 and "bad.png is no picture" in result.stderr
+    assert "1 reference could not be read" in result.stderr and (tmp_path / "a.png").is_file()
+
+
 # ---- receipts and the guard
 
 

@@ -103,6 +103,14 @@ def test_an_album_travels_through_a_file(make, models):
     assert "nobody.person" in LoadPerson.validate_inputs(album="nobody.person")
 
 
+def test_an_album_of_two_people_says_so_when_it_is_loaded(make, models):
+    pair = torch.cat([portraits(7, 1, 2), portraits(9, 4, 5)])
+    person = make([image(pair)], "both")[0]
+    SavePerson.execute(person, filename="both", overwrite=False)
+    info = LoadPerson.execute(album="people/both.person").result[3]
+    assert info.startswith(person.info) and "may show another person than" in info
+
+
 def test_albums_and_weights_do_not_show_up_as_each_other(models):
     (models / "facewright").mkdir()
     for name in ("alice.person", "vre.safetensors"):
