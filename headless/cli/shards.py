@@ -1,0 +1,46 @@
+"""`facewright shards`: a folder of training pictures as a few large files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ._common import app, counted, fail, progress, say, sentences
+
+
+@app.command()
+@sentences(interrupted="Interrupted. Run the same command again to write the shards anew.")
+def shards(
+    folder: Annotated[
+        Path, typer.Argument(help="Training pictures.", exists=True, file_okay=False)
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the shards.")],
+    size_mb: Annotated[float, typer.Option(min=1, help="Megabytes in a shard, about.")] = 1000.0,
+) -> None:
+    """Pack a folder of pictures into WebDataset tar shards for `facewright train`.
+
+    Disks and networks that are slow with many small files are quick with these. Subfolders keep
+    their names, so that `identity: parent` finds the same people; captions (a.txt) and degraded
+    counterparts (a.lq.png) go along. OUT/manifest.jsonl says which file went where.
+    """
+    try:
+        from ...training.data.pack import pack
+    except ImportError as error:
+        fail(f'Training needs more packages ({error}): pip install "facewright[train]"')
+    with progress("Packing", 1, quiet=False) as show:
+        packed = pack(
+            folder,
+            out,
+            megabytes=size_mb,
+            on_shard=lambda done, total: show(f"{done} of {counted(total, 'shard')}", done / total),
+        )
+    say(
+        f"{counted(packed.pictures, 'picture')} in {counted(len(packed.shards), 'shard')} in {out}."
+    )
+    last = len(packed.shards) - 1
+    name = packed.shards[0].name.removesuffix("000000.tar")
+    pattern = f"{name}{{000000..{last:06d}}}.tar" if last else packed.shards[0].name
+    say(f'Train on them with `data: {{source: shards, shards: "{out / pattern}", ...}}`.')
+    if packed.left_out:
+        lines = [f"{file}: {why}" for file, why in packed.left_out.items()]
+        fail(f"{counted(len(lines), 'file')} left out:\n" + "\n".join(lines))

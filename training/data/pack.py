@@ -1,0 +1,155 @@
+"""A folder of pictures as tar shards that `source: shards` reads as it would read the folder."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ...core.errors import FacewrightError
+from ...core.files import written_whole
+from .files import SUFFIXES, picture_files, size_of
+
+MANIFEST = "manifest.jsonl"
+"""Which file became which member of which shard, one JSON object a line; written last."""
+
+
+class _Entry(NamedTuple):
+    file: Path
+    member: str
+
+
+class _Sample(NamedTuple):
+    entries: list[_Entry]
+    """The picture first."""
+    size: int
+    """In the tar, in bytes."""
+
+
+@dataclass
+class Packed:
+    """What `pack` has done."""
+
+    shards: list[Path] = field(default_factory=list)
+    pictures: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
+    """File -> why."""
+
+
+def pack(
+    folder: Path,
+    out: Path,
+    *,
+    megabytes: float,
+    on_shard: Callable[[int, int], None] = lambda done, total: None,
+) -> Packed:
+    """Write `<folder's name>-000000.tar` and so on, each complete or not there, and `MANIFEST`.
+
+    Members keep their paths below the folder, so that `identity: parent` finds the same people;
+    dots in a picture's own name become underscores, because WebDataset's names end at the first.
+    Captions `<name>.txt` and degraded counterparts `<name>.lq.<ending>` go along. The same files
+    give the same bytes.
+
+    Args:
+        folder: pictures; subfolders are searched.
+        out: folder for the shards.
+        megabytes: size of a shard, about, in 10^6 bytes; a larger picture has one of its own.
+        on_shard: called with how many shards are written, and of how many.
+
+    Raises:
+        FacewrightError: no pictures, or `out` holds other shards.
+        OSError: `out` cannot be written.
+    """
+    packed = Packed()
+    plan = list(_shards(_samples(folder, packed.left_out), megabytes * 1e6))
+    if not plan:
+        raise FacewrightError(
+            f"There are no pictures in {folder}. They end in {', '.join(SUFFIXES)}; subfolders are "
+            "searched."
+        )
+    base = folder.resolve().name
+    packed.shards = [out / f"{base}-{i:06d}.tar" for i in range(len(plan))]
+    _check_room(out, packed.shards)
+    lines: list[str] = []
+    for path, samples in zip(packed.shards, plan, strict=True):
+        with written_whole(path) as temporary, tarfile.open(temporary, "w") as tar:
+            for sample in samples:
+                lines += _add(tar, sample, folder, path.name, packed)
+        on_shard(packed.shards.index(path) + 1, len(plan))
+    with written_whole(out / MANIFEST) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+    return packed
+
+
+def _samples(folder: Path, left_out: dict[str, str]) -> Iterator[_Sample]:
+    """Pictures with what goes with them, in the order of the folder."""
+    files = picture_files(folder)
+    degraded = {f.with_suffix(""): f for f in files if f.with_suffix("").suffix == ".lq"}
+    taken: set[str] = set()
+    good = [f for f in files if f.with_suffix("") not in degraded]
+    names = {f.with_suffix("") for f in good}
+    for path, file in degraded.items():
+        if path.with_suffix("") not in names:
+            left_out[str(file)] = f"it is a degraded counterpart, and there is no {path.stem}.*"
+    for file in good:
+        key = file.parent.relative_to(folder) / file.stem.replace(".", "_")
+        number = 1
+        while (name := f"{key.as_posix()}{f'-{number}' if number > 1 else ''}") in taken:
+            number += 1
+        taken.add(name)
+        entries = [_Entry(file, f"{name}{file.suffix}")]
+        if (caption := file.with_suffix(".txt")).is_file():
+            entries.append(_Entry(caption, f"{name}.txt"))
+        if lq := degraded.get(file.with_suffix(".lq")):
+            entries.append(_Entry(lq, f"{name}.lq{lq.suffix}"))
+        # A header block each, and content filled up to whole blocks.
+        size = sum(1024 + max(0, size_of(e.file)) for e in entries)
+        yield _Sample(entries, size)
+
+
+def _shards(samples: Iterator[_Sample], most: float) -> Iterator[list[_Sample]]:
+    shard: list[_Sample] = []
+    size = 0
+    for sample in samples:
+        if shard and size + sample.size > most:
+            yield shard
+            shard, size = [], 0
+        shard.append(sample)
+        size += sample.size
+    if shard:
+        yield shard
+
+
+def _check_room(out: Path, shards: list[Path]) -> None:
+    others = sorted(set(out.glob("*.tar")) - set(shards)) if out.is_dir() else []
+    finished = out / MANIFEST
+    if finished.exists() or others:
+        raise FacewrightError(
+            f"{out} already holds {finished.name if finished.exists() else others[0].name}. Choose "
+            "another folder, or remove the shards in it, so that two sets do not mix."
+        )
+
+
+def _add(
+    tar: tarfile.TarFile, sample: _Sample, folder: Path, shard: str, packed: Packed
+) -> list[str]:
+    """Lines of the manifest."""
+    contents = []
+    for entry in sample.entries:
+        try:
+            contents.append(entry.file.read_bytes())
+        except OSError as error:  # without one of its parts it is another sample: none of it
+            packed.left_out[str(entry.file)] = str(error)
+            return []
+    lines = []
+    for entry, data in zip(sample.entries, contents, strict=True):
+        info = tarfile.TarInfo(entry.member)
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+        file = entry.file.relative_to(folder).as_posix()
+        line = {"file": file, "shard": shard, "member": entry.member}
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    packed.pictures += 1
+    return lines
