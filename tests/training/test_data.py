@@ -1,4 +1,6 @@
+import hashlib
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from facewright.training.data import Batches
 from facewright.training.data.batches import degrade
 from facewright.training.data.damage import UnreadableError
 from facewright.training.data.sources import open_source
-from facewright.training.data.world import face_boxes, world_arrays
+from facewright.training.data.world import face_boxes, world_arrays, world_folder
 from facewright.training.masks import box_mask
 from pydantic import ValidationError
 
@@ -157,3 +159,45 @@ def test_degradation_overrides_reach_the_training_pictures(folder_of_people):
 def test_a_wrong_degradation_is_refused_when_the_file_is_read(folder_of_people, section, words):
     with pytest.raises(ValidationError, match=words):
         config(folder_of_people, degradation=section)
+
+
+def digests(data) -> list[str]:
+    return [photos.digest() for photos in open_source(data)]
+
+
+def test_a_digest_tells_one_data_set_from_another(folder_of_people, tmp_path):
+    data = config(folder_of_people, data={"captions": False}).data
+    before = digests(data)
+    assert before == digests(data) and len(set(before)) == 2
+    assert all(len(d) == 64 and int(d, 16) for d in before)
+    # By hand, of the split's own files.
+    photos, _ = open_source(data)
+    lines = sorted(f"{f.parent.name}/{f.name}\0{f.stat().st_size}\n" for f in photos.files)
+    assert before[0] == hashlib.sha256("".join(lines).encode()).hexdigest()
+    # Where the folder lies is no part of it; names and sizes are.
+    moved = shutil.copytree(folder_of_people, tmp_path / "elsewhere")
+    assert digests(data.model_copy(update={"folder": moved})) == before
+    with photos.files[0].open("ab") as file:
+        file.write(b"x")
+    assert digests(data)[0] != before[0] and digests(data)[1] == before[1]
+    (folder_of_people / "p0" / "0.txt").write_text("a caption")
+    with_captions = data.model_copy(update={"captions": True})
+    assert set(digests(with_captions)) - set(digests(data))
+    photos.files[0].unlink()  # after the run has begun: still a digest, another one
+    assert photos.digest() not in (before[0], digests(data)[0])
+
+
+def test_a_rendered_world_has_the_digest_of_its_settings(tmp_path):
+    def world(cache, **changes):
+        values = {"size": 32, "identities": 2, "photos": 1, "held_out": 1, **changes}
+        return WorldData(source="world", cache=tmp_path / cache, **values)
+
+    for data in (world("a"), world("b"), world("a", seed=2)):
+        folder = world_folder(data)
+        folder.mkdir(parents=True)
+        for split, count in (("train", 2), ("held_out", 1)):
+            np.save(folder / f"{split}_images.npy", np.zeros((count, 3, 32, 32), np.uint8))
+            np.save(folder / f"{split}_boxes.npy", np.zeros((count, 4)))
+            np.save(folder / f"{split}_identities.npy", np.arange(count))
+    a, b, other = (digests(d) for d in (world("a"), world("b"), world("a", seed=2)))
+    assert a == b and len({*a, *other}) == 4

@@ -257,3 +257,17 @@ def test_hidden_damage_is_one_of_the_presets(folder_of_people):
     batch = next(Batches(run, CPU).validation())
     lq, _ = real_damage(batch["gt"], batch["seed"].tolist())
     assert torch.equal(batch["lq"], lq)
+
+
+def test_a_digest_holds_both_sides_of_a_pair_and_the_faces(pairs, folder_of_people):
+    def digest(**changes):
+        return open_source(config(pair_data(pairs, **changes)).data)[0].digest()
+
+    plain = digest()
+    assert plain == digest()
+    mixed = digest(faces=folder_of_people)
+    assert mixed not in (plain, digest(faces=folder_of_people, faces_limit=4))
+    name = open_source(config(pair_data(pairs)).data)[0].name(0)
+    with (pairs / "LQ" / f"{name}.bmp").open("ab") as file:
+        file.write(b"x")
+    assert digest() != plain
