@@ -21,7 +21,7 @@ Batch = dict[str, Any]
 """One batch on the training device.
 
 gt        (b, 3, s, s) in [0, 1]
-lq        like gt; present where the config has a `degradation` section or the data are pairs
+lq        like gt; present where the config has a `degradation` section or the data bring their own
 identity  (b,) int64; equal numbers are the same person
 box       (b, 4) x0, y0, x1, y1 in pixels: the face, or the whole image where it is not known
 seed      (b,) int64, a different number for every sample of the run
