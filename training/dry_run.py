@@ -47,10 +47,11 @@ def dry_run(
         `stage device precision processes`; `networks`: by name `trained`, `frozen` (parameters),
         `lora_modules`, `bytes` (by dtype, parameters and buffers); `phases`: by name `trained`
         (networks), `runs`, `finite`; `memory`: bytes of `weights gradients optimizer ema
-        activations total validation` (None but on a GPU) and `measured`, how; `speed`: `seconds_per_step
-        samples_per_step samples_per_second validation_seconds`; `budget`: `steps validations
-        seconds`; `disk`: bytes of `checkpoint`, of all that are `kept`, of one picture `grid`;
-        `data`: `train` and `held_out`, each `people` and `pictures`; `sheet`: its path or None.
+        activations total validation` (the last None but on a GPU) and `measured`, how; `speed`:
+        `seconds_per_step samples_per_step samples_per_second validation_seconds`; `budget`: `steps
+        validations seconds`; `disk`: bytes of `checkpoint`, of all that are `kept`, of one picture
+        `grid`; `data`: `train` and `held_out`, each `people` and `pictures`; `sheet`: its path or
+        None.
 
     Raises:
         FacewrightError: the device's memory is too small, or the data cannot be read.

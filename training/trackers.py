@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,10 @@ _PACKAGES = {"comet_ml": "comet-ml"}
 """Where `pip install` wants another name than the tracker's."""
 _ONE_PICTURE = ("aim", "clearml")
 """Trackers whose `log_images` takes one picture per name; the others take a list."""
+
+
+_ROOM = 2**16
+"""Bytes that have to fit on the disk before TensorBoard's files are taken up again."""
 
 
 class Tracker(Protocol):
@@ -120,7 +125,7 @@ class TensorBoard:
             self._attempt(lambda w: [w.add_scalar(k, v, step) for k, v in values.items()])
 
     def held_out(self, values: dict[str, float], grid: np.ndarray | None, step: int) -> None:
-        if self.writer is None:
+        if self.writer is None and self._has_room():
             self._open(step)
         self.scalars({f"held_out/{k}": v for k, v in values.items()}, step)
         if grid is not None and self.writer is not None:
@@ -131,6 +136,14 @@ class TensorBoard:
     def close(self) -> None:
         if self.writer is not None:
             self._attempt(lambda w: w.close())
+
+    def _has_room(self) -> bool:
+        """Whether another try is worth it; each one that fails shows a thread's traceback."""
+        try:
+            with TemporaryFile(dir=self.folder, buffering=0) as file:
+                return file.write(bytes(_ROOM)) == _ROOM
+        except OSError:
+            return False
 
     def _open(self, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter

@@ -67,6 +67,7 @@ class RunLog:
         self.status = Status()
         self.bar: Bar | None = None
         self.logged: set[tuple[int, bool]] = set()
+        self.untold = False
 
     def __enter__(self) -> Self:
         if self.main:
@@ -109,28 +110,27 @@ class RunLog:
         """
         self.status.advance(step, fraction, images, spent)
         self._refresh()
+        if self.untold:
+            log.info("%s", self.status.sentence())
+            self.untold = False
 
     def scalars(self, values: dict[str, float], step: int) -> None:
         """Losses and what else a step logged: `<phase>/<term>`, `/grad_norm` and `/lr`."""
-        if not self.main:
+        if not self.main or not self._line({"step": step, **_rounded(values)}):
             return
-        self._line({"step": step, **_rounded(values)})
         for tracker in self.trackers:
             tracker.scalars(values, step)
         self.status.scalars(values)
-        self._refresh()
-        if not self.bar:
-            log.info("%s", self.status.sentence())
+        self.untold = not self.bar  # with the step, which is about to be over
 
     def evaluation(
         self, evaluation: Evaluation, step: int, count: int, seconds: float, cpu_seconds: float
     ) -> None:
         """Held-out metrics and the picture grid `grids/step-<n>.png`."""
-        if not self.main:
-            return
         metrics = _rounded(evaluation.metrics)
         line = {"step": step, "seconds": round(seconds), "cpu_seconds": round(cpu_seconds)}
-        self._line(line | {"held_out": metrics})
+        if not self.main or not self._line(line | {"held_out": metrics}):
+            return
         grid = picture_grid(evaluation.images, count) if evaluation.images else None
         if grid:
             with (
@@ -143,12 +143,17 @@ class RunLog:
         said = ", ".join(f"{key} {value:.4g}" for key, value in metrics.items())
         self._say(f"step {step}, held out: {said}")
 
-    def _line(self, values: dict) -> None:
-        # The end of a run validates once more; so does the resume of a run that was at its end.
-        if _kind(values) not in self.logged:
-            self.logged.add(_kind(values))
-            with self._spared("metrics.jsonl"):
-                self.lines.write(values)
+    def _line(self, values: dict) -> bool:
+        """Whether the line is new.
+
+        The end of a run validates once more; so does the resume of a run that was at its end.
+        """
+        if _kind(values) in self.logged:
+            return False
+        self.logged.add(_kind(values))
+        with self._spared("metrics.jsonl"):
+            self.lines.write(values)
+        return True
 
     def _say(self, text: str) -> None:
         if self.bar:
