@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,13 +44,30 @@ def compute_device() -> torch.device:
     return torch.device("cpu")
 
 
-def load_checkpoint(path: Path) -> tuple[Model, Vae | None]:
+class Place(NamedTuple):
+    """How and where weights are held."""
+
+    dtype: torch.dtype
+    device: torch.device
+
+
+def quickest() -> Place:
+    """For inference on this machine."""
+    device = compute_device()
+    return Place(fast_dtype(device), device)
+
+
+def load_checkpoint(path: Path, place: Place | None = None) -> tuple[Model, Vae | None]:
     """SD 2.1-base from a single file or a diffusers folder; no VAE where a single file has none.
+
+    Args:
+        place: number format and device; default what this machine is quickest with.
 
     Raises:
         CheckpointError: another model (said which), incomplete, or unreadable.
     """
-    return _load_folder(path) if path.is_dir() else _load_single_file(path)
+    place = place or quickest()
+    return _load_folder(path, place) if path.is_dir() else _load_single_file(path, place)
 
 
 def load_vae(path: Path) -> Vae:
@@ -60,45 +77,45 @@ def load_vae(path: Path) -> Vae:
         CheckpointError: not a Stable Diffusion VAE.
     """
     if path.is_dir():
-        return _vae_from_folder(path)
+        return _vae_from_folder(path, quickest())
     tensors, _ = read_tensors(path)
     _, vae = ldm.split_checkpoint({ldm.UNET_PREFIX: torch.empty(0), **tensors}, source=path.name)
-    return _ldm_vae(vae or tensors, path.name)
+    return _ldm_vae(vae or tensors, path.name, quickest())
 
 
-def _load_single_file(path: Path) -> tuple[Model, Vae | None]:
+def _load_single_file(path: Path, place: Place) -> tuple[Model, Vae | None]:
     tensors, _ = read_tensors(path)
     unet, vae = ldm.split_checkpoint(tensors, source=path.name)
     ldm.check_is_sd2_base(unet, source=path.name)
     config = ldm.unet_config(unet, source=path.name)
-    model = _model(config, ldm.unet_to_diffusers(unet, config), path.name)
-    return model, _ldm_vae(vae, path.name) if vae else None
+    model = _model(config, ldm.unet_to_diffusers(unet, config), path.name, place)
+    return model, _ldm_vae(vae, path.name, place) if vae else None
 
 
-def _ldm_vae(vae: Mapping[str, Tensor], source: str) -> Vae:
+def _ldm_vae(vae: Mapping[str, Tensor], source: str, place: Place) -> Vae:
     config = ldm.vae_config(vae, source=source)
     # Training losses that some files carry along have no place in the module.
     weights = {k: v for k, v in vae.items() if not k.startswith(("loss.", "model_ema."))}
-    return _vae(config, ldm.vae_to_diffusers(weights, config), source)
+    return _vae(config, ldm.vae_to_diffusers(weights, config), source, place)
 
 
-def _model(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -> Model:
-    device = compute_device()
+def _model(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str, place: Place
+) -> Model:
     unet_class, _ = diffusers_classes()
-    unet = build(unet_class, config, tensors, source=name, dtype=fast_dtype(device), device=device)
+    unet = build(unet_class, config, tensors, source=name, dtype=place.dtype, device=place.device)
     return Model(unet, config, name)
 
 
-def _vae(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str) -> Vae:
-    device = compute_device()
+def _vae(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str, place: Place) -> Vae:
     _, vae_class = diffusers_classes()
-    module = build(vae_class, config, tensors, source=name, dtype=fast_dtype(device), device=device)
+    module = build(vae_class, config, tensors, source=name, dtype=place.dtype, device=place.device)
     return DiffusersVae(module)
 
 
-def _load_folder(folder: Path) -> tuple[Model, Vae]:
+def _load_folder(folder: Path, place: Place) -> tuple[Model, Vae]:
     config, tensors, _ = read_unet_folder(folder)
-    return _model(config, tensors, folder.name), _vae_from_folder(folder / "vae")
+    return _model(config, tensors, folder.name, place), _vae_from_folder(folder / "vae", place)
 
 
 def read_unet_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, str]]:
@@ -125,7 +142,7 @@ def read_unet_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], d
     return config, tensors, metadata
 
 
-def _vae_from_folder(folder: Path) -> Vae:
+def _vae_from_folder(folder: Path, place: Place) -> Vae:
     config, tensors, _ = _read_part(folder)
 
     def modern(key: str) -> str:
@@ -134,7 +151,7 @@ def _vae_from_folder(folder: Path) -> Vae:
             parts[-2] = _OLD_ATTENTION.get(parts[-2], parts[-2])
         return ".".join(parts)
 
-    return _vae(config, {modern(k): v for k, v in tensors.items()}, str(folder))
+    return _vae(config, {modern(k): v for k, v in tensors.items()}, str(folder), place)
 
 
 def _read_part(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, str]]:

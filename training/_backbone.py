@@ -87,14 +87,13 @@ def load_backbone(config: BackboneConfig) -> TrainingBackbone:
 
 
 def _sd(path: Path) -> TrainingBackbone:
-    from ..headless.host import load_checkpoint
+    from ..headless.host import Place, load_checkpoint
 
-    model, vae = load_checkpoint(path)
+    # The fast format of this machine may be bfloat16, to which weights would be rounded for good.
+    model, vae = load_checkpoint(path, Place(torch.float32, torch.device("cpu")))
     if vae is None:
         raise CheckpointError(f"{path} holds no VAE. Use a whole SD 2.1-base checkpoint.")
-    return TrainingBackbone(
-        model.unet.float(), Codec(vae.module.float(), model.scaling_factor), model.name
-    )
+    return TrainingBackbone(model.unet, Codec(vae.module, model.scaling_factor), model.name)
 
 
 def _nano(unet_path: Path, vae_path: Path) -> TrainingBackbone:

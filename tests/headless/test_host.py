@@ -99,6 +99,17 @@ def test_bfloat16_gives_nearly_the_same_picture(loaded, single_file, monkeypatch
     assert (found - full).square().mean().sqrt() < 0.02
 
 
+def test_a_trainer_gets_the_weights_as_they_are_stored(loaded, single_file, monkeypatch):
+    from facewright.headless import host
+    from facewright.training._backbone import BackboneConfig, load_backbone
+
+    monkeypatch.setattr(host, "fast_dtype", lambda device: torch.bfloat16)
+    found = load_backbone(BackboneConfig(source="sd", path=single_file))
+    model, vae = loaded
+    for net, stored in ((found.unet, model.unet), (found.codec.vae, vae.module)):
+        assert all(torch.equal(v, stored.state_dict()[k]) for k, v in net.state_dict().items())
+
+
 def test_sampling_is_seeded(loaded):
     backbone = DiffusersBackbone(*loaded)
     pixels = torch.rand(1, 3, 16, 16)

@@ -41,11 +41,8 @@ def thin_model(tmp_path_factory, weights):
     unet, _ = ldm.split_checkpoint(read_tensors(path)[0], source="thin")
     config = ldm.unet_config(unet, source="thin")
     # ComfyUI computes in float32 on a CPU; so must we, whatever this one is quick in.
-    fast, host.fast_dtype = host.fast_dtype, lambda device: torch.float32
-    try:
-        return host._model(config, ldm.unet_to_diffusers(unet, config), "thin"), path
-    finally:
-        host.fast_dtype = fast
+    place = host.Place(torch.float32, torch.device("cpu"))
+    return host._model(config, ldm.unet_to_diffusers(unet, config), "thin", place), path
 
 
 @pytest.fixture(scope="module")
