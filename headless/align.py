@@ -56,14 +56,15 @@ class AlignRun:
         self._refuse_others()
 
     def _refuse_others(self) -> None:
-        if not self.manifest.exists:
-            there = next(filter(_is_picture, self.out.rglob("*")), None) if self.out.is_dir() else 0
-            if there:
-                raise FacewrightError(
-                    f"{there} lies in the output folder and {self.manifest.path} does not, so it "
-                    "was not made by this command, but training would take it for an aligned "
-                    "face. Choose an empty or a new folder."
-                )
+        strange = None
+        if not self.manifest.exists and self.out.is_dir():
+            strange = next(filter(_is_picture, sorted(self.out.rglob("*"))), None)
+        if strange:
+            raise FacewrightError(
+                f"{strange} lies in the output folder and {self.manifest.path} does not, so it was "
+                "not made by this command, but training would take it for an aligned face. Choose "
+                "an empty or a new folder."
+            )
         for record in self.manifest:
             kept = [self.out / entry["output"] for entry in kept_faces(record)]
             there = next(filter(Path.exists, kept), None)
@@ -76,7 +77,7 @@ class AlignRun:
                     f"{record['input']} is not among those given, so that it cannot be made again. "
                     "Give it, too, delete the crop, or choose another output folder."
                 )
-            if job and job.source.is_file() and job.source.stat().st_size != record["input_bytes"]:
+            if job and not _same_photo(record, job.source):
                 raise FacewrightError(
                     f"{there} was made from another photo than {job.source}, or from an earlier "
                     "version of it. Delete the crop to have it made from this one, or choose "
@@ -94,7 +95,7 @@ class AlignRun:
     def finished(self, job: AlignJob) -> bool:
         """Whether its record was made with these options and all its files are there."""
         record = self.manifest.get(job.output)
-        if record is None or self._difference(record):
+        if record is None or self._difference(record) or not _same_photo(record, job.source):
             return False
         return all((self.out / entry["output"]).exists() for entry in files_of(record))
 
@@ -123,10 +124,8 @@ class AlignRun:
                 )
 
             summary = run(self.jobs, on_job=on_job)
-            again = self._settle()
-            if again:
+            while again := self._settle(summary):
                 summary.failed |= run(again).failed
-                self._settle()
         self.manifest.finish()
         return summary
 
@@ -141,21 +140,20 @@ class AlignRun:
         self.manifest.add(record)
         return {**facts, "notes": record["notes"]}
 
-    def _settle(self) -> list[AlignJob]:
-        """Leave out all but the best of near duplicates, for all records there are.
+    def _settle(self, summary: Summary) -> list[AlignJob]:
+        """Leave out all but the best of near duplicates, of all records there are.
 
         Returns:
             Photos of which a crop is kept now that was a duplicate, and deleted, before.
         """
-        records = {record["output"]: record for record in self.manifest}
-        standing = []
-        for name, record in records.items():
-            for entry in record["faces"]:
-                there = (self.out / entry["output"]).exists() if entry["output"] else False
-                if {r["kind"] for r in entry["reasons"]} <= {_DUPLICATE} and (
-                    there or name in self._ours
-                ):
-                    standing.append((record, entry))
+        can_be_made = {j.output for j in self.jobs if j.source not in summary.failed}
+        standing = [
+            (record, entry)
+            for record in self.manifest
+            for entry in record["faces"]
+            if {reason["kind"] for reason in entry["reasons"]} <= {_DUPLICATE}
+            and (record["output"] in can_be_made or (self.out / entry["output"]).exists())
+        ]
         standing.sort(key=lambda pair: _rank(pair[1], self.options.size))
         hashes = [entry["hash"] for _, entry in standing]
         gone = find_duplicates(hashes) if self.options.duplicates == "reject" else {}
@@ -196,6 +194,12 @@ def sheet_path(out: Path) -> Path:
     face."""
     whole = out.resolve()
     return whole.with_name(f"{whole.name}_{SHEET}") if whole.name else whole / SHEET
+
+
+def _same_photo(record: Record, source: Path) -> bool:
+    """By its length in bytes: reading every photo to the end would take as long as the work."""
+    # What cannot be read is a fault of that photo, found when its turn comes.
+    return not source.is_file() or source.stat().st_size == record["input_bytes"]
 
 
 def left_out(record: Record) -> list[Record]:

@@ -11,7 +11,9 @@ from ..core.curation import Limits, Reason, measure, reasons
 from ..core.errors import FacewrightError
 from ..core.faces import Face, FaceAnalyzer, detect_faces, load_analyzer, select_faces
 from ..core.files import content_hash
-from ..core.geometry.align import align_faces, box_points
+from ..core.geometry.align import box_points
+from ..core.geometry.templates import template
+from ..core.geometry.warp import fit_similarity, warp_square
 from .batch import Job
 from .images import Picture, read_picture, write_atomic, write_picture
 from .manifest import Record
@@ -130,17 +132,17 @@ class AlignPhoto:
         return entries
 
     def _entry(self, job: AlignJob, number: str, picture: Picture, face: Face) -> Record:
-        size, limits = self.options.size, self.options.limits
-        pixels = picture.pixels[:3]
+        limits, place, pixels = self.options.limits, _place(face), picture.pixels[:3]
+        points = torch.tensor(place["landmarks"], dtype=torch.float64)
         try:
-            crops = align_faces([pixels], [[face]], size)
+            matrix = fit_similarity(points[None], template("ffhq", self.options.size))[0]
         except FacewrightError as error:
             reason = Reason("landmarks", str(error).rstrip("."), 0, 1)
-            return _place(face) | _left_out([reason])
-        crop = crops.pixels[0]
-        measured = measure(crop, crops.matrix[0], pixels.shape[1:], face)
+            return place | _left_out([reason])
+        crop = warp_square(pixels, matrix, self.options.size)
+        measured = measure(crop, matrix, pixels.shape[1:], face)
         against = reasons(measured, limits)
-        entry = _place(face) | {
+        entry = place | {
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in asdict(measured).items()
             if name != "score"

@@ -125,6 +125,44 @@ def warp(image: Tensor, matrix: Tensor, window: tuple[int, int, int, int]) -> Te
     return sampled[0].clamp(low, high).to(image)
 
 
+_FINEST = 4
+_TAPS = 3
+"""Half-width in target pixels of the Lanczos window."""
+
+
+def warp_square(image: Tensor, matrix: Tensor, size: int) -> Tensor:
+    """Resample into a square as `warp` does, but shrink by Lanczos' windowed sinc (a = 3).
+
+    The mean over a target pixel's area lets half of a pattern of 0.6 and a third of one of 0.75
+    cycles per target pixel through, as false patterns, and a tenth of one of 0.3 is lost; here
+    0.19 and 0.02 come through and 0.02 is lost. The picture is resampled to a grid about as fine
+    as its own, at most 4 x 4 per target pixel, and that is reduced.
+
+    Args:
+        image: (c, h, w) floating point.
+        matrix: (2, 3) similarity, image -> target.
+        size: of the target in pixels.
+
+    Returns:
+        (c, size, size) with dtype and device of `image`.
+    """
+    step = 1 / scale_of(matrix.detach().cpu().double())
+    if step <= 1 + 1e-6:
+        return warp(image, matrix, (0, 0, size, size))
+    k = min(_FINEST, math.ceil(step - 1e-6))
+    fine = matrix.detach().cpu().double() * k
+    fine[:, 2] += (k - 1) / 2  # pixel i of the target spans i k .. i k + k - 1
+    low, high = -_TAPS * k, (size + _TAPS) * k
+    sampled = warp(image, fine, (low, low, high, high)).float().cpu()
+    # Rows of weights for exactly the target's pixels; their sums are 1.
+    centres = (torch.arange(size, dtype=torch.float64) + _TAPS + 0.5) * k - 0.5
+    at = (torch.arange(high - low, dtype=torch.float64) - centres[:, None]) / k
+    weights = torch.sinc(at) * torch.sinc(at / _TAPS) * (at.abs() < _TAPS)
+    weights = (weights / weights.sum(1, keepdim=True)).float()
+    reduced = weights @ sampled @ weights.T
+    return reduced.clamp(float(image.amin()), float(image.amax())).to(image)
+
+
 def _crop_to_source(
     image: Tensor, inverse: Tensor, window: tuple[int, int, int, int], factor: int
 ) -> tuple[Tensor, Tensor]:
