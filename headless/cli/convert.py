@@ -15,7 +15,10 @@ def convert(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the safetensors.")],
     as_json: AsJson = False,
 ) -> None:
-    """Convert released weight files to safetensors that need no pickle and fit every host."""
+    """Convert files that others released to safetensors that need no pickle and fit every host.
+
+    `facewright export` is for what you trained yourself.
+    """
     from ...core.convert import convert as convert_files
 
     written = convert_files(inputs, out)
