@@ -55,7 +55,7 @@ def align(
         typer.Option(
             min=0,
             help="Least side of the crop in pixels of the photo; a face from brows to chin fills "
-            "about half of it. By default half of --size: nothing is enlarged more than twice.",
+            "some 60 % of it. By default half of --size: nothing is enlarged more than twice.",
         ),
     ] = None,
     min_sharpness: Annotated[
