@@ -108,10 +108,9 @@ def _merge_file(base: Path, out: Path, add: _Addition, record: dict) -> None:
     tensors, metadata = read_tensors(base)
     names = _unet_names(tensors, metadata, base.name)
     changed = add.to({name: tensors[key] for name, key in names.items()})
-    others = {k: _cast(k, t, add.dtype or t.dtype) for k, t in tensors.items()}
-    save_safetensors(
-        out, others | {names[n]: t for n, t in changed.items()}, _recorded(metadata, record)
-    )
+    renamed = {names[n]: t for n, t in changed.items()}
+    others = {k: _cast(k, t, add.dtype or t.dtype) for k, t in tensors.items() if k not in renamed}
+    save_safetensors(out, others | renamed, _recorded(metadata, record))
 
 
 def _unet_names(

@@ -30,8 +30,8 @@ _NO_ADVICE = (
     "them. No legal advice, and no claim that the list is complete."
 )
 _SCORES = (
-    "Measured on the held-out people of this very collection, with the averaged weights: good for "
-    "watching a training, not for comparing it with published numbers."
+    "Measured on the held-out people of this very collection: good for watching a training, not "
+    "for comparing it with published numbers."
 )
 _PEOPLE = (
     "These show people of the training collection. Delete `samples.png` and this section before "
@@ -53,7 +53,8 @@ _GRAPH = """\
 In ComfyUI: put the files where the table says and `{base}` into `models/checkpoints`, open
 facewright's workflow `{workflow}`, and choose them in the nodes named above.
 
-Without ComfyUI, with all of these files in one folder `MODELS`:
+Without ComfyUI, with all of these files in one folder `MODELS`, and a `--set` more for each picture
+that the workflow loads:
 
 ```
 facewright run workflows/{workflow}.json --models MODELS{settings}
@@ -233,10 +234,11 @@ def _training(facts: dict[str, Any], metrics: Path) -> list[str]:
         return ["## Training", spent]
     first = next((line for line in read_lines(metrics) if "held_out" in line), {"step": steps})
     before = first["held_out"] if first["step"] < steps else {}
-    rows = [f"| held out | step {first['step']} | step {steps} |", "|---|---|---|"]
+    start = f"step {first['step']}" if before else "not logged"
+    rows = [f"| held out | {start} | step {steps} |", "|---|---|---|"]
     for name, value in facts["metrics"].items():
-        start = f"{before[name]:g}" if name in before else ""
-        rows.append(f"| {name} | {start} | {value:g} |")
+        earlier = f"{before[name]:g}" if name in before else ""
+        rows.append(f"| {name} | {earlier} | {value:g} |")
     return ["## Training", spent, "\n".join(rows), _SCORES]
 
 
