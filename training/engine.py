@@ -11,10 +11,10 @@ from types import FrameType
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, broadcast_object_list, gather_object
+from accelerate.utils import DistributedType
 from torch import nn
 
-from ..core.errors import FacewrightError
+from ..core.errors import DataLostError, FacewrightError
 from .cache import FrozenCache
 from .checkpoints import save_checkpoint
 from .config import ConfigError, TrainConfig, save_config
@@ -22,6 +22,7 @@ from .data import Batches
 from .guard import NonFiniteGuard, is_finite
 from .memory import DTYPES, hold_in, recompute_activations
 from .optim import AveragedWeights, build_optimizers, set_lr
+from .processes import agreed, gathered, mean_over
 from .recipe import Batch, Evaluation, Progress, Recipe
 from .results import draw_curves, export, write_facts
 from .state import capture, take_up
@@ -140,6 +141,8 @@ class Engine:
         Raises:
             ConfigError: the output folder already holds a run and `resume` is False.
             NonFiniteError: the loss stays NaN or infinite.
+            DataLostError: the data vanished. The checkpoint is of the step before.
+            FacewrightError: the last checkpoint or the results could not be written.
         """
         take_up(self, resume=resume)
         if self.accelerator.is_main_process:
@@ -161,14 +164,17 @@ class Engine:
             stream = batches.train(first_step=self.step)
             last = time.perf_counter(), time.process_time()
             while self._fraction() < 1 and not self._stopping():
-                self._train_step(self._next(stream))
+                with self._saved_where_data_are_lost():
+                    batch = next(stream)
+                self._train_step(batch)
                 now = time.perf_counter(), time.process_time()
                 self.spent += now[0] - last[0]
                 self.cpu_spent += now[1] - last[1]
                 last = now
                 self.log.advance(self.step, self._fraction(), self.images, self.spent)
                 if self.step % self.config.validate_every == 0:
-                    self._validate(batches)
+                    with self._saved_where_data_are_lost():
+                        self._validate(batches)
                 if self.step % self.config.checkpoint_every == 0:
                     self._save()
                 last = time.perf_counter(), time.process_time()
@@ -176,8 +182,8 @@ class Engine:
             return self._finish(batches)
 
     def open_data(self) -> Batches:
-        """The run's data. Rendered ones are made on first use: by one process, the others wait."""
-        with self.accelerator.main_process_first():
+        """The run's data; rendered or fetched on first use, by one process of each machine."""
+        with self.accelerator.local_main_process_first():
             return Batches(
                 self.config,
                 self.device,
@@ -185,10 +191,11 @@ class Engine:
                 processes=self.accelerator.num_processes,
             )
 
-    def _next(self, stream: Iterator[list[Batch]]) -> list[Batch]:
+    @contextmanager
+    def _saved_where_data_are_lost(self) -> Iterator[None]:
         try:
-            return next(stream)
-        except FacewrightError:
+            yield
+        except DataLostError:
             # Others may be in the middle of a step: what they hold cannot be gathered.
             if self.accelerator.num_processes == 1:
                 self._save()
@@ -219,7 +226,7 @@ class Engine:
         self.images += batch * self.accelerator.num_processes
         if self.step % self.config.log_every == 0:
             logged |= {k: float(v) for k, v in self.recipe.monitor.items()}
-            self.log.scalars(self._mean(logged), self.step)
+            self.log.scalars(mean_over(self.accelerator, logged), self.step)
         self.recipe.monitor.clear()
 
     def _backward(
@@ -248,7 +255,7 @@ class Engine:
         scaled = self.accelerator.scaler is not None
         finite = is_finite(terms) and (scaled or math.isfinite(norm))
         # One process with a bad loss: all skip the step, or their weights would part.
-        if self._everywhere(finite):
+        if all(gathered(self.accelerator, finite)):
             for optimizer in self.prepared[phase]:
                 optimizer.step()
         for optimizers in self.prepared.values():
@@ -310,26 +317,26 @@ class Engine:
 
     def _finish(self, batches: Batches) -> dict:
         metrics = self._validate(batches)
-        cpu = [self.cpu_spent]
-        cpu = gather_object(cpu) if self.accelerator.num_processes > 1 else cpu
-        finished = self._fraction() >= 1
-        facts = {
+        measured = {
             "stage": self.recipe.stage,
-            "finished": finished,
+            "finished": self._fraction() >= 1,
             "steps": self.step,
             "images": self.images,
             "minutes": round(self.spent / 60, 2),
-            "cpu_seconds": round(sum(cpu)),
+            "cpu_seconds": round(sum(gathered(self.accelerator, self.cpu_spent))),
             "metrics": {k: round(v, 5) for k, v in metrics.items()},
             "stopped_by": self._stop,
         }
+        unreadable = gathered(self.accelerator, batches.skipped)
+        facts = measured | {"unreadable": {k: v for found in unreadable for k, v in found.items()}}
         if self.accelerator.is_main_process:
             output = self.config.output
             curves = draw_curves(output)
-            if finished:
-                files = export(self, facts, batches, output / "export")
+            facts["curves"] = str(curves) if curves else None
+            if measured["finished"]:
+                # Shared with others: `measured` names no place of this machine.
+                files = export(self, measured, batches, output / "export")
                 facts["files"] = [str(f) for f in files]
-            facts["curves"] = str(curves) if curves else None  # exports must not name our folders
             write_facts(output, facts)
         self.accelerator.wait_for_everyone()
         return facts
@@ -338,31 +345,10 @@ class Engine:
         budget = self.config.budget
         if budget.max_steps:
             return min(1.0, self.step / budget.max_steps)
-        return min(1.0, self._agreed(self.spent) / (60 * budget.max_minutes))
-
-    def _agreed(self, value: float | str | None) -> float | str | None:
-        """The main process's value: processes must leave the loop at the same step."""
-        if self.accelerator.num_processes == 1:
-            return value
-        return broadcast_object_list([value])[0]
-
-    def _everywhere(self, value: bool) -> bool:
-        """Whether it holds in every process."""
-        if self.accelerator.num_processes == 1:
-            return value
-        return all(gather_object([value]))
-
-    def _mean(self, logged: dict[str, float]) -> dict[str, float]:
-        """Every entry's mean over the processes that have it."""
-        if self.accelerator.num_processes == 1:
-            return logged
-        every = gather_object([logged])
-        keys = dict.fromkeys(key for one in every for key in one)
-        found = {key: [one[key] for one in every if key in one] for key in keys}
-        return {key: sum(values) / len(values) for key, values in found.items()}
+        return min(1.0, agreed(self.accelerator, self.spent) / (60 * budget.max_minutes))
 
     def _stopping(self) -> bool:
-        return self._agreed(self._stop) is not None
+        return agreed(self.accelerator, self._stop) is not None
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

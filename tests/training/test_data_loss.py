@@ -7,11 +7,13 @@ import logging
 import re
 import shutil
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from facewright.core.errors import DataLostError
+from facewright.training.checkpoints import list_checkpoints
 from facewright.training.config import Strict, TrainConfig
 from facewright.training.data import Batches
 from facewright.training.data.damage import MOST_IN_A_ROW, Careful, UnreadableError
@@ -336,7 +338,8 @@ def trained(run, *, step=None, at=None, resume=False):
 
 
 def test_a_folder_that_vanishes_ends_the_run_which_resumes_exactly(folder_of_people, tmp_path):
-    often = {"cpu": True, "checkpoint_every": 1, "log_every": 1, "validate_every": 9}
+    # No checkpoint is due: the one that is resumed was written because the data are gone.
+    often = {"cpu": True, "checkpoint_every": 99, "log_every": 1, "validate_every": 9}
     straight = trained(config(folder_of_people, tmp_path / "straight", **often))
     away = tmp_path / "away"
     broken = config(folder_of_people, tmp_path / "broken", **often)
@@ -346,6 +349,8 @@ def test_a_folder_that_vanishes_ends_the_run_which_resumes_exactly(folder_of_peo
     sentence = str(caught.value)
     assert f"folder {folder_of_people} is not there any more" in sentence
     assert "--resume" in sentence
+    (saved,) = list_checkpoints(broken.output / "checkpoints")
+    assert saved.stem == "step-00000003"
     shutil.copytree(away, folder_of_people)
     net, losses = trained(broken, resume=True)
     assert losses == straight[1] and all(torch.equal(net[k], straight[0][k]) for k in net)
@@ -364,6 +369,11 @@ def test_a_run_over_a_damaged_picture_resumes_exactly(folder_of_people, tmp_path
         trained(broken, step=2, at=stop)
     net, losses = trained(broken, resume=True)
     assert losses == straight[1] and all(torch.equal(net[k], straight[0][k]) for k in net)
+    facts = json.loads((tmp_path / "straight" / "facts.json").read_text())
+    (bad,) = facts["unreadable"]
+    assert Path(bad) == training_files(folder_of_people)[0][3]
+    card = (tmp_path / "straight" / "export" / "README.md").read_text()
+    assert str(tmp_path) not in card
 
 
 @pytest.mark.slow  # processes that start anew take seconds to import torch
