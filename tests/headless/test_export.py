@@ -7,6 +7,7 @@ import pytest
 import torch
 from facewright.core import nano
 from facewright.core.checkpoint import read_config, read_metadata, read_tensors, save_safetensors
+from facewright.core.convert import convert
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
 from facewright.core.lora import merge_lora, parse_lora
 from facewright.core.lora_styles import LORA_STYLES
@@ -358,3 +359,12 @@ def test_the_command_explains_what_does_not_go_together(made, tmp_path, argument
 def test_the_command_tells_a_folder_that_is_no_run(tmp_path):
     result = cli(tmp_path)
     assert result.exit_code == 1 and "holds no run" in result.stderr
+
+
+def test_convert_renames_a_lora_as_export_does(made, tmp_path):
+    (converted,) = convert([made[1]], tmp_path)
+    (exported,) = restyle(made[1], tmp_path / "exported.safetensors", "kohya")
+    (ours, metadata), (theirs, others) = read_tensors(exported), read_tensors(converted)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    assert metadata == others and metadata["method"] == "osdface"
