@@ -168,13 +168,11 @@ def test_curves_of_a_run_folder(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(
         '{"step": 1, "main/eps": 0.5, "main/grad_norm": 1.0}\n{"step"'
     )
-    result = runner.invoke(app, ["curves", str(tmp_path), "-o", str(tmp_path / "x.png")])
-    assert result.exit_code == 0 and "x.png" in result.stderr.replace("\n", "")
-    assert Image.open(tmp_path / "x.png").width == 1600
-    result = runner.invoke(app, ["curves", str(tmp_path / "metrics.jsonl")])
-    assert result.exit_code == 0 and (tmp_path / "curves.png").is_file()
+    result = runner.invoke(app, ["curves", str(tmp_path)])
+    assert result.exit_code == 0 and "curves.png" in result.stderr.replace("\n", "")
+    assert Image.open(tmp_path / "curves.png").width == 1600
     (tmp_path / "empty").mkdir()
-    result = runner.invoke(app, ["curves", str(tmp_path / "empty")])
+    result = runner.invoke(app, ["curves", str(tmp_path / "empty"), "-o", str(tmp_path / "x.png")])
     assert result.exit_code == 1 and "holds no curves" in flat(result.stderr)
 
 
