@@ -63,7 +63,7 @@ def _is_installed(name: str) -> bool:
     if name == OWN:
         return importlib.util.find_spec("tensorboard") is not None
     built_in = LOGGER_TYPE_TO_CLASS[name].__module__ == "accelerate.tracking"
-    return not built_in or name in get_available_trackers()
+    return not built_in or name in map(str, get_available_trackers())  # members of an enum
 
 
 def open_trackers(config: TrainConfig, accelerator: Accelerator, step: int) -> list[Tracker]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from accelerate.utils import LoggerType
 from facewright.training.config import ConfigError
 from facewright.training.engine import Engine
 from facewright.training.recipe import Evaluation
@@ -224,6 +225,9 @@ def test_unknown_and_missing_trackers_are_sentences(monkeypatch, tiny, folder_of
         Engine(tiny.recipe("vre-hq"), config)
     assert not (tmp_path / "run").exists()
     assert check_trackers(("tensorboard",)) == [] == check_trackers(())
+    installed = [LoggerType.WANDB, LoggerType.TENSORBOARD]
+    monkeypatch.setattr("facewright.training.trackers.get_available_trackers", lambda: installed)
+    assert check_trackers(("tensorboard", "wandb")) == ["wandb"]
 
 
 def test_a_tracker_that_does_not_start_is_a_sentence(
