@@ -24,7 +24,8 @@ def export(engine: "Engine", facts: dict, batches: Batches | None, folder: Path)
     """Write what nodes load, with averaged weights, and the model card beside it.
 
     Args:
-        facts: what the run measured; the files' metadata gets it, with the run's provenance.
+        facts: what the run measured; the files' metadata gets it, with the run's provenance. They
+            are shared with others, so nothing here may name a place of this machine.
         batches: the run's data; None where they are out of reach.
         folder: made if needed.
 
