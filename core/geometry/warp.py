@@ -125,7 +125,6 @@ def warp(image: Tensor, matrix: Tensor, window: tuple[int, int, int, int]) -> Te
     return sampled[0].clamp(low, high).to(image)
 
 
-_FINEST = 4
 _TAPS = 3
 """Half-width in target pixels of the Lanczos window."""
 
@@ -135,8 +134,9 @@ def warp_square(image: Tensor, matrix: Tensor, size: int) -> Tensor:
 
     The mean over a target pixel's area lets half of a pattern of 0.6 and a third of one of 0.75
     cycles per target pixel through, as false patterns, and a tenth of one of 0.3 is lost; here
-    0.19 and 0.02 come through and 0.02 is lost. The picture is resampled to a grid about as fine
-    as its own, at most 4 x 4 per target pixel, and that is reduced.
+    0.19 and 0.02 come through and nothing is lost. The picture is resampled to a grid about as
+    fine as its own, at most 4 x 4 per target pixel, and that is reduced. Where one target pixel
+    covers more than 4 x 4, the picture is first brought to 2 to 4 by a whole factor.
 
     Args:
         image: (c, h, w) floating point.
@@ -146,21 +146,33 @@ def warp_square(image: Tensor, matrix: Tensor, size: int) -> Tensor:
     Returns:
         (c, size, size) with dtype and device of `image`.
     """
-    step = 1 / scale_of(matrix.detach().cpu().double())
+    fine = matrix.detach().cpu().double()
+    step = 1 / scale_of(fine)  # source pixels per target pixel
     if step <= 1 + 1e-6:
-        return warp(image, matrix, (0, 0, size, size))
-    k = min(_FINEST, math.ceil(step - 1e-6))
-    fine = matrix.detach().cpu().double() * k
-    fine[:, 2] += (k - 1) / 2  # pixel i of the target spans i k .. i k + k - 1
-    low, high = -_TAPS * k, (size + _TAPS) * k
-    sampled = warp(image, fine, (low, low, high, high)).float().cpu()
-    # Rows of weights for exactly the target's pixels; their sums are 1.
+        return warp(image, fine, (0, 0, size, size))
+    source = image.float()
+    bounds = (-_TAPS, -_TAPS, size + _TAPS, size + _TAPS)
+    factor = math.floor(step / 2 + 1e-6) if step > 4 else 1
+    if factor > 1:
+        source, origin = _crop_to_source(source, invert(fine), bounds, factor)
+        h, w = source.shape[-2:]
+        source = F.pad(source[None], (0, -w % factor, 0, -h % factor), "replicate")
+        reduced = [side // factor for side in source.shape[-2:]]
+        source = F.interpolate(source, reduced, mode="bicubic", antialias=True)[0]
+        # Pixel i of it spans i f .. i f + f - 1 of the cut-out part.
+        shift = fine[:, :2] @ (origin + (factor - 1) / 2) + fine[:, 2]
+        fine = torch.cat([fine[:, :2] * factor, shift[:, None]], 1)
+    k = math.ceil(step / factor - 1e-6)
+    fine = fine * k
+    fine[:, 2] += (k - 1) / 2
+    sampled = warp(source, fine, tuple(bound * k for bound in bounds)).cpu()
+    # Weights for exactly the target's pixels, one row each.
     centres = (torch.arange(size, dtype=torch.float64) + _TAPS + 0.5) * k - 0.5
-    at = (torch.arange(high - low, dtype=torch.float64) - centres[:, None]) / k
+    at = (torch.arange(sampled.shape[-1], dtype=torch.float64) - centres[:, None]) / k
     weights = torch.sinc(at) * torch.sinc(at / _TAPS) * (at.abs() < _TAPS)
     weights = (weights / weights.sum(1, keepdim=True)).float()
-    reduced = weights @ sampled @ weights.T
-    return reduced.clamp(float(image.amin()), float(image.amax())).to(image)
+    target = weights @ sampled @ weights.T
+    return target.clamp(float(image.amin()), float(image.amax())).to(image)
 
 
 def _crop_to_source(

@@ -59,14 +59,14 @@ def align(
         ),
     ] = None,
     min_sharpness: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
             max=1,
-            help="0 to 1. At 512 pixels 0.5 is sharp, 0.3 like enlarged five times. Noise counts "
-            "as sharpness, and other --size give other numbers.",
+            help="0 to 1; noise counts as sharpness. By default what enlarging five times leaves: "
+            "0.3 at --size 512, where 0.5 is sharp, up to 0.37 at 128.",
         ),
-    ] = 0.3,
+    ] = None,
     max_outside: Annotated[
         float,
         typer.Option(
@@ -117,7 +117,7 @@ def align(
 
     Interrupted runs go on where they stopped. With other options all crops are made again.
     """
-    from ...core.curation import Limits
+    from ...core.curation import Limits, usual_sharpness
     from ...core.errors import FacewrightError
     from ...core.faces import ANALYZERS
     from ..align import AlignRun
@@ -144,7 +144,7 @@ def align(
         )
     limits = Limits(
         min_side=size / 2 if min_size is None else min_size,
-        min_sharpness=min_sharpness,
+        min_sharpness=usual_sharpness(size) if min_sharpness is None else min_sharpness,
         max_outside=max_outside,
         max_yaw=_MAX_YAW if max_yaw is None else max_yaw,
         min_score=min_score,
@@ -177,7 +177,7 @@ def align(
     counts = _counts(todo)
     if as_json:
         about = {"analyzer": chosen, **counts, "manifest": todo.manifest.path, "sheet": sheet}
-        write_json(about | summary.as_dict())
+        write_json(about | summary.as_dict() | {"done": _done(todo, summary)})
     else:
         _report(todo, summary, counts, sheet)
     fail_for(summary, len(todo.jobs))
@@ -207,6 +207,23 @@ def _counts(todo: Any) -> dict[str, Any]:
         rejects += len(record["faces"]) - len(kept_faces(record))
         why.update(reason["kind"] for reason in left_out(record))
     return {"crops": kept, "left_out": rejects, "faceless": faceless, "reasons": dict(why)}
+
+
+def _done(todo: Any, summary: Any) -> list[dict[str, Any]]:
+    """What became of each photo, in place of the one file that a job usually makes."""
+    from ..align import left_out
+    from ..align_photo import kept_faces
+
+    records = {str(job.source): record for job, record in todo.records()}
+    entries = []
+    for entry in summary.done:
+        record = records[entry["input"]]
+        about = {
+            "crops": [str(todo.out / face["output"]) for face in kept_faces(record)],
+            "left_out": [reason["words"] for reason in left_out(record)],
+        }
+        entries.append({"input": entry["input"], **about, "notes": entry["notes"]})
+    return entries
 
 
 def _report(todo: Any, summary: Any, counts: dict[str, Any], sheet: Path | None) -> None:
