@@ -352,10 +352,16 @@ class Engine:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C end the run after the current step, with a checkpoint."""
+        """SIGTERM and Ctrl-C end the run after the current step, with a checkpoint.
+
+        A second Ctrl-C ends it at once.
+        """
 
         def stop(number: int, frame: FrameType | None) -> None:
+            if self._stop and number == signal.SIGINT:
+                raise KeyboardInterrupt
             self._stop = signal.Signals(number).name
+            log.warning("%s: stopping after this step, with a checkpoint.", self._stop)
 
         try:
             kept = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}

@@ -5,6 +5,7 @@ So a run resumes exactly by knowing its step, with any number of worker processe
 """
 
 import logging
+import signal
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -67,6 +68,7 @@ class Batches:
             num_workers=config.data.workers,
             collate_fn=_Collate(config.degradation, config.seed, cached=config.cache is not None),
             persistent_workers=False,
+            worker_init_fn=_leave_interrupts_to_main,
             # Without one of its own the loader draws from the generator that training saves.
             generator=torch.Generator(),
             multiprocessing_context="spawn" if config.data.workers else None,
@@ -153,6 +155,11 @@ class Batches:
             k: v.to(self.device, non_blocking=True) if isinstance(v, Tensor) else v
             for k, v in batch.items()
         }
+
+
+def _leave_interrupts_to_main(worker: int) -> None:
+    # A terminal's Ctrl-C goes to all processes; the main one still needs the step's batch.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Numbers:
