@@ -394,6 +394,15 @@ def test_what_others_made_is_left_alone(photos, scenes, tmp_path):
         run(photos, tmp_path / "x.png")
 
 
+def test_another_photo_in_place_of_one_that_was_left_out(photos, scenes, tmp_path):
+    save(torch.full((3, 90, 90), 0.5), photos / "bert/1.png")
+    run(photos, tmp_path / "out")
+    assert why(tmp_path / "out", "bert/1") == ["no face"]
+    save(scenes["bert"], photos / "bert/1.png")
+    assert len(run(photos, tmp_path / "out").done) == 1
+    assert "bert/1.png" in pictures(tmp_path / "out")
+
+
 def test_names_that_differ_in_their_suffix(photos, scenes, tmp_path):
     save(scenes["cleo"], photos / "anna/1.jpg")
     run(photos, tmp_path / "out", duplicates="keep")
