@@ -1,6 +1,7 @@
 """What saves memory or time changes no result: recomputing, halves, accumulation, compilation."""
 
 import shutil
+from collections import Counter
 
 import pytest
 import torch
@@ -46,32 +47,47 @@ def run(tiny, stage, people, output, recipe=None, **changes):
     return steps, engine
 
 
-def calls(engine_of):
-    """How often a convolution of a residual block runs while `engine_of()` trains one step."""
-    seen = []
+def calls(train):
+    """How often layers run with gradients while `train()` does, and what it returns."""
+    counts = Counter()
 
     def count(module, *_):
-        if torch.is_grad_enabled():
-            seen.append(module)
+        if torch.is_grad_enabled() and not any(module.children()):
+            counts[module] += 1
 
-    hook = torch.nn.modules.module.register_module_forward_hook(
-        lambda module, *_: count(module) if isinstance(module, torch.nn.Conv2d) else None
-    )
+    hook = torch.nn.modules.module.register_module_forward_hook(count)
     try:
-        result = engine_of()
+        steps, engine = train()
     finally:
         hook.remove()
-    return len(seen), result
+    nets = engine.recipe.nets.items()
+    return {name: sum(counts[m] for m in net.modules()) for name, net in nets}, steps
+
+
+RECOMPUTED = {
+    "onestep": {"generator", "discriminator", "codec"},
+    "honestface": {"generator", "discriminator", "codec"},
+    "flipnet-restore": {"denoiser", "codec"},
+    "flipnet-degrade": {"denoiser"},
+    "vre-hq": {"hq"},
+    "vre-lq": {"lq"},
+    "vre-associate": {"hq", "lq"},
+    "face-autoencoder": {"lq"},
+    "face-associate": {"hq", "lq"},
+}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_recomputed_activations_give_the_same_gradients(tiny, stage, folder_of_people, tmp_path):
-    plain = calls(lambda: run(tiny, stage, folder_of_people, tmp_path / "plain"))
-    again = calls(
-        lambda: run(tiny, stage, folder_of_people, tmp_path / "again", gradient_checkpointing=True)
+    (once, kept), (twice, recomputed) = (
+        calls(
+            lambda on=on: run(
+                tiny, stage, folder_of_people, tmp_path / str(on), gradient_checkpointing=on
+            )
+        )
+        for on in (False, True)
     )
-    assert again[0] > plain[0], "nothing ran twice"
-    (kept, _), (recomputed, _) = plain[1], again[1]
+    assert {name for name in once if twice[name] > once[name]} == RECOMPUTED[stage]
     assert len(kept) == len(recomputed) > 0
     for a, b in zip(kept, recomputed, strict=True):
         assert a.keys() == b.keys()
@@ -124,7 +140,8 @@ def test_two_batches_of_two_are_a_batch_of_four(tiny, folder_of_people, tmp_path
         for a, b in zip(gradients[0][:2], others[:2], strict=True):
             assert a.keys() == b.keys()
             for k in a:
-                torch.testing.assert_close(b[k], a[k], rtol=1e-3, atol=1e-5, msg=k)
+                # Sums in another order: small beside the largest of the same weight.
+                assert (b[k] - a[k]).abs().max() <= 2e-3 * a[k].abs().max() + 1e-7, k
 
 
 @pytest.mark.slow

@@ -136,7 +136,7 @@ class Tiny:
                      "identity": "parent", "held_out": 0.3,
                      "references": 2 if stage == "honestface" else 0},
             "degradation": {"presets": ["mild"]},
-            "optimizers": {phase: {"lr": 1e-2} for phase in phases},
+            "optimizers": {phase: {"lr": 1e-2, "clip": 1e6} for phase in phases},
         }  # fmt: skip
         return TrainConfig(**{**values, **changes})
 
