@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import torch
@@ -11,20 +12,32 @@ from ..core.errors import CheckpointError
 
 
 def save_checkpoint(folder: Path, step: int, state: dict, keep_last: int) -> Path:
-    """Write `folder/step-<n>.pt` through a temporary file, then drop all but the newest."""
+    """Write `folder/step-<n>.pt` through a temporary file, then drop all but the newest.
+
+    Raises:
+        OSError: it could not be written; the older ones are untouched.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob("step-*.partial"):  # of a run that was killed while it wrote
         left.unlink()
     path = folder / f"step-{step:08d}.pt"
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        torch.save(state, partial)
+        _write(state, partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     for old in list_checkpoints(folder)[:-keep_last]:
         old.unlink()
     return path
+
+
+def _write(state: dict, path: Path) -> None:
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:  # what torch makes of a disk that is full
+        free = shutil.disk_usage(path.parent).free / 2**20
+        raise OSError(f"torch could not write it, with {free:.0f} MB free: {error}") from error
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -31,6 +31,8 @@ from .visual import RunLog
 
 log = logging.getLogger(__name__)
 
+WAIT_FOR_ROOM = 60.0
+"""Seconds between tries to write the last checkpoint to a full disk."""
 _SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
@@ -381,19 +383,28 @@ class Engine:
     def _save(self, *, last: bool = False) -> None:
         """Write a checkpoint. A disk that is full spares the older ones and the run.
 
+        With `last` it waits for room, as what was learnt since the checkpoint before would be lost.
+
         Raises:
-            FacewrightError: with `last`, where it could not be written.
+            FacewrightError: with `last`, it was told to stop, or other processes cannot wait.
         """
         state = capture(self)
-        if not self.accelerator.is_main_process:
-            return
-        try:
-            save_checkpoint(self.checkpoints, self.step, state, self.config.keep_last)
-        except (OSError, RuntimeError) as error:  # torch.save raises either where the disk is full
-            message = (
-                f"The checkpoint of step {self.step} could not be written to {self.checkpoints} "
-                f"({error}). Older checkpoints are untouched; make room on the disk"
-            )
-            if last:
-                raise FacewrightError(f"{message} and go on with --resume.") from error
-            log.warning("%s. The run goes on and tries again at the next one.", message)
+        while self.accelerator.is_main_process:
+            try:
+                save_checkpoint(self.checkpoints, self.step, state, self.config.keep_last)
+                return
+            except OSError as error:
+                message = (
+                    f"The checkpoint of step {self.step} could not be written to "
+                    f"{self.checkpoints} ({error}). Older checkpoints are untouched; make room on "
+                    "the disk"
+                )
+                if last and (self._stop or self.accelerator.num_processes > 1):
+                    raise FacewrightError(f"{message} and go on with --resume.") from error
+            if not last:
+                log.warning("%s. The run goes on and tries again at the next one.", message)
+                return
+            log.warning("%s: the run waits for it. Ctrl-C gives up.", message)
+            waited = time.monotonic() + WAIT_FOR_ROOM
+            while time.monotonic() < waited and not self._stop:
+                time.sleep(0.1)
