@@ -148,7 +148,7 @@ def _step(engine: Engine, fetch: Callable[[], list[Batch]]) -> float:
     else:
         engine.spent = 60 * budget.max_minutes * (1 - 1e-6)
     start = time.perf_counter()
-    engine._train_step(fetch())
+    engine.train_step(fetch())
     if engine.device.type == "cuda":
         torch.cuda.synchronize(engine.device)
     return time.perf_counter() - start

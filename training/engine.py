@@ -14,9 +14,8 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import nn
 
-from ..core.errors import DataLostError, FacewrightError
+from ..core.errors import DataLostError
 from .cache import FrozenCache
-from .checkpoints import save_checkpoint
 from .config import ConfigError, TrainConfig, save_config
 from .data import Batches
 from .guard import NonFiniteGuard, is_finite
@@ -25,14 +24,12 @@ from .optim import AveragedWeights, build_optimizers, set_lr
 from .processes import agreed, gathered, mean_over
 from .recipe import Batch, Evaluation, Progress, Recipe
 from .results import draw_curves, export, write_facts
-from .state import capture, take_up
+from .state import put_down, take_up
 from .trackers import check_trackers, open_trackers
 from .visual import RunLog
 
 log = logging.getLogger(__name__)
 
-WAIT_FOR_ROOM = 60.0
-"""Seconds between tries to write the last checkpoint to a full disk."""
 _SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
@@ -88,7 +85,8 @@ class Engine:
         self.guard = NonFiniteGuard(
             config.output / "nonfinite", tuple(self.phases), self.accelerator.process_index
         )
-        self._stop: str | None = None
+        self.stopped_by: str | None = None
+        """Name of the signal that told the run to end."""
 
     def _place(self, net: nn.Module) -> None:
         net.to(self.device)
@@ -168,7 +166,7 @@ class Engine:
             while self._fraction() < 1 and not self._stopping():
                 with self._saved_where_data_are_lost():
                     batch = next(stream)
-                self._train_step(batch)
+                self.train_step(batch)
                 now = time.perf_counter(), time.process_time()
                 self.spent += now[0] - last[0]
                 self.cpu_spent += now[1] - last[1]
@@ -178,9 +176,9 @@ class Engine:
                     with self._saved_where_data_are_lost():
                         self._validate(batches)
                 if self.step % self.config.checkpoint_every == 0:
-                    self._save()
+                    put_down(self)
                 last = time.perf_counter(), time.process_time()
-            self._save(last=True)
+            put_down(self, last=True)
             return self._finish(batches)
 
     def open_data(self) -> Batches:
@@ -200,10 +198,11 @@ class Engine:
         except DataLostError:
             # Others may be in the middle of a step: what they hold cannot be gathered.
             if self.accelerator.num_processes == 1:
-                self._save()
+                put_down(self)
             raise
 
-    def _train_step(self, micro_batches: list[Batch]) -> None:
+    def train_step(self, micro_batches: list[Batch]) -> None:
+        """All phases of one optimiser step, on `accumulate` batches."""
         progress = Progress(self.step, self._fraction())
         logged: dict[str, float] = {}
         for phase, names in self.phases.items():
@@ -327,7 +326,7 @@ class Engine:
             "minutes": round(self.spent / 60, 2),
             "cpu_seconds": round(sum(gathered(self.accelerator, self.cpu_spent))),
             "metrics": {k: round(v, 5) for k, v in metrics.items()},
-            "stopped_by": self._stop,
+            "stopped_by": self.stopped_by,
         }
         unreadable = gathered(self.accelerator, batches.skipped)
         facts = measured | {"unreadable": {k: v for found in unreadable for k, v in found.items()}}
@@ -350,7 +349,7 @@ class Engine:
         return min(1.0, agreed(self.accelerator, self.spent) / (60 * budget.max_minutes))
 
     def _stopping(self) -> bool:
-        return agreed(self.accelerator, self._stop) is not None
+        return agreed(self.accelerator, self.stopped_by) is not None
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -360,10 +359,10 @@ class Engine:
         """
 
         def stop(number: int, frame: FrameType | None) -> None:
-            if self._stop and number == signal.SIGINT:
+            if self.stopped_by and number == signal.SIGINT:
                 raise KeyboardInterrupt
-            self._stop = signal.Signals(number).name
-            log.warning("%s: stopping after this step, with a checkpoint.", self._stop)
+            self.stopped_by = signal.Signals(number).name
+            log.warning("%s: stopping after this step, with a checkpoint.", self.stopped_by)
 
         try:
             kept = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
@@ -379,32 +378,3 @@ class Engine:
     def checkpoints(self) -> Path:
         """Folder of this run's checkpoints."""
         return self.config.output / "checkpoints"
-
-    def _save(self, *, last: bool = False) -> None:
-        """Write a checkpoint. A disk that is full spares the older ones and the run.
-
-        With `last` it waits for room, as what was learnt since the checkpoint before would be lost.
-
-        Raises:
-            FacewrightError: with `last`, it was told to stop, or other processes cannot wait.
-        """
-        state = capture(self)
-        while self.accelerator.is_main_process:
-            try:
-                save_checkpoint(self.checkpoints, self.step, state, self.config.keep_last)
-                return
-            except OSError as error:
-                message = (
-                    f"The checkpoint of step {self.step} could not be written to "
-                    f"{self.checkpoints} ({error}). Older checkpoints are untouched; make room on "
-                    "the disk"
-                )
-                if last and (self._stop or self.accelerator.num_processes > 1):
-                    raise FacewrightError(f"{message} and go on with --resume.") from error
-            if not last:
-                log.warning("%s. The run goes on and tries again at the next one.", message)
-                return
-            log.warning("%s: the run waits for it. Ctrl-C gives up.", message)
-            waited = time.monotonic() + WAIT_FOR_ROOM
-            while time.monotonic() < waited and not self._stop:
-                time.sleep(0.1)

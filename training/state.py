@@ -1,5 +1,7 @@
 """What a checkpoint holds of a run, and how a run takes it up again."""
 
+import logging
+import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,12 +12,18 @@ from .checkpoints import (
     list_checkpoints,
     load_trained_state,
     read_checkpoint,
+    save_checkpoint,
     trained_state,
 )
 from .config import ConfigError
 
 if TYPE_CHECKING:
     from .engine import Engine
+
+log = logging.getLogger(__name__)
+
+WAIT_FOR_ROOM = 60.0
+"""Seconds between tries to write the last checkpoint to a full disk."""
 
 
 def capture(engine: "Engine") -> dict:
@@ -39,6 +47,36 @@ def capture(engine: "Engine") -> dict:
         "rng": gather_object(rng) if engine.accelerator.num_processes > 1 else rng,
         "extra": engine.recipe.extra_state(),
     }
+
+
+def put_down(engine: "Engine", *, last: bool = False) -> None:
+    """Write a checkpoint. A disk that is full spares the older ones and the run.
+
+    With `last` it waits for room, as what was learnt since the checkpoint before would be lost.
+
+    Raises:
+        FacewrightError: with `last`, it was told to stop, or other processes cannot wait.
+    """
+    state = capture(engine)
+    while engine.accelerator.is_main_process:
+        try:
+            save_checkpoint(engine.checkpoints, engine.step, state, engine.config.keep_last)
+            return
+        except OSError as error:
+            message = (
+                f"The checkpoint of step {engine.step} could not be written to "
+                f"{engine.checkpoints} ({error}). Older checkpoints are untouched; make room on "
+                "the disk"
+            )
+            if last and (engine.stopped_by or engine.accelerator.num_processes > 1):
+                raise FacewrightError(f"{message} and go on with --resume.") from error
+        if not last:
+            log.warning("%s. The run goes on and tries again at the next one.", message)
+            return
+        log.warning("%s: the run waits for it. Ctrl-C gives up.", message)
+        waited = time.monotonic() + WAIT_FOR_ROOM
+        while time.monotonic() < waited and not engine.stopped_by:
+            time.sleep(0.1)
 
 
 def take_up(engine: "Engine", *, resume: bool) -> None:

@@ -233,7 +233,7 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(
         return save(state, path)
 
     monkeypatch.setattr(torch, "save", until_somebody_makes_room)
-    monkeypatch.setattr("facewright.training.engine.WAIT_FOR_ROOM", 0.0)
+    monkeypatch.setattr("facewright.training.state.WAIT_FOR_ROOM", 0.0)
     facts = Engine(Toy(more.recipe), more).run(resume=True)
     assert facts["finished"] and tries == [6, 8, 8, 8, 8]
     assert "checkpoint of step 6" in caplog.text and "tries again at the next" in caplog.text

@@ -130,14 +130,14 @@ def stopped(tiny, folder_of_people, tmp_path, monkeypatch):
         budget={"max_steps": 6}, checkpoint_every=2, validate_every=2, ema=0.5,
     )  # fmt: skip
     engine = Engine(recipe, config)
-    train_step = engine._train_step
+    train_step = engine.train_step
 
     def step(*args):
         if engine.step == 4:
             raise KeyboardInterrupt
         train_step(*args)
 
-    monkeypatch.setattr(engine, "_train_step", step)
+    monkeypatch.setattr(engine, "train_step", step)
     with pytest.raises(KeyboardInterrupt):
         engine.run()
     return engine
