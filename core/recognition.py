@@ -84,9 +84,11 @@ class Recogniser(nn.Module):
         check_image(faces, name="faces")
         if not len(faces):
             return faces.new_zeros(0, self.dim, dtype=torch.float32)
-        x = arcface_crop(faces) if self.crop == "arcface" else faces
+        # First of all: a CPU resamples no bfloat16.
+        x = faces.float()
+        x = arcface_crop(x) if self.crop == "arcface" else x
         with torch.autocast(faces.device.type, enabled=False):
-            return F.normalize(self.net(x.float()), dim=1)
+            return F.normalize(self.net(x), dim=1)
 
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode: its batch statistics are those it was trained with."""

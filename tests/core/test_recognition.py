@@ -178,6 +178,12 @@ def test_weights_are_frozen_but_gradients_reach_the_faces(files):
         assert faces.grad[..., :7, :].abs().amax() == 0  # outside ArcFace's crop
 
 
+def test_half_precision_is_only_the_pictures(files):
+    faces = torch.rand(2, 3, 128, 128).bfloat16()
+    recogniser = load_recogniser(files[0] / "backbone.pth")
+    torch.testing.assert_close(recogniser(faces), recogniser(faces.float()), rtol=0, atol=0)
+
+
 def test_training_mode_never_reaches_the_batch_statistics(files):
     recogniser = load_recogniser(files[0] / "backbone.pth")
     before = recogniser(torch.zeros(2, 3, 64, 64))
