@@ -146,7 +146,7 @@ def test_two_batches_of_two_are_a_batch_of_four(tiny, folder_of_people, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.parametrize("stage", ["onestep", "flipnet-restore"])
+@pytest.mark.parametrize("stage", ["face-autoencoder", "onestep"])
 def test_compiled_networks_learn_the_same(tiny, stage, folder_of_people, tmp_path):
     eager, compiled = (
         run(tiny, stage, folder_of_people, tmp_path / str(on), compile=on)[0]
