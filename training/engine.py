@@ -19,7 +19,7 @@ from .cache import FrozenCache
 from .config import ConfigError, TrainConfig, save_config
 from .data import Batches
 from .guard import NonFiniteGuard, is_finite
-from .memory import DTYPES, hold_in, recompute_activations
+from .memory import DTYPES, compile_in_place, hold_in, recompute_activations
 from .optim import AveragedWeights, build_optimizers, set_lr
 from .processes import agreed, gathered, mean_over
 from .recipe import Batch, Evaluation, Progress, Recipe
@@ -74,7 +74,7 @@ class Engine:
         for net in self.bare.values():
             net.train()
             if config.compile:
-                net.compile()
+                compile_in_place(net)
         if config.cache:
             precision = f"{config.precision}-{config.frozen_precision}"
             recipe.cache = FrozenCache(config.cache.folder, precision)

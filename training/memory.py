@@ -59,3 +59,13 @@ def hold_in(dtype: torch.dtype, nets: dict[str, nn.Module], names: tuple[str, ..
         for p in nets[name].get_submodule(path).parameters():
             if not p.requires_grad and p.is_floating_point():
                 p.data = p.data.to(dtype)
+
+
+def compile_in_place(net: nn.Module) -> None:
+    """torch.compile of `net`, which stays the same object."""
+    from torch._functorch import config
+
+    # Else a compiled backward frees what it read, and losses that weigh their terms by gradients
+    # (`losses.adversarial.adaptive_weight`) go through it twice.
+    config.donated_buffer = False
+    net.compile()
