@@ -123,9 +123,7 @@ class TrainConfig(Strict):
     )
     cache: CacheConfig | None = None
     compile: bool = Field(False, description="torch.compile of what is trained")
-    data: Annotated[
-        WorldData | FolderData | PairsData | ShardsData, Field(discriminator="source")
-    ]
+    data: Annotated[WorldData | FolderData | PairsData | ShardsData, Field(discriminator="source")]
     degradation: DegradationConfig | None = None
     off_shelf: OffShelfConfig | None = None
     optimizers: dict[str, OptimizerConfig] = Field(description="one per phase of the recipe")
