@@ -86,5 +86,5 @@ def test_exported_files_load_and_change_the_picture(server, exported, stage):
     stem = f"{stage.replace('-', '_')}_nano"
     mine = saved(server, own_weights.workflow(stage, stem))
     base = saved(server, own_weights.workflow(stage, stem, strength=0.0))
-    assert mine.keys() == base.keys() and mine
-    assert max(own_weights.differ(mine[k], base[k]) for k in mine) > 0.2
+    both = mine.keys() & base.keys()  # what the second did not change, newer servers leave out
+    assert max(own_weights.differ(mine[k], base[k]) for k in both) > 0.2
