@@ -147,12 +147,18 @@ def test_two_batches_of_two_are_a_batch_of_four(tiny, folder_of_people, tmp_path
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("stage", ["face-autoencoder", "onestep"])
-def test_compiled_networks_learn_the_same(tiny, stage, folder_of_people, tmp_path):
+def test_compiled_networks_have_the_same_gradients(
+    tiny, stage, folder_of_people, tmp_path, monkeypatch
+):
+    """Those of the first step: from the second on Adam has made more of the rounding. Compiled code
+    draws random numbers of its own, so the discriminator's noise is replaced."""
+    monkeypatch.setattr(LatentDiscriminator, "forward", same_noise)
     eager, compiled = (
-        run(tiny, stage, folder_of_people, tmp_path / str(on), compile=on)[0]
+        run(tiny, stage, folder_of_people, tmp_path / str(on), compile=on, budget={"max_steps": 1})
         for on in (False, True)
     )
-    for a, b in zip(eager, compiled, strict=True):
+    assert len(eager[0]) == len(compiled[0]) == 2
+    for a, b in zip(eager[0], compiled[0], strict=True):
         assert a.keys() == b.keys()
         for k in a:
-            torch.testing.assert_close(b[k], a[k], rtol=5e-3, atol=1e-4, msg=k)
+            assert (b[k] - a[k]).abs().max() <= 1e-2 * a[k].abs().max() + 1e-6, k
