@@ -170,7 +170,7 @@ def test_the_identity_loss_looks_at_its_crop(crop):
         u, v = (F.adaptive_avg_pool2d(p, 3).flatten().numpy() for p in (a, b))
         cosines.append(u @ v / math.sqrt((u @ u) * (v @ v)))
     loss = IdentityLoss(encoder, crop)(x, y)
-    assert float(loss) == pytest.approx(1 - np.mean(cosines), rel=1e-9)
+    assert float(loss) == pytest.approx(1 - np.mean(cosines), abs=1e-6)  # the pictures are float32
 
 
 def test_the_codebook_feels_the_codebook_term_alone():
