@@ -25,7 +25,7 @@ class IdentityLoss(nn.Module):
 
     def forward(self, restored: Tensor, gt: Tensor) -> Tensor:
         """Scalar in [0, 2]; images (b, 3, s, s) in [0, 1]."""
-        restored = restored.float()  # a CPU resamples no bfloat16
+        restored = restored.to(gt)  # a CPU resamples no bfloat16
         embedding = self.encoder(self.crop(restored))
         return 1 - F.cosine_similarity(embedding, self.encoder(self.crop(gt)), dim=1).mean()
 

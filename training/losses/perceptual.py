@@ -43,6 +43,15 @@ def sobel_magnitude(images: Tensor) -> Tensor:
     return gradient.square().sum(1, keepdim=True).add(1e-6).sqrt().expand(-1, 3, -1, -1)
 
 
+def _average(maps: Tensor) -> Tensor:
+    """(b, c, h, w) -> (b, c).
+
+    The gradient of `mean` is a whole map, and never in channels-last layout, which slows all that
+    follows; that of a sum is a view.
+    """
+    return maps.sum((2, 3)) / maps[0, 0].numel()
+
+
 class Dists(nn.Module):
     """Deep image structure and texture similarity (Ding et al. 2020, arXiv:2004.07728, Eq. 6-8).
 
@@ -88,11 +97,12 @@ class Dists(nn.Module):
         return (self.alpha / total).to(like), (self.beta / total).to(like)
 
     def _similarity(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        mu_x, mu_y = x.mean((2, 3)), y.mean((2, 3))
-        # Centred first: E[x^2] - E[x]^2 loses most digits where maps are nearly constant.
-        dx, dy = x - mu_x[..., None, None], y - mu_y[..., None, None]
-        var_x, var_y = dx.square().mean((2, 3)), dy.square().mean((2, 3))
-        cov = (dx * dy).mean((2, 3))
+        mu_x, mu_y = _average(x), _average(y)
+        # Centred first: E[x^2] - E[x]^2 loses most digits where maps are nearly constant. Detached,
+        # as deviations sum to 0: what would flow through the mean is 0.
+        dx, dy = x - mu_x.detach()[..., None, None], y - mu_y.detach()[..., None, None]
+        var_x, var_y = _average(dx.square()), _average(dy.square())
+        cov = _average(dx * dy)
         texture = (2 * mu_x * mu_y + self._C) / (mu_x.square() + mu_y.square() + self._C)
         return texture, (2 * cov + self._C) / (var_x + var_y + self._C)
 
