@@ -256,7 +256,8 @@ class Engine:
         scaled = self.accelerator.scaler is not None
         finite = is_finite(terms) and (scaled or math.isfinite(norm))
         # One process with a bad loss: all skip the step, or their weights would part.
-        if all(gathered(self.accelerator, finite)):
+        finite = all(gathered(self.accelerator, finite))
+        if finite:
             for optimizer in self.prepared[phase]:
                 optimizer.step()
         for optimizers in self.prepared.values():

@@ -73,6 +73,49 @@ def nano_restore() -> Graph:
     return graph
 
 
+def trained_restore() -> Graph:
+    """What docs/training.md trains in miniature, on the bundled picture."""
+    graph = Graph("trained_restore")
+    base = graph.add("FacewrightLoadNano", (20, 100), (340, 130), weights="base")
+    lora = graph.add(
+        "FacewrightLoadLoRA",
+        (20, 290),
+        (340, 110),
+        model=base.out(0),
+        lora="onestep_nano_lora.safetensors",
+    )
+    vre = graph.add(
+        "FacewrightLoadVRE",
+        (20, 460),
+        (340, 90),
+        embedder="onestep_nano_vre.safetensors",
+        projector="none",
+    )
+    picture = graph.add("FacewrightDemoPicture", (20, 610), (340, 80))
+    graph.group("What you trained, and a picture", (0, 20, 380, 820), "#88A")
+    _face_chain(
+        graph,
+        420,
+        lora.out(0),
+        base.out(1),
+        vre.out(0),
+        image=picture.out(0),
+        analyzer=base.out(3),
+        crop_size=128,
+    )
+    graph.note(
+        "## Your own weights\n\n"
+        "`facewright train onestep --config onestep_nano` writes both files to "
+        "`runs/onestep_nano/export`. Put `onestep_nano_lora.safetensors` into models/loras and "
+        "`onestep_nano_vre.safetensors` into models/facewright, press R, and run. With "
+        "*strength* 0 in *Load LoRA* you see the base model alone. docs/training.md of the pack "
+        "tells the whole way.",
+        (-400, 20),
+        (360, 300),
+    )
+    return graph
+
+
 def osdface_restore() -> Graph:
     """Photographs, with Stable Diffusion 2.1-base and the released OSDFace weights."""
     graph = Graph("osdface_restore")
@@ -276,7 +319,7 @@ def practice_loop() -> Graph:
 
 
 WORKFLOWS = (
-    *(nano_restore, osdface_restore, degrade_presets, practice_loop),
+    *(nano_restore, trained_restore, osdface_restore, degrade_presets, practice_loop),
     *flipnet.WORKFLOWS,
     *honestface.WORKFLOWS,
 )

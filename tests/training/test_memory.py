@@ -88,6 +88,8 @@ def test_recomputed_activations_give_the_same_gradients(tiny, stage, folder_of_p
         for on in (False, True)
     )
     assert {name for name in once if twice[name] > once[name]} == RECOMPUTED[stage]
+    if "discriminator" in once:  # its residual blocks, too: nearly all of it runs twice
+        assert twice["discriminator"] > 1.7 * once["discriminator"]
     assert len(kept) == len(recomputed) > 0
     for a, b in zip(kept, recomputed, strict=True):
         assert a.keys() == b.keys()

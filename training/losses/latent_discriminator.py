@@ -1,7 +1,10 @@
 """A discriminator in latent space: the diffusion UNet's own encoder judges noised latents."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ...core.schedule import add_noise, alpha_bar
 from .._lora import MergedCall, add_lora
@@ -15,6 +18,13 @@ class _UNetEncoder(nn.Module):
         self.time_proj, self.time_embedding = unet.time_proj, unet.time_embedding
         self.conv_in, self.down_blocks = unet.conv_in, unet.down_blocks
         self.mid_block = unet.mid_block
+
+    def enable_gradient_checkpointing(self) -> None:
+        """For the blocks as well, which the UNet would have told."""
+        for module in self.modules():
+            if hasattr(module, "gradient_checkpointing"):
+                module.gradient_checkpointing = True
+                module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
     def forward(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """(b, c, h, w), (b,), (b, n, d) -> (b, c', h', w') at the bottleneck."""
