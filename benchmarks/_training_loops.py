@@ -95,7 +95,8 @@ class PlainLoop:
         self.judge_optimizer = _adamw(self.judging, config, "discriminator")
         self.clip = {name: o.clip for name, o in config.optimizers.items()}
         self.stream = Batches(config, torch.device(device)).train(first_step=0)
-        torch.manual_seed(config.seed + 1)
+        self.seed = config.seed + 1
+        torch.manual_seed(self.seed)
 
     def step(self) -> Losses:
         (batch,) = next(self.stream)
