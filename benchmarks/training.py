@@ -59,9 +59,10 @@ LABELS = {
 }
 CHECKED = 2
 """Steps whose losses are compared before the clock starts; they warm up, too."""
-TOLERANCE = {"plain": 0.0, "ours": 1e-3, "cached": 1e-2, "checkpointed": 1e-3, "compiled": 1e-3}
-"""Largest relative difference from the plain loop's losses and gradient norms. The cache keeps
-latents in half precision; bfloat16 is not held to float32's losses."""
+TOLERANCE = {"plain": 0.0, "ours": 5e-3, "cached": 2e-2, "checkpointed": 5e-3, "compiled": 5e-3}
+"""Largest relative difference from the plain loop's losses and gradient norms. After a step of Adam,
+whose first is the gradient's sign, rounding shows. The cache keeps latents in half precision;
+bfloat16 is not held to float32's losses."""
 
 
 # ---------------------------------------------------------------- one arm
@@ -181,8 +182,10 @@ def measure(arms: list[str], args: argparse.Namespace, shape: str, folder: Path)
 
     def note(arm: str, process: Arm) -> None:
         found[arm] |= process.first
-        difference = largest_difference(found[arm]["losses"], found["plain"]["losses"])
+        mine, plain = found[arm]["losses"], found["plain"]["losses"]
+        difference = largest_difference(mine, plain)
         found[arm]["largest_difference"] = difference
+        found[arm]["first_step_difference"] = largest_difference(mine[:1], plain[:1])
         if difference > TOLERANCE.get(arm, float("inf")):
             raise SystemExit(
                 f"`{arm}` and `plain` do different work: their losses differ by {difference:.1e}.\n"
@@ -226,6 +229,7 @@ def summary(found: dict, batch: int) -> dict:
             "peak_mb": row["peak_mb"],
             "peak_with_building_mb": row["whole_mb"],
             "built_s": row["built_s"],
+            "first_step_difference": row["first_step_difference"],
             "largest_difference": row["largest_difference"],
             "turns": row["turns"],
         }

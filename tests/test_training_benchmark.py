@@ -20,7 +20,8 @@ def test_losses_and_gradients_of_both_loops_agree(tmp_path):
         *(f"generator/{k}" for k in ("mse", "perceptual", "identity", "gan", "grad_norm")),
         *(f"discriminator/{k}" for k in ("bce", "grad_norm")),
     }
-    assert largest_difference(found, wanted) < 1e-3
+    assert largest_difference(found[:1], wanted[:1]) < 1e-3
+    assert largest_difference(found, wanted) < 5e-3
     assert wanted[0] != wanted[1]
 
 
