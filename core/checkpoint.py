@@ -58,7 +58,13 @@ class _InertMapping:
         return {}
 
 
-def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+_AGAIN = "Download it again."
+"""What to do about a damaged file of weights. Files that nobody downloads say something else."""
+
+
+def read_tensors(
+    path: str | os.PathLike[str], *, again: str = _AGAIN
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read every tensor of a safetensors file or of a torch pickle, onto the CPU.
 
     Pickles go through torch's restricted reader (`weights_only=True`) only. Lightning
@@ -68,6 +74,7 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
 
     Args:
         path: the file. A Lightning checkpoint's tensors are taken from its "state_dict".
+        again: a sentence on how to get the file anew, for one that is damaged.
 
     Returns:
         tensors by name as stored (dtype kept; possibly memory-mapped, so copy before writing
@@ -77,11 +84,11 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         CheckpointError: missing, empty, truncated, unsafe, or not a weight file at all.
     """
     path = Path(path)
-    kind = _sniff(path)
+    kind = _sniff(path, again)
     if kind == "safetensors":
-        with _opened(path) as file:
+        with _opened(path, again) as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    return _tensors_in(_unpickle(path, kind), path), {}
+    return _tensors_in(_unpickle(path, kind, again), path), {}
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -91,25 +98,25 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         CheckpointError: as `read_tensors`.
     """
     path = Path(path)
-    if _sniff(path) != "safetensors":
+    if _sniff(path, _AGAIN) != "safetensors":
         return {}
-    with _opened(path) as file:
+    with _opened(path, _AGAIN) as file:
         return file.metadata() or {}
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path, again: str) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path.name} starts like a safetensors file but cannot be read ({error}). "
-            "The download is probably incomplete; fetch it again."
+            f"It is probably incomplete. {again}"
         ) from error
 
 
-def _sniff(path: Path) -> str:
+def _sniff(path: Path, again: str) -> str:
     """ "safetensors", "zip" or "pickle"; anything else is refused with its own sentence."""
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; a weight file was expected.")
@@ -118,16 +125,16 @@ def _sniff(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
-        raise CheckpointError(f"{path.name} is empty (0 bytes). Download it again.")
+        raise CheckpointError(f"{path.name} is empty (0 bytes). {again}")
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(
-            f"{path.name} is a Git LFS pointer, not the weights themselves. Run `git lfs pull` in "
-            "the repository it came from, or download the file from its web page."
+            f"{path.name} is a Git LFS pointer, not the file itself. Run `git lfs pull` in the "
+            "repository it came from, or download the file from its web page."
         )
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         raise CheckpointError(
-            f"{path.name} is a web page, not weights: the download gave an error or a login page. "
+            f"{path.name} is a web page: the download gave an error or a login page. "
             "Open the link in a browser and save the file itself."
         )
     if head.startswith(b"PK\x03\x04"):
@@ -138,11 +145,11 @@ def _sniff(path: Path) -> str:
         return "pickle"
     raise CheckpointError(
         f"{path.name} is neither a safetensors file nor a PyTorch checkpoint "
-        f"(it starts with {head[:8]!r}). Check that the right file was downloaded completely."
+        f"(it starts with {head[:8]!r}). Check that it is the right file. {again}"
     )
 
 
-def _unpickle(path: Path, kind: str) -> object:
+def _unpickle(path: Path, kind: str, again: str) -> object:
     stubs: dict[str, type] = {}
     while True:
         try:
@@ -152,7 +159,7 @@ def _unpickle(path: Path, kind: str) -> object:
             if name and name not in stubs and _is_plain_class(name):
                 stubs[name] = _stub(name)
                 continue
-            raise _unreadable(path, name, error) from error
+            raise _unreadable(path, name, error, again) from error
 
 
 def _load(path: Path, kind: str, stubs: list[type]) -> object:
@@ -181,7 +188,7 @@ def _stub(name: str) -> type:
     return type(last, (base,), {"__module__": module, "__qualname__": last})
 
 
-def _unreadable(path: Path, name: str | None, error: Exception) -> CheckpointError:
+def _unreadable(path: Path, name: str | None, error: Exception, again: str) -> CheckpointError:
     if name:
         return CheckpointError(
             f"{path.name} was not opened: it asks to run `{name}`, which is not part of any "
@@ -193,7 +200,7 @@ def _unreadable(path: Path, name: str | None, error: Exception) -> CheckpointErr
     reason = text.splitlines()[0] if text else type(error).__name__
     return CheckpointError(
         f"{path.name} cannot be read as PyTorch weights ({reason}). It is probably incomplete or "
-        "damaged; download it again."
+        f"damaged. {again}"
     )
 
 
@@ -296,8 +303,17 @@ def make_metadata(name: str, config: Mapping[str, Any], **extra: str) -> dict[st
     return {FORMAT_KEY: name, CONFIG_KEY: json.dumps(config), **extra}
 
 
-def read_config(metadata: Mapping[str, str], name: str, *, source: str) -> dict[str, Any]:
+def read_config(
+    metadata: Mapping[str, str],
+    name: str,
+    *,
+    source: str,
+    otherwise: str = "Choose the right file or convert it (facewright convert).",
+) -> dict[str, Any]:
     """The architecture stored with a file of ours, which must be of format `name`.
+
+    Args:
+        otherwise: a sentence on what to do about a file of another format.
 
     Raises:
         CheckpointError: another format, or no readable configuration.
@@ -306,7 +322,7 @@ def read_config(metadata: Mapping[str, str], name: str, *, source: str) -> dict[
     if found != name:
         raise CheckpointError(
             f'{source} should be a facewright file of format "{name}"; its metadata says '
-            f"{json.dumps(found)}. Choose the right file or convert it (facewright convert)."
+            f"{json.dumps(found)}. {otherwise}"
         )
     try:
         config = json.loads(metadata[CONFIG_KEY])

@@ -21,6 +21,8 @@ SUFFIX = ".person"
 _LONGEST = 100
 _RESERVED = re.compile(r"(?i:con|prn|aux|nul|com\d|lpt\d)")
 """Names of devices, which Windows gives to no file."""
+_AGAIN = "Copy it again from where it came from, or make it again from the photos."
+_OTHERWISE = "Choose a file that Save Person or `facewright person make` wrote."
 _CONFIG = {"version": int, "name": str, "recogniser": str, "sources": list}
 
 
@@ -72,8 +74,8 @@ class Person:
                 version, or what it holds does not belong together; the sentence names it.
         """
         path = Path(path)
-        tensors, metadata = read_tensors(path)
-        config = read_config(metadata, FORMAT, source=path.name)
+        tensors, metadata = read_tensors(path, again=_AGAIN)
+        config = read_config(metadata, FORMAT, source=path.name, otherwise=_OTHERWISE)
         problem = _config_problem(config) or _problem(tensors, len(config["sources"]))
         if problem:
             raise CheckpointError(f"{path.name} is no album that can be used: {problem}")

@@ -304,13 +304,17 @@ def test_what_is_no_album_at_all_is_refused_by_name(album, tmp_path):
         (b"\x89PNG\r\n\x1a\n" + b"0" * 600, "is neither a safetensors"),
     ):
         path.write_bytes(content)
-        with pytest.raises(CheckpointError, match=rf"alice\.person {words}"):
+        with pytest.raises(CheckpointError, match=rf"alice\.person {words}") as error:
             Person.from_file(path)
+        assert "make it again from the photos" in str(error.value)
+        assert "ownload" not in str(error.value)
     save_file({"crops": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match=r'alice\.person should be .* format "person"'):
+    no_album = r'alice\.person should be .* format "person"'
+    with pytest.raises(CheckpointError, match=no_album) as error:
         Person.from_file(path)
+    assert "Save Person" in str(error.value) and "convert" not in str(error.value)
     torch.save({"crops": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match=r'alice\.person should be .* format "person"'):
+    with pytest.raises(CheckpointError, match=no_album):
         Person.from_file(path)
 
 
