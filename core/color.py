@@ -8,6 +8,8 @@ from .errors import FacewrightError
 
 COLOR_MODES = ("none", "adain", "wavelet", "lab")
 """Modes `match_color` knows."""
+MOMENT_MODES = ("adain", "lab")
+"""Those that only scale and shift channels."""
 
 _XYZ_FROM_RGB = (
     (0.412453, 0.357580, 0.180423),
@@ -46,16 +48,35 @@ def match_color(x: Tensor, ref: Tensor, mode: str) -> Tensor:
         )
     if mode == "none" or x.numel() == 0:
         return x
+    if mode in MOMENT_MODES:
+        return change_color(x, color_change(x, ref, mode), mode)
     work, target = x.float(), ref.to(x.device).float()
-    if mode == "adain":
-        work = _match_moments(work, target)
-    elif mode == "wavelet":
-        work = work + wavelet_low(target - work)  # = high(x) + low(ref), both filters being linear
+    # = high(x) + low(ref), both filters being linear
+    return (work + wavelet_low(target - work)).clamp(0, 1).to(x)
+
+
+def color_change(x: Tensor, ref: Tensor, mode: str, eps: float = 1e-6) -> Tensor:
+    """How "adain" or "lab" of `match_color` change the channels: (b, 2, 3) gains and offsets.
+
+    Few numbers per picture, which can be smoothed over the frames of a video before they are used.
+    """
+    x, ref = x.float(), ref.to(x.device).float()
+    if mode == "lab":
+        x, ref = rgb_to_lab(x), rgb_to_lab(ref)
+    axes = (2, 3)
+    gain = ((ref.var(axes, correction=0) + eps) / (x.var(axes, correction=0) + eps)).sqrt()
+    if mode == "lab":
+        gain[:, 0] = 1
+    return torch.stack([gain, ref.mean(axes) - gain * x.mean(axes)], 1)
+
+
+def change_color(x: Tensor, change: Tensor, mode: str) -> Tensor:
+    """`x` (b, 3, h, w) with channels scaled and shifted by what `color_change` gave, in [0, 1]."""
+    gain, offset = change.to(x.device)[..., None, None].unbind(1)
+    if mode == "lab":
+        work = lab_to_rgb(rgb_to_lab(x.float()) * gain + offset)
     else:
-        lab, lab_ref = rgb_to_lab(work), rgb_to_lab(target)
-        mean = (2, 3)
-        light = lab[:, :1] - lab[:, :1].mean(mean, True) + lab_ref[:, :1].mean(mean, True)
-        work = lab_to_rgb(torch.cat([light, _match_moments(lab[:, 1:], lab_ref[:, 1:])], 1))
+        work = x.float() * gain + offset
     return work.clamp(0, 1).to(x)
 
 
@@ -102,11 +123,3 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     return torch.where(
         linear > 0.0031308, 1.055 * linear.clamp(min=1e-8) ** (1 / 2.4) - 0.055, 12.92 * linear
     )
-
-
-def _match_moments(x: Tensor, ref: Tensor, eps: float = 1e-6) -> Tensor:
-    """Per image and channel: mean and standard deviation of `ref`."""
-    axes = (2, 3)
-    std = (x.var(axes, correction=0, keepdim=True) + eps).sqrt()
-    std_ref = (ref.var(axes, correction=0, keepdim=True) + eps).sqrt()
-    return (x - x.mean(axes, keepdim=True)) / std * std_ref + ref.mean(axes, keepdim=True)

@@ -22,12 +22,22 @@ BOX_POINTS = (
 """Where the five points lie in a detector's box, as shares of its width and height."""
 
 
-@dataclass
-class FaceCrops:
-    """n aligned faces of a batch of pictures, and what is needed to put them back."""
+@dataclass(frozen=True)
+class Tracks:
+    """Which of n faces are one over the frames of a video (`core.tracking`)."""
 
-    pixels: Tensor
-    """(n, 3, s, s) in [0, 1]."""
+    number: Tensor
+    """(n,) int64, the same for a face in all its frames."""
+    period: float
+    """Frames of the movement that smoothing halves; 0 where nothing is smoothed."""
+    weight: Tensor
+    """(n,) float64 in [0, 1]: how much of the restored face is shown, less where it fades in."""
+
+
+@dataclass
+class FacePlaces:
+    """Where n faces of a batch of pictures are."""
+
     matrix: Tensor
     """(n, 2, 3) float64 on the CPU, picture -> crop; pixel i has its centre at i in both."""
     image_index: Tensor
@@ -38,13 +48,34 @@ class FaceCrops:
     """(n, 4) x0, y0, x1, y1 in picture pixels."""
     scores: Tensor
     """(n,)"""
+
+
+@dataclass
+class FaceCrops(FacePlaces):
+    """n aligned faces of a batch of pictures, and what is needed to put them back."""
+
+    pixels: Tensor
+    """(n, 3, s, s) in [0, 1]."""
     image_sizes: list[tuple[int, int]]
     """(height, width) of every picture of the batch, faces or not."""
     report: list[str]
     """One line per picture."""
+    tracks: Tracks | None = None
+    """Where the pictures are frames of a video and Smooth Faces has followed their faces."""
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def check_pictures(self, images: Tensor | Sequence[Tensor]) -> None:
+        """Raise FacewrightError unless the faces can have been cut out of `images`."""
+        for picture in images:
+            check_picture(picture)
+        sizes = [(p.shape[-2], p.shape[-1]) for p in images]
+        if sizes != list(self.image_sizes):
+            raise FacewrightError(
+                f"The faces were cut out of {_pictures(self.image_sizes)}, but "
+                f"{_pictures(sizes)} came. Use the same pictures the faces were detected in."
+            )
 
 
 def box_points(face: Face) -> Tensor:
@@ -82,34 +113,53 @@ def align_faces(
         FacewrightError: pictures and face lists that do not match, fewer than three channels,
             integer pixels, or landmarks that cannot be aligned.
     """
-    pictures = list(images)
-    if len(pictures) != len(faces):
+    if len(images) != len(faces):
         raise FacewrightError(
-            f"There are {len(pictures)} pictures but face lists for {len(faces)}; "
+            f"There are {len(images)} pictures but face lists for {len(faces)}; "
             "detect the faces in the same batch that is aligned."
         )
-    for picture in pictures:
+    for picture in images:
         check_picture(picture)
+    places = place_faces(faces, size, name=name)
+    return FaceCrops(
+        **vars(places),
+        pixels=cut_out(images, places, size),
+        image_sizes=[(p.shape[-2], p.shape[-1]) for p in images],
+        report=[_line(i, of_picture) for i, of_picture in enumerate(faces)],
+    )
+
+
+def place_faces(
+    faces: Sequence[Sequence[Face]], size: int = 512, *, name: str = "ffhq"
+) -> FacePlaces:
+    """Where `align_faces` would cut the faces out.
+
+    Raises:
+        FacewrightError: landmarks that cannot be aligned.
+    """
     goal = template(name, size)
     found = [(i, face) for i, of_picture in enumerate(faces) for face in of_picture]
     points = [box_points(f) if f.points5 is None else f.points5.cpu().double() for _, f in found]
     matrix = torch.empty(0, 2, 3, dtype=torch.float64)
     if found:
         matrix = fit_similarity(torch.stack(points), goal)
-    window = (0, 0, size, size)
-    crops = [warp(pictures[i][:3], m, window) for (i, _), m in zip(found, matrix, strict=True)]
-    like = pictures[0] if pictures else torch.empty(0)
-    pixels = torch.stack(crops).clamp(0, 1) if crops else like.new_empty(0, 3, size, size)
-    return FaceCrops(
-        pixels=pixels,
+    return FacePlaces(
         matrix=matrix,
         image_index=torch.tensor([i for i, _ in found], dtype=torch.int64),
         landmarks=_landmarks([face for _, face in found]),
         boxes=torch.tensor([face.box for _, face in found], dtype=torch.float32).view(-1, 4),
         scores=torch.tensor([face.score for _, face in found], dtype=torch.float32),
-        image_sizes=[(p.shape[-2], p.shape[-1]) for p in pictures],
-        report=[_line(i, of_picture) for i, of_picture in enumerate(faces)],
     )
+
+
+def cut_out(images: Tensor | Sequence[Tensor], places: FacePlaces, size: int) -> Tensor:
+    """(n, 3, size, size) in [0, 1]: the faces of `places`, in the pictures' dtype and device."""
+    like = images[0] if len(images) else torch.empty(0)
+    pixels = like.new_empty(len(places.matrix), 3, size, size)
+    indices = places.image_index.tolist()
+    for face, i, matrix in zip(pixels, indices, places.matrix, strict=True):
+        face.copy_(warp(images[i][:3], matrix, (0, 0, size, size)).clamp_(0, 1))
+    return pixels
 
 
 def check_picture(picture: Tensor) -> None:
@@ -121,6 +171,12 @@ def check_picture(picture: Tensor) -> None:
         )
     if not picture.is_floating_point():
         raise FacewrightError(f"A picture should be floating point in [0, 1], got {picture.dtype}.")
+
+
+def _pictures(sizes: Sequence[tuple[int, int]]) -> str:
+    """Number and sizes in words; a video's frames are all of one size."""
+    shown = [f"{h} x {w}" for h, w in list(dict.fromkeys(sizes))[:3]]
+    return f"{len(sizes)} pictures of {', '.join(shown) or 'no'} pixels (height x width)"
 
 
 def _landmarks(faces: list[Face]) -> Tensor | None:

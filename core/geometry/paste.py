@@ -1,15 +1,16 @@
 """Restored faces put back, touching nothing outside a soft mask around each of them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..color import match_color
+from ..color import MOMENT_MODES, change_color, color_change, match_color
 from ..errors import FacewrightError
-from .align import FaceCrops, check_picture
+from ..smoothing import smooth_over_tracks
+from .align import FaceCrops
 from .warp import corners, invert, pixel_grid, scale_of, transform, warp
 
 _OWNERSHIP = 0.12
@@ -57,6 +58,9 @@ def paste_faces(
     result therefore depends neither on their order nor on how many there are. Pixels with A = 0
     keep their bits; so do channels beyond the third (alpha).
 
+    Where the crops have `tracks`, faces fade in and out with them, and the colour change of "adain"
+    and "lab" is steadied over each track. Beside the results nothing grows with the pictures.
+
     Args:
         images: what `align_faces` got: (b, c, h, w), or b pictures (c, h, w).
         crops: from `align_faces`.
@@ -73,32 +77,59 @@ def paste_faces(
         FacewrightError: numbers out of range, or pictures, crops and restored faces that do not
             belong together.
     """
-    pictures = list(images)
-    _check(pictures, crops, restored, feather, strength)
-    out = [picture.clone() for picture in pictures]
-    masks = [picture.new_zeros(picture.shape[-2:]) for picture in pictures]
-    faces = match_color(restored, _resized(crops.pixels, restored), color)
+    crops.check_pictures(images)
+    _check(crops, restored, feather, strength)
+    if isinstance(images, Tensor):
+        out, masks = images.clone(), images.new_zeros(len(images), *images.shape[-2:])
+    else:
+        out = [picture.clone() for picture in images]
+        masks = [picture.new_zeros(picture.shape[-2:]) for picture in images]
+    coloured = _coloured(crops, restored, color)
+    shown = torch.full((len(crops),), strength, dtype=torch.float64)
+    if crops.tracks is not None:
+        shown = shown * crops.tracks.weight
+    together = _by_picture(crops)
     size = crops.pixels.shape[-1]
     growth = restored.shape[-1] / size
     for i in range(len(crops) if strength > 0 else 0):
         b = int(crops.image_index[i])
-        others = [j for j in range(len(crops)) if j != i and int(crops.image_index[j]) == b]
+        others = [j for j in together[b] if j != i]
         to_crop = crops.matrix[i] * growth
         to_crop[:, 2] += growth / 2 - 0.5  # scaled about pixel edges
-        x0, y0, x1, y1 = _window(crops.matrix[i], size, *pictures[b].shape[-2:])
+        x0, y0, x1, y1 = _window(crops.matrix[i], size, *images[b].shape[-2:])
+        face = coloured(i).to(images[b])
         for top in range(y0, y1, _STRIP):
             strip = (x0, top, x1, min(top + _STRIP, y1))
             where = (slice(strip[1], strip[3]), slice(x0, x1))
-            before = pictures[b][:3, *where]
-            weight = strength * _weight(crops.matrix, i, others, strip, size, feather)
+            before = images[b][:3, *where]
+            weight = shown[i] * _weight(crops.matrix, i, others, strip, size, feather)
             weight = weight.to(before)
-            face = warp(faces[i].to(before), invert(to_crop), strip)
+            new = warp(face, invert(to_crop), strip)
             target = out[b][:3, *where]
-            target.copy_(torch.where(weight > 0, target + weight * (face - before), target))
+            target.copy_(torch.where(weight > 0, target + weight * (new - before), target))
             masks[b][where] += weight
-    if isinstance(images, Tensor):
-        return _stack(out, images), _stack(masks, images[:, 0])
     return out, masks
+
+
+def _by_picture(crops: FaceCrops) -> dict[int, list[int]]:
+    faces: dict[int, list[int]] = {}
+    for i, b in enumerate(crops.image_index.tolist()):
+        faces.setdefault(b, []).append(i)
+    return faces
+
+
+def _coloured(crops: FaceCrops, restored: Tensor, color: str) -> Callable[[int], Tensor]:
+    """What gives restored face i (3, s, s) in its final colours."""
+
+    def pair(i: int) -> tuple[Tensor, Tensor]:
+        face = restored[i : i + 1]
+        return face, _resized(crops.pixels[i : i + 1], face)
+
+    if color not in MOMENT_MODES or crops.tracks is None:
+        return lambda i: match_color(*pair(i), color)[0]
+    changes = [color_change(*pair(i), color) for i in range(len(crops))]
+    steady = smooth_over_tracks(torch.cat(changes), crops.tracks) if changes else None
+    return lambda i: change_color(restored[i : i + 1], steady[i : i + 1], color)[0]
 
 
 def _weight(
@@ -151,22 +182,7 @@ def _resized(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x.to(like), like.shape[-2:], mode="bilinear", antialias=True)
 
 
-def _stack(tensors: list[Tensor], like: Tensor) -> Tensor:
-    return torch.stack(tensors) if tensors else like.clone()
-
-
-def _check(
-    pictures: list[Tensor], crops: FaceCrops, restored: Tensor, feather: float, strength: float
-) -> None:
-    for picture in pictures:
-        check_picture(picture)
-    sizes = [(p.shape[-2], p.shape[-1]) for p in pictures]
-    if sizes != list(crops.image_sizes):
-        raise FacewrightError(
-            f"The faces were cut out of {len(crops.image_sizes)} pictures of sizes "
-            f"{crops.image_sizes} (height, width), but {len(sizes)} of sizes {sizes} came. "
-            "Paste into the same pictures the faces were detected in."
-        )
+def _check(crops: FaceCrops, restored: Tensor, feather: float, strength: float) -> None:
     if restored.ndim != 4 or restored.shape[1] != 3 or restored.shape[-1] != restored.shape[-2]:
         raise FacewrightError(
             f"Restored faces should be square crops (n, 3, s, s), got {tuple(restored.shape)}. "
