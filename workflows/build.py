@@ -1,8 +1,8 @@
 """Write the shipped workflows in both forms: `python -m facewright.workflows.build`.
 
 Each graph is written down once, below, and saved as `<name>.json` (what ComfyUI's editor opens)
-and `<name>.api.json` (what its /prompt endpoint takes). Widget order and types come from the nodes
-themselves.
+and `api/<name>.api.json` (what its /prompt endpoint takes). Widget order and types come from the
+nodes themselves.
 """
 
 from typing import Any

@@ -228,10 +228,17 @@ class Graph:
             "bgcolor": "#653",
         }
 
+    def files(self) -> tuple[tuple[str, dict], ...]:
+        """Both forms, by their paths below `FOLDER`.
+
+        The API form has a folder of its own: ComfyUI's template browser lists whatever JSON lies in
+        this one.
+        """
+        return (f"{self.name}.json", self.ui()), (f"api/{self.name}.api.json", self.api())
+
     def save(self) -> None:
-        for suffix, content in ((".json", self.ui()), (".api.json", self.api())):
-            path = FOLDER / f"{self.name}{suffix}"
-            path.write_text(json.dumps(content, indent=1) + "\n")
+        for file, content in self.files():
+            (FOLDER / file).write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _shape(optional: bool) -> dict:

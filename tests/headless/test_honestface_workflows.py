@@ -30,7 +30,7 @@ def run(name, folder, inputs=None, **given):
     """Results by the title of their node."""
     path = FOLDER / f"{name}.json"
     results = run_workflow(path, inputs or {}, output_dir=folder, **given)
-    prompt = read_workflow(FOLDER / f"{name}.api.json")
+    prompt = read_workflow(FOLDER / f"api/{name}.api.json")
     return {node["_meta"]["title"]: results[k] for k, node in prompt.items() if k in results}
 
 
@@ -95,7 +95,7 @@ def test_nano_group_people_runs_as_shipped(tmp_path):
 
 
 def test_nobody_gets_the_photos_of_another_when_one_album_is_left_out(tmp_path):
-    prompt = read_workflow(FOLDER / "nano_group_people.api.json")
+    prompt = read_workflow(FOLDER / "api/nano_group_people.api.json")
     ids = {node["_meta"]["title"]: k for k, node in prompt.items()}
     del prompt[ids["Album of Bo"]]["inputs"]["people"]
     results = run_workflow(prompt, output_dir=tmp_path)

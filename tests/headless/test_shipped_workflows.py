@@ -24,7 +24,7 @@ FOLDER = Path(nano.__file__).parents[1] / "workflows"
 
 def test_nano_restore_runs_as_shipped(tmp_path):
     results = run_workflow(FOLDER / "nano_restore.json", output_dir=tmp_path)
-    by_kind = read_workflow(FOLDER / "nano_restore.api.json")
+    by_kind = read_workflow(FOLDER / "api/nano_restore.api.json")
     ids = {n["class_type"]: k for k, n in by_kind.items()}
     degraded = results[ids["FacewrightDemoPicture"]][0]
     restored, mask = results[ids["FacewrightPasteFaces"]]
@@ -49,7 +49,7 @@ def test_a_workflow_saved_before_demo_picture_had_a_choice_still_runs():
 
 def titles(results, name):
     """Results by the title of their node."""
-    prompt = read_workflow(FOLDER / f"{name}.api.json")
+    prompt = read_workflow(FOLDER / f"api/{name}.api.json")
     return {
         node["_meta"]["title"]: results[node_id]
         for node_id, node in prompt.items()
@@ -126,7 +126,7 @@ def test_missing_weights_are_named_before_anything_runs(tmp_path, monkeypatch):
 
 def few_steps(name, steps=2):
     """Fewer steps for every sampler: what the models make of them does not matter here."""
-    nodes = read_workflow(FOLDER / f"{name}.api.json").items()
+    nodes = read_workflow(FOLDER / f"api/{name}.api.json").items()
     return {f"{k}.steps": steps for k, n in nodes if n["class_type"] == "KSampler"}
 
 
@@ -150,7 +150,7 @@ def test_nano_flipnet_degrade_looks_at_the_good_faces_only(nano_flipnet, tmp_pat
     results = titles(run_workflow(FOLDER / f"{name}.json", inputs, output_dir=tmp_path), name)
     crops, degraded = results["Detect Faces"][1], results["VAEDecode"][0]
     assert degraded.shape == crops.shape and not torch.equal(degraded, crops)
-    prompt = read_workflow(FOLDER / f"{name}.api.json")
+    prompt = read_workflow(FOLDER / f"api/{name}.api.json")
     (sampler,) = (n["inputs"] for n in prompt.values() if n["class_type"] == "KSampler")
     assert sampler["positive"] == sampler["negative"], "this mode was taught without face tokens"
     assert len(list(tmp_path.rglob("*.png"))) == 2 * len(crops)
@@ -175,7 +175,7 @@ def test_flipnet_passes_a_picture_without_a_face_through(name, nano_flipnet, tmp
 def test_nano_practice_loop_scores_against_the_original(nano_flipnet, tmp_path):
     name = "nano_practice_loop"
     results = run_workflow(FOLDER / f"{name}.json", few_steps(name), output_dir=tmp_path)
-    prompt = read_workflow(FOLDER / f"{name}.api.json")
+    prompt = read_workflow(FOLDER / f"api/{name}.api.json")
     decoded = [results[k][0] for k, n in prompt.items() if n["class_type"] == "VAEDecode"]
     shown = titles(results, name)
     gt = shown["Detect Faces"][1]

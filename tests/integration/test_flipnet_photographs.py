@@ -31,7 +31,7 @@ def photograph(home, weights):
 
 def pictures(server, name, **changes):
     """What the workflow saves, first the result, after changes such as `KSampler={"seed": 1}`."""
-    prompt = json.loads((FOLDER / f"{name}.api.json").read_text())
+    prompt = json.loads((FOLDER / f"api/{name}.api.json").read_text())
     changes = {
         "CheckpointLoaderSimple": {"ckpt_name": "thin_with_text.ckpt"},
         "FacewrightDetectFaces": {"crop_size": SIZE},

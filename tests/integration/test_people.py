@@ -27,7 +27,7 @@ SCENE_SEED = 7000
 
 def api(name):
     """A shipped workflow, and its node ids by title."""
-    prompt = read_workflow(FOLDER / f"{name}.api.json")
+    prompt = read_workflow(FOLDER / f"api/{name}.api.json")
     return prompt, {node["_meta"]["title"]: k for k, node in prompt.items()}
 
 

@@ -18,7 +18,7 @@ FOLDER = Path(nano.__file__).parents[1] / "workflows"
     ("form", "pictures"),
     [
         ("nano_restore.json", 2),
-        ("nano_restore.api.json", 2),
+        ("api/nano_restore.api.json", 2),
         ("degrade_presets.json", 2),
         ("practice_loop.json", 3),
         ("nano_honestface_restore.json", 2),
@@ -49,7 +49,7 @@ def test_a_shipped_workflow_gives_the_same_pictures(server, tmp_path, form, pict
 )
 def test_flipnet_gives_the_same_pictures(server, tmp_path, name, pictures):
     """Without fresh noise, which ComfyUI's versions draw in their own ways, and in few steps."""
-    prompt = read_workflow(FOLDER / f"{name}.api.json")
+    prompt = read_workflow(FOLDER / f"api/{name}.api.json")
     for node in prompt.values():
         if node["class_type"] == "KSampler":
             node["inputs"] |= {"sampler_name": "euler", "steps": 4}
@@ -69,7 +69,7 @@ def test_flipnet_gives_the_same_pictures(server, tmp_path, name, pictures):
 def test_flipnet_passes_a_picture_without_a_face_through(server, tmp_path, name, pictures):
     flat = Image.new("RGB", (128, 96), (90, 120, 90))
     flat.save(tmp_path / "flat.png")
-    prompt = read_workflow(FOLDER / f"nano_flipnet_{name}.api.json")
+    prompt = read_workflow(FOLDER / f"api/nano_flipnet_{name}.api.json")
     (demo,) = (k for k, n in prompt.items() if n["class_type"] == "FacewrightDemoPicture")
     prompt[demo] = {"class_type": "LoadImage", "inputs": {"image": "flat.png"}}
     for node in prompt.values():

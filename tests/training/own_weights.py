@@ -83,7 +83,7 @@ def workflow(stage, stem, *, strength=1.0, steps=4):
         steps: of the sampler, where there is one.
     """
     name, loaders = GRAPHS[stage]
-    prompt = read_workflow(WORKFLOWS / f"{name}.api.json")
+    prompt = read_workflow(WORKFLOWS / f"api/{name}.api.json")
     nodes, places = loaders(stem, strength)
     del prompt[LOADER]
     for node in prompt.values():

@@ -174,7 +174,7 @@ def test_an_interrupted_card_leaves_the_old_one(run, monkeypatch):
 @pytest.mark.parametrize("stage", [s for s, r in stages().items() if r.workflow])
 def test_workflows_have_the_nodes_and_inputs_that_stages_name(stage, pytestconfig):
     recipe = stages()[stage]
-    path = pytestconfig.rootpath / "workflows" / f"{recipe.workflow}.api.json"
+    path = pytestconfig.rootpath / "workflows" / f"api/{recipe.workflow}.api.json"
     workflow = read_workflow(path)
     known = {(i, name) for i, node in workflow.items() for name in node["inputs"]}
     settings = dict(setting.split("=", 1) for setting in recipe.settings)

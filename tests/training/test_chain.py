@@ -112,7 +112,7 @@ def test_what_a_stage_exports_changes_the_picture_in_the_nodes(
     own_weights.put(tmp_path / "models", facts[stem]["files"], encoder)
     monkeypatch.setattr(hosts.host, "folders", ModelFolders([tmp_path / "models"]))
     name = own_weights.GRAPHS[stage][0]
-    bundled = read_workflow(own_weights.WORKFLOWS / f"{name}.api.json")
+    bundled = read_workflow(own_weights.WORKFLOWS / f"api/{name}.api.json")
     for node in bundled.values():
         if node["class_type"] == "KSampler":
             node["inputs"]["steps"] = 4
