@@ -41,15 +41,15 @@ def compare(
             f"`before` holds {len(before)} pictures and `after` {len(after)}. Connect as many "
             "of each, or a single one."
         )
-    before, after = (x.float().cpu() for x in (before, after))
     h, w = after.shape[-2:]
-    if n and before.shape[-2:] != (h, w):
-        before = F.interpolate(before, (h, w), mode="bicubic", antialias=True).clamp(0, 1)
     split = mode == "split"
-    out = torch.ones(n, 3, h, w if split else 2 * w + GAP)
+    # In the layout of ComfyUI's pictures, for which a video would otherwise be copied once more.
+    out = torch.ones(n, h, w if split else 2 * w + GAP, 3).permute(0, 3, 1, 2)
     middle = w // 2
     for i in range(n):
-        left, right = before[i % len(before)], after[i % len(after)]
+        left, right = before[i % len(before)].float().cpu(), after[i % len(after)].float().cpu()
+        if left.shape[-2:] != (h, w):
+            left = F.interpolate(left[None], (h, w), mode="bicubic", antialias=True)[0].clamp(0, 1)
         if split:
             out[i, ..., :middle], out[i, ..., middle:] = left[..., :middle], right[..., middle:]
             out[i, ..., max(0, middle - 1) : middle + 1] = 1

@@ -121,14 +121,16 @@ def restore_in_chunks(
             raises ends the work.
     """
     cond = _one_cond_per_image(lq, cond)
-    done = []
-    for part, part_cond in zip(lq.split(chunk_size), cond.split(chunk_size), strict=True):
-        done.append(
-            restore_one_step(part, part_cond, backbone, timestep=timestep, generator=generator)
+    restored, z_0 = torch.empty_like(lq), []
+    chunks = zip(*(x.split(chunk_size) for x in (lq, cond, restored)), strict=True)
+    for part, part_cond, place in chunks:
+        pixels, z = restore_one_step(
+            part.contiguous(), part_cond, backbone, timestep=timestep, generator=generator
         )
+        place.copy_(pixels)
+        z_0.append(z)
         on_chunk(len(part))
-    restored, z_0 = zip(*done, strict=True)
-    return torch.cat(restored), torch.cat(z_0)
+    return restored, torch.cat(z_0)
 
 
 def _one_cond_per_image(lq: Tensor, cond: Tensor) -> Tensor:

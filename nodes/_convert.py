@@ -9,8 +9,13 @@ from ..core.errors import FacewrightError
 
 def to_nchw(image: Tensor) -> Tensor:
     """IMAGE (b, h, w, c) in [0, 1] -> (b, 3, h, w); alpha is dropped, grey becomes RGB."""
+    return rgb_view(image).contiguous()
+
+
+def rgb_view(image: Tensor) -> Tensor:
+    """`to_nchw` in the IMAGE's own memory: a video's frames are copied one by one where needed."""
     colour = image.expand(*image.shape[:3], 3) if image.shape[-1] == 1 else image[..., :3]
-    return keep_alpha(colour)
+    return alpha_view(colour)
 
 
 def one_batch(images: list[Tensor], name: str) -> Tensor:
@@ -30,9 +35,12 @@ def one_batch(images: list[Tensor], name: str) -> Tensor:
     return torch.cat(batches)
 
 
-def keep_alpha(image: Tensor) -> Tensor:
-    """IMAGE (b, h, w, c) in [0, 1] -> (b, c, h, w), alpha included."""
-    return rearrange(image, "b h w c -> b c h w").contiguous()
+def alpha_view(image: Tensor) -> Tensor:
+    """IMAGE (b, h, w, c) in [0, 1] -> (b, c, h, w), alpha included, in the same memory.
+
+    Results that core makes in the layout of such a view are an IMAGE again without another copy.
+    """
+    return rearrange(image, "b h w c -> b c h w")
 
 
 def alpha_of(image: Tensor) -> Tensor:

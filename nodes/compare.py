@@ -1,8 +1,11 @@
 """Before and after in one picture."""
 
 from ..core.compare import MODES, compare
-from ._convert import to_image, to_nchw
+from ._convert import rgb_view, to_image
 from ._host import host, io
+
+_SHOWN = 16
+"""Pictures shown on the node itself; a video may have thousands."""
 
 
 class Compare(io.ComfyNode):
@@ -34,9 +37,9 @@ class Compare(io.ComfyNode):
     @classmethod
     def execute(cls, before, after, mode, label_before, label_after) -> io.NodeOutput:
         picture = to_image(
-            compare(to_nchw(before), to_nchw(after), mode, labels=(label_before, label_after))
+            compare(rgb_view(before), rgb_view(after), mode, labels=(label_before, label_after))
         )
-        return io.NodeOutput(picture, ui=host.preview(picture, cls))
+        return io.NodeOutput(picture, ui=host.preview(picture[:_SHOWN], cls))
 
 
 NODES = [Compare]

@@ -5,7 +5,7 @@ from ..core.faces import ANALYZERS, ORDERS, detect_faces, load_analyzer, select_
 from ..core.faces.overlay import draw_faces
 from ..core.geometry.align import align_faces
 from ..core.geometry.paste import paste_faces
-from ._convert import keep_alpha, to_image, to_nchw
+from ._convert import alpha_view, rgb_view, to_image
 from ._host import host, io
 from ._steps import steps
 from ._types import Analyzer, Faces
@@ -147,10 +147,10 @@ class DetectFaces(io.ComfyNode):
         max_faces,
         padding,
     ) -> io.NodeOutput:
-        pictures = to_nchw(image)
+        pictures = rgb_view(image)
         found = [
             select_faces(
-                detect_faces(analyzer, picture[0], padding=padding),
+                detect_faces(analyzer, picture[0].contiguous(), padding=padding),
                 order=order,
                 pick=pick,
                 min_size=min_size,
@@ -233,9 +233,9 @@ class PasteFaces(io.ComfyNode):
     @classmethod
     def execute(cls, image, faces, feather, color, strength, restored=None) -> io.NodeOutput:
         pasted, mask = paste_faces(
-            keep_alpha(image),
+            alpha_view(image),
             faces,
-            to_nchw(restored) if len(faces) else faces.pixels,
+            rgb_view(restored) if len(faces) else faces.pixels,
             feather=feather,
             color=color,
             strength=strength,

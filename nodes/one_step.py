@@ -3,7 +3,7 @@
 import torch
 
 from ..core.restorer import ONE_STEP_TIMESTEP, restore_in_chunks
-from ._convert import from_conditioning, to_image, to_nchw
+from ._convert import from_conditioning, rgb_view, to_image
 from ._host import host, io
 from ._steps import reporter
 
@@ -74,7 +74,7 @@ class OneStepRestore(io.ComfyNode):
     def execute(
         cls, model, vae, conditioning, image, timestep, posterior, seed, faces_at_once
     ) -> io.NodeOutput:
-        lq = to_nchw(image)
+        lq = rgb_view(image)
         backbone = host.backbone(model, vae)
         generator = torch.Generator().manual_seed(seed) if posterior == "sample" else None
         restored, z_0 = restore_in_chunks(

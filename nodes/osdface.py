@@ -4,13 +4,15 @@ import torch
 
 from ..core.methods.osdface import VisualRepresentationEmbedder
 from ..core.tokenmap import token_map
-from ._convert import to_conditioning, to_image, to_nchw
+from ._convert import rgb_view, to_conditioning, to_image
 from ._files import NONE, check_files, file_input
 from ._host import host, io
 from ._steps import steps
 from ._types import Vre
 
 _ENCODE_TOGETHER = 8
+_SHOWN = 64
+"""Faces with a token map; a video may have thousands."""
 
 
 class LoadVRE(io.ComfyNode):
@@ -81,18 +83,21 @@ class VREEncode(io.ComfyNode):
                 io.Image.Output(
                     "token_map",
                     display_name="token map",
-                    tooltip="Where the tokens come from: yellow confident, blue doubtful.",
+                    tooltip="Where the tokens come from: yellow confident, blue doubtful. Of the "
+                    "first 64 faces.",
                 ),
             ],
         )
 
     @classmethod
     def execute(cls, vre, image) -> io.NodeOutput:
-        lq = to_nchw(image)
+        lq = rgb_view(image)
         device = host.load(vre)
-        chosen = [vre.select(part.to(device)) for part in steps(lq.split(_ENCODE_TOGETHER))]
+        parts = steps(lq.split(_ENCODE_TOGETHER))
+        chosen = [vre.select(part.contiguous().to(device)) for part in parts]
         cond = vre.embed(torch.cat([c.tokens for c in chosen]))
-        picture = token_map(lq, torch.cat([c.positions for c in chosen]), vre.grid_size)
+        positions = torch.cat([c.positions for c in chosen])[:_SHOWN]
+        picture = token_map(lq[:_SHOWN].contiguous(), positions, vre.grid_size)
         return io.NodeOutput(to_conditioning(cond), to_image(picture))
 
 

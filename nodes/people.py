@@ -6,7 +6,7 @@ from ..core.files import content_hash
 from ..core.matching import match_faces
 from ..core.person import Person as Album
 from ..core.person import join_people, save_person
-from ._convert import to_image, to_nchw
+from ._convert import rgb_view, to_image, to_nchw
 from ._files import check_person, person_input
 from ._host import host, io
 from ._steps import reporter
@@ -278,7 +278,7 @@ class MatchPeople(io.ComfyNode):
             recogniser,
             threshold,
         )
-        preview = to_image(draw_faces(to_nchw(image), faces, matches.names))
+        preview = to_image(draw_faces(rgb_view(image), faces, matches.names))
         return io.NodeOutput(
             matches,
             preview,

@@ -29,7 +29,7 @@ def draw_faces(images: Tensor, faces: FaceCrops, labels: Sequence[str] | None = 
     width = max(2, min(h, w) // 200)
     font = ImageFont.load_default(size=max(12, min(h, w) // 24))
     corners = _crop_corners(faces)
-    for i in range(len(out)):
+    for i in faces.image_index.unique().tolist():
         # Painted on a sheet of its own: a trip through 8 bit would change the picture.
         sheet = Image.new("RGBA", (w, h))
         draw = ImageDraw.Draw(sheet)
