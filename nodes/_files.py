@@ -12,7 +12,7 @@ def file_input(id: str, folder: str, tooltip: str, *, optional: bool = False):
     options = files or [_none_yet(folder)]
     if optional:
         options = [NONE, *files]
-    return io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip)
+    return _of_files(io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip))
 
 
 def check_files(folder: str, *names: str) -> bool | str:
@@ -39,7 +39,7 @@ _NO_PERSON = "(no .person files in models/facewright: Save Person makes them, th
 def person_input(id: str, tooltip: str):
     """A combo of the albums in models/facewright."""
     options = host.person_files() or [_NO_PERSON]
-    return io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip)
+    return _of_files(io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip))
 
 
 def check_person(name: str | None) -> bool | str:
@@ -50,3 +50,9 @@ def check_person(name: str | None) -> bool | str:
             "Save Person, or with `facewright person make`, then press R."
         )
     return check_files("facewright", name)
+
+
+def _of_files(combo):
+    """Marks a combo whose options are what lies on the disk; a manual must not list them."""
+    combo.of_files = True
+    return combo
