@@ -24,9 +24,10 @@ EXTRAS = {"demo": "headless", "test": "dev", "bench": "dev"}
 STEPS = {
     "demo": [["-m", "facewright", "demo"]],
     "test": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."],
-             ["-m", "pytest", "-q"]],
+             ["-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile"]],
 }  # fmt: skip
-"""What each command runs, by the Python of .venv; further arguments go to the last step."""
+"""What each command runs, by the Python of .venv; further arguments go to the last step. Tests run on
+all cores, a file on one: what its fixtures build is built once."""
 
 
 def benchmarks(root: Path) -> list[str]:
