@@ -26,8 +26,8 @@ STEPS = {
     "test": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."],
              ["-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile"]],
 }  # fmt: skip
-"""What each command runs, by the Python of .venv; further arguments go to the last step. Tests run on
-all cores, a file on one: what its fixtures build is built once."""
+"""What each command runs, by the Python of .venv; further arguments go to the last step. Tests run
+on all cores, a file on one: what its fixtures build is built once."""
 
 
 def benchmarks(root: Path) -> list[str]:
