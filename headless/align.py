@@ -1,6 +1,6 @@
 """Raw photos to training data: every face cut out aligned, judged, and kept or left out by name."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from .align_photo import (
     kept_faces,
     ready_analyzer,
 )
-from .batch import Job, Summary, check_targets, find_pictures, run_jobs
+from .batch import OnJob, Summary, check_targets, find_pictures, run_jobs, unwatched
 from .images import PICTURE_SUFFIXES
 from .manifest import Manifest, Record
 from .recorded import one_thread, package_version
@@ -99,9 +99,7 @@ class AlignRun:
             return False
         return all((self.out / entry["output"]).exists() for entry in files_of(record))
 
-    def carry_out(
-        self, *, workers: int = 1, on_job: Callable[[Job], None] = lambda job: None
-    ) -> Summary:
+    def carry_out(self, *, workers: int = 1, on_job: OnJob = unwatched) -> Summary:
         """Align the photos that are not finished, then settle which crops are duplicates.
 
         What is kept depends neither on `workers` nor on earlier runs that were cut short.

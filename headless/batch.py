@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from ..core.errors import FacewrightError
 from ..core.files import remove_leftovers
 from .images import PICTURE_SUFFIXES, written_suffix
-from .workers import WorkerLostError, spread
+from .staging import Staged, place, remove_staging
+from .workers import Processes, Team, WorkerLostError
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,14 @@ class Job:
 
 
 J = TypeVar("J", bound=Job)
+T = TypeVar("T")
+R = TypeVar("R")
+OnJob = Callable[[Any, str | None], None]
+"""Told of each job that is done or skipped, and of each that failed with the sentence why."""
+
+
+def unwatched(job: Any, why: str | None) -> None:
+    """An `OnJob` for who does not look."""
 
 
 @dataclass
@@ -133,9 +142,9 @@ def run_jobs(
     *,
     overwrite: bool = False,
     finished: Callable[[J], bool] = lambda job: job.target.exists(),
-    workers: int = 1,
+    workers: int | Team = 1,
     record: Callable[[J, dict[str, Any]], dict[str, Any]] = lambda job, facts: facts,
-    on_job: Callable[[J], None] = lambda job: None,
+    on_job: OnJob = unwatched,
 ) -> Summary:
     """Do the jobs; one that fails is recorded and never stops the others.
 
@@ -145,29 +154,40 @@ def run_jobs(
     Args:
         work: does one job and returns facts about it; must pickle when `workers` is above 1.
         finished: which jobs need not be done again, asked before the first one starts.
-        workers: 1 works in this process; more, in as many others. The summary is in the order of
-            `jobs` either way.
+        workers: 1 works in this process; more, in as many others; or who does the work, such as a
+            Ray cluster. The summary is in the order of `jobs` whoever does it.
         record: called in this process when a job is done, with its facts; what it returns goes into
             the summary.
-        on_job: called in this process for each job that is done, skipped or has failed.
+        on_job: called in this process for each job.
 
     Raises:
         FacewrightError: the worker processes cannot start.
     """
     remove_leftovers(job.target for job in jobs)
+    remove_staging(job.target for job in jobs)
     summary = Summary()
     results: dict[int, dict[str, Any] | str] = {}
     todo = []
     for index, job in enumerate(jobs):
         if finished(job) and not overwrite:
             summary.skipped.append(job.source)
-            on_job(job)
+            on_job(job, None)
         else:
             todo.append((index, job))
-    with closing(_attempts(todo, _Attempt(work), workers)) as attempts:
-        for (index, job), result in attempts:
-            results[index] = record(job, result) if isinstance(result, dict) else result
-            on_job(job)
+    staged = not isinstance(workers, int) and workers.retries
+    attempt = _Attempt(Staged(work) if staged else work)
+    try:
+        with closing(carried_out(attempt, todo, workers)) as attempts:
+            for (index, job), result in attempts:
+                if isinstance(result, WorkerLostError):
+                    result = result.sentence
+                elif staged and isinstance(result, dict):
+                    result = place(job.target, result)
+                results[index] = record(job, result) if isinstance(result, dict) else result
+                on_job(job, result if isinstance(result, str) else None)
+    finally:
+        if staged:
+            remove_staging(job.target for job in jobs)
     for index, job in todo:
         result = results[index]
         if isinstance(result, str):
@@ -193,19 +213,22 @@ class _Attempt:
         return {**facts, "seconds": round(time.perf_counter() - started, 3)}
 
 
-def _attempts(
-    todo: Sequence[tuple[int, J]], attempt: _Attempt, workers: int
-) -> Iterator[tuple[tuple[int, J], dict[str, Any] | str]]:
+def carried_out(
+    work: Callable[[T], R], jobs: Sequence[T], workers: int | Team
+) -> Iterator[tuple[T, R | WorkerLostError]]:
+    """Yield (job, result) in this process for 1 worker, else as the team's results come.
+
+    Raises:
+        FacewrightError: no worker could be started.
+    """
     if workers == 1:
-        for numbered in todo:
-            yield numbered, attempt(numbered)
+        for job in jobs:
+            yield job, work(job)
         return
+    team = Processes(workers) if isinstance(workers, int) else workers
     try:
-        with closing(spread(attempt, todo, workers)) as results:
-            for numbered, result in results:
-                if isinstance(result, WorkerLostError):
-                    result = f"the process working on it {result}; try again with fewer workers"
-                yield numbered, result
+        with closing(team.spread(work, jobs)) as results:
+            yield from results
     except WorkerLostError as error:
         raise FacewrightError(
             f"No worker could be started: its process {error}. Try again with one worker."

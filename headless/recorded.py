@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from ..core.errors import FacewrightError
-from .batch import Job, Summary, check_targets, plan, run_jobs
+from .batch import Job, OnJob, Summary, check_targets, plan, run_jobs, unwatched
 from .manifest import Manifest, Record
+from .workers import Team
 
 MANIFEST = "manifest.jsonl"
 _INPUT_SHA = "input_sha256"
@@ -92,7 +93,7 @@ class RecordedRun:
         self._work, self._as_options, self._overwrite = _Witnessed(work), as_options, overwrite
         planned = plan(inputs, out, suffix)
         single = planned[0].target == out
-        folder = out.parent if single else out
+        folder = self.folder = out.parent if single else out
         self.jobs = [job for one in planned for job in make(one, folder)]
         if single and len(self.jobs) > 1:
             raise FacewrightError(f"{len(self.jobs)} copies cannot be written to one file {out}.")
@@ -147,12 +148,10 @@ class RecordedRun:
         kept = not self._overwrite and self.manifest.get(job.output) is not None
         return kept and job.target.exists()
 
-    def carry_out(
-        self, *, workers: int = 1, on_job: Callable[[Job], None] = lambda job: None
-    ) -> Summary:
+    def carry_out(self, *, workers: int | Team = 1, on_job: OnJob = unwatched) -> Summary:
         """Make the pictures that are not finished.
 
-        The pixels do not depend on `workers`; each works with one torch thread.
+        Neither pixels nor records depend on `workers`; each works with one torch thread.
         """
         # Without their records the old pictures cannot pass for new ones if this is cut short.
         self.manifest.start(forget=[job.output for job in self.jobs] if self._overwrite else [])

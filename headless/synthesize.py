@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +21,7 @@ from ..core.restorer import decode_finite
 from ..core.sampling import ddim, ddim_timesteps, guided
 from ..core.schedule import NUM_TRAIN_TIMESTEPS
 from .backbone import Model, Vae
-from .batch import Job, Summary
+from .batch import Job, OnJob, Summary, unwatched
 from .boosthub import check_fits, predicting
 from .host import host, load_checkpoint
 from .images import PICTURE_SUFFIXES, Picture, read_picture, to_array, write_picture
@@ -36,6 +36,7 @@ from .recorded import (
     recorded_job,
 )
 from .text import TEXT_FOLDERS, Clip, read_caption
+from .workers import Team
 
 _SD21_SIZE = 512
 _SD21_FOLDER = "stable-diffusion-2-1-base"
@@ -162,9 +163,7 @@ class SynthesizeRun(RecordedRun):
             overwrite=overwrite,
         )
 
-    def carry_out(
-        self, *, workers: int = 1, on_job: Callable[[Job], None] = lambda job: None
-    ) -> Summary:
+    def carry_out(self, *, workers: int | Team = 1, on_job: OnJob = unwatched) -> Summary:
         """Make the pictures that are not finished; the pixels do not depend on `workers`.
 
         Raises:
@@ -172,7 +171,7 @@ class SynthesizeRun(RecordedRun):
         """
         if not all(map(self.finished, self.jobs)):
             _synthesizer(self._weights)  # their faults are not those of a picture
-        if workers > 1:
+        if workers != 1:
             _synthesizer.cache_clear()  # each worker has its own
         return super().carry_out(workers=workers, on_job=on_job)
 

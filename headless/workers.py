@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -18,7 +18,46 @@ _PATIENCE = 5.0
 
 
 class WorkerLostError(Exception):
-    """Given in place of a result: the process that had the job is gone."""
+    """Given in place of a result: the process that had the job is gone, and how it went."""
+
+    @property
+    def sentence(self) -> str:
+        return f"the process working on it {self}; try again with fewer workers"
+
+
+class Team(Protocol):
+    """Who does jobs in other processes."""
+
+    retries: bool
+    """A job may be begun again, even while a worker that was given up is still busy with it."""
+
+    def spread(
+        self, work: Callable[[J], R], jobs: Sequence[J]
+    ) -> Iterator[tuple[J, R | WorkerLostError]]:
+        """Yield (job, result) as the results come; closing the generator stops the work.
+
+        Args:
+            work: goes to each worker by pickle, once, and computes there with one thread of torch;
+                the jobs go one at a time. It should return its errors.
+
+        Raises:
+            WorkerLostError: no worker could be started.
+        """
+        ...
+
+
+class Processes:
+    """So many processes of this machine; a job whose process dies is given up."""
+
+    retries = False
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def spread(
+        self, work: Callable[[J], R], jobs: Sequence[J]
+    ) -> Iterator[tuple[J, R | WorkerLostError]]:
+        return spread(work, jobs, self.workers)
 
 
 def spread(

@@ -65,26 +65,44 @@ def sentences(command: Callable | None = None, *, interrupted: str = _GO_ON) -> 
 
 
 @contextmanager
-def progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """A bar on standard error; yields a function that takes a text and how many are done."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
+def progress(
+    label: str, total: int, quiet: bool, workers: Any = 1
+) -> Iterator[Callable[[str, float], None]]:
+    """A bar on standard error; yields a function that takes a text and how many are done.
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), Remaining())
+    Args:
+        workers: as for `run_jobs`; of a cluster the bar says how many workers there are just now.
+    """
+    from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+    from rich.text import Text
+
+    class Alive(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            return Text(counted(workers.alive, "worker"))
+
+    columns = [TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), Remaining()]
+    if not isinstance(workers, int):
+        columns.append(Alive())
     with Progress(*columns, console=console(), disable=quiet, transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda text, done: bar.update(task, description=text, completed=done)
 
 
 @contextmanager
-def job_progress(label: str, total: int, quiet: bool) -> Iterator[Callable[[Any], None]]:
+def job_progress(
+    label: str, total: int, quiet: bool, workers: Any = 1
+) -> Iterator[Callable[[Any, str | None], None]]:
     """A bar for `run_jobs`: yields what it takes as `on_job`."""
-    with progress(label, total, quiet) as show:
-        done = itertools.count(1)
+    with progress(label, total, quiet, workers) as show:
+        past = itertools.count(1)
+        failed = 0
 
-        def on_job(job: Any) -> None:
-            n = next(done)
-            show(f"{n} of {total}: {job.source.name}", n)
+        def on_job(job: Any, why: str | None) -> None:
+            nonlocal failed
+            failed += why is not None
+            n = next(past)
+            show(f"{n - failed} done, {failed} failed, {total - n} left: {job.source.name}", n)
 
         yield on_job
 

@@ -17,6 +17,7 @@ from ._common import (
     sentences,
     write_json,
 )
+from ._workers import Ray, chosen_workers
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -70,7 +71,7 @@ def degrade(
         typer.Option(
             min=0,
             help="Each picture's own seed comes from this, its name within the folder given and "
-            "the number of its copy: adding pictures, their order and --workers change nothing.",
+            "the number of its copy: adding pictures, their order and who works change nothing.",
         ),
     ] = 0,
     copies: Annotated[
@@ -106,7 +107,11 @@ def degrade(
             help="Play back a manifest.jsonl, by the pictures' names, or one recipe from a JSON.",
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the pictures.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that share the pictures.", show_default="1"),
+    ] = None,
+    ray: Ray = None,
     overwrite: Annotated[bool, typer.Option(help="Do finished pictures again.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -147,8 +152,10 @@ def degrade(
         todo = DegradeRun(inputs, out, options, recipes=recipe, overwrite=overwrite)
     except FacewrightError as error:
         fail(str(error), 2)
-    with job_progress("Degrading", len(todo.jobs), quiet=as_json) as on_job:
-        summary = todo.carry_out(workers=workers, on_job=on_job)
+    reads = (job.source for job in todo.jobs)
+    team = chosen_workers(ray, workers, reads=reads, writes=todo.folder)
+    with job_progress("Degrading", len(todo.jobs), as_json, team) as on_job:
+        summary = todo.carry_out(workers=team, on_job=on_job)
     if as_json:
         write_json(summary.as_dict())
     else:

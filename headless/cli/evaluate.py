@@ -1,11 +1,13 @@
 """`facewright evaluate` and `facewright score`: how good restored pictures are, in numbers."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ._common import AsJson, Models, app, console, fail, progress, say, sentences, use_models
+from ._workers import Ray, chosen_workers
 
 _NAMED = 20
 """Pictures named on the terminal; the report names all."""
@@ -58,12 +60,22 @@ def evaluate(
         str | None, typer.Option(help="Metric that decides which cases are worst and best.")
     ] = None,
     cases: Annotated[int, typer.Option(min=0, help="How many of each are shown.")] = 5,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that share the pictures, with one thread each: any number gives the "
+            "same digits. By default one picture at a time, with all cores.",
+        ),
+    ] = None,
+    ray: Ray = None,
     as_json: AsJson = False,
 ) -> None:
     """Score restored pictures against their originals and write a report with intervals."""
     from ...core.errors import FacewrightError
     from ..evaluation import pair_folders, score_all, summarize, write_report
     from ..evaluation.cases import sort_metric
+    from ..recorded import one_thread
 
     use_models(models)
     try:
@@ -75,10 +87,15 @@ def evaluate(
     except FacewrightError as error:
         fail(str(error), 2)
     total = len(pairing.cases)
-    with progress("Scoring", total, quiet=as_json) as show:
-        scores = score_all(
-            pairing, settings, lambda done, name: show(f"{done} of {total}: {name}", done)
-        )
+    reads = (path for case in pairing.cases for path in (case.gt, *case.versions.values()) if path)
+    team = chosen_workers(ray, workers, reads=reads, writes=None)
+
+    def on_case(done: int, name: str) -> None:
+        show(f"{done} of {total}: {name}", done)
+
+    threads = nullcontext() if workers is None and ray is None else one_thread()
+    with threads, progress("Scoring", total, as_json, team) as show:
+        scores = score_all(pairing, settings, on_case, workers=team)
     result = summarize(scores)
     if len(scores.failed) == len(scores.rows):
         fail("Not a single picture could be scored:\n" + _lines(_left_out(result)))

@@ -1,7 +1,7 @@
 """`facewright restore`: faces of pictures made good."""
 
-import functools
-from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from ._common import (
     use_models,
     write_json,
 )
+from ._workers import GpusPerWorker, Ray, chosen_workers
 
 
 @app.command()
@@ -113,6 +114,16 @@ def restore(
         int | None, typer.Option(help="Sample the latent instead of taking its mean.")
     ] = None,
     compare: Annotated[bool, typer.Option(help="Also write before/after pictures.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that share the pictures, each with the models and one thread: any "
+            "number gives the same bytes. By default one picture at a time, with all cores.",
+        ),
+    ] = None,
+    ray: Ray = None,
+    gpus_per_worker: GpusPerWorker = None,
     overwrite: Annotated[bool, typer.Option(help="Do finished pictures again.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -136,7 +147,9 @@ def restore(
     use_models(models)
 
     from ..people import read_albums, readable
+    from ..recorded import one_thread
     from ..restore import RestoreOptions
+    from ..restore_files import RestoreFile, RestorerChoice, receipts_file
 
     try:
         parse_pick(pick)
@@ -170,20 +183,25 @@ def restore(
         receipts=receipts,
     )
 
-    load = _loader(weights, analyzer, size, photos, options)
+    choice = RestorerChoice.of(weights, analyzer, size, options, references=bool(photos))
+    work = RestoreFile(choice, options, compare)
 
     def finished(job: Job) -> bool:
-        return job.target.exists() and (not receipts or _receipts_file(job).exists())
+        return job.target.exists() and (not receipts or receipts_file(job).exists())
 
-    if overwrite or not all(map(finished, jobs)):
-        load()  # missing weights and albums that do not fit are no fault of a picture
-    remove_leftovers(map(_receipts_file, jobs))
-
-    def work(job: Job) -> dict[str, Any]:
-        return _restore_one(job, *load(), compare)
-
-    with job_progress("Restoring", len(jobs), quiet=as_json) as on_job:
-        summary = run_jobs(jobs, work, overwrite=overwrite, finished=finished, on_job=on_job)
+    folder = out.parent if jobs[0].target == out else out
+    reads = (job.source for job in jobs)
+    team = chosen_workers(ray, workers, reads=reads, writes=folder, gpus=gpus_per_worker)
+    with nullcontext() if workers is None and ray is None else one_thread():
+        if overwrite or not all(map(finished, jobs)):
+            work = _ready(work, photos)
+        if team != 1:
+            work = work.unloaded()
+        remove_leftovers(map(receipts_file, jobs))
+        with job_progress("Restoring", len(jobs), as_json, team) as on_job:
+            summary = run_jobs(
+                jobs, work, overwrite=overwrite, finished=finished, workers=team, on_job=on_job
+            )
     if as_json:
         write_json(summary.as_dict())
     else:
@@ -222,76 +240,25 @@ def _check_together(
         fail(f"--on-drift {on_drift!r} needs to know how far is too far: give --max-drift.", 2)
 
 
-def _loader(
-    weights: str, analyzer: str | None, size: int | None, photos: Any, options: Any
-) -> Callable[[], tuple[Any, Any]]:
-    """What loads the models, once, and makes the album of `photos`: a Restorer and its options."""
+def _ready(work: Any, photos: Any) -> Any:
+    """The same work with its models loaded, and the album of `photos` made.
+
+    What is missing or does not go together is no fault of a picture, and shows here.
+    """
     from ...core.errors import FacewrightError
-    from ..people import analyzer_for, find_recogniser, with_references
-    from ..restore import Restorer
+    from ..people import with_references
 
-    known = options.people or photos
-
-    @functools.cache
-    def load() -> tuple[Any, Any]:
-        given = (analyzer,) if analyzer else ()
-        if weights == "honestface":
-            loaded = Restorer.honestface(analyzer or analyzer_for(options.people))
-        elif weights == "osdface":
-            loaded = Restorer.osdface(*given)
-        elif known:
-            loaded = Restorer.nano(*given, method="honestface")
-        else:
-            loaded = Restorer.nano(*given)
-        if loaded.recogniser is None and (options.receipts or options.max_drift is not None):
-            loaded = loaded.with_recogniser(find_recogniser("nano" if weights == "nano" else None))
-        loaded = loaded.with_size(size) if size else loaded
-        try:
-            if not photos:
-                loaded.check(options)
-                return loaded, options
-            made, report = with_references(options, photos, loaded)
-        except FacewrightError as error:
-            fail(str(error), 2)
-        for line in report:
-            say(line, "yellow" if line.startswith("warning") else None)
-        return loaded, made
-
-    return load
-
-
-def _receipts_file(job: Any) -> Path:
-    return job.target.with_name(f"{job.target.name}.receipts.json")
-
-
-def _restore_one(job: Any, restorer: Any, options: Any, compare: bool) -> dict[str, Any]:
-    from ...core.receipts import KEYWORD
-    from ..images import read_picture, write_atomic, write_picture
-    from ..people import facts
-
-    picture = read_picture(job.source)
-    result = restorer.restore(picture.pixels, options)
-    if compare and result.faces:
-        _write_comparison(
-            job.target.with_name(f"{job.target.stem}_compare.png"), picture.pixels, result.pixels
-        )
-    text = None
-    if options.receipts:
-        write_atomic(_receipts_file(job), result.guard.json.encode())
-        if job.target.suffix.lower() == ".png":
-            text = {KEYWORD: result.guard.json}
-    # Last, because its presence means that the job is finished.
-    write_picture(job.target, result.pixels, picture, text=text)
-    said = {"faces": result.faces, "report": result.report, "notes": picture.notes}
-    return {**said, **facts(result)}
-
-
-def _write_comparison(path: Path, before: Any, after: Any) -> None:
-    from ...core.compare import compare
-    from ..images import Picture, write_picture
-
-    pixels = compare(before[None, :3], after[None, :3])[0]
-    write_picture(path, pixels, Picture(pixels))
+    restorer = work.models.restorer
+    try:
+        if not photos:
+            restorer.check(work.options)
+            return work
+        made, report = with_references(work.options, photos, restorer)
+    except FacewrightError as error:
+        fail(str(error), 2)
+    for line in report:
+        say(line, "yellow" if line.startswith("warning") else None)
+    return replace(work, options=made)
 
 
 def _report(summary: Any, out: Path) -> None:

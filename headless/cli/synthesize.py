@@ -19,6 +19,7 @@ from ._common import (
     use_models,
     write_json,
 )
+from ._workers import GpusPerWorker, Ray, chosen_workers
 
 
 @app.command()
@@ -68,12 +69,17 @@ def synthesize(
         typer.Option(
             min=0,
             help="Each picture's own seed comes from this, its name within the folder given and "
-            "the number of its copy: adding pictures, their order and --workers change nothing.",
+            "the number of its copy: adding pictures, their order and who works change nothing.",
         ),
     ] = 0,
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes that share the pictures, each with the models.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, help="Processes that share the pictures, each with the models.", show_default="1"
+        ),
+    ] = None,
+    ray: Ray = None,
+    gpus_per_worker: GpusPerWorker = None,
     overwrite: Annotated[bool, typer.Option(help="Do finished pictures again.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -104,8 +110,10 @@ def synthesize(
         todo = SynthesizeRun(inputs, out, files, options, overwrite=overwrite)
     except FacewrightError as error:
         fail(str(error), 2)
-    with job_progress("Synthesizing", len(todo.jobs), quiet=as_json) as on_job:
-        summary = todo.carry_out(workers=workers, on_job=on_job)
+    reads = (job.source for job in todo.jobs)
+    team = chosen_workers(ray, workers, reads=reads, writes=todo.folder, gpus=gpus_per_worker)
+    with job_progress("Synthesizing", len(todo.jobs), as_json, team) as on_job:
+        summary = todo.carry_out(workers=team, on_job=on_job)
     if as_json:
         write_json(summary.as_dict())
     else:

@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...core.errors import FacewrightError
 from ...core.metrics import METRICS, FrechetStatistics, Metric, metric
+from ..batch import carried_out
 from ..images import read_picture
+from ..workers import Team, WorkerLostError
 from .faces import FaceReader, Reading
 from .pairing import Case, Pairing
 
@@ -24,6 +29,14 @@ class Settings:
     metrics: tuple[Metric, ...]
     faces: str | None
     """Face analyzer for the metrics that read faces."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Metrics hold functions, which do not travel to other processes; their names do.
+        return _settings, (tuple(m.name for m in self.metrics), self.faces)
+
+
+def _settings(names: tuple[str, ...], faces: str | None) -> Settings:
+    return Settings(tuple(map(metric, names)), faces)
 
 
 @dataclass
@@ -111,26 +124,48 @@ def score_all(
     pairing: Pairing,
     settings: Settings,
     on_case: Callable[[int, str], None] = lambda done, name: None,
+    *,
+    workers: int | Team = 1,
 ) -> Scores:
-    """Measure every version of every case.
+    """Measure every version of every case; the numbers do not depend on who does it.
 
     Args:
         pairing: what belongs together.
         settings: from `choose_metrics`.
         on_case: told how many cases are done, and the name of the last one.
+        workers: as for `run_jobs`.
 
     Raises:
-        FacewrightError: the face analyzer or its weights are missing.
+        FacewrightError: the face analyzer or its weights are missing, or the worker processes
+            cannot start.
     """
-    reader = FaceReader(settings.faces) if settings.faces else None
+    scorer = _Scorer(settings, tuple(pairing.methods))
     scores = Scores(pairing, settings)
     sets = _Sets(settings)
-    for done, case in enumerate(pairing.cases, 1):
-        scores.rows += _score_case(case, pairing, settings, reader, sets)
-        on_case(done, case.name)
+    if scorer.reader is not None:  # its weights are missed here, not by each picture
+        scores.notes.append(scorer.reader.note())
+    if workers != 1:
+        scorer = _Scorer(settings, tuple(pairing.methods))  # each worker loads its own
+    early: dict[int, list[_Scored]] = {}
+    following = 0
+    with closing(carried_out(scorer, list(enumerate(pairing.cases)), workers)) as results:
+        for done, ((index, case), scored) in enumerate(results, 1):
+            if isinstance(scored, WorkerLostError):
+                rows = scorer.rows(case)
+                for row in rows:
+                    row.error = scored.sentence
+                scored = [(row, {}, {}) for row in rows]
+            early[index] = scored
+            # Sums over all pictures are made in the order of the cases, whoever comes first.
+            while following in early:
+                for row, restored, gt in early.pop(following):
+                    scores.rows.append(row)
+                    sets.add(row, restored, gt)
+                following += 1
+            on_case(done, case.name)
+    notes, scores.notes = scores.notes, []
     sets.measure(scores)
-    if reader is not None:
-        scores.notes.append(reader.note())
+    scores.notes += notes
     return scores
 
 
@@ -148,41 +183,61 @@ def score_files(restored: Path, gt: Path | None, settings: Settings) -> Row:
     return row
 
 
-def _score_case(
-    case: Case,
-    pairing: Pairing,
-    settings: Settings,
-    reader: FaceReader | None,
-    sets: "_Sets",
-) -> list[Row]:
-    rows = [Row(case.name, method) for method in pairing.methods if method in case.versions]
-    gt = gt_reading = None
-    gt_features: dict[str, Tensor | Exception] = {}
-    if case.gt is not None:
-        try:
-            gt, notes = load(case.gt)
-        except Exception as error:  # noqa: BLE001 (the other cases still get their turn)
+_Features = dict[str, Tensor | str]
+"""Metric of sets -> (1, d) features of one picture, or why there are none."""
+_Scored = tuple[Row, _Features, _Features]
+"""A row, and for the sets what its picture and its original give."""
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """Measures all versions of one case; goes to worker processes, where it loads its models."""
+
+    settings: Settings
+    methods: tuple[str, ...]
+
+    @cached_property
+    def reader(self) -> FaceReader | None:
+        return FaceReader(self.settings.faces) if self.settings.faces else None
+
+    def rows(self, case: Case) -> list[Row]:
+        return [Row(case.name, method) for method in self.methods if method in case.versions]
+
+    def __call__(self, numbered: tuple[int, Case]) -> list[_Scored]:
+        case = numbered[1]
+        rows, reader = self.rows(case), self.reader
+        gt = gt_reading = None
+        gt_features: _Features = {}
+        if case.gt is not None:
+            try:
+                gt, notes = load(case.gt)
+            except Exception as error:  # noqa: BLE001 (the other cases still get their turn)
+                for row in rows:
+                    row.error = f"its original: {_reason(error)}"
+                return [(row, {}, {}) for row in rows]
             for row in rows:
-                row.error = f"its original: {_reason(error)}"
-            return rows
-        for row in rows:
-            row.notes += [f"original: {note}" for note in notes]
-        if reader is not None:
-            gt_reading = reader.read(gt)
-        gt_features = sets.of(gt, gt_reading)
-    for row in rows:
+                row.notes += [f"original: {note}" for note in notes]
+            if reader is not None:
+                gt_reading = reader.read(gt)
+            gt_features = self._features(gt, gt_reading)
+        return [(row, self._score(row, case, gt, gt_reading), gt_features) for row in rows]
+
+    def _score(
+        self, row: Row, case: Case, gt: Tensor | None, gt_reading: Reading | None
+    ) -> _Features:
+        """Fill the row, and give what its picture adds to the sets."""
         try:
             restored, notes = load(case.versions[row.method])
             if gt is not None and restored.shape != gt.shape:
                 raise FacewrightError(_sizes(case, row.method, restored, gt))
         except Exception as error:  # noqa: BLE001
             row.error = _reason(error)
-            continue
+            return {}
         row.notes += notes
         reading = None
-        if reader is not None:
-            reading = reader.read(restored, like=gt_reading)
-        for m in settings.metrics:
+        if self.reader is not None:
+            reading = self.reader.read(restored, like=gt_reading)
+        for m in self.settings.metrics:
             if m.reads == "set":
                 continue
             try:
@@ -190,9 +245,21 @@ def _score_case(
             except Exception as error:  # noqa: BLE001
                 row.values[m.name] = math.nan
                 row.problems[m.name] = _reason(error)
-        if sets.metrics:
-            sets.add(row, sets.of(restored, reading), gt_features)
-    return rows
+        return self._features(restored, reading)
+
+    def _features(self, picture: Tensor, reading: Reading | None) -> _Features:
+        found: _Features = {}
+        for m in self.settings.metrics:
+            if m.reads != "set":
+                continue
+            try:
+                if m.extract is not None:
+                    found[m.name] = m.extract(picture[None])
+                else:
+                    found[m.name] = reading.get("features")
+            except Exception as error:  # noqa: BLE001 (the other metrics still count)
+                found[m.name] = _reason(error)
+        return found
 
 
 def _value(
@@ -221,24 +288,11 @@ class _Sets:
         self.statistics: dict[tuple[str, str], tuple[FrechetStatistics, FrechetStatistics]] = {}
         """Both registered ones are Fréchet's; statistics stay small however many pictures come."""
 
-    def of(self, picture: Tensor, reading: Reading | None) -> dict[str, Tensor | Exception]:
-        """Metric -> (1, d) features of one picture, or why there are none."""
-        found: dict[str, Tensor | Exception] = {}
-        for m in self.metrics:
-            try:
-                if m.extract is not None:
-                    found[m.name] = m.extract(picture[None])
-                else:
-                    found[m.name] = reading.get("features")
-            except Exception as error:  # noqa: BLE001 (the other metrics still count)
-                found[m.name] = error
-        return found
-
-    def add(self, row: Row, restored: dict, gt: dict) -> None:
+    def add(self, row: Row, restored: _Features, gt: _Features) -> None:
         for name, mine in restored.items():
-            error = next((x for x in (mine, gt[name]) if isinstance(x, Exception)), None)
-            if error is not None:
-                row.problems[name] = f"not in the set: {_reason(error)}"
+            why = next((x for x in (mine, gt[name]) if isinstance(x, str)), None)
+            if why is not None:
+                row.problems[name] = f"not in the set: {why}"
             else:
                 key = row.method, name
                 both = self.statistics.setdefault(key, (FrechetStatistics(), FrechetStatistics()))

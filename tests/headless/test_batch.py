@@ -117,12 +117,17 @@ def test_a_worker_that_dies_takes_only_its_own_job_along(tmp_path, workshop):
     (tmp_path / ".a.out.x1y2.tmp").touch()
     (tmp_path / ".other.x1y2.tmp").touch()
     seen = []
-    summary = run_jobs(jobs, workshop.work, workers=2, on_job=lambda j: seen.append(j.source.stem))
+    summary = run_jobs(
+        jobs,
+        workshop.work,
+        workers=2,
+        on_job=lambda job, why: seen.append((job.source.stem, bool(why))),
+    )
     assert [d["input"][-4] for d in summary.done] == ["a", "d", "e"]
     assert os.getpid() not in {d["process"] for d in summary.done}
     assert summary.failed[jobs[2].source] == "RuntimeError: broken"
     assert "killed, perhaps for lack of memory" in summary.failed[jobs[1].source]
-    assert sorted(seen) == list("abcde")
+    assert sorted(seen) == [(name, name in "bc") for name in "abcde"]
     assert not (tmp_path / ".a.out.x1y2.tmp").exists(), "a killed writer's leftover stays"
     assert (tmp_path / ".other.x1y2.tmp").exists()
 

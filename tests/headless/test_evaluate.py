@@ -297,7 +297,7 @@ def test_the_loop_of_degrade_copies_and_restore_compare(folders, monkeypatch):
     pictures = strict_json((folders / "restored_evaluation/results.json").read_text())["pictures"]
     assert {p["picture"]: p["copy_of"] for p in pictures}["sub/cyril_2"] == "sub/cyril"
 
-    def stop(*args):
+    def stop(*args, **more):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("facewright.headless.evaluation.score_all", stop)
