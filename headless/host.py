@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..core.base_model import other_model, refusal
 from ..core.checkpoint import read_tensors
 from ..core.errors import CheckpointError, FacewrightError
+from ..core.faces import look_in
 from ..core.fast import fast_dtype
 from ..core.lora import LoraReport, check_loras, merge_lora, parse_lora
 from ..core.methods.flipnet import ALREADY_APPLIED, BoostHubs, Condition
@@ -26,10 +28,12 @@ from .backbone import (
     build,
     diffusers_classes,
 )
+from .base_model import DIFFUSERS_BIAS, folder_facts, says_velocity, weights_in
 from .boosthub import AppliedBoostHub, check_fits
-from .model_folders import ModelFolders
+from .model_folders import ANALYZER_FOLDERS, ModelFolders
 from .saving import save_pictures
 from .standin import Blocked, PreviewImage, PreviewText
+from .videos import HeadlessVideos
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names in VAE folders written before diffusers 0.14, SD 2.1-base's own among them."""
@@ -84,9 +88,9 @@ def load_vae(path: Path) -> Vae:
 
 
 def _load_single_file(path: Path, place: Place) -> tuple[Model, Vae | None]:
-    tensors, _ = read_tensors(path)
+    tensors, metadata = read_tensors(path)
     unet, vae = ldm.split_checkpoint(tensors, source=path.name)
-    ldm.check_is_sd2_base(unet, source=path.name)
+    ldm.check_is_sd2_base(unet, source=path.name, velocity=says_velocity(path, metadata))
     config = ldm.unet_config(unet, source=path.name)
     model = _model(config, ldm.unet_to_diffusers(unet, config), path.name, place)
     return model, _ldm_vae(vae, path.name, place) if vae else None
@@ -125,20 +129,9 @@ def read_unet_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], d
         CheckpointError: another model (said which), or incomplete.
     """
     config, tensors, metadata = _read_part(folder / "unet")
-    width = config.get("cross_attention_dim")
-    if width != 1024 or config.get("in_channels", 4) != 4:
-        raise CheckpointError(
-            f"{folder} holds a UNet with {width} conditioning channels and "
-            f"{config.get('in_channels')} inputs; SD 2.1-base (1024 and 4) was expected."
-        )
-    scheduler = folder / "scheduler" / "scheduler_config.json"
-    if scheduler.is_file():
-        prediction = json.loads(scheduler.read_text()).get("prediction_type", "epsilon")
-        if prediction != "epsilon":
-            raise CheckpointError(
-                f"{folder} is trained for {prediction}; SD 2.1-base predicts epsilon. Use the "
-                "512-pixel base model, not the 768-pixel one."
-            )
+    name = other_model(folder_facts(folder, tensors.get(DIFFUSERS_BIAS)))
+    if name:
+        raise CheckpointError(refusal(str(folder), name))
     return config, tensors, metadata
 
 
@@ -156,23 +149,7 @@ def _vae_from_folder(folder: Path, place: Place) -> Vae:
 
 def _read_part(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, str]]:
     """config.json, the weights and their metadata, of one part of a diffusers folder."""
-    weights = next(
-        (
-            folder / name
-            for name in (
-                "diffusion_pytorch_model.safetensors",
-                "diffusion_pytorch_model.fp16.safetensors",
-                "diffusion_pytorch_model.bin",
-            )
-            if (folder / name).is_file()
-        ),
-        None,
-    )
-    if weights is None or not (folder / "config.json").is_file():
-        raise CheckpointError(
-            f"{folder} should hold config.json and diffusion_pytorch_model.safetensors. "
-            "Download the whole folder of the model."
-        )
+    weights = weights_in(folder)
     return json.loads((folder / "config.json").read_text()), *read_tensors(weights)
 
 
@@ -188,7 +165,7 @@ class _Silent:
         """Nobody watches."""
 
 
-class HeadlessHost:
+class HeadlessHost(HeadlessVideos):
     """Implements `nodes._host.Host` on diffusers, in this process."""
 
     def __init__(self) -> None:
@@ -300,5 +277,10 @@ def _nano_with_lora() -> Model:
     return host.apply_lora(model, *nano.lora_tensors(), 1.0)[0]
 
 
+def _analyzer_folders() -> list[Path]:
+    return [path for folder in ANALYZER_FOLDERS for path in host.folders.folders(folder)]
+
+
+look_in(_analyzer_folders)
 host = HeadlessHost()
 """The host that nodes see in a plain process."""

@@ -7,13 +7,16 @@ the full one and nothing is fetched from a hub. Layout facts: CompVis latent-dif
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from ..core.base_model import other_model, refusal
 from ..core.errors import CheckpointError
+from .base_model import BIAS, PREFIX, no_unet, unet_facts
 
-UNET_PREFIX = "model.diffusion_model."
+UNET_PREFIX = PREFIX
 VAE_PREFIX = "first_stage_model."
 
 CHANNELS_PER_HEAD = 64
@@ -48,10 +51,7 @@ def split_checkpoint(
     """
     unet = _with_prefix(tensors, UNET_PREFIX)
     if not unet:
-        raise CheckpointError(
-            f"{source} holds no Stable Diffusion UNet (no tensor starts with {UNET_PREFIX!r}). "
-            "Choose the whole SD 2.1-base checkpoint, for example v2-1_512-ema-pruned.safetensors."
-        )
+        raise CheckpointError(no_unet(source, tensors))
     return unet, _with_prefix(tensors, VAE_PREFIX)
 
 
@@ -65,43 +65,21 @@ def _count(keys: Iterable[str], pattern: str) -> int:
     return max((int(m[1]) + 1 for m in found if m), default=0)
 
 
-def check_is_sd2_base(unet: Mapping[str, Tensor], *, source: str) -> None:
+def check_is_sd2_base(unet: Mapping[str, Tensor], *, source: str, velocity: bool = False) -> None:
     """Refuse a UNet whose conditioning, inputs or prediction are not those of SD 2.1-base.
+
+    Args:
+        velocity: something beside the tensors says that it predicts v.
 
     Raises:
         CheckpointError: saying what the file is instead.
     """
-    name = None
-    context = next((v for k, v in unet.items() if k.endswith("attn2.to_k.weight")), None)
-    width = None if context is None else context.shape[1]
-    channels = unet["input_blocks.0.0.weight"].shape[1] if "input_blocks.0.0.weight" in unet else 4
-    if any(k.startswith("label_emb") for k in unet):
-        name = "Stable Diffusion XL, or another model with a class embedding"
-    elif width == 768:
-        name = "Stable Diffusion 1.x (its text conditioning has 768 channels)"
-    elif width is not None and width != 1024:
-        name = f"a model whose text conditioning has {width} channels"
-    elif channels == 9:
-        name = "an inpainting model (its UNet takes 9 channels)"
-    elif channels != 4:
-        name = f"a model whose UNet takes {channels} channels, not 4"
-    elif predicts_velocity(unet):
-        name = "a v-prediction model such as SD 2.1 at 768 pixels"
+    if not any(key.startswith("input_blocks.") for key in unet):
+        raise CheckpointError(no_unet(source, unet))
+    facts = unet_facts(unet, unet.get(BIAS))
+    name = other_model(replace(facts, velocity=facts.velocity or velocity))
     if name:
-        raise CheckpointError(
-            f"{source} is {name}; SD 2.1-base (512 pixels, 1024 conditioning channels, epsilon "
-            "prediction) was expected. OSDFace's weights fit no other model."
-        )
-
-
-def predicts_velocity(unet: Mapping[str, Tensor]) -> bool:
-    """Whether SD 2.x weights were trained to predict v.
-
-    Both variants have the same tensors. ComfyUI's rule of thumb: this bias spreads wider than
-    0.09 in the v-prediction models only.
-    """
-    bias = unet.get("output_blocks.11.1.transformer_blocks.0.norm1.bias")
-    return bias is not None and bias.float().std().item() > 0.09
+        raise CheckpointError(refusal(source, name))
 
 
 def unet_config(unet: Mapping[str, Tensor], *, source: str) -> dict[str, Any]:

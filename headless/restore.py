@@ -32,7 +32,7 @@ from ..core.recognition import Recogniser, load_recogniser
 from ..core.references import encode_faces
 from ..core.restorer import Backbone, restore_in_chunks
 from .host import host, load_checkpoint
-from .model_folders import (
+from .known_files import (
     ARCFACE,
     BASE,
     EMBEDDER,
@@ -43,8 +43,8 @@ from .model_folders import (
     PROJECTION,
     VGG,
     KnownFile,
-    ModelFolders,
 )
+from .model_folders import ModelFolders
 
 DEFAULT_DRIFT = 0.5
 """`max_drift` of receipts where nobody said how far a face may drift, as in Identity Guard."""

@@ -5,9 +5,7 @@ all, so whatever moves there is mended here.
 """
 
 import copy
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import comfy.latent_formats
@@ -15,67 +13,36 @@ import comfy.lora
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
+import comfy.model_sampling
 import comfy.ops
 import comfy.sample
 import comfy.samplers
 import comfy.sd
 import comfy.supported_models
 import comfy.utils
-import folder_paths
 import torch
 from comfy_api.latest import ComfyExtension, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Generator, Tensor, nn
 
+from ..core.base_model import UNetFacts, other_model, refusal
 from ..core.checkpoint import load_strict, name_some
-from ..core.errors import CheckpointError, FacewrightError, LoraError
+from ..core.errors import FacewrightError, LoraError
 from ..core.lora import LoraReport, check_loras, parse_lora
 from ..core.methods.flipnet import BoostHubs, Condition
-from ..core.person import SUFFIX as PERSON_FILE
 from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
-from ..headless.model_folders import KNOWN
 from ._comfy_boosthub import KEY, LORAS, apply_boosthub
+from ._comfy_files import ComfyFiles
 from ._comfy_saving import save_pictures
+from ._comfy_videos import ComfyVideos
 from ._convert import to_image, to_nchw
 
 __all__ = ["ComfyExtension", "host", "io", "ui"]
 
-_WEIGHT_FILES = {".safetensors", ".ckpt", ".pth"}
 
-# Users' extra_model_paths.yaml may already have a folder of this name: added to, never replaced.
-folder_paths.add_model_folder_path(
-    "facewright", str(Path(folder_paths.models_dir) / "facewright"), is_default=True
-)
-folder_paths.folder_names_and_paths["facewright"][1].update({*_WEIGHT_FILES, PERSON_FILE})
-# Where the optional face analyzers look for their weights.
-os.environ["FACEWRIGHT_MODELS"] = os.pathsep.join(
-    filter(None, (os.environ.get("FACEWRIGHT_MODELS"), folder_paths.models_dir))
-)
-
-
-class ComfyHost:
+class ComfyHost(ComfyFiles, ComfyVideos):
     """ComfyUI as a `nodes._host.Host`."""
-
-    def model_files(self, folder: str) -> list[str]:
-        names = folder_paths.get_filename_list(folder)
-        return sorted(name for name in names if not name.endswith(PERSON_FILE))
-
-    def person_files(self) -> list[str]:
-        names = folder_paths.get_filename_list("facewright")
-        return sorted(name for name in names if name.endswith(PERSON_FILE))
-
-    def people_folder(self) -> Path:
-        return Path(folder_paths.get_folder_paths("facewright")[0]) / "people"
-
-    def model_path(self, folder: str, name: str) -> Path:
-        path = folder_paths.get_full_path(folder, name)
-        if path is None:
-            where = " or ".join(folder_paths.get_folder_paths(folder))
-            known = next((f for f in KNOWN if Path(name).name in f.names), None)
-            source = f" Source: {known.source}. Licence: {known.licence}." if known else ""
-            raise CheckpointError(f"{name} is missing. Put it into {where}, then press R.{source}")
-        return Path(path)
 
     def load_nano(self, lora: bool) -> tuple[Any, Any]:
         from ..core import nano
@@ -107,10 +74,12 @@ class ComfyHost:
         applied = set(patched.add_patches(comfy.lora.load_lora(canonical, targets), strength))
         unfit += [module for module, key in targets.items() if key not in applied]
         if unfit:
+            name = _other_model(model)
             raise LoraError(
                 f"{len(unfit)} of {len(weights)} modules of this LoRA do not fit the model "
                 f"({name_some(unfit)}): it was made for another architecture. OSDFace's LoRA "
-                "belongs to Stable Diffusion 2.1-base."
+                "belongs to Stable Diffusion 2.1-base"
+                f"{f', and `model` is {name}' if name else ''}."
             )
         for applied in model.get_additional_models_with_key(KEY):
             check_loras(applied.model.config.mode, [metadata])
@@ -172,6 +141,9 @@ class ComfyBackbone:
     """A ComfyUI MODEL + VAE; ComfyUI keeps ownership of devices, memory, LoRAs and patches."""
 
     def __init__(self, model: Any, vae: Any) -> None:
+        name = _other_model(model)
+        if name:
+            raise FacewrightError(refusal("`model`", name))
         vae.throw_exception_if_invalid()
         self.model, self.vae = model, vae
         self.factor = vae.spacial_compression_encode()
@@ -219,6 +191,22 @@ class ComfyBackbone:
         vae = _float32_vae(self.vae) if full_precision else copy.copy(self.vae)
         vae.process_output = _keeping_non_finite(vae.process_output)
         return to_nchw(vae.decode(self._format.process_out(z_0))) * 2 - 1
+
+
+def _other_model(model: Any) -> str | None:
+    """What a MODEL is, where it is known to be another than SD 2.1-base or ours."""
+    config = model.model.model_config
+    if isinstance(config, _NanoConfig):
+        return None
+    unet, sampling = config.unet_config, model.get_model_object("model_sampling")
+    return other_model(
+        UNetFacts(
+            context=unet.get("context_dim"),
+            channels=unet.get("in_channels", 4),
+            class_embedding=unet.get("adm_in_channels") is not None,
+            velocity=isinstance(sampling, comfy.model_sampling.V_PREDICTION),
+        )
+    )
 
 
 def _one_step(

@@ -8,7 +8,7 @@ import yaml
 
 from ..core.checkpoint import FORMAT_KEY, read_metadata
 from ..core.files import content_hash, written_whole
-from ..headless.model_folders import BASE
+from ..headless.known_files import BASE
 from .provenance import OTHER_LICENCE
 from .records import read_lines
 

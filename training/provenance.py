@@ -17,7 +17,7 @@ from ..core.checkpoint import read_metadata
 from ..core.errors import CheckpointError, FacewrightError
 from ..core.files import content_hash
 from ..core.nano import NANO_DIR
-from ..headless.model_folders import BASE, KNOWN
+from ..headless.known_files import BASE, KNOWN
 from ..headless.recorded import package_version
 from ._backbone import BackboneConfig
 from .config import TrainConfig

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from ..errors import FacewrightError
+from ._files import look_in
 from .face import DenseLandmarker, Face, FaceAnalyzer
 from .selection import ORDERS, detect_faces, select_faces
 
@@ -20,6 +21,7 @@ __all__ = [
     "dense_landmarker",
     "detect_faces",
     "load_analyzer",
+    "look_in",
     "select_faces",
 ]
 

@@ -8,6 +8,8 @@ from facewright.headless.backbone import build, diffusers_classes
 from safetensors.torch import save_file
 
 CPU = torch.device("cpu")
+# The tensor by which ComfyUI (comfy/supported_models.py, SD20.model_type) tells v-prediction.
+BIAS = "output_blocks.11.1.transformer_blocks.0.norm1.bias"
 
 
 def test_unet_keys_equal_diffusers_converter(ldm_files):
@@ -62,8 +64,11 @@ def test_full_size_config_is_stable_diffusion_2_1(ldm_files):
     [
         ({"context": 768}, "Stable Diffusion 1.x"),
         ({"channels": 9}, "inpainting"),
-        ({"context": 2048}, "2048 channels"),
-        ({"channels": 7}, "7 channels"),
+        ({"channels": 5}, "depth"),
+        ({"context": 1280}, "refiner"),
+        ({"context": 2048}, "XL .* 2048 channels"),
+        ({"context": 640}, "640 channels"),
+        ({"channels": 7}, "upscaler .* 7 channels"),
     ],
 )
 def test_other_models_are_named(ldm_files, options, words):
@@ -73,13 +78,21 @@ def test_other_models_are_named(ldm_files, options, words):
         ldm.check_is_sd2_base(tensors, source="model.safetensors")
 
 
-def test_v_prediction_and_xl_are_named(ldm_files):
+def test_v_prediction_is_named(ldm_files):
     tensors = ldm_files.unet()
-    tensors["output_blocks.11.1.transformer_blocks.0.norm1.bias"] = torch.linspace(-1, 1, 64)
-    with pytest.raises(CheckpointError, match="v-prediction"):
+    tensors[BIAS] = torch.linspace(-1, 1, 64)
+    with pytest.raises(CheckpointError, match=r"v-prediction .* 768 pixels"):
         ldm.check_is_sd2_base(tensors, source="m")
+
+
+@pytest.mark.parametrize(
+    ("context", "words"), [(2048, "Stable Diffusion XL;"), (1280, "XL's refiner"), (1024, "unCLIP")]
+)
+def test_models_with_a_class_embedding_are_named(ldm_files, context, words):
+    with torch.device("meta"):
+        tensors = ldm_files.unet(context=context)
     tensors["label_emb.0.0.weight"] = torch.zeros(1)
-    with pytest.raises(CheckpointError, match="XL"):
+    with pytest.raises(CheckpointError, match=words):
         ldm.check_is_sd2_base(tensors, source="m")
 
 

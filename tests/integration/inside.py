@@ -30,6 +30,7 @@ args.cpu = True
 args.base_directory = str(home)
 
 import comfy.model_management
+import comfy.model_sampling
 import comfy.sd
 import comfy.utils
 import comfy_api.latest  # noqa: F401 (ComfyUI has loaded it before any pack)
@@ -176,6 +177,24 @@ outputs["sd_decoded"] = vae.decode(latent["samples"])
 tensors, metadata = read_tensors(lora_path)
 nano_model, nano_vae = host.load_nano(lora=False)
 facts["lora_other_model"] = refusal(host.apply_lora, nano_model, tensors, metadata, 1.0)
+
+
+class Velocity(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.V_PREDICTION):
+    """What ComfyUI gives SD 2.1 at 768 pixels."""
+
+
+velocity = model.clone()
+velocity.add_object_patch("model_sampling", Velocity(model.model.model_config))
+facts["v_prediction"] = refusal(restore, velocity, vae, cond, x)
+unet_config = model.model.model_config.unet_config
+unet_config["context_dim"] = 768
+facts["sd15"] = refusal(restore, model, vae, cond, x)
+facts["lora_sd15"] = refusal(host.apply_lora, model, {
+    f"unet.{m}.lora_{part}.weight": torch.zeros(2, 2)
+    for m in ["down_blocks.0.attentions.0.proj_in"] for part in "AB"
+}, {}, 1.0)  # fmt: skip
+unet_config["context_dim"] = 1024
+facts["windows_name"] = host.model_path("facewright", "people\\alice.person").name
 facts["cond_other_faces"] = refusal(restore, model, vae, cond.repeat(2, 1, 1)[:3], x)
 facts["cond_other_model"] = refusal(restore, model, vae, inputs["nano_cond"], x)
 facts["vae_other_model"] = refusal(restore, model, nano_vae, cond, x)

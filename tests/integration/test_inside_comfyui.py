@@ -26,6 +26,8 @@ def ran(comfyui, weights, tmp_path_factory):
     weights.osdface_vre(home / "models" / "facewright")
     modules = weights.osdface_lora(home / "models" / "loras" / "pytorch_lora_weights.safetensors")
     weights.nano_bundle(home / "nano", unet_class)
+    (home / "models" / "facewright" / "people").mkdir()
+    (home / "models" / "facewright" / "people" / "alice.person").touch()
     from facewright.core import nano
 
     torch.manual_seed(0)
@@ -184,6 +186,14 @@ def test_what_does_not_fit_together_is_refused_in_words(facts):
     assert "has 128 channels, but the model expects 1024" in facts["cond_other_model"]
     assert "makes latents of 8 channels, but the model expects 4" in facts["vae_other_model"]
     assert "models/facewright" in facts["missing_file"]
+    assert "`model` is a v-prediction model such as SD 2.1 for 768" in facts["v_prediction"]
+    assert "`model` is Stable Diffusion 1.x" in facts["sd15"]
+    assert "another architecture" in facts["lora_sd15"]
+    assert "`model` is Stable Diffusion 1.x" in facts["lora_sd15"]
+
+
+def test_an_album_chosen_on_windows_is_found(facts):
+    assert facts["windows_name"] == "alice.person"
 
 
 def test_weight_files_are_found_in_the_base_directory(ran, facts):

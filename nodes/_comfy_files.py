@@ -1,0 +1,63 @@
+"""Files in ComfyUI's model folders: where they are looked for, and who else may add to them."""
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+from ..core.errors import CheckpointError
+from ..core.faces import look_in
+from ..core.person import SUFFIX as PERSON_FILE
+from ..headless.known_files import known_file
+from ..headless.model_folders import ANALYZER_FOLDERS, either_separator
+
+_WEIGHT_FILES = {".safetensors", ".ckpt", ".pth"}
+
+# Users' extra_model_paths.yaml may already have a folder of this name: added to, never replaced.
+folder_paths.add_model_folder_path(
+    "facewright", str(Path(folder_paths.models_dir) / "facewright"), is_default=True
+)
+folder_paths.folder_names_and_paths["facewright"][1].update({*_WEIGHT_FILES, PERSON_FILE})
+# Where the optional face analyzers look for their weights.
+os.environ["FACEWRIGHT_MODELS"] = os.pathsep.join(
+    filter(None, (os.environ.get("FACEWRIGHT_MODELS"), folder_paths.models_dir))
+)
+
+
+def _analyzer_folders() -> list[Path]:
+    return [Path(path) for folder in ANALYZER_FOLDERS for path in model_folders(folder)]
+
+
+def model_folders(folder: str) -> list[Path]:
+    """Every folder that ComfyUI searches for the files of `folder`, first match first."""
+    if folder in folder_paths.folder_names_and_paths:
+        return [Path(path) for path in folder_paths.get_folder_paths(folder)]
+    return [Path(folder_paths.models_dir) / folder]
+
+
+look_in(_analyzer_folders)
+
+
+class ComfyFiles:
+    """The part of `nodes._host.Host` that is about files."""
+
+    def model_files(self, folder: str) -> list[str]:
+        names = folder_paths.get_filename_list(folder)
+        return sorted(name for name in names if not name.endswith(PERSON_FILE))
+
+    def person_files(self) -> list[str]:
+        names = folder_paths.get_filename_list("facewright")
+        return sorted(name for name in names if name.endswith(PERSON_FILE))
+
+    def people_folder(self) -> Path:
+        return Path(folder_paths.get_folder_paths("facewright")[0]) / "people"
+
+    def model_path(self, folder: str, name: str) -> Path:
+        for spelled in either_separator(name):
+            path = folder_paths.get_full_path(folder, spelled)
+            if path is not None:
+                return Path(path)
+        where = " or ".join(folder_paths.get_folder_paths(folder))
+        known = known_file(name)
+        source = f" Source: {known.source}. Licence: {known.licence}." if known else ""
+        raise CheckpointError(f"{name} is missing. Put it into {where}, then press R.{source}")
