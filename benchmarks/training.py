@@ -60,8 +60,8 @@ LABELS = {
 CHECKED = 2
 """Steps whose losses are compared before the clock starts; they warm up, too."""
 TOLERANCE = {"plain": 0.0, "ours": 5e-3, "cached": 2e-2, "checkpointed": 5e-3, "compiled": 5e-3}
-"""Largest relative difference from the plain loop's losses and gradient norms. After a step of Adam,
-whose first is the gradient's sign, rounding shows. The cache keeps latents in half precision;
+"""Largest relative difference from the plain loop's losses and gradient norms. Adam's first step is
+the sign of the gradient: rounding shows in the second. The cache keeps latents in half precision;
 bfloat16 is not held to float32's losses."""
 
 
