@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.errors import FacewrightError
-from . import builtin_sampling
+from . import builtin_sampling, videos
 from .host import OneStepSampler, host, load_checkpoint, load_vae
 from .images import read_picture
 from .saving import context, save_pictures
@@ -231,4 +231,5 @@ BUILTIN = (
     VAEDecode,
     SamplerCustom,
     *builtin_sampling.NODES,
+    *videos.NODES,
 )

@@ -1,8 +1,9 @@
 """Pictures as numbered PNGs that carry their workflow, as ComfyUI writes them."""
 
 import io
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,20 +44,30 @@ def save_pictures(
         FacewrightError: `prefix` leaves the output folder.
         OSError: the folder cannot be written.
     """
-    run = context.get()
-    target = (run.output_dir / prefix).resolve()
-    if not target.is_relative_to(run.output_dir.resolve()):
+    run, paths, names = context.get(), [], free_names(prefix, ".png")
+    for i, image in enumerate(images):
+        paths.append(next(names))
+        write_atomic(paths[-1], _png(image, run, texts[i] if texts else {}))
+    return paths
+
+
+def free_names(prefix: str, suffix: str) -> Iterator[Path]:
+    """`<prefix>_00001_<suffix>` below the run's output folder, on from the highest that is there.
+
+    Raises:
+        FacewrightError: `prefix` leaves the output folder.
+    """
+    folder = context.get().output_dir
+    target = (folder / prefix).resolve()
+    if not target.is_relative_to(folder.resolve()):
         raise FacewrightError(f"filename_prefix {prefix!r} leaves the output folder.")
     taken = [
         int(tail)
-        for p in target.parent.glob(f"{target.name}_*_.png")
-        if (tail := p.name.removeprefix(f"{target.name}_").removesuffix("_.png")).isdecimal()
+        for p in target.parent.glob(f"{target.name}_*_{suffix}")
+        if (tail := p.name.removeprefix(f"{target.name}_").removesuffix(f"_{suffix}")).isdecimal()
     ]
-    first, paths = max(taken, default=0) + 1, []
-    for i, image in enumerate(images):
-        paths.append(target.with_name(f"{target.name}_{first + i:05}_.png"))
-        write_atomic(paths[-1], _png(image, run, texts[i] if texts else {}))
-    return paths
+    for number in itertools.count(max(taken, default=0) + 1):
+        yield target.with_name(f"{target.name}_{number:05}_{suffix}")
 
 
 def _png(image: Tensor, run: RunContext, text: Mapping[str, str]) -> bytes:

@@ -229,6 +229,7 @@ io = SimpleNamespace(
     Boolean=_socket("BOOLEAN", _BooleanInput),
     Combo=_socket("COMBO", _ComboInput),
     Image=_socket("IMAGE"),
+    Video=_socket("VIDEO"),
     Mask=_socket("MASK"),
     Latent=_socket("LATENT"),
     Conditioning=_socket("CONDITIONING"),

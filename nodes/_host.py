@@ -2,11 +2,12 @@
 
 Node files import `ComfyExtension, io, ui, host` from here and nothing else of either side.
 From `io` they use ComfyNode, Schema, NodeOutput, Custom, Image, Mask, Latent, Conditioning, Model,
-Vae, Sampler, Sigmas, Int, Float, Boolean, Combo, String and Hidden.
+Vae, Sampler, Sigmas, Video, Int, Float, Boolean, Combo, String and Hidden.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -104,6 +105,15 @@ class Host(Protocol):
         `texts` holds more text chunks, in Latin-1, for each picture. Returns the `ui` value; the
         schema of `cls` asks for `prompt` and `extra_pnginfo`.
         """
+
+    def video_source(self, video: Any) -> str | Path | BytesIO:
+        """What PyAV can open of a VIDEO."""
+
+    def new_video_path(self) -> Path:
+        """A place for a file that is kept for this session."""
+
+    def video(self, path: Path) -> Any:
+        """VIDEO of a file."""
 
     def show_text(self, text: str, cls: type) -> Any:
         """`ui` value with which the node `cls` shows `text`; its schema asks for `unique_id`."""

@@ -87,9 +87,10 @@ def test_jitter_goes_and_the_walk_stays():
     steady, tracks, report = smooth_places(found, SIZE, 120, strength=0.5)
     before, after = middles(found), middles(steady)
     assert shake(after) < shake(before) / 20
-    assert np.linalg.norm(after - true, axis=1).mean() < 0.5 * np.linalg.norm(
-        before - true, axis=1
-    ).mean()
+    assert (
+        np.linalg.norm(after - true, axis=1).mean()
+        < 0.5 * np.linalg.norm(before - true, axis=1).mean()
+    )
     assert set(tracks.number.tolist()) == {0} and bool((tracks.weight == 1).all())
     assert f"{shake(before):.2f} px before, {shake(after):.2f} px now" in report[0]
 

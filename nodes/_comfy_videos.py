@@ -1,0 +1,29 @@
+"""ComfyUI's VIDEO, which is read and written frame by frame."""
+
+import uuid
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+
+
+class ComfyVideos:
+    """The part of `ComfyHost` that knows videos."""
+
+    def video_source(self, video: Any) -> str | BytesIO:
+        # Newer versions cut without writing a file; their stream source is the whole one.
+        if any(getattr(video, f"_VideoFromFile__{what}", 0) for what in ("start_time", "duration")):
+            path = self.new_video_path()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            video.save_to(str(path))
+            return str(path)
+        return video.get_stream_source()
+
+    def new_video_path(self) -> Path:
+        return Path(folder_paths.get_temp_directory()) / f"facewright_{uuid.uuid4().hex}.mp4"
+
+    def video(self, path: Path) -> Any:
+        from comfy_api.input_impl import VideoFromFile
+
+        return VideoFromFile(str(path))
