@@ -4,6 +4,7 @@ import functools
 import graphlib
 import inspect
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,19 @@ from typing import Any
 import torch
 
 from ..core.errors import FacewrightError
+from .assign import set_inputs
 from .builtin import BUILTIN
 from .saving import RunContext, context
 from .standin import Blocked, ComfyNode, Input, Schema
 from .workflow import (
     ApiWorkflow,
     InputSpec,
+    NodeSpec,
     WorkflowError,
     has_control,
     is_ui_form,
     node_title,
     read_workflow,
-    set_inputs,
     to_api,
     unknown_node,
 )
@@ -31,9 +33,12 @@ _CASTS = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 
 
 class Outputs(tuple):
-    """Values of a node's outputs in order; `ui` is what an output node shows."""
+    """Values of a node's outputs in order."""
 
     ui: Any = None
+    """What an output node shows."""
+    seconds: float | None = None
+    """How long the node took; None where its outputs were there before."""
 
 
 @functools.cache
@@ -53,15 +58,19 @@ def node_classes() -> dict[str, type[ComfyNode]]:
     return {node.GET_SCHEMA().node_id: node for node in (*BUILTIN, *ours)}
 
 
-def input_specs(kind: str) -> list[InputSpec] | None:
-    """Inputs of one of our node classes, for `workflow.to_api`."""
+def input_specs(kind: str) -> NodeSpec | None:
+    """What `workflow.to_api` and `assign.set_inputs` ask about one of our node classes."""
     node = node_classes().get(kind)
-    return None if node is None else [_spec(i) for i in node.GET_SCHEMA().inputs]
+    if node is None:
+        return None
+    schema = node.GET_SCHEMA()
+    return NodeSpec([_spec(i) for i in schema.inputs], schema.display_name)
 
 
 def _spec(i: Input) -> InputSpec:
     control = has_control(i.io_type, i.id, getattr(i, "control_after_generate", None))
-    return InputSpec(i.id, i.has_widget, control)
+    options = tuple(getattr(i, "options", None) or ())
+    return InputSpec(i.id, i.has_widget, control, i.io_type, options)
 
 
 def run_workflow(
@@ -72,6 +81,7 @@ def run_workflow(
     output_dir: str | os.PathLike[str] = "output",
     on_node: Callable[[str, int, int], None] = lambda title, done, total: None,
     on_text: Callable[[str, str, str], None] = lambda node_id, title, text: None,
+    known: Mapping[str, Outputs] | None = None,
 ) -> dict[str, Outputs]:
     """Run a workflow without ComfyUI.
 
@@ -83,6 +93,8 @@ def run_workflow(
         output_dir: where SaveImage writes.
         on_node: called with a node's title, the number of nodes done and their total.
         on_text: called with id, title and text of each node that shows text.
+        known: outputs of nodes that need not run again, from an earlier run of the same workflow
+            whose inputs to them were the same.
 
     Returns:
         The outputs of every node that ran, by node id. Nodes that only a lazy input asks for run
@@ -94,7 +106,7 @@ def run_workflow(
     """
     source = read_workflow(workflow)
     api = to_api(source, input_specs)
-    set_inputs(api, inputs or {})
+    set_inputs(api, inputs or {}, input_specs)
     order = check(api)
     run = RunContext(
         input_dir=Path(input_dir) if input_dir is not None else Path.cwd(),
@@ -104,7 +116,7 @@ def run_workflow(
     )
     token = context.set(run)
     try:
-        results: dict[str, Outputs] = {}
+        results: dict[str, Outputs] = {k: _again(v) for k, v in (known or {}).items()}
 
         def bring(node_id: str) -> None:
             if node_id in results:
@@ -126,6 +138,12 @@ def run_workflow(
         return {k: v for k, v in results.items() if Blocked not in map(type, v)}
     finally:
         context.reset(token)
+
+
+def _again(outputs: Outputs) -> Outputs:
+    again = Outputs(outputs)
+    again.ui = outputs.ui
+    return again
 
 
 def _texts(ui: Any) -> tuple[str, ...]:
@@ -311,6 +329,7 @@ def _execute(api: ApiWorkflow, node_id: str, results: Mapping[str, Outputs]) -> 
     if _schema(api, node_id).is_input_list:
         # No node here gives lists, so each input is a list of one.
         arguments = {name: [value] for name, value in arguments.items()}
+    started = time.perf_counter()
     try:
         with torch.no_grad():
             result = node.execute(**arguments)
@@ -319,4 +338,5 @@ def _execute(api: ApiWorkflow, node_id: str, results: Mapping[str, Outputs]) -> 
         raise WorkflowError(f"Node {node_id} ({title}): {error}") from error
     outputs = Outputs(result.args)
     outputs.ui = result.ui
+    outputs.seconds = time.perf_counter() - started
     return outputs

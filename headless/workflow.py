@@ -18,8 +18,10 @@ ApiWorkflow = dict[str, dict[str, Any]]
 """{node id: {"class_type": str, "inputs": {name: value or [node id, output index]}}}"""
 
 _COMMENTS = {"Note", "MarkdownNote"}
+_ROUTES = {"Reroute", "PrimitiveNode"}
 _CONTROL = {"fixed", "increment", "decrement", "randomize"}
-_SEEDS = {"seed", "noise_seed"}
+SEEDS = frozenset({"seed", "noise_seed"})
+"""Names of inputs behind which the editor puts "control after generate"."""
 _MUTED, _BYPASSED = 2, 4
 
 
@@ -35,10 +37,23 @@ class InputSpec:
     has_widget: bool
     has_control: bool = False
     """The editor puts "control after generate" behind it, whose value is stored too."""
+    io_type: str = "*"
+    options: tuple[Any, ...] = ()
+    """What a combo offers, as far as it is known beforehand."""
 
 
-Specs = Callable[[str], Sequence[InputSpec] | None]
-"""Inputs of a node class in the order of definition; None for an unknown class."""
+@dataclass(frozen=True)
+class NodeSpec:
+    """What has to be known about a node class."""
+
+    inputs: Sequence[InputSpec]
+    """In the order of definition."""
+    title: str | None = None
+    """What the editor calls it where nobody gave it another name."""
+
+
+Specs = Callable[[str], NodeSpec | None]
+"""A node class by its id; None for an unknown one."""
 
 
 def read_workflow(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
@@ -86,6 +101,15 @@ def is_ui_form(workflow: Mapping[str, Any]) -> bool:
     return isinstance(workflow.get("nodes"), list)
 
 
+def node_kinds(workflow: Mapping[str, Any]) -> set[str]:
+    """Node classes in a workflow of either form; comments and what only routes links aside."""
+    if is_ui_form(workflow):
+        inside = (workflow.get("definitions") or {}).get("subgraphs") or []
+        nodes = [n for part in (workflow, *inside) for n in part.get("nodes") or []]
+        return {n["type"] for n in nodes} - _COMMENTS - _ROUTES
+    return {n["class_type"] for n in workflow.values()}
+
+
 def _is_api_form(workflow: Mapping[str, Any]) -> bool:
     return bool(workflow) and all(
         isinstance(n, dict) and "class_type" in n for n in workflow.values()
@@ -96,13 +120,18 @@ def to_api(workflow: Mapping[str, Any], specs: Specs) -> ApiWorkflow:
     """The API form of a workflow of either form.
 
     Notes are dropped, reroutes and primitives resolved, muted nodes left out and bypassed ones
-    bridged.
+    bridged. Nodes without a title of their own get the one that the editor shows.
 
     Raises:
         WorkflowError: unknown node classes, subgraphs, or links that lead nowhere.
     """
     if not is_ui_form(workflow):
-        return {str(k): copy.deepcopy(v) for k, v in workflow.items()}
+        api = {str(k): copy.deepcopy(v) for k, v in workflow.items()}
+        for node in api.values():
+            spec = specs(node["class_type"])
+            if spec is not None and spec.title:
+                node.setdefault("_meta", {}).setdefault("title", spec.title)
+        return api
     if (workflow.get("definitions") or {}).get("subgraphs"):
         raise WorkflowError(
             "This workflow contains subgraphs. Unpack them in the editor, or export the API form "
@@ -121,17 +150,17 @@ class _Converter:
         api: ApiWorkflow = {}
         for node_id, node in self.nodes.items():
             kind = node["type"]
-            if kind in _COMMENTS | {"Reroute", "PrimitiveNode"}:
+            if kind in _COMMENTS | _ROUTES:
                 continue
             if node.get("mode", 0) in {_MUTED, _BYPASSED}:
                 continue
-            specs = self.specs(kind)
-            if specs is None:
+            spec = self.specs(kind)
+            if spec is None:
                 raise WorkflowError(unknown_node(node_id, kind))
             api[node_id] = {
                 "class_type": kind,
-                "inputs": self._inputs(node, specs),
-                "_meta": {"title": node.get("title") or kind},
+                "inputs": self._inputs(node, spec.inputs),
+                "_meta": {"title": node.get("title") or spec.title or kind},
             }
         return api
 
@@ -212,7 +241,7 @@ def _widget_values(
 
 def has_control(io_type: str, name: str, control_after_generate: bool | None) -> bool:
     """Whether the editor stores a "control after generate" value behind this input."""
-    return bool(control_after_generate) or (io_type == "INT" and name in _SEEDS)
+    return bool(control_after_generate) or (io_type == "INT" and name in SEEDS)
 
 
 def unknown_node(node_id: str, kind: str) -> str:
@@ -224,40 +253,7 @@ def unknown_node(node_id: str, kind: str) -> str:
     )
 
 
-def find_node(workflow: ApiWorkflow, name: str) -> str:
-    """Node id for an id, a title or a class name that only one node has.
-
-    Raises:
-        WorkflowError: no such node, or several.
-    """
-    if name in workflow:
-        return name
-    matches = [
-        node_id
-        for node_id, node in workflow.items()
-        if name in {node["class_type"], (node.get("_meta") or {}).get("title")}
-    ]
-    if len(matches) == 1:
-        return matches[0]
-    known = ", ".join(f"{i} ({n['class_type']})" for i, n in workflow.items())
-    problem = "several nodes are" if matches else "no node is"
-    raise WorkflowError(f"{problem.capitalize()} called {name!r}. Nodes: {known}.")
-
-
 def node_title(workflow: ApiWorkflow, node_id: str) -> str:
     """What people call a node: its title, else its class."""
     node = workflow[node_id]
     return (node.get("_meta") or {}).get("title") or node["class_type"]
-
-
-def set_inputs(workflow: ApiWorkflow, inputs: Mapping[str, Any]) -> None:
-    """Set inputs in place, each named "node.input" (node: id, title, or class if unique).
-
-    Raises:
-        WorkflowError: no such node.
-    """
-    for key, value in inputs.items():
-        node, dot, name = key.rpartition(".")
-        if not dot or not name:
-            raise WorkflowError(f"Inputs are set as NODE.INPUT=VALUE, got {key!r}.")
-        workflow[find_node(workflow, node)]["inputs"][name] = value

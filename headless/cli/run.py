@@ -1,13 +1,28 @@
 """`facewright run`: a workflow file, without opening ComfyUI."""
 
-import json
+import shlex
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ._common import AsJson, Models, app, progress, say, sentences, use_models, write_json
+from ._common import (
+    AsJson,
+    Models,
+    app,
+    counted,
+    fail,
+    fail_for,
+    progress,
+    say,
+    sentences,
+    use_models,
+    write_json,
+)
 
 
 @app.command()
@@ -21,98 +36,215 @@ def run(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for saved pictures.")] = Path(
         "output"
     ),
+    batch: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A folder, picture or pattern: run once for each picture in it, which goes into "
+            "Load Image. May be given several times; interrupted batches go on where they stopped."
+        ),
+    ] = None,
+    batch_node: Annotated[
+        str | None,
+        typer.Option(help="The node that takes the pictures, where several load one."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --batch: do finished pictures again.")
+    ] = False,
     input_dir: Annotated[
         Path | None, typer.Option(help="Where Load Image finds pictures; default: current folder.")
     ] = None,
     models: Models = None,
     server: Annotated[str | None, typer.Option(help="Address of a ComfyUI to run it in.")] = None,
+    comfy: Annotated[
+        bool,
+        typer.Option(
+            "--comfy",
+            help="Start the ComfyUI of this machine for it (COMFYUI_PATH or comfy-cli's), and stop "
+            "it afterwards.",
+        ),
+    ] = False,
+    comfy_args: Annotated[
+        str, typer.Option(help='With --comfy: more for its command line, such as "--lowvram".')
+    ] = "",
     embedded: Annotated[
         bool, typer.Option("--embedded", help="Run here even where a ComfyUI is found.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a workflow file, in a ComfyUI that answers or else in this process."""
-    from ..server import DEFAULT_SERVER, answers, run_on_server
     from ..workflow import read_workflow
 
-    if server and embedded:
-        raise typer.BadParameter("--server and --embedded exclude each other.")
+    if (server is not None) + comfy + embedded > 1:
+        raise typer.BadParameter("--server, --comfy and --embedded exclude each other.")
+    if comfy_args and not comfy:
+        raise typer.BadParameter("--comfy-args is for the ComfyUI that --comfy starts.")
+    if (batch_node is not None or overwrite) and not batch:
+        raise typer.BadParameter("--batch-node and --overwrite belong to --batch.")
+    if models is not None and (server is not None or comfy):
+        raise typer.BadParameter(
+            "ComfyUI has models folders of its own; --models is for runs in this process."
+        )
     inputs = dict(map(_assignment, assignments or []))
     source = read_workflow(workflow)
-    if server is None and not embedded and answers(DEFAULT_SERVER):
-        server = DEFAULT_SERVER
-    where = server or "this process"
-    if not as_json:
-        say(f"Running {workflow} in {where}.")
-    texts: dict[str, str] = {}
-    titles: dict[str, str] = {}
-
-    def on_text(node_id: str, title: str, text: str) -> None:
-        titles[node_id] = title
-        texts[node_id] = f"{texts[node_id]}\n{text}" if node_id in texts else text
-
-    with progress("Running", 1, quiet=as_json) as show:
-        if server:
-            saved = run_on_server(
-                source,
-                server,
-                inputs,
-                input_dir=input_dir or Path.cwd(),
-                output_dir=out,
-                on_progress=show,
-                on_text=on_text,
-            )
-        else:
-            saved = _run_embedded(source, inputs, input_dir, out, models, show, on_text)
-    if as_json:
-        write_json({"where": where, "saved": saved, "texts": texts})
-        return
-    for node_id, text in texts.items():
-        sys.stdout.write(f"{titles[node_id]}:\n{text}\n")
-    for path in saved:
-        say(f"Saved {path}")
-
-
-def _run_embedded(
-    source: Any, inputs: Any, input_dir: Any, out: Path, models: Any, show: Any, on_text: Any
-) -> list[Path]:
-    from ..host import host
-    from ..runner import run_workflow
-
     use_models(models)
-    at = ("", 0, 1)
-
-    def on_node(title: str, done: int, total: int) -> None:
-        nonlocal at
-        at = title, done, total
-        show(title, done / total)
-
-    class Steps:
-        """Progress inside a node moves the bar between two nodes."""
-
-        def __init__(self, total: int) -> None:
-            self.total, self.done = max(total, 1), 0
-
-        def update(self, n: int = 1) -> None:
-            self.done += n
-            title, done, total = at
-            show(title, (done + self.done / self.total) / total)
-
-    host.report_progress = Steps
-    results = run_workflow(
-        source, inputs, input_dir=input_dir, output_dir=out, on_node=on_node, on_text=on_text
-    )
-    found = [
-        r.ui["images"] for r in results.values() if isinstance(r.ui, dict) and "images" in r.ui
-    ]
-    return [p for images in found if isinstance(images, list) for p in images]
+    with _place(source, server, comfy, shlex.split(comfy_args), embedded) as where:
+        if not as_json:
+            say(f"Running {workflow} in {where.name}.")
+        task = _Task(where, source, inputs, input_dir, out, as_json)
+        if batch:
+            task.over(batch, batch_node, overwrite)
+        else:
+            task.once()
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def _assignment(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         raise typer.BadParameter(f"{text!r} should be NODE.INPUT=VALUE.", param_hint="--set")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+    return name, value
+
+
+@dataclass(frozen=True)
+class _Where:
+    """Where a workflow runs."""
+
+    name: str
+    server: str | None
+    specs: Callable[[str], Any]
+
+
+@contextmanager
+def _place(
+    source: Any, server: str | None, comfy: bool, arguments: list[str], embedded: bool
+) -> Iterator[_Where]:
+    from ..runner import input_specs
+    from ..server import DEFAULT_SERVER, answers, server_specs
+
+    if comfy:
+        from ..launch import started_comfyui
+        from ..workflow import node_kinds
+
+        with started_comfyui(node_kinds(source), arguments, say) as address:
+            yield _Where("the ComfyUI started for it", address, server_specs(address))
+        return
+    if server is None and not embedded and answers(DEFAULT_SERVER):
+        server = DEFAULT_SERVER
+    if server is not None:
+        yield _Where(server, server, server_specs(server))
+    else:
+        yield _Where("this process", None, input_specs)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What to run, and how to tell of it."""
+
+    where: _Where
+    source: Any
+    inputs: dict[str, Any]
+    input_dir: Path | None
+    out: Path
+    as_json: bool
+
+    def once(self) -> None:
+        from ...core.errors import FacewrightError
+
+        titles: dict[str, str] = {}
+        go = self._runner(None, lambda node_id, title, text: titles.update({node_id: title}))
+        try:
+            with progress("Running", 1, quiet=self.as_json) as show:
+                report = go(self.inputs, self.out, show)
+        except FacewrightError as error:
+            if self.as_json:
+                write_json({"where": self.where.name, "saved": [], "error": str(error)})
+            raise
+        if self.as_json:
+            write_json({"where": self.where.name, **report.as_dict(), "error": None})
+            return
+        for node_id, text in report.texts.items():
+            sys.stdout.write(f"{titles[node_id]}:\n{text}\n")
+        for path in report.saved:
+            say(f"Saved {path}")
+        if not report.saved:
+            say("Nothing was saved: no Save Image node ran.", "yellow")
+
+    def over(self, batch: list[str], node_name: str | None, overwrite: bool) -> None:
+        from ...core.errors import FacewrightError
+        from ..run_batch import Runs, batch_node, plan_runs
+        from ..server import prepared
+
+        try:
+            api = prepared(self.source, self.where.specs, self.inputs)
+            node = batch_node(api, node_name)
+            jobs = plan_runs(batch, self.out)
+        except FacewrightError as error:
+            fail(str(error), 2)
+        go = self._runner(node)
+        past = 0
+        with progress("Running", len(jobs), quiet=self.as_json) as show:
+
+            def one(picture: Path, folder: Path) -> Any:
+                def inside(text: str, share: float) -> None:
+                    show(f"{past + 1} of {len(jobs)}: {picture.name}: {text}", past + share)
+
+                return go({**self.inputs, f"{node}.image": str(picture)}, folder, inside)
+
+            def on_job(job: Any, why: str | None) -> None:
+                nonlocal past
+                past += 1
+                show(f"{past} of {len(jobs)}: {job.source.name}", past)
+                if why is not None:
+                    self._check_still_there(past, len(jobs))
+
+            runs = Runs(self.out, api, node, one)
+            summary = runs.do(jobs, overwrite=overwrite, on_job=on_job)
+        if self.as_json:
+            write_json({"where": self.where.name, **summary.as_dict()})
+        else:
+            text = f"{counted(len(summary.done), 'picture')} done, results in {self.out}"
+            if summary.skipped:
+                before = len(summary.skipped)
+                text += f"; {before} were finished before (--overwrite does them again)"
+            say(f"{text}.")
+        fail_for(summary, len(jobs))
+
+    def _check_still_there(self, past: int, total: int) -> None:
+        """Where the server is gone, no further picture can be done."""
+        from ...core.errors import FacewrightError
+        from ..server import answers
+
+        if self.where.server is not None and not answers(self.where.server, timeout=10):
+            raise FacewrightError(
+                f"{self.where.name} no longer answers; it was at picture {past} of {total}. What "
+                "is finished stays: start it again and run the same command to go on."
+            )
+
+    def _runner(
+        self, changing: str | None, on_text: Callable[[str, str, str], None] = lambda *text: None
+    ) -> Callable[[dict[str, Any], Path, Callable[[str, float], None]], Any]:
+        """What runs the workflow with inputs into a folder, in the place it is to run in."""
+        from ..here import Here
+        from ..server import run_on_server
+
+        here = Here(self.source, changing) if self.where.server is None else None
+
+        def go(inputs: dict[str, Any], folder: Path, show: Callable[[str, float], None]) -> Any:
+            if here is not None:
+                return here.run(
+                    inputs,
+                    input_dir=self.input_dir,
+                    output_dir=folder,
+                    on_progress=show,
+                    on_text=on_text,
+                )
+            return run_on_server(
+                self.source,
+                self.where.server,
+                inputs,
+                input_dir=self.input_dir or Path.cwd(),
+                output_dir=folder,
+                on_progress=show,
+                on_text=on_text,
+            )
+
+        return go

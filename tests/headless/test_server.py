@@ -114,9 +114,11 @@ def test_uploads_runs_and_fetches(comfyui, tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG pixels")
     texts = []
     comfyui.state["history"]["outputs"]["2"] = {"text": ["scored"]}
-    saved = run(
+    report = run(
         comfyui, tmp_path, inputs={"Work.mode": "b"}, on_text=lambda *text: texts.append(text)
     )
+    saved = report.saved
+    assert report.texts == {"2": "scored"} and report.seeds == {"2.noise_seed": 5}
     assert texts == [("2", "Work", "scored")]
     assert b"\x89PNG pixels" in comfyui.state["upload"]
     sent = comfyui.state["prompt"]

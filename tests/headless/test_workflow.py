@@ -3,27 +3,35 @@
 import json
 
 import pytest
+from facewright.headless.assign import find_node, set_inputs
 from facewright.headless.workflow import (
     InputSpec,
+    NodeSpec,
     WorkflowError,
-    find_node,
     has_control,
+    node_kinds,
+    node_title,
     read_workflow,
-    set_inputs,
     to_api,
 )
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 SPECS = {
-    "Load": [InputSpec("image", has_widget=True)],
-    "Work": [
-        InputSpec("image", has_widget=False),
-        InputSpec("seed", has_widget=True, has_control=True),
-        InputSpec("strength", has_widget=True),
-        InputSpec("mask", has_widget=False),
-    ],
-    "Save": [InputSpec("images", has_widget=False), InputSpec("prefix", has_widget=True)],
+    "Load": NodeSpec([InputSpec("image", has_widget=True, io_type="STRING")], "Load a Picture"),
+    "Work": NodeSpec(
+        [
+            InputSpec("image", has_widget=False, io_type="IMAGE"),
+            InputSpec("seed", has_widget=True, has_control=True, io_type="INT"),
+            InputSpec("strength", has_widget=True, io_type="FLOAT"),
+            InputSpec("mask", has_widget=False, io_type="MASK"),
+            InputSpec("passes", has_widget=True, io_type="COMBO", options=("preset", 1, 2)),
+            InputSpec("tiled", has_widget=True, io_type="BOOLEAN"),
+        ]
+    ),
+    "Save": NodeSpec(
+        [InputSpec("images", has_widget=False), InputSpec("prefix", has_widget=True)], "Save"
+    ),
 }
 
 
@@ -63,7 +71,11 @@ def inputs_of(workflow, node):
 def test_widgets_by_position_and_links():
     api = to_api(ui_workflow(), SPECS.get)
     assert api == {
-        "1": {"class_type": "Load", "inputs": {"image": "a.png"}, "_meta": {"title": "Load"}},
+        "1": {
+            "class_type": "Load",
+            "inputs": {"image": "a.png"},
+            "_meta": {"title": "Load a Picture"},
+        },
         "2": {
             "class_type": "Work",
             "inputs": {"seed": 7, "strength": 0.5, "image": ["1", 0]},
@@ -145,23 +157,83 @@ def test_unknown_node_subgraph_and_dangling_link_are_sentences():
         to_api(workflow, SPECS.get)
 
 
-def test_api_form_is_copied():
+def test_api_form_is_copied_and_its_nodes_get_the_names_people_know():
     api = {"1": {"class_type": "Load", "inputs": {"image": "a"}}}
     copied = to_api(api, SPECS.get)
-    set_inputs(copied, {"1.image": "b"})
+    set_inputs(copied, {"1.image": "b"}, SPECS.get)
     assert api["1"]["inputs"]["image"] == "a" and copied["1"]["inputs"]["image"] == "b"
+    assert node_title(copied, "1") == "Load a Picture"
+    api["1"]["_meta"] = {"title": "Mine"}
+    assert node_title(to_api(api, SPECS.get), "1") == "Mine"
 
 
 def test_nodes_are_found_by_id_title_and_class():
     api = to_api(ui_workflow(), SPECS.get)
     assert find_node(api, "2") == find_node(api, "My work") == find_node(api, "Work") == "2"
-    with pytest.raises(WorkflowError, match=r"No node is called 'Nope'.*1 \(Load\)"):
+    assert find_node(api, "Load a Picture") == find_node(api, "Load") == "1"
+    with pytest.raises(WorkflowError, match=r"No node is called 'Nope'.*1 \(Load a Pict"):
         find_node(api, "Nope")
     api["9"] = api["1"]
-    with pytest.raises(WorkflowError, match="Several"):
+    with pytest.raises(WorkflowError, match=r"Several.*by its number: 1, 9"):
         find_node(api, "Load")
     with pytest.raises(WorkflowError, match=r"NODE.INPUT"):
-        set_inputs(api, {"image": 1})
+        set_inputs(api, {"image": 1}, SPECS.get)
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "taken"),
+    [
+        ("Work.seed", "18446744073709551615", 18446744073709551615),
+        ("2.strength", "1", 1.0),
+        ("My work.strength", 0.25, 0.25),
+        ("2.passes", "2", 2),
+        ("2.passes", "preset", "preset"),
+        ("2.tiled", "no", False),
+        ("2.tiled", "True", True),
+        ("1.image", "7", "7"),  # text stays text, whatever it looks like
+        ("2.mask", '["1", 1]', ["1", 1]),
+        ("2.image", ["3", 0], ["3", 0]),
+        ("2.made.by.links", "x", "x"),  # not in the schema, but in the file
+    ],
+)
+def test_text_becomes_what_the_input_takes(key, given, taken):
+    api = to_api(ui_workflow(), SPECS.get)
+    api["2"]["inputs"]["made.by.links"] = ["1", 0]
+    set_inputs(api, {key: given}, SPECS.get)
+    node = find_node(api, key.split(".")[0])
+    value = api[node]["inputs"][key.partition(".")[2]]
+    assert value == taken and type(value) is type(taken)
+
+
+def test_a_title_may_have_dots():
+    api = to_api(ui_workflow(), SPECS.get)
+    api["2"]["_meta"]["title"] = "Work 1.5"
+    set_inputs(api, {"Work 1.5.strength": "2"}, SPECS.get)
+    assert api["2"]["inputs"]["strength"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "words"),
+    [
+        ("2.strenght", "1", r"Node 2 \(My work, Work\) has no input 'strenght'. Did you mean 's"),
+        ("2.zzz", "1", r"no input 'zzz'. It has: image, seed, strength"),
+        ("2.seed", "0.5", "2.seed takes a whole number, got '0.5'"),
+        ("2.strength", "much", "takes a number, got 'much'"),
+        ("2.tiled", "maybe", "takes true or false, got 'maybe'"),
+        ("2.image", "a.png", r"takes IMAGE from another node.*got 'a.png'"),
+        ("2.image", "[1]", "its value is a link"),
+    ],
+)
+def test_what_cannot_be_set_is_told(key, given, words):
+    api = to_api(ui_workflow(), SPECS.get)
+    with pytest.raises(WorkflowError, match=words):
+        set_inputs(api, {key: given}, SPECS.get)
+
+
+def test_node_kinds_of_both_forms_and_inside_subgraphs():
+    ui = ui_workflow() | {"definitions": {"subgraphs": [{"nodes": [{"type": "Deep"}]}]}}
+    assert node_kinds(ui) == {"Load", "Work", "Save", "Deep"}
+    assert node_kinds(to_api(ui_workflow(), SPECS.get)) == {"Load", "Work", "Save"}
 
 
 def test_reading_from_text_file_and_png(tmp_path):

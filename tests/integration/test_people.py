@@ -42,7 +42,7 @@ def ask(server, prompt, folder, **given):
         on_text=lambda node_id, title, text: texts.update({title: text, node_id: text}),
         timeout=240,
         **given,
-    )
+    ).saved
     return texts, files
 
 

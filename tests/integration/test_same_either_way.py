@@ -33,7 +33,7 @@ def test_a_shipped_workflow_gives_the_same_pictures(server, tmp_path, form, pict
         input_dir=tmp_path,
         output_dir=tmp_path / "there",
         timeout=240,
-    )
+    ).saved
     run_workflow(FOLDER / form, output_dir=tmp_path / "here")
     here = sorted((tmp_path / "here").rglob("*.png"))
     assert len(here) == len(there) == pictures
@@ -55,7 +55,7 @@ def test_flipnet_gives_the_same_pictures(server, tmp_path, name, pictures):
             node["inputs"] |= {"sampler_name": "euler", "steps": 4}
     there = run_on_server(
         prompt, server.address, input_dir=tmp_path, output_dir=tmp_path / "there", timeout=240
-    )
+    ).saved
     run_workflow(prompt, output_dir=tmp_path / "here")
     here = sorted((tmp_path / "here").rglob("*.png"))
     assert len(here) == len(there) == pictures
@@ -76,7 +76,7 @@ def test_flipnet_passes_a_picture_without_a_face_through(server, tmp_path, name,
         node["inputs"] = {k: [demo, 0] if v == [demo, 1] else v for k, v in node["inputs"].items()}
     there = run_on_server(
         prompt, server.address, input_dir=tmp_path, output_dir=tmp_path / "there", timeout=240
-    )
+    ).saved
     run_workflow(prompt, input_dir=tmp_path, output_dir=tmp_path / "here")
     here = sorted((tmp_path / "here").rglob("*.png"))
     assert len(here) == len(there) == pictures

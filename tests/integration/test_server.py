@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from facewright.core.degradation import Degradation
 from facewright.core.demo import face_picture
-from facewright.headless.server import _ServerSpecs
+from facewright.headless.server import server_specs
 from facewright.headless.workflow import to_api
 from facewright.nodes import all_nodes
 from facewright.workflows.build import WORKFLOWS
@@ -84,7 +84,7 @@ def test_the_template_browser_lists_the_workflows(server):
 
 @pytest.mark.parametrize("name", [make.__name__ for make in WORKFLOWS])
 def test_the_editor_form_converts_by_what_the_server_says(server, name):
-    converted = to_api(shipped(name), _ServerSpecs(server.address))
+    converted = to_api(shipped(name), server_specs(server.address))
     expected = shipped(f"api/{name}.api")
     assert {k: v["inputs"] for k, v in converted.items()} == {
         k: v["inputs"] for k, v in expected.items()

@@ -7,7 +7,9 @@ import re
 import pytest
 import yaml
 from facewright.core.checkpoint import make_metadata, save_safetensors
-from facewright.headless.workflow import read_workflow, set_inputs
+from facewright.headless.assign import set_inputs
+from facewright.headless.runner import input_specs
+from facewright.headless.workflow import read_workflow
 from facewright.training.card import write_card
 from facewright.training.train import stages
 from PIL import Image
@@ -178,6 +180,6 @@ def test_workflows_have_the_nodes_and_inputs_that_stages_name(stage, pytestconfi
     workflow = read_workflow(path)
     known = {(i, name) for i, node in workflow.items() for name in node["inputs"]}
     settings = dict(setting.split("=", 1) for setting in recipe.settings)
-    set_inputs(workflow, settings)  # raises where no node is called so
+    set_inputs(workflow, settings, input_specs)  # raises where no node is called so
     assert {(i, name) for i, node in workflow.items() for name in node["inputs"]} == known
     assert pytestconfig.rootpath.joinpath(f"workflows/{recipe.workflow}.json").is_file()

@@ -1,0 +1,127 @@
+"""What a ComfyUI tells over its websocket while it runs a workflow."""
+
+import json
+import time
+from typing import Any
+
+from .workflow import ApiWorkflow, node_title
+
+_RETRY_SECONDS = 1.0
+
+
+class Events:
+    """Messages to one client. A lost connection is made again; meanwhile there are none.
+
+    Without the websocket-client package there never are any: results do not depend on them.
+    """
+
+    def __init__(self, server: str, client_id: str) -> None:
+        self._url = f"ws{server.removeprefix('http')}/ws?clientId={client_id}"
+        self._socket: Any = None
+        self._retry_at = 0.0
+        self._connect()
+
+    def next(self, seconds: float) -> dict[str, Any] | None:
+        """The next message, or None where there is none within so many seconds."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if self._socket is None and time.monotonic() >= self._retry_at:
+                self._connect()
+            if self._socket is None:
+                time.sleep(min(left, 0.1))
+                continue
+            message = self._receive(left)
+            if message is not None:
+                return message
+        return None
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close(timeout=1)
+            self._socket = None
+
+    def _connect(self) -> None:
+        self._retry_at = time.monotonic() + _RETRY_SECONDS
+        try:
+            import websocket
+        except ImportError:
+            self._retry_at = float("inf")
+            return
+        try:
+            self._socket = websocket.create_connection(self._url, timeout=5)
+        except (websocket.WebSocketException, OSError):
+            self._socket = None  # whether the server is there at all is for the requests to say
+
+    def _receive(self, seconds: float) -> dict[str, Any] | None:
+        import websocket
+
+        try:
+            self._socket.settimeout(seconds)
+            content = self._socket.recv()
+        except websocket.WebSocketTimeoutException:
+            return None
+        except (websocket.WebSocketException, OSError):
+            self._socket = None
+            return None
+        if not isinstance(content, str):
+            return None  # previews of what is being made
+        try:
+            message = json.loads(content)
+        except ValueError:
+            return None
+        return message if isinstance(message, dict) else None
+
+
+class Progress:
+    """How far one run is, as told by `Events`."""
+
+    def __init__(self, api: ApiWorkflow, prompt_id: str) -> None:
+        self.api, self.prompt_id = api, prompt_id
+        self.ended = False
+        """The server said so; its results may take another moment."""
+        self.now: str | None = None
+        """Title of the node that is running."""
+        self.share = 0.0
+        self.cached: set[str] = set()
+        """Nodes whose outputs the server still had."""
+        self._started: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+        self._inside: dict[str, float] = {}
+        self._shown_as: dict[str, str] = {}
+
+    def take(self, event: dict[str, Any]) -> None:
+        data = event.get("data")
+        if not isinstance(data, dict) or data.get("prompt_id") != self.prompt_id:
+            return
+        kind = event.get("type")
+        if kind == "execution_cached":
+            self.cached.update(map(str, data["nodes"]))
+        elif kind == "progress_state":
+            for node, state in data["nodes"].items():
+                self._take_state(node, state)
+        elif kind in {"execution_success", "execution_error", "execution_interrupted"}:
+            self.ended = True
+        done = len((self.cached | self._ended.keys()) & self.api.keys())
+        self.share = min((done + sum(self._inside.values())) / max(len(self.api), 1), 1.0)
+
+    def _take_state(self, node: str, state: dict[str, Any]) -> None:
+        # A node that becomes a graph of its own is shown as one.
+        shown = self._shown_as[node] = str(state.get("display_node_id") or node)
+        if state["state"] == "running":
+            self._started.setdefault(node, time.monotonic())
+            self._inside[node] = state["value"] / state["max"] if state.get("max") else 0.0
+            if shown in self.api:
+                self.now = node_title(self.api, shown)
+        elif state["state"] in {"finished", "error"}:
+            self._inside.pop(node, None)
+            self._ended.setdefault(node, time.monotonic())
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each node took whose start and end were told, in the order they ended in."""
+        taken: dict[str, float] = {}
+        for node, ended in self._ended.items():
+            if node in self._started:
+                shown = self._shown_as[node]
+                taken[shown] = taken.get(shown, 0.0) + ended - self._started[node]
+        return taken
