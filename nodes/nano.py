@@ -1,5 +1,7 @@
 """The bundled nano models and their picture: everything the shipped demo workflow needs."""
 
+import torch
+
 from ..core import demo, nano
 from ..core.faces import load_analyzer
 from ._convert import to_image
@@ -83,8 +85,10 @@ class DemoPicture(io.ComfyNode):
 
     @classmethod
     def execute(cls, picture=demo.PICTURES[0]) -> io.NodeOutput:
-        lq, gt = demo.picture(picture)
-        return io.NodeOutput(to_image(lq), to_image(gt))
+        lq, gt = (to_image(x) for x in demo.picture(picture))
+        # Photographs are the same from both outputs.
+        shown = lq if torch.equal(lq, gt) else torch.cat([lq, gt])
+        return io.NodeOutput(lq, gt, ui=host.preview(shown, cls))
 
 
 NODES = [LoadNano, DemoPicture]

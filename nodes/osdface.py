@@ -97,8 +97,8 @@ class VREEncode(io.ComfyNode):
         chosen = [vre.select(part.contiguous().to(device)) for part in parts]
         cond = vre.embed(torch.cat([c.tokens for c in chosen]))
         positions = torch.cat([c.positions for c in chosen])[:_SHOWN]
-        picture = token_map(lq[:_SHOWN].contiguous(), positions, vre.grid_size)
-        return io.NodeOutput(to_conditioning(cond), to_image(picture))
+        picture = to_image(token_map(lq[:_SHOWN].contiguous(), positions, vre.grid_size))
+        return io.NodeOutput(to_conditioning(cond), picture, ui=host.preview(picture, cls))
 
 
 NODES = [LoadVRE, VREEncode]

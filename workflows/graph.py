@@ -9,6 +9,18 @@ from ..nodes import all_nodes
 
 FOLDER = Path(__file__).parent
 
+COLORS = {
+    "load": "#8888aa",
+    "faces": "#3f789e",
+    "people": "#a8613a",
+    "restore": "#88aa88",
+    "damage": "#b455b0",
+    "check": "#4a9e94",
+    "output": "#b58b2a",
+}
+"""What a group is for -> its colour, the same in every workflow."""
+_MARGIN, _HEAD = 20, 80
+
 # The few nodes of ComfyUI itself that the graphs use: (inputs, widgets, outputs).
 _CORE = {
     "CLIPTextEncode": ([("clip", "CLIP")], {"text": "STRING"}, ["CONDITIONING"]),
@@ -53,14 +65,38 @@ class Node:
         return self, index
 
 
+@dataclass
+class Note:
+    text: str
+    pos: tuple[int, int]
+    size: tuple[int, int]
+
+
+@dataclass
+class Group:
+    """A frame around its members, in the colour of what they are for."""
+
+    title: str
+    meaning: str
+    members: tuple[Node | Note, ...]
+
+    def box(self) -> tuple[int, int, int, int]:
+        """x, y, width, height"""
+        left = min(m.pos[0] for m in self.members) - _MARGIN
+        top = min(m.pos[1] for m in self.members) - _HEAD
+        right = max(m.pos[0] + m.size[0] for m in self.members) + _MARGIN
+        bottom = max(m.pos[1] + m.size[1] for m in self.members) + _MARGIN
+        return left, top, right - left, bottom - top
+
+
 class Graph:
     """A workflow under construction."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.nodes: list[Node] = []
-        self.groups: list[dict] = []
-        self.notes: list[dict] = []
+        self.groups: list[Group] = []
+        self.notes: list[Note] = []
         self._schemas = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in all_nodes()}
 
     def add(
@@ -84,20 +120,13 @@ class Graph:
         self.nodes.append(node)
         return node
 
-    def note(self, text: str, pos: tuple[int, int], size: tuple[int, int]) -> None:
-        self.notes.append({"text": text, "pos": pos, "size": size})
+    def note(self, text: str, pos: tuple[int, int], size: tuple[int, int]) -> Note:
+        self.notes.append(Note(text, pos, size))
+        return self.notes[-1]
 
-    def group(self, title: str, bounding: tuple[int, int, int, int], color: str) -> None:
-        self.groups.append(
-            {
-                "id": len(self.groups) + 1,
-                "title": title,
-                "bounding": list(bounding),
-                "color": color,
-                "font_size": 24,
-                "flags": {},
-            }
-        )
+    def group(self, title: str, meaning: str, *members: Node | Note) -> None:
+        """Frame what belongs together; `meaning` is one of `COLORS`."""
+        self.groups.append(Group(title, meaning, members))
 
     def _sockets(self, kind: str) -> list[tuple[str, str, bool]]:
         """Name, type, and whether it may stay open."""
@@ -187,7 +216,7 @@ class Graph:
             "last_link_id": len(links),
             "nodes": nodes,
             "links": links,
-            "groups": self.groups,
+            "groups": self._ui_groups(),
             "config": {},
             "extra": {"ds": {"scale": 0.7, "offset": [60, 120]}},
             "version": 0.4,
@@ -210,12 +239,33 @@ class Graph:
         }
         return entry | ({"title": node.title} if node.title else {})
 
-    def _ui_note(self, note: dict, id: int) -> dict:
+    def _ui_groups(self) -> list[dict]:
+        """Frames that begin at one height end at one, too, where nothing is in the way."""
+        boxes = [group.box() for group in self.groups]
+        floor = {y: max(b[1] + b[3] for b in boxes if b[1] == y) for y in {b[1] for b in boxes}}
+        entries = []
+        for i, (group, (x, y, width, height)) in enumerate(zip(self.groups, boxes, strict=True)):
+            others = [b for b in boxes if b[1] > y and b[0] < x + width and x < b[0] + b[2]]
+            if all(b[1] >= floor[y] for b in others):
+                height = floor[y] - y
+            entries.append(
+                {
+                    "id": i + 1,
+                    "title": group.title,
+                    "bounding": [x, y, width, height],
+                    "color": COLORS[group.meaning],
+                    "font_size": 24,
+                    "flags": {},
+                }
+            )
+        return entries
+
+    def _ui_note(self, note: Note, id: int) -> dict:
         return {
             "id": id,
             "type": "MarkdownNote",
-            "pos": list(note["pos"]),
-            "size": list(note["size"]),
+            "pos": list(note.pos),
+            "size": list(note.size),
             "flags": {},
             "order": id - 1,
             "mode": 0,
@@ -223,7 +273,7 @@ class Graph:
             "outputs": [],
             "title": "Read me",
             "properties": {},
-            "widgets_values": [note["text"]],
+            "widgets_values": [note.text],
             "color": "#432",
             "bgcolor": "#653",
         }

