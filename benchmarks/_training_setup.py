@@ -73,7 +73,7 @@ SHAPES = {
         ),
         recogniser=(2, 2, 2, 2),
         size=64,
-        batch=2,
+        batch=1,
     ),
 }
 
