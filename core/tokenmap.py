@@ -31,6 +31,14 @@ def token_map(lq: Tensor, positions: Tensor, grid_size: int, size: int = 512) ->
     lq, positions = lq.float().cpu(), positions.cpu()
     if not len(lq):
         return lq.new_zeros(0, 3, size, size)
+    # Painted one by one: large pictures, and five steps for each.
+    out = lq.new_empty(len(lq), size, size, 3).permute(0, 3, 1, 2)
+    for picture, face, cells in zip(out, lq, positions, strict=True):
+        picture.copy_(_painted(face[None], cells[None], grid_size, size)[0])
+    return out
+
+
+def _painted(lq: Tensor, positions: Tensor, grid_size: int, size: int) -> Tensor:
     rank = torch.linspace(0, 1, positions.shape[1])
     colors = torch.lerp(_SURE, _UNSURE, rank[:, None]).expand(len(lq), -1, -1)
     cells = grid_size**2
