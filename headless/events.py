@@ -21,6 +21,10 @@ class Events:
         self._retry_at = 0.0
         self._connect()
 
+    @property
+    def connected(self) -> bool:
+        return self._socket is not None
+
     def next(self, seconds: float) -> dict[str, Any] | None:
         """The next message, or None where there is none within so many seconds."""
         deadline = time.monotonic() + seconds

@@ -64,12 +64,7 @@ class Here:
         self._keep(api, results)
         report.seeds = seeds_of(api)
         report.nodes = node_reports(api, {k: v.seconds for k, v in results.items()})
-        report.saved = [
-            path
-            for outputs in results.values()
-            for path in (outputs.ui or {}).get("images", ())
-            if isinstance(outputs.ui, dict) and isinstance(path, Path)
-        ]
+        report.saved = [path for outputs in results.values() for path in _saved(outputs.ui)]
         report.seconds = time.perf_counter() - started
         return report
 
@@ -81,6 +76,12 @@ class Here:
             reached |= more
         # Output nodes do something besides: they show and save.
         self._kept = {k: v for k, v in results.items() if k not in reached and v.ui is None}
+
+
+def _saved(ui: Any) -> list[Path]:
+    """Files that an output node wrote; previews are tensors."""
+    images = ui.get("images") if isinstance(ui, dict) else None
+    return images if isinstance(images, list) else []
 
 
 def _sources(node: Mapping[str, Any]) -> set[str]:

@@ -184,6 +184,7 @@ def _wait(
             if status.get("status_str") == "error":
                 raise WorkflowError(_failure(status, progress.api))
             if status.get("completed", True):
+                _catch_up(events, progress, status)
                 on_progress("Done", 1.0)
                 return entry
         waiting = _position(server, prompt_id)
@@ -217,6 +218,17 @@ def _listen(
             on_progress(progress.now, progress.share)
         if progress.ended and not ended:
             return
+
+
+def _catch_up(events: Events, progress: Progress, status: Mapping[str, Any]) -> None:
+    """Take what was told but not yet heard, where the results were quicker."""
+    while events.connected and not progress.ended:
+        event = events.next(_POLL_SECONDS)
+        if event is None:
+            break
+        progress.take(event)
+    for kind, data in status.get("messages", []):
+        progress.take({"type": kind, "data": data})
 
 
 def _stop(server: str, prompt_id: str) -> None:

@@ -8,7 +8,7 @@ from facewright.core.errors import FacewrightError
 from facewright.headless.builtin import BUILTIN
 from facewright.headless.cli import app
 from facewright.headless.run_batch import MANIFEST, batch_node
-from facewright.headless.standin import io
+from facewright.headless.standin import io, ui
 from facewright.headless.workflow import WorkflowError
 from PIL import Image
 from typer.testing import CliRunner
@@ -40,7 +40,7 @@ class Scale(io.ComfyNode):
     def execute(cls, image, by):
         if image.shape[1] == 1:
             raise FacewrightError("one row is not enough")
-        return io.NodeOutput(image * by)
+        return io.NodeOutput(image * by, ui=ui.PreviewImage(image, cls=cls))
 
 
 API = {

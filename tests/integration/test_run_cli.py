@@ -1,0 +1,211 @@
+"""`facewright run` and comfy-cli's `comfy run` with a real ComfyUI."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from facewright.headless.cli import app
+from facewright.workflows.graph import FOLDER
+from PIL import Image
+from typer.testing import CliRunner
+
+pytestmark = pytest.mark.comfyui
+HERE = Path(__file__).parent
+PACK = HERE.parents[1]
+
+
+def facewright(*words):
+    result = CliRunner().invoke(app, ["run", *map(str, words)])
+    assert not result.exception or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def shipped(name):
+    return json.loads((FOLDER / "api" / f"{name}.api.json").read_text())
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of two pictures, and nano_restore with Load Image in place of the demo picture."""
+    prompt = shipped("nano_restore")
+    (demo,) = (n for n in prompt.values() if n["class_type"] == "FacewrightDemoPicture")
+    demo |= {"class_type": "LoadImage", "inputs": {"image": "group.png"}}
+    demo["_meta"] = {"title": "Photo"}
+    (tmp_path / "photos.json").write_text(json.dumps(prompt))
+    (tmp_path / "in/sub").mkdir(parents=True)
+    shutil.copy(FOLDER / "nano_group_lq.png", tmp_path / "in" / "group.png")
+    shutil.copy(FOLDER / "nano_face_lq.png", tmp_path / "in" / "sub" / "one face.png")
+    return tmp_path
+
+
+def pixels(path):
+    return np.asarray(Image.open(path).convert("RGB"), dtype=np.int16)
+
+
+@pytest.mark.parametrize("name", ["nano_restore.json", "api/nano_restore.api.json"])
+def test_both_forms_run_on_a_server_and_are_reported(server, tmp_path, name):
+    words = ["--server", server.address, "-o", tmp_path / "out", "--json"]
+    result = facewright(FOLDER / name, "--set", "Detect Faces.max_faces=1", *words)
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert len(told["saved"]) == 2 and all(Path(p).is_file() for p in told["saved"])
+    titles = {n["title"] for n in told["nodes"]}
+    assert {"Detect Faces", "One-Step Restore"} <= titles, "the display names people know"
+    # Those that the server still has from another test took no time.
+    ran = [n for n in told["nodes"] if not n["cached"]]
+    assert all(n["seconds"] >= 0 for n in ran)
+    assert sum(n["seconds"] for n in ran) <= told["seconds"]
+    assert list(told["seeds"].values()) == [0]
+
+
+def test_a_wrong_choice_is_refused_in_words(server, tmp_path):
+    words = ["--server", server.address, "-o", tmp_path / "out"]
+    result = facewright(FOLDER / "nano_restore.json", "--set", "Paste Faces.color=lba", *words)
+    assert result.exit_code == 1
+    assert "(Paste Faces): " in result.stderr and "'lba'" in result.stderr
+    assert "wavelet" in result.stderr, "what it could have been"
+
+
+def test_a_folder_through_a_server(server, photos):
+    (photos / "in" / "broken.png").write_bytes(b"\x89PNG and then nothing")
+    words = [photos / "photos.json", "--batch", photos / "in", "-o", photos / "out", "--json"]
+    result = facewright(*words, "--server", server.address)
+    assert result.exit_code == 1 and "1 of 3 pictures failed" in result.stderr
+    told = json.loads(result.stdout)
+    assert [Path(f["input"]).name for f in told["failed"]] == ["broken.png"]
+    saved = sorted(p.relative_to(photos / "out").as_posix() for p in photos.rglob("out/**/*.png"))
+    assert saved == [
+        "group_nano_restore.png",
+        "group_nano_restore_compare.png",
+        "sub/one face_nano_restore.png",
+        "sub/one face_nano_restore_compare.png",
+    ]
+    (photos / "in" / "broken.png").unlink()
+    again = json.loads(facewright(*words, "--server", server.address).stdout)
+    assert again["done"] == [] and len(again["skipped"]) == 2
+    # The same in this process, but for where ComfyUI rounds.
+    words[words.index("-o") + 1] = photos / "here"
+    result = facewright(*words, "--embedded")
+    assert result.exit_code == 0, result.stderr
+    for name in saved[::2]:
+        assert np.abs(pixels(photos / "out" / name) - pixels(photos / "here" / name)).max() <= 4
+
+
+@pytest.fixture
+def long_run(tmp_path):
+    """A workflow that takes minutes."""
+    nano = {"class_type": "FacewrightLoadNano", "inputs": {"weights": "onestep"}}
+    empty = {"width": 128, "height": 128, "batch_size": 4096, "color": 0}
+    restore = {
+        "model": ["1", 0], "vae": ["1", 1], "conditioning": ["4", 0], "image": ["2", 0],
+        "timestep": 399, "posterior": "mean", "seed": 0, "faces_at_once": 1,
+    }  # fmt: skip
+    one = {"width": 128, "height": 128, "batch_size": 1, "color": 0}
+    prompt = {
+        "1": nano,
+        "2": {"class_type": "EmptyImage", "inputs": empty},
+        "3": {"class_type": "EmptyImage", "inputs": one},
+        "4": {"class_type": "FacewrightVREEncode", "inputs": {"vre": ["1", 2], "image": ["3", 0]}},
+        "5": {"class_type": "FacewrightOneStepRestore", "inputs": restore},
+        "6": {"class_type": "PreviewImage", "inputs": {"images": ["5", 0]}},
+    }
+    (tmp_path / "long.json").write_text(json.dumps(prompt))
+    return tmp_path / "long.json"
+
+
+def test_ctrl_c_interrupts_the_server(server, long_run):
+    words = [sys.executable, "-m", "facewright", "run", long_run, "--server", server.address]
+    process = subprocess.Popen([*map(str, words)], stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not (running := server.get("/queue")["queue_running"]):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.5)
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 1 and "Interrupted" in told
+    kinds = [kind for kind, _ in server.wait(running[0][1])["status"]["messages"]]
+    assert kinds[-1] == "execution_interrupted"
+
+
+@pytest.fixture
+def workspace(comfyui, tmp_path, monkeypatch):
+    """A copy of ComfyUI with the pack in it, started as a user's would be."""
+    folder, python = comfyui
+    copy = tmp_path / "ComfyUI"
+    aside = {".git", ".venv", "venv", "models", "output", "input", "temp", "user", "custom_nodes"}
+
+    def leave(path, names):
+        return aside & set(names) if Path(path) == Path(folder) else ()
+
+    shutil.copytree(folder, copy, ignore=leave)
+    for name in ("models", "input", "custom_nodes"):
+        (copy / name).mkdir()
+    (copy / "custom_nodes" / "our faces").symlink_to(PACK, target_is_directory=True)
+    # As the server of the other tests is started: see launch.py.
+    start = tmp_path / "python"
+    start.write_text(
+        f'#!/bin/sh\ncase "$1" in -c) exec "{python}" "$@";; esac\n'
+        f'shift\nexec "{python}" "{HERE / "launch.py"}" "{copy}" "$@"\n'
+    )
+    start.chmod(0o755)
+    monkeypatch.setenv("COMFYUI_PATH", str(copy))
+    monkeypatch.setenv("COMFYUI_PYTHON", str(start))
+    return copy
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="the interpreter is a shell script here")
+def test_comfyui_is_started_for_a_batch_and_stopped(workspace, photos):
+    words = [photos / "photos.json", "--batch", photos / "in", "-o", photos / "out", "--json"]
+    result = facewright(*words, "--comfy")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert len(told["done"]) == 2 and len(list(photos.rglob("out/**/*.png"))) == 4
+    assert not (workspace / "output").exists() or not list((workspace / "output").rglob("*.png"))
+    shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert str(workspace) not in shown.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="the interpreter is a shell script here")
+def test_a_comfyui_that_does_not_start_says_why(workspace, tmp_path):
+    result = facewright(FOLDER / "nano_restore.json", "--comfy", "--comfy-args", "--no-such")
+    assert result.exit_code == 1
+    assert "did not start" in result.stderr and "unrecognized arguments: --no-such" in result.stderr
+    (workspace / "custom_nodes" / "our faces").unlink()
+    result = facewright(FOLDER / "nano_restore.json", "--comfy")
+    assert "not among the custom nodes" in result.stderr
+
+
+@pytest.fixture(scope="session")
+def comfy():
+    found = os.environ.get("COMFY_CLI") or shutil.which("comfy")
+    if found is None:
+        pytest.skip("comfy-cli is not here: pip install comfy-cli, or let COMFY_CLI name it")
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nano_restore.json", "api/nano_restore.api.json"])
+def test_comfy_run_takes_both_forms(server, home, comfy, tmp_path, name):
+    before = set((home / "output").rglob("*.png"))
+    port = server.address.rpartition(":")[2]
+    words = [comfy, "--skip-prompt", "run", "--workflow", FOLDER / name, "--wait"]
+    words += ["--host", "127.0.0.1", "--port", port, "--timeout", "240"]
+    env = {**os.environ, "HOME": str(tmp_path), "DO_NOT_TRACK": "1"}
+    command = [*map(str, words)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = set((home / "output").rglob("*.png")) - before
+    assert after or "cached" in (done.stdout + done.stderr).lower()
