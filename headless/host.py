@@ -31,7 +31,7 @@ from .backbone import (
 from .base_model import DIFFUSERS_BIAS, folder_facts, says_velocity, weights_in
 from .boosthub import AppliedBoostHub, check_fits
 from .model_folders import ANALYZER_FOLDERS, ModelFolders
-from .saving import save_pictures
+from .saving import context, save_pictures
 from .standin import Blocked, PreviewImage, PreviewText
 from .videos import HeadlessVideos
 
@@ -245,6 +245,14 @@ class HeadlessHost(HeadlessVideos):
         self, image: Tensor, prefix: str, texts: Sequence[Mapping[str, str]], cls: type
     ) -> dict[str, list[Path]]:
         return {"images": save_pictures(image, prefix, texts)}
+
+    def diagnose(self, hashes: bool, cls: type) -> tuple[str, str]:
+        from .doctor import diagnose, plain_process, report_lines
+
+        run = context.get(None)
+        prompt = None if run is None else run.prompt
+        report = diagnose(plain_process(self.folders), prompt, hash_files=hashes)
+        return "\n".join(report_lines(report)), json.dumps(report, indent=2)
 
     def show_text(self, text: str, cls: type) -> PreviewText:
         return PreviewText(text)

@@ -103,7 +103,7 @@ class ModelFolders:
         """Where the files of a folder ("facewright", "loras", ...) lie, first match first."""
         return [*(root / folder for root in self.roots), *self.extra.get(folder, [])]
 
-    def _places(self, folder: str) -> list[Path]:
+    def places(self, folder: str) -> list[Path]:
         """As `folders`; but files lying loose in a root are found too."""
         roots = [place for root in self.roots for place in (root / folder, root)]
         return [*roots, *self.extra.get(folder, [])]
@@ -135,7 +135,7 @@ class ModelFolders:
         for name in itertools.chain(*map(either_separator, names)):
             if Path(name).is_absolute() and Path(name).exists():
                 return Path(name)
-            for place in self._places(folder):
+            for place in self.places(folder):
                 if (place / name).exists():
                     return place / name
         return None

@@ -33,6 +33,7 @@ from ..core.methods.flipnet import BoostHubs, Condition
 from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
 from ._comfy_boosthub import KEY, LORAS, apply_boosthub
+from ._comfy_doctor import ComfyDoctor
 from ._comfy_files import ComfyFiles
 from ._comfy_saving import save_pictures
 from ._comfy_videos import ComfyVideos
@@ -41,7 +42,7 @@ from ._convert import to_image, to_nchw
 __all__ = ["ComfyExtension", "host", "io", "ui"]
 
 
-class ComfyHost(ComfyFiles, ComfyVideos):
+class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
     """ComfyUI as a `nodes._host.Host`."""
 
     def load_nano(self, lora: bool) -> tuple[Any, Any]:

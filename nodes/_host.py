@@ -115,6 +115,12 @@ class Host(Protocol):
     def video(self, path: Path) -> Any:
         """VIDEO of a file."""
 
+    def diagnose(self, hashes: bool, cls: type) -> tuple[str, str]:
+        """What the doctor says of this machine and of the workflow being run: text, and JSON.
+
+        The schema of `cls` asks for `prompt`.
+        """
+
     def show_text(self, text: str, cls: type) -> Any:
         """`ui` value with which the node `cls` shows `text`; its schema asks for `unique_id`."""
 

@@ -64,7 +64,7 @@ def test_core_imports_torch_and_itself(path):
 )
 def test_few_files_import_comfyui(path):
     if path.parent == ROOT / "nodes" and path.name.startswith("_comfy"):
-        assert any(name == "comfy" for name, _, _ in imports(path))
+        assert COMFY & {name for name, _, _ in imports(path)}
         return
     assert not {name for name, _, layer in imports(path) if layer is None} & COMFY
 

@@ -1,5 +1,6 @@
 """The pack in a running ComfyUI, over HTTP."""
 
+import hashlib
 import io
 import json
 import re
@@ -75,6 +76,34 @@ def test_weight_files_are_offered(server):
         for name, combo in info.items()
     }
     assert options == {"embedder": files, "projector": ["none", *files]}
+
+
+def test_the_doctor_tells_what_the_workflow_lacks(server, home):
+    """Also of nodes that do not run. (Node classes that are not there ComfyUI refuses itself.)"""
+    prompt = {
+        "1": {"class_type": "FacewrightDoctor", "inputs": {"hashes": True}},
+        "2": {
+            "class_type": "FacewrightLoadLoRA",
+            "inputs": {"lora": "x.safetensors", "strength": 1.0, "model": ["3", 0]},
+        },
+        "3": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "x.ckpt"}},
+        "4": {"class_type": "PreviewAny", "inputs": {"source": ["1", 1]}},
+    }
+    outputs = run(server, prompt)
+    (text,) = outputs["1"]["text"]
+    assert "Node 2 (Load LoRA (all modules)) needs x.safetensors in models/loras" in text
+    assert "Node 3 (Load Checkpoint) needs x.ckpt in models/checkpoints" in text
+    report = json.loads(outputs["4"]["text"][0])
+    assert report["schema"] == 1 and not report["ok"]
+    assert report["versions"]["comfyui"]["version"]
+    assert report["dtypes"]["device"] == "cpu" and "ComfyUI chooses" in report["dtypes"]["why"]
+    found = {copy["path"]: copy for w in report["weights"] for copy in w["copies"]}
+    ckpt = home / "models" / "facewright" / "associate_2.ckpt"
+    (file,) = found[str(ckpt)]["files"]
+    assert file["sha256"] == hashlib.sha256(ckpt.read_bytes()).hexdigest()
+    # ComfyUI's own nodes and ours are known, and nobody has taken an id.
+    assert report["workflow"]["nodes"] == []
+    assert not [w for w in report["warnings"] if "another pack" in w]
 
 
 def test_the_template_browser_lists_the_workflows(server):

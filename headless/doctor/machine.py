@@ -1,0 +1,127 @@
+"""Versions, devices, number formats and optional packages of this machine."""
+
+import importlib.metadata
+import importlib.util
+import platform
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...core.fast import fast_dtype
+from .surroundings import Surroundings
+
+PACK = Path(__file__).resolve().parents[2]
+PACKAGES = (
+    ("scikit-image", "skimage", "the face detector skimage"),
+    ("insightface", "insightface", "the face detector insightface, with 68 landmarks"),
+    ("onnxruntime onnxruntime-gpu", "onnxruntime", "runs insightface's models"),
+    ("facexlib", "facexlib", "the face detector facexlib, with 98 landmarks"),
+    ("diffusers", "diffusers", "restoring without ComfyUI"),
+    ("kornia", "kornia", "PSNR, SSIM and Lab colours"),
+    ("opencv-python opencv-python-headless opencv-contrib-python", "cv2", "16-bit PNGs; drawings"),
+    ("scipy", "scipy", "matching people to faces"),
+    ("matplotlib", "matplotlib", "plots of `facewright evaluate` and `curves`"),
+    ("tifffile", "tifffile", "TIFF pictures of 16 and 32 bits"),
+    ("peft", "peft", "training LoRAs"),
+    ("accelerate", "accelerate", "training"),
+    ("ray", "ray", "--ray: folders shared out among machines"),
+    ("lpips", "lpips", "the score lpips"),
+    ("pyiqa", "pyiqa", "musiq, maniqa, clipiqa, niqe, dists (non-commercial use)"),
+)
+"""Distributions that bring it, module, and what it enables."""
+
+
+def versions(around: Surroundings) -> dict[str, Any]:
+    comfyui = None
+    if around.comfyui or around.version:
+        comfyui = {"version": around.version, "path": str(around.comfyui or "")}
+    return {
+        "facewright": own_version(),
+        "facewright_path": str(PACK),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "torch": torch.__version__,
+        "numpy": distribution_version("numpy"),
+        "comfyui": comfyui,
+    }
+
+
+def own_version() -> str | None:
+    """From the sources where they are there, which they are inside ComfyUI."""
+    project = PACK / "pyproject.toml"
+    if project.is_file():
+        return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+    return distribution_version("facewright")
+
+
+def distribution_version(name: str) -> str | None:
+    """Of an installed package, or None."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def devices() -> list[dict[str, Any]]:
+    """What torch can compute on, the best last resort, the CPU, at the end."""
+    found = []
+    for index in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(index)
+        found.append(_device(f"cuda:{index}", about.name, about.total_memory, float16=True))
+    if torch.backends.mps.is_available():
+        found.append(_device("mps", "Apple GPU", None, float16=True))
+    name = platform.processor() or platform.machine()
+    return [*found, _device("cpu", f"{name}, {torch.get_num_threads()} threads", None)]
+
+
+def _device(name: str, about: str, memory: int | None, *, float16: bool = False) -> dict[str, Any]:
+    quick = fast_dtype(torch.device(name)) == torch.bfloat16
+    return {
+        "device": name,
+        "name": about,
+        "memory_bytes": memory,
+        "bfloat16": quick,
+        "float16": float16,
+    }
+
+
+def dtypes(around: Surroundings) -> dict[str, Any]:
+    """Which number formats are used, and why."""
+    embedder = {"embedder": "float32"}
+    exact = "The embedder searches its dictionary in float32: other formats choose other entries."
+    if around.dtypes:
+        why = f"ComfyUI chooses them; its options --fp32-vae and the like change that. {exact}"
+        return {**around.dtypes, **embedder, "why": why}
+    from ..host import compute_device  # not loaded inside ComfyUI
+
+    device = compute_device()
+    dtype = fast_dtype(device)
+    if dtype == torch.bfloat16:
+        why = f"this {device.type.upper()} multiplies bfloat16 in hardware."
+    else:
+        why = (
+            f"this {device.type.upper()} is not known to be quick in bfloat16, and float16 "
+            "overflows in the decoder."
+        )
+    name = str(dtype).removeprefix("torch.")
+    return {
+        "device": str(device),
+        "diffusion": name,
+        "vae": name,
+        **embedder,
+        "why": f"{name}, because {why} {exact}",
+    }
+
+
+def packages() -> list[dict[str, Any]]:
+    """Optional packages, present or not."""
+    found = []
+    for distributions, module, enables in PACKAGES:
+        names = distributions.split()
+        installed = importlib.util.find_spec(module) is not None
+        version = next(filter(None, map(distribution_version, names)), None) if installed else None
+        entry = {"package": names[0], "installed": installed, "version": version}
+        found.append({**entry, "enables": enables})
+    return found

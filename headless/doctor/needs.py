@@ -1,0 +1,221 @@
+"""What a workflow needs: weight files, packages and nodes, read off the file of either form."""
+
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import CheckpointError
+from ...core.metrics.registry import METRICS
+from ...core.nano import NANO_DIR
+from ..base_model import check_base
+from ..known_files import FAN, INSIGHTFACE, RETINAFACE, KnownFile, known_file
+from ..model_folders import either_separator
+from ..workflow import is_ui_form
+from .surroundings import Surroundings
+from .weights import elsewhere, find_all
+
+FILES = {
+    "FacewrightLoadVRE": {"embedder": "facewright", "projector": "facewright"},
+    "FacewrightLoadLoRA": {"lora": "loras"},
+    "FacewrightLoadBoostHub": {"boosthub": "facewright"},
+    "FacewrightLoadFaceEncoder": {"face_encoder": "facewright"},
+    "FacewrightLoadRecogniser": {"recogniser_file": "facewright"},
+    "FacewrightLoadIDE": {"embedder": "facewright", "eye_extractor": "facewright"},
+    "FacewrightLoadPerson": {"album": "facewright"},
+    "CheckpointLoaderSimple": {"ckpt_name": "checkpoints"},
+    "ImageOnlyCheckpointLoader": {"ckpt_name": "checkpoints"},
+    "LoraLoader": {"lora_name": "loras"},
+    "LoraLoaderModelOnly": {"lora_name": "loras"},
+    "VAELoader": {"vae_name": "vae"},
+    "UNETLoader": {"unet_name": "diffusion_models"},
+    "CLIPLoader": {"clip_name": "text_encoders"},
+    "DualCLIPLoader": {"clip_name1": "text_encoders", "clip_name2": "text_encoders"},
+    "ControlNetLoader": {"control_net_name": "controlnet"},
+    "UpscaleModelLoader": {"model_name": "upscale_models"},
+}
+"""Inputs that name weight files, by node class; they are the first widgets of their nodes."""
+_BUILT_IN_VAES = {"taesd", "taesdxl", "taesd3", "taef1", "pixel_space"}
+_ANALYZERS: dict[str, tuple[str, str, tuple[KnownFile, ...]]] = {
+    "skimage": ("skimage", "scikit-image", ()),
+    "insightface": ("insightface", "insightface onnxruntime", (INSIGHTFACE,)),
+    "facexlib": ("facexlib", "facexlib", (RETINAFACE, FAN)),
+    "nano": ("torch", "torch", ()),
+}
+_DRAWN_BY_THE_EDITOR = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode", "GetNode", "SetNode"}
+_ONE_STEP = {"FacewrightOneStepRestore", "FacewrightOneStepSampler", "FacewrightApplyBoostHub"}
+_MUTED, _BYPASSED = 2, 4
+
+
+@dataclass(frozen=True)
+class _Node:
+    id: str
+    kind: str
+    title: str
+    widgets: Mapping[str, Any] | list[Any]
+    pack: str | None
+    """`cnr_id`, or the repository, of the pack that brings the class."""
+
+    def value(self, name: str, position: int) -> Any:
+        if isinstance(self.widgets, Mapping):
+            return self.widgets.get(name)
+        return self.widgets[position] if position < len(self.widgets) else None
+
+
+def needs_of(workflow: Mapping[str, Any], around: Surroundings) -> dict[str, Any]:
+    """What a workflow of either form needs and lacks.
+
+    Returns:
+        "files", "nodes" (those that facewright does not bring) and "lacks", a sentence for each
+        thing without which it cannot run; "ok" where there is none.
+    """
+    nodes = list(_nodes(workflow, around))
+    files = [f for node in nodes for f in _files(node, around, _is_base(nodes))]
+    strangers = [_stranger(node, around) for node in nodes if not around.has_node(node.kind)]
+    lacks = [f["problem"] for f in files if f["problem"]]
+    lacks += [n["problem"] for n in strangers if n["problem"]]
+    lacks += [sentence for node in nodes for sentence in _packages(node, around)]
+    lacks = list(dict.fromkeys(lacks))
+    return {"files": files, "nodes": strangers, "lacks": lacks, "ok": not lacks}
+
+
+def _nodes(workflow: Mapping[str, Any], around: Surroundings) -> Iterator[_Node]:
+    if not is_ui_form(workflow):
+        for node_id, node in workflow.items():
+            kind = node["class_type"]
+            title = (node.get("_meta") or {}).get("title") or around.title(kind) or kind
+            yield _Node(str(node_id), kind, title, node.get("inputs") or {}, None)
+        return
+    subgraphs = (workflow.get("definitions") or {}).get("subgraphs") or []
+    own = {graph["id"] for graph in subgraphs}
+    for prefix, graph in (("", workflow), *((f"{g.get('name', g['id'])}:", g) for g in subgraphs)):
+        for node in graph["nodes"]:
+            kind = node["type"]
+            if node.get("mode", 0) in {_MUTED, _BYPASSED} or kind in {*own, *_DRAWN_BY_THE_EDITOR}:
+                continue
+            about = node.get("properties") or {}
+            pack = about.get("cnr_id") or about.get("aux_id")
+            title = node.get("title") or around.title(kind) or kind
+            widgets = node.get("widgets_values") or []
+            yield _Node(f"{prefix}{node['id']}", kind, title, widgets, pack)
+
+
+def _is_base(nodes: list[_Node]) -> bool:
+    """Whether the one checkpoint of the workflow has to be SD 2.1-base."""
+    kinds = [node.kind for node in nodes]
+    return kinds.count("CheckpointLoaderSimple") == 1 and bool(_ONE_STEP & set(kinds))
+
+
+def _files(node: _Node, around: Surroundings, base: bool) -> Iterator[dict[str, Any]]:
+    for position, (name, folder) in enumerate(FILES.get(node.kind, {}).items()):
+        value = node.value(name, position)
+        if not isinstance(value, str) or value == "none" or value in _BUILT_IN_VAES:
+            continue
+        check = base and node.kind == "CheckpointLoaderSimple"
+        yield _file(node, name, folder, value, around, check)
+
+
+def _file(
+    node: _Node, name: str, folder: str, value: str, around: Surroundings, base: bool
+) -> dict[str, Any]:
+    places, known = around.places(folder), known_file(value)
+    paths = [p / spelled for spelled in either_separator(value) for p in places]
+    path = next((p for p in paths if p.exists()), None)
+    entry = {
+        "node": node.id,
+        "title": node.title,
+        "class": node.kind,
+        "input": name,
+        "name": value,
+        "folder": folder,
+        "searched": [str(place) for place in places],
+        "path": path and str(path),
+        "what": known and known.what,
+        "source": known and known.source,
+        "licence": known and known.licence,
+        "commercial": known and known.commercial,
+    }
+    where = f"Node {node.id} ({node.title})"
+    if path is None:
+        return {**entry, "problem": f"{where} {_missing(value, folder, places, known)}"}
+    problem = None
+    if base:
+        try:
+            check_base(path)
+        except CheckpointError as error:
+            problem = f"{where}: {error}"
+    return {**entry, "problem": problem}
+
+
+def _missing(value: str, folder: str, places: list[Path], known: KnownFile | None) -> str:
+    if value.startswith("("):  # the entry of an empty combo
+        return f"has no file chosen: put one into {places[0]} and choose it."
+    text = f"needs {value} in models/{folder}, which is not there: put it into {places[0]}."
+    if known is None:
+        return text
+    text = f"{text} It is {known.what}. Source: {known.source}. Licence: {known.licence}."
+    others = find_all(places, known.names)
+    if others:
+        text += f" There is {others[0]}: choose that in the node instead."
+    return text
+
+
+def _packages(node: _Node, around: Surroundings) -> Iterator[str]:
+    """A sentence for each package, and what belongs to it, that a node of ours lacks."""
+    where = f"Node {node.id} ({node.title})"
+    if node.kind == "FacewrightLoadFaceAnalyzer":
+        module, install, files = _ANALYZERS.get(str(node.value("backend", 0)), ("torch", "", ()))
+        if importlib.util.find_spec(module) is None:
+            yield f"{where} needs a package: python -m pip install {install}"
+        # FAN only serves dense landmarks, which not every workflow asks for.
+        for file in files[:1]:
+            places = [p for f in file.folders for p in around.places(f)]
+            if not find_all([*places, *elsewhere(file)], file.names):
+                yield (
+                    f"{where} needs {file.what}: put {file.names[0]} into {places[0]}. "
+                    f"Source: {file.source}. Licence: {file.licence}."
+                )
+    elif node.kind == "FacewrightImageScore":
+        names = str(node.value("metrics", 0) or "")
+        for metric in (METRICS.get(n.strip()) for n in names.split(",")):
+            if metric and metric.missing():
+                yield f"{where}: {metric.missing()}"
+    elif node.kind.startswith("FacewrightLoadNano") and not any(NANO_DIR.glob("*.safetensors")):
+        yield f"{where} needs the bundled models, which are not in {NANO_DIR}: install anew."
+
+
+def _stranger(node: _Node, around: Surroundings) -> dict[str, Any]:
+    """A node that cannot run here: where it can, or that it is nowhere."""
+    found = None if around.inside else _in_sources(node.kind, around)
+    entry = {"node": node.id, "class": node.kind, "pack": node.pack, "found_in": found}
+    if found or (node.pack == "comfy-core" and not around.inside):
+        return {**entry, "problem": None}
+    brings = f"the pack {node.pack} brings it" if node.pack else "no pack is named in the file"
+    return {
+        **entry,
+        "problem": f"Node {node.id} ({node.title}) is a {node.kind}, which is not installed; "
+        f"{brings}. Install it with ComfyUI-Manager, or take the node out.",
+    }
+
+
+def _in_sources(kind: str, around: Surroundings) -> str | None:
+    """The ComfyUI or the node pack whose sources name a node class."""
+    quoted = re.compile(rf"""["']{re.escape(kind)}["']""")
+    if around.comfyui:
+        files = [around.comfyui / "nodes.py", *(around.comfyui / "comfy_extras").glob("*.py")]
+        if any(_mentions(file, quoted) for file in files):
+            return "ComfyUI"
+    for folder in (p for packs in around.custom_nodes for p in sorted(packs.glob("*"))):
+        files = folder.rglob("*.py") if folder.is_dir() else [folder]
+        if any(_mentions(file, quoted) for file in files if file.suffix == ".py"):
+            return folder.name
+    return None
+
+
+def _mentions(file: Path, quoted: re.Pattern) -> bool:
+    try:
+        return quoted.search(file.read_text(encoding="utf-8", errors="replace")) is not None
+    except OSError:
+        return False

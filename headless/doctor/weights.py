@@ -1,0 +1,137 @@
+"""Every weight file that facewright knows: where it was looked for, what lies there, its terms."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...core.checkpoint import read_metadata
+from ...core.errors import CheckpointError
+from ...core.nano import NANO_DIR
+from ..base_model import check_base
+from ..known_files import (
+    ALEXNET,
+    BASE,
+    FAN,
+    INCEPTION,
+    INSIGHTFACE,
+    KNOWN,
+    RETINAFACE,
+    VGG,
+    KnownFile,
+)
+from ..model_folders import SUFFIXES
+from .hashes import Hashes
+from .surroundings import Surroundings
+
+_UNREADABLE = {".onnx", ".pt"}
+"""Not opened: `read_metadata` knows other kinds only."""
+
+
+def all_weights(around: Surroundings, hashes: Hashes | None) -> list[dict[str, Any]]:
+    """An entry for each of `KNOWN`, and one for the bundled models."""
+    return [_entry(file, around, hashes) for file in KNOWN] + [_bundled(hashes)]
+
+
+def _entry(file: KnownFile, around: Surroundings, hashes: Hashes | None) -> dict[str, Any]:
+    places = [*(p for f in file.folders for p in around.places(f)), *elsewhere(file)]
+    places = list(dict.fromkeys(places))
+    copies = [_copy(path, file, hashes) for path in find_all(places, file.names)]
+    return {
+        "what": file.what,
+        "names": list(file.names),
+        "folder": file.folder,
+        "searched": [str(place) for place in places],
+        "found": bool(copies),
+        "copies": copies,
+        "sha256_begins": file.sha256 or None,
+        "licence": file.licence,
+        "commercial": file.commercial,
+        "source": file.source,
+    }
+
+
+def _bundled(hashes: Hashes | None) -> dict[str, Any]:
+    found = any(NANO_DIR.glob("*.safetensors"))
+    return {
+        "what": "the bundled nano models, for rendered faces",
+        "names": ["nano"],
+        "folder": "weights",
+        "searched": [str(NANO_DIR)],
+        "found": found,
+        "copies": [_copy(NANO_DIR, None, hashes)] if found else [],
+        "sha256_begins": None,
+        "licence": "Apache-2.0",
+        "commercial": "yes",
+        "source": "part of facewright",
+    }
+
+
+def find_all(places: list[Path], names: tuple[str, ...]) -> list[Path]:
+    """Every file or folder of one of the names, first match first: in a place or anywhere below.
+
+    A models folder itself, where files may lie loose, is not searched below.
+    """
+    found = [place / name for name in names for place in places if (place / name).exists()]
+    for place in places:
+        loose = any(other != place and other.is_relative_to(place) for other in places)
+        if place.is_dir() and not loose:
+            found += [path for name in names for path in sorted(place.rglob(name))]
+    return list({path.resolve(): path for path in reversed(found)}.values())[::-1]
+
+
+def elsewhere(file: KnownFile) -> list[Path]:
+    """Where the package that uses a file keeps it."""
+    if file is INSIGHTFACE:
+        return [Path.home() / ".insightface" / "models"]
+    if file in (RETINAFACE, FAN):
+        spec = importlib.util.find_spec("facexlib")
+        return [Path(p) / "weights" for p in (spec and spec.submodule_search_locations) or ()]
+    if file in (ALEXNET, VGG, INCEPTION):
+        return [Path(torch.hub.get_dir()) / "checkpoints"]
+    return []
+
+
+def _copy(path: Path, known: KnownFile | None, hashes: Hashes | None) -> dict[str, Any]:
+    files = [_file(part, hashes) for part in _parts(path)]
+    begins = known.sha256 if known else ""
+    differs = [f for f in files if begins and f["sha256"] and not f["sha256"].startswith(begins)]
+    return {
+        "path": str(path),
+        "bytes": sum(f["bytes"] for f in files),
+        "files": files,
+        "problem": _problem(path, known, files),
+        "sha256_matches": None if not begins or not hashes or not files else not differs,
+    }
+
+
+def _parts(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    # Of a diffusers folder only these parts are used.
+    parts = [path / part for part in ("unet", "vae") if (path / part).is_dir()] or [path]
+    for part in parts:
+        yield from (p for p in sorted(part.rglob("*")) if p.suffix in {*SUFFIXES, ".onnx"})
+
+
+def _file(path: Path, hashes: Hashes | None) -> dict[str, Any]:
+    digest = hashes.of(path) if hashes else None
+    return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
+
+
+def _problem(path: Path, known: KnownFile | None, files: list[dict[str, Any]]) -> str | None:
+    """Why a file cannot be used, as far as its first bytes and its header tell."""
+    try:
+        if known is BASE:
+            check_base(path)
+        elif not files:
+            return f"{path} holds no weights."
+        for file in files:
+            if Path(file["path"]).suffix not in _UNREADABLE:
+                read_metadata(file["path"])
+    except (CheckpointError, OSError) as error:
+        return str(error)
+    return None
