@@ -1,0 +1,101 @@
+"""Draw the pictures of the help pages: `python -m facewright.docs.pictures`.
+
+They are what the bundled nano models make in the shipped workflows, so new weights want new ones.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..core.sheet import contact_sheet
+from ..headless.runner import run_workflow
+from ..workflows.build import degrade_presets, nano_restore
+from ..workflows.flipnet import nano_flipnet_restore
+from ..workflows.graph import Graph
+from ..workflows.honestface import nano_group_people, nano_honestface_restore
+from .build import PAGES
+
+IMAGES = PAGES / "images"
+WIDTH = 640
+
+# A picture: columns, and in that order (title of a node, index of its output, label).
+SHOWN: dict[Callable[[], Graph], dict[str, tuple[int, tuple[tuple[str, int, str], ...]]]] = {
+    nano_restore: {
+        "demo_picture": (1, (("Demo Picture", 0, "degraded"), ("Demo Picture", 1, "original"))),
+        "detect_faces": (1, (("Detect Faces", 2, ""),)),
+        "vre_encode": (5, (("VRE Encode", 1, ""),)),
+        "one_step_restore": (
+            5,
+            (("Detect Faces", 1, "crops"), ("One-Step Restore", 0, "restored")),
+        ),
+        "paste_faces": (1, (("Paste Faces", 0, "image"), ("Paste Faces", 1, "mask"))),
+        "compare": (1, (("Compare Before / After", 0, ""),)),
+    },
+    degrade_presets: {
+        "degrade": (2, (("Demo Picture", 1, "image"), ("Degrade", 0, "degraded"))),
+        "degradation_sheet": (1, (("Degradation Sheet", 0, ""),)),
+    },
+    nano_flipnet_restore: {
+        "apply_boosthub": (
+            5,
+            (("Detect Faces", 1, "condition"), ("VAEDecode", 0, "restored")),
+        ),
+    },
+    nano_honestface_restore: {
+        "ide_encode": (
+            3,
+            (
+                ("Detect Faces", 1, "crop"),
+                ("IDE Encode, with photographs", 1, "chosen"),
+                ("Restore with photographs", 0, "restored"),
+            ),
+        ),
+        "landmark_score": (1, (("Landmark Score with photographs", 4, ""),)),
+    },
+    nano_group_people: {
+        "person_album": (1, (("Album of Ada", 2, ""),)),
+        "match_people": (1, (("Match People", 1, ""),)),
+        "identity_guard": (1, (("Identity Guard", 2, ""),)),
+    },
+}
+
+
+def main() -> list[Path]:
+    """Run the workflows and write the pictures; the same files every time on one machine."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    written = []
+    for make, pictures in SHOWN.items():
+        graph = make()
+        ids = {node["_meta"]["title"]: node_id for node_id, node in graph.api().items()}
+        with tempfile.TemporaryDirectory() as folder:
+            results = run_workflow(graph.ui(), output_dir=folder)
+        for name, (columns, shown) in pictures.items():
+            batches = [(results[ids[title]][index], label) for title, index, label in shown]
+            written.append(IMAGES / f"{name}.jpg")
+            _write(written[-1], _sheet(batches, columns))
+    return written
+
+
+def _sheet(batches: list[tuple[Tensor, str]], columns: int) -> Tensor:
+    """(3, H, W) of IMAGE or MASK batches; the first picture of each bears its label."""
+    shown, labels = [], []
+    for batch, label in batches:
+        pixels = batch[..., None].expand(-1, -1, -1, 3) if batch.ndim == 3 else batch[..., :3]
+        shown += list(pixels.movedim(-1, 1))
+        labels += [label] + [""] * (len(pixels) - 1)
+    return contact_sheet(shown, labels, columns)
+
+
+def _write(path: Path, sheet: Tensor) -> None:
+    pixels = (sheet.movedim(0, -1) * 255).round().to(torch.uint8).numpy()
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((WIDTH, WIDTH))
+    picture.save(path, quality=88)
+
+
+if __name__ == "__main__":
+    main()
