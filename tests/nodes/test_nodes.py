@@ -1,6 +1,8 @@
 """The nodes as ComfyUI and shared workflows see them, through the stand-in of its node API."""
 
+import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,44 +12,105 @@ from facewright.nodes import all_nodes
 from facewright.workflows.build import WORKFLOWS
 from facewright.workflows.graph import FOLDER
 
-SNAPSHOT = Path(__file__).with_name("schema_snapshot.json")
 SCHEMAS = [node.GET_SCHEMA() for node in all_nodes()]
-# Their options are what lies on the disk.
-FILE_COMBOS = {
-    "embedder",
-    "projector",
-    "lora",
-    "boosthub",
-    "face_encoder",
-    "recogniser_file",
-    "album",
-    "eye_extractor",
-}
 
 
-def _describe(schema):
-    inputs = []
-    for i in schema.inputs:
-        entry = {"id": i.id, "type": i.io_type, "optional": i.optional}
-        if i.has_widget and i.id not in FILE_COMBOS:
-            entry["default"] = i.default
-            entry |= {k: getattr(i, k) for k in ("min", "max", "options") if hasattr(i, k)}
-        inputs.append(entry)
-    return {
-        "category": schema.category,
-        "output_node": schema.is_output_node,
-        "inputs": inputs,
-        "outputs": [{"id": o.id, "type": o.io_type} for o in schema.outputs],
+def _compatibility():
+    spec = importlib.util.spec_from_file_location(
+        "facewright_compatibility", Path(__file__).with_name("compatibility.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+compatibility = _compatibility()
+
+
+@pytest.mark.parametrize("version", compatibility.released())
+def test_workflows_of_every_released_version_keep_working(version):
+    broken = compatibility.breaks(compatibility.released()[version], compatibility.current())
+    assert not broken, "\n".join([*broken, compatibility.RULES])
+
+
+def test_the_snapshot_is_up_to_date():
+    """So that a change of what others rely on is seen in every review."""
+    now, then = compatibility.current(), json.loads(compatibility.SNAPSHOT.read_text())
+    changed = sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k))
+    broken = compatibility.breaks(then, now)
+    assert not changed, "\n".join([
+        f"Changed: {', '.join(changed)}.",
+        *broken,
+        compatibility.RULES,
+        "Where the change is meant: python tests/nodes/compatibility.py",
+    ])  # fmt: skip
+
+
+def one_node(**changes):
+    node = {
+        "category": "facewright/x",
+        "output_node": False,
+        "inputs": [
+            {"id": "image", "type": "IMAGE", "optional": False},
+            {"id": "mode", "type": "COMBO", "optional": False, "default": "a", "options": ["a"]},
+            {"id": "by", "type": "INT", "optional": True, "default": 1, "min": 0, "max": 9},
+        ],
+        "outputs": [{"id": "image", "type": "IMAGE"}],
     }
+    return {"N": json.loads(json.dumps(node)) | changes}
 
 
-def test_nothing_that_saved_workflows_rely_on_has_changed():
-    """Ids, order of inputs and outputs, types and options are promises.
+def _edited(edit):
+    nodes = one_node()
+    edit(nodes["N"])
+    return nodes
 
-    A new node, or a new input at the end that is optional, may be added to the snapshot.
-    """
-    now = {schema.node_id: _describe(schema) for schema in SCHEMAS}
-    assert now == json.loads(SNAPSHOT.read_text())
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda n: None,
+        lambda n: n.update(category="facewright/y"),
+        lambda n: n["inputs"].append({"id": "new", "type": "INT", "optional": True}),
+        lambda n: n["outputs"].append({"id": "mask", "type": "MASK"}),
+        lambda n: n["inputs"][1].update(options=["a", "b"]),
+        lambda n: n["inputs"][2].update(min=-1, max=10),
+        lambda n: n["inputs"][0].update(optional=True),
+    ],
+)
+def test_changes_that_break_nobody(edit):
+    assert compatibility.breaks(one_node(), {**_edited(edit), "Other": {}}) == []
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda n: n["inputs"].pop(), "input by is gone"),
+        (lambda n: n["inputs"].reverse(), "in that order"),
+        (lambda n: n["inputs"].insert(0, {"id": "z", "type": "INT", "optional": True}), "by posit"),
+        (
+            lambda n: n["inputs"].append({"id": "z", "type": "INT", "optional": False}),
+            "z is new",
+        ),
+        (lambda n: n["inputs"][1].update(options=["b", "a"]), "options of mode"),
+        (lambda n: n["inputs"][1].update(options=[]), "options of mode"),
+        (lambda n: n["inputs"][2].update(default=2), "by was 1 .* and is 2"),
+        (lambda n: n["inputs"][2].update(max=8), "ends at 8"),
+        (lambda n: n["inputs"][2].update(min=1), "starts at 1"),
+        (lambda n: n["inputs"][2].update(type="FLOAT"), "was INT and is FLOAT"),
+        (lambda n: n["inputs"][2].update(optional=False), "by is required now"),
+        (lambda n: n["outputs"].insert(0, {"id": "mask", "type": "MASK"}), "output 0, image"),
+        (lambda n: n["outputs"].clear(), "output 0, image"),
+    ],
+)
+def test_changes_that_break_saved_workflows(edit, words):
+    (sentence,) = compatibility.breaks(one_node(), _edited(edit))
+    assert re.search(words, sentence) and sentence.startswith("N: ")
+
+
+def test_a_node_that_is_gone_breaks_saved_workflows():
+    assert "is_deprecated" in compatibility.breaks(one_node(), {})[0]
+    assert compatibility.breaks(one_node(output_node=True), one_node())
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda s: s.node_id)
