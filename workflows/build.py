@@ -1,11 +1,11 @@
-"""Write the shipped workflows in both forms: `python -m facewright.workflows.build`.
+"""Write the shipped workflows and blueprints: `python -m facewright.workflows.build`.
 
 Each graph is written down once, below, and saved as `<name>.json` (what ComfyUI's editor opens)
 and `api/<name>.api.json` (what its /prompt endpoint takes). Widget order and types come from the
 nodes themselves.
 """
 
-from . import flipnet, honestface
+from . import flipnet, honestface, subgraphs
 from .graph import Graph, Node
 from .parts import LOADER_WIDTH, SD21, find_faces, load_sd21, paste_and_compare
 
@@ -291,5 +291,5 @@ WORKFLOWS = (
 )
 
 if __name__ == "__main__":
-    for make in WORKFLOWS:
+    for make in (*WORKFLOWS, *subgraphs.BLUEPRINTS):
         make().save()
