@@ -24,7 +24,7 @@ ATTEMPTS = 3
 """Workers that may be lost over one job, or before their first, until it is given up."""
 _LOOKED_FOR = 20
 """Files that a worker must see before it is given work."""
-_PASSED_ON = ("FACEWRIGHT_MODELS", "COMFYUI_PATH")
+_PASSED_ON = ("FACEWRIGHT_MODELS", "FACEWRIGHT_BASE", "COMFYUI_PATH")
 """What says where weights lie."""
 _SMALL_STORE = 80 * 2**20
 """Bytes of Ray's shared memory, near its minimum: pictures travel by file."""

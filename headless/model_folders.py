@@ -18,6 +18,21 @@ ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright")
 SUFFIXES = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
 
 
+def named_base() -> Path | None:
+    """The base model that `FACEWRIGHT_BASE` names: a single file or a diffusers folder.
+
+    Raises:
+        CheckpointError: it names nothing.
+    """
+    named = os.environ.get("FACEWRIGHT_BASE")
+    if not named:
+        return None
+    path = Path(named).expanduser()
+    if not path.exists():
+        raise CheckpointError(f"FACEWRIGHT_BASE names {path}, which is not there.")
+    return path
+
+
 def default_roots() -> list[Path]:
     """Models folders to search, first match first.
 
@@ -152,11 +167,14 @@ class ModelFolders:
         return found
 
     def known(self, file: KnownFile) -> Path:
-        """A file of `KNOWN`, under any of its names.
+        """A file of `KNOWN`, under any of its names; the base model also where `named_base` is.
 
         Raises:
             CheckpointError: not there; the sentence says source, folder and licence.
         """
+        named = named_base() if file is BASE else None
+        if named is not None:
+            return named
         for folder in file.folders:
             found = self.find(folder, *file.names)
             if found is not None:
@@ -188,7 +206,7 @@ class ModelFolders:
             return ""
         return (
             f" {name_some(map(str, found))}: of the same architecture. Where one is {file.what}, "
-            f"give it, or a link to it, the name {file.names[0]} ({file.names[-1]} for a folder)."
+            "name it with --base or FACEWRIGHT_BASE."
         )
 
     def _bases(self, folder: str) -> Iterator[Path]:

@@ -128,11 +128,13 @@ def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
         raise typer.BadParameter(f"{value!r} is not one of {', '.join(known)}.", param_hint=name)
 
 
-def use_models(folder: Path | None) -> None:
+def use_models(folder: Path | None, base: Path | None = None) -> None:
     """Let everything that looks for weights, face detectors included, look here first."""
     from ..host import host
     from ..model_folders import ModelFolders
 
+    if base is not None:
+        os.environ["FACEWRIGHT_BASE"] = str(base)
     if folder is not None:
         others = os.environ.get("FACEWRIGHT_MODELS")
         os.environ["FACEWRIGHT_MODELS"] = os.pathsep.join(filter(None, [str(folder), others]))

@@ -30,6 +30,12 @@ def restore(
     inputs: Annotated[list[str], typer.Argument(help="Pictures, folders, or patterns like *.jpg.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder, or a file for one picture.")],
     models: Models = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            help="SD 2.1-base where it has another name: a file or a diffusers folder.", exists=True
+        ),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -144,7 +150,7 @@ def restore(
     check_choice("--on-drift", on_drift or ACTIONS[0], ACTIONS)
     check_choice("--analyzer", analyzer or ANALYZERS[0], ANALYZERS)
     _check_together(weights, person, reference, threshold, max_drift, on_drift)
-    use_models(models)
+    use_models(models, base)
 
     from ..people import read_albums, readable
     from ..recorded import one_thread

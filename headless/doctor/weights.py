@@ -22,7 +22,7 @@ from ..known_files import (
     VGG,
     KnownFile,
 )
-from ..model_folders import SUFFIXES
+from ..model_folders import SUFFIXES, named_base
 from .hashes import Hashes
 from .surroundings import Surroundings
 
@@ -38,7 +38,9 @@ def all_weights(around: Surroundings, hashes: Hashes | None) -> list[dict[str, A
 def _entry(file: KnownFile, around: Surroundings, hashes: Hashes | None) -> dict[str, Any]:
     places = [*(p for f in file.folders for p in around.places(f)), *elsewhere(file)]
     places = list(dict.fromkeys(places))
-    copies = [_copy(path, file, hashes) for path in find_all(places, file.names)]
+    base = named_base() if file is BASE else None
+    named = [base] if base else []
+    copies = [_copy(path, file, hashes) for path in (*named, *find_all(places, file.names))]
     return {
         "what": file.what,
         "names": list(file.names),

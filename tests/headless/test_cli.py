@@ -210,6 +210,23 @@ def test_a_lora_of_another_model_is_refused(osdface_files, monkeypatch):
         Restorer.osdface("skimage", ModelFolders([osdface_files]))
 
 
+def test_a_base_model_of_any_name(osdface_files, tmp_path, monkeypatch):
+    monkeypatch.setattr(restore_module, "load_analyzer", lambda name: OneFace())
+    for name in ("FACEWRIGHT_MODELS", "FACEWRIGHT_BASE"):
+        monkeypatch.setenv(name, "")  # what the command sets goes away after the test
+    monkeypatch.setenv("COMFYUI_PATH", "/nowhere")
+    known = osdface_files / "checkpoints/v2-1_512-ema-pruned.safetensors"
+    other = known.rename(osdface_files / "checkpoints/mine.safetensors")
+    source = picture(tmp_path / "a.png", size=(96, 96))
+    command = ["restore", str(source), "-o", str(tmp_path / "out"), "--models", str(osdface_files)]
+    command += ["--size", "64"]
+    lost = runner.invoke(app, command)
+    assert lost.exit_code == 1 and "mine.safetensors: of the same architecture" in lost.stderr
+    done = runner.invoke(app, [*command, "--base", str(other)])
+    assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "out" / "a.png").is_file()
+
+
 def test_run_executes_a_workflow(tmp_path, monkeypatch):
     from facewright.headless import runner as runner_module
     from facewright.headless.builtin import BUILTIN

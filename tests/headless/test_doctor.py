@@ -27,6 +27,7 @@ def alone(monkeypatch, tmp_path):
     """No ComfyUI, no models of this machine, and a cache of its own."""
     monkeypatch.setenv("COMFYUI_PATH", "/nowhere")
     monkeypatch.delenv("FACEWRIGHT_MODELS", raising=False)
+    monkeypatch.delenv("FACEWRIGHT_BASE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
     monkeypatch.setattr(hashes, "cache_file", lambda: tmp_path / "cache" / "sha256.json")

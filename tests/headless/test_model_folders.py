@@ -106,6 +106,16 @@ def test_a_base_model_of_another_name_is_pointed_out(tmp_path, ldm_files):
     assert "sd15" not in str(error.value) and "other.safe" not in str(error.value)
 
 
+def test_a_base_model_of_any_name_can_be_named(tmp_path, monkeypatch):
+    named = put(tmp_path / "somewhere" / "my sd21.safetensors")
+    put(tmp_path / "checkpoints" / BASE.names[0])
+    monkeypatch.setenv("FACEWRIGHT_BASE", str(named))
+    assert ModelFolders([tmp_path]).known(BASE) == named
+    monkeypatch.setenv("FACEWRIGHT_BASE", str(tmp_path / "gone"))
+    with pytest.raises(CheckpointError, match=r"FACEWRIGHT_BASE names .*gone, which is not there"):
+        ModelFolders([tmp_path]).known(BASE)
+
+
 def test_the_page_of_licences_lists_every_known_file():
     page = TABLE.read_text(encoding="utf-8")
     assert page == with_table(page), "run python -m facewright.headless.known_files"
