@@ -1,0 +1,158 @@
+"""Peak memory of 1000 frames against 100, each in a process of its own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.slow
+
+resource = pytest.importorskip("resource")
+
+START = """
+import json, os, resource, sys
+os.environ["OMP_NUM_THREADS"] = "1"
+import torch
+import torch.nn.functional as F
+torch.set_num_threads(1)
+count, folder = int(sys.argv[1]), sys.argv[2]
+
+def done(**facts):
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    print(json.dumps({"peak": peak, **facts}))
+"""
+
+WEIGHTLESS = (
+    START
+    + """
+from facewright.core.faces import Face
+from facewright.nodes._host import host
+
+class Told:
+    name = "told"
+    def detect(self, image):
+        return [Face((20, 20, 60, 60), 0.9), Face((60, 30, 90, 60), 0.9)]
+
+class Backbone:
+    factor = 8
+    def encode(self, pixels, generator=None):
+        return F.avg_pool2d(pixels, 8)
+    def denoise(self, z_t, t, cond):
+        return z_t
+    def decode(self, z_0, *, full_precision=False):
+        return F.interpolate(z_0, scale_factor=8.0)
+
+class Vre(torch.nn.Module):
+    def forward(self, crops):
+        return torch.zeros(len(crops), 4, 8)
+
+type(host).backbone = lambda self, model, vae: Backbone()
+type(host).latent = lambda self, model, z: {"samples": z}
+shared = dict(model=None, vae=None, faces_at_once=4)
+paste = dict(feather=0.12, color="lab", strength=1.0)
+smoothing = dict(fill_gaps=3, fade=3, cut_threshold=0.1)
+"""
+)
+
+CHAIN = (
+    WEIGHTLESS
+    + """
+from facewright.nodes.faces import DetectFaces, PasteFaces
+from facewright.nodes.frames import SmoothFaces
+from facewright.nodes.one_step import OneStepRestore
+
+with torch.no_grad():
+    frames = torch.rand(1, 96, 128, 3).expand(count, -1, -1, -1).contiguous()
+    found = DetectFaces.execute(
+        image=frames, analyzer=Told(), crop_size=64, order="size", pick="", min_size=0,
+        min_score=0.0, max_faces=0, padding=0.0,
+    ).result
+    steady = SmoothFaces.execute(image=frames, faces=found[0], strength=0.5, **smoothing).result
+    restored = OneStepRestore.execute(
+        conditioning=[[torch.zeros(len(steady[1]), 4, 8), {}]], image=steady[1], timestep=399,
+        posterior="mean", seed=0, **shared,
+    ).result
+    pasted = PasteFaces.execute(image=frames, faces=steady[0], restored=restored[0], **paste).result
+kept = [frames, found[0].pixels, steady[0].pixels, *found, *steady, *restored, *pasted]
+done(kept=sum(x.nbytes for x in kept if isinstance(x, torch.Tensor)))
+"""
+)
+
+VIDEO = (
+    WEIGHTLESS
+    + """
+from pathlib import Path
+from facewright.core.video import write_video
+from facewright.headless.videos import VideoFile
+from facewright.nodes.frames import RestoreVideo
+
+path = Path(folder) / f"{count}.mp4"
+write_video(path, (torch.rand(3, 96, 128) for _ in range(count)), 25)
+with torch.no_grad():
+    _, report = RestoreVideo.execute(
+        video=VideoFile(path), vre=Vre(), analyzer=Told(), crop_size=64, smoothing=0.5,
+        min_size=0, min_score=0.0, order="size", max_faces=0, crf=16, **smoothing, **shared,
+        **paste,
+    ).result
+done(report=report)
+"""
+)
+
+FOLDER = (
+    START
+    + """
+from facewright.headless.cli import main
+
+sys.argv = ["facewright", "restore", folder, "-o", folder + "_restored", "--weights", "nano"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+done()
+"""
+)
+
+
+def run(code, count, folder):
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(count), str(folder)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_nodes_add_nothing_that_grows_to_what_comes_in_and_goes_out(tmp_path):
+    few, many = (run(CHAIN, count, tmp_path) for count in (100, 1000))
+    growth, results = many["peak"] - few["peak"], many["kept"] - few["kept"]
+    # Less than a copy of the frames beside the results.
+    assert growth < results + 0.7 * 900 * 96 * 128 * 3 * 4
+
+
+def test_a_video_of_1000_frames_needs_what_100_need(tmp_path):
+    pytest.importorskip("av")
+    few, many = (run(VIDEO, count, tmp_path) for count in (100, 1000))
+    assert "2000 faces restored" in many["report"]
+    assert many["peak"] < 1.2 * few["peak"]
+
+
+def test_a_folder_of_1000_frames_needs_what_100_need(tmp_path):
+    from facewright.core import demo
+    from facewright.headless.images import Picture, write_picture
+
+    lq, _ = demo.picture("face")
+    face = torch.nn.functional.interpolate(lq, (128, 128), mode="area")[0]
+    blank = torch.full((3, 128, 128), 0.5)
+    peaks = []
+    for count in (100, 1000):
+        for i in range(count):
+            pixels = blank if i % 20 else face
+            write_picture(tmp_path / str(count) / f"{i:04}.png", pixels, Picture(pixels))
+        peaks.append(run(FOLDER, count, tmp_path / str(count))["peak"])
+        assert len(list((tmp_path / f"{count}_restored").glob("*.png"))) == count
+    assert peaks[1] < 1.2 * peaks[0]
