@@ -1,0 +1,81 @@
+"""What the registry and PyPI are told, and what goes into the registry's archive."""
+
+import fnmatch
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+RAW = "raw.githubusercontent.com"
+ABOUT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, COMFY = ABOUT["project"], ABOUT["tool"]["comfy"]
+# https://docs.comfy.org/registry/specifications
+ACCELERATORS = {
+    "GPU :: NVIDIA CUDA", "GPU :: AMD ROCm", "GPU :: Intel Arc", "NPU :: Huawei Ascend",
+    "GPU :: Apple Metal",
+}  # fmt: skip
+
+
+def test_the_project_is_named_as_the_registry_wants_it():
+    assert re.fullmatch(r"[a-z](?:[._-]?[a-z0-9])*", PROJECT["name"]) and len(PROJECT["name"]) < 100
+    assert "comfyui" not in PROJECT["name"].lower()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", PROJECT["version"])
+    assert PROJECT["description"] and PROJECT["license"] == "Apache-2.0"
+    assert {"Repository", "Documentation", "Issues", "Bug Tracker"} <= PROJECT["urls"].keys()
+    assert all(url.startswith("https://") for url in PROJECT["urls"].values())
+
+
+def test_systems_and_accelerators_are_ones_the_registry_knows():
+    marks = PROJECT["classifiers"]
+    assert "Operating System :: OS Independent" in marks
+    shown = {m.removeprefix("Environment :: ") for m in marks if m.startswith("Environment ::")}
+    assert shown and shown <= ACCELERATORS
+
+
+def test_the_registry_entry_is_complete():
+    known = {"PublisherId", "DisplayName", "Icon", "Banner", "requires-comfyui", "includes"}
+    assert known <= COMFY.keys() and all(COMFY[k] for k in known)
+    assert re.fullmatch(r">=\d+\.\d+\.\d+", COMFY["requires-comfyui"])
+    requirements = (ROOT / "requirements.txt").read_text().splitlines()
+    ours = {re.split(r"[>=<]", r)[0] for r in PROJECT["dependencies"]}
+    assert ours == {line for line in requirements if not line.startswith("#")}
+
+
+@pytest.mark.parametrize(("key", "fits"), [("Icon", (1, 1, 400)), ("Banner", (21, 9, 4000))])
+def test_pictures_lie_where_their_address_says(key, fits):
+    base = f"{PROJECT['urls']['Repository'].replace('github.com', RAW)}/main/"
+    assert COMFY[key].startswith(base)
+    width, height = Image.open(ROOT / COMFY[key].removeprefix(base)).size
+    wide, high, largest = fits
+    assert width * high == height * wide and width <= largest
+
+
+def _left_out(name):
+    lines = (ROOT / ".comfyignore").read_text().splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    if any(name.split("/")[0] == part for part in COMFY["includes"]):
+        return False
+    return any(
+        name.startswith(p) if p.endswith("/") else fnmatch.fnmatch(name, p) for p in patterns
+    )
+
+
+def test_the_archive_has_what_runs_and_not_what_tests_it():
+    for name in (
+        "__init__.py", "__main__.py", "nodes/faces.py", "core/restorer.py", "headless/cli/run.py",
+        "training/recipe.py", "weights/nano/nano_unet.safetensors", "workflows/nano_restore.json",
+        "workflows/api/nano_restore.api.json", "web/docs/FacewrightCompare.md",
+        "locales/en/nodeDefs.json", "subgraphs/Restore faces in photo.json", "LICENSE", "NOTICE",
+        "README.md", "requirements.txt", "pyproject.toml",
+    ):  # fmt: skip
+        assert not _left_out(name), name
+    for name in ("tests/test_metadata.py", "benchmarks/x.py", "experiments/x.md", ".ci/x"):
+        assert _left_out(name), name
+
+
+def test_what_has_to_be_in_the_archive_is_there():
+    for folder in COMFY["includes"]:
+        assert any((ROOT / folder).iterdir()), folder
