@@ -5,7 +5,7 @@ and `api/<name>.api.json` (what its /prompt endpoint takes). Widget order and ty
 nodes themselves.
 """
 
-from . import flipnet, honestface, subgraphs
+from . import flipnet, honestface, subgraphs, video
 from .graph import Graph, Node
 from .parts import LOADER_WIDTH, SD21, find_faces, load_sd21, paste_and_compare
 
@@ -288,6 +288,7 @@ WORKFLOWS = (
     *(nano_restore, trained_restore, osdface_restore, degrade_presets, practice_loop),
     *flipnet.WORKFLOWS,
     *honestface.WORKFLOWS,
+    *video.WORKFLOWS,
 )
 
 if __name__ == "__main__":

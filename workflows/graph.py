@@ -43,6 +43,12 @@ _CORE = {
         ["LATENT"],
     ),
     "LoadImage": ([], {"image": "COMBO"}, ["IMAGE", "MASK"]),
+    "CreateVideo": ([("images", "IMAGE")], {"fps": "FLOAT"}, ["VIDEO"]),
+    "SaveVideo": (
+        [("video", "VIDEO")],
+        {"filename_prefix": "STRING", "format": "COMBO", "codec": "COMBO"},
+        [],
+    ),
     "PreviewAny": ([("source", "*")], {}, []),
     "SaveImage": ([("images", "IMAGE")], {"filename_prefix": "STRING"}, []),
     "VAEDecode": ([("samples", "LATENT"), ("vae", "VAE")], {}, ["IMAGE"]),

@@ -304,7 +304,7 @@ def nano_honestface_restore() -> Graph:
         graph.group(f"Restore it {title}", "restore", cond, restored, pasted[-1])
         scored = graph.add(
             "FacewrightLandmarkScore",
-            (2480, y),
+            (2510, y),
             (400, 440),
             title=f"Landmark Score {title}",
             restored=pasted[-1].out(0),
@@ -312,7 +312,7 @@ def nano_honestface_restore() -> Graph:
             analyzer=loaded.analyzer,
         )
         words = graph.add(
-            "PreviewAny", (2920, y), (400, 240), title=f"Landmarks {title}", source=scored.out(5)
+            "PreviewAny", (2950, y), (400, 240), title=f"Landmarks {title}", source=scored.out(5)
         )
         scores += [scored, words]
     good, plain = (node.out(0) for node in pasted)
@@ -333,7 +333,7 @@ def nano_honestface_restore() -> Graph:
         saved = graph.add(
             "SaveImage",
             (2000, y),
-            (420, 440),
+            (450, 440),
             title=f"Save {labels[0]} / {labels[1]}",
             images=compared.out(0),
             filename_prefix=f"facewright/{graph.name}_{name}",

@@ -1,12 +1,16 @@
-"""Thumbnails of HonestFace's nano workflows: `python -m facewright.workflows.thumbnails`.
+"""Thumbnails of workflows: `python -m facewright.workflows.thumbnails`.
 
-ComfyUI's template browser shows them. They are what the workflows make, so new weights want new
-ones.
+ComfyUI's template browser shows them. HonestFace's are what its nano workflows make, so new weights
+want new ones; workflows that need files of one's own show what their nano counterpart makes, and
+say so.
 """
 
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import torch
+from PIL import Image
 from torch import Tensor
 
 from ..core.sheet import contact_sheet
@@ -29,6 +33,16 @@ SHOWN = {
     nano_group_people: (1, (("Match People", 1, ""), ("Paste Faces", 0, "restored"))),
 }
 
+# Workflow -> the one that shows the same steps with bundled models.
+COUNTERPART = {
+    "osdface_restore": "nano_restore",
+    "trained_restore": "nano_restore",
+    "flipnet_restore": "nano_flipnet_restore",
+    "flipnet_degrade": "nano_flipnet_degrade",
+    "honestface_restore": "nano_honestface_restore",
+    "group_photo_people": "nano_group_people",
+}
+
 
 def main() -> list[Path]:
     """Run the workflows and write their thumbnails."""
@@ -40,6 +54,12 @@ def main() -> list[Path]:
         pictures = [_picture(graph, results, title, index) for title, index, _ in shown]
         sheet = contact_sheet(pictures, [label for *_, label in shown], columns)
         written.append(FOLDER / f"{graph.name}.jpg")
+        write_picture(written[-1], sheet, Picture(sheet))
+    for name, other in COUNTERPART.items():
+        with Image.open(FOLDER / f"{other}.jpg") as image:
+            pixels = torch.from_numpy(np.array(image.convert("RGB"))).movedim(-1, 0) / 255
+        sheet = contact_sheet([pixels], ["with your own model files"], 1)
+        written.append(FOLDER / f"{name}.jpg")
         write_picture(written[-1], sheet, Picture(sheet))
     return written
 

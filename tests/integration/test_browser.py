@@ -1,0 +1,267 @@
+"""Every shipped workflow and blueprint in ComfyUI's editor, in a headless Chromium.
+
+Needs chromium and node on the PATH, and playwright-core: from the folder that FACEWRIGHT_PLAYWRIGHT
+names (a node_modules), else npm fetches it. FACEWRIGHT_SCREENSHOTS names a folder to keep the
+screenshots in.
+"""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from urllib.error import HTTPError
+
+import numpy as np
+import pytest
+from facewright.workflows.build import WORKFLOWS
+from facewright.workflows.graph import FOLDER
+from facewright.workflows.subgraphs import BLUEPRINTS
+from PIL import Image
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
+
+NAMES = [make.__name__ for make in WORKFLOWS]
+SD21 = ("CheckpointLoaderSimple", "ckpt_name", "v2-1_512-ema-pruned.safetensors")
+HONESTFACE = (
+    SD21,
+    ("FacewrightLoadLoRA", "lora", "honestface_lora.safetensors"),
+    ("FacewrightLoadVRE", "embedder", "honestface_vre.safetensors"),
+    ("FacewrightLoadRecogniser", "recogniser_file", "backbone.pth"),
+    ("FacewrightLoadIDE", "embedder", "honestface_ide.safetensors"),
+    ("FacewrightLoadIDE", "eye_extractor", "vgg16-397923af.pth"),
+)
+# The only workflows that do not run as shipped, and what has to be put into models/ for them.
+FILES = {
+    "osdface_restore": (
+        SD21,
+        ("FacewrightLoadLoRA", "lora", "pytorch_lora_weights.safetensors"),
+        ("FacewrightLoadVRE", "embedder", "associate_2.ckpt"),
+        ("FacewrightLoadVRE", "projector", "embedding_change_weights.pth"),
+    ),
+    "trained_restore": (
+        ("FacewrightLoadLoRA", "lora", "onestep_nano_lora.safetensors"),
+        ("FacewrightLoadVRE", "embedder", "onestep_nano_vre.safetensors"),
+    ),
+    "flipnet_restore": (
+        SD21,
+        ("FacewrightLoadLoRA", "lora", "flipnet_restore_lora.safetensors"),
+        ("FacewrightLoadBoostHub", "boosthub", "flipnet_restore_boosthub.safetensors"),
+        (
+            "FacewrightLoadFaceEncoder",
+            "face_encoder",
+            "flipnet_restore_face_encoder.safetensors",
+        ),
+    ),
+    "flipnet_degrade": (
+        SD21,
+        ("FacewrightLoadLoRA", "lora", "flipnet_degrade_lora.safetensors"),
+        ("FacewrightLoadBoostHub", "boosthub", "flipnet_degrade_boosthub.safetensors"),
+    ),
+    "honestface_restore": HONESTFACE,
+    "group_photo_people": (
+        *HONESTFACE,
+        ("FacewrightLoadPerson", "album", "people/alice.person"),
+        ("FacewrightLoadPerson", "album", "people/bob.person"),
+    ),
+}
+RUNNING = [name for name in NAMES if name not in FILES]
+LONGEST = 400
+"""Seconds a workflow may take on a busy machine."""
+
+AROUND = [
+    ["SaveImage", {"filename_prefix": "blueprint"}, [840, 0], [420, 330]],
+    ["PreviewAny", {}, [840, 400], [420, 220]],
+]
+DROPS = {
+    # The nodes around each blueprint; links are [from, output, to, input], null is the blueprint.
+    "Restore faces in photo": {
+        "nodes": [
+            ["FacewrightLoadNano", {"weights": "onestep"}, [0, 0], [340, 130]],
+            ["FacewrightDemoPicture", {"picture": "group"}, [0, 200], [340, 290]],
+            *AROUND,
+        ],
+        "links": [
+            [1, 0, None, "image"],
+            *([0, i, None, name] for i, name in enumerate(("model", "vae", "vre", "analyzer"))),
+            [None, 0, 2, "images"],
+            [None, 2, 3, "source"],
+        ],
+    },
+    "Restore with person album": {
+        "nodes": [
+            ["FacewrightLoadNanoHonestface", {}, [-400, 0], [340, 150]],
+            ["FacewrightDemoPicture", {"picture": "three people"}, [-400, 230], [340, 290]],
+            ["FacewrightDemoPicture", {"picture": "photos of Ada"}, [-400, 590], [340, 290]],
+            ["FacewrightPerson", {"name": "Ada", "crop_size": 128}, [0, 0], [340, 390]],
+            *AROUND,
+        ],
+        "links": [
+            [2, 1, 3, "references"],
+            [0, 4, 3, "analyzer"],
+            [0, 5, 3, "recogniser"],
+            [3, 1, None, "people"],
+            [1, 0, None, "image"],
+            *(
+                [0, i, None, name]
+                for i, name in enumerate(("model", "vae", "vre", "ide", "analyzer", "recogniser"))
+            ),
+            [None, 0, 4, "images"],
+            [None, 3, 5, "source"],
+        ],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """node, chromium and the folder with playwright-core."""
+    found = [shutil.which("node"), shutil.which("chromium") or shutil.which("google-chrome")]
+    if None in found:
+        pytest.skip("needs node and chromium on the PATH")
+    if given := os.environ.get("FACEWRIGHT_PLAYWRIGHT"):
+        return *found, given
+    folder = tmp_path_factory.mktemp("playwright")
+    command = ["npm", "install", "--no-audit", "--no-fund", "--no-save", "playwright-core"]
+    if shutil.which("npm") is None or subprocess.call(command, cwd=folder):
+        pytest.skip("npm cannot fetch playwright-core: set FACEWRIGHT_PLAYWRIGHT")
+    return *found, str(folder / "node_modules")
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory):
+    kept = os.environ.get("FACEWRIGHT_SCREENSHOTS")
+    folder = Path(kept).absolute() if kept else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def blueprints(server):
+    """Those that the server offers: none before ComfyUI 0.10."""
+    try:
+        return server.get("/global_subgraphs")
+    except HTTPError:
+        return {}
+
+
+@pytest.fixture(scope="module")
+def seen(server, home, programs, screenshots, blueprints, tmp_path_factory):
+    """Everything one browser saw of one server."""
+    Image.fromarray(np.full((64, 64, 3), 120, np.uint8)).save(home / "input" / "example.png")
+    node, chromium, playwright = programs
+    job = {
+        "address": server.address,
+        "chromium": chromium,
+        "playwright": playwright,
+        "out": str(screenshots),
+        "templates": True,
+        "workflows": [
+            {
+                "name": name,
+                "url": f"/api/workflow_templates/facewright/{name}.json",
+                "run": LONGEST if name in RUNNING else 0,
+            }
+            for name in NAMES
+        ],
+        "blueprints": [
+            {"name": name, "run": LONGEST, "widgets": {"crop_size": 128}, **around}
+            for name, around in DROPS.items()
+            if blueprints
+        ],
+        "fresh": [k for k in server.get("/object_info") if k.startswith("Facewright")],
+    }
+    path = tmp_path_factory.mktemp("browser") / "job.json"
+    path.write_text(json.dumps(job))
+    driver = Path(__file__).with_name("browser.mjs")
+    done = subprocess.run(
+        [node, driver, path], check=False, capture_output=True, text=True, timeout=3000
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def plain(prompt):
+    return {k: (node["class_type"], node["inputs"]) for k, node in prompt.items()}
+
+
+def on_screen(server, screenshot, node):
+    """How well a node's only picture is found where the editor draws it: correlation, up to 1."""
+    with Image.open(io.BytesIO(server.get(node["urls"][0].split(server.address)[1]))) as picture:
+        picture = picture.convert("RGB")
+    x, y, width, height = node["box"]
+    scale = min(width / picture.width, height / picture.height)
+    size = round(picture.width * scale), round(picture.height * scale)
+    left, top = round(x + (width - size[0]) / 2), round(y + (height - size[1]) / 2)
+    there = screenshot.crop((left, top, left + size[0], top + size[1]))
+    pair = [np.asarray(image, np.float64).ravel() for image in (there, picture.resize(size))]
+    return np.corrcoef(*pair)[0, 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_opens_whole_and_tidy(seen, home, name):
+    workflow = seen["workflows"][name]
+    missing = workflow["missing"]
+    assert not missing["nodes"] and not missing["unregistered"]
+    there = {path.name for path in (home / "models").rglob("*")}
+    lacking = {file for file in FILES.get(name, ()) if file[2].rsplit("/")[-1] not in there}
+    assert {tuple(file) for file in missing["files"]} == lacking
+    assert set(missing["red"]) == {kind for kind, *_ in lacking}
+    assert workflow["untidy"] == []  # no node too small, no line of text cut off
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_converts_to_the_shipped_api_form(seen, name):
+    shipped = json.loads((FOLDER / f"api/{name}.api.json").read_text())
+    assert plain(seen["workflows"][name]["api"]) == plain(shipped)
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_it_runs_and_shows_its_results(seen, server, screenshots, name):
+    workflow = seen["workflows"][name]
+    assert workflow["ran"] == ["execution_success", None]
+    shown = workflow["shown"]
+    savers = [n for n in shown if n["type"] in ("SaveImage", "FacewrightSaveWithReceipts")]
+    assert savers and all(node["pictures"] for node in savers)
+    screenshot = Image.open(screenshots / f"{name}.png").convert("RGB")
+    for node in savers:
+        if len(node["pictures"]) == 1:
+            assert on_screen(server, screenshot, node) > 0.9, node["title"]
+    previews = ("Compare", "DetectFaces", "DegradationSheet", "VREEncode", "DemoPicture", "Person")
+    previews += ("MatchPeople", "IdentityGuard", "LandmarkScore")
+    for node in shown:
+        if node["type"] in {f"Facewright{name}" for name in previews}:
+            assert node["pictures"], node["title"]
+        if node["type"] == "PreviewAny":
+            assert node["text"], node["title"]
+
+
+def test_the_template_browser_shows_a_picture_of_each(seen):
+    assert len(seen["templates"]) == len(NAMES)
+    for source, width in seen["templates"]:
+        assert width > 0 and "default-template" not in source
+
+
+@pytest.mark.parametrize("make", BLUEPRINTS, ids=lambda make: make.__name__)
+def test_a_blueprint_drops_and_runs(seen, blueprints, make):
+    if not blueprints:
+        pytest.skip("this ComfyUI has no subgraph blueprints")
+    expected = make().blueprint()["nodes"][0]
+    dropped = seen["blueprints"][make().name]
+    assert len(dropped["known"]) == 1  # in the node library
+    for side in ("inputs", "outputs"):
+        assert dropped[side] == [[port["name"], port["type"]] for port in expected[side]]
+    widgets = [i["name"] for i in expected["inputs"] if "widget" in i]
+    assert [name for name, _ in dropped["widgets"]] == widgets
+    assert not any(dropped["missing"].values())
+    # What is turned outside arrives inside.
+    (found,) = (n for n in dropped["api"].values() if n["class_type"] == "FacewrightDetectFaces")
+    assert found["inputs"]["crop_size"] == 128
+    assert dropped["ran"] == ["execution_success", None]
+    shown = {node["type"]: node for node in dropped["shown"]}
+    assert shown["SaveImage"]["pictures"] and "face" in shown["PreviewAny"]["text"]
+
+
+def test_the_editor_reports_no_fault(seen):
+    assert seen["faults"] == []

@@ -1,0 +1,97 @@
+"""What a shipped workflow looks like, as far as the file says: the browser test sees the rest."""
+
+import itertools
+import json
+
+import pytest
+from facewright.workflows.build import WORKFLOWS
+from facewright.workflows.graph import COLORS, FOLDER
+from facewright.workflows.subgraphs import BLUEPRINTS
+from facewright.workflows.subgraphs import FOLDER as BLUEPRINT_FOLDER
+
+TITLE = 30  # a node's title bar stands above its position
+
+
+def boxes(nodes):
+    """left, top, right, bottom, by title or kind and id"""
+    return {
+        f"{node.get('title', node['type'])} ({node['id']})": (
+            node["pos"][0],
+            node["pos"][1] - TITLE,
+            node["pos"][0] + node["size"][0],
+            node["pos"][1] + node["size"][1],
+        )
+        for node in nodes
+    }
+
+
+def overlap(a, b):
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def frame(group):
+    x, y, width, height = group["bounding"]
+    return x, y, x + width, y + height
+
+
+@pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
+def test_nothing_overlaps_and_every_node_has_its_frame(make):
+    shipped = json.loads((FOLDER / f"{make.__name__}.json").read_text())
+    placed = boxes(shipped["nodes"])
+    clashes = [
+        (a, b) for a, b in itertools.combinations(placed, 2) if overlap(placed[a], placed[b])
+    ]
+    assert clashes == []
+    frames = [frame(group) for group in shipped["groups"]]
+    assert not any(overlap(a, b) for a, b in itertools.combinations(frames, 2))
+    for node, box in zip(shipped["nodes"], placed.values(), strict=True):
+        around = [f for f in frames if overlap(f, box)]
+        if node["type"] != "MarkdownNote" or around:
+            ((left, top, right, bottom),) = around
+            assert left < box[0] and top < box[1] and box[2] < right and box[3] < bottom
+
+
+@pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
+def test_columns_end_at_one_height_and_colours_have_a_meaning(make):
+    groups = json.loads((FOLDER / f"{make.__name__}.json").read_text())["groups"]
+    assert {group["color"] for group in groups} <= set(COLORS.values())
+    lower = [group for group in groups if group["bounding"][1] > 20]
+    blocked = [g["bounding"] for g in lower]
+    ends = {
+        frame(group)[3]
+        for group in groups
+        if group["bounding"][1] == 20
+        and not any(overlap((*frame(group)[:3], 10**6), frame({"bounding": b})) for b in blocked)
+    }
+    assert len(ends) == 1
+
+
+@pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
+def test_the_template_browser_has_a_picture(make):
+    assert (FOLDER / f"{make.__name__}.jpg").is_file()
+
+
+@pytest.mark.parametrize("make", BLUEPRINTS, ids=lambda make: make.__name__)
+def test_blueprints_are_up_to_date_and_all_ends_are_tied(make):
+    graph = make()
+    shipped = json.loads((BLUEPRINT_FOLDER / f"{graph.name}.json").read_text())
+    assert shipped == json.loads(json.dumps(graph.blueprint())), (
+        "run python -m facewright.workflows.build"
+    )
+    (whole,) = shipped["definitions"]["subgraphs"]
+    assert shipped["nodes"][0]["type"] == whole["id"]
+    links = {link["id"]: link for link in whole["links"]}
+    for side, end in (("inputs", "origin"), ("outputs", "target")):
+        for slot, port in enumerate(whole[side]):
+            assert port["linkIds"]
+            for link in (links[i] for i in port["linkIds"]):
+                assert link[f"{end}_id"] == {"origin": -10, "target": -20}[end]
+                assert link[f"{end}_slot"] == slot and link["type"] == port["type"]
+    for node in whole["nodes"]:
+        for slot, port in enumerate(node["inputs"]):
+            if port["link"] is not None:
+                link = links[port["link"]]
+                assert (link["target_id"], link["target_slot"]) == (node["id"], slot)
+        for slot, port in enumerate(node["outputs"]):
+            for link in (links[i] for i in port["links"] or ()):
+                assert (link["origin_id"], link["origin_slot"]) == (node["id"], slot)
