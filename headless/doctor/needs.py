@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.checkpoint import read_metadata
 from ...core.errors import CheckpointError
 from ...core.metrics.registry import METRICS
 from ...core.nano import NANO_DIR
@@ -15,7 +16,7 @@ from ..known_files import FAN, INSIGHTFACE, RETINAFACE, KnownFile, known_file
 from ..model_folders import either_separator
 from ..workflow import is_ui_form
 from .surroundings import Surroundings
-from .weights import elsewhere, find_all
+from .weights import UNREADABLE, elsewhere, find_all
 
 FILES = {
     "FacewrightLoadVRE": {"embedder": "facewright", "projector": "facewright"},
@@ -141,11 +142,13 @@ def _file(
     if path is None:
         return {**entry, "problem": f"{where} {_missing(value, folder, places, known)}"}
     problem = None
-    if base:
-        try:
+    try:
+        if base:
             check_base(path)
-        except CheckpointError as error:
-            problem = f"{where}: {error}"
+        elif path.is_file() and path.suffix not in UNREADABLE:
+            read_metadata(path)
+    except (CheckpointError, OSError) as error:
+        problem = f"{where}: {error}"
     return {**entry, "problem": problem}
 
 

@@ -26,7 +26,7 @@ from ..model_folders import SUFFIXES, named_base
 from .hashes import Hashes
 from .surroundings import Surroundings
 
-_UNREADABLE = {".onnx", ".pt"}
+UNREADABLE = {".onnx", ".pt"}
 """Not opened: `read_metadata` knows other kinds only."""
 
 
@@ -132,7 +132,7 @@ def _problem(path: Path, known: KnownFile | None, files: list[dict[str, Any]]) -
         elif not files:
             return f"{path} holds no weights."
         for file in files:
-            if Path(file["path"]).suffix not in _UNREADABLE:
+            if Path(file["path"]).suffix not in UNREADABLE:
                 read_metadata(file["path"])
     except (CheckpointError, OSError) as error:
         return str(error)

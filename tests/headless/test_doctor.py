@@ -7,6 +7,7 @@ import json
 import os
 
 import pytest
+import torch
 from facewright.headless import doctor
 from facewright.headless.cli import app
 from facewright.headless.doctor import diagnose, hashes, machine, needs, plain_process
@@ -166,7 +167,7 @@ def test_core_nodes_are_not_lacking_where_no_comfyui_is_found(tmp_path):
 
 def test_names_of_windows_and_folders_below_are_found(tmp_path):
     (tmp_path / "facewright/people").mkdir(parents=True)
-    (tmp_path / "facewright/people/a.person").touch()
+    save_file({"x": torch.zeros(1)}, tmp_path / "facewright/people/a.person")
     graph = ui(("FacewrightLoadPerson", ["people\\a.person"], {}, {}))
     assert look(tmp_path, graph, hash_files=False)["ok"]
 
@@ -287,13 +288,12 @@ def test_a_hash_that_differs_warns_and_touches_nothing(tmp_path):
 def test_damaged_files_are_named(tmp_path):
     (tmp_path / "loras").mkdir()
     (tmp_path / "loras/pytorch_lora_weights.safetensors").write_bytes(b"version https://git-lfs")
-    report = look(tmp_path, hash_files=False)
+    report = look(tmp_path, shipped("osdface_restore"), hash_files=False)
+    assert any("Node 2 (" in s and "Git LFS pointer" in s for s in report["workflow"]["lacks"])
     assert "Git LFS pointer" in entry(report, "OSDFace's UNet LoRA")["copies"][0]["problem"]
 
 
 def test_versions_devices_and_formats_are_those_of_this_process(comfyui, tmp_path, monkeypatch):
-    import torch
-
     report = look(tmp_path, hash_files=False)
     assert report["versions"]["torch"] == torch.__version__
     assert report["versions"]["comfyui"] == {"version": "0.3.70", "path": str(comfyui)}
