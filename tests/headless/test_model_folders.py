@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from facewright.core.errors import CheckpointError, FacewrightError
+from facewright.core.faces import load_analyzer
+from facewright.headless.host import host
 from facewright.headless.known_files import BASE, KNOWN, TABLE, VGG, known_file, with_table
 from facewright.headless.model_folders import ModelFolders
 from safetensors.torch import save_file
@@ -62,6 +64,13 @@ def test_what_comfyui_has_itself_comes_first(comfyui, tmp_path):
     put(tmp_path / "l/a.safetensors")
     own = put(comfyui / "models/loras/a.safetensors")
     assert ModelFolders().path("loras", "a.safetensors") == own
+
+
+def test_face_detectors_are_looked_for_there_too(comfyui, tmp_path, monkeypatch):
+    (comfyui / "extra_model_paths.yaml").write_text(f"x:\n  facedetection: {tmp_path / 'fd'}\n")
+    monkeypatch.setattr(host, "folders", ModelFolders())
+    with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / "fd"))):
+        load_analyzer("facexlib")
 
 
 def test_named_folders_are_all_there_is(comfyui, tmp_path):
