@@ -9,22 +9,21 @@ real engine with the real recipe and onestep_paper.yaml. Data, random weights an
 and that both do the same work is shown before anything is timed: the losses and gradient norms of
 the first steps have to agree, or the benchmark ends with an error.
 
-Every arm lives in a process of its own; they take turns of a few steps, so that what else the
-machine does hits all alike. On one CPU thread processor seconds are counted. Memory is what a
-process takes on top of one that has only imported everything: on the CPU resident memory, on a GPU
-what torch has allocated.
+The arms take turns, so that what else the machine does hits all alike; each turn is a fresh process
+that takes two steps to warm up and then those that count. On one CPU thread processor seconds are
+counted. Memory is what a process takes while it steps, on top of one that has only imported
+everything: on the CPU resident memory, on a GPU what torch has allocated.
 
 plain         as above
 ours          the engine
 cached        with `cache`, which knows all pictures already (latents of gt and lq, prompt tokens)
 checkpointed  with `gradient_checkpointing`
 bf16          with `precision` and `frozen_precision` bf16, where the device multiplies it
-compiled      with `compile`, where asked for
+compiled      with `compile`, where asked for by `--arms`
 
-The default shape is SD 2.1-base's layout with 0.4 of its width. `--true-shape` is its own, 866 M
-parameters; there arms are not held at the same time, as they would not fit, but begun anew each
-turn. `--quick` tries the script. Writes benchmarks/results/training.json and .png (`_true_shape`,
-`_quick`).
+The default shape is SD 2.1-base's layout with 0.4 of its width; `--true-shape` is its own, 866 M
+parameters, and `--arms` chooses what is worth the time there. `--quick` tries the script.
+Writes benchmarks/results/training.json and .png (`_true_shape`, `_quick`).
 """
 
 import argparse
@@ -36,10 +35,8 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Self
 
 import torch
 from facewright.core.fast import fast_dtype
@@ -81,7 +78,7 @@ def changes_of(arm: str, folder: Path) -> dict[str, object]:
 def arm_process(
     pipe: Connection, arm: str, folder: Path, shape: str, device: str, threads: int, steps: int
 ) -> None:
-    """Builds a loop, tells losses and memory of `CHECKED` steps, then times steps on request."""
+    """Builds a loop, takes `CHECKED` steps for their losses and memory, then times `steps`."""
     torch.set_num_threads(threads)
     config = run_config(folder, SHAPES[shape], arm, device, **changes_of(arm, folder))
     with PeakMemory() as imported:
@@ -101,9 +98,8 @@ def arm_process(
         memory["peak_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
     elif working.highest is not None:
         memory["peak_mb"] = round((working.highest - imported.start) / 2**20)
-    pipe.send({"losses": losses, "built_s": built, **memory})
-    while wanted := pipe.recv():
-        pipe.send([_timed(loop, device, threads) for _ in range(wanted)])
+    told = {"losses": losses, "built_s": built, **memory}
+    pipe.send((told, [_timed(loop, device, threads) for _ in range(steps)]))
 
 
 def _timed(loop: PlainLoop | OurLoop, device: str, threads: int) -> float:
@@ -127,33 +123,19 @@ def _most_ever(imported: int | None) -> int | None:
     return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - imported) / 2**20)
 
 
-class Arm:
-    """The process of one arm, seen from the one that measures."""
-
-    def __init__(self, arm: str, *rest: object) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, other = context.Pipe()
-        self.process = context.Process(target=arm_process, args=(other, arm, *rest), daemon=True)
-        self.process.start()
-        other.close()
-        self.first = self._answer(arm)
-
-    def _answer(self, arm: str) -> dict:
-        try:
-            return self.pipe.recv()
-        except EOFError:
-            raise SystemExit(f"The arm `{arm}` ended; its error is above.") from None
-
-    def seconds(self, steps: int) -> list[float]:
-        self.pipe.send(steps)
-        return self.pipe.recv()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.pipe.send(0)
-        self.process.join()
+def one_turn(arm: str, *rest: object) -> tuple[dict, list[float]]:
+    """A fresh process of an arm: what it told first, and seconds of its steps."""
+    context = multiprocessing.get_context("spawn")
+    pipe, other = context.Pipe()
+    process = context.Process(target=arm_process, args=(other, arm, *rest), daemon=True)
+    process.start()
+    other.close()
+    try:
+        return pipe.recv()
+    except EOFError:
+        raise SystemExit(f"The arm `{arm}` ended; its error is above.") from None
+    finally:
+        process.join()
 
 
 # ---------------------------------------------------------------- the comparison
@@ -175,41 +157,31 @@ def largest_difference(found: list[Losses], wanted: list[Losses]) -> float:
 
 def measure(arms: list[str], args: argparse.Namespace, shape: str, folder: Path) -> dict:
     """Turns of all arms; what each told first and its seconds, turn by turn."""
-    apart = shape == "true"
-    steps = args.steps if apart else args.steps * args.rounds
-    rest = (folder, shape, args.device, torch.get_num_threads(), steps)
+    rest = (folder, shape, args.device, torch.get_num_threads(), args.steps)
     found: dict[str, dict] = {arm: {"turns": []} for arm in arms}
+    for _ in range(args.rounds):
+        for arm in arms:
+            told, seconds = one_turn(arm, *rest)
+            found[arm] |= told | {"differences": differences(arm, told, found["plain"])}
+            found[arm]["turns"].append(seconds)
+            shown = ", ".join(f"{s:.2f}" for s in seconds)
+            print(f"{arm}: {shown} s a step", file=sys.stderr, flush=True)
+    return found
 
-    def note(arm: str, process: Arm) -> None:
-        found[arm] |= process.first
-        mine, plain = found[arm]["losses"], found["plain"]["losses"]
-        difference = largest_difference(mine, plain)
-        found[arm]["largest_difference"] = difference
-        found[arm]["first_step_difference"] = largest_difference(mine[:1], plain[:1])
-        if difference > TOLERANCE.get(arm, float("inf")):
-            raise SystemExit(
-                f"`{arm}` and `plain` do different work: their losses differ by {difference:.1e}.\n"
-                f"{found[arm]['losses']}\n{found['plain']['losses']}"
-            )
 
-    def turn(arm: str, process: Arm) -> None:
-        found[arm]["turns"].append(process.seconds(args.steps))
-        shown = ", ".join(f"{s:.2f}" for s in found[arm]["turns"][-1])
-        print(f"{arm}: {shown} s a step", file=sys.stderr, flush=True)
+def differences(arm: str, told: dict, plain: dict) -> dict[str, float]:
+    """From the plain loop: in the first step, and in all that are compared.
 
-    with ExitStack() as stack:
-        held = {}
-        for arm in arms if not apart else ():
-            held[arm] = stack.enter_context(Arm(arm, *rest))
-            note(arm, held[arm])
-        for _ in range(args.rounds):
-            for arm in arms:
-                if apart:
-                    with Arm(arm, *rest) as process:
-                        note(arm, process)
-                        turn(arm, process)
-                else:
-                    turn(arm, held[arm])
+    Raises:
+        SystemExit: too large; the loops do different work.
+    """
+    mine, wanted = told["losses"], plain.get("losses", told["losses"])
+    found = {
+        "first_step_difference": largest_difference(mine[:1], wanted[:1]),
+        "largest_difference": largest_difference(mine, wanted),
+    }
+    if found["largest_difference"] > TOLERANCE.get(arm, float("inf")):
+        raise SystemExit(f"`{arm}` and `plain` do different work: {found}.\n{mine}\n{wanted}")
     return found
 
 
@@ -229,8 +201,7 @@ def summary(found: dict, batch: int) -> dict:
             "peak_mb": row["peak_mb"],
             "peak_with_building_mb": row["whole_mb"],
             "built_s": row["built_s"],
-            "first_step_difference": row["first_step_difference"],
-            "largest_difference": row["largest_difference"],
+            **row["differences"],
             "turns": row["turns"],
         }
         if row["peak_mb"] is not None:
@@ -334,17 +305,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=2, help="in a turn")
     parser.add_argument("--threads", type=int, default=1, help="1 counts processor seconds")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--compile", action="store_true", help="also with `compile: true`")
+    parser.add_argument(
+        "--arms", nargs="+", choices=list(LABELS)[1:], help="beside plain; default all but compiled"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     shape = "true" if args.true_shape else "tiny" if args.quick else "middle"
     args.rounds = args.rounds or (1 if args.true_shape else 3)
-    arms = ["plain", "ours", "cached", "checkpointed"]
-    if fast_dtype(torch.device(args.device)) == torch.bfloat16:
+    arms = ["plain", *(args.arms or ("ours", "cached", "checkpointed"))]
+    if not args.arms and fast_dtype(torch.device(args.device)) == torch.bfloat16:
         arms.append("bf16")
-    if args.compile:
-        arms.append("compiled")
 
     facts = machine(args.device)  # the load before our own
     with tempfile.TemporaryDirectory() as temporary:
