@@ -135,6 +135,7 @@ const helpers = () => {
       headers: { 'Content-Type': 'application/json' },
       body: JSON.stringify({ free_memory: true })
     })
+    await quiet(1000) // it is done between two prompts
     const events = ['execution_success', 'execution_error', 'execution_interrupted']
     const over = new Promise((done) => {
       for (const event of events) app.api.addEventListener(event, ({ detail }) => done([event, detail]), { once: true })
