@@ -118,7 +118,8 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
         return patcher.load_device
 
     def preview(self, image: Tensor, cls: type) -> Any:
-        return ui.PreviewImage(image, cls=cls)
+        # Of a picture without faces there is nothing to show, and ComfyUI's own preview fails.
+        return ui.PreviewImage(image, cls=cls) if len(image) else None
 
     def save_pictures(
         self, image: Tensor, prefix: str, texts: Sequence[Mapping[str, str]], cls: type

@@ -95,7 +95,7 @@ class Host(Protocol):
         """
 
     def preview(self, image: Tensor, cls: type) -> Any:
-        """`ui` value that shows IMAGE (b, h, w, 3) on the node `cls`."""
+        """`ui` value that shows IMAGE (b, h, w, 3) on the node `cls`; None may stand for none."""
 
     def save_pictures(
         self, image: Tensor, prefix: str, texts: Sequence[Mapping[str, str]], cls: type
