@@ -1,6 +1,5 @@
 """Starts a ComfyUI of this machine for a run of workflows, and stops it afterwards."""
 
-import configparser
 import os
 import signal
 import socket
@@ -81,15 +80,11 @@ def started_comfyui(
 
 
 def comfyui_folder() -> Path:
-    """Where ComfyUI is: `COMFYUI_PATH`, comfy-cli's default workspace, its most recent one.
+    """The ComfyUI of this machine.
 
     Raises:
-        FacewrightError: nowhere.
+        FacewrightError: there is none where `model_folders.comfyui_path` looks.
     """
-    if "COMFYUI_PATH" not in os.environ:
-        for path in _workspaces():
-            if (path / "main.py").is_file():
-                return path
     found = comfyui_path()
     if found is None:
         named = os.environ.get("COMFYUI_PATH")
@@ -99,21 +94,6 @@ def comfyui_folder() -> Path:
             "or let COMFYUI_PATH name the folder that its main.py lies in."
         )
     return found
-
-
-def _workspaces() -> Iterator[Path]:
-    """Those that comfy-cli has noted down."""
-    config = configparser.ConfigParser(interpolation=None)
-    home = Path.home()
-    folder = {"win32": "AppData/Local", "darwin": "Library/Application Support"}
-    file = home / folder.get(sys.platform, ".config") / "comfy-cli" / "config.ini"
-    try:
-        config.read(file, encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError):
-        return
-    for key in ("default_workspace", "recent_workspace"):
-        if named := config["DEFAULT"].get(key):
-            yield Path(named)
 
 
 def comfyui_python(folder: Path) -> str:

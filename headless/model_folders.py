@@ -1,9 +1,11 @@
 """Where weight files lie on disk, and what to tell someone whose file is not there."""
 
+import configparser
 import contextlib
 import functools
 import itertools
 import os
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,8 +51,22 @@ def default_roots() -> list[Path]:
 def comfyui_path() -> Path | None:
     """A ComfyUI on this machine: `COMFYUI_PATH`, or comfy-cli's default workspace."""
     named = os.environ.get("COMFYUI_PATH")
-    path = Path(named) if named else Path.home() / "comfy" / "ComfyUI"
-    return path if (path / "main.py").is_file() else None
+    places = [Path(named)] if named else _workspaces()
+    return next((path for path in places if (path / "main.py").is_file()), None)
+
+
+def _workspaces() -> Iterator[Path]:
+    """Where comfy-cli keeps ComfyUI: its default, the one last used, and where it installs to."""
+    config = configparser.ConfigParser(interpolation=None)
+    home = Path.home()
+    settings = {"win32": "AppData/Local", "darwin": "Library/Application Support"}
+    file = home / settings.get(sys.platform, ".config") / "comfy-cli" / "config.ini"
+    with contextlib.suppress(configparser.Error, OSError, UnicodeDecodeError):  # no use to it
+        config.read(file, encoding="utf-8")
+    for key in ("default_workspace", "recent_workspace"):
+        if noted := config["DEFAULT"].get(key):
+            yield Path(noted)
+    yield (home / "Documents" if sys.platform in settings else home) / "comfy" / "ComfyUI"
 
 
 def extra_folders() -> dict[str, list[Path]]:

@@ -1,0 +1,89 @@
+"""Finding the ComfyUI that `run --comfy` starts, and what is said where there is none."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from facewright.core.errors import FacewrightError
+from facewright.headless import launch
+from facewright.headless.launch import (
+    comfyui_folder,
+    comfyui_python,
+    installed_as,
+    started_comfyui,
+)
+
+PACK = Path(launch.__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("COMFYUI_PATH", "COMFYUI_PYTHON"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def comfyui(folder):
+    (folder / "custom_nodes").mkdir(parents=True)
+    (folder / "main.py").write_text("import sys; sys.exit('no such luck')\n")
+    return folder
+
+
+def test_the_environment_comes_before_comfy_clis_default_before_the_usual_place(home, monkeypatch):
+    with pytest.raises(FacewrightError, match=r"none was found.*comfy install"):
+        comfyui_folder()
+    usual = comfyui(home / "comfy" / "ComfyUI")
+    assert comfyui_folder() == usual
+    noted, gone = comfyui(home / "elsewhere"), home / "gone"
+    config = home / ".config" / "comfy-cli" / "config.ini"
+    config.parent.mkdir(parents=True)
+    config.write_text(
+        f"[DEFAULT]\ndefault_workspace = {gone}\nrecent_workspace = {noted}\nx = 5%\n"
+    )
+    assert comfyui_folder() == noted
+    config.write_text("no configuration")
+    assert comfyui_folder() == usual
+    named = comfyui(home / "named")
+    monkeypatch.setenv("COMFYUI_PATH", str(named))
+    assert comfyui_folder() == named
+    monkeypatch.setenv("COMFYUI_PATH", str(gone))
+    with pytest.raises(FacewrightError, match=r"gone, which has no main.py"):
+        comfyui_folder()
+
+
+def test_its_own_python_comes_before_ours(home, monkeypatch):
+    folder = comfyui(home / "c")
+    assert comfyui_python(folder) == sys.executable
+    own = folder / ".venv" / "bin" / "python"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert comfyui_python(folder) == str(own)
+    monkeypatch.setenv("COMFYUI_PYTHON", "/named")
+    assert comfyui_python(folder) == "/named"
+
+
+def test_the_pack_is_found_under_any_name(home):
+    folder = comfyui(home / "c")
+    with pytest.raises(FacewrightError, match=r"not among the custom nodes.*comfy node install"):
+        installed_as(folder)
+    (folder / "custom_nodes" / "other").mkdir()
+    (folder / "custom_nodes" / "a copy").mkdir()
+    (folder / "custom_nodes" / "a copy" / "pyproject.toml").write_bytes(
+        (PACK / "pyproject.toml").read_bytes()
+    )
+    assert installed_as(folder) == "a copy"
+
+
+def test_a_comfyui_that_ends_at_once_has_its_last_words(home, monkeypatch):
+    folder = comfyui(home / "c")
+    (folder / "custom_nodes" / "ours").symlink_to(PACK, target_is_directory=True)
+    monkeypatch.setenv("COMFYUI_PATH", str(folder))
+    told = []
+    with (
+        pytest.raises(FacewrightError, match=r"did not start. Its last words:\nno such luck"),
+        started_comfyui({"LoadImage"}, ["--cpu"], told.append),
+    ):
+        pass
+    assert told == [f"Starting the ComfyUI in {folder}"]
