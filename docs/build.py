@@ -1,8 +1,8 @@
 """Write what follows from the nodes' schemas: `python -m facewright.docs.build`.
 
-That is the tables in the help pages (web/docs, which ComfyUI shows beside the graph), the node
-reference (docs/nodes.md) and the English texts that translations start from (locales/en). The rest
-of a help page is written by hand and kept; a node without a page gets one to be filled in.
+That is the inputs and outputs in the help pages (web/docs, which ComfyUI shows beside the graph),
+the node reference (docs/nodes.md) and the English texts that translations start from (locales/en).
+The rest of a help page is written by hand and kept; a node without a page gets one to be filled in.
 """
 
 import json
@@ -22,7 +22,7 @@ END = "<!-- end -->"
 _REFERENCE_HEAD = """# Nodes
 
 Every node with its inputs and outputs, as the editor shows them. How to use a node, and what tends
-to go wrong, stands on its help page: the link here, or *Info* in the node's menu in the editor.
+to go wrong, stands on its help page: the link here, or the tab *Info* beside the editor's graph.
 
 <!-- Written by python -m facewright.docs.build: change the schemas instead. -->"""
 
@@ -58,10 +58,10 @@ def english(schema: io.Schema) -> dict:
 
 
 def page(schema: io.Schema, text: str | None) -> str:
-    """A help page with its tables renewed, or the beginnings of one where `text` is None.
+    """A help page with its lists renewed, or the beginnings of one where `text` is None.
 
     Raises:
-        ValueError: the marks around the tables are gone.
+        ValueError: the marks around the lists are gone.
     """
     if text is None:
         text = f"# {schema.display_name}\n\n{schema.description}\n\n{BEGIN}\n{END}\n"
@@ -69,10 +69,10 @@ def page(schema: io.Schema, text: str | None) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(
-            f"web/docs/{schema.node_id}.md lacks the lines between which its tables stand: "
-            f"{BEGIN} and {END}. Put them back where the tables belong."
+            f"web/docs/{schema.node_id}.md lacks the lines between which its sockets stand: "
+            f"{BEGIN} and {END}. Put them back where the lists belong."
         )
-    return f"{before}{BEGIN}\n{_tables(schema, '##')}\n{END}{after}"
+    return f"{before}{BEGIN}\n{_lists(schema)}\n{END}{after}"
 
 
 def reference() -> str:
@@ -88,7 +88,7 @@ def reference() -> str:
             parts.append(
                 f"### {schema.display_name}\n\n{schema.description}\n\n"
                 f"`{schema.node_id}` · [help page](../web/docs/{schema.node_id}.md)\n\n"
-                f"{_tables(schema, '####')}"
+                f"{_tables(schema)}"
             )
     return "\n\n".join(parts) + "\n"
 
@@ -115,24 +115,34 @@ def main() -> list[Path]:
     return written
 
 
-def _tables(schema: io.Schema, heading: str) -> str:
+def _sockets(schema: io.Schema) -> dict[str, list[tuple[str, str, str]]]:
+    """Name, values and text of the inputs and of the outputs, where there are any."""
+    sockets = {
+        "Inputs": [(i.id, _values(i), i.tooltip) for i in schema.inputs],
+        "Outputs": [(o.display_name or o.id, o.io_type, o.tooltip) for o in schema.outputs],
+    }
+    return {title: rows for title, rows in sockets.items() if rows}
+
+
+def _lists(schema: io.Schema) -> str:
+    """For the editor's help panel, which is too narrow for a table."""
     parts = []
-    if schema.inputs:
-        rows = [(i.id, _values(i), i.tooltip) for i in schema.inputs]
-        parts.append(f"{heading} Inputs\n\n" + _table(("input", "values", "what it does"), rows))
-    if schema.outputs:
-        rows = [(o.display_name or o.id, o.io_type, o.tooltip) for o in schema.outputs]
-        parts.append(f"{heading} Outputs\n\n" + _table(("output", "type", "what it is"), rows))
+    for title, rows in _sockets(schema).items():
+        lines = [f"* **{name}** ({values})<br>{_one_line(text)}" for name, values, text in rows]
+        parts.append(f"## {title}\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, str, str]]) -> str:
-    lines = [head, ("---",) * len(head)]
-    lines += [(f"**{name}**", values, _cell(text)) for name, values, text in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _tables(schema: io.Schema) -> str:
+    parts = []
+    for title, rows in _sockets(schema).items():
+        lines = [(title.lower(), "values" if title == "Inputs" else "type", ""), ("---",) * 3]
+        lines += [(f"**{name}**", values, _one_line(text)) for name, values, text in rows]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(parts)
 
 
-def _cell(text: str) -> str:
+def _one_line(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", "<br>")
 
 
