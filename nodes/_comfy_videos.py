@@ -12,8 +12,14 @@ class ComfyVideos:
     """The part of `ComfyHost` that knows videos."""
 
     def video_source(self, video: Any) -> str | BytesIO:
-        # Newer versions cut without writing a file; their stream source is the whole one.
-        if any(getattr(video, f"_VideoFromFile__{what}", 0) for what in ("start_time", "duration")):
+        from comfy_api.input_impl import VideoFromFile
+
+        # Newer versions cut without writing a file; their stream source is the whole one. Videos
+        # made from frames have no stream source that works: it names no container.
+        cut = any(
+            getattr(video, f"_VideoFromFile__{what}", 0) for what in ("start_time", "duration")
+        )
+        if cut or not isinstance(video, VideoFromFile):
             path = self.new_video_path()
             path.parent.mkdir(parents=True, exist_ok=True)
             video.save_to(str(path))
