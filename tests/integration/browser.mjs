@@ -17,6 +17,7 @@ const helpers = () => {
   const app = window.app
   const text = document.createElement('canvas').getContext('2d')
   const quiet = (ms) => new Promise((done) => setTimeout(done, ms))
+  let sizes = new Map()
   const frame = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
 
   // Newer editors keep what is missing in these stores, and draw it red.
@@ -25,6 +26,7 @@ const helpers = () => {
 
   async function open(graph, name) {
     await app.loadGraphData(graph, true, true, name)
+    sizes = new Map(app.graph.nodes.map((node) => [node.id, [...node.size]]))
     await quiet(700) // missing files are looked for after loading
     await frame()
   }
@@ -112,6 +114,7 @@ const helpers = () => {
         type: node.type,
         title: node.title,
         pictures: (node.imgs ?? []).map((i) => [i.naturalWidth, i.naturalHeight]),
+        video: Boolean(node.videoContainer?.querySelector('video')?.videoWidth),
         urls: (node.imgs ?? []).map((i) => i.src),
         text: (node.widgets ?? [])
           .filter((w) => w.name?.startsWith('preview') && typeof w.value === 'string')
@@ -145,6 +148,13 @@ const helpers = () => {
     const [event, detail] = await over
     await quiet(1500) // pictures are fetched afterwards
     return [event, detail?.exception_message ?? null]
+  }
+
+  // Nodes that became larger than they were saved, as those do that have no room for their picture.
+  function grown() {
+    return app.graph.nodes
+      .filter((node) => ['0', '1'].some((side) => node.size[side] > sizes.get(node.id)[side] + 1))
+      .map((node) => node.title)
   }
 
   async function empty(name) {
@@ -216,7 +226,7 @@ const helpers = () => {
     return { ...answer, missing: missing(), untidy: untidy(), api: (await app.graphToPrompt()).output }
   }
 
-  window.seen = { drop, open, missing, untidy, fit, shown, run, fresh, frame, quiet, store }
+  window.seen = { drop, grown, open, missing, untidy, fit, shown, run, fresh, frame, quiet, store }
 }
 
 const browser = await chromium.launch({
@@ -273,6 +283,7 @@ for (const task of job.workflows) {
     }
   }, task)
   if (task.run) answer.ran = await page.evaluate((s) => window.seen.run(s), task.run)
+  answer.grown = await page.evaluate(() => window.seen.grown())
   Object.assign(answer, await shot(task.name))
   answer.shown = await page.evaluate(() => window.seen.shown())
   seen.workflows[task.name] = answer

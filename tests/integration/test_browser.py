@@ -220,8 +220,11 @@ def test_it_runs_and_shows_its_results(seen, server, screenshots, name):
     workflow = seen["workflows"][name]
     assert workflow["ran"] == ["execution_success", None]
     shown = workflow["shown"]
+    assert workflow["grown"] == []  # every node has room for what it shows
     savers = [n for n in shown if n["type"] in ("SaveImage", "FacewrightSaveWithReceipts")]
-    assert savers and all(node["pictures"] for node in savers)
+    videos = [n for n in shown if n["type"] == "SaveVideo"]
+    assert [*savers, *videos] and all(node["pictures"] for node in savers)
+    assert all(node["video"] for node in videos)
     screenshot = Image.open(screenshots / f"{name}.png").convert("RGB")
     for node in savers:
         if len(node["pictures"]) == 1:
