@@ -26,15 +26,20 @@ _PAIRS = {
     "Ada": (ADA_LQ, ADA_GT),
 }
 _ALBUMS = {"photos of Ada": ADA_PHOTOS, "photos of Bo": BO_PHOTOS}
-PICTURES = (*_PAIRS, *_ALBUMS)
+_MOVING = "moving group"
+_FRAMES, _VIEW = 16, 0.6
+PICTURES = (*_PAIRS, *_ALBUMS, _MOVING)
 """Names that `picture` knows."""
 
 
 def picture(name: str) -> tuple[Tensor, Tensor]:
     """lq and gt of one of `PICTURES`, each (b, 3, h, w) float32 in [0, 1].
 
-    b is 1, or the number of photographs for an album, whose photographs are good ones: lq is gt.
+    b is 1, or the number of photographs for an album, whose photographs are good ones: lq is gt;
+    or of frames, a view that moves over the group.
     """
+    if name == _MOVING:
+        return tuple(map(_moving_over, map(_read, _PAIRS["group"])))
     if name in _ALBUMS:
         photos = album_photos(name)
         return photos, photos
@@ -55,6 +60,14 @@ def group_picture() -> tuple[Tensor, Tensor]:
 def face_picture() -> tuple[Tensor, Tensor]:
     """lq and gt of one face, each (1, 3, 512, 512) float32 in [0, 1]."""
     return picture("face")
+
+
+def _moving_over(wide: Tensor) -> Tensor:
+    """(16, 3, h, w) views of (1, 3, h, w'), from left to right by whole pixels; even sizes."""
+    height, width = wide.shape[-2:]
+    view = int(width * _VIEW) // 2 * 2
+    lefts = [round((width - view) * t / (_FRAMES - 1)) for t in range(_FRAMES)]
+    return torch.cat([wide[..., : height // 2 * 2, left : left + view] for left in lefts])
 
 
 def _read(path: Path) -> Tensor:
