@@ -155,13 +155,14 @@ def _spec(name: str, entry: list) -> InputSpec:
 
 def _upload_images(api: ApiWorkflow, server: str, input_dir: Path) -> None:
     for node in api.values():
-        name = node["inputs"].get("image")
-        if node["class_type"] != "LoadImage" or not isinstance(name, (str, Path)):
+        slot = {"LoadImage": "image", "LoadVideo": "file"}.get(node["class_type"], "")
+        name = node["inputs"].get(slot)
+        if not isinstance(name, (str, Path)):
             continue
         path = Path(name).expanduser()
         path = path if path.is_absolute() else input_dir / path
         if path.is_file():  # else it may be in the server's own input folder
-            node["inputs"]["image"] = upload(server, path)
+            node["inputs"][slot] = upload(server, path)
 
 
 def _wait(

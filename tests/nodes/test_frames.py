@@ -197,3 +197,15 @@ def test_a_video_is_restored_as_its_frames_are(weightless, bars, tmp_path):
     assert (got[10:] - frames[10:]).abs().max() < 0.01
     assert "12 frames" in report and "15 faces restored; 2 frames without a face" in report
     assert bars[0].total == 24 and sum(bars[0].told) == 24
+
+
+def test_the_moving_demo_is_the_group_seen_through_a_window():
+    from facewright.nodes.nano import DemoPicture
+
+    whole = DemoPicture.execute("group").result
+    moving = DemoPicture.execute("moving group").result
+    for still, frames in zip(whole, moving, strict=True):
+        count, height, width, _ = frames.shape
+        assert count == 16 and height % 2 == width % 2 == 0
+        assert torch.equal(frames[0], still[0, :height, :width])
+        assert torch.equal(frames[-1], still[0, :height, -width:])

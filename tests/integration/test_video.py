@@ -1,0 +1,67 @@
+"""Frames and videos in a real ComfyUI, against the same workflow in this process."""
+
+from pathlib import Path
+
+import pytest
+from facewright.core import nano
+from facewright.headless.runner import run_workflow
+from facewright.headless.workflow import read_workflow
+
+pytestmark = pytest.mark.comfyui
+FOLDER = Path(nano.__file__).parents[1] / "workflows"
+
+
+@pytest.mark.parametrize("name", ["nano_smooth_frames", "nano_restore_video"])
+def test_a_video_comes_out_as_it_does_here(server, home, tmp_path, name):
+    pytest.importorskip("av")
+    from facewright.core.video import read_frames
+
+    entry = server.run(read_workflow(FOLDER / f"api/{name}.api.json"))
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    (there,) = (home / "output" / "facewright").glob(f"{name}_*.mp4")
+    run_workflow(FOLDER / f"{name}.json", output_dir=tmp_path)
+    (here,) = tmp_path.rglob("*.mp4")
+    pairs = list(zip(read_frames(there), read_frames(here), strict=True))
+    assert len(pairs) == 16
+    # Encoded twice, by different versions of H.264 perhaps.
+    assert all((a - b).abs().mean() < 0.01 for a, b in pairs)
+    said = [text for output in entry["outputs"].values() for text in output.get("text", ())]
+    assert any("16 frames; 5 faces followed" in text for text in said)
+
+
+def test_the_sound_of_a_loaded_video_is_kept(server, home):
+    """Load Video and Save Video around ours, on a file with sound."""
+    av = pytest.importorskip("av")
+    import numpy as np
+
+    path = home / "input" / "clip.mp4"
+    with av.open(str(path), "w") as out:
+        picture = out.add_stream("libx264", rate=25)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        sound = out.add_stream("aac", rate=8000, layout="mono")
+        for t in range(10):
+            grey = np.full((48, 64, 3), 20 * t, np.uint8)
+            out.mux(picture.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        out.mux(picture.encode(None))
+        tone = np.sin(np.arange(3200) / 4).astype(np.float32)[None]
+        frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        out.mux(sound.encode(frame))
+        out.mux(sound.encode(None))
+    prompt = read_workflow(FOLDER / "api/nano_restore_video.api.json")
+    (made,) = (k for k, n in prompt.items() if n["class_type"] == "CreateVideo")
+    prompt[made] = {"class_type": "LoadVideo", "inputs": {"file": "clip.mp4"}}
+    (saved,) = (n for n in prompt.values() if n["class_type"] == "SaveVideo")
+    saved["inputs"]["filename_prefix"] = "sounding"
+    entry = server.run(prompt)
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    (result,) = (home / "output").glob("sounding_*.mp4")
+
+    def packets(file):
+        with av.open(str(file)) as container:
+            audio = container.streams.audio[0]
+            return [bytes(p) for p in container.demux(audio) if p.dts is not None]
+
+    assert packets(result) == packets(path) and packets(path)
+    with av.open(str(result)) as container:
+        assert len(list(container.decode(video=0))) == 10
