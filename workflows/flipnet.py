@@ -196,13 +196,13 @@ def nano_practice_loop() -> Graph:
     seen = []
     for y, name, pair, labels in (
         (100, "damage", (gt, lq), ("original", "degraded")),
-        (480, "restored", (lq, restored.out(0)), ("degraded", "restored")),
-        (860, "original", (restored.out(0), gt), ("restored", "original")),
+        (510, "restored", (lq, restored.out(0)), ("degraded", "restored")),
+        (920, "original", (restored.out(0), gt), ("restored", "original")),
     ):
         compared = graph.add(
             "FacewrightCompare",
             (2200, y),
-            (340, 320),
+            (340, 350),
             before=pair[0],
             after=pair[1],
             label_before=labels[0],
@@ -211,7 +211,7 @@ def nano_practice_loop() -> Graph:
         saved = graph.add(
             "SaveImage",
             (2580, y),
-            (440, 320),
+            (440, 350),
             title=f"Save {labels[0]} / {labels[1]}",
             images=compared.out(0),
             filename_prefix=f"facewright/nano_practice_loop_{name}",

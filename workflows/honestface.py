@@ -89,12 +89,12 @@ def _restored(
     titles: tuple[str | None, str | None] = (None, None),
     **references: tuple,
 ) -> tuple[Node, Node]:
-    """IDE Encode and One-Step Restore, one below the other: 340 by 420 pixels."""
+    """IDE Encode and One-Step Restore, one below the other: 340 by 500 pixels."""
     x, y = pos
     cond = graph.add(
         "FacewrightIDEEncode",
         (x, y),
-        (340, 130),
+        (340, 210),
         title=titles[0],
         ide=loaded.ide,
         vre=loaded.vre,
@@ -103,7 +103,7 @@ def _restored(
     )
     restored = graph.add(
         "FacewrightOneStepRestore",
-        (x, y + 200),
+        (x, y + 280),
         (340, 220),
         title=titles[1],
         model=loaded.model,
@@ -275,7 +275,7 @@ def nano_honestface_restore() -> Graph:
     photos = graph.add(
         "FacewrightDemoPicture",
         (20, 730),
-        (340, 340),
+        (340, 420),
         title="Photos of Ada",
         picture="photos of Ada",
     )
@@ -286,7 +286,7 @@ def nano_honestface_restore() -> Graph:
     pasted, scores = [], []
     for y, title, references in (
         (100, "with photographs", {"references": photos.out(1)}),
-        (660, "without photographs", {}),
+        (720, "without photographs", {}),
     ):
         titles = (f"IDE Encode, {title}", f"Restore {title}")
         cond, restored = _restored(graph, (820, y), loaded, crops, titles, **references)
@@ -319,7 +319,7 @@ def nano_honestface_restore() -> Graph:
     seen = []
     for y, name, before, after, labels in (
         (100, "compare", plain, good, ("without photographs", "with photographs")),
-        (660, "original", lq, gt, ("degraded", "original")),
+        (720, "original", lq, gt, ("degraded", "original")),
     ):
         compared = graph.add(
             "FacewrightCompare",

@@ -237,7 +237,7 @@ def restore_with_album() -> Blueprint:
     cond = graph.add(
         "FacewrightIDEEncode",
         (860, 100),
-        (340, 130),
+        (340, 210),
         ide=ide,
         vre=vre,
         image=crops,
@@ -245,7 +245,7 @@ def restore_with_album() -> Blueprint:
     )
     restored = graph.add(
         "FacewrightOneStepRestore",
-        (860, 300),
+        (860, 380),
         (340, 220),
         model=model,
         vae=vae,

@@ -154,7 +154,7 @@ const helpers = () => {
   function grown() {
     return app.graph.nodes
       .filter((node) => ['0', '1'].some((side) => node.size[side] > sizes.get(node.id)[side] + 1))
-      .map((node) => node.title)
+      .map((node) => [node.title, sizes.get(node.id), [...node.size]])
   }
 
   async function empty(name) {
