@@ -19,7 +19,7 @@ _MOST = 150_000
 def main(folder: Path) -> None:
     """Write each screenshot as a JPEG that a page can afford."""
     DOCS.mkdir(parents=True, exist_ok=True)
-    for path in sorted(folder.glob("*.png")):
+    for path in sorted(set(folder.glob("*.png")) - {folder / "fresh.png"}):
         with Image.open(path) as image:
             small = image.convert("RGB")
         small.thumbnail(_SIZE, Image.Resampling.LANCZOS)
