@@ -167,6 +167,7 @@ class RayTeam:
                 )
             else:
                 try:
+                    _knock(self.address)
                     ray.init(address=self.address, **quiet)
                 except Exception as error:
                     raise FacewrightError(
@@ -321,6 +322,13 @@ def _session_folder() -> Iterator[str]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens, which takes ray minutes to find out."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _some(paths: Sequence[Path]) -> list[Path]:
