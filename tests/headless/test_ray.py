@@ -46,7 +46,7 @@ def faces(folder, count):
     from facewright.core.data.faces3d import photos
 
     folder.mkdir(parents=True)
-    shown = photos(list(range(count)), list(range(count)), 128)
+    shown = photos(list(range(count)), list(range(count)), 128).pixels
     for i, picture in enumerate(shown):
         data = picture.mul(255).round().byte().movedim(0, -1).numpy()
         Image.fromarray(data).save(folder / f"{i}.png")
