@@ -7,12 +7,13 @@ import sys
 import pytest
 import torch
 
-pytestmark = pytest.mark.slow
-
-resource = pytest.importorskip("resource")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc"),
+]
 
 START = """
-import json, os, resource, sys
+import json, os, sys
 os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,9 @@ torch.set_num_threads(1)
 count, folder = int(sys.argv[1]), sys.argv[2]
 
 def done(**facts):
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    # Not getrusage: that remembers what was there before exec, which is pytest.
+    (line,) = (x for x in open("/proc/self/status") if x.startswith("VmHWM"))
+    peak = int(line.split()[1]) * 1024
     print(json.dumps({"peak": peak, **facts}))
 """
 
@@ -130,8 +132,8 @@ def run(code, count, folder):
 def test_nodes_add_nothing_that_grows_to_what_comes_in_and_goes_out(tmp_path):
     few, many = (run(CHAIN, count, tmp_path) for count in (100, 1000))
     growth, results = many["peak"] - few["peak"], many["kept"] - few["kept"]
-    # Less than a copy of the frames beside the results.
-    assert growth < results + 0.7 * 900 * 96 * 128 * 3 * 4
+    # One more copy of the frames would show; the heap's own gaps are about half of that.
+    assert growth < results + 900 * 96 * 128 * 3 * 4, (few, many)
 
 
 def test_a_video_of_1000_frames_needs_what_100_need(tmp_path):
