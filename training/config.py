@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from ..core.degradation import Degradation
 from ..core.files import written_whole
@@ -93,6 +100,13 @@ class Budget(Strict):
         return self
 
 
+def _yaml_no(value: object) -> object:
+    return "no" if value is False else value  # what YAML makes of a bare no
+
+
+Precision = Annotated[Literal["no", "fp16", "bf16"], BeforeValidator(_yaml_no)]
+
+
 class CacheConfig(Strict):
     """Latents and tokens of frozen networks, kept for when the same picture comes again.
 
@@ -110,11 +124,11 @@ class TrainConfig(Strict):
     budget: Budget
     batch_size: int = Field(8, ge=1, description="images per process and accumulation step")
     accumulate: int = Field(1, ge=1, description="batches whose gradients are added per step")
-    precision: Literal["no", "fp16", "bf16"] = "no"
+    precision: Precision = "no"
     cpu: bool = Field(False, description="stay on the CPU even where a GPU is found")
     threads: int | None = Field(None, ge=1, description="CPU threads; default torch's own choice")
     channels_last: bool = True
-    frozen_precision: Literal["no", "fp16", "bf16"] = Field(
+    frozen_precision: Precision = Field(
         "no",
         description="how large frozen weights are held, as under a LoRA; needs `precision`, too",
     )
@@ -233,7 +247,13 @@ def _explain(item: dict, model: type[BaseModel]) -> str:
         return f"  {where}: {item['msg']} (got {item['input']!r})"
     known = sorted(_fields(model, item["loc"][:-1]))
     near = difflib.get_close_matches(str(item["loc"][-1]), known, n=3) or known
-    return f"  {where}: unknown key; did you mean {', '.join(near)}?"
+    hint = f"  {where}: unknown key; did you mean {', '.join(near)}?"
+    if item["loc"][0] == "data" and len(item["loc"]) == 3:
+        hint += (
+            f" (The config's data are of source {item['loc'][1]}; for another source replace the "
+            'section: --set "data={source: folder, folder: ...}")'
+        )
+    return hint
 
 
 def _fields(model: type[BaseModel], loc: tuple) -> list[str]:

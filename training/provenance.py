@@ -22,6 +22,7 @@ from ..headless.recorded import package_version
 from ._backbone import BackboneConfig
 from .config import TrainConfig
 from .data import Batches
+from .inputs import config_paths
 from .recipe import Recipe
 
 TRAINING_KEY = "facewright.training"
@@ -64,7 +65,7 @@ def provenance(config: TrainConfig, recipe: Recipe, batches: Batches | None) -> 
         use: workflow, settings and goes_into of the recipe.
         config: everything, with paths cut to their last part.
     """
-    files = dict(_files(recipe.config, "recipe"))
+    files = dict(config_paths(recipe.config, "recipe"))
     backbones = [s for s in _sections(recipe.config) if isinstance(s, BackboneConfig)]
     base = _base(backbones[0]) if backbones else None
     licences = [_BASE] if base and base["kind"] == "sd" else []
@@ -122,18 +123,6 @@ def _sections(section: BaseModel) -> Iterator[BaseModel]:
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, BaseModel):
                 yield from _sections(item)
-
-
-def _files(value: Any, key: str) -> Iterator[tuple[str, Path]]:
-    """Every path within a section by its place, such as `recipe.backbone.path`."""
-    if isinstance(value, Path):
-        yield key, value
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _files(getattr(value, name), f"{key}.{name}")
-    elif isinstance(value, tuple):
-        for i, item in enumerate(value):
-            yield from _files(item, f"{key}.{i}")
 
 
 def _base(backbone: BackboneConfig) -> dict[str, str]:

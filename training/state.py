@@ -89,6 +89,8 @@ def take_up(engine: "Engine", *, resume: bool) -> None:
     """
     found = list_checkpoints(engine.checkpoints)
     if not found:
+        if resume:
+            log.warning("There is no run to resume in %s: it begins.", engine.config.output)
         return
     if not resume:
         raise ConfigError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..core._plugins import import_all
 from .config import ConfigError, load_config
+from .inputs import check_inputs, check_stage
 from .recipe import Recipe
 from .shipped import find_config
 
@@ -35,8 +36,8 @@ def open_run(stage: str, config: str | Path, overrides: list[str] | None = None)
         overrides: `a.b=value` strings that replace entries of the file.
 
     Raises:
-        ConfigError: unknown stage or wrong config.
-        FacewrightError: a file the recipe reads is missing or damaged.
+        ConfigError: unknown stage, wrong config, or something it names is not there.
+        FacewrightError: a file the recipe reads is damaged.
     """
     from .engine import Engine
 
@@ -45,7 +46,9 @@ def open_run(stage: str, config: str | Path, overrides: list[str] | None = None)
         near = difflib.get_close_matches(stage, known) or list(known)
         raise ConfigError(f"There is no training stage `{stage}`. Did you mean {', '.join(near)}?")
     recipe = known[stage]
+    check_stage(str(config), stage, list(known))
     settings = load_config(find_config(str(config)), recipe.Config, overrides)
+    check_inputs(settings, list(known))
     return Engine(recipe(settings.recipe), settings)
 
 

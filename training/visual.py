@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from torch import Tensor
 
@@ -34,12 +34,13 @@ def picture_grid(columns: dict[str, Tensor], count: int) -> Image.Image:
         shown = pictures[:count].detach().float().clamp(0, 1).cpu()
         rows.append(torch.cat(list(shown), dim=2))
     pixels = (torch.cat(rows, dim=1).permute(1, 2, 0) * 255).round().byte().numpy()
-    margin = 72
+    font = ImageFont.load_default()
+    margin = max(72, 8 + round(max(font.getlength(name) for name in columns)))
     sheet = Image.new("RGB", (pixels.shape[1] + margin, pixels.shape[0]), "white")
     sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)), (margin, 0))
     draw, top = ImageDraw.Draw(sheet), 0
     for name, row in zip(columns, rows, strict=True):
-        draw.text((4, top + row.shape[1] // 2 - 5), name, fill="black")
+        draw.text((4, top + row.shape[1] // 2 - 5), name, fill="black", font=font)
         top += row.shape[1]
     return sheet
 

@@ -119,7 +119,10 @@ def counted(number: int, noun: str) -> str:
 def fail_for(summary: Any, total: int) -> None:
     """End with exit code 1 where pictures failed, naming each."""
     if summary.failed:
-        lines = [f"{path}: {error}" for path, error in summary.failed.items()]
+        lines = [
+            str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+            for path, error in summary.failed.items()
+        ]
         fail(f"{len(lines)} of {counted(total, 'picture')} failed:\n" + "\n".join(lines))
 
 

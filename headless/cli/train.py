@@ -85,13 +85,24 @@ def train(
         fail(f"There is no training stage `{stage}`.{hint}", 2)
     if config is None:
         fail(f"Give --config. For {stage} came along: {_shipped(stages, stage)}.", 2)
-    with _lines_where_no_bar():
+    with _lines_where_no_bar(), _wrong_use():
         engine = training.open_run(stage, config, assignments)
         if dry:
             _dry_run(engine, sheet, as_json)
         else:
             _report(engine.run(resume=resume), engine.config.output, as_json)
     return None
+
+
+@contextmanager
+def _wrong_use() -> Iterator[None]:
+    """A config that cannot be run ends with 2: trying again is no use, as it is after a failure."""
+    from ...training.strict import ConfigError
+
+    try:
+        yield
+    except ConfigError as error:
+        fail(str(error), 2)
 
 
 def _shipped(stages: Any, stage: str) -> str:

@@ -91,7 +91,7 @@ def test_a_run_says_where_things_lie_and_is_resumed(stages, config, tmp_path):
     assert "--resume" in result.stderr and result.stdout == ""
 
     result = runner.invoke(app, command)
-    assert result.exit_code == 1 and "already holds a run" in flat(result.stderr)
+    assert result.exit_code == 2 and "already holds a run" in flat(result.stderr)
 
     result = runner.invoke(app, [*command, "--resume"])
     assert result.exit_code == 0, result.stderr
@@ -138,7 +138,7 @@ def test_wrong_use_is_answered_with_what_there_is(stages):
     result = runner.invoke(app, ["train", "--list", "--json"])
     assert "vre_hq_paper" in json.loads(result.stdout)["vre-hq"]
     result = runner.invoke(app, ["train", "vre-hq", "--config", "vre_hq_papers"])
-    assert result.exit_code == 1 and "did you mean vre_hq_paper" in flat(result.stderr)
+    assert result.exit_code == 2 and "did you mean vre_hq_paper" in flat(result.stderr)
 
 
 def test_shipped_configs_are_found_by_name(tmp_path, monkeypatch):

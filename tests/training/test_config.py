@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from facewright.training.config import PACKAGE, ConfigError, Strict, WorldData, load_config
 from facewright.training.methods.vre import HQRecipe
+from facewright.training.train import open_run
 
 MINIMAL = """
 output: run
@@ -86,3 +87,30 @@ def test_paths_of_the_package_are_found_from_anywhere(tmp_path, monkeypatch):
     assert shipped.budget.max_steps == 219000
     with pytest.raises(ConfigError, match=r"no_such\.yaml"):
         load_config(f"{PACKAGE}training/configs/no_such.yaml", Bundled)
+
+
+def test_all_that_is_missing_is_named_at_once_with_what_makes_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        open_run("onestep", "onestep_24gb")
+    text = str(caught.value)
+    assert "data.folder: data/ffhq" in text
+    vre = "facewright train vre-associate --config vre_associate_24gb makes it"
+    assert f"recipe.vre: runs/vre_associate_24gb/export/vre.safetensors ({vre})" in text
+    assert "recipe.recogniser.path: models/backbone.pth (docs/training.md" in text
+    assert "cache" not in text.replace("onestep", "")
+
+
+def test_a_shipped_config_of_another_stage_is_told():
+    with pytest.raises(ConfigError, match=r"`vre_hq_nano` is a config of stage vre-hq, not of"):
+        open_run("onestep", "vre_hq_nano")
+
+
+def test_hints_for_what_people_type(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "output: x\nbudget: {max_steps: 1}\noptimizers: {}\nprecision: no\ndata: {source: world}\n"
+    )
+    assert load_config(path, Strict).precision == "no"  # YAML reads a bare no as false
+    with pytest.raises(ConfigError, match=r"of source world; for another source replace"):
+        load_config(path, Strict, ["data.folder=photos"])

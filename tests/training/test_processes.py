@@ -233,3 +233,39 @@ def test_two_killed_processes_go_on_as_if_nothing_had_happened(tiny, folder_of_p
             a, b = (read_tensors(o / "export" / name)[0] for o in (straight, killed))
             assert a.keys() == b.keys() and all(a[k].equal(b[k]) for k in a), (at, wait)
     assert not list(killed.rglob("*.partial"))
+
+
+CARE = """
+import os
+import sys
+import torch
+import torch.distributed as dist
+from facewright.core.modules.quantizer import VectorQuantizer
+from facewright.training.losses.vq import CodebookCare
+
+dist.init_process_group("gloo")
+torch.manual_seed(0)
+quantizer = VectorQuantizer(16, 4)
+care = CodebookCare(quantizer, init_step=1, revive_every=3)
+rank = dist.get_rank()
+torch.manual_seed(1 + rank)
+for step in range(4):
+    # Between them the processes use the codes 0 to 11; each sees features of its own.
+    care.observe(torch.randn(50, 4) + 10 * rank, torch.arange(6) + 6 * rank)
+    before = quantizer.embedding.weight.detach().clone()
+    moved = care.after_step(step, 0.0)
+    changed = (quantizer.embedding.weight != before).any(1)
+state = {"weight": quantizer.embedding.weight.detach(), "changed": changed, "moved": moved}
+torch.save(state, f"{sys.argv[1]}-{rank}.pt")
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_processes_keep_one_codebook(tmp_path):
+    finish(written(tmp_path / "care.py", CARE), [tmp_path / "care"], 2)
+    one, two = (torch.load(tmp_path / f"care-{i}.pt", weights_only=True) for i in range(2))
+    assert one["weight"].equal(two["weight"])
+    for end in (one, two):  # at the end only the codes that neither of them used
+        assert end["changed"].nonzero().flatten().tolist() == [12, 13, 14, 15]
+        assert end["moved"] == 4

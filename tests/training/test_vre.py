@@ -1,10 +1,12 @@
 """The VRE stages on random pictures: gradients where they belong, and a file the nodes load."""
 
+import json
 import math
 
 import pytest
 import torch
 from facewright.core.methods.osdface import VisualRepresentationEmbedder
+from facewright.training.engine import Engine
 from facewright.training.methods import vre as stage
 from facewright.training.recipe import Progress
 from safetensors import safe_open
@@ -161,3 +163,21 @@ def test_training_a_few_steps_fits_and_uses_many_codes():
     after = recipe.evaluate([data]).metrics
     assert after["hq_psnr"] > before["hq_psnr"] + 1
     assert after["hq_codes"] > 8
+
+
+def test_a_resumed_run_moves_the_codes_it_would_have_moved(tiny, folder_of_people, tmp_path):
+    def trained(output, *steps):
+        for i, budget in enumerate(steps):
+            care = {"init_step": 1, "revive_every": 3}
+            changes = {"budget": {"max_steps": budget}, "checkpoint_every": 100}
+            run = tiny.run("vre-hq", folder_of_people, tmp_path / output, **changes)
+            Engine(tiny.recipe("vre-hq", codebook_care=care), run).run(resume=i > 0)
+        lines = (tmp_path / output / "metrics.jsonl").read_text().splitlines()
+        logged = [json.loads(line) for line in lines]
+        return {x["step"]: x for x in logged if "held_out" not in x}
+
+    whole, cut = trained("whole", 10), trained("cut", 5, 10)
+    assert "hq_moved_codes" in whole[7] and whole[7]["hq_moved_codes"] > 0
+    for step in whole:
+        assert cut[step]["autoencoder/hq_l1"] == whole[step]["autoencoder/hq_l1"], step
+        assert cut[step].get("hq_moved_codes") == whole[step].get("hq_moved_codes"), step

@@ -1,6 +1,7 @@
 """Training a codebook: its loss, how much of it is used, and how to keep it in use."""
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from ...core.modules.quantizer import Quantized, VectorQuantizer
@@ -28,6 +29,9 @@ class CodebookCare:
     Without it a small codebook trained briefly collapses to a few codes, because only codes that
     are near some feature ever receive a gradient. Released OSDFace training does without.
 
+    With several processes a code is in use where one of them uses it, and all take the codes that
+    the first moved, to features of its own pictures.
+
     Args:
         quantizer: the codebook.
         init_step: step at which all codes become features of the current batch.
@@ -47,6 +51,7 @@ class CodebookCare:
         self.init_step, self.revive_every = init_step, revive_every
         self.revive_until = revive_until
         self.used = torch.zeros(len(quantizer.embedding.weight), dtype=torch.bool)
+        """Codes in use since the last revival: what a checkpoint has to know."""
         self.recent = torch.empty(0)
 
     def observe(self, features: Tensor, codes: Tensor) -> None:
@@ -60,6 +65,11 @@ class CodebookCare:
 
         `step` counts finished steps from 0.
         """
+        weight = self.quantizer.embedding.weight
+        if dist.is_initialized():
+            used = self.used.to(weight.device, torch.uint8)
+            dist.all_reduce(used, dist.ReduceOp.MAX)
+            self.used = used.bool().cpu()
         if step == self.init_step:
             lost = torch.ones_like(self.used)
         elif step > 0 and step % self.revive_every == 0 and fraction < self.revive_until:
@@ -69,7 +79,8 @@ class CodebookCare:
         count = int(lost.sum())
         if count and len(self.recent):
             pick = torch.randint(len(self.recent), (count,))
-            weight = self.quantizer.embedding.weight
             weight[lost.to(weight.device)] = self.recent[pick.to(self.recent.device)].to(weight)
+        if dist.is_initialized():
+            dist.broadcast(weight, 0)
         self.used.zero_()
         return count

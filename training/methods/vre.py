@@ -158,6 +158,13 @@ class _VQRecipe(BranchRecipe):
             if moved:
                 self.monitor[f"{branch}_moved_codes"] = moved
 
+    def extra_state(self) -> dict:
+        return {branch: care.used for branch, care in self.care.items()}
+
+    def load_extra_state(self, state: dict) -> None:
+        for branch, care in self.care.items():
+            care.used = state[branch]
+
     def _scores(self, branch: str, out: Reconstruction) -> dict[str, Tensor]:
         codes = {f"{branch}_codes": out.quantized.codes.flatten(1)}
         return super()._scores(branch, out) | codes
