@@ -195,7 +195,7 @@ class RayTeam:
                 f"A worker needs 1 CPU and {gpus:g} GPUs, and the cluster has {cpus} CPUs and "
                 f"{there:g} GPUs. Give --gpus-per-worker less, or 0 for CPUs."
             )
-        return min(room, self.workers or room)
+        return self.workers or room  # those that find no room yet wait for it
 
     @contextlib.contextmanager
     def _mark(self) -> Iterator[tuple[Path, str] | None]:
