@@ -51,7 +51,7 @@ LABELS = {
     "ours": "facewright",
     "cached": "facewright, cache known",
     "checkpointed": "facewright, gradient_checkpointing",
-    "bf16": "facewright, bf16",
+    "bf16": "facewright, bf16 (plain in float32)",
     "compiled": "facewright, compile",
 }
 CHECKED = 2
