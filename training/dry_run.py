@@ -188,12 +188,13 @@ def _peak(device: torch.device) -> Iterator[Callable[[], int]]:
         return
     import psutil  # comes with accelerate
 
-    process, over = psutil.Process(), threading.Event()
+    process, over, one_at_a_time = psutil.Process(), threading.Event(), threading.Lock()
     before = highest = process.memory_info().rss
 
     def look() -> int:
         nonlocal highest
-        highest = max(highest, process.memory_info().rss)
+        with one_at_a_time:
+            highest = max(highest, process.memory_info().rss)
         return highest - before
 
     def keep_looking() -> None:
