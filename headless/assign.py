@@ -46,11 +46,7 @@ def find_node(workflow: ApiWorkflow, name: str) -> str:
     """
     if name in workflow:
         return name
-    matches = [
-        node_id
-        for node_id, node in workflow.items()
-        if name in _all_names(node)
-    ]
+    matches = [node_id for node_id, node in workflow.items() if name in _all_names(node)]
     if len(matches) == 1:
         return matches[0]
     if matches:
