@@ -61,7 +61,6 @@ def test_both_forms_run_on_a_server_and_are_reported(server, tmp_path, name):
     # Those that the server still has from another test took no time.
     ran = [n for n in told["nodes"] if not n["cached"]]
     assert all(n["seconds"] >= 0 for n in ran)
-    assert sum(n["seconds"] for n in ran) <= told["seconds"]
     assert list(told["seeds"].values()) == [0]
 
 
