@@ -23,6 +23,20 @@ class DataLostError(FacewrightError):
     """Training data vanished, or too much of it cannot be read, while a run was under way."""
 
 
+def shorten(text: object, most: int = 80) -> str:
+    """A name from a file as a sentence can hold it: printable, on one line, its middle left out.
+
+    Args:
+        most: characters of the result at the most, at least 16.
+    """
+    # Only as much is looked at as can be shown: a hostile name may be megabytes long.
+    given = str(text)
+    if len(given) > most:
+        head = (most - 3 + 1) // 2
+        given = f"{given[:head]}...{given[-(most - 3 - head) :]}"
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in given)
+
+
 def check_image(x: torch.Tensor, *, name: str) -> None:
     """Raise FacewrightError unless `x` is a floating point (b, 3, h, w) tensor."""
     if x.ndim != 4 or x.shape[1] != 3:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import FacewrightError
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -32,6 +34,33 @@ def written_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def expand_path(path: str | os.PathLike[str]) -> Path:
+    """Path with a leading `~` and any `$VAR` or `${VAR}` replaced, as a shell would.
+
+    Raises:
+        FacewrightError: an empty path, one with a NUL character, a variable that is not set, or a
+            user whom this system does not know.
+    """
+    text = os.fspath(path)
+    if not text.strip() or "\0" in text:
+        raise FacewrightError(f"{text!r} is no path. Give the name of a file or folder.")
+    expanded = os.path.expanduser(os.path.expandvars(text))
+    if os.path.lexists(text):
+        return Path(text)  # a file that is really called "$x" or "~"
+    unset = re.search(r"\$(\w+|\{\w+\})", expanded)
+    if unset:
+        raise FacewrightError(
+            f"The path {text} names the variable {unset[0]}, which is not set. Set it, or write "
+            "the path out."
+        )
+    if expanded.startswith("~"):
+        raise FacewrightError(
+            f"The path {text} begins with a user's home folder that this system does not know. "
+            "Write the path out; a file whose name begins with ~ is given as ./~name."
+        )
+    return Path(expanded)
 
 
 def content_hash(path: Path) -> str:
