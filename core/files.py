@@ -4,11 +4,12 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import FacewrightError
+from .names import LONGEST, TEMPORARY, fit_name
 
 
 @contextmanager
@@ -22,7 +23,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         OSError: the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{_temporary(path.name)}.", suffix=".tmp"
+    )
     os.close(handle)
     temporary = Path(name)
     try:
@@ -34,6 +37,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _temporary(name: str) -> str:
+    """A file's name as that of its temporary one holds it, which may be no longer than any."""
+    return fit_name(name, LONGEST - TEMPORARY)
 
 
 def expand_path(path: str | os.PathLike[str]) -> Path:
@@ -73,16 +81,24 @@ def content_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def remove_leftovers(paths: Iterable[Path]) -> None:
+def remove_leftovers(
+    paths: Iterable[Path], named_after: Callable[[str], str] = lambda name: name
+) -> None:
     """Delete the temporary files beside `paths` that a process killed in `written_whole` left.
 
-    Every folder is looked through once, however many of the paths lie in it.
+    Every folder is looked through once, however many of the paths lie in it; no other program's
+    files are touched.
+
+    Args:
+        named_after: from the name of a file that is not among `paths` to the one that it is derived
+            from, where a run decides on its way how many files it writes.
     """
     names: dict[Path, set[str]] = {}
     for path in paths:
-        names.setdefault(path.parent, set()).add(path.name)
+        names.setdefault(path.parent, set()).add(_temporary(path.name))
     for folder, ours in names.items():
-        for file in folder.glob(".*.tmp") if folder.is_dir() else ():
-            match = re.fullmatch(r"\.(.+)\.[^.]+\.tmp", file.name)
-            if match and match[1] in ours:
-                file.unlink(missing_ok=True)
+        for entry in os.scandir(folder) if folder.is_dir() else ():
+            # mkstemp's eight characters
+            match = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}\.tmp", entry.name, re.DOTALL)
+            if match and (match[1] in ours or named_after(match[1]) in ours):
+                Path(entry.path).unlink(missing_ok=True)

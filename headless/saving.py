@@ -1,7 +1,6 @@
 """Pictures as numbered PNGs that carry their workflow, as ComfyUI writes them."""
 
 import io
-import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -11,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..core.errors import FacewrightError
+from ..core.names import numbered
 from .images import to_array, write_atomic
 
 
@@ -44,6 +43,8 @@ def save_pictures(
         FacewrightError: `prefix` leaves the output folder.
         OSError: the folder cannot be written.
     """
+    height, width = images.shape[1:3]
+    prefix = prefix.replace("%width%", str(width)).replace("%height%", str(height))
     run, paths, names = context.get(), [], free_names(prefix, ".png")
     for i, image in enumerate(images):
         paths.append(next(names))
@@ -52,22 +53,12 @@ def save_pictures(
 
 
 def free_names(prefix: str, suffix: str) -> Iterator[Path]:
-    """`<prefix>_00001_<suffix>` below the run's output folder, on from the highest that is there.
+    """`core.names.numbered` below the run's output folder.
 
     Raises:
         FacewrightError: `prefix` leaves the output folder.
     """
-    folder = context.get().output_dir
-    target = (folder / prefix).resolve()
-    if not target.is_relative_to(folder.resolve()):
-        raise FacewrightError(f"filename_prefix {prefix!r} leaves the output folder.")
-    taken = [
-        int(tail)
-        for p in target.parent.glob(f"{target.name}_*_{suffix}")
-        if (tail := p.name.removeprefix(f"{target.name}_").removesuffix(f"_{suffix}")).isdecimal()
-    ]
-    for number in itertools.count(max(taken, default=0) + 1):
-        yield target.with_name(f"{target.name}_{number:05}_{suffix}")
+    return numbered(context.get().output_dir, prefix, suffix)
 
 
 def _png(image: Tensor, run: RunContext, text: Mapping[str, str]) -> bytes:
