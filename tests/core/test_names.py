@@ -34,7 +34,7 @@ def test_two_runs_never_share_a_file(tmp_path, prefix):
     assert second[0].name.removesuffix("_.png").endswith("_00004")
 
 
-@pytest.mark.parametrize("prefix", ["", ".", "a/..", "./", "a/b/../..", "\\", "a\\.."])
+@pytest.mark.parametrize("prefix", ["", ".", "a/..", "./", "a/b/../..", "a\\.."])
 def test_a_prefix_that_names_no_file_stays_in_the_folder(tmp_path, prefix):
     out = tmp_path / "out"
     (path,) = write_next(out, prefix)
@@ -146,10 +146,9 @@ def test_names_up_to_the_systems_longest_are_written_whole(tmp_path, letter, len
 def test_leftovers_of_long_names_go_and_those_of_others_stay(tmp_path):
     paths = [tmp_path / "a.png", tmp_path / ("x" * 251 + ".png"), tmp_path / ("名" * 83 + ".png")]
     for path in paths:
-        with pytest.raises(BaseException, match="killed"), written_whole(path) as temporary:
-            temporary.rename(kept := temporary.with_name(temporary.name))
-            data = kept.name
-            raise BaseException("killed")
+        with pytest.raises(KeyboardInterrupt), written_whole(path) as temporary:
+            data = temporary.name
+            raise KeyboardInterrupt
         (tmp_path / data).touch()
     others = [".a.png.tmp", ".a.png.swp.tmp", ".b.png.abcdefgh.tmp", "a.png.abcdefgh.tmp",
               ".download.tmp", ".~lock.tmp", f".{'x' * 240}y.abcdefgh.tmp"]  # fmt: skip
