@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ._common import (
+    App,
     AsJson,
     Models,
     app,
@@ -19,7 +20,7 @@ from ._common import (
     write_json,
 )
 
-person = typer.Typer(help="Albums of a person: several photographs in one .person file.")
+person = App(help="Albums of a person: several photographs in one .person file.")
 app.add_typer(person, name="person", no_args_is_help=True)
 
 
