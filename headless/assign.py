@@ -1,11 +1,13 @@
 """Inputs of a workflow set by name: `--set NODE.INPUT=VALUE`, and the same from Python."""
 
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..core.errors import shorten
+from ..core.json_text import JsonError, parse_json
 from .workflow import ApiWorkflow, InputSpec, Specs, WorkflowError
+from .workflow_file import is_link
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True}
 _TRUTH |= {"false": False, "no": False, "off": False, "0": False}
@@ -14,6 +16,10 @@ _WANTED = {
     "FLOAT": "a number",
     "BOOLEAN": "true or false",
 }
+
+
+_SHOWN = 40
+"""Names that a sentence lists; a workflow may have thousands of nodes."""
 
 
 def set_inputs(workflow: ApiWorkflow, inputs: Mapping[str, Any], specs: Specs) -> None:
@@ -26,6 +32,8 @@ def set_inputs(workflow: ApiWorkflow, inputs: Mapping[str, Any], specs: Specs) -
         WorkflowError: no such node or input, or text that the input cannot take.
     """
     for key, value in inputs.items():
+        if not isinstance(key, str):
+            raise WorkflowError(f"Inputs are named by text, NODE.INPUT, got {shorten(key)}.")
         node_id, name = _place(workflow, key)
         node = workflow[node_id]
         spec = specs(node["class_type"])
@@ -50,17 +58,20 @@ def find_node(workflow: ApiWorkflow, name: str) -> str:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        which = ", ".join(matches)
-        raise WorkflowError(f"Several nodes are called {name!r}. Name one by its number: {which}.")
-    known = ", ".join(f"{i} ({_names(n)})" for i, n in workflow.items())
-    raise WorkflowError(f"No node is called {name!r}. Nodes: {known}.")
+        which = ", ".join(shorten(i, 40) for i in matches[:_SHOWN])
+        raise WorkflowError(
+            f"Several nodes are called {shorten(name)!r}. Name one by its number: {which}."
+        )
+    shown = [f"{shorten(i, 40)} ({_names(workflow[i])})" for i in list(workflow)[:_SHOWN]]
+    more = f" and {len(workflow) - _SHOWN} more" if len(workflow) > _SHOWN else ""
+    raise WorkflowError(f"No node is called {shorten(name)!r}. Nodes: {', '.join(shown)}{more}.")
 
 
 def _place(workflow: ApiWorkflow, key: str) -> tuple[str, str]:
     """Node id and input name of a "node.input", where either may have dots in it."""
     dots = [i for i, c in enumerate(key) if c == "." and 0 < i < len(key) - 1]
     if not dots:
-        raise WorkflowError(f"Inputs are set as NODE.INPUT=VALUE, got {key!r}.")
+        raise WorkflowError(f"Inputs are set as NODE.INPUT=VALUE, got {shorten(key)!r}.")
     called = set(workflow).union(*map(_all_names, workflow.values()))
     dot = next((i for i in reversed(dots) if key[:i] in called), dots[-1])
     return find_node(workflow, key[:dot]), key[dot + 1 :]
@@ -72,31 +83,32 @@ def _all_names(node: Mapping[str, Any]) -> list[str]:
 
 
 def _names(node: Mapping[str, Any]) -> str:
-    return ", ".join(dict.fromkeys(reversed(_all_names(node))))
+    return ", ".join(shorten(name) for name in dict.fromkeys(reversed(_all_names(node))))
 
 
 def _label(workflow: ApiWorkflow, node_id: str) -> str:
-    return f"Node {node_id} ({_names(workflow[node_id])})"
+    return f"Node {shorten(node_id, 40)} ({_names(workflow[node_id])})"
 
 
 def _no_such_input(label: str, name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{label} has no input {name!r}.{hint} It has: {', '.join(known) or 'none'}."
+    return f"{label} has no input {shorten(name)!r}.{hint} It has: {', '.join(known) or 'none'}."
 
 
 def _from_text(text: str, spec: InputSpec, key: str) -> Any:
     """The value that text on a command line stands for."""
+    key, got = shorten(key), shorten(text)
     if not spec.has_widget:
         try:
-            link = json.loads(text)
-        except ValueError:
+            link = parse_json(text)
+        except JsonError:
             link = None
-        if isinstance(link, list) and len(link) == 2:
+        if is_link(link):
             return link
         raise WorkflowError(
             f"{key} takes {spec.io_type} from another node, so its value is a link, written "
-            f'["NODE ID", OUTPUT NUMBER]; got {text!r}.'
+            f'["NODE ID", OUTPUT NUMBER]; got {got!r}.'
         )
     if spec.io_type == "COMBO":
         return next((option for option in spec.options if str(option) == text), text)
@@ -105,4 +117,4 @@ def _from_text(text: str, spec: InputSpec, key: str) -> Any:
             return _TRUTH[text.strip().lower()]
         return {"INT": int, "FLOAT": float}.get(spec.io_type, str)(text)
     except (KeyError, ValueError) as error:
-        raise WorkflowError(f"{key} takes {_WANTED[spec.io_type]}, got {text!r}.") from error
+        raise WorkflowError(f"{key} takes {_WANTED[spec.io_type]}, got {got!r}.") from error

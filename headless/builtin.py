@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.errors import FacewrightError
+from ..core.errors import FacewrightError, shorten
 from . import builtin_sampling, videos
 from .host import OneStepSampler, host, load_checkpoint, load_vae
 from .images import read_picture
+from .input_files import input_file
 from .saving import context, save_pictures
 from .standin import io
 from .text import Clip
@@ -35,7 +36,7 @@ class _Node(io.ComfyNode):
 
 
 class LoadImage(_Node):
-    """A picture of the input folder, or of any path; alpha goes to MASK as 1 - alpha."""
+    """A picture of the input folder, or one named by hand; alpha goes to MASK as 1 - alpha."""
 
     ID = "LoadImage"
     # A plain string: what may be chosen is any file, not a list.
@@ -49,10 +50,10 @@ class LoadImage(_Node):
                 1 - image[..., 3:].sum(-1) if image.shape[-1] == 4 else torch.zeros(1, 64, 64)
             )
             return io.NodeOutput(image[..., :3], see_through)
-        name = str(image).removesuffix(" [input]")
-        path = Path(name).expanduser()
-        if not path.is_absolute():
-            path = context.get().input_dir / path
+        run = context.get()
+        path = input_file("LoadImage", image, run.input_dir, run.named)
+        if path is None:
+            raise FacewrightError(f"There is no file {shorten(image)} in {run.input_dir}.")
         pixels = read_picture(path).pixels
         mask = 1 - pixels[3] if len(pixels) == 4 else torch.zeros(64, 64)
         return io.NodeOutput(pixels[:3].permute(1, 2, 0)[None].contiguous(), mask[None])

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ..core.base_model import other_model, refusal
 from ..core.checkpoint import read_tensors
-from ..core.errors import CheckpointError, FacewrightError
+from ..core.confined import is_plain
+from ..core.errors import CheckpointError, FacewrightError, shorten
 from ..core.faces import look_in
 from ..core.fast import fast_dtype
 from ..core.lora import LoraReport, check_loras, merge_lora, parse_lora
@@ -177,6 +178,14 @@ class HeadlessHost(HeadlessVideos):
         return self.folders.names(folder)
 
     def model_path(self, folder: str, name: str) -> Path:
+        run = context.get(None)
+        if run is not None and name not in run.named and not is_plain(name):
+            # Links inside the folders are their owner's; a name that leads out is the workflow's.
+            raise CheckpointError(
+                f"This workflow names {shorten(name)}, which is no file in a models folder. "
+                "Workflows read no other files by themselves: choose one that is there, or name "
+                "it with --set."
+            )
         return self.folders.path(folder, name)
 
     def person_files(self) -> list[str]:

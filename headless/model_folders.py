@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.checkpoint import name_some
-from ..core.errors import CheckpointError, FacewrightError
+from ..core.errors import CheckpointError, FacewrightError, shorten
 from .base_model import check_base
 from .known_files import BASE, KnownFile, known_file
 
@@ -113,6 +113,14 @@ def either_separator(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((name, name.replace("\\", "/"))))
 
 
+def is_there(path: Path) -> bool:
+    """Whether it exists; a name that no file can have does not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 class ModelFolders:
     """Looks weight files up by name in ComfyUI's folder layout, or loose in one folder."""
 
@@ -164,10 +172,10 @@ class ModelFolders:
     def find(self, folder: str, *names: str) -> Path | None:
         """The first of several names that exists, or None. Either separator of folders will do."""
         for name in itertools.chain(*map(either_separator, names)):
-            if Path(name).is_absolute() and Path(name).exists():
+            if Path(name).is_absolute() and is_there(Path(name)):
                 return Path(name)
             for place in self.places(folder):
-                if (place / name).exists():
+                if is_there(place / name):
                     return place / name
         return None
 
@@ -204,8 +212,8 @@ class ModelFolders:
         searched = ", ".join(map(str, [*self.roots, *self.extra.get(folder, [])]))
         if file is None:
             return (
-                f"There is no {name} in the {folder} folder of {searched}. Put it into {where}, or "
-                "name another models folder with --models or FACEWRIGHT_MODELS."
+                f"There is no {shorten(name)} in the {folder} folder of {searched}. Put it into "
+                f"{where}, or name another models folder with --models or FACEWRIGHT_MODELS."
             )
         return (
             f"{file.what} is missing: put {' or '.join(file.names)} into {where}. "

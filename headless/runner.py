@@ -3,6 +3,7 @@
 import functools
 import graphlib
 import inspect
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -11,10 +12,12 @@ from typing import Any
 
 import torch
 
-from ..core.errors import FacewrightError
+from ..core.errors import FacewrightError, shorten
 from .assign import set_inputs
 from .builtin import BUILTIN
+from .input_files import named_by_hand
 from .saving import RunContext, context
+from .shapes import shown
 from .standin import Blocked, ComfyNode, Input, Schema
 from .workflow import (
     ApiWorkflow,
@@ -22,12 +25,11 @@ from .workflow import (
     NodeSpec,
     WorkflowError,
     has_control,
-    is_ui_form,
     node_title,
-    read_workflow,
     to_api,
     unknown_node,
 )
+from .workflow_file import called, is_link, is_ui_form, read_workflow
 
 _CASTS = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 
@@ -70,7 +72,11 @@ def input_specs(kind: str) -> NodeSpec | None:
 def _spec(i: Input) -> InputSpec:
     control = has_control(i.io_type, i.id, getattr(i, "control_after_generate", None))
     options = tuple(getattr(i, "options", None) or ())
-    return InputSpec(i.id, i.has_widget, control, i.io_type, options)
+    default = getattr(i, "default", None)
+    default = options[0] if options and default is None else default
+    # What is optional may be left out: its default is the node's own affair.
+    default = None if i.optional else default
+    return InputSpec(i.id, i.has_widget, control, i.io_type, options, default)
 
 
 def run_workflow(
@@ -89,7 +95,8 @@ def run_workflow(
         workflow: editor or API form, as a dict, JSON text, or the path of a file.
         inputs: values to set before, by "node.input" where node is an id, a title, or a class name
             that occurs once. LoadImage's `image` also takes a tensor (b, h, w, 3) in [0, 1].
-        input_dir: where LoadImage finds relative names; default: the current folder.
+        input_dir: where LoadImage finds pictures; default: the current folder. A workflow reads
+            nothing outside it; a path among `inputs` may lie anywhere.
         output_dir: where SaveImage writes.
         on_node: called with a node's title, the number of nodes done and their total.
         on_text: called with id, title and text of each node that shows text.
@@ -107,29 +114,38 @@ def run_workflow(
     source = read_workflow(workflow)
     api = to_api(source, input_specs)
     set_inputs(api, inputs or {}, input_specs)
-    order = check(api)
     run = RunContext(
         input_dir=Path(input_dir) if input_dir is not None else Path.cwd(),
         output_dir=Path(output_dir),
         prompt={k: _without_tensors(v) for k, v in api.items()},
         workflow=source if is_ui_form(source) else None,
+        named=named_by_hand(inputs or {}),
     )
     token = context.set(run)
     try:
+        order = check(api)
         results: dict[str, Outputs] = {k: _again(v) for k, v in (known or {}).items()}
 
-        def bring(node_id: str) -> None:
-            if node_id in results:
-                return
-            for name in _eager(api, node_id):
-                bring(_source(api, node_id, name))
-            for name in _wanted(api, node_id, results):
-                bring(_source(api, node_id, name))
-            title = node_title(api, node_id)
-            on_node(title, len(results), len(order))
-            results[node_id] = _execute(api, node_id, results)
-            for text in _texts(results[node_id].ui):
-                on_text(node_id, title, text)
+        def bring(wanted: str) -> None:
+            waiting = [wanted]
+            while waiting:  # no recursion: chains may be thousands of nodes long
+                node_id = waiting[-1]
+                lacking = [_source(api, node_id, name) for name in _eager(api, node_id)]
+                lacking = [k for k in lacking if k not in results]
+                if not lacking and node_id not in results:
+                    lacking = [_source(api, node_id, k) for k in _wanted(api, node_id, results)]
+                    lacking = [k for k in lacking if k not in results]
+                if lacking and node_id not in results:
+                    waiting += reversed(lacking)
+                    continue
+                waiting.pop()
+                if node_id in results:
+                    continue
+                title = node_title(api, node_id)
+                on_node(title, len(results), len(order))
+                results[node_id] = _execute(api, node_id, results)
+                for text in _texts(results[node_id].ui):
+                    on_text(node_id, title, text)
 
         needed = _needed(api, order)
         for node_id in order:
@@ -156,10 +172,6 @@ def _without_tensors(node: Mapping[str, Any]) -> dict[str, Any]:
     return {**node, "inputs": inputs}
 
 
-def _is_link(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[1], int)
-
-
 def check(api: ApiWorkflow) -> list[str]:
     """Check a workflow as ComfyUI does before running it; values are cast in place.
 
@@ -170,13 +182,14 @@ def check(api: ApiWorkflow) -> list[str]:
         WorkflowError: naming every problem at once.
     """
     problems: list[str] = []
+    # Before nodes without the need to run are left out: people want to know of all of them.
     for node_id, node in api.items():
         if node["class_type"] not in node_classes():
             raise WorkflowError(unknown_node(node_id, node["class_type"]))
     schemas = {k: node_classes()[v["class_type"]].GET_SCHEMA() for k, v in api.items()}
     order = _order(api, schemas)
     for node_id in order:
-        label = f"Node {node_id} ({api[node_id]['class_type']})"
+        label = called(node_id, api[node_id]["class_type"])
         own = _checks_itself(api[node_id]["class_type"])
         for i in schemas[node_id].inputs:
             problem = _check_input(api, schemas, node_id, i, in_range=i.id not in own)
@@ -185,8 +198,14 @@ def check(api: ApiWorkflow) -> list[str]:
     if not problems:
         problems = [p for node_id in order if (p := _ask_node(api, node_id))]
     if problems:
-        raise WorkflowError("This workflow cannot run. " + " ".join(problems))
+        more = f" And {len(problems) - _MOST_SAID} more." if len(problems) > _MOST_SAID else ""
+        said = " ".join(problems[:_MOST_SAID])
+        raise WorkflowError(f"This workflow cannot run. {said}{more}")
     return order
+
+
+_MOST_SAID = 20
+"""Problems told at once."""
 
 
 def _order(api: ApiWorkflow, schemas: Mapping[str, Schema]) -> list[str]:
@@ -198,10 +217,13 @@ def _order(api: ApiWorkflow, schemas: Mapping[str, Schema]) -> list[str]:
         node_id = needed.pop()
         if node_id in graph:
             continue
-        sources = {str(v[0]) for v in api[node_id]["inputs"].values() if _is_link(v)}
+        sources = {str(v[0]) for v in api[node_id]["inputs"].values() if is_link(v)}
         absent = sources - api.keys()
         if absent:
-            raise WorkflowError(f"Node {node_id} is linked to node {min(absent)}, which is absent.")
+            raise WorkflowError(
+                f"{called(node_id, api[node_id]['class_type'])} is linked to node "
+                f"{shorten(min(absent), 40)}, which is absent."
+            )
         graph[node_id] = sources
         needed.extend(sources)
     position = {k: i for i, k in enumerate(api)}
@@ -215,13 +237,15 @@ def _order(api: ApiWorkflow, schemas: Mapping[str, Schema]) -> list[str]:
             sorter.done(*ready)
         return order
     except graphlib.CycleError as error:
-        raise WorkflowError(f"Nodes {' -> '.join(error.args[1])} feed each other.") from error
+        circle = [shorten(node_id, 40) for node_id in error.args[1][:12]]
+        more = " -> ..." if len(error.args[1]) > 12 else ""
+        raise WorkflowError(f"Nodes {' -> '.join(circle)}{more} feed each other.") from error
 
 
 def _eager(api: ApiWorkflow, node_id: str) -> list[str]:
     """Linked inputs that are there whenever a node is asked for."""
     lazy = {i.id for i in _schema(api, node_id).inputs if i.lazy}
-    return [k for k, v in api[node_id]["inputs"].items() if _is_link(v) and k not in lazy]
+    return [k for k, v in api[node_id]["inputs"].items() if is_link(v) and k not in lazy]
 
 
 def _source(api: ApiWorkflow, node_id: str, name: str) -> str:
@@ -247,7 +271,7 @@ def _wanted(api: ApiWorkflow, node_id: str, results: Mapping[str, Outputs]) -> l
     given = _arguments(api, node_id, results)
     if ask is None or _blocked(given):
         return []
-    return [name for name in ask(**given) if _is_link(api[node_id]["inputs"].get(name))]
+    return [name for name in ask(**given) if is_link(api[node_id]["inputs"].get(name))]
 
 
 def _check_input(
@@ -257,34 +281,53 @@ def _check_input(
     if i.id not in values:
         return None if i.optional else f"its input {i.id!r} is missing."
     value = values[i.id]
-    if _is_link(value):
-        outputs = schemas[str(value[0])].outputs
+    if is_link(value):
+        outputs, source = schemas[str(value[0])].outputs, shorten(value[0], 40)
         if value[1] >= len(outputs):
-            return f"{i.id!r} is linked to output {value[1]} of node {value[0]}, which has fewer."
+            return f"{i.id!r} is linked to output {value[1]} of node {source}, which has fewer."
         given = outputs[value[1]].io_type
         if "*" not in {given, i.io_type} and given != i.io_type:
             return f"{i.id!r} takes {i.io_type}, but is linked to {given}."
         return None
-    if not i.has_widget:
-        return None if isinstance(value, torch.Tensor) else f"{i.id!r} has to be linked."
-    if isinstance(value, torch.Tensor | Path):
+    if isinstance(value, torch.Tensor):
         return None
-    cast = _CASTS.get(i.io_type)
-    if cast is not None:
-        try:
-            values[i.id] = value = cast(value)
-        except (TypeError, ValueError):
-            return f"{i.id!r} should be {i.io_type}, got {value!r}."
+    if isinstance(value, list | tuple | dict):
+        return f'{i.id!r} is {shown(value)}; a link is ["NODE ID", OUTPUT NUMBER].'
+    if not i.has_widget:
+        return f"{i.id!r} has to be linked."
+    if isinstance(value, Path):
+        return None
+    try:
+        values[i.id] = value = _cast(i.io_type, value)
+    except (TypeError, ValueError, OverflowError):
+        return f"{i.id!r} should be {i.io_type}, got {shown(value)}."
     if not in_range:
         return None
     low, high = getattr(i, "min", None), getattr(i, "max", None)
     if (low is not None and value < low) or (high is not None and value > high):
-        return f"{i.id!r} should lie between {low} and {high}, got {value!r}."
+        return f"{i.id!r} should lie between {low} and {high}, got {shown(value)}."
     options = getattr(i, "options", None)
     if options is not None and value not in options:
-        shown = ", ".join(map(str, options[:20]))
-        return f"{i.id!r} is {value!r}; it has to be one of: {shown}."
+        offered = ", ".join(map(str, options[:20]))
+        return f"{i.id!r} is {shown(value)}; it has to be one of: {offered}."
     return None
+
+
+def _cast(io_type: str, value: Any) -> Any:
+    """The value as an input of this kind takes it, as ComfyUI casts it.
+
+    Raises:
+        TypeError, ValueError, OverflowError: it cannot be that.
+    """
+    if not isinstance(value, str | int | float):
+        raise TypeError
+    cast = _CASTS.get(io_type)
+    value = value if cast is None else cast(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise OverflowError
+    return value
 
 
 def _checks_itself(kind: str) -> set[str]:
@@ -299,22 +342,22 @@ def _ask_node(api: ApiWorkflow, node_id: str) -> str | None:
     validate = getattr(node, "validate_inputs", None)
     if validate is None:
         return None
-    values = {k: None if _is_link(v) else v for k, v in api[node_id]["inputs"].items()}
+    values = {k: None if is_link(v) else v for k, v in api[node_id]["inputs"].items()}
     names = _checks_itself(api[node_id]["class_type"])
     verdict = validate(**{k: v for k, v in values.items() if k in names})
     if verdict is True:
         return None
-    return f"Node {node_id} ({api[node_id]['class_type']}): {verdict}"
+    return f"{called(node_id, api[node_id]['class_type'])}: {verdict}"
 
 
 def _arguments(api: ApiWorkflow, node_id: str, results: Mapping[str, Outputs]) -> dict[str, Any]:
     """Values of a node's inputs, as far as they are there."""
     known = {i.id for i in _schema(api, node_id).inputs}
     return {
-        name: results[str(value[0])][value[1]] if _is_link(value) else value
+        name: results[str(value[0])][value[1]] if is_link(value) else value
         for name, value in api[node_id]["inputs"].items()
         # ComfyUI ignores inputs that a node does not have.
-        if name in known and not (_is_link(value) and str(value[0]) not in results)
+        if name in known and not (is_link(value) and str(value[0]) not in results)
     }
 
 
@@ -333,9 +376,11 @@ def _execute(api: ApiWorkflow, node_id: str, results: Mapping[str, Outputs]) -> 
     try:
         with torch.no_grad():
             result = node.execute(**arguments)
-    except FacewrightError as error:
-        title = node_title(api, node_id)
-        raise WorkflowError(f"Node {node_id} ({title}): {error}") from error
+    except Exception as error:
+        said = str(error) or "it gave no reason"
+        if not isinstance(error, FacewrightError):
+            said = f"it failed with {type(error).__name__}: {said}"
+        raise WorkflowError(f"{called(node_id, node_title(api, node_id))}: {said}") from error
     outputs = Outputs(result.args)
     outputs.ui = result.ui
     outputs.seconds = time.perf_counter() - started

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,8 @@ class RunContext:
     """API form of the workflow, stored in saved PNGs as ComfyUI does."""
     workflow: Mapping[str, Any] | None = None
     """Editor form, where the run started from one."""
+    named: Collection[str] = ()
+    """Files that the person who started the run named: these may lie anywhere."""
 
 
 context: ContextVar[RunContext] = ContextVar("facewright_run")

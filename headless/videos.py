@@ -11,9 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..core.errors import FacewrightError
+from ..core.errors import FacewrightError, shorten
 from ..core.files import written_whole
 from ..core.video import write_video
+from .input_files import input_file
 from .saving import context, free_names
 from .standin import io
 
@@ -52,7 +53,7 @@ class HeadlessVideos:
 
 
 class LoadVideo(io.ComfyNode):
-    """A video of the input folder, or of any path."""
+    """A video of the input folder, or one named by hand."""
 
     @classmethod
     def define_schema(cls) -> Any:
@@ -61,10 +62,10 @@ class LoadVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str | Path) -> io.NodeOutput:
-        path = Path(str(file).removesuffix(" [input]")).expanduser()
-        path = path if path.is_absolute() else context.get().input_dir / path
-        if not path.is_file():
-            raise FacewrightError(f"There is no file {path}.")
+        run = context.get()
+        path = input_file("LoadVideo", file, run.input_dir, run.named)
+        if path is None:
+            raise FacewrightError(f"There is no file {shorten(file)} in {run.input_dir}.")
         return io.NodeOutput(VideoFile(path))
 
 

@@ -1,18 +1,18 @@
-"""Workflow files: reading both forms, turning the editor's form into the API form, checking it.
+"""Workflows: turning the editor's form into the API form, and naming nodes.
 
 ComfyUI has two JSON forms. The editor (UI) form lists nodes with positions and stores the values of
 widgets by their order; the API form maps node ids to named inputs. Servers take the latter.
 """
 
 import copy
-import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ..core.errors import FacewrightError
+from ..core.errors import shorten
+from .workflow_file import WorkflowError, called, is_ui_form, link_parts, read_workflow
+
+__all__ = ["WorkflowError", "is_ui_form", "read_workflow"]  # from here as well
 
 ApiWorkflow = dict[str, dict[str, Any]]
 """{node id: {"class_type": str, "inputs": {name: value or [node id, output index]}}}"""
@@ -23,10 +23,6 @@ _CONTROL = {"fixed", "increment", "decrement", "randomize"}
 SEEDS = frozenset({"seed", "noise_seed"})
 """Names of inputs behind which the editor puts "control after generate"."""
 _MUTED, _BYPASSED = 2, 4
-
-
-class WorkflowError(FacewrightError):
-    """A workflow that cannot run as it stands."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,8 @@ class InputSpec:
     io_type: str = "*"
     options: tuple[Any, ...] = ()
     """What a combo offers, as far as it is known beforehand."""
+    default: Any = None
+    """What the editor puts where the file stores nothing; None where that may be left out."""
 
 
 @dataclass(frozen=True)
@@ -56,51 +54,6 @@ Specs = Callable[[str], NodeSpec | None]
 """A node class by its id; None for an unknown one."""
 
 
-def read_workflow(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
-    """A workflow in either form from a dict, JSON text, a JSON file or a PNG that ComfyUI saved.
-
-    Raises:
-        WorkflowError: no such file, no JSON, or JSON that is no workflow.
-    """
-    if isinstance(source, Mapping):
-        content: Any = copy.deepcopy(dict(source))
-    else:
-        text, name = _text_of(source)
-        try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise WorkflowError(f"{name} is not JSON ({error}). Export it again.") from error
-    if not isinstance(content, dict) or not (is_ui_form(content) or _is_api_form(content)):
-        raise WorkflowError(
-            "This JSON is no ComfyUI workflow: expected the editor's form (with a list of nodes) "
-            'or the API form ({"1": {"class_type": ..., "inputs": ...}}).'
-        )
-    return content
-
-
-def _text_of(source: str | os.PathLike[str]) -> tuple[str, str]:
-    if isinstance(source, str) and source.lstrip().startswith("{"):
-        return source, "The text"
-    path = Path(source)
-    try:
-        if path.suffix.lower() == ".png":
-            from PIL import Image
-
-            with Image.open(path) as image:
-                text = image.info.get("prompt") or image.info.get("workflow")
-            if text is None:
-                raise WorkflowError(f"{path} carries no workflow in its metadata.")
-            return text, str(path)
-        return path.read_text(encoding="utf-8"), str(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise WorkflowError(f"{path} cannot be read as a workflow ({error}).") from error
-
-
-def is_ui_form(workflow: Mapping[str, Any]) -> bool:
-    """Whether it is the editor's form."""
-    return isinstance(workflow.get("nodes"), list)
-
-
 def node_kinds(workflow: Mapping[str, Any]) -> set[str]:
     """Node classes in a workflow of either form; comments and what only routes links aside."""
     if is_ui_form(workflow):
@@ -108,12 +61,6 @@ def node_kinds(workflow: Mapping[str, Any]) -> set[str]:
         nodes = [n for part in (workflow, *inside) for n in part.get("nodes") or []]
         return {n["type"] for n in nodes} - _COMMENTS - _ROUTES
     return {n["class_type"] for n in workflow.values()}
-
-
-def _is_api_form(workflow: Mapping[str, Any]) -> bool:
-    return bool(workflow) and all(
-        isinstance(n, dict) and "class_type" in n for n in workflow.values()
-    )
 
 
 def to_api(workflow: Mapping[str, Any], specs: Specs) -> ApiWorkflow:
@@ -143,7 +90,8 @@ def to_api(workflow: Mapping[str, Any], specs: Specs) -> ApiWorkflow:
 class _Converter:
     def __init__(self, workflow: Mapping[str, Any], specs: Specs) -> None:
         self.nodes = {str(n["id"]): n for n in workflow["nodes"]}
-        self.links = {link[0]: (str(link[1]), link[2]) for link in map(_as_list, workflow["links"])}
+        parts = map(link_parts, workflow.get("links") or [])
+        self.links = {link: (origin, slot) for link, origin, slot in parts}
         self.specs = specs
 
     def convert(self) -> ApiWorkflow:
@@ -169,7 +117,7 @@ class _Converter:
         for slot in node.get("inputs") or []:
             if slot.get("link") is None:
                 continue
-            origin = self._origin(slot["link"])
+            origin = self._origin(slot["link"], node)
             if isinstance(origin, _Value):
                 values[slot["name"]] = origin.value
             elif origin is not None:
@@ -178,19 +126,25 @@ class _Converter:
                 values.pop(slot["name"], None)
         return values
 
-    def _origin(self, link: int) -> "tuple[str, int] | _Value | None":
+    def _origin(self, link: int, taker: Mapping[str, Any]) -> "tuple[str, int] | _Value | None":
         """Where a link really comes from; None where that node is muted."""
         seen: set[int] = set()
         while True:
             if link not in self.links or link in seen:
-                raise WorkflowError(f"Link {link} leads nowhere. Open and save the workflow again.")
+                raise WorkflowError(
+                    f"Link {link} leads nowhere, and {_named(taker)} takes it. Open and save the "
+                    "workflow again."
+                )
             seen.add(link)
             node_id, slot = self.links[link]
             node = self.nodes.get(node_id)
             if node is None:
-                raise WorkflowError(f"Link {link} comes from node {node_id}, which is not there.")
+                raise WorkflowError(
+                    f"Link {link} to {_named(taker)} comes from node {shorten(node_id, 40)}, which "
+                    "is not there. Open and save the workflow again."
+                )
             if node["type"] == "PrimitiveNode":
-                return _Value(node["widgets_values"][0])
+                return _Value(_held(node))
             if node.get("mode", 0) == _MUTED:
                 return None
             if node["type"] != "Reroute" and node.get("mode", 0) != _BYPASSED:
@@ -205,8 +159,14 @@ class _Converter:
         inputs = [i for i in node.get("inputs") or [] if i.get("link") is not None]
         if node["type"] == "Reroute":
             return inputs[0]["link"] if inputs else None
-        wanted = node["outputs"][slot]["type"]
-        return next((i["link"] for i in inputs if i["type"] == wanted), None)
+        outputs = node.get("outputs") or []
+        if slot >= len(outputs):
+            raise WorkflowError(
+                f"{_named(node)} is linked at output {slot}, and has {len(outputs)}. Open and save "
+                "the workflow again."
+            )
+        wanted = outputs[slot].get("type")
+        return next((i["link"] for i in inputs if i.get("type") == wanted), None)
 
 
 @dataclass(frozen=True)
@@ -214,29 +174,42 @@ class _Value:
     value: Any
 
 
-def _as_list(link: Any) -> list[Any]:
-    if isinstance(link, Mapping):
-        return [link["id"], link["origin_id"], link["origin_slot"]]
-    return list(link)
+def _named(node: Mapping[str, Any]) -> str:
+    return called(node["id"], node.get("title") or node["type"])
+
+
+def _held(node: Mapping[str, Any]) -> Any:
+    """The value of a primitive node."""
+    stored = node.get("widgets_values") or []
+    values = list(stored.values()) if isinstance(stored, Mapping) else stored
+    if not values:
+        raise WorkflowError(f"{_named(node)} holds no value. Type one into it and save again.")
+    return values[0]
 
 
 def _widget_values(
     node: Mapping[str, Any], specs: Sequence[InputSpec]
 ) -> Iterator[tuple[str, Any]]:
+    """Values of a node's widgets; where none is stored, what the editor would put there."""
     stored = node.get("widgets_values") or []
-    if isinstance(stored, Mapping):
-        yield from ((s.name, stored[s.name]) for s in specs if s.name in stored)
-        return
+    by_name = isinstance(stored, Mapping)
     position = 0
     for spec in specs:
         if not spec.has_widget:
             continue
-        if position >= len(stored):
-            return  # saved before the input existed; its default applies
-        yield spec.name, stored[position]
-        position += 1
-        if spec.has_control and position < len(stored) and stored[position] in _CONTROL:
+        if by_name and spec.name in stored:
+            yield spec.name, stored[spec.name]
+        elif not by_name and position < len(stored):
+            yield spec.name, stored[position]
             position += 1
+            if spec.has_control and position < len(stored) and _is_control(stored[position]):
+                position += 1
+        elif spec.default is not None:
+            yield spec.name, copy.deepcopy(spec.default)
+
+
+def _is_control(value: Any) -> bool:
+    return isinstance(value, str) and value in _CONTROL
 
 
 def has_control(io_type: str, name: str, control_after_generate: bool | None) -> bool:
@@ -247,13 +220,13 @@ def has_control(io_type: str, name: str, control_after_generate: bool | None) ->
 def unknown_node(node_id: str, kind: str) -> str:
     """The sentence for a node class that the embedded host does not have."""
     return (
-        f"Node {node_id} is a {kind}, which facewright cannot run by itself: it knows its own "
-        "nodes and the few core nodes of its shipped workflows. Run this file in a ComfyUI that "
-        "has the node: --server http://127.0.0.1:8188."
+        f"Node {shorten(node_id, 40)} is a {shorten(kind)}, which facewright cannot run by itself: "
+        "it knows its own nodes and the few core nodes of its shipped workflows. Run this file in "
+        "a ComfyUI that has the node: --server http://127.0.0.1:8188."
     )
 
 
 def node_title(workflow: ApiWorkflow, node_id: str) -> str:
     """What people call a node: its title, else its class."""
     node = workflow[node_id]
-    return (node.get("_meta") or {}).get("title") or node["class_type"]
+    return shorten((node.get("_meta") or {}).get("title") or node["class_type"])

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ...core.checkpoint import read_metadata
-from ...core.errors import CheckpointError
+from ...core.confined import is_plain
+from ...core.errors import CheckpointError, shorten
 from ...core.metrics.registry import METRICS
 from ...core.nano import NANO_DIR
 from ..base_model import check_base
 from ..known_files import FAN, INSIGHTFACE, RETINAFACE, KnownFile, known_file
-from ..model_folders import either_separator
-from ..workflow import is_ui_form
+from ..model_folders import either_separator, is_there
+from ..workflow_file import called, is_ui_form
 from .surroundings import Surroundings
 from .weights import UNREADABLE, elsewhere, find_all
 
@@ -122,8 +123,10 @@ def _file(
     node: _Node, name: str, folder: str, value: str, around: Surroundings, base: bool
 ) -> dict[str, Any]:
     places, known = around.places(folder), known_file(value)
-    paths = [p / spelled for spelled in either_separator(value) for p in places]
-    path = next((p for p in paths if p.exists()), None)
+    # A workflow may name files of the models folders; others are not even looked at.
+    spellings = either_separator(value) if is_plain(value) else ()
+    paths = [p / spelled for spelled in spellings for p in places]
+    path = next(filter(is_there, paths), None)
     entry = {
         "node": node.id,
         "title": node.title,
@@ -138,7 +141,7 @@ def _file(
         "licence": known and known.licence,
         "commercial": known and known.commercial,
     }
-    where = f"Node {node.id} ({node.title})"
+    where = called(node.id, node.title)
     if path is None:
         return {**entry, "problem": f"{where} {_missing(value, folder, places, known)}"}
     problem = None
@@ -153,9 +156,13 @@ def _file(
 
 
 def _missing(value: str, folder: str, places: list[Path], known: KnownFile | None) -> str:
-    if value.startswith("("):  # the entry of an empty combo
+    if value.startswith("(") or not value.strip():  # the entry of an empty combo
         return f"has no file chosen: put one into {places[0]} and choose it."
-    text = f"needs {value} in models/{folder}, which is not there: put it into {places[0]}."
+    if not is_plain(value):
+        return f"names {shorten(value)}, which is no file in models/{folder}: choose one there."
+    text = (
+        f"needs {shorten(value)} in models/{folder}, which is not there: put it into {places[0]}."
+    )
     if known is None:
         return text
     text = f"{text} It is {known.what}. Source: {known.source}. Licence: {known.licence}."
@@ -167,7 +174,7 @@ def _missing(value: str, folder: str, places: list[Path], known: KnownFile | Non
 
 def _packages(node: _Node, around: Surroundings) -> Iterator[str]:
     """A sentence for each package, and what belongs to it, that a node of ours lacks."""
-    where = f"Node {node.id} ({node.title})"
+    where = called(node.id, node.title)
     if node.kind == "FacewrightLoadFaceAnalyzer":
         module, install, files = _ANALYZERS.get(str(node.value("backend", 0)), ("torch", "", ()))
         if importlib.util.find_spec(module) is None:
@@ -195,11 +202,13 @@ def _stranger(node: _Node, around: Surroundings) -> dict[str, Any]:
     entry = {"node": node.id, "class": node.kind, "pack": node.pack, "found_in": found}
     if found or (node.pack == "comfy-core" and not around.inside):
         return {**entry, "problem": None}
-    brings = f"the pack {node.pack} brings it" if node.pack else "no pack is named in the file"
+    brings = (
+        f"the pack {shorten(node.pack)} brings it" if node.pack else "no pack is named in the file"
+    )
     return {
         **entry,
-        "problem": f"Node {node.id} ({node.title}) is a {node.kind}, which is not installed; "
-        f"{brings}. Install it with ComfyUI-Manager, or take the node out.",
+        "problem": f"{called(node.id, node.title)} is a {shorten(node.kind)}, which is not "
+        f"installed; {brings}. Install it with ComfyUI-Manager, or take the node out.",
     }
 
 
