@@ -1,220 +1,280 @@
 """Video files read and written frame by frame, with PyAV (which ComfyUI ships)."""
 
-import io
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from .errors import FacewrightError
+from .errors import FacewrightError, shorten
 from .files import written_whole
+from .video_colors import (
+    BT601,
+    FULL,
+    LIMITED,
+    UNSPECIFIED,
+    Coding,
+    frame_of,
+    merged,
+    orientation,
+    samples,
+    turned,
+)
+from .video_copies import Copies, add_sound, encode_sound, label, mark, options_for
+from .video_notes import coding_notes, damage, missing, side_data, upright_ratio
+from .video_reading import Source, Video, load_av, opened
 
 FRAMES_TOGETHER = 8
 """Frames that `rewrite_video` holds at a time."""
 
-# Of libavutil (pixfmt.h): colour ranges, and the matrices that its scaler knows.
-_LIMITED, _FULL = 1, 2
-_MATRICES = (1, 4, 5, 7, 9)
+_USUAL = Coding(BT601, full=False)
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
-def read_frames(source: str | Path | io.BytesIO) -> Iterator[Tensor]:
+def read_frames(source: Source) -> Iterator[Tensor]:
     """Frames (3, h, w) in [0, 1] of a video's first picture stream, one by one, upright.
 
     Raises:
         FacewrightError: PyAV is missing, or the file is no video or damaged.
     """
-    with _opened(source) as container:
-        for frame in container.decode(video=0):
-            yield _pixels(frame)
+    with opened(source) as video:
+        for frame in video.contents():
+            yield video.pixels(frame)
+        video.check_frames()
 
 
-def frame_count(source: str | Path | io.BytesIO) -> int:
+def frame_count(source: Source) -> int:
     """How many frames a video says that it has, 0 where it does not say.
 
     Raises:
         FacewrightError: as `read_frames`.
     """
-    with _opened(source) as container:
-        stream = container.streams.video[0]
-        if stream.frames or not (container.duration and stream.average_rate):
-            return stream.frames
-        return round(container.duration / 1_000_000 * stream.average_rate)
+    with opened(source) as video:
+        if video.pictures.frames > 0:
+            return video.pictures.frames
+        return max(0, round((video.container.duration or 0) / 1_000_000 * video.rate))
 
 
 def rewrite_video(
-    source: str | Path | io.BytesIO,
+    source: Source,
     target: Path,
     change: Callable[[int, Sequence[Tensor]], Sequence[Tensor | None]],
     *,
     crf: int = 16,
-) -> None:
-    """Write an MP4 (H.264, 8 bit) of a video with other pixels; times and sound are copied.
+) -> list[str]:
+    """Write an MP4 (H.264, 8 bit) of a video with other pixels; all else stays as far as it can.
 
-    Frames that are not changed go to the encoder as they were decoded. The file is complete or not
-    there at all.
+    Times, sound, tags, languages, chapters, the shape of pixels and the meaning of colours are
+    handed on; what is to be shown turned or mirrored is stored upright. Samples of which `change`
+    alters no pixel go to the encoder as they were decoded. The file is complete or not there at
+    all, and was read back.
 
     Args:
         change: gets the number of a frame and some frames from there on, (3, h, w) in [0, 1], and
             returns as many; None for one that stays as it is.
         crf: quality of H.264: 0 lossless, 16 hardly to be told from the source, 23 usual.
 
+    Returns:
+        Sentences on what the new file does not hold of the source, and what was amiss with that.
+
     Raises:
-        FacewrightError: as `read_frames`, or sound of a kind that MP4 cannot hold.
+        FacewrightError: as `read_frames`, or the file cannot be written as MP4.
         OSError: the folder cannot be written.
     """
-    av = _av()
-    size = next(iter(read_frames(source))).shape[-2:]
-    with _opened(source) as reader, written_whole(target) as temporary:
-        pictures, sounds = reader.streams.video[0], reader.streams.audio
-        with av.open(str(temporary), "w", format="mp4") as writer:
-            rate = pictures.average_rate or Fraction(25)
-            colors = pictures.codec_context
-            sink = _Sink(av, writer, size, crf, rate, pictures.time_base, colors)
-            copied = {s.index: writer.add_stream_from_template(s) for s in sounds}
-            _start(av, writer, sounds)
-            first, waiting = 0, []
-            for packet in reader.demux(pictures, *sounds):
-                if packet.stream.index in copied:
-                    if packet.dts is not None:
-                        packet.stream = copied[packet.stream.index]
-                        writer.mux(packet)
+    with opened(source) as video:
+        first = next(video.contents(), None)
+        video.check_frames()
+        sides = side_data(first)
+    with opened(source) as video, written_whole(target) as temporary:
+        av = video.av
+        with _writing(av, target):
+            writer = av.open(str(temporary), "w", format="mp4", options=options_for(video))
+        with writer:
+            with _writing(av, target):
+                sink = _Sink(av, writer, _Form.of(first, video), crf, video.rate)
+                copies = Copies(writer, video)
+                notes = [*sink.form.notes, *missing(video, sides, copies.sources)]
+                notes += [*mark(writer, video), *copies.notes]
+                label(sink.stream, video.pictures)
+                writer.start_encoding()
+            count, waiting = 0, []
+            for item in video.contents(*copies.sources):
+                if not isinstance(item, av.VideoFrame):
+                    with _writing(av, target):
+                        copies.write(item)
                     continue
-                waiting += packet.decode()
-                while len(waiting) >= FRAMES_TOGETHER or (waiting and packet.dts is None):
-                    some, waiting = waiting[:FRAMES_TOGETHER], waiting[FRAMES_TOGETHER:]
-                    sink.write(some, change(first, [_pixels(frame) for frame in some]))
-                    first += len(some)
-            sink.flush()
+                waiting.append(item)
+                if len(waiting) == FRAMES_TOGETHER:
+                    _pass_on(video, sink, waiting, change, count)
+                    count, waiting = count + len(waiting), []
+            _pass_on(video, sink, waiting, change, count)
+            with _writing(av, target):
+                sink.flush()
+                copies.flush()
+        notes += damage(video, sink.moved)
+        return notes + _read_back(temporary, sink, copies)
 
 
-def write_video(target: Path, frames: Iterable[Tensor], rate: Fraction, *, crf: int = 16) -> None:
+def write_video(
+    target: Path,
+    frames: Iterable[Tensor],
+    rate: Fraction,
+    *,
+    crf: int = 16,
+    sound: tuple[Tensor, int] | None = None,
+) -> None:
     """Write an MP4 (H.264, 8 bit) of frames (3, h, w) in [0, 1], `rate` of them a second.
+
+    Args:
+        sound: waveform (channels, n) in [-1, 1] and its samples a second.
 
     Raises:
         FacewrightError: PyAV is missing, or there are no frames.
         OSError: the folder cannot be written.
     """
-    av = _av()
+    av = load_av()
     sink = None
-    with written_whole(target) as temporary, av.open(str(temporary), "w", format="mp4") as writer:
+    with (
+        written_whole(target) as temporary,
+        _writing(av, target),
+        av.open(str(temporary), "w", format="mp4") as writer,
+    ):
         for i, frame in enumerate(frames):
             if sink is None:
-                sink = _Sink(av, writer, frame.shape[-2:], crf, rate, 1 / Fraction(rate))
-            sink.encode(sink.frame(frame), i)
+                form = _Form((frame.shape[-2], frame.shape[-1]), 1 / Fraction(rate))
+                sink = _Sink(av, writer, form, crf, rate)
+                speaker = sound and add_sound(writer, *sound)
+            sink.encode(form.coding.from_rgb(frame, form.halved), i)
         if sink is None:
             raise FacewrightError("There are no frames to make a video of.")
         sink.flush()
+        if speaker:
+            encode_sound(av, writer, speaker, *sound)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What every frame of the new file is like."""
+
+    size: tuple[int, int]
+    """Height and width as they are shown."""
+    time_base: Fraction
+    coding: Coding = _USUAL
+    ratio: Fraction | None = None
+    """Width of a pixel over its height."""
+    tags: tuple[int, int] = (UNSPECIFIED, UNSPECIFIED)
+    """Primaries and transfer, as in pixfmt.h."""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, frame: Any, video: Video) -> Self:
+        how, coding = orientation(frame), Coding.of(frame)
+        context, stream = video.pictures.codec_context, video.pictures
+        size = (frame.height, frame.width) if how[0] else (frame.width, frame.height)
+        ratio = stream.sample_aspect_ratio or context.sample_aspect_ratio
+        form = cls(
+            size,
+            stream.time_base or Fraction(1, 90000),
+            coding.written(),
+            upright_ratio(ratio, transposed=not how[0]),
+            (int(context.color_primaries), int(context.color_trc)),
+        )
+        return replace(form, notes=tuple(coding_notes(frame, coding, form.halved)))
+
+    @property
+    def halved(self) -> bool:
+        """Whether colours have half the resolution; frames of odd size cannot."""
+        return not (self.size[0] % 2 or self.size[1] % 2)
 
 
 class _Sink:
-    """The picture stream of the file that is written, in the colours of the one that is read."""
+    """The picture stream of the file that is written."""
 
-    def __init__(
-        self,
-        av: Any,
-        writer: Any,
-        size: tuple[int, int],
-        crf: int,
-        rate: Fraction,
-        time_base: Fraction,
-        colors: Any = None,
-    ) -> None:
-        self.av, self.writer, self.time_base = av, writer, time_base
-        self.next, self.step = 0, round(1 / (rate * time_base))
+    def __init__(self, av: Any, writer: Any, form: _Form, crf: int, rate: Fraction) -> None:
+        self.av, self.writer, self.form = av, writer, form
+        self.last: int | None = None
+        self.count = self.moved = 0
+        self.step = max(1, round(1 / (rate * form.time_base)))
         self.stream = writer.add_stream("libx264", rate=rate, options={"crf": str(crf)})
-        self.stream.height, self.stream.width = size
-        self.stream.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
+        self.stream.height, self.stream.width = form.size
+        self.stream.pix_fmt = "yuv420p" if form.halved else "yuv444p"
         context = self.stream.codec_context
-        context.time_base = time_base
-        context.color_range, self.matrix = _LIMITED, None
-        if colors is not None:
-            context.color_range = _FULL if colors.color_range == _FULL else _LIMITED
-            context.colorspace, context.color_trc = colors.colorspace, colors.color_trc
-            context.color_primaries = colors.color_primaries
-            self.matrix = colors.colorspace if colors.colorspace in _MATRICES else None
-        self.range = int(context.color_range)
+        context.time_base = form.time_base
+        context.color_range = FULL if form.coding.full else LIMITED
+        context.colorspace = form.coding.matrix
+        context.color_primaries, context.color_trc = form.tags
+        if form.ratio:
+            context.sample_aspect_ratio = form.ratio
 
-    def write(self, frames: Sequence[Any], changed: Sequence[Tensor | None]) -> None:
-        for frame, pixels in zip(frames, changed, strict=True):
-            if pixels is None and frame.rotation % 360 == 0:
-                new = frame.reformat(format=self.stream.pix_fmt)
-            else:
-                new = self.frame(_pixels(frame) if pixels is None else pixels)
-            self.encode(new, self.next if frame.pts is None else frame.pts)
+    def planes(self, video: Video, frame: Any) -> list[Tensor]:
+        """A decoded frame's own samples, upright; through colours only where it is coded anew."""
+        coding = Coding.of(frame)
+        if coding != self.form.coding:
+            return self.form.coding.from_rgb(video.pixels(frame), self.form.halved)
+        how = orientation(frame)
+        with video.reading():
+            own = samples(frame, video.size, self.form.halved)
+        return [turned(plane, how) for plane in own]
 
-    def encode(self, frame: Any, pts: int) -> None:
-        frame.pts, frame.time_base = pts, self.time_base
-        self.next = pts + self.step
-        frame.pict_type = 0  # the encoder chooses its own key frames
+    def encode(self, planes: Sequence[Tensor], pts: int | None = None) -> None:
+        frame = frame_of(self.av, planes, self.form.coding)
+        soonest = 0 if self.last is None else self.last + (self.step if pts is None else 1)
+        if pts is None or (self.last is not None and pts < soonest):
+            self.moved += 1
+            pts = soonest
+        frame.pts, frame.time_base = pts, self.form.time_base
+        self.last, self.count = pts, self.count + 1
         self.writer.mux(self.stream.encode(frame))
-
-    def frame(self, pixels: Tensor) -> Any:
-        """Pixels (3, h, w) in [0, 1] as the encoder takes them."""
-        array = pixels.mul(255).round_().clamp_(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-        frame = self.av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
-        return frame.reformat(
-            format=self.stream.pix_fmt,
-            dst_colorspace=self.matrix,
-            dst_color_range=self.range,
-        )
 
     def flush(self) -> None:
         self.writer.mux(self.stream.encode(None))
 
 
-def _start(av: Any, writer: Any, sounds: Sequence[Any]) -> None:
-    try:
-        writer.start_encoding()
-    except av.error.FFmpegError as error:
-        kinds = ", ".join(s.codec_context.name for s in sounds) or "none"
-        raise FacewrightError(
-            f"The restored video cannot be started as MP4 ({error}); its sound is {kinds}. "
-            "Convert the sound first: ffmpeg -i VIDEO -c:v copy -c:a aac CONVERTED.mp4"
-        ) from error
+def _pass_on(video: Video, sink: _Sink, frames: list[Any], change: Callable, first: int) -> None:
+    """Some frames to `change`, and what comes back to the encoder."""
+    if not frames:
+        return
+    seen = [video.pixels(frame) for frame in frames]
+    form = sink.form
+    for frame, old, new in zip(frames, seen, change(first, seen), strict=True):
+        planes = sink.planes(video, frame)
+        if new is not None:
+            changed = (new.detach().cpu() != old).any(0)
+            planes = merged(planes, form.coding.from_rgb(new, form.halved), changed)
+        with _writing(video.av, Path(sink.writer.name)):
+            sink.encode(planes, frame.pts)
 
 
-def _pixels(frame: Any) -> Tensor:
-    """(3, h, w) in [0, 1], upright."""
-    array = frame.to_ndarray(format="rgb24")
-    picture = torch.from_numpy(array).permute(2, 0, 1)
-    return torch.rot90(picture, round(frame.rotation / 90), (1, 2)).float().div_(255).contiguous()
+def _read_back(path: Path, sink: _Sink, copies: Copies) -> list[str]:
+    """Open what was written; what it lost of the tags, in words."""
+    with opened(path) as written:
+        pictures = written.pictures
+        shape = (pictures.codec_context.height, pictures.codec_context.width)
+        if (pictures.frames, shape) != (sink.count, sink.form.size):
+            raise FacewrightError(
+                f"The new video was written wrongly: it has {pictures.frames} frames of "
+                f"{shape[1]}x{shape[0]} in place of {sink.count} of {sink.form.size[1]}x"
+                f"{sink.form.size[0]}. Nothing was kept; check the disk and run it again."
+            )
+        return list(copies.lost(written.container))
 
 
 @contextmanager
-def _opened(source: str | Path | io.BytesIO) -> Iterator[Any]:
-    av = _av()
-    if isinstance(source, io.BytesIO):
-        source.seek(0)
-        given = source
-    else:
-        given = str(source)
+def _writing(av: Any, target: Path) -> Iterator[None]:
+    """What PyAV says of a file that is written, as a sentence or as the system's error."""
     try:
-        with av.open(given) as container:
-            if not container.streams.video:
-                raise FacewrightError(f"{_name(source)} holds no picture stream.")
-            yield container
-    except av.error.FFmpegError as error:
+        yield
+    except FacewrightError:
+        raise
+    except (av.error.FFmpegError, ValueError, OverflowError) as error:
+        if getattr(error, "errno", None) in _OF_THE_DISK:
+            raise OSError(error.errno, os.strerror(error.errno), str(target)) from error
         raise FacewrightError(
-            f"{_name(source)} cannot be read as a video ({error}). Check that it plays, or "
-            "convert it: ffmpeg -i VIDEO CONVERTED.mp4"
+            f"The restored video cannot be written as MP4 ({shorten(error, 200)}). Convert the "
+            "source first: ffmpeg -i VIDEO -c:v libx264 -crf 12 -c:a aac CONVERTED.mp4"
         ) from error
-
-
-def _name(source: str | Path | io.BytesIO) -> str:
-    return "The video" if isinstance(source, io.BytesIO) else Path(source).name
-
-
-def _av() -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise FacewrightError(
-            "Reading and writing videos needs PyAV, which ComfyUI ships. Elsewhere: "
-            "pip install av. Or restore a folder of frames: ffmpeg -i VIDEO frames/%06d.png"
-        ) from error
-    return av

@@ -238,8 +238,8 @@ class RestoreVideo(io.ComfyNode):
             return changed
 
         target = host.new_video_path()
-        rewrite_video(source, target, change, crf=crf)
-        return io.NodeOutput(host.video(target), report)
+        notes = rewrite_video(source, target, change, crf=crf)
+        return io.NodeOutput(host.video(target), "\n".join([report, *notes]))
 
 
 NODES = [SmoothFaces, RestoreVideo]
