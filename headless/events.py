@@ -1,9 +1,16 @@
 """What a ComfyUI tells over its websocket while it runs a workflow."""
 
-import json
+import contextlib
+import math
 import time
 from typing import Any
 
+from pydantic import ValidationError
+
+from ..core.errors import shorten
+from ..core.json_text import JsonError, parse_json
+from . import shapes
+from .shapes import Shape
 from .workflow import ApiWorkflow, node_title
 
 _RETRY_SECONDS = 1.0
@@ -12,7 +19,8 @@ _RETRY_SECONDS = 1.0
 class Events:
     """Messages to one client. A lost connection is made again; meanwhile there are none.
 
-    Without the websocket-client package there never are any: results do not depend on them.
+    Without the websocket-client package there never are any: results do not depend on them. For the
+    same reason what is no message, or not of the shape one has, is passed over.
     """
 
     def __init__(self, server: str, client_id: str) -> None:
@@ -41,7 +49,8 @@ class Events:
 
     def close(self) -> None:
         if self._socket is not None:
-            self._socket.close(timeout=1)
+            with contextlib.suppress(Exception):  # of a socket that is of no use any more
+                self._socket.close(timeout=1)
             self._socket = None
 
     def _connect(self) -> None:
@@ -52,8 +61,8 @@ class Events:
             self._retry_at = float("inf")
             return
         try:
-            self._socket = websocket.create_connection(self._url, timeout=5)
-        except (websocket.WebSocketException, OSError):
+            self._socket = websocket.create_connection(self._url, timeout=5, redirect_limit=0)
+        except (websocket.WebSocketException, OSError, ValueError):
             self._socket = None  # whether the server is there at all is for the requests to say
 
     def _receive(self, seconds: float) -> dict[str, Any] | None:
@@ -64,16 +73,30 @@ class Events:
             content = self._socket.recv()
         except websocket.WebSocketTimeoutException:
             return None
-        except (websocket.WebSocketException, OSError):
+        except (websocket.WebSocketException, OSError, ValueError):
             self._socket = None
             return None
         if not isinstance(content, str):
             return None  # previews of what is being made
         try:
-            message = json.loads(content)
-        except ValueError:
+            message = parse_json(content)
+        except JsonError:
             return None
         return message if isinstance(message, dict) else None
+
+
+class _State(Shape):
+    """How far a node is."""
+
+    state: shapes.TEXT
+    value: shapes.NUMBER = 0
+    max: shapes.NUMBER | None = None
+    display_node_id: shapes.ID | None = None
+
+    @property
+    def share(self) -> float:
+        share = self.value / self.max if self.max else 0.0
+        return min(max(share, 0.0), 1.0) if math.isfinite(share) else 0.0
 
 
 class Progress:
@@ -97,26 +120,27 @@ class Progress:
         data = event.get("data")
         if not isinstance(data, dict) or data.get("prompt_id") != self.prompt_id:
             return
-        kind = event.get("type")
-        if kind == "execution_cached":
-            self.cached.update(map(str, data["nodes"]))
-        elif kind == "progress_state":
-            for node, state in data["nodes"].items():
-                self._take_state(node, state)
+        kind, nodes = str(event.get("type")), data.get("nodes")
+        if kind == "execution_cached" and isinstance(nodes, list):
+            self.cached.update(str(n) for n in nodes if isinstance(n, str | int))
+        elif kind == "progress_state" and isinstance(nodes, dict):
+            for node, state in nodes.items():
+                with contextlib.suppress(ValidationError):
+                    self._take_state(node, _State.model_validate(state))
         elif kind in {"execution_success", "execution_error", "execution_interrupted"}:
             self.ended = True
         done = len((self.cached | self._ended.keys()) & self.api.keys())
         self.share = min((done + sum(self._inside.values())) / max(len(self.api), 1), 1.0)
 
-    def _take_state(self, node: str, state: dict[str, Any]) -> None:
+    def _take_state(self, node: str, state: _State) -> None:
         # A node that becomes a graph of its own is shown as one.
-        shown = self._shown_as[node] = str(state.get("display_node_id") or node)
-        if state["state"] == "running":
+        shown = self._shown_as[node] = shorten(state.display_node_id or node)
+        if state.state == "running":
             self._started.setdefault(node, time.monotonic())
-            self._inside[node] = state["value"] / state["max"] if state.get("max") else 0.0
+            self._inside[node] = state.share
             if shown in self.api:
                 self.now = node_title(self.api, shown)
-        elif state["state"] in {"finished", "error"}:
+        elif state.state in {"finished", "error"}:
             self._inside.pop(node, None)
             self._ended.setdefault(node, time.monotonic())
 

@@ -65,14 +65,17 @@ def started_comfyui(
         log = Path(scratch) / "comfyui.log"
         on_wait(f"Starting the ComfyUI in {folder}")
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*command, *arguments],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us, who then stop it
-            )
+            try:
+                process = subprocess.Popen(
+                    [*command, *arguments],
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C is for us, who then stop it
+                )
+            except OSError as error:
+                raise _no_python(python, error) from error
         address = f"http://127.0.0.1:{port}"
         with _stopped_in_the_end(process):
             _wait(process, address, folder, log)
@@ -125,10 +128,20 @@ def installed_as(folder: Path) -> str:
 
 
 def _has_accelerator(python: str) -> bool:
-    answer = subprocess.run(
-        [python, "-c", _HAS_ACCELERATOR], check=False, capture_output=True, text=True
-    )
+    try:
+        answer = subprocess.run(
+            [python, "-c", _HAS_ACCELERATOR], check=False, capture_output=True, text=True
+        )
+    except OSError as error:
+        raise _no_python(python, error) from error
     return answer.stdout.strip() != "False"  # where torch is broken, ComfyUI tells better
+
+
+def _no_python(python: str, error: OSError) -> FacewrightError:
+    return FacewrightError(
+        f"ComfyUI's Python, {python}, cannot be started ({error.strerror}). Let COMFYUI_PYTHON "
+        "name the interpreter of its environment."
+    )
 
 
 def _free_port() -> int:
@@ -141,7 +154,7 @@ def _wait(process: subprocess.Popen, address: str, folder: Path, log: Path) -> N
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:
-            get(f"{address}/system_stats", timeout=5)
+            get(f"{address}/system_stats", dict[str, Any], timeout=5)
             break
         except WorkflowError:
             pass

@@ -4,7 +4,7 @@ from pathlib import Path
 
 _HEAD = 1024
 _PICTURES = (
-    b"\x89PNG\r\n\x1a\n",
+    b"\x89PNG",
     b"\xff\xd8\xff",  # JPEG
     b"GIF87a",
     b"GIF89a",

@@ -72,6 +72,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a workflow file, in a ComfyUI that answers or else in this process."""
+    from ...core.errors import shorten
     from ..workflow import read_workflow
 
     if (server is not None) + comfy + embedded > 1:
@@ -84,10 +85,16 @@ def run(
         raise typer.BadParameter(
             "ComfyUI has models folders of its own; --models is for runs in this process."
         )
-    inputs = dict(map(_assignment, assignments or []))
+    inputs = _assigned(assignments or [])
+    try:
+        arguments = shlex.split(comfy_args)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{shorten(comfy_args)!r} cannot be taken apart ({error}).", param_hint="--comfy-args"
+        ) from error
     source = read_workflow(workflow)
     use_models(models)
-    with _place(source, server, comfy, shlex.split(comfy_args), embedded) as where:
+    with _place(source, server, comfy, arguments, embedded) as where:
         if not as_json:
             say(f"Running {workflow} in {where.name}.")
         task = _Task(where, source, inputs, input_dir, out, as_json)
@@ -97,11 +104,20 @@ def run(
             task.once()
 
 
-def _assignment(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise typer.BadParameter(f"{text!r} should be NODE.INPUT=VALUE.", param_hint="--set")
-    return name, value
+def _assigned(texts: list[str]) -> dict[str, str]:
+    """What --set gives, by the input it is for."""
+    from ...core.errors import shorten
+
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        wrong = "" if equals and name.strip() else "should be NODE.INPUT=VALUE"
+        if name in found and not wrong:
+            wrong = "sets that input a second time"
+        if wrong:
+            raise typer.BadParameter(f"{shorten(text)!r} {wrong}.", param_hint="--set")
+        found[name] = value
+    return found
 
 
 @dataclass(frozen=True)
@@ -148,6 +164,7 @@ class _Task:
 
     def once(self) -> None:
         from ...core.errors import FacewrightError
+        from ..answers import words
 
         titles: dict[str, str] = {}
         go = self._runner(None, lambda node_id, title, text: titles.update({node_id: title}))
@@ -162,7 +179,7 @@ class _Task:
             write_json({"where": self.where.name, **report.as_dict(), "error": None})
             return
         for node_id, text in report.texts.items():
-            sys.stdout.write(f"{titles[node_id]}:\n{text}\n")
+            sys.stdout.write(f"{titles[node_id]}:\n{words(text, len(text))}\n")
         for path in report.saved:
             say(f"Saved {path}")
         if not report.saved:
