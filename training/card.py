@@ -97,6 +97,7 @@ def write_card(
         _LIMITS,
         "## Config",
         "As it ran, with defaults spelled out. Paths are cut to their last part.",
+        *_changes(facts),
         f"```yaml\n# facewright train {facts['stage']}\n{_yaml(facts['config'])}```",
     ]
     path = folder / "README.md"
@@ -240,6 +241,15 @@ def _training(facts: dict[str, Any], metrics: Path) -> list[str]:
         earlier = f"{before[name]:g}" if name in before else ""
         rows.append(f"| {name} | {earlier} | {value:g} |")
     return ["## Training", spent, "\n".join(rows), _SCORES]
+
+
+def _changes(facts: dict[str, Any]) -> list[str]:
+    """What was another value before the run was resumed with this config."""
+    lines = [
+        f"`{c['key']}` was `{c['before']}` up to step {c['step']}, then `{c['now']}`."
+        for c in facts.get("changes", [])
+    ]
+    return ["Changed on the way:", _listed(lines)] if lines else []
 
 
 def _pictures(facts: dict[str, Any], shown: list[str]) -> list[str]:

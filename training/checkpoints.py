@@ -3,23 +3,24 @@
 import os
 import re
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..core.errors import CheckpointError
+from ..core.errors import CheckpointError, shorten
 
 
-def save_checkpoint(folder: Path, step: int, state: dict, keep_last: int) -> Path:
-    """Write `folder/step-<n>.pt` through a temporary file, then drop all but the newest.
+def save_checkpoint(folder: Path, step: int, state: dict, keep_last: int | None) -> Path:
+    """Write `folder/step-<n>.pt` through a temporary file, then drop all but the newest, if told.
 
     Raises:
         OSError: it could not be written; the older ones are untouched.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob("step-*.partial"):  # of a run that was killed while it wrote
-        left.unlink()
+    remove_partial(folder)
     path = folder / f"step-{step:08d}.pt"
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
@@ -27,9 +28,15 @@ def save_checkpoint(folder: Path, step: int, state: dict, keep_last: int) -> Pat
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    for old in list_checkpoints(folder)[:-keep_last]:
+    for old in list_checkpoints(folder)[:-keep_last] if keep_last else ():
         old.unlink()
     return path
+
+
+def remove_partial(folder: Path) -> None:
+    """Delete what a run that was killed while it wrote a checkpoint left in `folder`."""
+    for left in folder.glob("step-*.partial"):
+        left.unlink(missing_ok=True)
 
 
 def _write(state: dict, path: Path) -> None:
@@ -49,15 +56,50 @@ def read_checkpoint(path: Path, device: torch.device) -> dict:
     """Read a training state; no code in the file is run.
 
     Raises:
-        CheckpointError: the file is damaged or no training state.
+        CheckpointError: the file is damaged or no training state, or holds NaN.
     """
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path} could not be opened ({error}).") from error
     except Exception as error:  # torch raises whatever its unpickler meets
+        # Not its words: they advise to switch off what keeps code in a file from running.
         raise CheckpointError(
-            f"{path} is not a readable training state ({error}). Delete it to resume from the "
-            "one before, or start the run without --resume."
+            f"{path} is not a readable training state: it is damaged, or holds what no run writes. "
+            f"{_instead(path)}"
         ) from error
+    if not isinstance(state, dict) or not isinstance(state.get("stage"), str):
+        raise CheckpointError(
+            f"{path} is no training state of `facewright train`. {_instead(path)}"
+        )
+    if where := non_finite(state):
+        raise CheckpointError(
+            f"{path} holds NaN or infinite numbers ({shorten(where)}): the run had diverged. "
+            f"{_instead(path)}"
+        )
+    return state
+
+
+def _instead(path: Path) -> str:
+    before = [p.name for p in list_checkpoints(path.parent) if p < path]
+    if not before:
+        return "There is none before it: move it away and start the run without --resume."
+    return f"Delete it to resume from the one before, {before[-1]}."
+
+
+def non_finite(state: Any) -> str | None:
+    """Place of the first NaN or infinite number among what a state holds, as `nets.unet.weight`."""
+    found = (name for name, tensor in _tensors(state, "") if not tensor.isfinite().all())
+    return next(found, None)
+
+
+def _tensors(value: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex()):
+        yield name, value
+    elif isinstance(value, (Mapping, list, tuple)):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, item in items:
+            yield from _tensors(item, f"{name}.{key}" if name else str(key))
 
 
 def trained_state(net: nn.Module) -> dict[str, torch.Tensor]:

@@ -157,7 +157,12 @@ class TrainConfig(Strict):
         description="steps; a run that is killed goes on from its last checkpoint, so 1 loses at "
         "most the step in flight. Ctrl-C and SIGTERM write one before they end the run",
     )
-    keep_last: int = Field(2, ge=1)
+    keep_last: int = Field(
+        2,
+        ge=1,
+        description="newest checkpoints that are kept; with 1 the one before stays, too, until the "
+        "run ends, for a checkpoint is known to be good when a step has gone on from it",
+    )
     recipe: Any = Field(default_factory=dict, description="the stage's own section")
 
     @model_validator(mode="after")

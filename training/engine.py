@@ -12,10 +12,11 @@ from types import FrameType
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from torch import nn
+from torch import Tensor, nn
 
-from ..core.errors import DataLostError
+from ..core.errors import DataLostError, shorten
 from .cache import FrozenCache
+from .checkpoints import non_finite
 from .config import ConfigError, TrainConfig, save_config
 from .data import Batches
 from .guard import NonFiniteGuard, is_finite
@@ -68,6 +69,12 @@ class Engine:
         for net in self.frozen.values():
             net.requires_grad_(False).eval()
         recipe.nets = {**self.frozen, **self.bare}
+        if where := non_finite({name: net.state_dict() for name, net in recipe.nets.items()}):
+            raise ConfigError(
+                f"The weights that this run would start from hold NaN or infinite numbers "
+                f"({shorten(where)}). A file that the section `recipe:` names comes of a training "
+                "that diverged, or is damaged: name another."
+            )
         hold_in(DTYPES[config.frozen_precision], recipe.nets, recipe.large)
         for net in recipe.nets.values():
             self._place(net)
@@ -83,8 +90,13 @@ class Engine:
         self.step, self.images = 0, 0
         self.spent, self.cpu_spent = 0.0, 0.0
         self.guard = NonFiniteGuard(
-            config.output / "nonfinite", tuple(self.phases), self.accelerator.process_index
+            config.output / "nonfinite",
+            tuple(self.phases),
+            self.accelerator.process_index,
+            self.checkpoints,
         )
+        self.changes: list[dict] = []
+        """What was trained otherwise from a step on: {step, key, before, now} of the config."""
         self.stopped_by: str | None = None
         """Name of the signal that told the run to end."""
 
@@ -205,6 +217,7 @@ class Engine:
         """All phases of one optimiser step, on `accumulate` batches."""
         progress = Progress(self.step, self._fraction())
         logged: dict[str, float] = {}
+        kept = self._buffers()
         for phase, names in self.phases.items():
             config = self.config.optimizers[phase]
             set_lr(self.optimizers[phase], config, self.step, progress.fraction)
@@ -219,6 +232,11 @@ class Engine:
             rates = [group["lr"] for o in self.optimizers[phase] for group in o.param_groups]
             logged[f"{phase}/lr"] = max(rates)
             self._apply(phase, terms, float(norm), micro_batches)
+        if self.guard.in_bad_row:
+            # What networks count while they run, as batch norm does, saw the bad batch, too.
+            for buffer, before in kept:
+                if not buffer.isfinite().all():
+                    buffer.copy_(before)
         self.recipe.after_step(progress)
         if self.ema:
             self.ema.update()
@@ -229,6 +247,11 @@ class Engine:
             logged |= {k: float(v) for k, v in self.recipe.monitor.items()}
             self.log.scalars(mean_over(self.accelerator, logged), self.step)
         self.recipe.monitor.clear()
+
+    def _buffers(self) -> list[tuple[Tensor, Tensor]]:
+        """Buffers of the networks that are trained, each with what it holds now."""
+        found = (b for net in self.bare.values() for b in net.buffers() if b.is_floating_point())
+        return [(buffer, buffer.clone()) for buffer in found]
 
     def _backward(
         self, phase: str, names: tuple[str, ...], micro_batches: list[Batch], progress: Progress

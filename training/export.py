@@ -67,7 +67,8 @@ class _Standstill(Engine):
             "trackers": (),
         }
         super().__init__(recipe, config.model_copy(update=plain))
-        take_up(self, resume=True)
+        take_up(self, resume=True, checked=False)
+
         self.config = config.model_copy(update={"output": run})  # what the exports tell of
 
     def facts(self) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Steps whose loss or gradient is no number: skipped, kept on disk to look at, then refused."""
+"""Steps whose loss or gradient is no number: skipped, kept on disk to look at, then refused.
+
+A skipped step changes nothing of the networks. As long as a phase is in a row of them, its weights
+are those that gave the first, so nothing that is saved meanwhile counts as good.
+"""
 
 import json
 import logging
@@ -10,6 +14,7 @@ from torch import Tensor
 
 from ..core.checkpoint import save_safetensors
 from ..core.errors import NonFiniteError
+from .checkpoints import list_checkpoints
 from .recipe import Batch
 from .visual import picture_grid
 
@@ -28,11 +33,20 @@ class NonFiniteGuard:
         folder: gets `step-<n>-<phase>-process-<k>.safetensors`, all tensors of the batch as they
             went in, and a `.png` of its pictures.
         process: number of this process; each saves its own part of the batch.
+        checkpoints: folder of the run's, of which a good one is named when the run ends.
     """
 
-    def __init__(self, folder: Path, phases: tuple[str, ...], process: int) -> None:
-        self.folder, self.process = folder, process
+    def __init__(
+        self, folder: Path, phases: tuple[str, ...], process: int, checkpoints: Path
+    ) -> None:
+        self.folder, self.process, self.checkpoints = folder, process, checkpoints
         self.rows = dict.fromkeys(phases, 0)
+        self.first = dict.fromkeys(phases, 0)
+
+    @property
+    def in_bad_row(self) -> bool:
+        """Whether the last step of any phase was skipped."""
+        return any(self.rows.values())
 
     def good(self, phase: str) -> None:
         self.rows[phase] = 0
@@ -43,6 +57,8 @@ class NonFiniteGuard:
         Raises:
             NonFiniteError: it is the tenth in a row.
         """
+        if not self.rows[phase]:
+            self.first[phase] = step
         self.rows[phase] += 1
         last = self.rows[phase] >= MAX_BAD_STEPS
         saved = self._save(phase, step, terms, batches) if self.rows[phase] == 1 or last else None
@@ -52,9 +68,34 @@ class NonFiniteGuard:
             raise NonFiniteError(
                 f"The loss of phase `{phase}` was NaN or infinite {MAX_BAD_STEPS} times in a row "
                 f"(step {step}: {terms}). Look at the pictures{where or ' of the data'}, lower the "
-                'learning rate or use precision: "no". The last checkpoint is from before: go on '
-                "from it with --resume."
+                f'learning rate or use precision: "no". {self.way_back(self.first[phase])}'
             )
+
+    def weights(self, step: int, where: str) -> NonFiniteError:
+        """The error that ends a run whose state after `step` steps is no number any more."""
+        return NonFiniteError(
+            f"The training has diverged: after step {step} its state holds NaN or infinite numbers "
+            f"({where}), though the losses did not. That state is not saved. Lower the learning "
+            f'rate or use precision: "no". {self.way_back(step)}'
+        )
+
+    def way_back(self, step: int) -> str:
+        """Which checkpoint to go on from, where the weights after `step` steps are bad."""
+        found = list_checkpoints(self.checkpoints)
+        before = [p for p in found if int(p.stem.removeprefix("step-")) < step]
+        after = ", ".join(p.name for p in found if p not in before)
+        if not before:
+            also = f" ({after} holds the weights that gave this: delete it)" if after else ""
+            return f"There is no checkpoint from before{also}: start anew."
+        if after:
+            return (
+                f"{after} in {self.checkpoints} holds the very weights that gave this: delete it, "
+                f"and --resume goes on from {before[-1].name}, which is from before."
+            )
+        sentence = f"The last checkpoint, {before[-1]}, is from before: --resume goes on from it."
+        if before[1:]:
+            sentence += f" If it diverges again, delete it: {before[-2].name} is older."
+        return sentence
 
     def _save(
         self, phase: str, step: int, terms: dict[str, float], batches: list[Batch]

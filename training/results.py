@@ -12,7 +12,7 @@ from ..core.files import written_whole
 from .card import write_card
 from .curves import curve_sheet
 from .data import Batches
-from .provenance import provenance
+from .provenance import provenance, shareable
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -33,6 +33,7 @@ def export(engine: "Engine", facts: dict, batches: Batches | None, folder: Path)
         FacewrightError: the files could not be written.
     """
     facts = facts | provenance(engine.config, engine.recipe, batches)
+    facts["changes"] = shareable(engine.changes)
     with _room_for("exports", folder):
         folder.mkdir(parents=True, exist_ok=True)
         with engine.averaged():

@@ -2,20 +2,22 @@
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import gather_object
 
-from ..core.errors import FacewrightError
+from ..core.errors import CheckpointError, FacewrightError, shorten
 from .checkpoints import (
     list_checkpoints,
     load_trained_state,
+    non_finite,
     read_checkpoint,
     save_checkpoint,
     trained_state,
 )
-from .config import ConfigError
+from .config import ConfigError, load_config
+from .resume import check_changes, settings_of
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -36,6 +38,8 @@ def capture(engine: "Engine") -> dict:
     scaler = engine.accelerator.scaler
     return {
         "stage": engine.recipe.stage,
+        "settings": settings_of(engine.config, engine.recipe.config),
+        "changes": engine.changes,
         "step": engine.step,
         "images": engine.images,
         "spent": engine.spent,
@@ -52,15 +56,28 @@ def capture(engine: "Engine") -> dict:
 def put_down(engine: "Engine", *, last: bool = False) -> None:
     """Write a checkpoint. A disk that is full spares the older ones and the run.
 
+    While a phase is in a row of bad steps none is written, but for the last, and none removed: its
+    weights may be what the row comes of. In a good step the one before has shown that training
+    goes on from it, so it stays beside the new one, which has not yet.
+
     With `last` it waits for room, as what was learnt since the checkpoint before would be lost.
 
     Raises:
+        NonFiniteError: weights, averages or optimisers hold NaN; nothing was written or removed.
         FacewrightError: with `last`, it was told to stop, or other processes cannot wait.
     """
+    in_bad_row = engine.guard.in_bad_row
+    if in_bad_row and not last:
+        log.warning("No checkpoint of step %d: its steps are not finite.", engine.step)
+        return
     state = capture(engine)
+    if where := non_finite(state):
+        raise engine.guard.weights(engine.step, where)
+    keep = engine.config.keep_last
+    kept = None if in_bad_row else keep if last else max(2, keep)
     while engine.accelerator.is_main_process:
         try:
-            save_checkpoint(engine.checkpoints, engine.step, state, engine.config.keep_last)
+            save_checkpoint(engine.checkpoints, engine.step, state, kept)
             return
         except OSError as error:
             message = (
@@ -79,11 +96,15 @@ def put_down(engine: "Engine", *, last: bool = False) -> None:
             time.sleep(0.1)
 
 
-def take_up(engine: "Engine", *, resume: bool) -> None:
+def take_up(engine: "Engine", *, resume: bool, checked: bool = True) -> None:
     """Put the newest checkpoint of the output folder into the engine, where there is one.
 
+    Args:
+        checked: False to only look at a run: whether it could go on so is not asked.
+
     Raises:
-        ConfigError: the folder holds a run and `resume` is False.
+        ConfigError: the folder holds a run and `resume` is False, or the config has changed where
+            a run cannot (see `resume.check_changes`).
         CheckpointError: the checkpoint is damaged or of other networks.
         FacewrightError: the checkpoint belongs to another stage.
     """
@@ -102,17 +123,47 @@ def take_up(engine: "Engine", *, resume: bool) -> None:
         raise FacewrightError(
             f"{found[-1]} belongs to stage `{state['stage']}`, not `{engine.recipe.stage}`."
         )
+    if checked:
+        before = state.get("settings") or _recorded(engine)
+        changed = check_changes(before, settings_of(engine.config, engine.recipe.config))
+        engine.changes = [
+            *state.get("changes", []),
+            *({"step": state["step"], "key": k, "before": a, "now": b} for k, a, b in changed),
+        ]
+    try:
+        _restore(engine, state)
+    except FacewrightError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{found[-1]} does not hold what a run of this config saves "
+            f"({type(error).__name__}: {shorten(error, 200)}). Delete it to resume from the one "
+            "before, or begin a new run with another `output`."
+        ) from error
+
+
+def _recorded(engine: "Engine") -> dict[str, Any]:
+    """Settings of a run whose checkpoints do not hold them: those in its config.yaml."""
+    try:
+        config = load_config(engine.config.output / "config.yaml", type(engine.recipe.config))
+    except ConfigError:  # gone, or of another version: there is nothing to compare with
+        return settings_of(engine.config, engine.recipe.config)
+    return settings_of(config, config.recipe)
+
+
+def _restore(engine: "Engine", state: dict[str, Any]) -> None:
     for name, net in engine.bare.items():
         load_trained_state(net, state["nets"].get(name, {}), name)
     for phase, optimizers in engine.optimizers.items():
         for optimizer, saved in zip(optimizers, state["optimizers"][phase], strict=True):
-            base = [group["base_lr"] for group in optimizer.param_groups]
+            given = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
             optimizer.load_state_dict(saved)
-            # The config's rates hold, so that a resumed run can be given others.
-            for group, lr in zip(optimizer.param_groups, base, strict=True):
-                group["base_lr"] = lr
-    if engine.ema and state["ema"]:
-        engine.ema.load_state_dict(state["ema"])
+            # The config's rates, betas and decay hold, so that a resumed run can be given others.
+            for group, values in zip(optimizer.param_groups, given, strict=True):
+                group |= values
+    if engine.ema:
+        averages = [p.detach().clone() for p in engine.ema.params]  # where there were none before
+        engine.ema.load_state_dict(state["ema"] or {"averages": averages, "updates": 0})
     if engine.accelerator.scaler and state["scaler"]:
         engine.accelerator.scaler.load_state_dict(state["scaler"])
     engine.step, engine.images = state["step"], state["images"]

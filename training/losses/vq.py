@@ -56,7 +56,8 @@ class CodebookCare:
 
     def observe(self, features: Tensor, codes: Tensor) -> None:
         """Note what one training batch used; features (..., d), codes (...)."""
-        self.recent = features.detach().flatten(0, -2)
+        recent = features.detach().flatten(0, -2)
+        self.recent = recent[recent.isfinite().all(-1)]  # NaN in a codebook would stay there
         self.used[codes.flatten().cpu()] = True
 
     @torch.no_grad()
