@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..core.degradation import Degradation
 from ..core.errors import FacewrightError
 from .batch import Job
@@ -86,15 +88,16 @@ class _Degrade:
         picture = read_picture(job.source)
         gt = picture.pixels[None, :3]
         recipe = job.given.get("recipe") or self.degradation.draw(job.seed, *gt.shape[-2:])
-        picture.pixels[:3] = Degradation.replay(gt, [recipe])[0]
-        notes = list(picture.notes)
+        lq = torch.cat([Degradation.replay(gt, [recipe])[0], picture.pixels[3:]])
+        notes = write_picture(job.target, lq, picture, copy=True)
+        if torch.equal(lq, picture.pixels):
+            return {"record": {"recipe": recipe}, "notes": notes}
         if picture.grey:
             notes.append("stored without colour and kept so; noise in the colours became grey")
         elif picture.bits == 16:
             notes.append("16 bits per channel were kept, but degraded values have only 8")
         if job.target.suffix.lower() not in _LOSSLESS:
             notes.append(f"{job.target.suffix} files lose a little more; write PNG to be exact")
-        write_picture(job.target, picture.pixels, picture)
         return {"record": {"recipe": recipe}, "notes": notes}
 
 

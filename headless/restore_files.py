@@ -106,8 +106,8 @@ class RestoreFile:
             if job.target.suffix.lower() == ".png":
                 text = {KEYWORD: result.guard.json}
         # Last, because its presence means that the job is finished.
-        write_picture(job.target, result.pixels, picture, text=text)
-        said = {"faces": result.faces, "report": result.report, "notes": picture.notes}
+        notes = write_picture(job.target, result.pixels, picture, text=text, copy=True)
+        said = {"faces": result.faces, "report": result.report, "notes": notes}
         return {**said, **facts(result)}
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ..core.names import numbered
-from .images import to_array, write_atomic
+from .images import check_png, to_array, write_atomic
 
 
 @dataclass
@@ -50,7 +51,9 @@ def save_pictures(
     run, paths, names = context.get(), [], free_names(prefix, ".png")
     for i, image in enumerate(images):
         paths.append(next(names))
-        write_atomic(paths[-1], _png(image, run, texts[i] if texts else {}))
+        array = to_array(image.movedim(-1, 0))
+        data = _png(array, run, texts[i] if texts else {})
+        write_atomic(paths[-1], data, check_png(array))
     return paths
 
 
@@ -63,7 +66,7 @@ def free_names(prefix: str, suffix: str) -> Iterator[Path]:
     return numbered(context.get().output_dir, prefix, suffix)
 
 
-def _png(image: Tensor, run: RunContext, text: Mapping[str, str]) -> bytes:
+def _png(array: np.ndarray, run: RunContext, text: Mapping[str, str]) -> bytes:
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
@@ -75,6 +78,5 @@ def _png(image: Tensor, run: RunContext, text: Mapping[str, str]) -> bytes:
     for key, value in text.items():
         info.add_text(key, value)
     buffer = io.BytesIO()
-    array = to_array(image.movedim(-1, 0))
     Image.fromarray(array).save(buffer, "PNG", pnginfo=info, compress_level=4)
     return buffer.getvalue()

@@ -5,10 +5,13 @@ is quick. Exit codes: 0 done, 1 something failed (named on standard error), 2 wr
 """
 
 import sys
+import warnings
 
 from ...core._plugins import import_all
 from ._common import app
 
+# What Pillow thinks of a file is said by the reader of pictures, in a sentence.
+warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 import_all(sys.modules[__name__])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from torch import Tensor
 
 from ...core.errors import FacewrightError
@@ -54,13 +54,9 @@ def upright_size(path: Path) -> tuple[int, int]:
         UnreadableError: the file is no picture.
     """
     try:
-        with Image.open(path) as opened:
-            width, height = opened.size
-            # PNG's own method would decode all pixels, in case the entry lies behind them.
-            turned = Image.Image.getexif(opened).get(ExifTags.Base.Orientation, 1) >= 5
+        return images.upright_size(path)
     except Exception as error:  # as above
         raise UnreadableError(path, error) from error
-    return (height, width) if turned else (width, height)
 
 
 def to_tensor(image: Image.Image) -> Tensor:
