@@ -9,8 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from . import json_text
 from .color import rgb_to_lab, wavelet_low
-from .errors import FacewrightError
+from .errors import FacewrightError, shorten
 from .geometry.landmarks import affine_landmark_distance, region_points
 from .geometry.paste import soft_box
 from .geometry.warp import pixel_grid
@@ -179,8 +180,8 @@ def parse_json(receipts: str) -> dict[str, Any]:
         FacewrightError: it is something else.
     """
     try:
-        content = json.loads(receipts)
-    except ValueError:
+        content = json_text.parse_json(receipts)
+    except json_text.JsonError:
         content = None
     if (
         not isinstance(content, dict)
@@ -188,7 +189,8 @@ def parse_json(receipts: str) -> dict[str, Any]:
         or not isinstance(content.get("faces"), list)
     ):
         raise FacewrightError(
-            f"`receipts` should be the JSON that Identity Guard puts out, got {receipts[:40]!r}."
+            "`receipts` should be the JSON that Identity Guard puts out, got "
+            f"{shorten(receipts, 40)!r}."
         )
     return content
 

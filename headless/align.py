@@ -8,7 +8,9 @@ from ..core.curation import ALIKE, HASH_BITS, Reason, find_duplicates
 from ..core.errors import FacewrightError
 from ..core.files import content_hash
 from .align_photo import (
+    DUPLICATE,
     SUFFIXES,
+    Aligned,
     AlignJob,
     AlignOptions,
     AlignPhoto,
@@ -23,7 +25,6 @@ from .recorded import one_thread, package_version
 
 MANIFEST = "align_manifest.jsonl"
 SHEET = "align_sheet.png"
-_DUPLICATE = "duplicate"
 
 
 class AlignRun:
@@ -52,7 +53,7 @@ class AlignRun:
         self._settings = options.settings()
         self.jobs = _plan(inputs, out, self.sheet, SUFFIXES[options.format])
         self._ours = {job.output: job for job in self.jobs}
-        self.manifest = Manifest(out / MANIFEST)
+        self.manifest = Manifest(out / MANIFEST, Aligned)
         self._refuse_others()
 
     def _refuse_others(self) -> None:
@@ -149,7 +150,7 @@ class AlignRun:
             (record, entry)
             for record in self.manifest
             for entry in record["faces"]
-            if {reason["kind"] for reason in entry["reasons"]} <= {_DUPLICATE}
+            if {reason["kind"] for reason in entry["reasons"]} <= {DUPLICATE}
             and (record["output"] in can_be_made or (self.out / entry["output"]).exists())
         ]
         standing.sort(key=lambda pair: _rank(pair[1], self.options.size))
@@ -215,7 +216,7 @@ def _duplicate(other: str, bits: int) -> Reason:
         f"nearly the same as {other}: {bits} of {HASH_BITS} bits of their hashes differ, "
         f"duplicates in at most {ALIKE}"
     )
-    return Reason(_DUPLICATE, words, bits, ALIKE)
+    return Reason(DUPLICATE, words, bits, ALIKE)
 
 
 def _plan(inputs: Sequence[str], out: Path, sheet: Path, suffix: str) -> list[AlignJob]:

@@ -1,11 +1,14 @@
 """One raw photo to aligned crops: its faces found, measured, and kept or left out with reasons."""
 
 import functools
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from ..core.curation import Limits, Reason, measure, reasons
 from ..core.errors import FacewrightError
@@ -14,14 +17,17 @@ from ..core.files import content_hash
 from ..core.geometry.align import box_points
 from ..core.geometry.templates import template
 from ..core.geometry.warp import fit_similarity, warp_square
+from . import shapes
 from .batch import Job
 from .images import Picture, read_picture, write_atomic, write_picture
-from .manifest import Record
+from .manifest import OwnRecord, Record
 from .recorded import file_mark
+from .shapes import Shape
 from .text import read_caption
 
 SUFFIXES = {"png": ".png", "jpg": ".jpg"}
 FACES = ("largest", "all")
+DUPLICATE = "duplicate"
 DUPLICATES = ("reject", "keep")
 GREY = 2.0
 """Mean spread of the channels in levels of 255; a JPEG of a grey photo has less."""
@@ -184,6 +190,52 @@ def _place(face: Face) -> Record:
 def _left_out(against: list[Reason]) -> Record:
     words = [reason.record() for reason in against]
     return {"output": None, "sha256": None, "kept": False, "reasons": words}
+
+
+class _Reason(Shape):
+    kind: shapes.TEXT
+    words: shapes.TEXT
+
+
+class _File(Shape):
+    output: shapes.BELOW
+    sha256: shapes.TEXT
+
+
+class _Face(Shape):
+    box: list[shapes.NUMBER] = Field(min_length=4, max_length=4)
+    score: shapes.NUMBER
+    landmarks: list[Annotated[list[shapes.NUMBER], Field(min_length=2, max_length=2)]] = Field(
+        min_length=5, max_length=5
+    )
+    kept: bool
+    output: shapes.BELOW | None
+    sha256: shapes.TEXT | None
+    reasons: list[_Reason]
+    side: shapes.NUMBER | None = None
+    sharpness: shapes.NUMBER | None = None
+    hash: shapes.TEXT | None = None
+
+    @model_validator(mode="after")
+    def _may_be_kept(self) -> "_Face":
+        """What has no reason against it but a better duplicate may be made again."""
+        needed = (self.output, self.sha256, self.side, self.sharpness)
+        good = None not in needed and re.fullmatch("[0-9a-f]{64}", self.hash or "")
+        if not good and (self.kept or all(r.kind == DUPLICATE for r in self.reasons)):
+            raise PydanticCustomError("kind", "a face with its crop and what was measured of it")
+        return self
+
+
+class Aligned(OwnRecord):
+    """What the manifest holds of a photo."""
+
+    input: shapes.TEXT
+    input_bytes: shapes.COUNT
+    options: shapes.FIELDS
+    faces: list[_Face]
+    reasons: list[_Reason]
+    caption: _File | None
+    notes: list[shapes.TEXT]
 
 
 def kept_faces(record: Record) -> list[Record]:

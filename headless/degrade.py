@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from ..core.degradation import Degradation
 from ..core.errors import FacewrightError
+from ..core.json_text import JsonError, parse_json
+from . import shapes
 from .batch import Job
 from .images import read_picture, write_picture
-from .manifest import Record, read_records
+from .manifest import AnyRecord, OwnRecord, Record, read_records
 from .recorded import (
     MANIFEST,
     RecordedJob,
@@ -37,6 +41,24 @@ class DegradeOptions:
     seed: int = 0
     copies: int = 1
     """Pictures to make of each."""
+
+
+class _Degraded(OwnRecord):
+    overrides: dict[str, Any] | None = None
+
+    @field_validator("overrides")
+    @classmethod
+    def _noise(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
+        noise = (given or {}).get("noise", [])
+        if not isinstance(noise, list) or not all(isinstance(v, int | float) for v in noise):
+            raise PydanticCustomError("kind", "settings of `facewright degrade`")
+        return given
+
+
+class _PlayedBack(AnyRecord):
+    input: shapes.TEXT
+    copy_: shapes.COUNT = Field(alias="copy")
+    recipe: shapes.FIELDS
 
 
 class DegradeRun(RecordedRun):
@@ -74,6 +96,7 @@ class DegradeRun(RecordedRun):
             suffix=lambda p: p.suffix if p.suffix.lower() in _LOSSLESS else ".png",
             settings=settings if recipes is None else None,
             as_options=_as_options,
+            shape=_Degraded,
             overwrite=overwrite,
         )
 
@@ -123,12 +146,7 @@ def _played_back(path: Path) -> Callable[[Job, Path], Iterator[RecordedJob]]:
     """Jobs whose recipes are in a file."""
     only = None if path.suffix == ".jsonl" else _only_recipe(path)
     known: dict[str, list[Record]] = {}
-    for record in [] if only else read_records(path):
-        if not {"input", "recipe"} <= record.keys() or not isinstance(record.get("copy"), int):
-            raise FacewrightError(
-                f"The record of {record['output']} in {path} is not one of `facewright degrade`: "
-                "it has no input, copy or recipe."
-            )
+    for record in [] if only else read_records(path, _PlayedBack):
         known.setdefault(record["input"], []).append(record)
 
     def make(job: Job, folder: Path) -> Iterator[RecordedJob]:
@@ -158,14 +176,15 @@ def _only_recipe(path: Path) -> Record:
         FacewrightError: the file cannot be read, or holds anything else.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = parse_json(path.read_bytes())
+    except (OSError, JsonError) as error:
         raise FacewrightError(f"{path} cannot be read as JSON ({error}).") from error
     if isinstance(found, list) and len(found) == 1:
         found = found[0]
     if isinstance(found, dict) and "steps" in found:
         found = {"seed": found.get("seed"), "recipe": found}
-    if not isinstance(found, dict) or "steps" not in (found.get("recipe") or {}):
+    recipe = found.get("recipe") if isinstance(found, dict) else None
+    if not isinstance(recipe, dict) or "steps" not in recipe:
         what = f"{len(found)} entries" if isinstance(found, list) else "something else"
         raise FacewrightError(
             f"{path} should hold one recipe, and holds {what}. Recipes of many pictures are read "

@@ -6,10 +6,29 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import FacewrightError
+from pydantic import ValidationError
+
+from ..core.errors import FacewrightError, shorten
+from ..core.json_text import JsonError, parse_json
+from . import shapes
 from .images import write_atomic
+from .shapes import Shape, fault
 
 Record = dict[str, Any]
+
+
+class AnyRecord(Shape):
+    """What every record has; commands ask for more."""
+
+    output: shapes.TEXT
+    input: shapes.TEXT | None = None
+
+
+class OwnRecord(AnyRecord):
+    """One whose output is a file of the folder; no record makes a command touch another."""
+
+    output: shapes.BELOW
+    input_sha256: shapes.TEXT | None = None
 
 
 class Manifest:
@@ -22,8 +41,13 @@ class Manifest:
     A path that ends in .json holds a single record instead, laid out for reading.
     """
 
-    def __init__(self, path: Path, *, anew: bool = False) -> None:
+    def __init__(
+        self, path: Path, shape: type[OwnRecord] = OwnRecord, *, anew: bool = False
+    ) -> None:
         """Read what is there, unless all is to be made `anew`; nothing is written before `start`.
+
+        Args:
+            shape: what the command's records hold.
 
         Raises:
             FacewrightError: the file cannot be read, or a line of it is no record.
@@ -32,7 +56,7 @@ class Manifest:
         self.exists = path.exists()
         self._single = path.suffix == ".json"
         # Kept as text: of 100 000 pictures, parsed recipes would fill the memory.
-        found = [] if anew else read_records(path)
+        found = [] if anew else read_records(path, shape)
         self._lines = {record["output"]: _line(record) for record in found}
 
     def __iter__(self) -> Iterator[Record]:
@@ -82,11 +106,14 @@ class Manifest:
             write_atomic(self.path, data)
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path, shape: type[AnyRecord] = AnyRecord) -> list[Record]:
     """Records of a manifest (.jsonl), or the one of a .json file; none where there is no file.
 
+    Args:
+        shape: what each has to hold; other entries are kept as they are.
+
     Raises:
-        FacewrightError: what is there is no record; the line is named.
+        FacewrightError: what is there is no such record; the line is named.
     """
     if not path.exists():
         return []
@@ -94,24 +121,25 @@ def read_records(path: Path) -> list[Record]:
         data = path.read_bytes()
     except OSError as error:
         raise FacewrightError(f"{path} cannot be read ({error}).") from error
-    lines = [data] if path.suffix == ".json" else data[: _whole_lines(data)].splitlines()
+    single = path.suffix == ".json"
+    lines = [data] if single else data[: _whole_lines(data)].splitlines()
     records = []
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        good = isinstance(record, dict) and isinstance(record.get("output"), str)
-        if not good and path.suffix == ".json":
+            record = parse_json(line)
+            shape.model_validate(record)
+        except (JsonError, ValidationError) as error:
+            why = fault(error).removeprefix("is ") if isinstance(error, ValidationError) else error
+            if single:
+                raise FacewrightError(
+                    f"{path} is not the record of a picture ({why}). Give the result another name, "
+                    "or --overwrite to replace both."
+                ) from error
             raise FacewrightError(
-                f"{path} is not the record of a picture. Give the result another name, or "
-                "--overwrite to replace both."
-            )
-        if not good:
-            raise FacewrightError(
-                f"Line {number} of {path} is not the record of a picture. Delete that line (its "
-                "picture will be made again), or choose another output folder."
-            )
+                f"Line {number} of {path} is not the record of a picture ({shorten(why, 200)}). "
+                "Delete that line (its picture will be made again), or choose another output "
+                "folder."
+            ) from error
         records.append(record)
     return records
 

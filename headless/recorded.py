@@ -13,7 +13,7 @@ import torch
 
 from ..core.errors import FacewrightError
 from .batch import Job, OnJob, Summary, check_targets, plan, run_jobs, unwatched
-from .manifest import Manifest, Record
+from .manifest import Manifest, OwnRecord, Record
 from .workers import Team
 
 MANIFEST = "manifest.jsonl"
@@ -72,6 +72,7 @@ class RecordedRun:
         suffix: Callable[[Path], str],
         settings: Record | None,
         as_options: Callable[[Record], dict[str, str]],
+        shape: type[OwnRecord] = OwnRecord,
         overwrite: bool = False,
     ) -> None:
         """
@@ -84,6 +85,7 @@ class RecordedRun:
             suffix: of the result, from the picture's path.
             settings: of the run, where they are the same for all pictures.
             as_options: settings as options of the command, for sentences about what differs.
+            shape: what `as_options` relies on in a record.
             overwrite: make again what is there.
 
         Raises:
@@ -99,7 +101,7 @@ class RecordedRun:
             raise FacewrightError(f"{len(self.jobs)} copies cannot be written to one file {out}.")
         check_targets(self.jobs)
         path = out.with_suffix(".json") if single else folder / MANIFEST
-        self.manifest = Manifest(path, anew=single and overwrite)
+        self.manifest = Manifest(path, shape, anew=single and overwrite)
         if not overwrite:
             self._refuse_others(settings, folder)
 

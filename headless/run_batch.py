@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import FacewrightError
+from . import shapes
 from .assign import find_node
 from .batch import Job, OnJob, Summary, check_targets, find_pictures, run_jobs, unwatched
-from .manifest import Manifest
+from .manifest import Manifest, OwnRecord
 from .report import RunReport
 from .workflow import ApiWorkflow, WorkflowError, node_title
 
@@ -64,6 +65,11 @@ def plan_runs(inputs: Sequence[str], out: Path) -> list[Job]:
     return jobs
 
 
+class _Ran(OwnRecord):
+    settings: shapes.TEXT
+    saved: list[shapes.BELOW]
+
+
 class Runs:
     """Runs of one workflow over pictures, with a record of each."""
 
@@ -80,7 +86,7 @@ class Runs:
         self.settings = _digest(api, node)
         # Where a workflow saves once, the picture's name is enough.
         self.savers = sum("filename_prefix" in n["inputs"] for n in api.values())
-        self.manifest = Manifest(out / MANIFEST)
+        self.manifest = Manifest(out / MANIFEST, _Ran)
 
     def do(
         self, jobs: Sequence[Job], *, overwrite: bool = False, on_job: OnJob = unwatched

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
+from ..core.confined import is_plain
 from ..core.errors import shorten
 
 
@@ -39,6 +40,7 @@ WHOLE = _kind("a whole number", int)
 COUNT = _kind("a whole number from 0 on", int, may_be=lambda value: value >= 0)
 NUMBER = _kind("a number", int, float)
 ID = _kind("a whole number or text", int, str)
+BELOW = _kind("the name of a file below the folder", str, may_be=is_plain)
 LIST = _kind("a list", list)
 FIELDS = _kind("an object with entries", dict)
 LIST_OR_FIELDS = _kind("a list or an object", list, dict)

@@ -6,6 +6,7 @@ import torch
 
 from ..core.degradation import MAX_TAPS, PRESETS, Degradation, describe
 from ..core.errors import FacewrightError
+from ..core.json_text import JsonError, parse_json
 from ..core.preset_sheet import preset_sheet
 from ._convert import alpha_of, to_image, to_nchw
 from ._host import host, io
@@ -230,11 +231,11 @@ def _range(low: float, high: float, unit: float = 1) -> tuple[float, float] | No
 def _read(text: str, count: int) -> list[dict]:
     """Recipes from JSON, one per picture."""
     try:
-        recipes = json.loads(text)
-    except ValueError as error:
+        recipes = parse_json(text)
+    except JsonError as error:
         raise FacewrightError(
-            f"`recipe` is no JSON ({error}). Connect the recipe output of Degrade, or text that it "
-            "wrote."
+            f"`recipe` is no JSON that can be used ({error}). Connect the recipe output of "
+            "Degrade, or text that it wrote."
         ) from error
     recipes = recipes if isinstance(recipes, list) else [recipes]
     return recipes * count if len(recipes) == 1 else recipes
