@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from .errors import FacewrightError, shorten
+from .errors import FacewrightError
 from .files import written_whole
 from .video_colors import (
     BT601,
@@ -19,6 +19,7 @@ from .video_colors import (
     LIMITED,
     UNSPECIFIED,
     Coding,
+    fitted,
     frame_of,
     merged,
     orientation,
@@ -27,7 +28,7 @@ from .video_colors import (
 )
 from .video_copies import Copies, add_sound, encode_sound, label, mark, options_for
 from .video_notes import coding_notes, damage, missing, side_data, upright_ratio
-from .video_reading import Source, Video, load_av, opened
+from .video_reading import Source, Video, load_av, opened, words
 
 FRAMES_TOGETHER = 8
 """Frames that `rewrite_video` holds at a time."""
@@ -218,7 +219,7 @@ class _Sink:
             return self.form.coding.from_rgb(video.pixels(frame), self.form.halved)
         how = orientation(frame)
         with video.reading():
-            own = samples(frame, video.size, self.form.halved)
+            own = fitted(samples(frame, video.size), self.form.halved)
         return [turned(plane, how) for plane in own]
 
     def encode(self, planes: Sequence[Tensor], pts: int | None = None) -> None:
@@ -275,6 +276,6 @@ def _writing(av: Any, target: Path) -> Iterator[None]:
         if getattr(error, "errno", None) in _OF_THE_DISK:
             raise OSError(error.errno, os.strerror(error.errno), str(target)) from error
         raise FacewrightError(
-            f"The restored video cannot be written as MP4 ({shorten(error, 200)}). Convert the "
+            f"The restored video cannot be written as MP4 ({words(error)}). Convert the "
             "source first: ffmpeg -i VIDEO -c:v libx264 -crf 12 -c:a aac CONVERTED.mp4"
         ) from error

@@ -29,6 +29,9 @@ _LUMA = {
     10: (0.2627, 0.0593),
 }
 
+# By the width and height of chroma for 16 of luma.
+_LAYOUTS = {(8, 8): "420", (8, 16): "422", (16, 16): "444", (4, 16): "411", (16, 8): "440"}
+
 # Turned against the clock by 0, 90, 180 and 270 degrees.
 _TURNS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 
@@ -60,12 +63,8 @@ class Coding:
         return type(self)(BT601, False) if self.matrix == RGB else self
 
     def to_rgb(self, planes: Sequence[Tensor]) -> Tensor:
-        """(3, h, w) in [0, 1] of three planes of bytes, also of 4:2:0."""
-        luma, colors = planes[0][None].float(), torch.stack(list(planes[1:])).float()
-        if colors.shape[1:] != luma.shape[1:]:
-            # Not by PyAV, whose versions differ in it, also over interlaced frames.
-            colors = F.interpolate(colors[None], scale_factor=2, mode="bilinear")[0]
-        samples = torch.cat([luma, colors])
+        """(3, h, w) in [0, 1] of three planes of bytes."""
+        samples = torch.cat([planes[0][None].float(), _fit(planes[1:], planes[0].shape)])
         if self.matrix == RGB:
             return samples.div_(255)
         backward = torch.linalg.inv(_forward(self.matrix)).float()
@@ -100,16 +99,8 @@ def _forward(matrix: int) -> Tensor:
     return torch.stack([luma, (unit[2] - luma) / (2 - 2 * blue), (unit[0] - luma) / (2 - 2 * red)])
 
 
-def is_halved(frame: Any, size: tuple[int, int]) -> bool:
-    """Whether a frame of this height and width is stored as 4:2:0, and can be taken as such."""
-    halved = frame.format.chroma_width(16) == frame.format.chroma_height(16) == 8
-    return halved and not (size[0] % 2 or size[1] % 2) and Coding.of(frame).matrix != RGB
-
-
-def samples(frame: Any, size: tuple[int, int], half: bool) -> list[Tensor]:
-    """Three planes of bytes as they were decoded, not turned; `half`: the chroma of 4:2:0.
-
-    Red, green and blue are never halved.
+def samples(frame: Any, size: tuple[int, int]) -> list[Tensor]:
+    """Three planes of bytes as they were decoded, not turned; chroma as small as it is stored.
 
     Args:
         size: height and width to bring a frame to that has another one.
@@ -119,27 +110,57 @@ def samples(frame: Any, size: tuple[int, int], half: bool) -> list[Tensor]:
     if Coding.of(frame).matrix != RGB:
         frame.colorspace, frame.color_range = UNSPECIFIED, 0
     try:
-        return _samples(frame, size, half)
+        return _samples(frame, *size)
     finally:
         frame.colorspace, frame.color_range = said
 
 
-def _samples(frame: Any, size: tuple[int, int], half: bool) -> list[Tensor]:
-    def laid_out(layout: str) -> Tensor:
-        new = frame.reformat(format=layout, height=size[0], width=size[1])
-        return torch.from_numpy(new.to_ndarray())
+def _samples(frame: Any, height: int, width: int) -> list[Tensor]:
+    def plane(of: Any, number: int, columns: int, rows: int) -> Tensor:
+        lines = np.frombuffer(of.planes[number], np.uint8)
+        lines = lines.reshape(-1, of.planes[number].line_size)
+        return torch.from_numpy(lines[:rows, :columns].copy())
 
-    few = (size[0] // 2, size[1] // 2) if half else size
+    shape, kind = {"height": height, "width": width}, frame.format
     if Coding.of(frame).matrix == RGB:
-        return list(laid_out("rgb24").permute(2, 0, 1))
-    if _is_grey(frame.format):
-        return [laid_out("gray"), *torch.full((2, *few), 128, dtype=torch.uint8)]
+        rgb = plane(frame.reformat(format="rgb24", **shape), 0, 3 * width, height)
+        return list(rgb.view(height, width, 3).permute(2, 0, 1))
+    if _is_grey(kind):
+        luma = plane(frame.reformat(format="gray", **shape), 0, width, height)
+        return [luma, *torch.full((2, height, width), 128, dtype=torch.uint8)]
+    shares = kind.chroma_width(16), kind.chroma_height(16)
     # Between a "j" format and another one older versions change the range.
-    kind = "yuvj" if frame.format.name.startswith("yuvj") else "yuv"
-    if not half:
-        return list(laid_out(f"{kind}444p"))
-    flat, luma = laid_out(f"{kind}420p").flatten(), size[0] * size[1]
-    return [flat[:luma].view(size), *flat[luma:].view(2, *few)]
+    j = "j" if kind.name.startswith("yuvj") else ""
+    layout = _LAYOUTS[shares if shares in _LAYOUTS else (16, 16)]
+    new = frame.reformat(format=f"yuv{j}{layout}p", **shape)
+    few = new.format.chroma_width(width), new.format.chroma_height(height)
+    return [plane(new, 0, width, height), *(plane(new, i, *few) for i in (1, 2))]
+
+
+def fitted(planes: Sequence[Tensor], half: bool) -> list[Tensor]:
+    """Planes with the chroma of 4:2:0 (`half`) or 4:4:4."""
+    height, width = planes[0].shape
+    size = (height // 2, width // 2) if half else (height, width)
+    if planes[1].shape == size:
+        return list(planes)
+    return [planes[0], *_fit(planes[1:], size).round().byte()]
+
+
+def _fit(colors: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """Planes of chroma as one tensor of another size; by means or between neighbours.
+
+    Not by PyAV, whose versions differ in it, also over interlaced frames.
+    """
+    given = torch.stack(list(colors)).float()
+    factors = [-(-wide // narrow) for wide, narrow in zip(size, given.shape[1:], strict=True)]
+    if max(factors) > 1:
+        given = F.interpolate(given[None], scale_factor=factors, mode="bilinear")[0]
+    rows, columns = (
+        here // there * there if here >= 2 * there else there
+        for here, there in zip(given.shape[1:], size, strict=True)
+    )
+    given = given[:, :rows, :columns]
+    return given if given.shape[1:] == tuple(size) else F.adaptive_avg_pool2d(given, tuple(size))
 
 
 def frame_of(av: Any, planes: Sequence[Tensor], coding: Coding) -> Any:

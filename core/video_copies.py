@@ -32,6 +32,7 @@ class Copies:
         self.sources: list[Any] = []
         self.notes: list[str] = []
         self._last: dict[int, int] = {}
+        self._filled: set[int] = set()
         for stream in video.container.streams:
             if stream.type in ("audio", "subtitle"):
                 self._take(stream)
@@ -39,7 +40,9 @@ class Copies:
     def _take(self, stream: Any) -> None:
         what = "sound" if stream.type == "audio" else "subtitles"
         new = None
-        if stream.codec_context is not None:
+        context = stream.codec_context
+        # Where the file says too little of its sound, MP4 could not be begun with it.
+        if context is not None and (stream.type != "audio" or context.sample_rate):
             new = self._copy(stream)
             if new is not None:
                 self.copied[stream.index] = new
@@ -78,7 +81,11 @@ class Copies:
                 packet.pts = dts
             packet.dts = self._last[at] = dts
             packet.stream = self.copied[at]
-            self.writer.mux(packet)
+            try:
+                self.writer.mux(packet)
+            except self.video.av.error.InvalidDataError:
+                self.video.broken_packets += 1
+            self._filled.add(at)
 
     def _encode(self, packet: Any, encoder: Any) -> None:
         try:
@@ -87,6 +94,7 @@ class Copies:
             self.video.broken_packets += 1
             return
         for frame in frames:
+            self._filled.add(packet.stream.index)
             self.writer.mux(encoder.encode(frame))
 
     def flush(self) -> None:
@@ -99,8 +107,14 @@ class Copies:
             (self.video.container, written, "the file"),
             (self.video.pictures, written.streams.video[0], "the pictures"),
         ]
-        rest = [s for s in written.streams if s.type in ("audio", "subtitle")]
-        pairs += [(a, b, f"a track{described(a)}") for a, b in zip(self.sources, rest, strict=True)]
+        got = [s for s in written.streams if s.type in ("audio", "subtitle")]
+        kept = [s for s in self.sources if s.index in self._filled]
+        for stream in self.sources:
+            if stream not in kept:
+                yield f"Not kept, as there is nothing in it: a track{described(stream)}."
+        if len(got) != len(kept):
+            yield f"Of {len(kept)} tracks of sound and subtitles {len(got)} are in the new file."
+        pairs += [(a, b, f"a track{described(a)}") for a, b in zip(kept, got, strict=False)]
         for source, result, of in pairs:
             yield from lost_tags(tags(source.metadata), result.metadata, of)
 
@@ -129,9 +143,20 @@ def mark(writer: Any, video: Video) -> list[str]:
     writer.metadata.update(tags(video.container.metadata))
     if hasattr(writer, "set_chapters"):
         writer.set_chapters(video.container.chapters())
-    elif "Chapter #" in video.container.dumps_format():  # what FFmpeg prints of a file
+    elif "Chapter #" in _printed(video):
         return ["Chapters are not kept: this version of PyAV cannot copy them; 16 and later can."]
     return []
+
+
+def _printed(video: Video) -> str:
+    """What FFmpeg says of a file: older versions of PyAV know of chapters nowhere else."""
+    logs = video.av.logging
+    before = logs.get_level()
+    logs.set_level(logs.INFO)
+    try:
+        return video.container.dumps_format()
+    finally:
+        logs.set_level(before)
 
 
 def add_sound(writer: Any, waveform: Tensor, rate: int) -> Any:

@@ -24,6 +24,7 @@ _SIDE_DATA = {
     "SPHERICAL": "the 360 degree projection",
     "STEREO3D": "the 3D arrangement",
 }
+_NAMES = ("title", "name", "filename", "handler_name")
 _HDR = {16: "PQ", 18: "HLG"}
 
 # What a container or its muxer says of itself, and of the streams as they were.
@@ -93,10 +94,15 @@ def missing(video: Video, sides: set[str], kept: Sequence[Any]) -> list[str]:
             f"The video is HDR ({transfer}); it stays marked so, with 8 bits. Faces are restored "
             "best in a copy made for ordinary screens."
         )
+    chapters = getattr(container, "chapters", list)()
     for stream in container.streams:
-        # Timecodes are made anew from the tag; sound and subtitles are told of elsewhere.
-        timecode = stream.type == "data" and "timecode" in video.pictures.metadata
-        if stream.index in done or stream.type in ("audio", "subtitle") or timecode:
+        # Timecodes and names of chapters are made anew; sound and subtitles are told of elsewhere.
+        if stream.index in done or stream.type in ("audio", "subtitle"):
+            continue
+        if stream.type == "data" and (
+            "timecode" in video.pictures.metadata
+            or (chapters and stream.metadata.get("handler_name") == "SubtitleHandler")
+        ):
             continue
         what = "cover" if stream.type == "video" and is_cover(stream) else stream.type
         what = {"video": "second video", "attachment": "attached file"}.get(what, what)
@@ -113,7 +119,7 @@ def described(stream: Any) -> str:
     names = (
         context.name if context is not None else "",
         stream.metadata.get("language", ""),
-        stream.metadata.get("title") or stream.metadata.get("filename") or "",
+        next((stream.metadata[k] for k in _NAMES if stream.metadata.get(k)), ""),
     )
     text = ", ".join(shorten(name) for name in names if name)
     return f" ({text})" if text else ""

@@ -10,10 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from .errors import FacewrightError, shorten
-from .video_colors import Coding, is_halved, orientation, samples, turned
+from .video_colors import Coding, orientation, samples, turned
 
 Source = str | Path | io.BytesIO
 
+_LONGEST_SIDE = 16384
+"""What H.264 can hold."""
 _MOST_PIXELS = 2**26
 """Of a frame: twice 8K. A few bytes of a header can ask for terabytes."""
 
@@ -33,10 +35,12 @@ class Video:
             raise FacewrightError(f"{name} holds no picture stream that can be decoded.")
         self.pictures = (moving or pictures)[0]
         context = self.pictures.codec_context
-        if context.width * context.height > _MOST_PIXELS:
+        sides = (context.width, context.height)
+        if max(sides) > _LONGEST_SIDE or sides[0] * sides[1] > _MOST_PIXELS:
             raise FacewrightError(
-                f"{name} has frames of {context.width}x{context.height} pixels, and {_MOST_PIXELS} "
-                "are the most. Make a smaller copy: ffmpeg -i VIDEO -vf scale=3840:-2 SMALL.mp4"
+                f"{name} has frames of {sides[0]}x{sides[1]} pixels; {_LONGEST_SIDE} on a side and "
+                f"{_MOST_PIXELS} together are the most. Make a smaller copy: "
+                "ffmpeg -i VIDEO -vf scale=3840:-2 SMALL.mp4"
             )
         context.options = {"max_pixels": str(_MOST_PIXELS)}
         self.size: tuple[int, int] | None = None
@@ -60,7 +64,7 @@ class Video:
             try:
                 packet = next(demuxed, None)
             except _unreadable(self.av) as error:
-                self.stopped = _words(error)
+                self.stopped = words(error)
                 yield from self._frames(self.pictures.codec_context.decode)
                 return
             if packet is None:
@@ -88,7 +92,7 @@ class Video:
         """(3, h, w) in [0, 1], upright."""
         coding, how = Coding.of(frame), orientation(frame)
         with self.reading():
-            planes = samples(frame, self.size, is_halved(frame, self.size))
+            planes = samples(frame, self.size)
         return turned(coding.to_rgb(planes), how).contiguous()
 
     @contextmanager
@@ -97,7 +101,7 @@ class Video:
         try:
             yield
         except _unreadable(self.av) as error:
-            raise _refusal(self.name, _words(error)) from error
+            raise _refusal(self.name, words(error)) from error
 
     def check_frames(self) -> None:
         """Refuse a file of which nothing could be decoded."""
@@ -125,7 +129,7 @@ def opened(source: Source) -> Iterator[Video]:
     try:
         container = av.open(given, "r", container_options=kinds, metadata_errors="replace")
     except _unreadable(av) as error:
-        raise _refusal(name, _words(error)) from error
+        raise _refusal(name, words(error)) from error
     with container:
         yield Video(av, container, name)
 
@@ -153,7 +157,8 @@ def _unreadable(av: Any) -> tuple[type[Exception], ...]:
     return (av.error.FFmpegError, *known)
 
 
-def _words(error: Exception) -> str:
+def words(error: Exception) -> str:
+    """What an error of PyAV says, without the name of a file."""
     return shorten(getattr(error, "strerror", None) or error, 200)
 
 

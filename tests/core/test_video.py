@@ -1,5 +1,6 @@
 """Videos rewritten frame by frame, against what PyAV itself decodes."""
 
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -19,7 +20,7 @@ def frames_of(count, height=48, width=64):
         yield picture.clip(0, 255).astype(np.uint8)
 
 
-def write(path, frames, *, sound=False, rotation=0, colorspace=None, full=False, pts=None):
+def write(path, frames, *, sound=False, matrix=None, colorspace=None, full=False, pts=None):
     frames = list(frames)
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=25, options={"crf": "0", "preset": "ultrafast"})
@@ -30,8 +31,6 @@ def write(path, frames, *, sound=False, rotation=0, colorspace=None, full=False,
         context.color_range = 2 if full else 1
         if colorspace:
             context.colorspace = colorspace
-        if rotation:
-            stream.set_display_rotation(rotation)
         audio = out.add_stream("aac", rate=8000, layout="mono") if sound else None
         for t, array in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(array, format="rgb24").reformat(
@@ -46,7 +45,18 @@ def write(path, frames, *, sound=False, rotation=0, colorspace=None, full=False,
             frame.sample_rate, frame.pts = 8000, 0
             out.mux(audio.encode(frame))
             out.mux(audio.encode(None))
+    if matrix:
+        show_by(path, matrix)
     return path
+
+
+def show_by(path, matrix):
+    """Put a, b, c, d into the box `tkhd` of an MP4's first track: x' = ax + cy, y' = bx + dy."""
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (65536 * x for x in matrix)
+    at = data.index(b"tkhd") + 44
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
 
 
 def decoded(path):
@@ -57,9 +67,10 @@ def decoded(path):
         ]
 
 
-def sound_packets(path):
+def sound_packets_of(path, number=0):
     with av.open(str(path)) as container:
-        return [bytes(p) for p in container.demux(container.streams.audio[0]) if p.dts is not None]
+        stream = container.streams.audio[number]
+        return [bytes(p) for p in container.demux(stream) if p.dts is not None]
 
 
 @pytest.mark.parametrize("how", [{}, {"colorspace": 1}, {"full": True}, {"colorspace": 5}])
@@ -87,14 +98,14 @@ def test_what_changes_is_what_is_written_and_uneven_times_and_sound_stay(tmp_pat
     assert [round(1000 * t) for _, t in after] == pts
     for (a, _), (b, _) in zip(before, after, strict=True):
         assert np.abs(255 - a - b).mean() < 2.5
-    assert sound_packets(tmp_path / "b.mp4") == sound_packets(source)
+    assert sound_packets_of(tmp_path / "b.mp4") == sound_packets_of(source)
 
 
 def test_odd_sizes_and_turned_phones(tmp_path):
     source = write(tmp_path / "odd.mp4", frames_of(3, 47, 63))
     rewrite_video(source, tmp_path / "b.mp4", lambda first, frames: frames)
     assert decoded(tmp_path / "b.mp4")[0][0].shape == (47, 63, 3)
-    turned = write(tmp_path / "turned.mp4", frames_of(3, 48, 64), rotation=90)
+    turned = write(tmp_path / "turned.mp4", frames_of(3, 48, 64), matrix=(0, -1, 1, 0))
     upright = next(iter(read_frames(turned)))
     assert upright.shape == (3, 64, 48)
     # Turned against the clock, what was the top right corner (most red) is at the top left.
