@@ -6,74 +6,41 @@ A file is judged by its first bytes, never by its suffix.
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .errors import CheckpointError
+from .errors import CheckpointError, shorten
 from .files import written_whole
+from .pickles import AGAIN, read_pickle
 
 FORMAT_KEY = "facewright.format"
 CONFIG_KEY = "facewright.config"
 
+_LONGEST_HEADER = 16 * 2**20
+"""Bytes that describe the tensors of a safetensors file."""
+_SLACK = 4
+"""Times the size of its file that tensors may take: several may share their numbers."""
 _SHOWN = 3
 """How many tensor names an error message spells out before it only counts."""
-
-_HARMLESS_STDLIB = {
-    *(f"builtins.{t.__name__}" for t in (bool, bytes, float, int, list, object, str, tuple)),
-    "argparse.Namespace",
-    "collections.defaultdict",
-    "datetime.timedelta",
-    "pathlib.Path",
-    "pathlib.PosixPath",
-    "pathlib.WindowsPath",
-}
-_HARMLESS_NUMPY = re.compile(
-    r"numpy\.(dtype|ndarray|(_?core)\.multiarray\.(scalar|_reconstruct)|dtypes\.\w+)$"
-)
-
-
-class _Inert:
-    """Takes the place of a class named in a pickle: any construction of it does nothing."""
-
-    def __new__(cls, *_args: object, **_kwargs: object) -> Self:
-        return object.__new__(cls)
-
-    def __init__(self, *_args: object, **_kwargs: object) -> None: ...
-
-    def __setstate__(self, _state: object) -> None: ...
-
-
-class _InertMapping:
-    """As `_Inert`, for subclasses of dict, which the file goes on to fill."""
-
-    def __new__(cls, *_args: object, **_kwargs: object) -> dict:
-        return {}
-
-
-_AGAIN = "Download it again."
-"""What to do about a damaged file of weights. Files that nobody downloads say something else."""
+_LONGEST_NAME = 160
+"""Characters of each, its shape included."""
 
 
 def read_tensors(
-    path: str | os.PathLike[str], *, again: str = _AGAIN
+    path: str | os.PathLike[str], *, again: str = AGAIN
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read every tensor of a safetensors file or of a torch pickle, onto the CPU.
 
-    Pickles go through torch's restricted reader (`weights_only=True`) only. Lightning
-    checkpoints name classes (callbacks, settings) that it refuses; those names are bound to an
-    inert class, so they are neither imported nor called. A name that belongs to Python itself
-    or that looks like a function is refused: weights have no use for it.
-
     Args:
-        path: the file. A Lightning checkpoint's tensors are taken from its "state_dict".
+        path: the file, a pickle as `core.pickles.read_pickle` takes it. A Lightning checkpoint's
+            tensors are taken from its "state_dict".
         again: a sentence on how to get the file anew, for one that is damaged.
 
     Returns:
@@ -88,7 +55,21 @@ def read_tensors(
     if kind == "safetensors":
         with _opened(path, again) as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    return _tensors_in(_unpickle(path, kind, again), path), {}
+    content = read_pickle(path, zipped=kind == "zip", again=again, mapped=True)
+    return _tensors_in(content, path), {}
+
+
+def read_content(path: str | os.PathLike[str], *, again: str) -> object:
+    """Whatever a file of `torch.save` holds, read as `read_tensors` reads it.
+
+    Raises:
+        CheckpointError: as `read_tensors`.
+    """
+    path = Path(path)
+    kind = _sniff(path, again)
+    if kind == "safetensors":
+        raise CheckpointError(f"{path.name} is a safetensors file, which was not expected. {again}")
+    return read_pickle(path, zipped=kind == "zip", again=again)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -98,9 +79,9 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         CheckpointError: as `read_tensors`.
     """
     path = Path(path)
-    if _sniff(path, _AGAIN) != "safetensors":
+    if _sniff(path, AGAIN) != "safetensors":
         return {}
-    with _opened(path, _AGAIN) as file:
+    with _opened(path, AGAIN) as file:
         return file.metadata() or {}
 
 
@@ -109,10 +90,11 @@ def _opened(path: Path, again: str) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
             yield file
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, AttributeError, KeyError, RuntimeError, ValueError) as error:
+        # A kind of number that this torch does not have raises whatever torch makes of it.
         raise CheckpointError(
-            f"{path.name} starts like a safetensors file but cannot be read ({error}). "
-            f"It is probably incomplete. {again}"
+            f"{path.name} starts like a safetensors file but cannot be read "
+            f"({shorten(error, 160)}). It is probably incomplete. {again}"
         ) from error
 
 
@@ -140,6 +122,12 @@ def _sniff(path: Path, again: str) -> str:
     if head.startswith(b"PK\x03\x04"):
         return "zip"
     if head[8:9] == b"{":
+        length = int.from_bytes(head[:8], "little")
+        if length > _LONGEST_HEADER:
+            raise CheckpointError(
+                f"{path.name} starts like a safetensors file, but its list of tensors would be "
+                f"{length / 2**20:.0f} MB long; that of the largest models is 1 MB. {again}"
+            )
         return "safetensors"
     if head[0] == 0x80:
         return "pickle"
@@ -147,77 +135,6 @@ def _sniff(path: Path, again: str) -> str:
         f"{path.name} is neither a safetensors file nor a PyTorch checkpoint "
         f"(it starts with {head[:8]!r}). Check that it is the right file. {again}"
     )
-
-
-def _unpickle(path: Path, kind: str, again: str) -> object:
-    stubs: dict[str, type] = {}
-    while True:
-        try:
-            return _load(path, kind, list(stubs.values()))
-        except Exception as error:  # the reader raises a dozen kinds on damaged or hostile files
-            name = _refused_global(str(error))
-            if name and name not in stubs and _is_plain_class(name):
-                stubs[name] = _stub(name)
-                continue
-            raise _unreadable(path, name, error, again) from error
-
-
-def _load(path: Path, kind: str, stubs: list[type]) -> object:
-    # torch before 2.5 has no `safe_globals`; there only checkpoints without classes can be read.
-    allowed = torch.serialization.safe_globals(stubs) if stubs else nullcontext()
-    with allowed, path.open("rb") as file:
-        # Mapping spares gigabytes of optimiser state. It needs the path, whose suffix torch would
-        # then believe.
-        mapped = kind == "zip" and path.suffix != ".safetensors"
-        source = str(path) if mapped else file
-        return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
-
-
-def _refused_global(message: str) -> str | None:
-    """The full name that torch's restricted reader refused, out of its error message."""
-    found = re.search(r"(?:GLOBAL|global) ([\w.]+)", message)
-    if not found:
-        return None
-    return found[1] if "." in found[1] else f"builtins.{found[1]}"
-
-
-def _stub(name: str) -> type:
-    """An inert class that the restricted reader takes for the class called `name`."""
-    module, _, last = name.rpartition(".")
-    base = _InertMapping if last.lower().endswith("dict") else _Inert
-    return type(last, (base,), {"__module__": module, "__qualname__": last})
-
-
-def _unreadable(path: Path, name: str | None, error: Exception, again: str) -> CheckpointError:
-    if name:
-        return CheckpointError(
-            f"{path.name} was not opened: it asks to run `{name}`, which is not part of any "
-            "weights. Nothing was executed. Get the file from its original source, preferably as "
-            "safetensors."
-        )
-    # torch puts a page of advice around its reason.
-    text = str(error).split("WeightsUnpickler error:")[-1].strip()
-    reason = text.splitlines()[0] if text else type(error).__name__
-    return CheckpointError(
-        f"{path.name} cannot be read as PyTorch weights ({reason}). It is probably incomplete or "
-        f"damaged. {again}"
-    )
-
-
-def _is_plain_class(name: str) -> bool:
-    """Whether a global may be stubbed: a class of some package, not of Python or torch itself.
-
-    Stubs are harmless whatever they are called. Functions are refused all the same, so that a
-    file built to run one is reported as what it is.
-    """
-    if name in _HARMLESS_STDLIB or _HARMLESS_NUMPY.match(name):
-        return True
-    top, last = name.split(".")[0], name.rsplit(".", 1)[-1]
-    if name.startswith("torch.optim.") and last[:1].isupper():
-        return True
-    # Training scripts save their own callbacks as classes of "__main__".
-    foreign = top == "__main__" or top not in {*sys.stdlib_module_names, "torch", "numpy"}
-    return foreign and last.lstrip("_")[:1].isupper()
 
 
 def _tensors_in(content: object, path: Path) -> dict[str, Tensor]:
@@ -231,14 +148,42 @@ def _tensors_in(content: object, path: Path) -> dict[str, Tensor]:
     tensors = {k: v.detach() for k, v in content.items() if isinstance(v, Tensor)}
     if not tensors:
         raise CheckpointError(f"{path.name} holds no tensors. Check that it is a weight file.")
+    for name, tensor in tensors.items():
+        if not isinstance(name, str):
+            raise CheckpointError(
+                f"{path.name} holds a tensor under the {type(name).__name__} "
+                f"{shorten(repr(name))}; names are text. Save the model's state_dict() instead."
+            )
+        if not _is_plain(tensor):
+            raise CheckpointError(
+                f"{path.name} holds {shorten(name)} of {shorten(tuple(tensor.shape))} in a form "
+                "that takes no room in the file (sparse, quantised, repeated or without numbers). "
+                "Save dense tensors instead."
+            )
+    if sum(t.numel() * t.element_size() for t in tensors.values()) > _room(path):
+        raise CheckpointError(
+            f"{path.name} holds tensors that take more than {_SLACK} times the room of the file: "
+            "they were made to overlap. Save each tensor by itself, preferably as safetensors."
+        )
     return tensors
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether every number of a tensor lies in memory that was read from the file."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _room(path: Path) -> int:
+    return _SLACK * path.stat().st_size + 2**20
 
 
 def name_some(keys: Iterable[str]) -> str:
     """The first few of `keys` in words, and how many more there are."""
     keys = list(keys)
     more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return ", ".join(keys[:_SHOWN]) + more
+    return ", ".join(shorten(key, _LONGEST_NAME) for key in keys[:_SHOWN]) + more
 
 
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
@@ -247,19 +192,33 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str
     Values are cast to the module's own dtype and device. The module is untouched on error.
 
     Raises:
+        CheckpointError: as `check_fits`, or weights that are NaN or infinite.
+    """
+    check_fits(module, tensors, source=source)
+    check_finite(tensors, source=source)
+    module.load_state_dict(dict(tensors))
+
+
+def check_fits(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Refuse tensors that do not match a module's in names, shapes and kind of number.
+
+    Raises:
         CheckpointError: listing what is missing, what is unexpected and which shapes differ.
     """
     expected = module.state_dict()
     missing = [k for k in expected if k not in tensors]
     unexpected = [k for k in tensors if k not in expected]
+    both = {k: (v, tensors[k]) for k, v in expected.items() if k in tensors}
     shapes = [
-        f"{k} should be {tuple(v.shape)}, came {tuple(tensors[k].shape)}"
-        for k, v in expected.items()
-        if k in tensors and tensors[k].shape != v.shape
+        f"{shorten(k)} should be {tuple(v.shape)}, came {shorten(tuple(given.shape), 40)}"
+        for k, (v, given) in both.items()
+        if given.shape != v.shape
     ]
-    if not (missing or unexpected or shapes):
-        module.load_state_dict(dict(tensors))
-        return
+    kinds = [
+        f"{shorten(k)} should be {_kind(v)}, came {str(given.dtype)[6:]}"
+        for k, (v, given) in both.items()
+        if not _kind_fits(v, given)
+    ]
     problems = []
     if missing:
         problems.append(f"{len(missing)} of {len(expected)} tensors missing ({name_some(missing)})")
@@ -267,10 +226,45 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str
         problems.append(f"{len(unexpected)} unexpected ({name_some(unexpected)})")
     if shapes:
         problems.append(f"{len(shapes)} of another shape ({name_some(shapes)})")
+    if kinds:
+        problems.append(f"{len(kinds)} of another kind of number ({name_some(kinds)})")
+    if not problems:
+        return
     raise CheckpointError(
         f"{source} does not fit {type(module).__name__}: {'; '.join(problems)}. "
         f"The file looks like {describe_format(detect_format(tensors))}."
     )
+
+
+def _kind(tensor: Tensor) -> str:
+    return "floating point" if tensor.is_floating_point() else "whole numbers"
+
+
+def _kind_fits(expected: Tensor, given: Tensor) -> bool:
+    """Weights are floating point. Counters may be: half precision is written for all alike."""
+    if given.is_complex() or given.dtype == torch.bool:
+        return False
+    return given.is_floating_point() or not expected.is_floating_point()
+
+
+def check_finite(tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Raise CheckpointError, naming them, where weights are NaN or infinite."""
+    broken = [k for k, v in tensors.items() if not _is_finite(v)]
+    if broken:
+        raise CheckpointError(
+            f"{source} holds NaN or infinite weights in {len(broken)} of {len(tensors)} tensors "
+            f"({name_some(broken)}). The training that made it diverged, or the file is damaged: "
+            "use an earlier one, or get it again."
+        )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    if tensor.element_size() < 2:  # torch has few functions for numbers of 8 bits
+        tensor = tensor.float()
+    low, high = tensor.aminmax()  # NaN comes through, and nothing as large as the weights is made
+    return bool(low.isfinite() and high.isfinite())
 
 
 def save_safetensors(
@@ -322,17 +316,19 @@ def read_config(
     if found != name:
         raise CheckpointError(
             f'{source} should be a facewright file of format "{name}"; its metadata says '
-            f"{json.dumps(found)}. {otherwise}"
+            f"{shorten(json.dumps(found))}. {otherwise}"
         )
     try:
         config = json.loads(metadata[CONFIG_KEY])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{source} lacks a readable {CONFIG_KEY} in its metadata; it was changed by another "
             "program. Use the original file."
         ) from error
     if not isinstance(config, dict):
-        raise CheckpointError(f"{source}: {CONFIG_KEY} should be a JSON object, got {config!r}.")
+        raise CheckpointError(
+            f"{source}: {CONFIG_KEY} should be a JSON object, got {shorten(repr(config))}."
+        )
     return config
 
 
@@ -380,4 +376,4 @@ def detect_format(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | N
 
 def describe_format(name: str) -> str:
     """A format name in words, for messages."""
-    return _FORMATS.get(name, f'a facewright "{name}" file')
+    return _FORMATS.get(name, f'a facewright "{shorten(name)}" file')

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .checkpoint import load_strict, read_config, read_tensors
+from .architecture import build, describe
+from .base_model import UNetConfig
+from .checkpoint import read_config, read_metadata, read_tensors
 from .errors import CheckpointError
 from .faces.nano import NanoAnalyzer
 from .methods.flipnet import BoostHubs
@@ -34,11 +36,9 @@ def load_vae(path: str | Path | None = None) -> AutoencoderKL:
     """
     path = path or NANO_DIR / "nano_vae.safetensors"
     tensors, metadata = read_tensors(path)
-    config = read_config(metadata, VAE_FORMAT, source=str(path))
-    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
-    vae = AutoencoderKL(AutoencoderConfig(**lists))
-    load_strict(vae, tensors, source=str(path))
-    return vae.eval().requires_grad_(False)
+    values = read_config(metadata, VAE_FORMAT, source=str(path))
+    config = describe(AutoencoderConfig, values, source=str(path), what="an autoencoder")
+    return build(lambda: AutoencoderKL(config), tensors, source=str(path))
 
 
 def load_vre(path: str | Path | None = None) -> VisualRepresentationEmbedder:
@@ -55,7 +55,9 @@ def load_identity(which: str = "metric") -> IdentityEncoder:
 def unet_config(path: str | Path | None = None) -> dict:
     """Arguments of diffusers' UNet2DConditionModel."""
     path = path or NANO_DIR / "nano_unet.safetensors"
-    return read_config(read_tensors(path)[1], UNET_FORMAT, source=str(path))
+    values = read_config(read_metadata(path), UNET_FORMAT, source=str(path))
+    describe(UNetConfig, values, source=str(path), what="a UNet")
+    return values
 
 
 def unet_tensors(path: str | Path | None = None) -> dict[str, Tensor]:

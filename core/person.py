@@ -12,13 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .checkpoint import make_metadata, name_some, read_config, read_tensors, save_safetensors
-from .errors import CheckpointError, FacewrightError
+from .errors import CheckpointError, FacewrightError, shorten
 
 FORMAT = "person"
 VERSION = 1
 SUFFIX = ".person"
 
 _LONGEST = 100
+_LONGEST_TEXT = 1000
+"""Characters of a name; all of it stands in sentences and on pictures."""
 _RESERVED = re.compile(r"(?i:con|prn|aux|nul|com\d|lpt\d)")
 """Names of devices, which Windows gives to no file."""
 _AGAIN = "Copy it again from where it came from, or make it again from the photos."
@@ -207,12 +209,13 @@ def join_people(person: Person, people: list[Person] | None) -> list[Person]:
 
 def _config_problem(config: Mapping[str, Any]) -> str | None:
     version = config.get("version")
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         return (
-            f"it is of format version {version!r}, and this facewright reads version {VERSION}. "
-            "Update facewright, or make the album again from the photos."
+            f"it is of format version {shorten(repr(version), 40)}, and this facewright reads "
+            f"version {VERSION}. Update facewright, or make the album again from the photos."
         )
     wrong = [k for k, kind in _CONFIG.items() if not isinstance(config.get(k), kind)]
+    wrong += [k for k in ("name", "recogniser") if len(str(config.get(k))) > _LONGEST_TEXT]
     wrong += [k for k in config if k not in _CONFIG]
     if not wrong and not all(isinstance(source, str) for source in config["sources"]):
         wrong = ["sources"]

@@ -1,5 +1,6 @@
 """Who a face is: recognisers turn aligned faces into vectors whose cosine compares people."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -12,13 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checkpoint import describe_format, detect_format, load_strict, read_tensors
+from .architecture import build
+from .checkpoint import describe_format, detect_format, read_tensors
 from .errors import CheckpointError, check_image
 from .modules import adaface, iresnet
 from .modules.adaface import AdaFaceIR
 from .modules.identity import FORMAT as NANO_FORMAT
 from .modules.identity import IdentityEncoder
 from .modules.iresnet import IResNet
+from .pickles import is_program
 
 Crop = Literal["full", "arcface"]
 
@@ -169,23 +172,21 @@ def load_recogniser(path: str | os.PathLike[str]) -> Recogniser:
 def _arcface(tensors: Mapping[str, Tensor], source: str) -> Recogniser:
     counts = [0, 0, 0, 0]
     for key in tensors:
-        found = re.match(r"layer([1-4])\.(\d+)\.", key)
+        found = re.match(r"layer([1-4])\.(\d{1,3})\.", key)
         if found:
             stage = int(found[1]) - 1
             counts[stage] = max(counts[stage], int(found[2]) + 1)
     name = _depth(tuple(counts), iresnet.DEPTHS, source)
-    net = IResNet(tuple(counts))
-    load_strict(net, tensors, source=source)
+    net = build(lambda: IResNet(tuple(counts)), tensors, source=source)
     return Recogniser(_ArcFace(net), name=f"arcface-{name}", dim=iresnet.DIM, crop="arcface")
 
 
 def _adaface(tensors: Mapping[str, Tensor], source: str) -> Recogniser:
     last = re.compile(r"body\.\d+\.res_layer\.4\.weight")
-    widths = [len(v) for k, v in tensors.items() if last.fullmatch(k)]
+    widths = [v.shape[0] for k, v in tensors.items() if last.fullmatch(k) and v.ndim]
     counts = tuple(widths.count(width) for width in iresnet.WIDTHS)
     name = _depth(counts, adaface.DEPTHS, source)
-    net = AdaFaceIR(counts)
-    load_strict(net, tensors, source=source)
+    net = build(lambda: AdaFaceIR(counts), tensors, source=source)
     return Recogniser(_AdaFace(net), name=f"adaface-{name}", dim=iresnet.DIM, crop="arcface")
 
 
@@ -206,9 +207,11 @@ def _refuse_programs(path: Path) -> None:
             f"them. They cannot be loaded here, nor trained through. {WHERE}"
         )
     if path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        program = False
+        # One that is damaged gets its sentence from who reads it.
+        with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            program = is_program(archive)
+        if program:
             raise CheckpointError(
                 f"{path.name} is a TorchScript program. It was not opened: it could run any code "
                 f"that torch knows. Save the state_dict() of the model in it instead. {WHERE}"

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor, nn
 
-from ..core.checkpoint import load_strict
-from ..core.errors import FacewrightError
+from ..core.checkpoint import check_finite, check_fits
+from ..core.errors import CheckpointError, FacewrightError, shorten
 from ..core.fast import use_fast_layers
 from ..core.modules.autoencoder import AutoencoderKL as NanoAutoencoder
 from ..core.schedule import alpha_bar, eps_to_x0
@@ -59,14 +59,25 @@ def build(
         CheckpointError: the weights do not fit the architecture.
     """
     with torch.device("meta"):  # random initialisation of 866 M parameters takes longer than a face
-        module = use_fast_layers(cls.from_config(dict(config)))
-    expected = {k: v.shape for k, v in module.state_dict().items()}
-    if expected != {k: v.shape for k, v in tensors.items()}:
-        load_strict(module, tensors, source=source)  # raises, naming what does not fit
+        module = use_fast_layers(_from_config(cls, config, source))
+    check_fits(module, tensors, source=source)
+    check_finite(tensors, source=source)
     module.load_state_dict(
         {k: _placed(v, dtype, device) for k, v in tensors.items()}, strict=True, assign=True
     )
     return module.eval().requires_grad_(False)
+
+
+def _from_config(cls: type, config: Mapping[str, Any], source: str) -> nn.Module:
+    # Names with an underscore are diffusers' own notes, such as the class to build instead.
+    known = {k: v for k, v in config.items() if not k.startswith("_")}
+    try:
+        return cls.from_config(known)
+    except Exception as error:  # whatever diffusers makes of values that do not go together
+        raise CheckpointError(
+            f"{source} describes a {cls.__name__} that cannot be built "
+            f"({shorten(error, 160)}). Download the model again."
+        ) from error
 
 
 def _placed(tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:

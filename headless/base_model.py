@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..core.architecture import describe
 from ..core.base_model import UNetFacts, other_model, refusal
 from ..core.checkpoint import describe_format, detect_format, read_metadata, read_tensors
-from ..core.errors import CheckpointError
+from ..core.errors import CheckpointError, shorten
 
 PREFIX = "model.diffusion_model."
 BIAS = "output_blocks.11.1.transformer_blocks.0.norm1.bias"
@@ -46,11 +47,19 @@ def unet_facts(unet: Mapping[str, Any], bias: Tensor | None) -> UNetFacts:
     context = next((v for k, v in unet.items() if k.endswith("attn2.to_k.weight")), None)
     first = unet.get("input_blocks.0.0.weight")
     return UNetFacts(
-        context=None if context is None else context.shape[1],
-        channels=4 if first is None else first.shape[1],
+        context=None if context is None else channels_in(context),
+        channels=4 if first is None else channels_in(first),
         class_embedding=any(k.startswith("label_emb.") for k in unet),
         velocity=velocity_by_bias(bias),
     )
+
+
+def channels_in(weight: Any) -> int:
+    """Channels that a layer takes, from anything with the shape of its weight; 0 where it is none.
+
+    Of a convolution or a linear layer, whose weights have two axes at least.
+    """
+    return weight.shape[1] if len(weight.shape) > 1 else 0
 
 
 def says_velocity(path: Path, metadata: Mapping[str, str]) -> bool:
@@ -101,12 +110,13 @@ def folder_facts(folder: Path, bias: Tensor | None) -> UNetFacts:
     Raises:
         CheckpointError: files are missing.
     """
-    config = _json(folder / "unet" / "config.json")
+    path = folder / "unet" / "config.json"
+    config = read_json(path)
     scheduler = folder / "scheduler" / "scheduler_config.json"
-    prediction = _json(scheduler).get("prediction_type") if scheduler.is_file() else None
+    prediction = read_json(scheduler).get("prediction_type") if scheduler.is_file() else None
     return UNetFacts(
-        context=config.get("cross_attention_dim"),
-        channels=config.get("in_channels", 4),
+        context=_number(config, "cross_attention_dim", None, path),
+        channels=_number(config, "in_channels", 4, path),
         class_embedding=bool(config.get("class_embed_type") or config.get("addition_embed_type")),
         velocity=prediction == "v_prediction" or velocity_by_bias(bias),
     )
@@ -164,10 +174,48 @@ class _Shaped(NamedTuple):
     shape: tuple[int, ...]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _number(config: Mapping[str, Any], key: str, default: int | None, path: Path) -> int | None:
+    value = config.get(key, default)
+    if value is None or type(value) is int:
+        return value
+    raise CheckpointError(
+        f"`{key}` in {path} should be a number, got {shorten(repr(value))}. Download the whole "
+        "folder of the model again."
+    )
+
+
+def part_config(folder: Path, kind: type, what: str) -> dict[str, Any]:
+    """What the config.json of one part ("unet", "vae") of a diffusers folder says.
+
+    Args:
+        kind: the dataclass of `core.base_model` it has to fit.
+        what: the part is, such as "a UNet".
+
+    Raises:
+        CheckpointError: it says nothing that such a network could be built of.
+    """
+    path = folder / "config.json"
+    config = read_json(path)
+    describe(kind, config, source=str(path), what=what)
+    return config
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a diffusers folder.
+
+    Raises:
+        CheckpointError: it cannot be read, or is none.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{path} cannot be read ({error}). Download the whole folder of the model again."
+            f"{path} cannot be read ({shorten(error, 160)}). Download the whole folder of the "
+            "model again."
         ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path} should hold a JSON object, got {shorten(repr(content))}. Download the whole "
+            "folder of the model again."
+        )
+    return content

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..core.base_model import other_model, refusal
+from ..core.base_model import UNetConfig, VAEConfig, other_model, refusal
 from ..core.checkpoint import read_tensors
 from ..core.confined import is_plain
 from ..core.errors import CheckpointError, FacewrightError, shorten
@@ -29,7 +29,13 @@ from .backbone import (
     build,
     diffusers_classes,
 )
-from .base_model import DIFFUSERS_BIAS, folder_facts, says_velocity, weights_in
+from .base_model import (
+    DIFFUSERS_BIAS,
+    folder_facts,
+    part_config,
+    says_velocity,
+    weights_in,
+)
 from .boosthub import AppliedBoostHub, check_fits
 from .model_folders import ANALYZER_FOLDERS, ModelFolders
 from .saving import context, save_pictures
@@ -129,15 +135,17 @@ def read_unet_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], d
     Raises:
         CheckpointError: another model (said which), or incomplete.
     """
-    config, tensors, metadata = _read_part(folder / "unet")
+    tensors, metadata = read_tensors(weights_in(folder / "unet"))
     name = other_model(folder_facts(folder, tensors.get(DIFFUSERS_BIAS)))
     if name:
         raise CheckpointError(refusal(str(folder), name))
-    return config, tensors, metadata
+    return part_config(folder / "unet", UNetConfig, "a UNet"), tensors, metadata
 
 
 def _vae_from_folder(folder: Path, place: Place) -> Vae:
-    config, tensors, _ = _read_part(folder)
+    weights = weights_in(folder)
+    config = part_config(folder, VAEConfig, "an autoencoder")
+    tensors, _ = read_tensors(weights)
 
     def modern(key: str) -> str:
         parts = key.split(".")
@@ -146,12 +154,6 @@ def _vae_from_folder(folder: Path, place: Place) -> Vae:
         return ".".join(parts)
 
     return _vae(config, {modern(k): v for k, v in tensors.items()}, str(folder), place)
-
-
-def _read_part(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, str]]:
-    """config.json, the weights and their metadata, of one part of a diffusers folder."""
-    weights = weights_in(folder)
-    return json.loads((folder / "config.json").read_text()), *read_tensors(weights)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ..core.base_model import other_model, refusal
-from ..core.errors import CheckpointError
+from ..core.errors import CheckpointError, shorten
 from .base_model import BIAS, PREFIX, no_unet, unet_facts
 
 UNET_PREFIX = PREFIX
@@ -59,6 +59,10 @@ def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
+_NUMBER = r"(\d{1,2})"
+"""Of a block; what a file counts beyond has no place in any model that is known here."""
+
+
 def _count(keys: Iterable[str], pattern: str) -> int:
     """Highest number that the group of `pattern` captures, plus one; 0 where nothing matches."""
     found = (re.match(pattern, k) for k in keys)
@@ -89,7 +93,7 @@ def unet_config(unet: Mapping[str, Tensor], *, source: str) -> dict[str, Any]:
         CheckpointError: tensors are missing that every such UNet has.
     """
     try:
-        blocks = _count(unet, r"input_blocks\.(\d+)\.")
+        blocks = _count(unet, rf"input_blocks\.{_NUMBER}\.")
         downs = [i for i in range(blocks) if f"input_blocks.{i}.0.op.weight" in unet]
         per_level = (downs[0] if downs else blocks) - 1
         first = range(1, blocks, per_level + 1)
@@ -98,9 +102,10 @@ def unet_config(unet: Mapping[str, Tensor], *, source: str) -> dict[str, Any]:
         any_proj = next(v for k, v in unet.items() if k.endswith("1.proj_in.weight"))
         context = next(v for k, v in unet.items() if k.endswith("attn2.to_k.weight"))
         conv_in, conv_out = unet["input_blocks.0.0.weight"], unet["out.2.weight"]
-    except (KeyError, StopIteration) as error:
+    except (LookupError, StopIteration, ValueError) as error:
         raise CheckpointError(
-            f"{source} is not a complete Stable Diffusion UNet ({error} is missing). "
+            f"{source} is not a complete Stable Diffusion UNet ({shorten(error)} is missing or of "
+            "another shape). "
             "Download the file again."
         ) from error
     down = ["CrossAttnDownBlock2D" if c else "DownBlock2D" for c in crossed]
@@ -132,7 +137,7 @@ def _unet_key(key: str, per_level: int) -> str:
     for old, new in _UNET_ENDS.items():
         if key.startswith(old + "."):
             return new + key.removeprefix(old)
-    match = re.match(r"(input_blocks|output_blocks|middle_block)\.(\d+)\.(.+)", key)
+    match = re.match(rf"(input_blocks|output_blocks|middle_block)\.{_NUMBER}\.(.+)", key)
     if match is None:
         return key
     part, number, rest = match[1], int(match[2]), match[3]
@@ -142,7 +147,7 @@ def _unet_key(key: str, per_level: int) -> str:
     down = part == "input_blocks"
     block, layer = divmod(number - down, per_level)
     side = f"{'down' if down else 'up'}_blocks.{block}"
-    place, rest = rest.split(".", 1)
+    place, _, rest = rest.partition(".")
     if rest.startswith("op."):
         return f"{side}.downsamplers.0.conv.{rest.removeprefix('op.')}"
     if rest.startswith("conv."):
@@ -171,19 +176,20 @@ def vae_config(vae: Mapping[str, Tensor], *, source: str) -> dict[str, Any]:
             "vae-ft-mse-840000-ema-pruned.safetensors or the one inside SD 2.1-base."
         )
     try:
-        levels = _count(vae, r"encoder\.down\.(\d+)\.")
+        levels = _count(vae, rf"encoder\.down\.{_NUMBER}\.")
         widths = [vae[f"encoder.down.{i}.block.0.conv1.weight"].shape[0] for i in range(levels)]
         channels = vae["post_quant_conv.weight"].shape[1]
-    except KeyError as error:
+    except LookupError as error:
         raise CheckpointError(
-            f"{source} is not a complete Stable Diffusion VAE ({error} is missing). "
+            f"{source} is not a complete Stable Diffusion VAE ({shorten(error)} is missing or of "
+            "another shape). "
             "Choose another VAE file or download it again."
         ) from error
     return {
         "block_out_channels": tuple(widths),
         "down_block_types": ("DownEncoderBlock2D",) * levels,
         "up_block_types": ("UpDecoderBlock2D",) * levels,
-        "layers_per_block": _count(vae, r"encoder\.down\.0\.block\.(\d+)\."),
+        "layers_per_block": _count(vae, rf"encoder\.down\.0\.block\.{_NUMBER}\."),
         "latent_channels": channels,
         "norm_num_groups": 32,
         "sample_size": 512,
@@ -204,10 +210,10 @@ def vae_to_diffusers(vae: Mapping[str, Tensor], config: Mapping[str, Any]) -> di
 
 def _vae_key(key: str, last: int) -> str:
     key = re.sub(r"\.mid\.block_(\d)\.", lambda m: f".mid_block.resnets.{int(m[1]) - 1}.", key)
-    key = re.sub(r"\.down\.(\d+)\.block\.", r".down_blocks.\1.resnets.", key)
-    key = re.sub(r"\.down\.(\d+)\.downsample\.", r".down_blocks.\1.downsamplers.0.", key)
+    key = re.sub(rf"\.down\.{_NUMBER}\.block\.", r".down_blocks.\1.resnets.", key)
+    key = re.sub(rf"\.down\.{_NUMBER}\.downsample\.", r".down_blocks.\1.downsamplers.0.", key)
     # LDM counts decoder levels from fine to coarse, diffusers in the order they run.
-    level = r"\.up\.(\d+)\."
+    level = rf"\.up\.{_NUMBER}\."
     key = re.sub(level + r"block\.", lambda m: f".up_blocks.{last - int(m[1])}.resnets.", key)
     key = re.sub(
         level + r"upsample\.", lambda m: f".up_blocks.{last - int(m[1])}.upsamplers.0.", key

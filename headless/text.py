@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.errors import CheckpointError, FacewrightError
+from ..core.errors import CheckpointError, FacewrightError, shorten
 
 _WEIGHTED = re.compile(r"(?<!\\)[()]|\bembedding:")
 """What ComfyUI gives a meaning beyond the words: "(word:1.2)" and "embedding:name"."""
@@ -101,6 +101,12 @@ def _load(folder: Path) -> tuple[Any, Any]:
         raise FacewrightError(
             f"Prompts need transformers ({error}). Install it with `pip install transformers`."
         ) from error
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
+    except Exception as error:  # whatever transformers makes of files that do not go together
+        raise CheckpointError(
+            f"The tokenizer and text encoder in {folder} cannot be read ({shorten(error, 160)}). "
+            "Download the whole folder of the model again."
+        ) from error
     return tokenizer, encoder.eval()

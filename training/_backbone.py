@@ -8,10 +8,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ..core.checkpoint import load_strict, read_config, read_tensors
+from ..core.architecture import build
 from ..core.errors import CheckpointError
 from ..core.modules.autoencoder import AutoencoderKL
-from ..core.nano import UNET_FORMAT, load_vae
+from ..core.nano import load_vae, unet_config, unet_tensors
 from .config import Strict
 
 
@@ -99,9 +99,13 @@ def _sd(path: Path) -> TrainingBackbone:
 def _nano(unet_path: Path, vae_path: Path) -> TrainingBackbone:
     from ..headless.backbone import diffusers_classes
 
-    tensors, metadata = read_tensors(unet_path)
-    unet = diffusers_classes()[0].from_config(read_config(metadata, UNET_FORMAT, source=unet_path))
-    load_strict(unet, tensors, source=str(unet_path))
+    config, tensors = unet_config(unet_path), unet_tensors(unet_path)
+    unet = build(
+        lambda: diffusers_classes()[0].from_config(config),
+        tensors,
+        source=str(unet_path),
+        frozen=False,
+    )
     return TrainingBackbone(unet, Codec(load_vae(vae_path), 1.0), unet_path.stem)
 
 

@@ -10,7 +10,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..core.checkpoint import name_some, read_content
 from ..core.errors import CheckpointError, shorten
+
+_KINDS = {
+    "stage": str,
+    "step": int,
+    "images": int,
+    "spent": float | int,
+    "cpu_spent": float | int,
+    "nets": dict,
+    "optimizers": dict,
+    "rng": list,
+    "extra": dict,
+}
+"""What a training state holds (`state.capture`), beside what may be None."""
 
 
 def save_checkpoint(folder: Path, step: int, state: dict, keep_last: int | None) -> Path:
@@ -52,25 +66,26 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("step-*.pt") if re.fullmatch(r"step-\d+", p.stem))
 
 
-def read_checkpoint(path: Path, device: torch.device) -> dict:
-    """Read a training state; no code in the file is run.
+def read_checkpoint(path: Path) -> dict:
+    """Read a training state onto the CPU; no code in the file is run.
 
     Raises:
         CheckpointError: the file is damaged or no training state, or holds NaN.
     """
+    again = _instead(path)
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except OSError as error:
-        raise CheckpointError(f"{path} could not be opened ({error}).") from error
-    except Exception as error:  # torch raises whatever its unpickler meets
-        # Not its words: they advise to switch off what keeps code in a file from running.
+        state = read_content(path, again=again)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is not a readable training state: {error}") from error
+    wrong = [
+        name
+        for name, kind in _KINDS.items()
+        if not isinstance(state, dict) or not isinstance(state.get(name), kind)
+    ]
+    if wrong:
         raise CheckpointError(
-            f"{path} is not a readable training state: it is damaged, or holds what no run writes. "
-            f"{_instead(path)}"
-        ) from error
-    if not isinstance(state, dict) or not isinstance(state.get("stage"), str):
-        raise CheckpointError(
-            f"{path} is no training state of `facewright train`. {_instead(path)}"
+            f"{path} is no training state of `facewright train`: {name_some(wrong)} is missing or "
+            f"of another kind. {again}"
         )
     if where := non_finite(state):
         raise CheckpointError(
@@ -115,14 +130,16 @@ def load_trained_state(net: nn.Module, state: dict[str, torch.Tensor], name: str
     if missing or unexpected:
         raise CheckpointError(
             f"The checkpoint of network `{name}` does not fit the config: missing "
-            f"{sorted(missing)[:5]}, unexpected {sorted(unexpected)[:5]}. Resume with the config "
-            "the run was started with."
+            f"{name_some(sorted(missing)) or 'none'}, unexpected "
+            f"{name_some(sorted(map(str, unexpected))) or 'none'}. Resume with the config the run "
+            "was started with."
         )
     with torch.no_grad():
         for key, value in expected.items():
-            if value.shape != state[key].shape:
+            shape = tuple(getattr(state[key], "shape", ()))
+            if value.shape != shape:
                 raise CheckpointError(
                     f"The checkpoint of network `{name}` holds {key} with shape "
-                    f"{tuple(state[key].shape)}, the config makes {tuple(value.shape)}."
+                    f"{shape}, the config makes {tuple(value.shape)}."
                 )
             value.copy_(state[key])

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..core.errors import FacewrightError
 from .checkpoints import list_checkpoints, read_checkpoint
 from .config import ConfigError, TrainConfig, load_config
@@ -44,7 +42,7 @@ def export_run(run: Path, out: Path | None = None) -> list[Path]:
             f"{run} holds no run that can be exported: {CONFIG_FILE} and checkpoints/step-*.pt, "
             "which `facewright train` writes there, were expected."
         )
-    stage = read_checkpoint(found[-1], torch.device("cpu"))["stage"]
+    stage = read_checkpoint(found[-1])["stage"]
     known = stages()
     if stage not in known:
         raise ConfigError(f"{found[-1]} belongs to stage `{stage}`, which this version lacks.")

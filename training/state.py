@@ -118,7 +118,7 @@ def take_up(engine: "Engine", *, resume: bool, checked: bool = True) -> None:
             f"{engine.config.output} already holds a run ({found[-1].name}). Continue it with "
             "--resume, or choose another `output`."
         )
-    state = read_checkpoint(found[-1], torch.device("cpu"))
+    state = read_checkpoint(found[-1])
     if state["stage"] != engine.recipe.stage:
         raise FacewrightError(
             f"{found[-1]} belongs to stage `{state['stage']}`, not `{engine.recipe.stage}`."

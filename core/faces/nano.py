@@ -4,12 +4,15 @@ import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checkpoint import load_strict, make_metadata, read_config, read_tensors, save_safetensors
+from ..architecture import CLOSED, Between, build, describe
+from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
+from ..errors import FacewrightError
 from ..geometry.heatmaps import gaussian_heatmaps
 from ..geometry.landmarks import five_points
 from ..geometry.warp import invert, pixel_grid, transform, warp
@@ -33,16 +36,28 @@ _OVERSAMPLE = 3
 """Samples per axis and pixel of the landmark network's crop: faces up to 128 px do not alias."""
 
 
+_Width = Annotated[int, Between(1, 4096)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class NanoFacesConfig:
     """Widths of the two networks."""
 
-    detector_ch: tuple[int, ...] = (16, 32, 48, 64)
+    __pydantic_config__ = CLOSED
+
+    detector_ch: Annotated[tuple[_Width, ...], Between(4, 4)] = (16, 32, 48, 64)
     """Stem at stride 2, then strides 4 and 8, then the context blocks at stride 8."""
-    landmark_ch: tuple[int, ...] = (16, 32, 64, 96)
+    landmark_ch: Annotated[tuple[_Width, ...], Between(1, 8)] = (16, 32, 64, 96)
     """Every stage halves the crop."""
-    landmark_size: int = 64
+    landmark_size: Annotated[int, Between(8, 512)] = 64
     """Side of the crop in pixels."""
+
+    def __post_init__(self) -> None:
+        if self.landmark_size % 2 ** len(self.landmark_ch):
+            raise FacewrightError(
+                f"its landmark_size {self.landmark_size} cannot be halved {len(self.landmark_ch)} "
+                "times"
+            )
 
 
 def _block(c_in: int, c_out: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -112,11 +127,9 @@ class NanoFaces(nn.Module):
             CheckpointError: the file is missing or something else.
         """
         tensors, metadata = read_tensors(path)
-        config = read_config(metadata, FORMAT, source=str(path))
-        lists = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
-        nets = cls(NanoFacesConfig(**lists))
-        load_strict(nets, tensors, source=str(path))
-        return nets.eval().requires_grad_(False)
+        values = read_config(metadata, FORMAT, source=str(path))
+        config = describe(NanoFacesConfig, values, source=str(path), what="a face detector")
+        return build(lambda: cls(config), tensors, source=str(path))
 
     def save(self, path: str | Path, **extra: str) -> None:
         """Write a safetensors file in half precision with the architecture in its metadata."""

@@ -13,14 +13,15 @@ how they reach the UNet's self-attention; what happens there is `BoostHubs.joine
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..checkpoint import load_strict, make_metadata, read_config, read_tensors, save_safetensors
+from ..architecture import CLOSED, Between, build, describe
+from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
 from ..errors import CheckpointError, FacewrightError
 from ..schedule import add_noise, alpha_bar
 
@@ -92,8 +93,10 @@ class BoostHubConfig:
         base: name of the UNet, for people and messages.
     """
 
-    sites: dict[str, int]
-    dim_head: int
+    __pydantic_config__ = CLOSED
+
+    sites: Annotated[dict[str, Annotated[int, Between(1, 16384)]], Between(1, 512)]
+    dim_head: Annotated[int, Between(1, 16384)]
     mode: Literal["restore", "degrade"] = "restore"
     base: str = "sd21-base"
 
@@ -216,15 +219,12 @@ class BoostHubs(nn.Module):
         """
         tensors, metadata = read_tensors(path)
         values = read_config(metadata, BOOSTHUB_FORMAT, source=str(path))
-        with torch.device("meta"):  # 50 M random numbers that nobody would see
-            hubs = cls(_config(values, str(path)))
-        hubs.to_empty(device="cpu")
+        config = _config(values, str(path))
         renamed = {}
         for key, value in tensors.items():
             site, _, name = key.partition(".boosthub.")
             renamed[f"hubs.{_module_name(site)}.{name}"] = value
-        load_strict(hubs, renamed, source=str(path))
-        return hubs.eval().requires_grad_(False)
+        return build(lambda: cls(config), renamed, source=str(path))
 
 
 def find_sites(unet: Mapping[str, Any]) -> dict[str, int]:
@@ -377,16 +377,8 @@ def _rows(x: Tensor, rows: int, chunks: int) -> Tensor:
 
 
 def _config(values: Mapping[str, Any], source: str) -> BoostHubConfig:
-    try:
-        config = BoostHubConfig(**values)
-    except TypeError as error:
-        raise CheckpointError(
-            f"{source} describes BoostHub weights this version does not know ({error}). "
-            "Update facewright."
-        ) from error
-    if config.mode not in MODES:
-        raise CheckpointError(f"{source} is for mode {config.mode!r}; known: {', '.join(MODES)}.")
-    if not config.sites or any(dim % config.dim_head for dim in config.sites.values()):
+    config = describe(BoostHubConfig, values, source=source, what="BoostHub weights")
+    if any(dim % config.dim_head for dim in config.sites.values()):
         raise CheckpointError(
             f"{source} lists no self-attentions whose channels are a multiple of its heads' "
             f"{config.dim_head}. The file is damaged; fetch it again."

@@ -9,20 +9,20 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Annotated, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
+from ..architecture import CLOSED, Between, build, describe
 from ..checkpoint import (
     detect_format,
-    load_strict,
     make_metadata,
     read_config,
     read_tensors,
     save_safetensors,
 )
-from ..errors import CheckpointError, FacewrightError, check_image
+from ..errors import CheckpointError, FacewrightError, check_image, shorten
 from ..faces.face import DenseLandmarker
 from ..geometry.eyes import eye_crops
 from ..geometry.landmarks import affine_landmark_distance, region_points
@@ -41,6 +41,7 @@ from ..recognition import Recogniser, fingerprint
 from .osdface import VisualRepresentationEmbedder
 
 IDE_FORMAT = "honestface-ide"
+_Width = Annotated[int, Between(1, 16384)]
 
 
 class EyeExtractor(Protocol):
@@ -54,19 +55,21 @@ class EyeExtractor(Protocol):
 class IDEConfig:
     """Architecture of an `IdentityEmbedder`. The defaults are HonestFace's on OSDFace's weights."""
 
-    width: int = 512
+    __pydantic_config__ = CLOSED
+
+    width: _Width = 512
     """Channels k of the tokens: of the embedder's codebook rows."""
-    vre_tokens: int = 77
-    queries: int = 7
+    vre_tokens: Annotated[int, Between(1, 4096)] = 77
+    queries: Annotated[int, Between(1, 1024)] = 7
     """Tokens n2 of the face identity encoder."""
-    hidden: int = 256
-    eye_size: int = 80
+    hidden: _Width = 256
+    eye_size: Annotated[int, Between(4, 1024)] = 80
     """Side of the eye crops in pixels."""
-    colour_channels: int = 64
+    colour_channels: _Width = 64
     """Of the eye extractor's first stage: 64 for VGG-16's relu1_2."""
-    structure_channels: int = 256
+    structure_channels: _Width = 256
     """Of its third stage: 256 for VGG-16's relu3_3."""
-    recogniser_dim: int = 512
+    recogniser_dim: _Width = 512
     recogniser: str = ""
     """`Recogniser.id` of the weights it was trained with."""
     extractor: str = ""
@@ -332,19 +335,23 @@ class IdentityEmbedder(nn.Module):
         """
         tensors, metadata = read_tensors(path)
         name = Path(path).name
-        config = _config_of(read_config(metadata, IDE_FORMAT, source=name), name)
+        values = read_config(metadata, IDE_FORMAT, source=name)
+        config = describe(IDEConfig, values, source=name, what="an identity embedder")
         for kind, wanted, given in (
             ("recogniser", config.recogniser, recogniser.id),
             ("eye extractor", config.extractor, fingerprint(extractor)),
         ):
             if wanted != given:
                 raise CheckpointError(
-                    f"{name} was trained with the {kind} {wanted}, but {given} was given. "
+                    f"{name} was trained with the {kind} {shorten(wanted)}, but {given} was given. "
                     "Use the very weights it was trained with: others say other things of a face."
                 )
-        model = cls(config, recogniser=recogniser, extractor=extractor, landmarker=landmarker)
-        load_strict(model.learned, tensors, source=name)
-        return model.eval().requires_grad_(False)
+        return build(
+            lambda: cls(config, recogniser=recogniser, extractor=extractor, landmarker=landmarker),
+            tensors,
+            source=name,
+            load=lambda model: model.learned,
+        )
 
 
 def load_eye_extractor(path: str | os.PathLike[str]) -> nn.Module:
@@ -378,16 +385,6 @@ def _fusion(config: IDEConfig) -> nn.Module:
     if config.fusion == "attention":
         return AttentionFusion(config.width)
     raise CheckpointError(
-        f"This identity embedder fuses tokens by {config.fusion!r}; this version knows "
-        f"{', '.join(FUSIONS)}. Update facewright."
+        f"This identity embedder fuses tokens by {shorten(repr(config.fusion))}; this version "
+        f"knows {', '.join(FUSIONS)}. Update facewright."
     )
-
-
-def _config_of(values: dict[str, Any], source: str) -> IDEConfig:
-    try:
-        return IDEConfig(**values)
-    except TypeError as error:
-        raise CheckpointError(
-            f"{source} describes an identity embedder this version does not know ({error}). "
-            "Update facewright."
-        ) from error

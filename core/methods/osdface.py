@@ -6,19 +6,19 @@ restoration step itself, which other methods share, is `core.restorer.restore_on
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Self
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..architecture import CLOSED, Between, build, describe
 from ..checkpoint import (
     describe_format,
     detect_format,
-    load_strict,
     make_metadata,
     name_some,
     read_config,
@@ -41,13 +41,15 @@ _CHUNK_PIXELS = 512 * 512
 class VREConfig:
     """Architecture of a VRE. The defaults are the released OSDFace weights."""
 
+    __pydantic_config__ = CLOSED
+
     encoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    num_codes: int = 1024
-    num_tokens: int = 77
-    input_size: int = 512
+    num_codes: Annotated[int, Between(1, 2**16)] = 1024
+    num_tokens: Annotated[int, Between(1, 4096)] = 77
+    input_size: Annotated[int, Between(1, 2048)] = 512
     """Side in pixels of the square every image is resized to."""
-    proj_hidden: int = 256
-    proj_out: int = 1024
+    proj_hidden: Annotated[int, Between(1, 16384)] = 256
+    proj_out: Annotated[int, Between(1, 16384)] = 1024
     """Channels of the prompt tokens: the UNet's cross-attention width."""
     double_norm: bool = True
     """Whether the encoder sees [-3, 1] instead of [-1, 1].
@@ -56,15 +58,8 @@ class VREConfig:
     published results that way. False for weights trained here.
     """
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild from `asdict` output, also after a trip through JSON.
-
-        Raises:
-            TypeError: names that are no fields.
-        """
-        inner = {k: tuple(v) if isinstance(v, list) else v for k, v in values["encoder"].items()}
-        return cls(**{**values, "encoder": AutoencoderConfig(**inner)})
+    def __post_init__(self) -> None:
+        self.encoder.check_input(self.input_size)
 
 
 class PromptProjection(nn.Module):
@@ -209,10 +204,11 @@ class VisualRepresentationEmbedder(nn.Module):
             names.append(f"{path.name} looks like {describe_format(kind)}")
         if len(paths) == 1 and VRE_FORMAT in files:
             name, tensors, metadata = files[VRE_FORMAT]
-            model = cls(_config_of(metadata, name))
+            values = read_config(metadata, VRE_FORMAT, source=name)
+            config = describe(VREConfig, values, source=name, what="an embedder")
             source = name
         elif len(paths) == 2 and files.keys() == {_ASSOCIATE, _PROJECTION}:
-            model = cls(VREConfig())
+            config = VREConfig()
             tensors = {
                 k.removeprefix(_RELEASED_PREFIX): v
                 for k, v in files[_ASSOCIATE][1].items()
@@ -223,20 +219,7 @@ class VisualRepresentationEmbedder(nn.Module):
             source = f"{files[_ASSOCIATE][0]} with {files[_PROJECTION][0]}"
         else:
             raise CheckpointError(_explain(files, names))
-        load_strict(model, tensors, source=source)
-        return model.eval().requires_grad_(False)
-
-
-def _config_of(metadata: Mapping[str, str], source: str) -> VREConfig:
-    values = read_config(metadata, VRE_FORMAT, source=source)
-    try:
-        return VREConfig.from_dict(values)
-    except (TypeError, KeyError, AttributeError) as error:
-        known = ", ".join(f.name for f in fields(VREConfig))
-        raise CheckpointError(
-            f"{source} describes an embedder this version does not know ({error}; known: {known}). "
-            "Update facewright."
-        ) from error
+        return build(lambda: cls(config), tensors, source=source)
 
 
 def _explain(files: Mapping[str, object], names: list[str]) -> str:

@@ -5,6 +5,7 @@ with its source, its licence and the folder it belongs in.
 """
 
 import contextlib
+import hashlib
 import importlib.util
 import io
 import os
@@ -24,6 +25,9 @@ from ..faces._files import find_file, model_roots
 
 _LPIPS_FILES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
 _INCEPTION_FILE = "inception-2015-12-05.pt"
+_INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
+_INCEPTION_ROOM = 200 * 2**20
+"""Bytes that are read of the file at the most; it has about 96 million."""
 INCEPTION_LICENCE = (
     "the weights are Apache-2.0, the TorchScript around them is under the NVIDIA Source Code "
     "License (non-commercial use only)"
@@ -222,14 +226,15 @@ def inception_features(pictures: Tensor) -> Tensor:
 @cache
 def _inception(device: torch.device) -> torch.nn.Module:
     path = _find(_INCEPTION_FILE)
-    try:
-        # No pickle is executed: TorchScript runs operations on tensors.
-        return torch.jit.load(str(path), map_location=device).eval().layers
-    except (RuntimeError, AttributeError) as error:
+    content = path.read_bytes() if path.stat().st_size <= _INCEPTION_ROOM else b""
+    # TorchScript is a program, which could write any file as soon as it is loaded: only the very
+    # bytes that NVIDIA publishes are, the ones just read and no others.
+    if hashlib.sha256(content).hexdigest() != _INCEPTION_SHA256:
         raise FacewrightError(
-            f"{path} is not the Inception network of FID ({str(error).splitlines()[0]}). "
-            "Download it again."
-        ) from error
+            f"{path} is not the Inception network of FID, whose SHA-256 is "
+            f"{_INCEPTION_SHA256}; it was not opened. Download it again."
+        )
+    return torch.jit.load(io.BytesIO(content), map_location=device).eval().layers
 
 
 def _resize_clean(picture: Tensor) -> Tensor:

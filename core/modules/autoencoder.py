@@ -5,37 +5,69 @@ weights are stored under those names (`encoder.down.5.attn.0.q.weight`, ...).
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..architecture import CLOSED, Between
+from ..errors import FacewrightError
 from .group_norm import GroupNorm, silu_
 
 NORM_EPS = 1e-6
+_ATTENDED = 128
+"""Cells along one side of a map that attends to itself: the work grows with the fourth power."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig:
     """Shape of an encoder and its mirrored decoder. The defaults are OSDFace's VRE."""
 
-    ch: int = 64
+    __pydantic_config__ = CLOSED
+
+    ch: Annotated[int, Between(1, 4096)] = 64
     """Channels of the first level."""
-    ch_mult: tuple[int, ...] = (1, 2, 2, 2, 4, 8)
+    ch_mult: Annotated[tuple[Annotated[int, Between(1, 64)], ...], Between(1, 10)] = (
+        1, 2, 2, 2, 4, 8,
+    )  # fmt: skip
     """Channel multiple per level; every level but the last halves the picture."""
-    num_res_blocks: int = 2
-    attn_levels: tuple[int, ...] = (5,)
+    num_res_blocks: Annotated[int, Between(1, 16)] = 2
+    attn_levels: Annotated[tuple[Annotated[int, Between(0, 9)], ...], Between(0, 10)] = (5,)
     """Levels whose residual blocks are each followed by self-attention."""
     mid_attn: bool = True
-    z_channels: int = 512
-    groups: int = 32
+    z_channels: Annotated[int, Between(1, 16384)] = 512
+    groups: Annotated[int, Between(1, 4096)] = 32
     """GroupNorm groups. Narrow nets need 1: many groups wipe out the mean colour."""
+
+    def __post_init__(self) -> None:
+        widths = {self.ch, *(self.ch * mult for mult in self.ch_mult)}
+        if any(width % self.groups for width in widths):
+            raise FacewrightError(
+                f"its channels {sorted(widths)} should be multiples of its {self.groups} groups"
+            )
 
     @property
     def factor(self) -> int:
         """Pixels per latent cell along one axis."""
         return 2 ** (len(self.ch_mult) - 1)
+
+    def check_input(self, size: int) -> None:
+        """Raise FacewrightError where an encoder of this shape cannot look at `size` pixels."""
+        if size % self.factor:
+            raise FacewrightError(
+                f"its input_size {size} should be a multiple of {self.factor}, as its encoder "
+                "halves pictures"
+            )
+        last = len(self.ch_mult) - 1
+        attended = [i for i in self.attn_levels if i <= last] + [last] * self.mid_attn
+        side = size >> min(attended, default=last)
+        if side > _ATTENDED:
+            raise FacewrightError(
+                f"it attends to maps of {side} x {side} cells; {_ATTENDED} x {_ATTENDED} are the "
+                "most"
+            )
 
 
 def _norm(channels: int, groups: int) -> GroupNorm:

@@ -8,14 +8,15 @@ alone turns a photograph into tokens, and a small adapter brings them to the tex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Self
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..checkpoint import load_strict, make_metadata, read_config, read_tensors, save_safetensors
+from ..architecture import CLOSED, Between, build, describe
+from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
 from ..errors import CheckpointError, check_image
 from .autoencoder import AutoencoderConfig, Encoder
 
@@ -28,30 +29,25 @@ _ADAPTER = "facewright.adapter"
 class FaceEncoderConfig:
     """Shape of a `FaceEncoder`. The defaults are latent diffusion's kl-f32 at 512 pixels."""
 
+    __pydantic_config__ = CLOSED
+
     encoder: AutoencoderConfig = field(
         default_factory=lambda: AutoencoderConfig(
             ch=128, ch_mult=(1, 1, 2, 2, 4, 4), attn_levels=(4, 5), z_channels=64
         )
     )
-    input_size: int = 512
+    input_size: Annotated[int, Between(1, 2048)] = 512
     """Side in pixels of the square every image is resized to."""
-    hidden: int = 512
-    width: int = 1024
+    hidden: Annotated[int, Between(1, 16384)] = 512
+    width: Annotated[int, Between(1, 16384)] = 1024
     """Channels of the tokens: the UNet's cross-attention width."""
 
     @property
     def num_tokens(self) -> int:
         return (self.input_size // self.encoder.factor) ** 2
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild from `asdict` output, also after a trip through JSON.
-
-        Raises:
-            TypeError: names that are no fields.
-        """
-        inner = {k: tuple(v) if isinstance(v, list) else v for k, v in values["encoder"].items()}
-        return cls(**{**values, "encoder": AutoencoderConfig(**inner)})
+    def __post_init__(self) -> None:
+        self.encoder.check_input(self.input_size)
 
 
 class TokenAdapter(nn.Module):
@@ -147,16 +143,8 @@ class FaceEncoder(nn.Module):
                 "_face_encoder.safetensors that the stage flipnet-restore exports beside its LoRA "
                 "and its BoostHub."
             )
-        try:
-            config = FaceEncoderConfig.from_dict(values)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(
-                f"{path} describes a face encoder this version does not know ({error}). "
-                "Update facewright."
-            ) from error
-        model = cls(config)
-        load_strict(model, tensors, source=str(path))
-        return model.eval().requires_grad_(False)
+        config = describe(FaceEncoderConfig, values, source=str(path), what="a face encoder")
+        return build(lambda: cls(config), tensors, source=str(path))
 
 
 def _adapter_is_trained(metadata: Mapping[str, str]) -> bool:

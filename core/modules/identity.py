@@ -3,11 +3,14 @@
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checkpoint import load_strict, make_metadata, read_config, read_tensors, save_safetensors
+from ..architecture import CLOSED, Between, build, describe
+from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
+from ..errors import FacewrightError
 
 FORMAT = "nano-identity"
 
@@ -16,12 +19,18 @@ FORMAT = "nano-identity"
 class IdentityConfig:
     """Shape of an `IdentityEncoder`."""
 
-    ch: tuple[int, ...] = (32, 64, 96, 128)
+    __pydantic_config__ = CLOSED
+
+    ch: Annotated[tuple[Annotated[int, Between(8, 4096)], ...], Between(1, 8)] = (32, 64, 96, 128)
     """Channels per stage; every stage halves the picture. Multiples of 8."""
-    dim: int = 128
+    dim: Annotated[int, Between(1, 16384)] = 128
     """Length of the embedding."""
-    input_size: int = 64
+    input_size: Annotated[int, Between(8, 1024)] = 64
     """Pictures are reduced to this size first, by area."""
+
+    def __post_init__(self) -> None:
+        if any(width % 8 for width in self.ch):
+            raise FacewrightError(f"its channels {list(self.ch)} should be multiples of 8")
 
 
 class _Stage(nn.Sequential):
@@ -75,10 +84,9 @@ class IdentityEncoder(nn.Module):
             CheckpointError: the file is something else.
         """
         tensors, metadata = read_tensors(path)
-        config = read_config(metadata, FORMAT, source=str(path))
-        model = cls(IdentityConfig(**{**config, "ch": tuple(config["ch"])}))
-        load_strict(model, tensors, source=str(path))
-        return model.eval().requires_grad_(False)
+        values = read_config(metadata, FORMAT, source=str(path))
+        config = describe(IdentityConfig, values, source=str(path), what="an identity encoder")
+        return build(lambda: cls(config), tensors, source=str(path))
 
     def save(self, path: str | Path, **extra: str) -> None:
         """Write a safetensors file in half precision with the architecture in its metadata."""

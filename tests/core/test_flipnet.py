@@ -147,10 +147,10 @@ def spoiled(tmp_path, change_tensors=None, **changes):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"mode": "repaint"}, "is for mode 'repaint'; known: restore, degrade"),
+        ({"mode": "repaint"}, "`mode`: .*'restore' or 'degrade', got 'repaint'"),
         ({"colour": 1}, "Update facewright"),
         ({"dim_head": 7}, "damaged"),
-        ({"sites": {}}, "damaged"),
+        ({"sites": {}}, "`sites`: .*at least 1"),
         ({"sites": {FIRST: 24}}, "of another shape"),
         ({"change_tensors": lambda t: dict(list(t.items())[1:])}, "1 of 10 tensors missing"),
     ],

@@ -9,11 +9,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 COMFY = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "nodes", "server"}
 CORE_MAY = {"torch", "einops", "numpy", "safetensors", "PIL"}
-# Only the backends of a face analyzer, videos and their smoothing, the colour space and the metrics
-# reach for more, and lazily.
+# Only the backends of a face analyzer, videos and their smoothing, the colour space, the metrics
+# and the check of what files say reach for more, and lazily.
 CORE_MAY_LAZILY = {
     "kornia", "scipy", "skimage", "cv2", "av", "insightface", "facexlib", "onnxruntime", "lpips",
-    "pyiqa",
+    "pyiqa", "pydantic", "pydantic_core",
 }  # fmt: skip
 LAYERS = ("core", "nodes", "headless", "training")
 

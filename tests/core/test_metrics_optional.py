@@ -1,5 +1,7 @@
 """Adapters to optional packages, with stand-ins for packages and weights: nothing is downloaded."""
 
+import contextlib
+import hashlib
 import importlib.machinery
 import importlib.util
 import json
@@ -293,11 +295,34 @@ class TinyInception(nn.Module):
 
 
 @pytest.fixture
-def fake_inception(tmp_path):
+def fake_inception(tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
     path = tmp_path / "models" / "inception-2015-12-05.pt"
     torch.jit.script(TinyInception()).save(str(path))
+    known = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(optional, "_INCEPTION_SHA256", known)
     return path
+
+
+class Writer(nn.Module):
+    """A program that writes a file as soon as it is loaded."""
+
+    def __init__(self, path: str):
+        super().__init__()
+        self.path = path
+
+    @torch.jit.export
+    def __getstate__(self):
+        return self.path, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]) -> None:
+        self.path = state[0]
+        self.training = state[1]
+        torch.save(torch.zeros(1), state[0])
+
+    def forward(self, x):
+        return x
 
 
 def test_fid_features_are_resized_as_clean_fid_does(fake_inception):
@@ -345,6 +370,18 @@ def test_fid_refuses_another_file(fake_inception):
     fake_inception.write_bytes(b"<!doctype html>")
     with pytest.raises(FacewrightError, match="Download it again"):
         metric("fid").extract(torch.rand(1, 3, 32, 32))
+
+
+def test_fid_opens_no_program_but_the_known_one(fake_inception, tmp_path):
+    written = tmp_path / "written"
+    torch.jit.script(Writer(str(written))).save(str(fake_inception))
+    with contextlib.suppress(RuntimeError):
+        torch.jit.load(str(fake_inception))
+    assert written.exists()  # the program does what it is made for
+    written.unlink()
+    with pytest.raises(FacewrightError, match="was not opened"):
+        metric("fid").extract(torch.rand(1, 3, 32, 32))
+    assert not written.exists()
 
 
 def test_asking_what_is_available_imports_nothing():

@@ -187,7 +187,7 @@ def test_a_checkpoint_with_nan_is_refused_by_name(folder_of_people, tmp_path):
     before.unlink()
     newest.write_bytes(b"PK\x03\x04" + bytes(99))
     with pytest.raises(CheckpointError, match=r"none before it") as caught:
-        read_checkpoint(newest, torch.device("cpu"))
+        read_checkpoint(newest)
     assert "weights_only" not in str(caught.value)
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from facewright.core.checkpoint import CONFIG_KEY, FORMAT_KEY, read_metadata, read_tensors
+from facewright.core.errors import CheckpointError
 from facewright.core.faces import dense_landmarker, load_analyzer
 from facewright.core.lora import merge_lora, parse_lora
 from facewright.core.methods.flipnet import BoostHubs
@@ -195,7 +196,13 @@ def test_what_is_no_run_is_refused_in_words(tmp_path):
         export_run(tmp_path)
     (tmp_path / "config.yaml").write_text("{}")
     (tmp_path / "checkpoints").mkdir()
-    torch.save({"stage": "nothing"}, tmp_path / "checkpoints" / "step-00000001.pt")
+    path = tmp_path / "checkpoints" / "step-00000001.pt"
+    torch.save({"stage": "nothing"}, path)
+    with pytest.raises(CheckpointError, match=r"no training state of .*: step, images"):
+        export_run(tmp_path)
+    numbers = dict.fromkeys(("step", "images", "spent", "cpu_spent"), 1)
+    state = {"nets": {}, "optimizers": {}, "rng": [], "extra": {}}
+    torch.save({"stage": "nothing", **numbers, **state}, path)
     assert list_checkpoints(tmp_path / "checkpoints")
     with pytest.raises(ConfigError, match="stage `nothing`, which this version lacks"):
         export_run(tmp_path)

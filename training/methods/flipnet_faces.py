@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from ...core.architecture import build, describe
 from ...core.checkpoint import (
     load_strict,
     make_metadata,
@@ -120,10 +121,9 @@ class FaceAutoencoder(FaceEncoder):
     def read(cls, path: Path) -> "FaceAutoencoder":
         """Raises CheckpointError where the file is none of ours."""
         tensors, metadata = read_tensors(path)
-        values = read_config(metadata, AUTOENCODER_FORMAT, source=path)
-        model = cls(FaceEncoderConfig.from_dict(values))
-        load_strict(model, tensors, source=str(path))
-        return model
+        values = read_config(metadata, AUTOENCODER_FORMAT, source=str(path))
+        config = describe(FaceEncoderConfig, values, source=str(path), what="an autoencoder")
+        return build(lambda: cls(config), tensors, source=str(path), frozen=False)
 
     @classmethod
     def start(cls, path: Path, config: FaceEncoderConfig) -> "FaceAutoencoder":

@@ -15,8 +15,8 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
+from ...core.architecture import build, describe
 from ...core.checkpoint import (
-    load_strict,
     make_metadata,
     read_config,
     read_tensors,
@@ -126,9 +126,9 @@ class VQAutoencoder(VisualRepresentationEmbedder):
     def read(cls, path: Path) -> "VQAutoencoder":
         """Raises CheckpointError where the file is none of ours."""
         tensors, metadata = read_tensors(path)
-        model = cls(VREConfig.from_dict(read_config(metadata, AUTOENCODER_FORMAT, source=path)))
-        load_strict(model, tensors, source=str(path))
-        return model
+        values = read_config(metadata, AUTOENCODER_FORMAT, source=str(path))
+        config = describe(VREConfig, values, source=str(path), what="an autoencoder")
+        return build(lambda: cls(config), tensors, source=str(path), frozen=False)
 
 
 class _VQRecipe(BranchRecipe):

@@ -1,0 +1,127 @@
+"""Networks from files: their description is checked first, then their tensors' names and shapes.
+
+The description of a network is JSON in its file's metadata. It is validated against the dataclass
+that holds it, by its annotations, so that no file makes facewright build for minutes or allocate
+what the file does not hold.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import check_fits, load_strict
+from .errors import CheckpointError, shorten
+
+_C = TypeVar("_C")
+_M = TypeVar("_M", bound=nn.Module)
+_SHOWN = 3
+"""Wrong fields that a sentence tells of."""
+
+CLOSED = {"extra": "forbid", "strict": True}
+"""`__pydantic_config__` of a dataclass whose fields are all there may be."""
+OPEN = {"extra": "ignore", "strict": True}
+"""The same where others write the file, and more into it than is looked at."""
+_PLAIN = {"missing": "is missing", "unexpected_keyword_argument": "is no part of it"}
+"""Words for kinds of error whose own are for programmers."""
+
+
+class Between:
+    """In `Annotated`: bounds of a number, or of how many items a list, text or table has."""
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.high = low, high
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], dict]) -> dict:
+        schema = handler(source)
+        keys = ("ge", "le") if schema["type"] in {"int", "float"} else ("min_length", "max_length")
+        return {**schema, **dict(zip(keys, (self.low, self.high), strict=True))}
+
+
+def describe(cls: type[_C], values: Mapping[str, Any], *, source: str, what: str) -> _C:
+    """A dataclass from the values a file gives for it.
+
+    Args:
+        cls: its annotations say what is allowed, its `__post_init__` what goes together.
+        values: as `json.loads` gives them.
+        what: that is described, such as "a face encoder".
+
+    Raises:
+        CheckpointError: naming the fields that are wrong.
+    """
+    from pydantic import ValidationError
+    from pydantic_core import PydanticSerializationError, to_json
+
+    try:
+        # As JSON, where lists stand for tuples, and in strict mode nothing else for anything.
+        return _adapter(cls).validate_json(to_json(values))
+    except (PydanticSerializationError, RecursionError) as error:
+        raise CheckpointError(
+            f"{source} describes {what} by what is no text or is nested without end. Use the "
+            "original file."
+        ) from error
+    except ValidationError as error:
+        wrong = [_wrong(e) for e in error.errors(include_url=False, include_context=False)]
+        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise CheckpointError(
+            f"{source} describes {what} that this version does not know: "
+            f"{'; '.join(wrong[:_SHOWN])}{more}. Update facewright if a newer "
+            "version wrote it; otherwise use the original file."
+        ) from error
+
+
+@cache
+def _adapter(cls: type) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def _wrong(error: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] in _PLAIN:
+        return f"`{shorten(place, 60)}` {_PLAIN[error['type']]}"
+    said = error["msg"].removeprefix("Value error, ")
+    said = said[:1].lower() + said[1:]
+    if not place or error["type"] == "value_error":
+        return shorten(f"`{place}`: {said}" if place else said, 200)
+    return f"`{shorten(place, 60)}`: {said}, got {shorten(repr(error['input']), 40)}"
+
+
+def build(
+    make: Callable[[], _M],
+    tensors: Mapping[str, Tensor],
+    *,
+    source: str,
+    load: Callable[[_M], nn.Module] = lambda module: module,
+    frozen: bool = True,
+) -> _M:
+    """What `make` makes, with a file's tensors in it; in float32 on the CPU.
+
+    It is made without memory first: only where all names and shapes are the file's is there room
+    for it. All its state has to be in the file.
+
+    Args:
+        load: the part of it whose tensors these are.
+        frozen: without gradients and in evaluation mode; else as `make` makes it, for training.
+
+    Raises:
+        CheckpointError: it cannot be made, or the file holds other tensors.
+    """
+    try:
+        with torch.device("meta"):
+            module = make()
+    except CheckpointError:
+        raise
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{source} describes a network that cannot be built ({shorten(error, 160)}). Use the "
+            "original file."
+        ) from error
+    part = load(module)
+    check_fits(part, tensors, source=source)
+    part.to_empty(device="cpu")
+    load_strict(part, tensors, source=source)
+    return module.eval().requires_grad_(False) if frozen else module
