@@ -396,10 +396,10 @@ def test_names_are_no_addresses(tmp_path, name):
 
 
 def test_a_damaged_piece_costs_itself_alone(tmp_path):
-    source = clip(tmp_path / "a.avi", "png", "rgb24", count=30)
+    source = clip(tmp_path / "a.mov", "png", "rgb24", count=30)
     data = bytearray(source.read_bytes())
-    starts = [i for i in range(len(data)) if data[i : i + 4] == b"00dc"][:30]
-    data[starts[7] + 50 : starts[7] + 90] = bytes(40)
+    starts = [i for i in range(len(data)) if data[i : i + 4] == b"\x89PNG"]
+    data[starts[7] : starts[7] + 90] = bytes(90)
     source.write_bytes(data)
     seen = []
     target = source.with_name("new.mp4")
