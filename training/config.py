@@ -19,10 +19,14 @@ from pydantic import (
 )
 
 from ..core.degradation import Degradation
+from ..core.errors import shorten
 from ..core.files import written_whole
 from .data_sections import FolderData, PairsData, ShardsData, WorldData
-from .strict import ConfigError, Strict
+from .strict import ConfigError, Refused, Strict
+from .yaml_text import parse_yaml, read_yaml
 
+_MOST_TOLD = 20
+"""Wrong keys that are spelled out."""
 PACKAGE = "package:"
 """Starts a path below the package's own folder, wherever that is installed; all other paths of a
 config are relative to where the command is given."""
@@ -57,7 +61,10 @@ class DegradationConfig(Strict):
     @model_validator(mode="after")
     def _known(self) -> "DegradationConfig":
         for name in {*self.presets, self.validation or HIDDEN} - {HIDDEN}:
-            Degradation.preset(name, **self.overrides)
+            try:
+                Degradation.preset(name, **self.overrides)
+            except (TypeError, LookupError, OverflowError) as error:
+                raise ValueError(f"`overrides` do not fit: {shorten(error, 200)}") from error
         return self
 
 
@@ -120,13 +127,19 @@ class TrainConfig(Strict):
     """Everything about a run but the method itself."""
 
     output: Path = Field(description="folder of checkpoints, logs, grids and exports")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**21)
     budget: Budget
-    batch_size: int = Field(8, ge=1, description="images per process and accumulation step")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients are added per step")
+    batch_size: int = Field(
+        8, ge=1, le=2**20, description="images per process and accumulation step"
+    )
+    accumulate: int = Field(
+        1, ge=1, le=2**20, description="batches whose gradients are added per step"
+    )
     precision: Precision = "no"
     cpu: bool = Field(False, description="stay on the CPU even where a GPU is found")
-    threads: int | None = Field(None, ge=1, description="CPU threads; default torch's own choice")
+    threads: int | None = Field(
+        None, ge=1, le=4096, description="CPU threads; default torch's own choice"
+    )
     channels_last: bool = True
     frozen_precision: Precision = Field(
         "no",
@@ -196,14 +209,13 @@ def load_config(
     Raises:
         ConfigError: unreadable file, unknown key (close names are offered) or wrong value.
     """
-    try:
-        data = yaml.safe_load(Path(_located(str(path))).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"The training config {path} could not be read: {error}") from error
+    data, lines = read_yaml(Path(_located(str(path))))
     if not isinstance(data, dict):
         raise ConfigError(f"The training config {path} should be a mapping of keys to values.")
+    where: dict[tuple, str] = {place: f"line {line}" for place, line in lines.items()}
     for override in overrides or []:
-        _override(data, override)
+        place = _override(data, override)
+        where = {k: v for k, v in where.items() if k[: len(place)] != place} | {place: "--set"}
     model = create_model(
         "RunConfig",
         __base__=TrainConfig,
@@ -212,8 +224,12 @@ def load_config(
     try:
         return model.model_validate(_located(data))
     except ValidationError as error:
-        lines = [_explain(item, model) for item in error.errors()]
-        raise ConfigError(f"{path} is not a valid config:\n" + "\n".join(lines)) from error
+        told = error.errors(include_url=False)
+        found = list(dict.fromkeys(_explain(item, model, where) for item in told))
+        more = [f"  and {len(found) - _MOST_TOLD} more"] if len(found) > _MOST_TOLD else []
+        raise ConfigError(
+            f"{shorten(path, 200)} is not a valid config:\n" + "\n".join(found[:_MOST_TOLD] + more)
+        ) from error
 
 
 def _located(value: Any) -> Any:
@@ -234,25 +250,45 @@ def save_config(config: TrainConfig, path: Path, stage: str) -> None:
         temporary.write_text(f"# facewright train {stage}\n{text}", encoding="utf-8")
 
 
-def _override(data: dict, text: str) -> None:
+def _override(data: dict, text: str) -> tuple[str, ...]:
+    """Put `a.b=value` into `data`; returns its place."""
     key, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"`{text}` should look like section.key=value.")
-    *sections, last = key.strip().split(".")
+    place = tuple(key.strip().split("."))
+    if not equals or not all(place):
+        raise ConfigError(f"--set `{shorten(text)}` should look like section.key=value.")
+    *sections, last = place
     for section in sections:
-        data = data.setdefault(section, {})
+        if data.get(section) is None:
+            data[section] = {}
+        data = data[section]
         if not isinstance(data, dict):
-            raise ConfigError(f"`{key}`: `{section}` holds a value, not a section.")
-    data[last] = yaml.safe_load(value)
+            raise ConfigError(
+                f"--set `{shorten(key)}`: `{shorten(section)}` holds a value, not a section."
+            )
+    data[last], _ = parse_yaml(value, f"--set `{shorten(text)}` could not be read")
+    return place
 
 
-def _explain(item: dict, model: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in item["loc"])
+def _explain(item: dict, model: type[BaseModel], lines: dict[tuple, str]) -> str:
+    where = ".".join(shorten(part, 40) for part in item["loc"])
+    place, line = (), ""
+    for part in item["loc"]:  # a union's tag stands in no file
+        found = next((p for p in ((*place, part), (*place, str(part))) if p in lines), None)
+        if found:
+            place, line = found, lines[found]
+    if item["type"] == "missing":
+        return f"  {where}: is missing" + (f" ({line})" if line else "")
     if item["type"] != "extra_forbidden":
-        return f"  {where}: {item['msg']} (got {item['input']!r})"
+        given = item["input"]
+        refused = isinstance(given, Refused)
+        said = given.sentence if refused else item["msg"].removeprefix("Value error, ")
+        got = ", ".join(filter(None, (f"got {shorten(repr(given))}", line)))
+        return f"  {where}: {said} ({got})"
     known = sorted(_fields(model, item["loc"][:-1]))
     near = difflib.get_close_matches(str(item["loc"][-1]), known, n=3) or known
     hint = f"  {where}: unknown key; did you mean {', '.join(near)}?"
+    if line:
+        hint += f" ({line})"
     if item["loc"][0] == "data" and len(item["loc"]) == 3:
         hint += (
             f" (The config's data are of source {item['loc'][1]}; for another source replace the "

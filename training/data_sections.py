@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from ..core.files import expand_path
 from .strict import Strict
 
 
@@ -22,13 +23,15 @@ class WorldData(Source):
 
     source: Literal["world"]
     cache: Path = Path("runs/world")
-    size: int = Field(128, ge=32, description="pixels")
+    size: int = Field(128, ge=32, le=2**14, description="pixels")
     identities: int = Field(2000, ge=2)
     photos: int = Field(4, ge=1, description="photos of each identity")
     seed: int = Field(1, ge=0, description="identities and photos are drawn from this seed")
     held_out: int = Field(64, ge=1, description="identities of the validation split")
     jitter: float = Field(1.0, ge=0, description="error of the alignment; 1 = a good detector's")
-    workers: int = Field(0, ge=0, description="processes that prepare batches; 0 = this one")
+    workers: int = Field(
+        0, ge=0, le=512, description="processes that prepare batches; 0 = this one"
+    )
     views: int = Field(1, ge=1, description="photos of one identity that stand together in a batch")
     references: int = Field(0, ge=0, description="other photos of the person with each, at most")
 
@@ -38,13 +41,13 @@ class FolderData(Source):
 
     source: Literal["folder"]
     folder: Path
-    size: int = Field(512, ge=32, description="pixels")
+    size: int = Field(512, ge=32, le=2**14, description="pixels")
     held_out: float = Field(0.02, gt=0, lt=1, description="share of identities for validation")
     identity: Literal["file", "parent"] = Field(
         "file", description="what tells two people apart: the file or the folder it lies in"
     )
     captions: bool = Field(False, description="read the text file beside each picture")
-    workers: int = Field(2, ge=0)
+    workers: int = Field(2, ge=0, le=512)
     views: int = Field(1, ge=1)
     references: int = Field(
         0, ge=0, description="other photos of the person with each, at most; needs identity: parent"
@@ -66,7 +69,7 @@ class ShardsData(Source):
         Path("runs/shards"),
         description="folder of what the shards contain and of local copies of those from a URL",
     )
-    size: int = Field(512, ge=32, description="pixels")
+    size: int = Field(512, ge=32, le=2**14, description="pixels")
     held_out: float = Field(0.02, gt=0, lt=1, description="share of identities for validation")
     # In the name, not in a JSON member: then the list of members alone tells who is on a picture,
     # a folder packed as it is keeps its people, and the key means the same as for a folder.
@@ -75,11 +78,18 @@ class ShardsData(Source):
     )
     captions: bool = Field(False, description="read the .txt member of each picture")
     lq: bool = Field(False, description="every picture has an .lq member: take it, degrade nothing")
-    workers: int = Field(2, ge=0)
+    workers: int = Field(2, ge=0, le=512)
     views: int = Field(1, ge=1)
     references: int = Field(
         0, ge=0, description="other photos of the person with each, at most; needs identity: parent"
     )
+
+    @field_validator("shards")
+    @classmethod
+    def _expanded(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not isinstance(value, str):
+            return tuple(map(cls._expanded, value))
+        return value if "://" in value else str(expand_path(value))
 
     @property
     def brings_lq(self) -> bool:
@@ -103,10 +113,10 @@ class PairsData(Source):
     )
     faces: Path | None = Field(None, description="folder of good faces, drawn as often as pairs")
     faces_limit: int | None = Field(None, ge=2, description="how many of them")
-    size: int = Field(512, ge=32, description="pixels")
+    size: int = Field(512, ge=32, le=2**14, description="pixels")
     largest: int = Field(768, ge=32, description="pairs: shorter side before the crop, at most")
     held_out: float = Field(0.02, gt=0, lt=1, description="share of pictures for validation")
-    workers: int = Field(2, ge=0)
+    workers: int = Field(2, ge=0, le=512)
     views: Literal[1] = 1
     references: Literal[0] = 0
 

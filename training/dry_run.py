@@ -112,6 +112,8 @@ def dry_run(
 class _Noted:
     """In the place of the engine's guard: which phases ran and which were not finite."""
 
+    in_bad_row = False
+
     def __init__(self) -> None:
         self.ran: set[str] = set()
         self.bad_ones: set[str] = set()

@@ -34,13 +34,20 @@ def check_inputs(config: TrainConfig, stages: list[str]) -> None:
     wanted = list(config_paths(config.recipe, "recipe"))
     wanted += [(k, p) for k, p in config_paths(config.data, "data") if not k.endswith("cache")]
     wanted += list(config_paths(config.off_shelf, "off_shelf"))
-    missing = [(key, path) for key, path in wanted if not path.exists()]
+    missing = [(key, path) for key, path in wanted if not _exists(path)]
     if missing:
         lines = [f"  {key}: {path}{_hint(key, path, stages)}" for key, path in missing]
         raise ConfigError(
             "The config names what is not there:\n" + "\n".join(lines) + "\nPut it there, or name "
             f"another place: --set {missing[0][0]}=PATH"
         )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, or a folder that may not be looked into
+        return False
 
 
 def _hint(key: str, path: Path, stages: list[str]) -> str:

@@ -55,6 +55,10 @@ class Evaluation:
     """Columns of the picture grid, by name: (n, 3, s, s) in [0, 1], the same samples every time."""
 
 
+EXPORT_ONLY = ("name", "half")
+"""Keys of a section `recipe:` that are first read when a run exports."""
+
+
 class Recipe(ABC):
     """One training stage.
 
@@ -82,6 +86,9 @@ class Recipe(ABC):
     large: ClassVar[tuple[str, ...]] = ()
     """Frozen weights that `frozen_precision` may hold in half: networks, or parts of them as
     `name.path`. Nothing that `export` writes."""
+    changeable: ClassVar[tuple[str, ...]] = ("*",)
+    """Keys of that section that may change when a run is resumed, as patterns: those that every
+    step, or the export, reads anew. Of `weights.*` none may become 0 or cease to be."""
     needs_lq: ClassVar[bool] = False
     """True where `batch["lq"]` is read: the config must then have a `degradation` section."""
 

@@ -6,7 +6,7 @@ split, networks, initial weights), and a record with its new value would not be 
 """
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,11 @@ HONOURED = (
     "output", "budget", "budget.*", "batch_size", "accumulate", "precision", "cpu", "threads",
     "channels_last", "frozen_precision", "gradient_checkpointing", "cache", "cache.*", "compile",
     "ema", "log_every", "trackers", "validate_every", "validate_images", "grid_images",
-    "checkpoint_every", "keep_last", "data.workers", "data.cache", "recipe.name", "recipe.half",
+    "checkpoint_every", "keep_last", "data.workers", "data.cache",
     *(f"optimizers.*.{key}" for key in ("lr", "muon_lr", "betas", "weight_decay", "muon_momentum",
                                         "clip", "warmup", "schedule", "floor")),
 )  # fmt: skip
-"""Patterns of keys that may change; `budget.*` are all within a section."""
-WEIGHTS = ("recipe.weights.*",)
-"""Weights of a loss may change, but for 0: there a term, with its networks, comes or goes."""
+"""Patterns of keys that may change, `budget.*` all within a section; a recipe has its own."""
 
 Change = tuple[str, Any, Any]
 """Key, value before, value now."""
@@ -52,14 +50,20 @@ def _leaves(section: BaseModel, start: str, skip: str = "") -> Iterator[tuple[st
             yield key, plain[name]
 
 
-def check_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+def check_changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], changeable: Iterable[str]
+) -> list[Change]:
     """What a resumed run does otherwise from here on.
+
+    Args:
+        changeable: of the recipe.
 
     Raises:
         ConfigError: a key has changed that a resumed run cannot honour; all are named.
     """
     changes = list(_changes(before, now))
-    refused = [change for change in changes if not _honoured(*change)]
+    patterns = (*HONOURED, *(f"recipe.{pattern}" for pattern in changeable))
+    refused = [change for change in changes if not _honoured(patterns, *change)]
     if refused:
         lines = [f"  {key}: {_shown(old)} before, {_shown(new)} now" for key, old, new in refused]
         raise ConfigError(
@@ -104,11 +108,10 @@ def _moved(key: str, old: Any, new: Any) -> bool:
     return not a.exists() or a.resolve() == b.resolve()
 
 
-def _honoured(key: str, old: Any, new: Any) -> bool:
-    if any(fnmatch.fnmatchcase(key, pattern) for pattern in HONOURED):
-        return True
-    weight = any(fnmatch.fnmatchcase(key, pattern) for pattern in WEIGHTS)
-    return weight and bool(old) and bool(new)
+def _honoured(patterns: tuple[str, ...], key: str, old: Any, new: Any) -> bool:
+    if key.startswith("recipe.weights.") and not (old and new):
+        return False  # a term of the loss, with its networks, would come or go
+    return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def _shown(value: Any) -> str:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..core.errors import shorten
 from .config import PACKAGE, ConfigError
 
 FOLDER = Path(__file__).parent / "configs"
@@ -24,7 +25,7 @@ def find_config(text: str) -> str:
     Raises:
         ConfigError: neither; close names are offered.
     """
-    if text.startswith(PACKAGE) or Path(text).is_file():
+    if text.startswith(PACKAGE) or _exists(text):
         return text
     shipped = shipped_configs()
     found = shipped.get(text) or shipped.get(f"{BUNDLED}/{text}")
@@ -32,10 +33,17 @@ def find_config(text: str) -> str:
         return str(found)
     near = difflib.get_close_matches(text, shipped)
     raise ConfigError(
-        f"There is no file {text}, and no config of that name came with the package"
+        f"There is no file {shorten(text, 200)}, and no config of that name came with the package"
         + (f"; did you mean {', '.join(near)}?" if near else ".")
         + " `facewright train --list` shows all that came with it."
     )
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long, or holds what no name can
+        return False
 
 
 def configs_by_stage(stages: Iterable[str]) -> dict[str, list[str]]:

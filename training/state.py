@@ -125,7 +125,8 @@ def take_up(engine: "Engine", *, resume: bool, checked: bool = True) -> None:
         )
     if checked:
         before = state.get("settings") or _recorded(engine)
-        changed = check_changes(before, settings_of(engine.config, engine.recipe.config))
+        now = settings_of(engine.config, engine.recipe.config)
+        changed = check_changes(before, now, engine.recipe.changeable)
         engine.changes = [
             *state.get("changes", []),
             *({"step": state["step"], "key": k, "before": a, "now": b} for k, a, b in changed),

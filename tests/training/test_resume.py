@@ -1,7 +1,9 @@
 """What a config may change on resume: every key of every stage is honoured, or refused by name."""
 
+import fnmatch
 import itertools
 import json
+import shutil
 import types
 from pathlib import Path
 from typing import Union, get_args, get_origin
@@ -63,24 +65,24 @@ EVERY = {
 
 def test_every_key_of_every_stage_is_honoured_or_refused_with_both_values():
     assert len(EVERY) > 700 and len({key for _, key in EVERY}) > 150
-    import fnmatch
-
     for stage, key in EVERY:
         before, now = {"data.source": "folder"}, {"data.source": "folder"}
         before[key], now[key] = ("folder", "world") if key == "data.source" else (3, 4)
-        allowed = any(fnmatch.fnmatchcase(key, p) for p in (*HONOURED, "recipe.weights.*"))
+        own = STAGES[stage].changeable
+        assert "*" not in own
+        allowed = any(
+            fnmatch.fnmatchcase(key, p) for p in (*HONOURED, *(f"recipe.{o}" for o in own))
+        )
         if allowed:
-            assert check_changes(before, now) == [(key, before[key], now[key])]
+            assert check_changes(before, now, own) == [(key, before[key], now[key])]
             continue
         with pytest.raises(ConfigError) as caught:
-            check_changes(before, now)
+            check_changes(before, now, own)
         assert f"{key}: {before[key]} before, {now[key]} now" in str(caught.value), stage
 
 
 def test_what_is_honoured_is_there():
     """No pattern for a key that no config has."""
-    import fnmatch
-
     names = {key for _, key in EVERY}
     sections = {"budget", "cache"}
     for pattern in set(HONOURED) - sections:
@@ -95,6 +97,7 @@ class Config(Strict):
 
 class Copy(Recipe):
     stage = "copy"
+    changeable = ()
     Config = Config
 
     def build(self):
@@ -191,8 +194,6 @@ def test_the_optimiser_goes_on_with_what_the_config_says(begun):
 
 
 def test_betas_and_decay_change_what_is_learnt(begun):
-    import shutil
-
     output = load_config(begun, Config).output
     found = {}
     changes = ["betas=[0.1, 0.2]", "weight_decay=30", "clip=0.0001", "schedule=cosine", "lr=0.1",
@@ -240,7 +241,17 @@ def test_a_run_of_a_version_that_kept_no_settings_is_compared_with_its_config_ya
 def test_keys_of_other_versions_stop_nobody():
     before = {"a": 1, "recipe.gone": 3, "recipe.x": 1, "data.source": "world"}
     now = {"a": 1, "recipe.new": 5, "recipe.x": 1, "data.source": "world"}
-    assert check_changes(before, now) == []
+    assert check_changes(before, now, ()) == []
+
+
+def test_a_term_of_the_loss_neither_comes_nor_goes():
+    for old, new, allowed in ((0.1, 0.2, True), (0, 0.2, False), (0.2, 0.0, False)):
+        before, now = {"recipe.weights.gan": old}, {"recipe.weights.gan": new}
+        if allowed:
+            assert check_changes(before, now, ("weights.*",))
+            continue
+        with pytest.raises(ConfigError, match=r"recipe\.weights\.gan: .* before"):
+            check_changes(before, now, ("weights.*",))
 
 
 def test_settings_are_plain_and_complete():

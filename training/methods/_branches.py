@@ -21,7 +21,7 @@ from ..losses.adversarial import (
 from ..losses.association import association_loss, retrieval_rate
 from ..losses.extractors import ExtractorConfig
 from ..losses.perceptual import feature_distance
-from ..recipe import Batch, Evaluation, Progress, Recipe
+from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
 
 
 class EncoderShape(Strict):
@@ -62,6 +62,8 @@ class BranchOutput(Protocol):
 
 class BranchRecipe(Recipe):
     """VQGAN-like training of one or more branches, without what is special to their latents."""
+
+    changeable = EXPORT_ONLY
 
     branches: ClassVar[dict[str, str]] = {}
     """Branch name -> key of the batch it reproduces."""

@@ -2,11 +2,13 @@
 
 from torch import Tensor
 
-from ..recipe import Batch, Recipe
+from ..recipe import EXPORT_ONLY, Batch, Recipe
 
 
 class LatentRecipe(Recipe):
     """A recipe whose frozen network `codec` is a `_backbone.Codec`."""
+
+    changeable = (*EXPORT_ONLY, "weights.*")
 
     def _encode(self, batch: Batch, key: str, *, sample: bool) -> Tensor:
         """z_0 of the pictures batch[key]; the posterior comes from the cache if it can."""

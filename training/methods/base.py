@@ -13,7 +13,7 @@ from ...core.checkpoint import make_metadata, save_safetensors
 from ...core.nano import UNET_FORMAT, load_vae
 from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
 from ..config import Strict
-from ..recipe import Batch, Evaluation, Progress, Recipe
+from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
 
 
 class UNetShape(Strict):
@@ -61,6 +61,8 @@ class BaseRecipe(Recipe):
 
     The prompt is what the one-step restorer will give: the VRE's tokens of the degraded face.
     """
+
+    changeable = EXPORT_ONLY
 
     stage = "nano_base"
     Config = BaseConfig

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...core.errors import FacewrightError
 from ...core.modules.identity import IdentityConfig, IdentityEncoder
 from ..config import Strict
-from ..recipe import Batch, Evaluation, Progress, Recipe
+from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
 
 
 class IdentityRecipeConfig(Strict):
@@ -30,6 +30,8 @@ class IdentityRecipe(Recipe):
     Loss = CE(s e_1 e_2^T, identity) along both axes, s = `scale` (arXiv:1807.03748, Eq. 4).
     The data section needs `views: 2`.
     """
+
+    changeable = EXPORT_ONLY
 
     stage = "nano_identity"
     Config = IdentityRecipeConfig

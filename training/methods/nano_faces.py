@@ -23,7 +23,7 @@ from ...core.faces.nano import (
     face_square,
 )
 from ..config import Strict
-from ..recipe import Batch, Evaluation, Progress, Recipe
+from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
 
 _SMALL, _LARGE = 18.0, 60.0
 """Face sizes in pixels the detector answers for; a tenth beyond them it may say what it likes."""
@@ -57,6 +57,8 @@ class NanoFacesRecipe(Recipe):
 
     The group pictures are rendered when the run starts; of the engine's batches nothing is read.
     """
+
+    changeable = EXPORT_ONLY
 
     stage = "nano_faces"
     Config = NanoFacesRecipeConfig

@@ -18,7 +18,7 @@ from ...core.modules.identity import IdentityEncoder
 from ...core.nano import VAE_FORMAT, load_vae
 from ..config import Strict
 from ..masks import box_mask
-from ..recipe import Batch, Evaluation, Progress, Recipe
+from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
 
 
 class NanoVAEConfig(Strict):
@@ -61,6 +61,8 @@ class NanoVAERecipe(Recipe):
     last convolution on export, as are the latents' mean and variance into the 1x1 ones, so what is
     exported is an ordinary RGB autoencoder with scaling factor 1.
     """
+
+    changeable = EXPORT_ONLY
 
     stage = "nano_vae"
     Config = NanoVAEConfig
