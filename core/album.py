@@ -175,7 +175,7 @@ def sharpness(pictures: Tensor) -> Tensor:
     both directions. A flat picture has 0.
     """
     weights = torch.tensor([0.2125, 0.7154, 0.0721], dtype=torch.float64)
-    luma = torch.einsum("nchw,c->nhw", pictures.detach().double().cpu(), weights)[:, None]
+    luma = torch.einsum("nchw,c->nhw", pictures.detach().cpu().double(), weights)[:, None]
     values = []
     for axis in (2, 3):
         taps = torch.full((1, 1, 1, 1), 1.0 / _TAPS, dtype=torch.float64)
@@ -258,7 +258,7 @@ def _embed(recogniser: Recogniser, crops: Tensor) -> Tensor:
     """Of the crops as an album stores them, on whatever device the recogniser is."""
     device = next(recogniser.parameters(), torch.empty(0)).device
     stored = to_bytes(crops).float() / 255
-    return recogniser(stored.to(device)).double().cpu()
+    return recogniser(stored.to(device)).cpu().double()
 
 
 def _consensus(photos: Sequence[_Photo], threshold: float, report: list[str]) -> list[int]:

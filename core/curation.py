@@ -133,7 +133,7 @@ def estimate_yaw(points5: Tensor) -> float:
     Args:
         points5: (5, 2) eyes, nose tip, mouth corners.
     """
-    left, right, nose = points5[:3].double().cpu()
+    left, right, nose = points5[:3].cpu().double()
     across = right - left
     distance = float(across.norm())
     if distance == 0:
@@ -153,7 +153,7 @@ def perceptual_hash(crop: Tensor) -> str:
     Args:
         crop: (3, s, s) in [0, 1].
     """
-    luma = torch.einsum("chw,c->hw", crop.detach().double().cpu(), torch.tensor(_LUMA).double())
+    luma = torch.einsum("chw,c->hw", crop.detach().cpu().double(), torch.tensor(_LUMA).double())
     small = F.interpolate(luma[None, None], (_THUMBNAIL, _THUMBNAIL), mode="area")[0, 0].numpy()
     k, i = np.arange(_FREQUENCIES + 1)[:, None], np.arange(_THUMBNAIL)[None]
     basis = np.sqrt(2 / _THUMBNAIL) * np.cos(np.pi * k * (2 * i + 1) / (2 * _THUMBNAIL))

@@ -213,7 +213,7 @@ def _judge(
 
 def _embed(recogniser: Recogniser, faces: Tensor) -> Tensor:
     """(n, d) float64 of length 1 on the CPU."""
-    return F.normalize(recogniser(faces).double().cpu(), dim=1)
+    return F.normalize(recogniser(faces).cpu().double(), dim=1)
 
 
 def _drift(embeddings: Tensor, anchors: Tensor) -> list[float]:
@@ -238,13 +238,13 @@ def _template(reference: Reference, recogniser: Recogniser) -> Tensor | None:
                 "numbers of two recognisers say nothing about each other. Connect that recogniser, "
                 "or make the album again with this one."
             )
-        return F.normalize(reference.template.double().cpu(), dim=0)
+        return F.normalize(reference.template.cpu().double(), dim=0)
     if reference.ndim != 2 or reference.shape[1] != recogniser.dim or not len(reference):
         raise FacewrightError(
             f"References should be embeddings (k, {recogniser.dim}) of one person, got "
             f"{tuple(reference.shape)}."
         )
-    return F.normalize(F.normalize(reference.double().cpu(), dim=1).mean(0), dim=0)
+    return F.normalize(F.normalize(reference.cpu().double(), dim=1).mean(0), dim=0)
 
 
 def _check(

@@ -138,7 +138,7 @@ def embed_face(
             note = f"{len(faces)} faces, the largest was taken"
         picture = align_faces([picture], [[max(faces, key=lambda f: f.size)]], _SIDE).pixels[0]
     with torch.no_grad():
-        embedding = recogniser(picture[None])[0].double().cpu()
+        embedding = recogniser(picture[None])[0].cpu().double()
     if not embedding.isfinite().all() or not embedding.any():
         return None, "the picture has NaN or infinity"
     return F.normalize(embedding, dim=0), note

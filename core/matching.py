@@ -130,7 +130,7 @@ def match_people(
         cosines = torch.zeros(len(embeddings), len(people))
     else:
         templates = torch.stack([person.template for person in people]).double()
-        cosines = embeddings.double().cpu() @ templates.T
+        cosines = embeddings.cpu().double() @ templates.T
         for picture in image_index.unique().tolist():
             faces = (image_index == picture).nonzero()[:, 0].tolist()
             pairs = _assign(cosines[faces][:, order].numpy(), threshold)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import json_text
 from .color import rgb_to_lab, wavelet_low
+from .devices import widened
 from .errors import FacewrightError, shorten
 from .geometry.landmarks import affine_landmark_distance, region_points
 from .geometry.paste import soft_box
@@ -213,7 +214,7 @@ def measure(lq: Tensor, result: Tensor, points_lq: Tensor, points: Tensor) -> li
     seam = _seam(before, after, mask[0, 0])
     sharpness = edge_ratio(result, lq, mask.expand(len(lq), -1, -1, -1))
     ald = {region: _ald(points, points_lq, region) for region in REGIONS}
-    first, second = (points_lq[:, part].double().mean(1) for part in _EYES[points_lq.shape[1]])
+    first, second = (widened(points_lq[:, part]).mean(1) for part in _EYES[points_lq.shape[1]])
     eyes = (first - second).norm(dim=1)
     return [
         Measured(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .architecture import build
 from .checkpoint import describe_format, detect_format, read_tensors
+from .devices import without_autocast
 from .errors import CheckpointError, check_image
 from .modules import adaface, iresnet
 from .modules.adaface import AdaFaceIR
@@ -90,7 +91,7 @@ class Recogniser(nn.Module):
         # First of all: a CPU resamples no bfloat16.
         x = faces.float()
         x = arcface_crop(x) if self.crop == "arcface" else x
-        with torch.autocast(faces.device.type, enabled=False):
+        with without_autocast(faces.device):
             return F.normalize(self.net(x), dim=1)
 
     def train(self, mode: bool = True) -> Self:

@@ -15,6 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor
 
+from .devices import widened
 from .errors import FacewrightError
 from .schedule import NUM_TRAIN_TIMESTEPS, alpha_bar, sigma_of
 
@@ -173,17 +174,17 @@ def euler(
     Returns:
         (b, c, h, w): x at the last level, which is x_0 where that is 0. Summed in float64.
     """
-    dtype, x = x.dtype, x.double()
+    like, x = x, widened(x)
     for i, (sigma, following) in enumerate(pairwise(levels.tolist())):
-        z_t = (x / (1 + sigma**2) ** 0.5).to(dtype)
-        eps = predict(z_t, timestep_of(sigma)).double()
+        z_t = (x / (1 + sigma**2) ** 0.5).to(like)
+        eps = widened(predict(z_t, timestep_of(sigma)))
         x_0 = x - sigma * eps
         fresh = eta * following * max(1 - (following / sigma) ** 2, 0) ** 0.5
         x = x_0 + (following**2 - fresh**2) ** 0.5 * eps
         if fresh:
             x += fresh * torch.randn(x.shape, generator=generator).to(x)
-        on_step(i + 1, x_0.to(dtype))
-    return x.to(dtype)
+        on_step(i + 1, x_0.to(like))
+    return x.to(like)
 
 
 def ddim(
@@ -213,10 +214,10 @@ def ddim(
     """
     a = alpha_bar()
     levels = sigma_of(a[[*ddim_timesteps(steps), 0]])
-    x = z_T.double() / a[ddim_timesteps(steps)[0]].sqrt()
+    x = widened(z_T) / a[ddim_timesteps(steps)[0]].sqrt()
 
     def inner(z_t: Tensor, t: int) -> Tensor:
-        return predict(z_t.to(z_T.dtype), t)
+        return predict(z_t.to(z_T), t)
 
     x = euler(
         inner,
@@ -224,6 +225,6 @@ def ddim(
         levels,
         eta=eta,
         generator=generator,
-        on_step=lambda i, x_0: on_step(i, x_0.to(z_T.dtype)),
+        on_step=lambda i, x_0: on_step(i, x_0.to(z_T)),
     )
-    return (x * a[0].sqrt()).to(z_T.dtype)
+    return (x * a[0].sqrt()).to(z_T)

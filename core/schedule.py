@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .devices import wide_device, widened
+
 NUM_TRAIN_TIMESTEPS = 1000
 
 
@@ -25,7 +27,8 @@ def sigma_of(alpha_bar_t: Tensor) -> Tensor:
 
 
 def _per_image(alpha_bar_t: Tensor, like: Tensor) -> Tensor:
-    a = torch.as_tensor(alpha_bar_t, dtype=torch.float64, device=like.device)
+    """In float64, beside what `widened(like)` gives."""
+    a = widened(torch.as_tensor(alpha_bar_t)).to(wide_device(like.device))
     return a.reshape(a.shape + (1,) * (like.ndim - a.ndim))
 
 
@@ -44,7 +47,7 @@ def eps_to_x0(z_t: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
         (b, c, h, w) in the dtype of `z_t`. Computed in float64, as the released inference does.
     """
     a = _per_image(alpha_bar_t, z_t)
-    return ((z_t.double() - (1 - a).sqrt() * eps.double()) / a.sqrt()).to(z_t.dtype)
+    return ((widened(z_t) - (1 - a).sqrt() * widened(eps)) / a.sqrt()).to(z_t)
 
 
 def add_noise(x_0: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
@@ -53,4 +56,4 @@ def add_noise(x_0: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
     Shapes as in `eps_to_x0`; differentiable; keeps the dtype of `x_0`.
     """
     a = _per_image(alpha_bar_t, x_0)
-    return a.sqrt().to(x_0.dtype) * x_0 + (1 - a).sqrt().to(x_0.dtype) * eps
+    return a.sqrt().to(x_0) * x_0 + (1 - a).sqrt().to(x_0) * eps

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from .devices import widened
 from .errors import FacewrightError, check_image
 from .faces import FaceAnalyzer, detect_faces
 from .metrics import METRICS, Metric, metric
@@ -192,7 +193,7 @@ def _score_faces(one: Metric, faces: list[Tensor], truth: list[Tensor]) -> float
         distances = torch.stack([(f.mean(0) - centre).norm() for f in faces])
         nearest = int(distances.argmin())
         if distances[nearest] <= reach:
-            scores.append(float(one(faces[nearest][None].double(), points[None].double())))
+            scores.append(float(one(widened(faces[nearest][None]), widened(points[None]))))
     return sum(scores) / len(scores) if scores else math.nan
 
 

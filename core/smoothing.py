@@ -216,7 +216,7 @@ def smooth_over_tracks(values: Tensor, tracks: Tracks) -> Tensor:
     """
     if tracks.period == 0:
         return values
-    out = values.double().flatten(1).numpy(force=True).copy()
+    out = values.cpu().double().flatten(1).numpy().copy()
     for number in tracks.number.unique().tolist():
         mine = (tracks.number == number).numpy()
         out[mine] = smooth_path(out[mine], np.ones(int(mine.sum()), bool), tracks.period)

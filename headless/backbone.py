@@ -155,7 +155,10 @@ class DiffusersVae(_Vae):
     @torch.no_grad()
     def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
         posterior = self.module.encode(self._cast(pixels)).latent_dist
-        z = posterior.mean if generator is None else posterior.sample(generator)
+        z = posterior.mean
+        if generator is not None:
+            # In float32, so that a seed gives the same noise in every number format.
+            z = z + posterior.std * torch.randn(z.shape, generator=generator).to(z)
         return z.to(pixels.dtype)
 
     @torch.no_grad()

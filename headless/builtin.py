@@ -149,7 +149,7 @@ class VAEEncode(_Node):
         h, w = (size // vae.factor * vae.factor for size in x.shape[-2:])
         top, left = (x.shape[-2] - h) // 2, (x.shape[-1] - w) // 2
         x = x[..., top : top + h, left : left + w]
-        return io.NodeOutput({"samples": vae.encode(x * 2 - 1)})
+        return io.NodeOutput({"samples": vae.encode(x * 2 - 1).cpu()})
 
 
 class VAEDecode(_Node):
@@ -163,7 +163,7 @@ class VAEDecode(_Node):
         if not len(z):  # of a picture without faces; its number of channels is not known
             h, w = (size * vae.factor for size in z.shape[-2:])
             return io.NodeOutput(torch.zeros(0, h, w, 3))
-        pixels = vae.decode(z)
+        pixels = vae.decode(z).cpu()
         return io.NodeOutput(pixels.add(1).div(2).clamp(0, 1).movedim(1, -1).contiguous())
 
 
@@ -216,7 +216,7 @@ class SamplerCustom(_Node):
         backbone = host.backbone(model, None)
         scale = model.scaling_factor
         x_0 = backbone.denoise(z * scale, sampler.timestep, cond.expand(len(z), -1, -1)) / scale
-        latent = {**latent_image, "samples": x_0}
+        latent = {**latent_image, "samples": x_0.cpu()}
         return io.NodeOutput(latent, latent)
 
 

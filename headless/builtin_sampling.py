@@ -132,14 +132,14 @@ class KSampler(io.ComfyNode):
             fresh = torch.Generator().manual_seed((seed + 1) % 2**64)
             noisy = {"eta": SAMPLERS[sampler_name], "generator": fresh}
             x_0 = euler(guided(*given, cfg), x, levels, on_step=on_step, **noisy)
-        return io.NodeOutput({**latent_image, "samples": x_0 / model.scaling_factor})
+        return io.NodeOutput({**latent_image, "samples": (x_0 / model.scaling_factor).cpu()})
 
 
 def _noisy(z: Tensor, seed: int, sigma: float) -> Tensor:
     """x at the first noise level: what is there, and noise that `seed` and the shape decide."""
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
     # At the highest level sigma stands for no signal at all, so noise fills its share too.
-    return z + noise * ((1 + sigma**2) ** 0.5 if is_all_noise(sigma) else sigma)
+    return z + noise.to(z) * ((1 + sigma**2) ** 0.5 if is_all_noise(sigma) else sigma)
 
 
 def _with_channels(z: Tensor, channels: int) -> Tensor:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..core.devices import VARIABLE
 from ..core.errors import FacewrightError
 from .workers import WorkerLostError
 
@@ -24,8 +25,8 @@ ATTEMPTS = 3
 """Workers that may be lost over one job, or before their first, until it is given up."""
 _LOOKED_FOR = 20
 """Files that a worker must see before it is given work."""
-_PASSED_ON = ("FACEWRIGHT_MODELS", "FACEWRIGHT_BASE", "COMFYUI_PATH")
-"""What says where weights lie."""
+_PASSED_ON = ("FACEWRIGHT_MODELS", "FACEWRIGHT_BASE", "COMFYUI_PATH", VARIABLE)
+"""What says where weights lie and where to compute."""
 _SMALL_STORE = 80 * 2**20
 """Bytes of Ray's shared memory, near its minimum: pictures travel by file."""
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..core.base_model import UNetConfig, VAEConfig, other_model, refusal
 from ..core.checkpoint import read_tensors
 from ..core.confined import is_plain
+from ..core.devices import compute_device
 from ..core.errors import CheckpointError, FacewrightError, shorten
 from ..core.faces import look_in
 from ..core.fast import fast_dtype
@@ -44,15 +45,6 @@ from .videos import HeadlessVideos
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names in VAE folders written before diffusers 0.14, SD 2.1-base's own among them."""
-
-
-def compute_device() -> torch.device:
-    """The best device of this machine: CUDA, Apple's MPS, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
 
 
 class Place(NamedTuple):
@@ -227,7 +219,7 @@ class HeadlessHost(HeadlessVideos):
         return DiffusersBackbone(model, vae)
 
     def latent(self, model: Model, z: Tensor) -> dict[str, Tensor]:
-        return {"samples": z / model.scaling_factor}
+        return {"samples": (z / model.scaling_factor).cpu()}
 
     def nothing(self) -> Blocked:
         return Blocked()
@@ -244,8 +236,11 @@ class HeadlessHost(HeadlessVideos):
     def check_interrupt(self) -> None:
         """Ctrl-C raises KeyboardInterrupt by itself in a plain process."""
 
+    def device(self) -> torch.device:
+        return compute_device()
+
     def load(self, module: nn.Module) -> torch.device:
-        device = compute_device()
+        device = self.device()
         module.to(device)
         return device
 

@@ -8,11 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from ..core.album import make_person
+from ..core.devices import compute_device
 from ..core.errors import CheckpointError, FacewrightError
 from ..core.matching import Matches
 from ..core.person import Person, check_names
 from ..core.recognition import Recogniser
-from .host import compute_device, host
+from .host import host
 from .images import read_picture
 from .known_files import ARCFACE
 from .restore import Restored, RestoreOptions, Restorer

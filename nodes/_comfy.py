@@ -112,6 +112,9 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
     def check_interrupt(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
 
+    def device(self) -> torch.device:
+        return comfy.model_management.get_torch_device()
+
     def load(self, module: nn.Module) -> torch.device:
         patcher = _patcher_of(module)
         comfy.model_management.load_models_gpu([patcher], force_full_load=True)

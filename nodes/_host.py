@@ -88,6 +88,9 @@ class Host(Protocol):
     def check_interrupt(self) -> None:
         """Raise the host's own exception if the user asked to stop."""
 
+    def device(self) -> torch.device:
+        """Where networks compute."""
+
     def load(self, module: nn.Module) -> torch.device:
         """Bring a network of ours to the compute device, and say which; call before each use.
 

@@ -43,7 +43,7 @@ class LoadFaceAnalyzer(io.ComfyNode):
 
     @classmethod
     def execute(cls, backend) -> io.NodeOutput:
-        return io.NodeOutput(load_analyzer(backend))
+        return io.NodeOutput(load_analyzer(backend, device=host.device()))
 
 
 class DetectFaces(io.ComfyNode):

@@ -10,15 +10,16 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
+from ..core.devices import seeded
 from ..core.errors import DataLostError, shorten
 from .cache import FrozenCache
 from .checkpoints import non_finite
 from .config import ConfigError, TrainConfig, save_config
 from .data import Batches
+from .devices import accelerator, with_chosen_device
 from .guard import NonFiniteGuard, is_finite
 from .memory import DTYPES, compile_in_place, hold_in, recompute_activations
 from .optim import AveragedWeights, build_optimizers, set_lr
@@ -45,9 +46,10 @@ class Engine:
             )
         if config.threads:
             torch.set_num_threads(config.threads)
+        config = with_chosen_device(config)
         self.recipe, self.config = recipe, config
-        self.accelerator = Accelerator(
-            cpu=config.cpu,
+        self.accelerator = accelerator(
+            config,
             mixed_precision=config.precision,
             log_with=check_trackers(config.trackers) or None,
             project_dir=config.output,
@@ -310,14 +312,12 @@ class Engine:
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Averaged weights, eval mode, no gradients, and random numbers of our own."""
-        devices = [self.device] if self.device.type == "cuda" else []
         if self.ema:
             self.ema.swap()
         for net in self.bare.values():
             net.eval()
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices):
-                torch.manual_seed(0)
+            with torch.no_grad(), seeded(self.device, 0):
                 yield
         finally:
             for net in self.bare.values():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.utils import gather_object
 
+from ..core.devices import random_state, set_random_state
 from ..core.errors import CheckpointError, FacewrightError, shorten
 from .checkpoints import (
     list_checkpoints,
@@ -30,11 +31,7 @@ WAIT_FOR_ROOM = 60.0
 
 def capture(engine: "Engine") -> dict:
     """Everything a run needs to go on as if nothing had happened. Every process has to call it."""
-    cuda = engine.device.type == "cuda"
-    rng = [{
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(engine.device) if cuda else None,
-    }]  # fmt: skip
+    rng = [{"cpu": torch.get_rng_state(), "device": random_state(engine.device)}]
     scaler = engine.accelerator.scaler
     return {
         "stage": engine.recipe.stage,
@@ -173,5 +170,7 @@ def _restore(engine: "Engine", state: dict[str, Any]) -> None:
     if engine.accelerator.process_index < len(state["rng"]):
         rng = state["rng"][engine.accelerator.process_index]
         torch.set_rng_state(rng["cpu"])
-        if rng["cuda"] is not None and engine.device.type == "cuda":
-            torch.cuda.set_rng_state(rng["cuda"], engine.device)
+        # "cuda" in checkpoints of version 0.1.
+        own = rng.get("device", rng.get("cuda"))
+        if own is not None and random_state(engine.device) is not None:
+            set_random_state(engine.device, own)

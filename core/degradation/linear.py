@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..devices import without_autocast
 from . import bands
 from .bands import Band
 from .kernels import gaussian_kernel, reflect, separable_terms
@@ -51,7 +52,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
             torch.set_num_threads(1)
         if precision != "highest":
             torch.set_float32_matmul_precision("highest")
-        with torch.autocast(device.type, enabled=False):
+        with without_autocast(device):
             yield
     finally:
         if threads > 1:

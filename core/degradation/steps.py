@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..devices import widened
+
 LUMA = (0.299, 0.587, 0.114)
 """Rec. 601, as OpenCV's BGR2GRAY."""
 
@@ -27,7 +29,7 @@ def apply_step(x: Tensor, step: Mapping[str, Any]) -> Tensor:
         case "brightness":
             return (x * step["amount"]).clamp_(0, 1)
         case "contrast":
-            return _blend(x, _grey(x).double().mean().to(x.dtype), step["amount"])
+            return _blend(x, widened(_grey(x)).mean().to(x), step["amount"])
         case "saturation":
             return _blend(x, _grey(x), step["amount"])
         case "hue":

@@ -26,7 +26,9 @@ __all__ = [
 ]
 
 
-def load_analyzer(name: str, model_dir: str | Path | None = None) -> FaceAnalyzer:
+def load_analyzer(
+    name: str, model_dir: str | Path | None = None, device: torch.device | None = None
+) -> FaceAnalyzer:
     """An analyzer by name; only its own packages are imported, and nothing is downloaded.
 
     - "skimage": upright frontal faces, boxes and roll only, no weights (needs scikit-image).
@@ -38,6 +40,8 @@ def load_analyzer(name: str, model_dir: str | Path | None = None) -> FaceAnalyze
         name: one of `ANALYZERS`.
         model_dir: folder that holds the weights; None searches FACEWRIGHT_MODELS and ComfyUI's
             models folder. Not read by "skimage"; for "nano" it replaces `weights/nano`.
+        device: of "insightface" and "facexlib", where it is CUDA: the others' networks are small,
+            and compute on the CPU. None takes the one that `core.devices` chooses.
 
     Raises:
         CheckpointError: weights that are missing or wrong, with where to get them.
@@ -54,11 +58,11 @@ def load_analyzer(name: str, model_dir: str | Path | None = None) -> FaceAnalyze
     if name == "insightface":
         from .insightface import InsightFaceAnalyzer
 
-        return InsightFaceAnalyzer(model_dir)
+        return InsightFaceAnalyzer(model_dir, device=device)
     if name == "facexlib":
         from .facexlib import FacexlibAnalyzer
 
-        return FacexlibAnalyzer(model_dir)
+        return FacexlibAnalyzer(model_dir, device=device)
     raise FacewrightError(f"No face analyzer '{name}'; known: {', '.join(ANALYZERS)}.")
 
 

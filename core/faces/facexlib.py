@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import load_strict, read_tensors
+from ..devices import compute_device
 from ..errors import CheckpointError, FacewrightError
 from ..geometry.templates import template
 from ..geometry.warp import fit_similarity, invert, transform, warp
@@ -32,8 +33,17 @@ class FacexlibAnalyzer:
     name = "facexlib"
     points = fan.POINTS
 
-    def __init__(self, model_dir: str | Path | None = None, *, min_score: float = 0.8) -> None:
+    def __init__(
+        self,
+        model_dir: str | Path | None = None,
+        *,
+        min_score: float = 0.8,
+        device: torch.device | None = None,
+    ) -> None:
         """Load the weights below `model_dir` (or below the usual folders).
+
+        Args:
+            device: None takes the one that `core.devices` chooses.
 
         Raises:
             CheckpointError: the file is missing or another one.
@@ -56,7 +66,9 @@ class FacexlibAnalyzer:
                 f"({error}). Install it with `pip install facexlib`."
             ) from error
         self._min_score = min_score
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # facexlib knows these two kinds alone.
+        device = device or compute_device()
+        self._device = device if device.type == "cuda" else torch.device("cpu")
         self._net = RetinaFace(network_name="resnet50", device=self._device)
         tensors = {k.removeprefix("module."): v for k, v in read_tensors(path)[0].items()}
         load_strict(self._net, tensors, source=str(path))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checkpoint import load_strict, read_tensors
+from ..devices import without_autocast
 from ..errors import FacewrightError
 from ..geometry.heatmaps import cells_to_pixels
 from ._files import find_file
@@ -77,7 +78,7 @@ class FanLandmarker:
                 align_corners=False,
                 antialias=size > 2 * _SIZE,
             )
-            with torch.autocast(self._device.type, enabled=False):
+            with without_autocast(self._device):
                 stacks, _ = self._net(x)
             parts.append(stacks[-1][:, :-1].to(crops.device))
         return torch.cat(parts)

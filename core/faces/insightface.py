@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..devices import compute_device
 from ..errors import CheckpointError, FacewrightError
 from ..geometry.align import BOX_POINTS
 from ..geometry.heatmaps import gaussian_heatmaps
@@ -54,8 +55,17 @@ class InsightFaceAnalyzer:
     name = "insightface"
     points = 68
 
-    def __init__(self, model_dir: str | Path | None = None, *, min_score: float = 0.5) -> None:
+    def __init__(
+        self,
+        model_dir: str | Path | None = None,
+        *,
+        min_score: float = 0.5,
+        device: torch.device | None = None,
+    ) -> None:
         """Load the pack below `model_dir` (or below the usual folders).
+
+        Args:
+            device: None takes the one that `core.devices` chooses.
 
         Raises:
             CheckpointError: no detector file is there.
@@ -79,8 +89,9 @@ class InsightFaceAnalyzer:
         # An absolute folder as the name makes insightface take it as it is, without a download.
         self._pack = detector.parent.resolve()
         self._app = FaceAnalysis(str(self._pack), allowed_modules=["detection", _DENSE])
+        device = device or compute_device()
         self._app.prepare(
-            ctx_id=0 if torch.cuda.is_available() else -1,
+            ctx_id=(device.index or 0) if device.type == "cuda" else -1,
             det_thresh=min_score,
             det_size=(640, 640),
         )

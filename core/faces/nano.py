@@ -225,7 +225,7 @@ class NanoAnalyzer:
             align_corners=False,
         )  # fmt: skip
         crops = F.avg_pool2d(sampled, _OVERSAMPLE).clamp(0, 1)
-        local = self.nets.landmarker(crops).double().cpu() * side + (side - 1) / 2
+        local = self.nets.landmarker(crops).cpu().double() * side + (side - 1) / 2
         return transform(invert(maps), local)
 
     def _propose(self, image: Tensor) -> Tensor:
@@ -249,7 +249,7 @@ class NanoAnalyzer:
             ]
             side = self.nets.config.landmark_size
             crops = torch.stack([warp(image, m, (0, 0, side, side)) for m in maps])
-            local = self.nets.landmarker(crops).double().cpu() * side + (side - 1) / 2
+            local = self.nets.landmarker(crops).cpu().double() * side + (side - 1) / 2
             points = torch.stack(
                 [transform(invert(m), p) for m, p in zip(maps, local, strict=True)]
             )

@@ -2,6 +2,7 @@
 
 import torch
 
+from ..devices import widened
 from ..errors import FacewrightError
 from .templates import template
 
@@ -114,10 +115,11 @@ def affine_landmark_distance(
     """
     _check_shapes(restored, gt)
     step = max(1, _CHUNK // restored.shape[1])
-    sources, targets = restored.double().split(step), gt.double().split(step)
+    wide, goal = widened(restored), widened(gt)
+    sources, targets = wide.split(step), goal.split(step)
     rows = [None] * len(sources)
     if weights is not None:
-        rows = _weights(weights, restored).split(step)
+        rows = _weights(weights, wide).split(step)
     parts = [_affine_residual(*part) for part in zip(sources, targets, rows, strict=True)]
     distance = torch.cat(parts)
     _check_finite(distance, restored, gt)
@@ -164,7 +166,7 @@ def landmark_distance(restored: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:
         FacewrightError: shapes that differ, or values not finite.
     """
     _check_shapes(restored, gt)
-    distance = _root((restored.double() - gt.double()).square().sum(2)).mean(1)
+    distance = _root((widened(restored) - widened(gt)).square().sum(2)).mean(1)
     _check_finite(distance, restored, gt)
     return distance
 
@@ -216,7 +218,7 @@ def _weights(weights: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
         raise FacewrightError(
             f"`weights` should be ({points},) or ({pairs}, {points}), got {tuple(weights.shape)}."
         )
-    rows = weights.to(landmarks.device).double().expand(pairs, points)
+    rows = widened(weights).to(landmarks.device).expand(pairs, points)
     if not (rows.isfinite() & (rows >= 0)).all() or not (rows > 0).any(1).all():
         raise FacewrightError(
             "`weights` should be zero or positive, with at least one positive per face; a weight "

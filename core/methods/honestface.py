@@ -22,6 +22,7 @@ from ..checkpoint import (
     read_tensors,
     save_safetensors,
 )
+from ..devices import widened, without_autocast
 from ..errors import CheckpointError, FacewrightError, check_image, shorten
 from ..faces.face import DenseLandmarker
 from ..geometry.eyes import eye_crops
@@ -168,12 +169,14 @@ class IdentityEmbedder(nn.Module):
         b, n, k, _ = landmarks.shape
         points = region_points(k, "eyes")
         rows = lq_landmarks[:, None, points].expand(b, n, len(points), 2)
-        distance = landmarks.new_full((b, n), torch.inf, dtype=torch.float64)
+        distance = widened(landmarks.new_full((b, n), torch.inf))
         if valid.any():
-            distance[valid] = affine_landmark_distance(landmarks[:, :, points][valid], rows[valid])
+            distance[valid.to(distance.device)] = affine_landmark_distance(
+                landmarks[:, :, points][valid], rows[valid]
+            )
         if not n:
             return torch.full((b,), -1, device=landmarks.device), distance
-        return torch.where(valid.any(1), distance.argmin(1), -1), distance
+        return torch.where(valid.any(1), distance.argmin(1).to(valid.device), -1), distance
 
     @torch.no_grad()
     def describe(
@@ -211,7 +214,7 @@ class IdentityEmbedder(nn.Module):
             best = [(references[i][j : j + 1], points[i, j : j + 1]) for i, j in
                     zip(known, chosen[known].tolist(), strict=True)]  # fmt: skip
             eyes = [eye_crops(face.to(device), at, c.eye_size) for face, at in best]
-            with torch.autocast(device.type, enabled=False):
+            with without_autocast(device):
                 maps = self.extractor.features(torch.cat(eyes).flatten(0, 1).float())
             stats = FacialFeatureExtractor.statistics(maps[0], maps[2])
             colour[known], structure[known] = (x.unflatten(0, (-1, 2)) for x in stats)
@@ -309,7 +312,7 @@ class IdentityEmbedder(nn.Module):
                 f"{c.num_tokens} of {c.encoder.z_channels}. Connect the pair that was trained "
                 "together."
             )
-        with torch.autocast(lq.device.type, enabled=False):
+        with without_autocast(lq.device):
             rows = vre.quantize.lookup(vre.tokenize(lq))
             return vre.embedding_change(self.learned(rows, identity))
 

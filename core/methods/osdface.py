@@ -25,6 +25,7 @@ from ..checkpoint import (
     read_tensors,
     save_safetensors,
 )
+from ..devices import without_autocast
 from ..errors import CheckpointError, NonFiniteError, check_image
 from ..modules.autoencoder import AutoencoderConfig, Encoder
 from ..modules.quantizer import TokenSelection, VectorQuantizer, select_tokens
@@ -116,7 +117,7 @@ class VisualRepresentationEmbedder(nn.Module):
 
     def encode(self, lq: Tensor) -> Tensor:
         """Feature map before quantisation, (b, d, grid, grid)."""
-        with torch.autocast(lq.device.type, enabled=False):
+        with without_autocast(lq.device):
             x = self.prepare(lq).contiguous(memory_format=torch.channels_last)
             return self.quant_conv(self.encoder(x))
 
@@ -161,7 +162,7 @@ class VisualRepresentationEmbedder(nn.Module):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """(b, n) codes -> (b, n, proj_out) prompt tokens. A code of -1 projects a zero vector."""
-        with torch.autocast(tokens.device.type, enabled=False):
+        with without_autocast(tokens.device):
             return self.embedding_change(self.quantize.lookup(tokens))
 
     def forward(self, lq: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..color import rgb_to_lab
+from ..devices import widened
 from ..errors import FacewrightError, check_image
 
 _SCALES = 5
@@ -55,7 +56,7 @@ def ms_swd(a: Tensor, b: Tensor) -> Tensor:
     with torch.no_grad():
         # One picture at a time: flat memory, and a value that does not depend on the batch.
         values = [_distance(x[None].float(), y[None].float()) for x, y in zip(a, b, strict=True)]
-    return torch.stack(values) if values else a.new_zeros(0, dtype=torch.float64)
+    return torch.stack(values) if values else widened(a.new_zeros(0))
 
 
 def _distance(x: Tensor, y: Tensor) -> Tensor:
@@ -72,12 +73,12 @@ def _distance(x: Tensor, y: Tensor) -> Tensor:
 def _sliced(x: Tensor, y: Tensor, filters: Tensor) -> Tensor:
     """Mean |sorted responses of x - sorted responses of y|, scalar float64."""
     x, y = (F.pad(z, (_SIDE // 2,) * 4, mode="reflect") for z in (x, y))
-    total = x.new_zeros((), dtype=torch.float64)
+    total = widened(x.new_zeros(()))
     # TF32 would leave three digits.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for some in filters.split(_CHUNK):
             left, right = (_sort(F.conv2d(z, some).flatten(2)) for z in (x, y))
-            total = total + (left - right).abs().double().mean(2).sum()
+            total = total + widened((left - right).abs()).mean(2).sum()
     return total / len(filters)
 
 

@@ -27,7 +27,7 @@ class FrechetStatistics:
         if features.ndim != 2 or (self._mean is not None and features.shape[1] != len(self._mean)):
             wanted = "(n, d)" if self._mean is None else f"(n, {len(self._mean)})"
             raise FacewrightError(f"Features should be {wanted}, got {tuple(features.shape)}.")
-        x = features.detach().double().cpu()
+        x = features.detach().cpu().double()
         bad = (~x.isfinite().all(1)).nonzero().flatten().tolist()
         if bad:
             raise FacewrightError(

@@ -2,6 +2,7 @@
 
 import torch
 
+from ..devices import widened
 from ..errors import FacewrightError
 
 
@@ -32,7 +33,7 @@ def identity_degrees(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _unit(x: torch.Tensor, name: str) -> torch.Tensor:
-    x = x.double()
+    x = widened(x)
     length = x.norm(dim=1, keepdim=True)
     bad = (~(length.isfinite() & (length > 0))).flatten().nonzero().flatten().tolist()
     if bad:

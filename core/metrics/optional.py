@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import load_strict, read_tensors
+from ..devices import seeded
 from ..errors import FacewrightError
 from ..faces._files import find_file, model_roots
 
@@ -140,12 +141,10 @@ def iqa_missing(name: str) -> str | None:
 def iqa_score(name: str, restored: Tensor, gt: Tensor | None = None) -> Tensor:
     """pyiqa's metric `name` with its default settings, (n,), each picture by itself."""
     model = _iqa_model(name, restored.device)
-    devices = [restored.device] if restored.device.type == "cuda" else []
     values = []
     for i, picture in enumerate(restored):
         # Some of its models crop at random: the same picture gets the same score.
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(0)
+        with seeded(restored.device, 0):
             pair = [picture] if gt is None else [picture, gt[i]]
             values.append(model(*(x[None].float().clamp(0, 1) for x in pair)).flatten()[:1])
     return torch.cat(values)
@@ -219,7 +218,7 @@ def inception_features(pictures: Tensor) -> Tensor:
     for picture in pictures:
         with torch.no_grad():
             x = (_resize_clean(picture).to(pictures.device) - 128) / 128
-            rows.append(layers(x[None]).flatten(1).double().cpu())
+            rows.append(layers(x[None]).flatten(1).cpu().double())
     return torch.cat(rows) if rows else torch.zeros(0, 2048, dtype=torch.float64)
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 
+from ..devices import widened
 from ..errors import FacewrightError, check_image
 from .regions import gradients
 
@@ -91,8 +92,8 @@ def edge_ratio(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = Non
     counts as sharpness: read it beside PSNR or SSIM.
     """
     _check_pair(a, b, mask)
-    edges_a = _masked_mean(gradients(a.double()).abs(), mask)
-    edges_b = _masked_mean(gradients(b.double()).abs(), mask)
+    edges_a = _masked_mean(gradients(widened(a)).abs(), mask)
+    edges_b = _masked_mean(gradients(widened(b)).abs(), mask)
     return torch.where((edges_a == 0) & (edges_b == 0), 1.0, edges_a / edges_b)
 
 
@@ -110,7 +111,7 @@ def feature_distance(a: list[torch.Tensor], b: list[torch.Tensor]) -> torch.Tens
             f"Features of the same stages are compared: got {len(a)} and {len(b)} stages."
         )
     stages = [
-        (x.double() - y.double()).square().flatten(1).mean(1) / y.double().var()
+        (widened(x) - widened(y)).square().flatten(1).mean(1) / widened(y).var()
         for x, y in zip(a, b, strict=True)
     ]
     return torch.stack(stages).mean(0)
@@ -119,10 +120,10 @@ def feature_distance(a: list[torch.Tensor], b: list[torch.Tensor]) -> torch.Tens
 def _select(x: torch.Tensor, channels: Channels) -> torch.Tensor:
     """(n, 3, h, w) -> float64, itself or its luma (n, 1, h, w)."""
     if channels == "rgb":
-        return x.double()
+        return widened(x)
     if channels != "y":
         raise FacewrightError(f"`channels` is 'rgb' or 'y', got {channels!r}.")
-    red, green, blue = x.double().split(1, 1)
+    red, green, blue = widened(x).split(1, 1)
     return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
 
 
@@ -130,7 +131,7 @@ def _masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tenso
     """(n, c, h, w) -> (n,), weighted by a mask (n, 1, h, w)."""
     if mask is None:
         return values.flatten(1).mean(1)
-    weights = mask.to(values)
+    weights = mask.to(values.device).to(values)  # moved first, see `widened`
     return (values.mean(1, keepdim=True) * weights).flatten(1).sum(1) / weights.flatten(1).sum(1)
 
 

@@ -208,8 +208,37 @@ def use_models(folder: Path | None, base: Path | None = None) -> None:
     host.folders = ModelFolders()
 
 
+def use_device(name: str | None) -> None:
+    """Compute there; so do the processes that are started from now on.
+
+    Args:
+        name: as given on the command line; None leaves it to FACEWRIGHT_DEVICE.
+    """
+    from ...core.devices import AUTO, VARIABLE, find_device
+    from ...core.errors import FacewrightError
+
+    given = (name or os.environ.get(VARIABLE) or AUTO).strip().lower()
+    try:
+        find_device(given)
+    except FacewrightError as error:
+        hint = VARIABLE if name is None else "--device"
+        raise typer.BadParameter(str(error), param_hint=hint) from error
+    if name is not None:
+        os.environ[VARIABLE] = given
+
+
 Models = Annotated[
     Path | None,
     typer.Option(help="Models folder: files loose in it, or in ComfyUI's subfolders.", exists=True),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N|mps|xpu",
+        help="Where to compute. auto, also by default: the first of CUDA, Apple's MPS and Intel's "
+        "XPU that is there, else the CPU. FACEWRIGHT_DEVICE sets another default; `doctor` shows "
+        "what is there.",
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]

@@ -1,5 +1,6 @@
 """Options of the commands whose pictures may be shared out, and who does them."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,8 +48,18 @@ def chosen_workers(
         if gpus:
             fail("--gpus-per-worker is for --ray; without it, CUDA_VISIBLE_DEVICES chooses.", 2)
         return workers or 1
+    from ...core.devices import AUTO, VARIABLE
     from ..cluster import RayTeam
 
+    device = os.environ.get(VARIABLE) or AUTO
+    if ":" in device:
+        fail(
+            f"Ray decides which device a worker gets, and {device} would be the same for all: "
+            f"give --device {device.partition(':')[0]}.",
+            2,
+        )
+    if device == "cpu":
+        gpus = 0
     try:
         return RayTeam(ray, workers, gpus=gpus, reads=reads, writes=writes)
     except FacewrightError as error:

@@ -8,6 +8,7 @@ import typer
 
 from ._common import (
     AsJson,
+    Device,
     Models,
     app,
     check_choice,
@@ -17,6 +18,7 @@ from ._common import (
     job_progress,
     say,
     sentences,
+    use_device,
     use_models,
     write_json,
 )
@@ -42,6 +44,7 @@ def align(
         ),
     ] = "auto",
     models: Models = None,
+    device: Device = None,
     size: Annotated[int, typer.Option(min=64, max=2048, help="Side of the crops in pixels.")] = 512,
     faces: Annotated[
         str,
@@ -134,6 +137,7 @@ def align(
     check_choice("--faces", faces, FACES)
     check_choice("--duplicates", duplicates, DUPLICATES)
     check_choice("--format", file_format, tuple(SUFFIXES))
+    use_device(device)
     use_models(models)
     chosen, passed_over = choose_analyzer(analyzer)
     if max_yaw is not None and chosen == "skimage":

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ._common import app, console, sentences
+from ._common import Device, app, console, sentences, use_device
 
 
 @app.command()
@@ -14,8 +14,10 @@ def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the pictures.")] = Path(
         "facewright_demo"
     ),
+    device: Device = None,
 ) -> None:
     """Restore a bundled picture of rendered people with the bundled nano models."""
     from ..demo import run_demo
 
+    use_device(device)
     run_demo(out, console())

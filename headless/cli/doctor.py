@@ -5,7 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from ._common import AsJson, Models, app, progress, sentences, use_models, write_json
+from ._common import (
+    AsJson,
+    Device,
+    Models,
+    app,
+    progress,
+    sentences,
+    use_device,
+    use_models,
+    write_json,
+)
 
 
 @app.command()
@@ -16,6 +26,7 @@ def doctor(
         typer.Argument(help="A workflow of either form, or a PNG with it inside.", exists=True),
     ] = None,
     models: Models = None,
+    device: Device = None,
     hash_files: Annotated[
         bool,
         typer.Option(
@@ -34,6 +45,7 @@ def doctor(
     from ..host import host
     from ..workflow import read_workflow
 
+    use_device(device)
     use_models(models)
     source = None if workflow is None else read_workflow(workflow)
     with progress("Hashing", 1, quiet=as_json or not hash_files) as show:

@@ -6,7 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from ._common import AsJson, Models, app, console, fail, progress, say, sentences, use_models
+from ._common import (
+    AsJson,
+    Device,
+    Models,
+    app,
+    console,
+    fail,
+    progress,
+    say,
+    sentences,
+    use_device,
+    use_models,
+)
 from ._workers import Ray, chosen_workers
 
 _NAMED = 20
@@ -56,6 +68,7 @@ def evaluate(
     metrics: Metrics = None,
     faces: Faces = None,
     models: Models = None,
+    device: Device = None,
     sort: Annotated[
         str | None, typer.Option(help="Metric that decides which cases are worst and best.")
     ] = None,
@@ -77,6 +90,7 @@ def evaluate(
     from ..evaluation.cases import sort_metric
     from ..recorded import one_thread
 
+    use_device(device)
     use_models(models)
     try:
         _check_faces(faces)
@@ -118,6 +132,7 @@ def score(
     metrics: Metrics = None,
     faces: Faces = None,
     models: Models = None,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Score one picture against its original. Many pictures: evaluate."""
@@ -125,6 +140,7 @@ def score(
     from ..evaluation import score_files
     from ..evaluation.tables import problems
 
+    use_device(device)
     use_models(models)
     try:
         _check_faces(faces)

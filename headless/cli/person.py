@@ -8,6 +8,7 @@ import typer
 from ._common import (
     App,
     AsJson,
+    Device,
     Models,
     app,
     check_choice,
@@ -16,6 +17,7 @@ from ._common import (
     progress,
     say,
     sentences,
+    use_device,
     use_models,
     write_json,
 )
@@ -50,6 +52,7 @@ def make(
         ),
     ] = None,
     models: Models = None,
+    device: Device = None,
     size: Annotated[
         int | None,
         typer.Option(
@@ -79,6 +82,7 @@ def make(
     except FacewrightError as error:
         fail(str(error), 2)
 
+    use_device(device)
     use_models(models)
     loaded, faces = find_recogniser(recogniser), load_analyzer(chosen)
     photos, failed = readable(paths)

@@ -9,6 +9,7 @@ import typer
 
 from ._common import (
     AsJson,
+    Device,
     Models,
     app,
     check_choice,
@@ -18,6 +19,7 @@ from ._common import (
     job_progress,
     say,
     sentences,
+    use_device,
     use_models,
     write_json,
 )
@@ -30,6 +32,7 @@ def restore(
     inputs: Annotated[list[str], typer.Argument(help="Pictures, folders, or patterns like *.jpg.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder, or a file for one picture.")],
     models: Models = None,
+    device: Device = None,
     base: Annotated[
         Path | None,
         typer.Option(
@@ -150,6 +153,7 @@ def restore(
     check_choice("--on-drift", on_drift or ACTIONS[0], ACTIONS)
     check_choice("--analyzer", analyzer or ANALYZERS[0], ANALYZERS)
     _check_together(weights, person, reference, threshold, max_drift, on_drift)
+    use_device(device)
     use_models(models, base)
 
     from ..people import read_albums, readable

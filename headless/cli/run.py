@@ -12,6 +12,7 @@ import typer
 
 from ._common import (
     AsJson,
+    Device,
     Models,
     app,
     counted,
@@ -20,6 +21,7 @@ from ._common import (
     progress,
     say,
     sentences,
+    use_device,
     use_models,
     write_json,
 )
@@ -54,6 +56,7 @@ def run(
         Path | None, typer.Option(help="Where Load Image finds pictures; default: current folder.")
     ] = None,
     models: Models = None,
+    device: Device = None,
     server: Annotated[str | None, typer.Option(help="Address of a ComfyUI to run it in.")] = None,
     comfy: Annotated[
         bool,
@@ -85,6 +88,11 @@ def run(
         raise typer.BadParameter(
             "ComfyUI has models folders of its own; --models is for runs in this process."
         )
+    if device is not None and (server is not None or comfy):
+        raise typer.BadParameter(
+            "ComfyUI chooses its device itself (its options --cpu and --cuda-device, which "
+            "--comfy-args passes on); --device is for runs in this process."
+        )
     inputs = _assigned(assignments or [])
     try:
         arguments = shlex.split(comfy_args)
@@ -93,8 +101,10 @@ def run(
             f"{shorten(comfy_args)!r} cannot be taken apart ({error}).", param_hint="--comfy-args"
         ) from error
     source = read_workflow(workflow)
+    use_device(device)
     use_models(models)
-    with _place(source, server, comfy, arguments, embedded) as where:
+    here = embedded or device is not None
+    with _place(source, server, comfy, arguments, here) as where:
         if not as_json:
             say(f"Running {workflow} in {where.name}.")
         task = _Task(where, source, inputs, input_dir, out, as_json)

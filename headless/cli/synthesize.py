@@ -7,6 +7,7 @@ import typer
 
 from ._common import (
     AsJson,
+    Device,
     Models,
     app,
     check_choice,
@@ -16,6 +17,7 @@ from ._common import (
     job_progress,
     say,
     sentences,
+    use_device,
     use_models,
     write_json,
 )
@@ -42,6 +44,7 @@ def synthesize(
         str | None, typer.Option(help="Its LoRA: a file, or its name in models/loras.")
     ] = None,
     models: Models = None,
+    device: Device = None,
     copies: Annotated[
         int, typer.Option(min=1, help="Of each picture, differing: a_1.png, a_2.png, ...")
     ] = 5,
@@ -101,6 +104,7 @@ def synthesize(
     from ...core.errors import FacewrightError
     from ..synthesize import DegradeWeights, SynthesizeOptions, SynthesizeRun
 
+    use_device(device)
     use_models(models)
     if eta is None:
         eta = 1.0 if weights else 0.0

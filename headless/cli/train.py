@@ -11,7 +11,18 @@ from typing import Annotated, Any
 
 import typer
 
-from ._common import AsJson, app, console, fail, progress, say, sentences, write_json
+from ._common import (
+    AsJson,
+    Device,
+    app,
+    console,
+    fail,
+    progress,
+    say,
+    sentences,
+    use_device,
+    write_json,
+)
 
 _PRESSED = {"SIGINT": "Ctrl-C"}
 _INTERRUPTED = (
@@ -54,6 +65,7 @@ def train(
     listed: Annotated[
         bool, typer.Option("--list", help="Show the stages and the configs that came along.")
     ] = False,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Train one stage of a method as a YAML file says.
@@ -85,6 +97,7 @@ def train(
         fail(f"There is no training stage `{stage}`.{hint}", 2)
     if config is None:
         fail(f"Give --config. For {stage} came along: {_shipped(stages, stage)}.", 2)
+    use_device(device)
     with _lines_where_no_bar(), _wrong_use():
         engine = training.open_run(stage, config, assignments)
         if dry:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ...core.devices import AUTO, PREFERRED, VARIABLE, compute_device, device_count, why_not
 from ...core.fast import fast_dtype
 from .surroundings import Surroundings
 
@@ -70,8 +72,11 @@ def devices() -> list[dict[str, Any]]:
     for index in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(index)
         found.append(_device(f"cuda:{index}", about.name, about.total_memory, float16=True))
-    if torch.backends.mps.is_available():
+    if device_count("mps"):
         found.append(_device("mps", "Apple GPU", None, float16=True))
+    for index in range(device_count("xpu")):
+        about = torch.xpu.get_device_properties(index)
+        found.append(_device(f"xpu:{index}", about.name, about.total_memory, float16=True))
     name = platform.processor() or platform.machine()
     return [*found, _device("cpu", f"{name}, {torch.get_num_threads()} threads", None)]
 
@@ -94,8 +99,6 @@ def dtypes(around: Surroundings) -> dict[str, Any]:
     if around.dtypes:
         why = f"ComfyUI chooses them; its options --fp32-vae and the like change that. {exact}"
         return {**around.dtypes, **embedder, "why": why}
-    from ..host import compute_device  # not loaded inside ComfyUI
-
     device = compute_device()
     dtype = fast_dtype(device)
     if dtype == torch.bfloat16:
@@ -111,8 +114,18 @@ def dtypes(around: Surroundings) -> dict[str, Any]:
         "diffusion": name,
         "vae": name,
         **embedder,
-        "why": f"{name}, because {why} {exact}",
+        "why": f"{device}, because {_why_there(device)}. {name}, because {why} {exact}",
     }
+
+
+def _why_there(device: torch.device) -> str:
+    asked = os.environ.get(VARIABLE) or AUTO
+    if asked != AUTO:
+        return f"--device or {VARIABLE} asks for {asked}"
+    if device.type == "cpu":
+        why = "; ".join(f"{kind}: {why_not(kind)}" for kind in PREFERRED)
+        return f"auto finds nothing faster ({why})"
+    return f"auto takes the first of {', '.join(PREFERRED)} that is there, then the CPU"
 
 
 def packages() -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...core.devices import compute_device, widened
 from ...core.errors import FacewrightError
 from ...core.faces import Face, dense_landmarker, detect_faces, load_analyzer
 from ...core.geometry.align import align_faces
@@ -57,7 +58,7 @@ class FaceReader:
         if name == "nano":
             from ...core.nano import load_identity
 
-            self.encoder = load_identity("metric")
+            self.encoder = load_identity("metric").to(compute_device())
 
     @staticmethod
     def metrics(faces: str | None) -> tuple[str, ...]:
@@ -116,12 +117,12 @@ class FaceReader:
                 raise FacewrightError(f"no face was found in {where}")
             reading = Reading(face)
             points = face.points5 if face.landmarks is None else face.landmarks
-            reading.found["landmarks"] = points[None].double().cpu()
+            reading.found["landmarks"] = points[None].cpu().double()
             if self.encoder is not None:
                 crop = align_faces(picture[None], [[anchor]], 2 * self.encoder.config.input_size)
-                maps = self.encoder.features(crop.pixels)
-                reading.found["embeddings"] = self.encoder.embed(maps[-1]).double()
-                reading.found["features"] = maps[-1].mean((2, 3)).double()
+                maps = self.encoder.features(crop.pixels.to(compute_device()))
+                reading.found["embeddings"] = widened(self.encoder.embed(maps[-1]))
+                reading.found["features"] = widened(maps[-1].mean((2, 3)))
         except Exception as error:  # noqa: BLE001 (the metrics that read pixels still count)
             reason = str(error) if isinstance(error, FacewrightError) else repr(error)
             return Reading(missing=dict.fromkeys(("landmarks", "embeddings", "features"), reason))

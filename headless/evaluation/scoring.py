@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...core.devices import compute_device
 from ...core.errors import FacewrightError
 from ...core.metrics import METRICS, FrechetStatistics, Metric, metric
 from ..batch import carried_out
@@ -254,7 +255,7 @@ class _Scorer:
                 continue
             try:
                 if m.extract is not None:
-                    found[m.name] = m.extract(picture[None])
+                    found[m.name] = m.extract(picture[None].to(compute_device()))
                 else:
                     found[m.name] = reading.get("features")
             except Exception as error:  # noqa: BLE001 (the other metrics still count)
@@ -270,7 +271,8 @@ def _value(
     gt_reading: Reading | None,
 ) -> float:
     if m.reads == "pixels":
-        inputs = (restored[None],) if m.needs == "nothing" else (restored[None], gt[None])
+        pictures = (restored,) if m.needs == "nothing" else (restored, gt)
+        inputs = (picture[None].to(compute_device()) for picture in pictures)
     else:
         inputs = (reading.get(m.reads), gt_reading.get(m.reads))
     with torch.no_grad():

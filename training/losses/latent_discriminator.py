@@ -70,10 +70,10 @@ class LatentDiscriminator(nn.Module):
             nn.SiLU(),
             nn.Conv2d(hidden, 1, 4, 1, 1),
         )
-        self.register_buffer("alpha_bar", alpha_bar(), persistent=False)
+        self.alpha_bar = alpha_bar()  # no buffer: some devices have no float64
 
     def forward(self, z_0: Tensor, cond: Tensor) -> Tensor:
         """Logits (b, 1, h', w') of latents (b, c, h, w) under prompt tokens (b, n, d)."""
         t = torch.randint(0, len(self.alpha_bar), (len(z_0),), device=z_0.device)
-        z_t = add_noise(z_0, torch.randn_like(z_0), self.alpha_bar[t])
+        z_t = add_noise(z_0, torch.randn_like(z_0), self.alpha_bar[t.cpu()])
         return self.head(self.encoder(z_t, t, cond))

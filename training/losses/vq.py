@@ -18,7 +18,7 @@ def vq_loss(quantized: Quantized, beta: float = 0.25) -> Tensor:
 
 def usage(codes: Tensor, num_codes: int) -> tuple[int, float]:
     """How many codes occur, and the perplexity exp(entropy) of their frequencies."""
-    counts = torch.bincount(codes.flatten(), minlength=num_codes).double()
+    counts = torch.bincount(codes.flatten(), minlength=num_codes).cpu().double()
     p = counts[counts > 0] / counts.sum()
     return int((counts > 0).sum()), float((-(p * p.log()).sum()).exp())
 

@@ -100,7 +100,7 @@ class BaseRecipe(Recipe):
             cond = cond * kept
         t = torch.randint(0, NUM_TRAIN_TIMESTEPS, (len(z_0),), device=z_0.device)
         eps = torch.randn_like(z_0)
-        z_t = add_noise(z_0, eps, self.alpha_bar.to(t.device)[t])
+        z_t = add_noise(z_0, eps, self.alpha_bar[t.cpu()])
         predicted = self.nets["unet"](z_t, t, cond).sample
         return {"eps": F.mse_loss(predicted.float(), eps)}
 

@@ -200,7 +200,7 @@ class _FlipRecipe(LatentRecipe):
         clean[:b] = False
         t = t.masked_fill(clean, 0)
         eps = torch.randn_like(z_0)
-        a = self.alpha_bar.to(self.device)[t]
+        a = self.alpha_bar[t.cpu()]
         z_t = torch.where(clean[:, None, None, None], z_0, add_noise(z_0, eps, a))
         predicted = self.nets["denoiser"](z_t, t, text, faces, kept, c.phi).float()
         errors = (predicted - eps).square().mean((1, 2, 3))

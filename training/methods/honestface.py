@@ -114,7 +114,7 @@ class HonestFaceRecipe(OneStepRecipe):
     def build(self) -> dict[str, nn.Module]:
         c = self.config.embedder
         recogniser, extractor = load_recogniser(c.recogniser), load_eye_extractor(c.extractor)
-        analyzer = load_analyzer(c.landmarker.kind, c.landmarker.path)
+        analyzer = load_analyzer(c.landmarker.kind, c.landmarker.path, self.device)
         colour, structure = eye_channels(extractor)
         self.ide_parts = {"recogniser": recogniser, "extractor": extractor}
         self.landmarker = dense_landmarker(analyzer)

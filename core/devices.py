@@ -1,0 +1,150 @@
+"""Where to compute: the device that is chosen, and numbers wider than some devices have."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+
+from .errors import FacewrightError, shorten
+
+VARIABLE = "FACEWRIGHT_DEVICE"
+"""Environment variable that chooses the device, for this process and those it starts."""
+AUTO = "auto"
+PREFERRED = ("cuda", "mps", "xpu")
+"""Kinds that are taken by themselves, the first that is there."""
+_BRANDS = {"cuda": "CUDA", "mps": "Apple's MPS", "xpu": "Intel's XPU"}
+_WITH_FLOAT64 = ("cpu", "cuda", "meta")
+
+
+def compute_device() -> torch.device:
+    """The device that `FACEWRIGHT_DEVICE` names; of itself CUDA, Apple's MPS, Intel's XPU or CPU.
+
+    Raises:
+        FacewrightError: it names one that is not there.
+    """
+    return find_device(os.environ.get(VARIABLE) or AUTO)
+
+
+def find_device(name: str) -> torch.device:
+    """A device by name: auto, cpu, cuda, cuda:1, mps, xpu or what a plug-in of torch's adds.
+
+    Raises:
+        FacewrightError: no such device here; the sentence says which there are.
+    """
+    name = name.strip().lower()
+    if name == AUTO:
+        return torch.device(next(filter(device_count, PREFERRED), "cpu"))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise FacewrightError(
+            f"{shorten(name)} is no device. Choose auto, cpu, cuda, cuda:1 (the second GPU), mps "
+            f"or xpu; here there are {', '.join(device_names())}."
+        ) from None
+    if device.type == "cpu":
+        return torch.device("cpu")
+    count = device_count(device.type)
+    if not count:
+        raise FacewrightError(
+            f"{device} cannot be used: {why_not(device.type)}. Choose one of "
+            f"{', '.join((AUTO, *device_names()))}."
+        )
+    if device.index is not None and device.index >= count:
+        raise FacewrightError(
+            f"There is no {device}: {_brand(device.type)} has {count} "
+            f"device{'' if count == 1 else 's'} here, numbered from 0. Choose one of "
+            f"{', '.join((AUTO, *device_names()))}."
+        )
+    return device
+
+
+def device_names() -> list[str]:
+    """Those of this machine, such as "cuda:0", "cuda:1" and, always last, "cpu"."""
+    found = []
+    for kind in PREFERRED:
+        count = device_count(kind)
+        found += [kind] if kind == "mps" and count else [f"{kind}:{i}" for i in range(count)]
+    return [*found, "cpu"]
+
+
+def device_count(kind: str) -> int:
+    """How many devices of a kind torch can use just now."""
+    if kind == "cpu":
+        return 1
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    module = getattr(torch, kind, None)
+    available = getattr(module, "is_available", None)
+    return module.device_count() if available is not None and available() else 0
+
+
+def _brand(kind: str) -> str:
+    return _BRANDS.get(kind, kind)
+
+
+def why_not(kind: str) -> str:
+    """Whether torch or the machine lacks it, to follow a colon."""
+    built = {
+        "cuda": lambda: torch.version.cuda or torch.version.hip,
+        "mps": torch.backends.mps.is_built,
+        "xpu": lambda: getattr(torch.version, "xpu", None),
+    }
+    if kind not in built:
+        return f"torch {torch.__version__} has no backend for it here"
+    if not built[kind]():
+        return f"torch {torch.__version__} was installed without {_brand(kind)}"
+    return f"torch finds no such device, or its driver does not suit torch {torch.__version__}"
+
+
+def wide_device(device: torch.device) -> torch.device:
+    """Where float64 is computed for `device`: there, or on the CPU where it has none, as MPS."""
+    return device if device.type in _WITH_FLOAT64 else torch.device("cpu")
+
+
+def widened(x: Tensor) -> Tensor:
+    """`x` in float64 on its `wide_device`; what is computed with it goes back by `.to(x)`."""
+    # Moved first: a device without float64 does not convert on the way either.
+    return x.to(wide_device(x.device)).double()
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """Computes in the formats of the tensors themselves, whatever autocast is on around it.
+
+    Devices that autocast does not know, DirectML's for one, have none to leave.
+    """
+    try:
+        return torch.autocast(device.type, enabled=False)
+    except (AssertionError, RuntimeError):
+        return nullcontext()
+
+
+def random_state(device: torch.device) -> Tensor | None:
+    """Of the device's own random numbers; None where it is the CPU or keeps none."""
+    module = None if device.type == "cpu" else getattr(torch, device.type, None)
+    if not hasattr(module, "get_rng_state"):
+        return None
+    return module.get_rng_state(*_index(device))
+
+
+def set_random_state(device: torch.device, state: Tensor) -> None:
+    """Go on from what `random_state` gave for a device of this kind."""
+    getattr(torch, device.type).set_rng_state(state, *_index(device))
+
+
+@contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Random numbers from `seed`, on the CPU and on `device`; those outside go on as they were."""
+    cpu, own = torch.get_rng_state(), random_state(device)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(cpu)
+        if own is not None:
+            set_random_state(device, own)
+
+
+def _index(device: torch.device) -> tuple[torch.device, ...]:
+    return () if device.type == "mps" else (device,)  # MPS is one, and its functions take none

@@ -1,0 +1,95 @@
+"""What runs on an accelerator: the one that FACEWRIGHT_DEVICE names, and nowhere without it.
+
+`tests/test_on_a_device.py` runs these files on the pretended device, in a process of their own. On
+a machine with a GPU: FACEWRIGHT_DEVICE=cuda python -m pytest tests/on_device -m "slow or not slow"
+"""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+CHOSEN = os.environ.get("FACEWRIGHT_DEVICE", "cpu")
+collect_ignore_glob = ["test_*.py"] if CHOSEN in ("cpu", "auto") else []
+
+
+def load(path):
+    """A module of the tests, which are no package to import from."""
+    file = Path(__file__).parent / f"{path}.py"
+    spec = importlib.util.spec_from_file_location(f"facewright_test_{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+pretended = None
+if CHOSEN == "privateuseone":
+    pretended = load("../pretended_device")
+    pretended.install()
+
+
+@pytest.fixture
+def device():
+    from facewright.core.devices import compute_device
+
+    return compute_device()
+
+
+@pytest.fixture(autouse=True)
+def nothing_refused():
+    """Also where the code went on without what the device refused."""
+    if pretended is None:
+        yield
+        return
+    with pretended.strict():
+        yield
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """Calls a function with everything computed on the CPU, as its independent twin."""
+
+    def call(function):
+        from facewright.headless import host
+
+        with monkeypatch.context() as patch:
+            patch.setenv("FACEWRIGHT_DEVICE", "cpu")
+            host._nano.cache_clear()
+            host._nano_with_lora.cache_clear()
+            result = function()
+        host._nano.cache_clear()
+        host._nano_with_lora.cache_clear()
+        return result
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def float32(monkeypatch):
+    """Digits are compared with the CPU's."""
+    monkeypatch.setattr("facewright.headless.host.fast_dtype", lambda device: torch.float32)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Files of tiny networks, and recipes of all training stages."""
+    setup = load("../training/flipnet_setup")
+    return load("../training/tiny_recipes").Tiny(setup.Flip(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture
+def folder_of_people(tmp_path):
+    """Six people with three small pictures each, one folder a person."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    root = tmp_path / "people"
+    for person in range(6):
+        (root / f"p{person}").mkdir(parents=True)
+        for photo in range(3):
+            pixels = rng.integers(0, 256, (36, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / f"p{person}" / f"{photo}.png")
+    return root
