@@ -135,10 +135,12 @@ def write_video(
         sound: waveform (channels, n) in [-1, 1] and its samples a second.
 
     Raises:
-        FacewrightError: PyAV is missing, or there are no frames.
+        FacewrightError: PyAV is missing, or there are no frames, or no such rate.
         OSError: the folder cannot be written.
     """
     av = load_av()
+    if not 0 < rate <= 1000:
+        raise FacewrightError(f"A video has 1 to 1000 frames a second, not {float(rate)}.")
     sink = None
     with (
         written_whole(target) as temporary,

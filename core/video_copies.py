@@ -10,6 +10,7 @@ from .video_notes import described, lost_tags, tags
 from .video_reading import Video
 
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 _HANDLERS = ("VideoHandler", "SoundHandler", "SubtitleHandler")
 # fmt: off
@@ -63,7 +64,7 @@ class Copies:
 
     def _encoder(self, stream: Any) -> Any:
         rate = _aac_rate(stream.codec_context.sample_rate)
-        layout = "mono" if stream.codec_context.channels == 1 else "stereo"
+        layout = _LAYOUTS.get(stream.codec_context.channels, "stereo")  # mixed by FFmpeg
         return self.writer.add_stream("aac", rate=rate, layout=layout)
 
     def write(self, packet: Any) -> None:
@@ -161,15 +162,19 @@ def _printed(video: Video) -> str:
 
 def add_sound(writer: Any, waveform: Tensor, rate: int) -> Any:
     """A stream of AAC for `encode_sound`."""
-    layout = "mono" if len(waveform) == 1 else "stereo"
-    return writer.add_stream("aac", rate=_aac_rate(rate), layout=layout)
+    return writer.add_stream(
+        "aac", rate=_aac_rate(rate), layout=_LAYOUTS.get(len(waveform), "mono")
+    )
 
 
 def encode_sound(av: Any, writer: Any, stream: Any, waveform: Tensor, rate: int) -> None:
-    """Waveform (channels, n) in [-1, 1] as the whole of `stream`; channels after two are left."""
-    samples = np.ascontiguousarray(waveform[:2].detach().float().cpu().numpy())
-    layout = "mono" if len(samples) == 1 else "stereo"
-    frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
+    """All of `stream`: a waveform (channels, n) in [-1, 1]; unusual channels are mixed into one."""
+    given = waveform.detach().float().cpu()
+    layout = _LAYOUTS.get(len(given))
+    if layout is None:
+        given, layout = given.mean(0, keepdim=True), "mono"
+    array = np.ascontiguousarray(given.numpy())
+    frame = av.AudioFrame.from_ndarray(array, format="fltp", layout=layout)
     frame.sample_rate, frame.pts = rate, 0
     writer.mux(stream.encode(frame))
     writer.mux(stream.encode(None))

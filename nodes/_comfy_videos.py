@@ -25,7 +25,7 @@ class ComfyVideos:
         if isinstance(video, VideoFromFile) and not cut:
             return video.get_stream_source()
         path = self.new_video_path()
-        if cut:
+        if cut and not any(side % 2 for side in video.get_dimensions()):
             path.parent.mkdir(parents=True, exist_ok=True)
             video.save_to(str(path))
             return str(path)

@@ -65,3 +65,36 @@ def test_the_sound_of_a_loaded_video_is_kept(server, home):
     assert packets(result) == packets(path) and packets(path)
     with av.open(str(result)) as container:
         assert len(list(container.decode(video=0))) == 10
+
+
+def test_frames_of_odd_size_and_their_sound_go_through(server, home):
+    """Create Video of frames that ComfyUI itself cannot write, with an empty sound."""
+    av = pytest.importorskip("av")
+    prompt = read_workflow(FOLDER / "api/nano_restore_video.api.json")
+    (made,) = (k for k, n in prompt.items() if n["class_type"] == "CreateVideo")
+    prompt["odd"] = {
+        "class_type": "ImageScale",
+        "inputs": {
+            "image": prompt[made]["inputs"]["images"],
+            "upscale_method": "bilinear",
+            "width": 321,
+            "height": 241,
+            "crop": "disabled",
+        },
+    }
+    prompt["quiet"] = {
+        "class_type": "EmptyAudio",
+        "inputs": {"duration": 0.6, "sample_rate": 44100, "channels": 2},
+    }
+    prompt[made]["inputs"] |= {"images": ["odd", 0], "audio": ["quiet", 0]}
+    (saved,) = (n for n in prompt.values() if n["class_type"] == "SaveVideo")
+    saved["inputs"]["filename_prefix"] = "odd"
+    entry = server.run(prompt)
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    (result,) = (home / "output").glob("odd_*.mp4")
+    with av.open(str(result)) as container:
+        assert len(container.streams.audio) == 1
+        frames = list(container.decode(video=0))
+    assert len(frames) == 16 and {(f.height, f.width) for f in frames} == {(241, 321)}
+    said = [text for output in entry["outputs"].values() for text in output.get("text", ())]
+    assert any("4:4:4" in text for text in said)

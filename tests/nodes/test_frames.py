@@ -199,6 +199,30 @@ def test_a_video_is_restored_as_its_frames_are(weightless, bars, tmp_path):
     assert bars[0].total == 24 and sum(bars[0].told) == 24
 
 
+def test_frames_at_strength_0_are_the_source_bit_by_bit_and_losses_are_told(weightless, tmp_path):
+    av = pytest.importorskip("av")
+    source = tmp_path / "a.mkv"
+    with av.open(str(source), "w") as out:
+        stream = out.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 200, 120, "yuva420p"
+        for i in range(12):
+            noise = torch.randint(256, (120, 200, 4), dtype=torch.uint8).numpy()
+            frame = av.VideoFrame.from_ndarray(noise, format="rgba").reformat(format="yuva420p")
+            frame.pts = i
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    video, report = restore_video(source, FRAMES, strength=0.0)
+    assert "15 faces restored" in report and "Transparency" in report.splitlines()[-1]
+
+    def luma(path):
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                yield frame.reformat(format="yuv420p").to_ndarray()
+
+    pairs = list(zip(luma(source), luma(video.path), strict=True))
+    assert len(pairs) == 12 and all((a == b).all() for a, b in pairs)
+
+
 def test_the_moving_demo_is_the_group_seen_through_a_window():
     from facewright.nodes.nano import DemoPicture
 
