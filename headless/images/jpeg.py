@@ -54,7 +54,7 @@ def read_jpeg(data: bytes, path: object) -> Stored:
         "JPEG",
         grey=grey,
         icc=icc,
-        exif=attempt(lambda: parse_exif(exif), notes, "EXIF") if exif else None,
+        exif=attempt(lambda: parse_exif(exif, notes), notes, "EXIF") if exif else None,
         xmp=xmp,
         dpi=image.info.get("dpi"),
         notes=notes,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...core.errors import shorten
+from .tiff_tags import exif_of
 
 if TYPE_CHECKING:
     from PIL.Image import Exif
@@ -16,7 +17,7 @@ ORIENTATION = 0x0112
 _EXIF, _GPS = 0x8769, 0x8825
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 282, 283, 296
 _MAKER_NOTE = 37500
-_ABOUT_THE_PICTURE = frozenset(
+ABOUT_THE_PICTURE = frozenset(
     # What it shows, by whom, with what. The other tags of the first directory say how the pixels
     # are stored (in TIFF files they are the container itself) or where a preview lies.
     {269, 270, 271, 272, 285, _X_RESOLUTION, _Y_RESOLUTION, _UNIT, 305, 306, 315, 316, 18246, 18249}
@@ -39,12 +40,27 @@ def attempt(read: Callable[[], T], notes: list[str], what: str) -> T | None:
         return None
 
 
-def parse_exif(data: bytes) -> "Exif":
+def parse_exif(data: bytes, notes: list[str]) -> "Exif | None":
+    """What of it is about the picture; None where there is nothing.
+
+    Raises:
+        Exception: whatever damage leads to.
+    """
     from PIL import Image
 
+    found, lost = exif_of(data.removeprefix(b"Exif\0\0"), ABOUT_THE_PICTURE | {ORIENTATION})
+    if lost:
+        notes.append(_lost(lost))
+    if found is None:
+        return None
     exif = Image.Exif()
-    exif.load(data if data.startswith(b"Exif\0\0") else b"Exif\0\0" + data)
+    exif.load(b"Exif\0\0" + found)
     return exif
+
+
+def _lost(count: int) -> str:
+    entries = "1 broken entry" if count == 1 else f"{count} broken entries"
+    return f"{entries} of its EXIF {'was' if count == 1 else 'were'} left out"
 
 
 def orientation(exif: "Exif | None", xmp: bytes | None, notes: list[str]) -> int:
@@ -75,7 +91,7 @@ def kept_exif(
     Args:
         turned: by a quarter, so that the resolutions change places.
     """
-    first = {tag: exif[tag] for tag in exif if tag in _ABOUT_THE_PICTURE}
+    first = {tag: exif[tag] for tag in exif if tag in ABOUT_THE_PICTURE}
     if turned:
         pair = first.pop(_X_RESOLUTION, None), first.pop(_Y_RESOLUTION, None)
         names = (_Y_RESOLUTION, _X_RESOLUTION)
@@ -96,7 +112,7 @@ def kept_exif(
             for index, part in enumerate((first, camera, place))
         ]
         lost = len(first) + len(camera) + len(place) - sum(map(len, parts))
-        notes.append(f"{lost} broken entries of its EXIF were left out")
+        notes.append(_lost(lost))
         whole = _serialised(*parts)
     if whole is not None and len(whole) > _MOST and camera.pop(_MAKER_NOTE, None) is not None:
         notes.append("the maker's note of its EXIF is too long and was left out")

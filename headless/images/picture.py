@@ -1,5 +1,9 @@
 """A decoded picture, and what the readers and writers of all formats share."""
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -115,6 +119,25 @@ def refused(path: object, what: str) -> FacewrightError:
     return FacewrightError(
         f"{path} {what}. Convert it to RGB with 8 or 16 bits per channel, as PNG or TIFF, first."
     )
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Without what libtiff and libpng print of damage, which Pillow and OpenCV tell as well."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # no standard error, such as in a service
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
 
 
 def to_array(pixels: Tensor, bits: int = 8) -> np.ndarray:

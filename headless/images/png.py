@@ -4,16 +4,17 @@ After the PNG specification, third edition: section 5 (chunks), 9 (filtering), 1
 """
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from ...core.errors import FacewrightError
-from .metadata import attempt, parse_exif
-from .picture import Picture, Stored, check_size, damaged, pages
+from .metadata import attempt, orientation, parse_exif
+from .picture import Picture, Stored, check_size, damaged, pages, silence
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _AFTER_HEADER = len(SIGNATURE) + 25
@@ -89,6 +90,26 @@ def _chunks(data: bytes, path: object, notes: list[str]) -> tuple[dict[bytes, by
     return found, b"".join(rows)
 
 
+def png_size(file: BinaryIO, path: object) -> tuple[int, int]:
+    """Width and height, upright; rows are skipped, and what lies behind them is read.
+
+    Raises:
+        Exception: whatever damage leads to.
+    """
+    parts = [file.read(len(SIGNATURE))]
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"IDAT":
+            file.seek(length + 4, os.SEEK_CUR)
+        else:
+            parts += [head, file.read(length + 4)]
+    chunks, _ = _chunks(b"".join(parts), path, [])
+    size = struct.unpack_from(">II", chunks[b"IHDR"])
+    about = Stored(np.empty((0, 0, 3), np.uint8), "PNG")
+    _metadata(about, chunks)
+    return size[::-1] if orientation(about.exif, about.xmp, []) >= 5 else size
+
+
 def _decode_8(header: _Header, chunks: dict[bytes, bytes], rows: bytes) -> np.ndarray:
     from PIL import Image
 
@@ -111,7 +132,7 @@ def _decode_16(header: _Header, rows: bytes, path: object) -> np.ndarray:
     if header.color not in {0, 2, 4, 6}:
         raise damaged(path, "its header contradicts itself")
     expected = _filtered_bytes(header)
-    # Of rows that end early OpenCV makes a picture all the same, and prints what it thinks.
+    # Of rows that end early OpenCV makes a picture all the same.
     unfolded = zlib.decompressobj().decompress(rows, expected)
     if len(unfolded) < expected:
         raise damaged(path, "it ends early")
@@ -121,7 +142,8 @@ def _decode_16(header: _Header, rows: bytes, path: object) -> np.ndarray:
             raise damaged(path, "a row has an unknown filter")
     del unfolded
     plain = _file([(b"IHDR", struct.pack(">IIBBBBB", *header))], rows)
-    array = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_UNCHANGED)
+    with silence():
+        array = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16:
         raise damaged(path, "its rows cannot be decoded")
     if array.ndim == 2:
@@ -179,9 +201,9 @@ def _metadata(stored: Stored, chunks: dict[bytes, bytes]) -> None:
         packed = chunks[b"iCCP"].partition(b"\0")[2][1:]
         stored.icc = attempt(lambda: inflated(packed), notes, "color profile")
     if b"eXIf" in chunks:
-        stored.exif = attempt(lambda: parse_exif(chunks[b"eXIf"]), notes, "EXIF")
+        stored.exif = attempt(lambda: parse_exif(chunks[b"eXIf"], notes), notes, "EXIF")
     elif _RAW_EXIF in chunks:  # as ImageMagick wrote it before there was eXIf
-        stored.exif = attempt(lambda: parse_exif(raw_exif()), notes, "EXIF")
+        stored.exif = attempt(lambda: parse_exif(raw_exif(), notes), notes, "EXIF")
     if _XMP in chunks:
         stored.xmp = attempt(lambda: text(_XMP), notes, "XMP")
     if len(chunks.get(b"pHYs", b"")) == 9 and chunks[b"pHYs"][8] == 1:

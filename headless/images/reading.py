@@ -13,7 +13,7 @@ import torch
 from ...core.errors import FacewrightError
 from .colors import cmyk_to_rgb, lab_to_rgb
 from .jpeg import read_jpeg
-from .metadata import attempt, kept_dpi, kept_exif, kept_icc, orientation
+from .metadata import attempt, kept_dpi, kept_exif, kept_icc, orientation, parse_exif
 from .picture import (
     MAX_PIXELS,
     Encoded,
@@ -24,7 +24,7 @@ from .picture import (
     pages,
     refused,
 )
-from .png import SIGNATURE, read_png
+from .png import SIGNATURE, png_size, read_png
 from .tiff import read_tiff, tiff_size
 from .tiff_tags import is_tiff
 
@@ -103,15 +103,11 @@ def read_stored(data: bytes, path: object) -> Stored:
     """
     if not data:
         raise FacewrightError(f"{path} is empty (0 bytes); copy or download it again.")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
             stored = _reader(data)(data, path)
             check_size(*stored.array.shape[1::-1], path)
-            # Pillow parses what it was given only now, and warns.
-            stored.exif = stored.exif and attempt(
-                lambda: _parsed(stored.exif), stored.notes, "EXIF"
-            )
         except FacewrightError:
             raise
         except MemoryError as error:
@@ -120,15 +116,7 @@ def read_stored(data: bytes, path: object) -> Stored:
             ) from error
         except Exception as error:  # decoders raise whatever damage leads them to
             raise damaged(path, error) from error
-    if any("EXIF" in str(w.message) or "Tag" in str(w.message) for w in caught):
-        stored.notes.append("parts of its EXIF are damaged and were left out")
     return stored
-
-
-def _parsed(exif):  # noqa: ANN001 (Pillow loads lazily)
-    for tag in (0x8769, 0x8825):
-        exif.get_ifd(tag)
-    return exif
 
 
 def _reader(data: bytes) -> Callable[[bytes, object], Stored]:
@@ -147,8 +135,9 @@ def _read_other(data: bytes, path: object) -> Stored:
         raise pages(path, frames)
     notes: list[str] = []
     conversions: list[str] = []
-    icc = image.info.get("icc_profile")
-    exif = attempt(image.getexif, notes, "EXIF")
+    icc, xmp = image.info.get("icc_profile"), image.info.get("xmp")
+    exif = image.info.get("exif")
+    exif = exif and attempt(lambda: parse_exif(exif, notes), notes, "EXIF")
     form, dpi, grey = image.format, image.info.get("dpi"), image.mode in _GREY
     if form == "PPM" and (deep := _deep_ppm(image, data, path)) is not None:
         array = deep
@@ -173,7 +162,8 @@ def _read_other(data: bytes, path: object) -> Stored:
         form,
         grey=grey,
         icc=icc if isinstance(icc, bytes) else None,
-        exif=exif if exif else None,
+        exif=exif or None,
+        xmp=xmp if isinstance(xmp, bytes) else None,
         dpi=dpi,
         lossless=form == "WEBP" and _is_lossless_webp(data),
         orientation=1 if form in _TURNED else None,
@@ -259,11 +249,14 @@ def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with open(path, "rb") as file:
-            if is_tiff(file.read(4)):
-                return tiff_size(Path(path).read_bytes(), path)
+            start = file.read(len(SIGNATURE))
+            file.seek(0)
+            if start == SIGNATURE:
+                return png_size(file, path)
+            if is_tiff(start):
+                return tiff_size(file.read(), path)
         with Image.open(path) as opened:
             width, height = opened.size
-            # PNG's own method would decode all pixels, in case the entry lies behind them.
-            exif = attempt(lambda: Image.Image.getexif(opened), [], "EXIF")
+            exif = attempt(opened.getexif, [], "EXIF")
             turn = 1 if opened.format in _TURNED else orientation(exif, None, [])
     return (height, width) if turn >= 5 else (width, height)

@@ -9,7 +9,12 @@ from collections.abc import Callable
 import numpy as np
 
 from .colors import cmyk_to_rgb, lab_to_rgb
-from .metadata import ORIENTATION, attempt, checked_orientation, parse_exif
+from .metadata import (
+    ORIENTATION,
+    attempt,
+    checked_orientation,
+    parse_exif,
+)
 from .picture import Stored, damaged, pages, refused
 from .tiff_samples import (
     JPEG,
@@ -99,7 +104,7 @@ def _meaning(samples: np.ndarray, data: bytes, page: Directory, layout: Layout) 
         "TIFF",
         grey=grey,
         icc=icc,
-        exif=attempt(lambda: parse_exif(data), notes, "EXIF"),
+        exif=attempt(lambda: parse_exif(data, notes), notes, "EXIF"),
         dpi=_resolution(page),
         orientation=_orientation(page, notes),
         notes=notes,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .picture import check_size, refused
+from .picture import check_size, refused, silence
 from .tiff_tags import Directory, TagError
 
 NONE, LZW, OLD_JPEG, JPEG, PACKBITS = 1, 5, 6, 7, 32773
@@ -236,7 +236,8 @@ def _by_libtiff(
     directory = struct.pack("<H", len(tags)) + b"".join(entries) + b"\0\0\0\0"
     whole = b"II*\0\x08\0\0\0" + directory + raw
     image = Image.open(io.BytesIO(whole), formats=("TIFF",))
-    return image.tobytes()
+    with silence():
+        return image.tobytes()
 
 
 def _jpeg(raw: bytes, page: Directory, layout: Layout, size: tuple[int, int]) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...core.errors import FacewrightError
 from ...core.files import written_whole
-from .metadata import kept_exif, kept_icc, parse_exif
+from .metadata import attempt, kept_exif, kept_icc, parse_exif
 from .picture import FORMATS, Picture, Stored, to_array
 from .png import encode_png_16, with_text
 from .reading import decode_picture, read_stored
@@ -210,7 +210,7 @@ def _encode(
     height, width, channels = array.shape
     bits = array.itemsize * 8
     grey = channels < 3
-    exif = like.exif and kept_exif(parse_exif(like.exif), (width, height), notes)
+    exif = like.exif and attempt(lambda: _exif_of(like.exif, (width, height), notes), notes, "EXIF")
     icc = kept_icc(like.icc, grey=grey, notes=notes)
     if file_format in _NO_METADATA:
         for what, there in (("color profile", icc), ("EXIF", exif)):
@@ -243,6 +243,11 @@ def _encode(
     buffer = io.BytesIO()
     Image.fromarray(array[..., 0] if channels == 1 else array).save(buffer, file_format, **options)
     return buffer.getvalue()
+
+
+def _exif_of(exif: bytes, size: tuple[int, int], notes: list[str]) -> bytes | None:
+    parsed = parse_exif(exif, notes)
+    return parsed and kept_exif(parsed, size, notes)
 
 
 def _ppm_16(array: np.ndarray) -> bytes:
