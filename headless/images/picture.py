@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -119,6 +120,14 @@ def refused(path: object, what: str) -> FacewrightError:
     return FacewrightError(
         f"{path} {what}. Convert it to RGB with 8 or 16 bits per channel, as PNG or TIFF, first."
     )
+
+
+@contextmanager
+def no_warnings() -> Iterator[None]:
+    """Without what Pillow says of metadata; as a decorator, too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import io
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ...core.errors import FacewrightError
+from ...core.errors import FacewrightError, shorten
 from .colors import cmyk_to_rgb, lab_to_rgb
 from .jpeg import read_jpeg
 from .metadata import attempt, kept_dpi, kept_exif, kept_icc, orientation, parse_exif
@@ -21,6 +20,7 @@ from .picture import (
     Stored,
     check_size,
     damaged,
+    no_warnings,
     pages,
     refused,
 )
@@ -64,6 +64,7 @@ def _content(path: Path) -> bytes:
         raise FacewrightError(f"{path} cannot be opened ({error}).") from error
 
 
+@no_warnings()
 def decode_picture(data: bytes, path: str | os.PathLike[str]) -> Picture:
     """`read_picture` of a file's content; `path` is what errors call it.
 
@@ -95,6 +96,7 @@ def decode_picture(data: bytes, path: str | os.PathLike[str]) -> Picture:
     )
 
 
+@no_warnings()
 def read_stored(data: bytes, path: object) -> Stored:
     """The pixels of a file as they are stored, and what is said about them.
 
@@ -103,19 +105,17 @@ def read_stored(data: bytes, path: object) -> Stored:
     """
     if not data:
         raise FacewrightError(f"{path} is empty (0 bytes); copy or download it again.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            stored = _reader(data)(data, path)
-            check_size(*stored.array.shape[1::-1], path)
-        except FacewrightError:
-            raise
-        except MemoryError as error:
-            raise FacewrightError(
-                f"{path} needs more memory than there is. Scale it down first."
-            ) from error
-        except Exception as error:  # decoders raise whatever damage leads them to
-            raise damaged(path, error) from error
+    try:
+        stored = _reader(data)(data, path)
+        check_size(*stored.array.shape[1::-1], path)
+    except FacewrightError:
+        raise
+    except MemoryError as error:
+        raise FacewrightError(
+            f"{path} needs more memory than there is. Scale it down first."
+        ) from error
+    except Exception as error:  # decoders raise whatever damage leads them to
+        raise damaged(path, shorten(error, 200)) from error
     return stored
 
 
@@ -238,6 +238,7 @@ def _upright(array: np.ndarray, turn: int) -> np.ndarray:
     return array
 
 
+@no_warnings()
 def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Width and height of what `read_picture` gives, from the file's header alone.
 
@@ -246,17 +247,15 @@ def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with open(path, "rb") as file:
-            start = file.read(len(SIGNATURE))
-            file.seek(0)
-            if start == SIGNATURE:
-                return png_size(file, path)
-            if is_tiff(start):
-                return tiff_size(file.read(), path)
-        with Image.open(path) as opened:
-            width, height = opened.size
-            exif = attempt(opened.getexif, [], "EXIF")
-            turn = 1 if opened.format in _TURNED else orientation(exif, None, [])
+    with open(path, "rb") as file:
+        start = file.read(len(SIGNATURE))
+        file.seek(0)
+        if start == SIGNATURE:
+            return png_size(file, path)
+        if is_tiff(start):
+            return tiff_size(file.read(), path)
+    with Image.open(path) as opened:
+        width, height = opened.size
+        exif = attempt(opened.getexif, [], "EXIF")
+        turn = 1 if opened.format in _TURNED else orientation(exif, None, [])
     return (height, width) if turn >= 5 else (width, height)

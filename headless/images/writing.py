@@ -14,7 +14,7 @@ from torch import Tensor
 from ...core.errors import FacewrightError
 from ...core.files import written_whole
 from .metadata import attempt, kept_exif, kept_icc, parse_exif
-from .picture import FORMATS, Picture, Stored, to_array
+from .picture import FORMATS, Picture, Stored, no_warnings, to_array
 from .png import encode_png_16, with_text
 from .reading import decode_picture, read_stored
 from .tiff_writing import encode_tiff
@@ -42,6 +42,7 @@ def written_suffix(path: Path) -> str:
     return path.suffix if path.suffix.lower() in FORMATS else ".png"
 
 
+@no_warnings()
 def write_picture(
     path: str | os.PathLike[str],
     pixels: Tensor,
