@@ -210,7 +210,8 @@ class RestoreVideo(io.ComfyNode):
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="Frames, cuts, faces followed and restored.",
+                    tooltip="Frames, cuts, faces followed and restored, and what of the original "
+                    "an MP4 does not hold.",
                 ),
             ],
         )
