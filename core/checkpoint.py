@@ -342,6 +342,11 @@ _FORMATS = {
     "ldm-vae": "an autoencoder (VAE)",
     "unknown": "none of the files facewright knows",
 }
+_LORA = re.compile(
+    r"[._]lora[._]|^(lora_unet|lora_te\d?|lycoris)_"
+    r"|\.(diff|diff_b|dora_scale|hada_w[12]_[ab]|lokr_w[12](_[ab])?)$"
+)
+"""In the keys of adapters: plain LoRA, and the kinds that are refused as what they are."""
 _PROJECTION = {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"}
 
 
@@ -359,7 +364,7 @@ def detect_format(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | N
 
     if any_with("vqvae_LQ."):
         return "osdface-associate"
-    if any(re.search(r"[._]lora[._]", k) for k in keys):
+    if any(re.search(_LORA, k) for k in keys):
         return "lora"
     if keys & _PROJECTION and keys <= _PROJECTION:
         return "osdface-embedding-change"

@@ -7,6 +7,7 @@ from pathlib import Path
 from .checkpoint import describe_format, detect_format, read_tensors
 from .errors import CheckpointError
 from .lora import parse_lora
+from .lora_files import PEFT_WEIGHTS, read_lora
 from .lora_styles import save_lora_as
 from .methods.osdface import VisualRepresentationEmbedder
 
@@ -23,7 +24,8 @@ def convert(
     drops the attention modules of the released file, but applies this one whole.
 
     Args:
-        paths: `associate_2.ckpt` with `embedding_change_weights.pth`, LoRA files, or all of them.
+        paths: `associate_2.ckpt` with `embedding_change_weights.pth`, LoRAs (files, or the folders
+            that peft saves), or all of them.
         out: folder for the results, made if needed.
 
     Returns:
@@ -36,7 +38,8 @@ def convert(
     out = Path(out)
     kinds = {}
     for path in map(Path, paths):
-        tensors, metadata = read_tensors(path)
+        is_peft = path.is_dir() or path.name in PEFT_WEIGHTS
+        tensors, metadata = (read_lora if is_peft else read_tensors)(path)
         kinds[path] = (detect_format(tensors, metadata), tensors, metadata)
     for path, (kind, _, _) in kinds.items():
         if kind not in {*_PAIR, "lora"}:
@@ -51,12 +54,18 @@ def convert(
         for path, (kind, tensors, metadata) in kinds.items()
         if kind == "lora"
     }
+    targets = {path: out / f"{path.stem}_comfyui.safetensors" for path in loras}
+    for path, target in targets.items():
+        twin = next(p for p, t in targets.items() if t == target)
+        if twin != path:
+            raise CheckpointError(
+                f"{twin} and {path} would both become {target}. Convert them into two folders."
+            )
     written = {}
     if embedder is not None:
         embedder.save(out / VRE_NAME)
         written[out / VRE_NAME] = "OSDFace's visual representation embedder, float32"
     for path, (weights, metadata) in loras.items():
-        target = out / f"{path.stem}_comfyui.safetensors"
-        save_lora_as(target, weights, "kohya", metadata)
-        written[target] = f"LoRA of {len(weights)} UNet modules under names ComfyUI knows"
+        said = save_lora_as(targets[path], weights, "kohya", metadata)
+        written[targets[path]] = f"{said}, which ComfyUI knows"
     return written

@@ -16,10 +16,11 @@ from ..core.checkpoint import (
     read_tensors,
     save_safetensors,
 )
-from ..core.errors import CheckpointError, FacewrightError, LoraError
+from ..core.errors import CheckpointError, LoraError, shorten
 from ..core.files import written_whole
-from ..core.lora import LoraModules, merge_lora, parse_lora
-from ..core.lora_styles import LoraStyle, adapter_config, save_lora_as
+from ..core.lora import LoraReport, check_strength, merge_lora, parse_lora
+from ..core.lora_files import PEFT_CONFIG, PEFT_WEIGHTS, lora_file, read_lora
+from ..core.lora_styles import LoraStyle, adapter_config, cast, save_lora_as
 from ..core.nano import UNET_FORMAT
 from . import ldm
 from .host import read_unet_folder
@@ -45,7 +46,7 @@ def merge(
     under diffusers' names (the nano base is one), or a diffusers folder.
 
     Args:
-        lora: file in any key style; every key has to fit.
+        lora: file in any key style, or the folder that peft saves; every key has to fit.
         base: SD 2.1-base, or the nano UNet.
         out: a file, or a folder that a single file is put in; of a diffusers folder, the folder
             to make.
@@ -61,56 +62,66 @@ def merge(
         LoraError: not a LoRA, or one with a key that the base has no place for.
         FacewrightError: weights that do not fit into float16.
     """
-    tensors, metadata = read_tensors(lora)
-    weights = parse_lora(tensors, metadata)
-    if weights.unused:
-        raise LoraError(
-            f"{lora.name} changes a text encoder, too ({weights.unused[0]} and the like), and only "
-            "a UNet's LoRA can be merged here. Merge it with the program that trained it."
-        )
-    record = {"lora": lora.name, "strength": strength, "modules": len(weights)}
-    record["metadata"] = metadata
-    add = _Addition(tensors, metadata, weights, strength, dtype)
+    check_strength(strength)
+    add = _Addition(lora, strength, dtype)
     if base.is_dir():
         target = out
-        _merge_folder(base, target, add, record)
+        report = _merge_folder(base, target, add)
     else:
         target = _target(out, f"{base.stem}_{lora.stem}")
-        _merge_file(base, target, add, record)
-    return target, f"{base.name} with {len(weights)} modules of {lora.name} merged in"
+        report = _merge_file(base, target, add)
+    return target, f"{base.name} with {lora.name} merged in: {report}"
 
 
 class _Addition:
     """A LoRA that is ready to be added to a UNet."""
 
-    def __init__(
-        self,
-        tensors: Mapping[str, Tensor],
-        metadata: Mapping[str, str],
-        weights: LoraModules,
-        strength: float,
-        dtype: torch.dtype | None,
-    ) -> None:
-        self.tensors, self.metadata, self.weights = tensors, metadata, weights
-        self.strength, self.dtype = strength, dtype
+    def __init__(self, lora: Path, strength: float, dtype: torch.dtype | None) -> None:
+        self.name, self.strength, self.dtype = lora.name, strength, dtype
+        self.tensors, self.metadata = read_lora(lora)
 
-    def to(self, unet: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def to(self, unet: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], LoraReport]:
         """The weights that change, by diffusers' names; `unet` itself stays as it is."""
-        names = [f"{module}.weight" for module in self.weights]
+        weights = parse_lora(self.tensors, self.metadata, unet.keys())
+        if weights.unused:
+            raise LoraError(
+                f"{self.name} changes a text encoder, too ({shorten(weights.unused[0])} and the "
+                "like), and only a UNet's LoRA can be merged here. Merge it with the program that "
+                "trained it."
+            )
         # Copies: what is read from a file is mapped memory. In float32, to be rounded only once.
-        changed = {n: unet[n].to(torch.float32, copy=True) for n in names if n in unet}
-        merge_lora({**unet, **changed}, self.tensors, self.strength, self.metadata)
-        return {n: _cast(n, t, self.dtype or unet[n].dtype) for n, t in changed.items()}
+        found = {n: unet[n] for n in weights.changes if n in unet}
+        changed = {
+            n: t.to(torch.float32 if t.is_floating_point() else t.dtype, copy=True)
+            for n, t in found.items()
+        }
+        report = merge_lora({**unet, **changed}, self.tensors, self.strength, self.metadata)
+        rounded = {n: cast(n, t, self.dtype or unet[n].dtype) for n, t in changed.items()}
+        return rounded, report
+
+    def recorded(self, metadata: Mapping[str, str], report: LoraReport) -> dict[str, str]:
+        """The base's metadata with this LoRA in it."""
+        modules = len(report.applied)
+        record = {"lora": self.name, "strength": self.strength, "modules": modules}
+        record["metadata"] = self.metadata
+        try:
+            earlier = json.loads(metadata.get(MERGED_KEY, "[]"))
+        except (ValueError, RecursionError):  # another program's text: kept, as it is
+            earlier = metadata[MERGED_KEY]
+        earlier = earlier if isinstance(earlier, list) else [earlier]
+        # diffusers refuses a file that does not say "pt".
+        return {"format": "pt", **metadata, MERGED_KEY: json.dumps([*earlier, record])}
 
 
-def _merge_file(base: Path, out: Path, add: _Addition, record: dict) -> None:
+def _merge_file(base: Path, out: Path, add: _Addition) -> LoraReport:
     _check_new(out, base)
     tensors, metadata = read_tensors(base)
     names = _unet_names(tensors, metadata, base.name)
-    changed = add.to({name: tensors[key] for name, key in names.items()})
+    changed, report = add.to({name: tensors[key] for name, key in names.items()})
     renamed = {names[n]: t for n, t in changed.items()}
-    others = {k: _cast(k, t, add.dtype or t.dtype) for k, t in tensors.items() if k not in renamed}
-    save_safetensors(out, others | renamed, _recorded(metadata, record))
+    others = {k: cast(k, t, add.dtype or t.dtype) for k, t in tensors.items() if k not in renamed}
+    save_safetensors(out, others | renamed, add.recorded(metadata, report))
+    return report
 
 
 def _unet_names(
@@ -132,24 +143,24 @@ def _unet_names(
     return {name: ldm.UNET_PREFIX + key for name, key in renamed.items()}
 
 
-def _merge_folder(base: Path, out: Path, add: _Addition, record: dict) -> None:
+def _merge_folder(base: Path, out: Path, add: _Addition) -> LoraReport:
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise CheckpointError(f"{out} is there already. Name a folder that is new or empty.")
     _, tensors, metadata = read_unet_folder(base)
-    changed = add.to(tensors)
-    others = {k: _cast(k, t, add.dtype or t.dtype) for k, t in tensors.items() if k not in changed}
+    changed, report = add.to(tensors)
+    others = {k: cast(k, t, add.dtype or t.dtype) for k, t in tensors.items() if k not in changed}
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         shutil.copytree(base, partial, ignore=_left_out(base))
-        save_safetensors(
-            partial / "unet" / _UNET_FILE, others | changed, _recorded(metadata, record)
-        )
+        unet = partial / "unet" / _UNET_FILE
+        save_safetensors(unet, others | changed, add.recorded(metadata, report))
         if out.is_dir():
             out.rmdir()  # not every system replaces a folder, even an empty one
         os.replace(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return report
 
 
 def _left_out(base: Path) -> Callable[[str, list[str]], set[str]]:
@@ -165,19 +176,13 @@ def _left_out(base: Path) -> Callable[[str, list[str]], set[str]]:
     return ignore
 
 
-def _recorded(metadata: Mapping[str, str], record: dict) -> dict[str, str]:
-    earlier = json.loads(metadata.get(MERGED_KEY, "[]"))
-    # diffusers refuses a file that does not say "pt".
-    return {"format": "pt", **metadata, MERGED_KEY: json.dumps([*earlier, record])}
-
-
 def restyle(
     lora: Path, out: Path, style: LoraStyle, *, dtype: torch.dtype | None = None
 ) -> dict[Path, str]:
     """Write a LoRA under the names another program looks for; see `core.lora_styles`.
 
     Args:
-        lora: file in any key style.
+        lora: file in any key style, or the folder that peft saves.
         out: a file, or a folder that it is put in. peft's is a folder always: adapter_config.json
             and adapter_model.safetensors.
 
@@ -188,24 +193,20 @@ def restyle(
         LoraError: a LoRA that cannot be understood completely.
         CheckpointError: not readable, or `out` is the file itself.
     """
-    tensors, metadata = read_tensors(lora)
+    tensors, metadata = read_lora(lora)
     weights = parse_lora(tensors, metadata)
     if style != "peft":
         target = _target(out, f"{lora.stem}_{style}")
-        _check_new(target, lora)
-        save_lora_as(target, weights, style, metadata, dtype)
-        return {target: f"LoRA of {len(weights)} UNet modules under {style}'s names"}
-    config, target = out / "adapter_config.json", out / "adapter_model.safetensors"
-    _check_new(target, lora)
+        _check_new(target, lora_file(lora))
+        return {target: save_lora_as(target, weights, style, metadata, dtype)}
+    config, target = out / PEFT_CONFIG, out / PEFT_WEIGHTS[0]
+    _check_new(target, lora_file(lora))
+    said = save_lora_as(target, weights, style, metadata, dtype)
     base = metadata.get("base")
     values = {"peft_type": "LORA", "base_model_name_or_path": base, **adapter_config(weights)}
     with written_whole(config) as temporary:
         temporary.write_text(json.dumps(values, indent=2), encoding="utf-8")
-    save_lora_as(target, weights, style, metadata, dtype)
-    return {
-        config: "rank, alpha and modules, for PeftModel.from_pretrained",
-        target: f"LoRA of {len(weights)} UNet modules under peft's names",
-    }
+    return {config: "rank, alpha and modules, for PeftModel.from_pretrained", target: said}
 
 
 def recast(source: Path, out: Path, dtype: torch.dtype) -> tuple[Path, str]:
@@ -218,7 +219,8 @@ def recast(source: Path, out: Path, dtype: torch.dtype) -> tuple[Path, str]:
         CheckpointError: another kind of file, or `out` is the file itself.
         FacewrightError: weights that do not fit into float16.
     """
-    tensors, metadata = read_tensors(source)
+    is_peft = source.is_dir() or source.name in PEFT_WEIGHTS
+    tensors, metadata = (read_lora if is_peft else read_tensors)(source)
     kind = detect_format(tensors, metadata)
     if FORMAT_KEY not in metadata and kind != "lora":
         raise CheckpointError(
@@ -227,21 +229,10 @@ def recast(source: Path, out: Path, dtype: torch.dtype) -> tuple[Path, str]:
         )
     name = next(k for k, v in DTYPES.items() if v == dtype)
     target = _target(out, f"{source.stem}_{name}")
-    _check_new(target, source)
-    cast = {k: _cast(k, t, dtype) if t.ndim else t for k, t in tensors.items()}
-    save_safetensors(target, cast, metadata)
+    _check_new(target, lora_file(source))
+    rounded = {k: cast(k, t, dtype) if t.ndim else t for k, t in tensors.items()}
+    save_safetensors(target, rounded, metadata)
     return target, f"{source.name} in {name}"
-
-
-def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    if not tensor.is_floating_point() or tensor.dtype == dtype:
-        return tensor
-    cast = tensor.to(dtype)
-    if dtype == torch.float16 and not cast.isfinite().all() and tensor.isfinite().all():
-        raise FacewrightError(
-            f"{name} holds values beyond float16's 65504. Take --dtype bf16 or fp32."
-        )
-    return cast
 
 
 def _target(out: Path, name: str) -> Path:

@@ -196,10 +196,10 @@ class HeadlessHost(HeadlessVideos):
         self, model: Model, tensors: dict[str, Tensor], metadata: dict[str, str], strength: float
     ) -> tuple[Model, LoraReport]:
         weights = dict(model.tensors())
-        for module in parse_lora(tensors, metadata):
+        for name in parse_lora(tensors, metadata, weights.keys()).changes:
             # merge_lora writes in place; everything it does not touch stays shared.
-            if f"{module}.weight" in weights:
-                weights[f"{module}.weight"] = weights[f"{module}.weight"].clone()
+            if name in weights:
+                weights[name] = weights[name].clone()
         report = merge_lora(weights, tensors, strength, metadata)
         patched = replace(model.with_tensors(weights), loras=(*model.loras, metadata))
         if model.boosthub:

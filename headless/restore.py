@@ -11,7 +11,6 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from ..core.checkpoint import read_tensors
 from ..core.errors import CheckpointError, FacewrightError
 from ..core.faces import (
     ORDERS,
@@ -24,6 +23,7 @@ from ..core.faces import (
 from ..core.geometry.align import FaceCrops, align_faces
 from ..core.geometry.paste import paste_faces
 from ..core.guard import ACTIONS, GuardResult, guard_faces
+from ..core.lora_files import read_lora
 from ..core.matching import Matches, match_faces
 from ..core.methods.honestface import IdentityEmbedder, load_eye_extractor
 from ..core.methods.osdface import VisualRepresentationEmbedder
@@ -358,5 +358,5 @@ def _backbone(base: Path, lora: Path) -> Backbone:
     model, vae = load_checkpoint(base)
     if vae is None:
         raise CheckpointError(f"{base.name} holds no VAE. Use the whole SD 2.1-base checkpoint.")
-    model, _ = host.apply_lora(model, *read_tensors(lora), 1.0)
+    model, _ = host.apply_lora(model, *read_lora(lora), 1.0)
     return host.backbone(model, vae)

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..core import nano
-from ..core.checkpoint import read_tensors
 from ..core.errors import CheckpointError, FacewrightError
 from ..core.geometry.square import centred_square
 from ..core.lora import check_loras
+from ..core.lora_files import read_lora
 from ..core.methods.flipnet import TEXT_TOKENS, BoostHubs, Condition
 from ..core.restorer import decode_finite
 from ..core.sampling import ddim, ddim_timesteps, guided
@@ -230,7 +230,7 @@ class Synthesizer:
                 f"{weights.base.name} holds no VAE. Use the whole SD 2.1-base checkpoint."
             )
         check_fits(hubs, model.unet, model.name)
-        model, _ = host.apply_lora(model, *read_tensors(weights.lora), 1.0)
+        model, _ = host.apply_lora(model, *read_lora(weights.lora), 1.0)
         check_loras(hubs.config.mode, model.loras)
         synthesizer = cls(model, vae, hubs, Clip(weights.base) if weights.base else None)
         synthesizer.prompt("")  # a text encoder that is missing shows now

@@ -26,9 +26,18 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Generator, Tensor, nn
 
 from ..core.base_model import UNetFacts, other_model, refusal
-from ..core.checkpoint import load_strict, name_some
-from ..core.errors import FacewrightError, LoraError
-from ..core.lora import LoraReport, check_loras, parse_lora
+from ..core.checkpoint import load_strict
+from ..core.errors import FacewrightError, shorten
+from ..core.lora import (
+    LoraReport,
+    check_loras,
+    check_strength,
+    check_sum,
+    kohya_name,
+    parse_lora,
+    to_kohya,
+    unfit,
+)
 from ..core.methods.flipnet import BoostHubs, Condition
 from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
@@ -56,32 +65,32 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
     def apply_lora(
         self, model: Any, tensors: dict[str, Tensor], metadata: dict[str, str], strength: float
     ) -> tuple[Any, LoraReport]:
-        weights = parse_lora(tensors, metadata)
+        check_strength(strength)
         # Straight from ComfyUI's table of names: the stock loader goes through another one that
         # has no attention layers under the names a diffusers or peft file gives them.
         names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
-        shapes = {k: v.shape for k, v in model.model.state_dict().items()}
-        targets, canonical, unfit = {}, {}, []
-        for module, weight in weights.items():
-            key = f"diffusion_model.{names.get(f'{module}.weight')}"
-            if key not in shapes or not weight.fits(shapes[key]):
-                unfit.append(module)
+        weights = parse_lora(tensors, metadata, names.keys())
+        stored = model.model.state_dict()
+        targets, strays = {}, []
+        for name, change in weights.changes.items():
+            key = f"diffusion_model.{names.get(name)}"
+            if key not in stored or not change.fits(stored[key].shape):
+                strays.append(shorten(name.removesuffix(".weight")))
                 continue
-            targets[module] = key
-            canonical[f"{module}.lora_up.weight"] = weight.up
-            canonical[f"{module}.lora_down.weight"] = weight.down
-            canonical[f"{module}.alpha"] = torch.tensor(float(weight.alpha))
+            check_sum(name, stored[key], change, strength)
+            targets[name] = key
         patched = model.clone()
-        applied = set(patched.add_patches(comfy.lora.load_lora(canonical, targets), strength))
-        unfit += [module for module, key in targets.items() if key not in applied]
-        if unfit:
+        if not strays:
+            places = {
+                kohya_name(m): f"diffusion_model.{names[f'{m}.weight']}" for m in weights.modules
+            }
+            found = comfy.lora.load_lora(to_kohya(weights), places)
+            applied = set(patched.add_patches(found, strength))
+            strays = [name for name, key in targets.items() if key not in applied]
+        if strays:
             name = _other_model(model)
-            raise LoraError(
-                f"{len(unfit)} of {len(weights)} modules of this LoRA do not fit the model "
-                f"({name_some(unfit)}): it was made for another architecture. OSDFace's LoRA "
-                "belongs to Stable Diffusion 2.1-base"
-                f"{f', and `model` is {name}' if name else ''}."
-            )
+            came = f", and `model` is {name}" if name else ""
+            raise unfit(strays, len(weights.changes), came=came)
         for applied in model.get_additional_models_with_key(KEY):
             check_loras(applied.model.config.mode, [metadata])
         patched.set_attachments(LORAS, (*(patched.get_attachment(LORAS) or ()), metadata))

@@ -1,6 +1,6 @@
 """A LoRA loader that applies every module of the file or none."""
 
-from ..core.checkpoint import read_tensors
+from ..core.lora_files import read_lora
 from ._files import check_files, file_input
 from ._host import host, io
 
@@ -46,7 +46,7 @@ class LoadLoRA(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, lora, strength) -> io.NodeOutput:
-        tensors, metadata = read_tensors(host.model_path("loras", lora))
+        tensors, metadata = read_lora(host.model_path("loras", lora))
         patched, report = host.apply_lora(model, tensors, metadata, strength)
         return io.NodeOutput(patched, f"{lora}: {report}")
 

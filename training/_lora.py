@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..core.checkpoint import read_tensors
 from ..core.errors import CheckpointError
 from ..core.lora import parse_lora
+from ..core.lora_files import read_lora
 from ..core.lora_styles import save_lora_as
 
 LORA_TARGETS = (
@@ -64,11 +64,11 @@ def load_lora(module: nn.Module, path: Path) -> None:
         LoraError: not a LoRA.
         CheckpointError: other layers or another rank.
     """
-    weights = parse_lora(*read_tensors(path))
     layers = lora_layers(module)
+    weights = parse_lora(*read_lora(path), _parameters(module))
     expected = {name: _shapes(layer) for name, layer in layers.items()}
     found = {name: (w.down.shape, w.up.flatten(1).shape) for name, w in weights.items()}
-    if expected != found:
+    if expected != found or weights.differences:
         raise CheckpointError(
             f"{path} holds a LoRA of other layers or another rank than the config's. Give one that "
             "was trained with the same `rank` on the same model."
@@ -77,6 +77,12 @@ def load_lora(module: nn.Module, path: Path) -> None:
         up, weight = layer.lora_B["default"].weight, weights[name]
         layer.lora_A["default"].weight.data.copy_(weight.down)
         up.data.copy_(weight.up.view_as(up) * (weight.scale / layer.scaling["default"]))
+
+
+def _parameters(module: nn.Module) -> list[str]:
+    """Names of the parameters that `module` had before the adapters."""
+    names = (name for name in module.state_dict() if ".lora_" not in name)
+    return [name.replace(".base_layer.", ".") for name in names]
 
 
 def _shapes(layer: nn.Module) -> tuple[torch.Size, torch.Size]:
@@ -124,4 +130,5 @@ def save_lora(
 ) -> None:
     """Write the LoRA of `module` with what a loader has to know in the metadata."""
     metadata = {"rank": str(rank), "alpha": str(alpha), "base": base, **facts}
-    save_lora_as(path, parse_lora(lora_tensors(module), metadata), "diffusers", metadata, dtype)
+    weights = parse_lora(lora_tensors(module), metadata, _parameters(module))
+    save_lora_as(path, weights, "diffusers", metadata, dtype)

@@ -14,7 +14,11 @@ _SAME = "Nothing is half written; run the same command again."
 @sentences(interrupted=f"Interrupted. {_SAME}")
 def export(
     source: Annotated[
-        Path, typer.Argument(help="A LoRA or another trained file, or the folder of a run.")
+        Path,
+        typer.Argument(
+            help="A LoRA (file, or the folder that peft saves), another trained file, or the "
+            "folder of a run."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -52,15 +56,17 @@ def export(
 
     `facewright convert` is for files that others released.
     """
+    from ...core.lora_files import is_lora_folder
     from ...core.lora_styles import LORA_STYLES
     from ..export import DTYPES, merge, recast, restyle
 
     check_choice("--to", to or LORA_STYLES[0], LORA_STYLES)
     check_choice("--dtype", dtype or "fp32", tuple(DTYPES))
-    _check_together(source, out, base, strength, to, dtype)
+    is_run = source.is_dir() and not is_lora_folder(source)
+    _check_together(source, is_run, out, base, strength, to, dtype)
     cast = DTYPES[dtype] if dtype else None
     with console().status(f"Exporting {source.name}"):
-        if source.is_dir():
+        if is_run:
             written = _run(source, out)
         elif base is not None:
             written = dict([merge(source, base, out, strength=_or_one(strength), dtype=cast)])
@@ -76,13 +82,14 @@ def export(
 
 def _check_together(
     source: Path,
+    is_run: bool,
     out: Path | None,
     base: Path | None,
     strength: float | None,
     to: str | None,
     dtype: str | None,
 ) -> None:
-    if source.is_dir():
+    if is_run:
         if any(value is not None for value in (base, strength, to, dtype)):
             raise typer.BadParameter(
                 f"{source} is a folder, so a run is exported as its config says. Give one of the "
