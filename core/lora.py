@@ -282,7 +282,8 @@ def check_sum(name: str, target: Tensor, change: LoraWeight | Difference, streng
     limits = torch.finfo(target.dtype)
     if abs(strength) * change.bound < limits.max * limits.eps / 4:
         return  # less than what the largest number of this dtype is rounded by
-    if not _sum(target, change, strength).to(target.dtype).float().isfinite().all():
+    largest = limits.max * (1 + limits.eps / 4)  # above, rounding gives infinity or cuts it off
+    if not (_sum(target, change, strength).abs() <= largest).all():
         raise LoraError(
             f"With strength {strength:g} the LoRA makes {shorten(name)} larger than "
             f"{_kind(target)} holds ({limits.max:g}). Take a smaller strength, or a model in "
