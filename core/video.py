@@ -3,9 +3,10 @@
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,12 +93,9 @@ def rewrite_video(
         video.check_frames()
         sides = side_data(first)
     with opened(source) as video, written_whole(target) as temporary:
-        av = video.av
-        with _writing(av, target):
-            writer = av.open(str(temporary), "w", format="mp4", options=options_for(video))
-        with writer:
-            with _writing(av, target):
-                sink = _Sink(av, writer, _Form.of(first, video), crf, video.rate)
+        with _mp4(video.av, temporary, target, options_for(video)) as (writer, writing):
+            with writing():
+                sink = _Sink(writer, writing, _Form.of(first, video), crf, video.rate)
                 copies = Copies(writer, video)
                 notes = [*sink.form.notes, *missing(video, sides, copies.sources)]
                 notes += [*mark(writer, video), *copies.notes]
@@ -105,8 +103,8 @@ def rewrite_video(
                 writer.start_encoding()
             count, waiting = 0, []
             for item in video.contents(*copies.sources):
-                if not isinstance(item, av.VideoFrame):
-                    with _writing(av, target):
+                if not isinstance(item, video.av.VideoFrame):
+                    with writing():
                         copies.write(item)
                     continue
                 waiting.append(item)
@@ -114,8 +112,8 @@ def rewrite_video(
                     _pass_on(video, sink, waiting, change, count)
                     count, waiting = count + len(waiting), []
             _pass_on(video, sink, waiting, change, count)
-            with _writing(av, target):
-                sink.flush()
+            sink.flush()
+            with writing():
                 copies.flush()
         notes += damage(video, sink.moved)
         return notes + _read_back(temporary, sink, copies)
@@ -142,22 +140,20 @@ def write_video(
     if not 0 < rate <= 1000:
         raise FacewrightError(f"A video has 1 to 1000 frames a second, not {float(rate)}.")
     sink = None
-    with (
-        written_whole(target) as temporary,
-        _writing(av, target),
-        av.open(str(temporary), "w", format="mp4") as writer,
-    ):
+    with written_whole(target) as temporary, _mp4(av, temporary, target) as (writer, writing):
         for i, frame in enumerate(frames):
             if sink is None:
                 form = _Form((frame.shape[-2], frame.shape[-1]), 1 / Fraction(rate))
-                sink = _Sink(av, writer, form, crf, rate)
-                speaker = sound and add_sound(writer, *sound)
+                with writing():
+                    sink = _Sink(writer, writing, form, crf, rate)
+                    speaker = sound and add_sound(writer, *sound)
             sink.encode(form.coding.from_rgb(frame, form.halved), i)
         if sink is None:
             raise FacewrightError("There are no frames to make a video of.")
         sink.flush()
         if speaker:
-            encode_sound(av, writer, speaker, *sound)
+            with writing():
+                encode_sound(av, writer, speaker, *sound)
 
 
 @dataclass(frozen=True)
@@ -198,8 +194,10 @@ class _Form:
 class _Sink:
     """The picture stream of the file that is written."""
 
-    def __init__(self, av: Any, writer: Any, form: _Form, crf: int, rate: Fraction) -> None:
-        self.av, self.writer, self.form = av, writer, form
+    def __init__(
+        self, writer: Any, writing: Callable, form: _Form, crf: int, rate: Fraction
+    ) -> None:
+        self.writer, self.writing, self.form = writer, writing, form
         self.last: int | None = None
         self.count = self.moved = 0
         self.step = max(1, round(1 / (rate * form.time_base)))
@@ -225,17 +223,20 @@ class _Sink:
         return [turned(plane, how) for plane in own]
 
     def encode(self, planes: Sequence[Tensor], pts: int | None = None) -> None:
-        frame = frame_of(self.av, planes, self.form.coding)
+        frame = frame_of(load_av(), planes, self.form.coding)
         soonest = 0 if self.last is None else self.last + (self.step if pts is None else 1)
         if pts is None or (self.last is not None and pts < soonest):
             self.moved += 1
             pts = soonest
         frame.pts, frame.time_base = pts, self.form.time_base
         self.last, self.count = pts, self.count + 1
-        self.writer.mux(self.stream.encode(frame))
+        with self.writing():
+            self.writer.mux(self.stream.encode(frame))
 
     def flush(self) -> None:
-        self.writer.mux(self.stream.encode(None))
+        """What the encoder still holds."""
+        with self.writing():
+            self.writer.mux(self.stream.encode(None))
 
 
 def _pass_on(video: Video, sink: _Sink, frames: list[Any], change: Callable, first: int) -> None:
@@ -249,8 +250,7 @@ def _pass_on(video: Video, sink: _Sink, frames: list[Any], change: Callable, fir
         if new is not None:
             changed = (new.detach().cpu() != old).any(0)
             planes = merged(planes, form.coding.from_rgb(new, form.halved), changed)
-        with _writing(video.av, Path(sink.writer.name)):
-            sink.encode(planes, frame.pts)
+        sink.encode(planes, frame.pts)
 
 
 def _read_back(path: Path, sink: _Sink, copies: Copies) -> list[str]:
@@ -268,6 +268,24 @@ def _read_back(path: Path, sink: _Sink, copies: Copies) -> list[str]:
 
 
 @contextmanager
+def _mp4(
+    av: Any, path: Path, target: Path, options: dict[str, str] | None = None
+) -> Iterator[tuple[Any, Callable]]:
+    """An MP4 that becomes `target`, and a context for whatever PyAV does to it."""
+    writing = partial(_writing, av, target)
+    with writing():
+        writer = av.open(str(path), "w", format="mp4", options=options)
+    try:
+        yield writer, writing
+    except BaseException:
+        with suppress(av.error.FFmpegError, ValueError):
+            writer.close()
+        raise
+    with writing():
+        writer.close()
+
+
+@contextmanager
 def _writing(av: Any, target: Path) -> Iterator[None]:
     """What PyAV says of a file that is written, as a sentence or as the system's error."""
     try:
@@ -278,6 +296,6 @@ def _writing(av: Any, target: Path) -> Iterator[None]:
         if getattr(error, "errno", None) in _OF_THE_DISK:
             raise OSError(error.errno, os.strerror(error.errno), str(target)) from error
         raise FacewrightError(
-            f"The restored video cannot be written as MP4 ({words(error)}). Convert the "
+            f"The video cannot be written as MP4 ({words(error)}). Convert the "
             "source first: ffmpeg -i VIDEO -c:v libx264 -crf 12 -c:a aac CONVERTED.mp4"
         ) from error

@@ -1,5 +1,6 @@
 """What goes with the pictures of a video into a new file: sound, subtitles, tags."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,18 +74,21 @@ class Copies:
         if at in self.encoded:
             self._encode(packet, self.encoded[at])
         elif packet.size:
-            last = self._last.get(at)
-            given = packet.dts if packet.dts is not None else packet.pts
-            dts = given if given is not None else 0
-            if last is not None and dts <= last:
-                dts = last + 1
-            if packet.pts is None or packet.pts < dts:
-                packet.pts = dts
-            packet.dts = self._last[at] = dts
-            packet.stream = self.copied[at]
+            copy = self.copied[at]
+            # Times have to grow by one of MP4's units, which may be coarser than the source's.
+            units = packet.time_base / copy.time_base
+            dts = packet.dts if packet.dts is not None else packet.pts
+            dts = (
+                max(dts or 0, math.ceil((self._last[at] + 1) / units)) if at in self._last else dts
+            )
+            packet.dts = dts or 0
+            if packet.pts is None or packet.pts < packet.dts:
+                packet.pts = packet.dts
+            self._last[at] = round(packet.dts * units)
+            packet.stream = copy
             try:
                 self.writer.mux(packet)
-            except self.video.av.error.InvalidDataError:
+            except ValueError:  # what the file cannot take; a full disk is no ValueError
                 self.video.broken_packets += 1
             self._filled.add(at)
 
