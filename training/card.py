@@ -14,6 +14,8 @@ from .records import read_lines
 
 _HOME = "https://github.com/facewright/facewright"
 _SAMPLES, _CURVES = "samples.png", "curves.png"
+CARD_FILES = ("README.md", _SAMPLES, _CURVES)
+"""The card and what it shows."""
 _LIMITS = """\
 * What a damaged picture no longer shows is made up. A result identifies nobody and proves nothing:
   it is not for identification, medical or forensic use.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import FacewrightError
-from ..core.files import written_whole
+from ..core.files import remove_leftovers, written_whole
 from .records import loss_terms, read_lines
 
 _DPI = 100
@@ -98,6 +98,7 @@ def curve_sheet(metrics_jsonl: Path, target: Path) -> Path:
         _draw_section(part, section)
     canvas = FigureCanvasAgg(figure)
     figure.draw_without_rendering()  # ticks follow from the layout, and the layout from ticks
+    remove_leftovers([target])  # of a drawing that was killed
     with written_whole(target) as path:
         canvas.print_figure(path, dpi=_DPI, format="png")
     return target

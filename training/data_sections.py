@@ -26,7 +26,7 @@ class WorldData(Source):
     size: int = Field(128, ge=32, le=2**14, description="pixels")
     identities: int = Field(2000, ge=2)
     photos: int = Field(4, ge=1, description="photos of each identity")
-    seed: int = Field(1, ge=0, description="identities and photos are drawn from this seed")
+    seed: int = Field(1, ge=0, lt=2**20, description="identities and photos come of it")
     held_out: int = Field(64, ge=1, description="identities of the validation split")
     jitter: float = Field(1.0, ge=0, description="error of the alignment; 1 = a good detector's")
     workers: int = Field(

@@ -14,10 +14,10 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
 from ..core.devices import seeded
-from ..core.errors import DataLostError, shorten
+from ..core.errors import DataLostError, FacewrightError, shorten
 from .cache import FrozenCache
 from .checkpoints import non_finite
-from .config import ConfigError, TrainConfig, save_config
+from .config import ConfigError, TrainConfig
 from .data import Batches
 from .devices import accelerator, with_chosen_device
 from .guard import NonFiniteGuard, is_finite
@@ -25,7 +25,7 @@ from .memory import DTYPES, compile_in_place, hold_in, recompute_activations
 from .optim import AveragedWeights, build_optimizers, set_lr
 from .processes import agreed, gathered, mean_over
 from .recipe import Batch, Evaluation, Progress, Recipe
-from .results import draw_curves, export, write_facts
+from .results import begin, draw_curves, export, write_facts
 from .state import put_down, take_up
 from .trackers import check_trackers, open_trackers
 from .visual import RunLog
@@ -153,14 +153,15 @@ class Engine:
             whether it finished.
 
         Raises:
-            ConfigError: the output folder already holds a run and `resume` is False.
+            ConfigError: the output folder already holds a run and `resume` is False, or cannot be
+            written.
             NonFiniteError: the loss stays NaN or infinite.
             DataLostError: the data vanished. The checkpoint is of the step before.
             FacewrightError: the last checkpoint or the results could not be written.
         """
         take_up(self, resume=resume)
         if self.accelerator.is_main_process:
-            save_config(self.config, self.config.output / "config.yaml", self.recipe.stage)
+            begin(self)
         batches = self.open_data()
         with ExitStack() as stack:
             stack.enter_context(self._signals())
@@ -198,12 +199,18 @@ class Engine:
     def open_data(self) -> Batches:
         """The run's data; rendered or fetched on first use, by one process of each machine."""
         with self.accelerator.local_main_process_first():
-            return Batches(
-                self.config,
-                self.device,
-                process=self.accelerator.process_index,
-                processes=self.accelerator.num_processes,
-            )
+            try:
+                return Batches(
+                    self.config,
+                    self.device,
+                    process=self.accelerator.process_index,
+                    processes=self.accelerator.num_processes,
+                )
+            except OSError as error:
+                raise FacewrightError(
+                    f"The pictures of `data.source: {self.config.data.source}` could not be opened "
+                    f"({error}). Mend that and start the same command again."
+                ) from error
 
     @contextmanager
     def _saved_where_data_are_lost(self) -> Iterator[None]:

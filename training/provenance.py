@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel
 
 from ..core.checkpoint import read_metadata
-from ..core.errors import CheckpointError, FacewrightError
+from ..core.errors import CheckpointError, FacewrightError, shorten
 from ..core.files import content_hash
 from ..core.nano import NANO_DIR
 from ..headless.known_files import BASE, KNOWN
@@ -145,8 +145,8 @@ def _terms(key: str, path: Path) -> list[str]:
     if _bundled(path):
         return [_OWN]
     inherited = _training(path).get("licences")
-    if inherited:
-        return list(inherited)
+    if isinstance(inherited, list) and inherited:
+        return [shorten(licence, 600) for licence in inherited[:40]]
     for known in KNOWN:
         if path.name in known.names:
             return [f"{path.name}, {known.what}: {known.licence}."]
@@ -159,7 +159,7 @@ def _training(path: Path) -> dict[str, Any]:
     """The facts in the metadata of a file that one of our stages exported, else {}."""
     try:
         facts = json.loads(_metadata(path).get(TRAINING_KEY, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}
 
@@ -176,7 +176,12 @@ def _input(key: str, path: Path) -> dict[str, str | None]:
         sha256 = content_hash(path) if path.is_file() else None
     except OSError:
         sha256 = None
-    return {"key": key, "file": path.name, "sha256": sha256, "stage": _training(path).get("stage")}
+    return {"key": key, "file": path.name, "sha256": sha256, "stage": _stage(path)}
+
+
+def _stage(path: Path) -> str | None:
+    stage = _training(path).get("stage")
+    return shorten(stage) if isinstance(stage, str) else None
 
 
 def _identifier(licences: list[str]) -> str:

@@ -6,6 +6,8 @@ import logging
 import os
 from pathlib import Path
 
+from ..core.files import written_whole
+
 log = logging.getLogger(__name__)
 
 
@@ -22,18 +24,53 @@ class Unwritten:
 
 
 def read_lines(path: Path) -> list[dict]:
-    """Every whole line of a `metrics.jsonl`, also of a run that is under way or was killed."""
+    """Every whole line of a `metrics.jsonl`, also of a run that is under way or was killed.
+
+    A line that no run writes, in a file that was edited, is left out with a warning.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     if not path.is_file():
         return []
-    found = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:  # killed while it wrote
-            continue
-        if isinstance(line, dict) and "step" in line:
+    found, strange = [], []
+    texts = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, text in enumerate(texts, 1):
+        if (line := _line(text)) is not None:
             found.append(line)
+        elif text.strip() and number < len(texts):  # the last is of a run that was killed
+            strange.append(number)
+    if strange:
+        log.warning(
+            "%s: line %s is nothing that a run writes, and is left out.",
+            path,
+            f"{strange[0]} (and {len(strange) - 1} more)" if strange[1:] else strange[0],
+        )
     return found
+
+
+def _line(text: str) -> dict | None:
+    """A logged line; None where a text is none."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict):
+        return None
+    step, held_out = line.get("step"), line.get("held_out", {})
+    if not (_is_number(step) and 0 <= step < 2**53 and step == int(step)):
+        return None
+    numbers = [v for k, v in line.items() if k != "held_out"]
+    if not isinstance(held_out, dict) or not all(map(_is_number, [*numbers, *held_out.values()])):
+        return None
+    return line
+
+
+def _is_number(value: object) -> bool:
+    """NaN and infinity are, too: a loss may be; numbers no float holds are not."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < 2**63
+    return isinstance(value, float)
 
 
 def keep_lines(path: Path, step: int) -> list[dict]:
@@ -53,9 +90,8 @@ def keep_lines(path: Path, step: int) -> list[dict]:
         if written != whole:
             os.truncate(path, len(whole))  # needs no room on a disk that is full
     else:
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(whole)
-        os.replace(partial, path)
+        with written_whole(path) as temporary:
+            temporary.write_bytes(whole)
     return kept
 
 

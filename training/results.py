@@ -2,14 +2,17 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import FacewrightError
-from ..core.files import written_whole
-from .card import write_card
+from ..core.files import remove_leftovers, written_whole
+from .card import CARD_FILES, write_card
+from .checkpoints import remove_partial
+from .config import ConfigError, save_config
 from .curves import curve_sheet
 from .data import Batches
 from .provenance import provenance, shareable
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 log = logging.getLogger(__name__)
+
+_STEP = "step"
+"""What pictures and batches of all steps are called together."""
 
 
 def export(engine: "Engine", facts: dict, batches: Batches | None, folder: Path) -> list[Path]:
@@ -39,6 +45,7 @@ def export(engine: "Engine", facts: dict, batches: Batches | None, folder: Path)
         with engine.averaged():
             files = engine.recipe.export(folder, facts)
         write_card(folder, facts, files, run=engine.config.output)
+        remove_leftovers(files)  # of an export that was killed
     return files
 
 
@@ -59,6 +66,38 @@ def write_facts(output: Path, facts: dict) -> None:
     """
     with _room_for("facts", output), written_whole(output / "facts.json") as partial:
         partial.write_text(json.dumps(facts, indent=2), encoding="utf-8")
+
+
+def begin(engine: "Engine") -> None:
+    """Take possession of the run's folder: what a killed run left half written goes, `config.yaml`
+    is written.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    output = engine.config.output
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(output)
+        save_config(engine.config, output / "config.yaml", engine.recipe.stage)
+    except OSError as error:
+        raise ConfigError(
+            f"The run's folder {output} cannot be written ({error}). Name another `output`, or "
+            "mend that; nothing was trained yet."
+        ) from error
+
+
+def _remove_leftovers(output: Path) -> None:
+    """Delete the temporary files of this run alone: a kill leaves them, the rerun clears them."""
+    remove_partial(output / "checkpoints")
+    (output / "metrics.partial").unlink(missing_ok=True)
+    numbered = [output / "grids" / _STEP, output / "nonfinite" / _STEP]
+    named = [output / name for name in ("config.yaml", "facts.json", "curves.png", "metrics.jsonl")]
+    card = [output / "export" / name for name in CARD_FILES]
+    remove_leftovers(
+        numbered + named + card,
+        named_after=lambda name: _STEP if re.fullmatch(r"step-\d{8}(-.+)?\.\w+", name) else name,
+    )
 
 
 @contextmanager

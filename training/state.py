@@ -1,5 +1,6 @@
 """What a checkpoint holds of a run, and how a run takes it up again."""
 
+import errno
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NO_ROOM = (None, errno.ENOSPC, errno.EDQUOT)
+"""How a full disk is told; by torch without a number."""
 WAIT_FOR_ROOM = 60.0
 """Seconds between tries to write the last checkpoint to a full disk."""
 
@@ -79,8 +82,8 @@ def put_down(engine: "Engine", *, last: bool = False) -> None:
         except OSError as error:
             message = (
                 f"The checkpoint of step {engine.step} could not be written to "
-                f"{engine.checkpoints} ({error}). Older checkpoints are untouched; make room on "
-                "the disk"
+                f"{engine.checkpoints} ({error}). Older checkpoints are untouched; "
+                + ("make room on the disk" if error.errno in _NO_ROOM else "mend that")
             )
             if last and (engine.stopped_by or engine.accelerator.num_processes > 1):
                 raise FacewrightError(f"{message} and go on with --resume.") from error
@@ -105,7 +108,13 @@ def take_up(engine: "Engine", *, resume: bool, checked: bool = True) -> None:
         CheckpointError: the checkpoint is damaged or of other networks.
         FacewrightError: the checkpoint belongs to another stage.
     """
-    found = list_checkpoints(engine.checkpoints)
+    try:
+        found = list_checkpoints(engine.checkpoints)
+    except OSError as error:
+        raise ConfigError(
+            f"The run's folder {shorten(engine.config.output, 200)} cannot be read "
+            f"({shorten(error.strerror)}). Name another `output`, or mend that."
+        ) from error
     if not found:
         if resume:
             log.warning("There is no run to resume in %s: it begins.", engine.config.output)

@@ -14,9 +14,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...core.files import written_whole
+from ...core.errors import shorten
+from ...core.files import remove_leftovers, written_whole
 from ..strict import ConfigError
 
+MOST_SHARDS = 100_000
+"""That a pattern may name."""
 _STAMPS = ("size", "ETag", "etag", "md5Hash", "Content-MD5", "mtime", "LastModified",
            "last_modified", "Last-Modified", "updated")  # fmt: skip
 """What file systems call that which changes with a file."""
@@ -38,8 +41,12 @@ class _Remote(NamedTuple):
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """`a-{08..11}.tar` -> a-08.tar to a-11.tar; `{x,y}` -> x, y; as bash does."""
-    found = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", pattern)
+    """`a-{08..11}.tar` -> a-08.tar to a-11.tar; `{x,y}` -> x, y; as bash does.
+
+    Raises:
+        ConfigError: they are more than any set has.
+    """
+    found = re.search(r"\{(?:(\d{1,18})\.\.(\d{1,18})|([^{}]*,[^{}]*))\}", pattern)
     if not found:
         return [pattern]
     first, last, listed = found.groups()
@@ -49,10 +56,22 @@ def expand_braces(pattern: str) -> list[str]:
         padded = any(len(n) > 1 and n.startswith("0") for n in (first, last))
         width = max(len(first), len(last)) if padded else 0
         step = 1 if int(first) <= int(last) else -1
+        _refuse_many(pattern, abs(int(last) - int(first)))
         middles = [f"{n:0{width}}" for n in range(int(first), int(last) + step, step)]
     before, after = pattern[: found.start()], pattern[found.end() :]
-    names = (whole for middle in middles for whole in expand_braces(before + middle + after))
-    return list(dict.fromkeys(names))  # an outer pair may come to the same in two ways
+    names: dict[str, None] = {}  # an outer pair may come to the same in two ways
+    for middle in middles:
+        names |= dict.fromkeys(expand_braces(before + middle + after))
+        _refuse_many(pattern, len(names))
+    return list(names)
+
+
+def _refuse_many(pattern: str, count: int) -> None:
+    if count > MOST_SHARDS:
+        raise ConfigError(
+            f"The pattern {shorten(pattern)} in `data.shards` names more than {MOST_SHARDS} "
+            "shards. Name those that there are; `folder/*.tar` takes all of a folder."
+        )
 
 
 def shard_files(patterns: Iterable[str], cache: Path) -> list[ShardFile]:
@@ -149,6 +168,7 @@ def _copy(shards: list[_Remote], cache: Path) -> None:
 
         for shard in wanted:
             try:
+                remove_leftovers([shard.copy])
                 with written_whole(shard.copy) as temporary:
                     shard.filesystem.get_file(shard.path, str(temporary), callback=Shown())
                     came = temporary.stat().st_size

@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
-from ...core.files import written_whole
+from ...core.files import remove_leftovers, written_whole
 from ..strict import ConfigError
 
 log = logging.getLogger(__name__)
@@ -50,13 +50,12 @@ def read_index(shard: Path, cache: Path) -> TarIndex:
         OSError: it cannot be opened.
     """
     file = _index_file(shard, cache)
-    try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
-        return TarIndex([Member(*entry) for entry in saved["members"]], saved["damage"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # none yet, or not one of ours
+    saved = _saved(file, shard.stat().st_size)
+    if saved is not None:
+        return saved
     index = scan(shard)
     try:
+        remove_leftovers([file])
         with written_whole(file) as temporary:
             temporary.write_text(json.dumps(index._asdict()), encoding="utf-8")
     except OSError as error:
@@ -64,6 +63,26 @@ def read_index(shard: Path, cache: Path) -> TarIndex:
             "%s could not be written (%s): the next start reads %s again", file, error, shard
         )
     return index
+
+
+def _saved(file: Path, size: int) -> TarIndex | None:
+    """An index in the cache; None where there is none yet, or it is not one of ours.
+
+    Args:
+        size: of the tar.
+    """
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        index = TarIndex([Member(*entry) for entry in saved["members"]], saved["damage"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    whole = isinstance(index.damage, str) and all(
+        isinstance(m.name, str)
+        and type(m.offset) is type(m.size) is int
+        and m.offset >= 0 <= m.size <= size - m.offset
+        for m in index.members
+    )
+    return index if whole else None
 
 
 def _index_file(shard: Path, cache: Path) -> Path:

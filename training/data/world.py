@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import WorldData
+from ..strict import ConfigError
 
 Split = tuple[np.ndarray, np.ndarray, np.ndarray]
 """images uint8 (n, 3, s, s), boxes float32 (n, 4), identities int64 (n,)."""
@@ -41,15 +42,22 @@ def world_folder(config: WorldData) -> Path:
 def _read(folder: Path, split: str) -> Split:
     names = ("images", "boxes", "identities")
     # Mapped, not read: a data set larger than memory stays usable.
-    images, boxes, identities = (
-        np.load(folder / f"{split}_{name}.npy", mmap_mode="r") for name in names
-    )
+    try:
+        images, boxes, identities = (
+            np.load(folder / f"{split}_{name}.npy", mmap_mode="r") for name in names
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"The rendered faces in {folder} are not whole ({error}). Delete that folder: they are "
+            "rendered anew."
+        ) from error
     return images, np.array(boxes), np.array(identities)
 
 
 def _render_all(config: WorldData, folder: Path) -> None:
     """Render every photograph into a partial folder that takes its name only when complete."""
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    _remove_partial(folder)
     partial.mkdir(parents=True)
     workers = os.cpu_count() or 1
     context = get_context("spawn")
@@ -87,6 +95,15 @@ def _render_all(config: WorldData, folder: Path) -> None:
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_partial(folder: Path) -> None:
+    """Delete what runs that were killed while they rendered this world left beside it."""
+    for left in folder.parent.glob(f"{folder.name}.*.partial"):
+        process = left.name.removesuffix(".partial").rpartition(".")[2]
+        # Another run may be rendering just now.
+        if process.isdigit() and not Path(f"/proc/{process}").exists() and Path("/proc").exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _one_thread() -> None:
