@@ -1,5 +1,8 @@
 """Errors a user can act on: what was expected, what came, and what to do next."""
 
+import errno
+import os
+
 import torch
 
 
@@ -35,6 +38,39 @@ def shorten(text: object, most: int = 80) -> str:
         head = (most - 3 + 1) // 2
         given = f"{given[:head]}...{given[-(most - 3 - head) :]}"
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in given)
+
+
+_ADVICE = {
+    errno.ENOSPC: "The disk is full. Free some space, or choose another disk",
+    errno.EDQUOT: "The disk quota is used up. Free some space, or choose another disk",
+    errno.EACCES: "This user may not do that. Choose another place, or change its permissions",
+    errno.EPERM: "This user may not do that. Choose another place, or change its permissions",
+    errno.EROFS: "The disk can only be read. Choose another place",
+    errno.ENOENT: "There is no such file or folder. Look at the name",
+    errno.EISDIR: "That is a folder, and a file is needed. Give another name",
+    errno.ENOTDIR: "A file is where a folder is needed. Give another name",
+    errno.EEXIST: "Something of that name is there already. Give another name",
+    errno.ENAMETOOLONG: "The name is longer than this disk takes. Give a shorter one",
+    errno.EMFILE: "Too many files are open at once. Use fewer --workers, or raise `ulimit -n`",
+    errno.ENFILE: "Too many files are open at once. Use fewer --workers, or raise `ulimit -n`",
+    errno.ELOOP: "Links there lead in a circle. Give the place itself",
+    errno.EIO: "The disk could not be read or written. Look at its cable and its health",
+    errno.ESTALE: "The network folder went away. Connect it again",
+}
+
+
+def os_sentence(error: OSError) -> str:
+    """A failure of the operating system in a user's words, with the file where it is known."""
+    what = _ADVICE.get(error.errno)
+    if what is None:
+        what = f"{error.strerror or error}. Look at the file and the disk it is on"
+    names = [shorten(os.fsdecode(n), 240) for n in (error.filename, error.filename2) if _is_name(n)]
+    where = f"{' to '.join(names)}: " if names else ""
+    return f"{where}{what}, and run the same command again."
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, (str, bytes, os.PathLike))
 
 
 def check_image(x: torch.Tensor, *, name: str) -> None:

@@ -1,5 +1,6 @@
 """Files that are either complete or not there."""
 
+import errno
 import hashlib
 import os
 import re
@@ -34,14 +35,32 @@ def written_whole(path: Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes files only their owner can read
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        number = _system_error(error)
+        if number:
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise
 
 
 def _temporary(name: str) -> str:
     """A file's name as that of its temporary one holds it, which may be no longer than any."""
     return fit_name(name, LONGEST - TEMPORARY)
+
+
+def _system_error(error: BaseException) -> int | None:
+    """Which error of the operating system a library wrapped into one of its own, if any.
+
+    safetensors puts the number into its text, and `torch.save` only says that it could not write:
+    as good as always the disk is full.
+    """
+    if isinstance(error, OSError):
+        return None
+    wrapped = re.search(r"Os \{ code: (\d+)|\(os error (\d+)\)", str(error))
+    if wrapped:
+        return int(wrapped[1] or wrapped[2])
+    could_not_write = "PytorchStreamWriter failed" in str(error) or "unexpected pos" in str(error)
+    return errno.ENOSPC if could_not_write else None
 
 
 def expand_path(path: str | os.PathLike[str]) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..core.errors import FacewrightError
+from ..core.errors import FacewrightError, os_sentence
 from ..core.files import remove_leftovers
 from .images import PICTURE_SUFFIXES, written_suffix
 from .staging import Staged, place, remove_staging
@@ -208,7 +208,9 @@ class _Attempt:
         try:
             facts = self.work(numbered[1])
         except Exception as error:  # noqa: BLE001 (the other pictures still get their turn)
-            known = isinstance(error, (FacewrightError, OSError))
+            if isinstance(error, OSError):
+                return os_sentence(error)
+            known = isinstance(error, FacewrightError)
             return str(error) if known else f"{type(error).__name__}: {error}"
         return {**facts, "seconds": round(time.perf_counter() - started, 3)}
 

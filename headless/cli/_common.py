@@ -1,6 +1,5 @@
 """What the commands share: the app, words and bars on standard error, options, exit codes."""
 
-import functools
 import inspect
 import itertools
 import json
@@ -100,32 +99,6 @@ def say(text: str, style: str | None = None) -> None:
 def fail(message: str, code: int = 1) -> NoReturn:
     say(message, style="red")
     raise typer.Exit(code)
-
-
-_GO_ON = "Interrupted. What is finished stays; run the same command again to go on."
-
-
-def sentences(command: Callable | None = None, *, interrupted: str = _GO_ON) -> Callable:
-    """Show errors meant for the user as their sentence, without a traceback.
-
-    Args:
-        interrupted: what to say after Ctrl-C.
-    """
-    if command is None:
-        return functools.partial(sentences, interrupted=interrupted)
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        from ...core.errors import FacewrightError
-
-        try:
-            command(*args, **kwargs)
-        except FacewrightError as error:
-            fail(str(error))
-        except KeyboardInterrupt:
-            fail(interrupted)
-
-    return run
 
 
 @contextmanager

@@ -17,11 +17,11 @@ from ._common import (
     fail_for,
     job_progress,
     say,
-    sentences,
     use_device,
     use_models,
     write_json,
 )
+from ._failures import sentences
 
 _MAX_YAW = 60.0
 """Degrees; beyond, one eye is hardly seen and the template hardly fits."""

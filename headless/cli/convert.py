@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ._common import AsJson, app, say, sentences, write_json
+from ._common import AsJson, app, say, write_json
+from ._failures import sentences
 
 
 @app.command()

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ._common import app, fail, say, sentences
+from ._common import app, fail, say
+from ._failures import sentences
 
 
 @app.command()

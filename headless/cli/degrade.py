@@ -14,9 +14,9 @@ from ._common import (
     fail_for,
     job_progress,
     say,
-    sentences,
     write_json,
 )
+from ._failures import sentences
 from ._workers import Ray, chosen_workers
 
 

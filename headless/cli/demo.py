@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ._common import Device, app, console, sentences, use_device
+from ._common import Device, app, console, use_device
+from ._failures import sentences
 
 
 @app.command()

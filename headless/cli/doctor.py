@@ -11,11 +11,11 @@ from ._common import (
     Models,
     app,
     progress,
-    sentences,
     use_device,
     use_models,
     write_json,
 )
+from ._failures import sentences
 
 
 @app.command()

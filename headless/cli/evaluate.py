@@ -15,10 +15,10 @@ from ._common import (
     fail,
     progress,
     say,
-    sentences,
     use_device,
     use_models,
 )
+from ._failures import sentences
 from ._workers import Ray, chosen_workers
 
 _NAMED = 20

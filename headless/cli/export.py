@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ._common import AsJson, app, check_choice, console, fail, say, sentences, write_json
+from ._common import AsJson, app, check_choice, console, fail, say, write_json
+from ._failures import sentences
 
 _SAME = "Nothing is half written; run the same command again."
 

@@ -16,11 +16,11 @@ from ._common import (
     fail,
     progress,
     say,
-    sentences,
     use_device,
     use_models,
     write_json,
 )
+from ._failures import sentences
 
 person = App(help="Albums of a person: several photographs in one .person file.")
 app.add_typer(person, name="person", no_args_is_help=True)

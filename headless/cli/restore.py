@@ -18,11 +18,11 @@ from ._common import (
     fail_for,
     job_progress,
     say,
-    sentences,
     use_device,
     use_models,
     write_json,
 )
+from ._failures import sentences
 from ._workers import GpusPerWorker, Ray, chosen_workers
 
 

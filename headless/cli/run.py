@@ -20,11 +20,11 @@ from ._common import (
     fail_for,
     progress,
     say,
-    sentences,
     use_device,
     use_models,
     write_json,
 )
+from ._failures import sentences
 
 
 @app.command()

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ._common import app, counted, fail, progress, say, sentences
+from ._common import app, counted, fail, progress, say
+from ._failures import sentences
 
 
 @app.command()

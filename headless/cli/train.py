@@ -19,10 +19,10 @@ from ._common import (
     fail,
     progress,
     say,
-    sentences,
     use_device,
     write_json,
 )
+from ._failures import sentences
 
 _PRESSED = {"SIGINT": "Ctrl-C"}
 _INTERRUPTED = (

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+import torch
 import yaml
 from facewright.core.checkpoint import make_metadata, save_safetensors
 from facewright.headless.assign import set_inputs
@@ -13,6 +14,8 @@ from facewright.headless.workflow import read_workflow
 from facewright.training.card import write_card
 from facewright.training.train import stages
 from PIL import Image
+
+SOME = {"a": torch.zeros(1)}
 
 
 def facts(**changes):
@@ -53,8 +56,8 @@ def run(tmp_path):
     export, grids = tmp_path / "export", tmp_path / "grids"
     export.mkdir()
     grids.mkdir()
-    save_safetensors(export / "x_lora.safetensors", {}, {"rank": "4", "base": "sd"})
-    save_safetensors(export / "x_vre.safetensors", {}, make_metadata("osdface-vre", {}))
+    save_safetensors(export / "x_lora.safetensors", SOME, {"rank": "4", "base": "sd"})
+    save_safetensors(export / "x_vre.safetensors", SOME, make_metadata("osdface-vre", {}))
     for step, colour in ((3, "red"), (6, "blue")):
         Image.new("RGB", (4, 4), colour).save(grids / f"step-{step:08d}.png")
     Image.new("RGB", (4, 4), "green").save(tmp_path / "curves.png")

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from facewright.core.checkpoint import make_metadata, read_metadata, save_safetensors
 from facewright.core.nano import NANO_DIR
 from facewright.training.config import TrainConfig
@@ -127,7 +128,7 @@ def test_everything_that_went_in_is_named_with_its_terms(tmp_path):
 def test_terms_of_earlier_stages_are_inherited(tmp_path):
     earlier = {"stage": "vre-associate", "licences": ["faces.zip: by its maker's leave."]}
     metadata = make_metadata("osdface-vre", {}, **{"facewright.training": json.dumps(earlier)})
-    save_safetensors(tmp_path / "vre.safetensors", {}, metadata)
+    save_safetensors(tmp_path / "vre.safetensors", {"a": torch.zeros(1)}, metadata)
     c, recipe = onestep(tmp_path, vre=tmp_path / "vre.safetensors")
     facts = provenance(c, recipe, batches())
     assert "faces.zip: by its maker's leave." in facts["licences"] and facts["licence"] == "other"
@@ -154,5 +155,5 @@ def test_facts_come_back_from_a_files_metadata(tmp_path):
     facts = provenance(c, AssociateRecipe(section), batches())
     assert facts["base"] is None and facts["method"] == "osdface"
     path = tmp_path / "x.safetensors"
-    save_safetensors(path, {}, {"facewright.training": json.dumps(facts)})
+    save_safetensors(path, {"a": torch.zeros(1)}, {"facewright.training": json.dumps(facts)})
     assert json.loads(read_metadata(path)["facewright.training"]) == facts

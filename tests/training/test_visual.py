@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, filter_trackers
 from accelerate.utils import LoggerType
 from facewright.training.config import ConfigError
 from facewright.training.engine import Engine
@@ -183,6 +183,10 @@ class Fake(GeneralTracker):
 @pytest.fixture
 def fake(monkeypatch):
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "fake", Fake)
+    try:
+        filter_trackers(["fake"])
+    except ValueError:
+        pytest.skip("this accelerate takes trackers from a list of its own")
     return Fake
 
 
