@@ -292,6 +292,8 @@ class Engine:
         if finite:
             for optimizer in self.prepared[phase]:
                 optimizer.step()
+            if scaled:
+                self.guard.scaled(phase, self.step, math.isfinite(norm))
         for optimizers in self.prepared.values():
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)

@@ -20,6 +20,9 @@ from .visual import picture_grid
 
 log = logging.getLogger(__name__)
 
+MAX_OVERFLOWS = 40
+"""Infinite gradients in a row under a gradient scaler: each halves its scale, which began at 2^16,
+so after these nothing of the scale is left to blame."""
 MAX_BAD_STEPS = 10
 """Steps with a non-finite loss or gradient that are skipped in a row before the run stops."""
 _SHOWN = 8
@@ -42,6 +45,7 @@ class NonFiniteGuard:
         self.folder, self.process, self.checkpoints = folder, process, checkpoints
         self.rows = dict.fromkeys(phases, 0)
         self.first = dict.fromkeys(phases, 0)
+        self.overflows = dict.fromkeys(phases, 0)
 
     @property
     def in_bad_row(self) -> bool:
@@ -69,6 +73,20 @@ class NonFiniteGuard:
                 f"The loss of phase `{phase}` was NaN or infinite {MAX_BAD_STEPS} times in a row "
                 f"(step {step}: {terms}). Look at the pictures{where or ' of the data'}, lower the "
                 f'learning rate or use precision: "no". {self.way_back(self.first[phase])}'
+            )
+
+    def scaled(self, phase: str, step: int, finite: bool) -> None:
+        """Note a step of a gradient scaler, which skips infinite gradients by itself.
+
+        Raises:
+            NonFiniteError: they do not end.
+        """
+        self.overflows[phase] = 0 if finite else self.overflows[phase] + 1
+        if self.overflows[phase] >= MAX_OVERFLOWS:
+            raise NonFiniteError(
+                f"The gradient of phase `{phase}` was NaN or infinite {MAX_OVERFLOWS} times in a "
+                f"row, however small the gradient scaler made it. Lower the learning rate or use "
+                f'precision: bf16 or "no". {self.way_back(step - MAX_OVERFLOWS + 1)}'
             )
 
     def weights(self, step: int, where: str) -> NonFiniteError:

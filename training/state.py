@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_CHANGE = ("step", "key", "before", "now")
+_COUNTED = {"step": int, "images": int, "spent": (int, float), "cpu_spent": (int, float)}
 _NO_ROOM = (None, errno.ENOSPC, errno.EDQUOT)
 """How a full disk is told; by torch without a number."""
 WAIT_FOR_ROOM = 60.0
@@ -129,15 +131,9 @@ def take_up(engine: "Engine", *, resume: bool, checked: bool = True) -> None:
         raise FacewrightError(
             f"{found[-1]} belongs to stage `{state['stage']}`, not `{engine.recipe.stage}`."
         )
-    if checked:
-        before = state.get("settings") or _recorded(engine)
-        now = settings_of(engine.config, engine.recipe.config)
-        changed = check_changes(before, now, engine.recipe.changeable)
-        engine.changes = [
-            *state.get("changes", []),
-            *({"step": state["step"], "key": k, "before": a, "now": b} for k, a, b in changed),
-        ]
     try:
+        if checked:
+            _compare(engine, state)
         _restore(engine, state)
     except FacewrightError:
         raise
@@ -147,6 +143,17 @@ def take_up(engine: "Engine", *, resume: bool, checked: bool = True) -> None:
             f"({type(error).__name__}: {shorten(error, 200)}). Delete it to resume from the one "
             "before, or begin a new run with another `output`."
         ) from error
+
+
+def _compare(engine: "Engine", state: dict[str, Any]) -> None:
+    """Refuse what a resumed run cannot honour, and note what it does otherwise from here on."""
+    before = dict(state.get("settings") or _recorded(engine))
+    now = settings_of(engine.config, engine.recipe.config)
+    changed = check_changes(before, now, engine.recipe.changeable)
+    engine.changes = [
+        *({key: entry[key] for key in _CHANGE} for entry in state.get("changes", [])),
+        *(dict(zip(_CHANGE, (state["step"], *change), strict=True)) for change in changed),
+    ]
 
 
 def _recorded(engine: "Engine") -> dict[str, Any]:
@@ -159,6 +166,9 @@ def _recorded(engine: "Engine") -> dict[str, Any]:
 
 
 def _restore(engine: "Engine", state: dict[str, Any]) -> None:
+    for key, kind in _COUNTED.items():
+        if isinstance(state[key], bool) or not isinstance(state[key], kind) or state[key] < 0:
+            raise TypeError(f"`{key}` is {shorten(repr(state[key]))}")
     for name, net in engine.bare.items():
         load_trained_state(net, state["nets"].get(name, {}), name)
     for phase, optimizers in engine.optimizers.items():

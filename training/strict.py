@@ -30,7 +30,8 @@ class Strict(BaseModel):
         if not isinstance(values, dict):
             return values
         fields = cls.model_fields
-        return {k: _read(v, fields[k].annotation) if k in fields else v for k, v in values.items()}
+        return {k: _read(k, v, fields[k].annotation) if k in fields else v
+                for k, v in values.items()}  # fmt: skip
 
 
 class Refused:
@@ -43,16 +44,22 @@ class Refused:
         return repr(self.value)
 
 
-def _read(value: Any, annotation: Any) -> Any:
+def _read(key: str, value: Any, annotation: Any) -> Any:
     kinds = set(_kinds(annotation))
     if kinds & {int, float} and not kinds & {bool, Any} and _holds_bool(value):
         return Refused(value, "should be a number, not yes, no, true or false")
+    if key == "name" and isinstance(value, str) and not _is_file_name(value):
+        return Refused(value, "should be the name of a file, without any folder")
     if Path not in kinds:
         return value
     try:
         return _expanded(value)
     except FacewrightError as error:
         return Refused(value, str(error).rstrip("."))
+
+
+def _is_file_name(text: str) -> bool:
+    return bool(text.strip(". ")) and text.isprintable() and not set(text) & set('/\\:*?<>|"')
 
 
 def _kinds(annotation: Any) -> list[Any]:

@@ -4,11 +4,12 @@ import re
 
 import pytest
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 from facewright.core.errors import CheckpointError, NonFiniteError
 from facewright.training.checkpoints import list_checkpoints, non_finite, read_checkpoint
 from facewright.training.config import ConfigError, Strict, TrainConfig
 from facewright.training.engine import Engine
-from facewright.training.guard import MAX_BAD_STEPS
+from facewright.training.guard import MAX_BAD_STEPS, MAX_OVERFLOWS
 from facewright.training.losses.vq import CodebookCare
 from facewright.training.recipe import Evaluation, Recipe
 from torch import nn
@@ -135,6 +136,22 @@ def test_a_good_checkpoint_stays_and_is_named(folder_of_people, tmp_path, how, k
         path.unlink()
     facts = run(Diverging("nothing"), settings, resume=True)
     assert facts["finished"] and non_finite(torch.load(saved(settings)[-1])) is None
+
+
+def test_infinite_gradients_that_no_scale_cures_end_the_run(folder_of_people, tmp_path):
+    settings = config(folder_of_people, tmp_path / "run", budget={"max_steps": 99})
+    recipe = Diverging("gradient")
+    engine = recipe.engine = Engine(recipe, settings)
+    engine.accelerator.scaler = torch.amp.GradScaler("cpu")
+    for phase, optimizers in engine.optimizers.items():
+        engine.prepared[phase] = [
+            AcceleratedOptimizer(o, scaler=engine.accelerator.scaler) for o in optimizers
+        ]
+    engine.accelerator._optimizers = [o for found in engine.prepared.values() for o in found]
+    with pytest.raises(NonFiniteError, match=rf"{MAX_OVERFLOWS} times in a row, however small"):
+        engine.run()
+    assert engine.step == FIRST + MAX_OVERFLOWS - 1
+    assert engine.accelerator.scaler.get_scale() < 1e-6
 
 
 def test_nothing_is_written_in_a_bad_row_and_spikes_cost_their_steps_alone(

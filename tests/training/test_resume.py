@@ -11,6 +11,7 @@ from typing import Union, get_args, get_origin
 import pytest
 import torch
 import yaml
+from facewright.core.errors import FacewrightError
 from facewright.training.checkpoints import list_checkpoints
 from facewright.training.config import ConfigError, TrainConfig, load_config
 from facewright.training.engine import Engine
@@ -261,3 +262,26 @@ def test_settings_are_plain_and_complete():
     found = settings_of(config, Config())
     json.dumps(found)
     assert {"optimizers.main.lr", "data.size", "recipe.depth", "budget.max_steps"} <= set(found)
+
+
+def test_an_edited_checkpoint_is_a_sentence(begun):
+    (newest,) = list_checkpoints(load_config(begun, Config).output / "checkpoints")
+    whole = torch.load(newest, weights_only=True)
+    wrong = [None, -1, "x", [1], {"a": [None]}]
+    refused = 0
+    for key, value in itertools.product([k for k in whole if k != "stage"], wrong):
+        torch.save({**whole, key: value}, newest)
+        try:
+            engine_of(begun).run(resume=True)
+        except FacewrightError as error:
+            refused += 1
+            assert str(error).endswith("."), key
+    assert refused > 40
+    for key in ("nets", "optimizers", "step", "rng", "ema", "spent", "extra"):
+        torch.save({k: v for k, v in whole.items() if k != key}, newest)
+        with pytest.raises(FacewrightError, match=newest.name):
+            engine_of(begun).run(resume=True)
+    for state in ([], 3, {"stage": 4}, {}, torch.zeros(2)):
+        torch.save(state, newest)
+        with pytest.raises(FacewrightError, match=r"no training state of"):
+            engine_of(begun).run(resume=True)

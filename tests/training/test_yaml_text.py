@@ -26,6 +26,7 @@ optimizers:
 class Section(Strict):
     weight: float = 1.0
     file: Path | None = None
+    name: str = "x"
     shape: tuple[int, ...] = (1,)
 
 
@@ -116,6 +117,10 @@ def test_what_is_no_config_is_told_with_its_place(tmp_path, text, words):
         ({"optimizers": "[main]"}, "optimizers"),
         ({"optimizers": "{1: {}}"}, "optimizers"),
         ({"recipe": "{file: ''}"}, "recipe.file: '' is no path"),
+        ({"recipe": "{name: ../x}"}, "recipe.name: should be the name of a file, without any"),
+        ({"recipe": "{name: /x}"}, "recipe.name: should be the name of a file"),
+        ({"recipe": "{name: ''}"}, "recipe.name: should be the name of a file"),
+        ({"recipe": "{name: ..}"}, "recipe.name: should be the name of a file"),
         ({"recipe": "{shape: [1, yes]}"}, "recipe.shape: should be a number"),
         ({"degradation": "{presets: [mild], overrides: {name: 3}}"}, "degradation"),
         ({"degradation": "{presets: [mild], overrides: {scale: 3}}"}, "degradation"),
