@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import folder_paths
+import numpy as np
 from comfy.cli_args import args
 from comfy_api.latest import io, ui
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from ..core.errors import FacewrightError
 from ..core.files import written_whole
 
 
@@ -35,6 +37,12 @@ def save_pictures(
         array = (picture.cpu().clamp(0, 1) * 255).round().byte().numpy()
         with written_whole(Path(folder) / file) as temporary:
             Image.fromarray(array).save(temporary, "PNG", pnginfo=info, compress_level=4)
+            with Image.open(temporary) as back:
+                if not np.array_equal(np.asarray(back), array):
+                    raise FacewrightError(
+                        f"{file} was not written: read back, its pixels are others. Look at the "
+                        "disk of the output folder."
+                    )
         results.append(ui.SavedResult(file, subfolder, io.FolderType.output))
     return ui.SavedImages(results)
 

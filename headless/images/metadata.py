@@ -16,6 +16,7 @@ T = TypeVar("T")
 ORIENTATION = 0x0112
 _EXIF, _GPS = 0x8769, 0x8825
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 282, 283, 296
+_INCH, _CENTIMETRE = 2, 3
 _MAKER_NOTE = 37500
 ABOUT_THE_PICTURE = frozenset(
     # What it shows, by whom, with what. The other tags of the first directory say how the pixels
@@ -155,6 +156,27 @@ def kept_icc(icc: bytes | None, *, grey: bool, notes: list[str]) -> bytes | None
         notes.append(f"its color profile is one of {name} pictures and was left out")
         return None
     return icc
+
+
+def exif_dpi(exif: "Exif | None") -> tuple[Any, Any] | None:
+    """Resolution across and down, as it stands."""
+    if exif is None or exif.get(_UNIT, _INCH) not in {_INCH, _CENTIMETRE}:
+        return None
+    pair = exif.get(_X_RESOLUTION), exif.get(_Y_RESOLUTION)
+    if exif.get(_UNIT) != _CENTIMETRE:
+        return pair
+    return tuple(value if value is None else float(value) * 2.54 for value in pair)
+
+
+def with_dpi(exif: bytes | None, dpi: tuple[float, float]) -> bytes:
+    """EXIF that has a resolution, for formats that have no other place for it."""
+    from PIL import Image
+
+    found = Image.Exif()
+    found.load(exif or b"")
+    if _X_RESOLUTION not in found:
+        found[_X_RESOLUTION], found[_Y_RESOLUTION], found[_UNIT] = *dpi, _INCH
+    return found.tobytes()
 
 
 def kept_dpi(dpi: Any, *, turned: bool = False) -> tuple[float, float] | None:

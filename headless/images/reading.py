@@ -12,7 +12,7 @@ import torch
 from ...core.errors import FacewrightError, shorten
 from .colors import cmyk_to_rgb, lab_to_rgb
 from .jpeg import read_jpeg
-from .metadata import attempt, kept_dpi, kept_exif, kept_icc, orientation, parse_exif
+from .metadata import attempt, exif_dpi, kept_dpi, kept_exif, kept_icc, orientation, parse_exif
 from .picture import (
     MAX_PIXELS,
     Encoded,
@@ -73,14 +73,12 @@ def decode_picture(data: bytes, path: str | os.PathLike[str]) -> Picture:
     """
     stored = read_stored(data, path)
     notes = stored.notes
-    turn = stored.orientation
-    if turn is None:
-        turn = orientation(stored.exif, stored.xmp, notes)
-    array = _upright(stored.array, turn)
+    array, turn = upright(stored)
     size, quarter = array.shape[1::-1], turn >= 5
     exif = stored.exif and attempt(
         lambda: kept_exif(stored.exif, size, notes, turned=quarter), notes, "EXIF"
     )
+    dpi = stored.dpi or attempt(lambda: exif_dpi(stored.exif), [], "resolution")
     icc = kept_icc(stored.icc, grey=stored.grey, notes=notes)
     planes = np.ascontiguousarray(array.transpose(2, 0, 1)).astype(np.float32)
     return Picture(
@@ -90,7 +88,7 @@ def decode_picture(data: bytes, path: str | os.PathLike[str]) -> Picture:
         icc,
         exif or None,
         [*dict.fromkeys([*stored.conversions, *notes])],
-        kept_dpi(stored.dpi, turned=quarter),
+        kept_dpi(dpi, turned=quarter),
         stored.lossless,
         Encoded(data, stored.format, tuple(stored.conversions)),
     )
@@ -227,15 +225,18 @@ def _is_lossless_webp(data: bytes) -> bool:
     return False
 
 
-def _upright(array: np.ndarray, turn: int) -> np.ndarray:
-    """Undo the EXIF orientation (1 to 8) of an (h, w, c) array."""
+def upright(stored: Stored) -> tuple[np.ndarray, int]:
+    """The array after its orientation (1 to 8) was undone, and which that was."""
+    array, turn = stored.array, stored.orientation
+    if turn is None:
+        turn = orientation(stored.exif, stored.xmp, stored.notes)
     if turn >= 5:
         array = array.transpose(1, 0, 2)
     if turn in {2, 3, 6, 7}:
         array = array[:, ::-1]
     if turn in {3, 4, 7, 8}:
         array = array[::-1]
-    return array
+    return array, turn
 
 
 @no_warnings()

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from ...core.errors import FacewrightError
 from ...core.files import written_whole
-from .metadata import attempt, kept_exif, kept_icc, parse_exif
+from .metadata import attempt, kept_exif, kept_icc, parse_exif, with_dpi
 from .picture import FORMATS, Picture, Stored, no_warnings, to_array
 from .png import encode_png_16, with_text
-from .reading import decode_picture, read_stored
+from .reading import read_stored, upright
 from .tiff_writing import encode_tiff
 
 _NO_ALPHA = {"JPEG", "PPM"}
 _DEEP = {"PNG", "TIFF", "PPM"}
 _NO_METADATA = {"BMP", "PPM", "JPEG2000"}
+_DPI_IN_EXIF = {"WEBP", "AVIF"}
 _LOSSY = {"JPEG", "WEBP", "AVIF"}
 _SAVE_OPTIONS = {
     "PNG": {"compress_level": 4},
@@ -140,8 +141,9 @@ def _untouched(pixels: Tensor, like: Picture, file_format: str, path: Path) -> b
     if known is None or known.format != file_format or not _equal(pixels, like.pixels):
         return None
     # `like.pixels` may have been changed in place since; the file was not.
-    again = decode_picture(known.data, path).pixels
-    return known.data if _equal(pixels, again) else None
+    stored = read_stored(known.data, path)
+    same = np.array_equal(upright(stored)[0], to_array(pixels, stored.bits))
+    return known.data if same else None
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
@@ -239,7 +241,9 @@ def _encode(
         options = dict(_LOSSLESS_WEBP)
     if file_format not in _NO_METADATA:
         options |= {k: v for k, v in {"icc_profile": icc, "exif": exif}.items() if v}
-    if like.dpi:
+    if like.dpi and file_format in _DPI_IN_EXIF:
+        options["exif"] = with_dpi(exif, like.dpi)
+    elif like.dpi:
         options["dpi"] = like.dpi
     buffer = io.BytesIO()
     Image.fromarray(array[..., 0] if channels == 1 else array).save(buffer, file_format, **options)

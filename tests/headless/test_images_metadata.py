@@ -273,6 +273,8 @@ def test_resolution_survives(tmp_path, source, suffix, bits):
     write_picture(tmp_path / f"b{suffix}", picture.pixels, picture)
     with Image.open(tmp_path / f"b{suffix}") as back:
         np.testing.assert_allclose([float(v) for v in back.info["dpi"]], (300, 150), atol=0.1)
+    write_picture(tmp_path / "b.webp", picture.pixels, picture)
+    np.testing.assert_allclose(read_picture(tmp_path / "b.webp").dpi, (300, 150), atol=0.1)
 
 
 @pytest.mark.parametrize("suffix", WRITTEN)
