@@ -17,7 +17,7 @@ def is_plain(name: str) -> bool:
         and len(name) <= _LONGEST
         and not (windows.anchor or posix.anchor)
         and ".." not in windows.parts  # both separators count as one there
-        and all(c.isprintable() for c in name)
+        and "\0" not in name
     )
 
 

@@ -117,7 +117,6 @@ def remove_leftovers(
         names.setdefault(path.parent, set()).add(_temporary(path.name))
     for folder, ours in names.items():
         for entry in os.scandir(folder) if folder.is_dir() else ():
-            # mkstemp's eight characters
-            match = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}\.tmp", entry.name, re.DOTALL)
+            match = re.fullmatch(r"\.(.+)\.[a-z0-9_]{4,8}\.tmp", entry.name, re.DOTALL)
             if match and (match[1] in ours or named_after(match[1]) in ours):
                 Path(entry.path).unlink(missing_ok=True)

@@ -1,12 +1,16 @@
 """Raw photos to training data: every face cut out aligned, judged, and kept or left out by name."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..core.curation import ALIKE, HASH_BITS, Reason, find_duplicates
 from ..core.errors import FacewrightError
-from ..core.files import content_hash
+from ..core.files import content_hash, remove_leftovers
+from ..core.names import LONGEST, TEMPORARY, fit_name
+from ..core.scan import LeftAside, pictures_in
 from .align_photo import (
     DUPLICATE,
     SUFFIXES,
@@ -18,9 +22,10 @@ from .align_photo import (
     kept_faces,
     ready_analyzer,
 )
-from .batch import OnJob, Summary, check_targets, find_pictures, run_jobs, unwatched
+from .batch import OnJob, Summary, run_jobs, unwatched
 from .images import PICTURE_SUFFIXES
 from .manifest import Manifest, Record
+from .planning import distinct, find_pictures
 from .recorded import one_thread, package_version
 
 MANIFEST = "align_manifest.jsonl"
@@ -51,7 +56,9 @@ class AlignRun:
         self.out, self.options = out, options
         self.sheet = sheet_path(out)
         self._settings = options.settings()
-        self.jobs = _plan(inputs, out, self.sheet, SUFFIXES[options.format])
+        self.aside = LeftAside()
+        """What was found and not taken."""
+        self.jobs = _plan(inputs, out, self.sheet, SUFFIXES[options.format], self.aside)
         self._ours = {job.output: job for job in self.jobs}
         self.manifest = Manifest(out / MANIFEST, Aligned)
         self._refuse_others()
@@ -59,7 +66,7 @@ class AlignRun:
     def _refuse_others(self) -> None:
         strange = None
         if not self.manifest.exists and self.out.is_dir():
-            strange = next(filter(_is_picture, sorted(self.out.rglob("*"))), None)
+            strange = next(iter(pictures_in(self.out, LeftAside())), None)
         if strange:
             raise FacewrightError(
                 f"{strange} lies in the output folder and {self.manifest.path} does not, so it was "
@@ -93,6 +100,11 @@ class AlignRun:
             if there.get(name) != value
         )
 
+    def _photo_of(self, file: str) -> str:
+        """From a face's or caption's name to what the photo's only face would be called."""
+        suffix = SUFFIXES[self.options.format]
+        return re.sub(r"(_[0-9]+)?(\.txt|\.png|\.jpg)$", suffix, file)
+
     def finished(self, job: AlignJob) -> bool:
         """Whether its record was made with these options and all its files are there."""
         record = self.manifest.get(job.output)
@@ -105,7 +117,7 @@ class AlignRun:
 
         What is kept depends neither on `workers` nor on earlier runs that were cut short.
         """
-        _remove_leftovers({self.out, *(job.target.parent for job in self.jobs)})
+        remove_leftovers([self.manifest.path, *(job.target for job in self.jobs)], self._photo_of)
         self.manifest.start()
         work = AlignPhoto(self.options, self.out)
         if workers > 1:
@@ -219,9 +231,11 @@ def _duplicate(other: str, bits: int) -> Reason:
     return Reason(DUPLICATE, words, bits, ALIKE)
 
 
-def _plan(inputs: Sequence[str], out: Path, sheet: Path, suffix: str) -> list[AlignJob]:
+def _plan(
+    inputs: Sequence[str], out: Path, sheet: Path, suffix: str, aside: LeftAside
+) -> list[AlignJob]:
     """A job per photo. Names that differ in their suffix only keep it: a_jpg.png and a_png.png."""
-    found = [(s, name) for s, name in find_pictures(inputs, out) if s.resolve() != sheet]
+    found = [(s, name) for s, name in find_pictures(inputs, out, aside) if s.resolve() != sheet]
     suffixes: dict[Path, set[str]] = {}
     for _, name in found:
         suffixes.setdefault(name.with_suffix(""), set()).add(name.suffix)
@@ -230,18 +244,14 @@ def _plan(inputs: Sequence[str], out: Path, sheet: Path, suffix: str) -> list[Al
         stem = name.with_suffix("")
         if len(suffixes[stem]) > 1:
             stem = stem.with_name(f"{stem.name}_{name.suffix[1:]}")
+        # Room for the number of a face and for the temporary name.
+        stem = stem.with_name(fit_name(stem.name, LONGEST - TEMPORARY - len("_10000.png")))
         target = out / stem.with_name(f"{stem.name}{suffix}")
-        jobs.append(AlignJob(source, target, name.as_posix(), stem.as_posix()))
-    check_targets(jobs)
-    return jobs
+        jobs.append(_moved(AlignJob(source, target, name.as_posix()), target, out))
+    return distinct(jobs, moved=lambda job, target: _moved(job, target, out))
 
 
-def _remove_leftovers(folders: Iterable[Path]) -> None:
-    """Delete what a killed run was writing; only crops, captions and records are written here."""
-    for folder in folders:
-        for file in folder.glob(".*.tmp") if folder.is_dir() else ():
-            file.unlink(missing_ok=True)
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+def _moved(job: AlignJob, target: Path, out: Path) -> AlignJob:
+    output = target.relative_to(out)
+    name = output.with_name(target.name.removesuffix(target.suffix)).as_posix()
+    return replace(job, target=target, output=name)

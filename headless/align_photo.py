@@ -18,9 +18,9 @@ from ..core.geometry.align import box_points
 from ..core.geometry.templates import template
 from ..core.geometry.warp import fit_similarity, warp_square
 from . import shapes
-from .batch import Job
 from .images import Picture, read_picture, write_atomic, write_picture
 from .manifest import OwnRecord, Record
+from .planning import Job
 from .recorded import file_mark
 from .shapes import Shape
 from .text import read_caption

@@ -1,8 +1,7 @@
 """Jobs over many files: what to read, where to write, skipping what is finished, failing singly."""
 
-import glob
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,20 +9,12 @@ from typing import Any, TypeVar
 
 from ..core.errors import FacewrightError, os_sentence
 from ..core.files import remove_leftovers
-from .images import PICTURE_SUFFIXES, written_suffix
+from .planning import J, Job, find_pictures, plan
 from .staging import Staged, place, remove_staging
 from .workers import Processes, Team, WorkerLostError
 
+__all__ = ["Job", "OnJob", "Summary", "find_pictures", "plan", "run_jobs", "unwatched"]
 
-@dataclass(frozen=True)
-class Job:
-    source: Path
-    target: Path
-    name: str = ""
-    """Of the source within the folder it was found in, with slashes on every system."""
-
-
-J = TypeVar("J", bound=Job)
 T = TypeVar("T")
 R = TypeVar("R")
 OnJob = Callable[[Any, str | None], None]
@@ -48,92 +39,6 @@ class Summary:
             "skipped": [str(p) for p in self.skipped],
             "failed": [{"input": str(p), "error": e} for p, e in self.failed.items()],
         }
-
-
-def plan(
-    inputs: Sequence[str], out: Path, suffix: Callable[[Path], str] = written_suffix
-) -> list[Job]:
-    """Pair every picture with the file its result goes to.
-
-    Files are taken as they are, folders searched with their subfolders (whose structure is kept
-    under `out`), patterns with * ? [ expanded. `out` is a file when a single picture is given and
-    it has a picture's suffix, else a folder, where results take the suffix that `suffix` gives.
-
-    Raises:
-        FacewrightError: nothing to do, a name that does not exist, two pictures that would be
-            written to one file, or a result that would replace its source.
-    """
-    found = find_pictures(inputs, out)
-    names_a_file = out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir()
-    if names_a_file and len(found) == 1:
-        jobs = [Job(found[0][0], out, found[0][1].as_posix())]
-    elif names_a_file:
-        raise FacewrightError(f"{len(found)} pictures cannot be written to one file {out}.")
-    else:
-        jobs = [Job(s, out / name.with_suffix(suffix(s)), name.as_posix()) for s, name in found]
-    check_targets(jobs)
-    return jobs
-
-
-def find_pictures(inputs: Sequence[str], out: Path) -> list[tuple[Path, Path]]:
-    """(file, name relative to where it was found) of files, folders and patterns, each file once.
-
-    Args:
-        out: what lies in this folder is left aside.
-
-    Raises:
-        FacewrightError: nothing there, or a name that does not exist.
-    """
-    found = list(_sources(inputs, out))
-    if not found:
-        aside = ""
-        if any(Path(given).resolve().is_relative_to(out.resolve()) for given in inputs):
-            aside = f" What lies in the output folder {out} is left aside; choose another for -o."
-        raise FacewrightError(f"There are no pictures in {', '.join(inputs)}.{aside}")
-    return found
-
-
-def check_targets(jobs: Iterable[Job]) -> None:
-    """Raise FacewrightError where two jobs share a target or a target is its own source."""
-    taken: dict[Path, Path] = {}
-    for job in jobs:
-        target = job.target.resolve()
-        if target in taken:
-            raise FacewrightError(
-                f"{taken[target]} and {job.source} would both be written to {job.target}. "
-                "Do them in two runs with different output folders."
-            )
-        if target == job.source.resolve():
-            raise FacewrightError(
-                f"The result of {job.source} would replace it. Choose another output folder."
-            )
-        taken[target] = job.source
-
-
-def _sources(inputs: Iterable[str], out: Path) -> Iterable[tuple[Path, Path]]:
-    """(file, name relative to the output folder), without what lies in the output folder."""
-    seen = set()
-    for given in inputs:
-        path = Path(given)
-        if path.is_dir():
-            candidates = [
-                (p, p.relative_to(path))
-                for p in sorted(path.rglob("*"))
-                if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")
-                and not p.resolve().is_relative_to(out.resolve())
-            ]  # fmt: skip
-        elif path.exists():
-            candidates = [(path, Path(path.name))]
-        else:
-            matches = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else []
-            candidates = [(Path(m), Path(m).name) for m in matches if Path(m).is_file()]
-            candidates = [(p, Path(name)) for p, name in candidates]
-            if not candidates:
-                raise FacewrightError(f"There is no file, folder or match for {given!r}.")
-        for source, name in candidates:
-            if source.resolve() not in seen:
-                seen.add(source.resolve())
-                yield source, name
 
 
 def run_jobs(
@@ -169,7 +74,10 @@ def run_jobs(
     results: dict[int, dict[str, Any] | str] = {}
     todo = []
     for index, job in enumerate(jobs):
-        if finished(job) and not overwrite:
+        if job.refused:
+            summary.failed[job.source] = job.refused
+            on_job(job, job.refused)
+        elif finished(job) and not overwrite:
             summary.skipped.append(job.source)
             on_job(job, None)
         else:

@@ -14,14 +14,15 @@ from ..core.degradation import Degradation
 from ..core.errors import FacewrightError
 from ..core.json_text import JsonError, parse_json
 from . import shapes
-from .batch import Job
 from .images import read_picture, write_picture
 from .manifest import AnyRecord, OwnRecord, Record, read_records
+from .planning import Job
 from .recorded import (
     MANIFEST,
     RecordedJob,
     RecordedRun,
     check_numbers,
+    copy_name,
     picture_seed,
     recorded_job,
 )
@@ -165,7 +166,7 @@ def _played_back(path: Path) -> Callable[[Job, Path], Iterator[RecordedJob]]:
 
 
 def _job(job: Job, folder: Path, copy: int, **about: Any) -> RecordedJob:
-    name = job.target.name if copy == 1 else f"{job.target.stem}_{copy}{job.target.suffix}"
+    name = job.target.name if copy == 1 else copy_name(job, copy)
     return recorded_job(job, folder, name, copy, **about)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,8 +12,11 @@ from typing import Any
 import torch
 
 from ..core.errors import FacewrightError
-from .batch import Job, OnJob, Summary, check_targets, plan, run_jobs, unwatched
+from ..core.names import beside
+from ..core.scan import LeftAside
+from .batch import OnJob, Summary, run_jobs, unwatched
 from .manifest import Manifest, OwnRecord, Record
+from .planning import Job, distinct, plan
 from .workers import Team
 
 MANIFEST = "manifest.jsonl"
@@ -38,7 +41,12 @@ def recorded_job(job: Job, folder: Path, name: str, copy: int, **more: Any) -> R
     """A planned job with `name` for the file in place of the one it has."""
     target = job.target.with_name(name)
     output = target.relative_to(folder).as_posix()
-    return RecordedJob(job.source, target, job.name, output, copy, **more)
+    return RecordedJob(job.source, target, job.name, job.refused, {}, output, copy, **more)
+
+
+def copy_name(job: Job, copy: int) -> str:
+    """Of the file of a further copy: `a_2.png` of `a.png`."""
+    return beside(job.target, f"_{copy}{job.target.suffix}", stem=True).name
 
 
 def picture_seed(seed: int, name: str, copy: int) -> int:
@@ -47,7 +55,7 @@ def picture_seed(seed: int, name: str, copy: int) -> int:
     It knows nothing of the other pictures, so that adding, leaving out or reordering some changes
     none, and 48 bits survive every JSON reader.
     """
-    digest = hashlib.sha256(f"{seed}/{copy}/{name}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}/{copy}/{name}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:6], "big")
 
 
@@ -93,13 +101,19 @@ class RecordedRun:
                 holds pictures of another run or of no run.
         """
         self._work, self._as_options, self._overwrite = _Witnessed(work), as_options, overwrite
-        planned = plan(inputs, out, suffix)
+        self.aside = LeftAside()
+        """What was found and not taken."""
+        planned = plan(inputs, out, suffix, aside=self.aside)
         single = planned[0].target == out
         folder = self.folder = out.parent if single else out
         self.jobs = [job for one in planned for job in make(one, folder)]
         if single and len(self.jobs) > 1:
             raise FacewrightError(f"{len(self.jobs)} copies cannot be written to one file {out}.")
-        check_targets(self.jobs)
+
+        def moved(job: RecordedJob, target: Path) -> RecordedJob:
+            return replace(job, target=target, output=target.relative_to(folder).as_posix())
+
+        self.jobs = distinct(self.jobs, moved=moved)
         path = out.with_suffix(".json") if single else folder / MANIFEST
         self.manifest = Manifest(path, shape, anew=single and overwrite)
         if not overwrite:

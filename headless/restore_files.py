@@ -9,10 +9,13 @@ from torch import Tensor
 
 from ..core.compare import compare
 from ..core.receipts import KEYWORD
-from .batch import Job
 from .images import Picture, read_picture, write_atomic, write_picture
 from .people import analyzer_for, facts, find_recogniser
+from .planning import Job
 from .restore import RestoreOptions, Restorer
+
+COMPARISON, RECEIPTS = "_compare.png", ".receipts.json"
+"""What the names of the files beside a result end in."""
 
 
 @dataclass(frozen=True)
@@ -98,21 +101,16 @@ class RestoreFile:
         picture = read_picture(job.source)
         result = self.models.restorer.restore(picture.pixels, self.options)
         if self.compare and result.faces:
-            beside = job.target.with_name(f"{job.target.stem}_compare.png")
-            _write_comparison(beside, picture.pixels, result.pixels)
+            _write_comparison(job.beside(COMPARISON), picture.pixels, result.pixels)
         text = None
         if self.options.receipts:
-            write_atomic(receipts_file(job), result.guard.json.encode())
+            write_atomic(job.beside(RECEIPTS), result.guard.json.encode())
             if job.target.suffix.lower() == ".png":
                 text = {KEYWORD: result.guard.json}
         # Last, because its presence means that the job is finished.
         notes = write_picture(job.target, result.pixels, picture, text=text, copy=True)
         said = {"faces": result.faces, "report": result.report, "notes": notes}
         return {**said, **facts(result)}
-
-
-def receipts_file(job: Job) -> Path:
-    return job.target.with_name(f"{job.target.name}.receipts.json")
 
 
 def _write_comparison(path: Path, before: Tensor, after: Tensor) -> None:

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import FacewrightError
+from ..core.names import fit_name, same_place
+from ..core.scan import LeftAside
 from . import shapes
 from .assign import find_node
-from .batch import Job, OnJob, Summary, check_targets, find_pictures, run_jobs, unwatched
+from .batch import OnJob, Summary, run_jobs, unwatched
 from .manifest import Manifest, OwnRecord
+from .planning import Job, distinct, find_pictures, result_path
 from .report import RunReport
 from .workflow import ApiWorkflow, WorkflowError, node_title
 
@@ -53,16 +55,14 @@ def batch_node(api: ApiWorkflow, name: str | None = None) -> str:
     )
 
 
-def plan_runs(inputs: Sequence[str], out: Path) -> list[Job]:
+def plan_runs(inputs: Sequence[str], out: Path, aside: LeftAside | None = None) -> list[Job]:
     """Each picture with the name its result gets, `out`/<its place in the folder>.png.
 
     Raises:
-        FacewrightError: as `batch.find_pictures` and `batch.check_targets`.
+        FacewrightError: as `planning.find_pictures` and `planning.distinct`.
     """
-    found = find_pictures(inputs, out)
-    jobs = [Job(s, out / name.with_suffix(".png"), name.as_posix()) for s, name in found]
-    check_targets(jobs)
-    return jobs
+    found = find_pictures(inputs, out, aside)
+    return distinct([Job(s, result_path(out, name, ".png"), name.as_posix()) for s, name in found])
 
 
 class _Ran(OwnRecord):
@@ -102,7 +102,9 @@ class Runs:
         for left in self.out.glob(f"{_STAGE}*"):
             shutil.rmtree(left, ignore_errors=True)
         self.manifest.start()
-        self._owners = {f: r["output"] for r in self.manifest for f in r["saved"]}
+        self._owners = {_folded(f): r["output"] for r in self.manifest for f in r["saved"]}
+        for job in jobs:  # a result that bears its picture's own name keeps it
+            self._owners.setdefault(_folded(self._key(job)), self._key(job))
         try:
             return run_jobs(
                 jobs, self._do_one, overwrite=overwrite, finished=self.finished, on_job=on_job
@@ -127,12 +129,6 @@ class Runs:
             report = self.run(job.source.resolve(), stage)
             key = self._key(job)
             moves = dict(zip(self._names(job, report.saved), report.saved, strict=True))
-            for name in moves:
-                if self._owners.get(name, key) != key:
-                    raise FacewrightError(
-                        f"{name} is already the result of another picture, "
-                        f"{self._owners[name]}. Choose another output folder for this one."
-                    )
             report.saved = [self.out / name for name in moves]
             facts = {**report.as_dict(), "saved": list(moves)}
             old = self.manifest.get(key)
@@ -142,7 +138,7 @@ class Runs:
             # there have the picture done again.
             record = {"output": key, "input": job.name, "settings": self.settings, **facts}
             self.manifest.add(record)
-            self._owners |= dict.fromkeys(moves, key)
+            self._owners |= dict.fromkeys(map(_folded, moves), key)
             for name, path in moves.items():
                 (self.out / name).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(path, self.out / name)
@@ -152,18 +148,28 @@ class Runs:
 
     def _names(self, job: Job, saved: Sequence[Path]) -> list[str]:
         """Names of results in the output folder: a.png, or a_<prefix of the saver>.png for each."""
+        key = self._key(job)
         folder = job.target.relative_to(self.out).parent
         names: list[str] = []
         for path in saved:
             match = _NUMBERED.fullmatch(path.stem)
             prefix = match[1] if match else path.stem
             stem = job.target.stem if self.savers < 2 else f"{job.target.stem}_{prefix}"
-            name, number = (folder / f"{stem}{path.suffix}").as_posix(), 1
-            while name in names:
+            number = 1
+            while True:
+                end = f"_{number:05}{path.suffix}" if number > 1 else path.suffix
+                name = (folder / fit_name(f"{stem}{end}", keep=len(end))).as_posix()
+                # Another picture's result may be called like a further one of this.
+                if name not in names and self._owners.get(_folded(name), key) == key:
+                    break
                 number += 1
-                name = (folder / f"{stem}_{number:05}{path.suffix}").as_posix()
             names.append(name)
         return names
+
+
+def _folded(name: str) -> str:
+    """Equal for names that are one file on some system."""
+    return same_place(Path(name))
 
 
 def _digest(api: ApiWorkflow, node: str) -> str:

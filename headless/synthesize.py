@@ -21,16 +21,18 @@ from ..core.restorer import decode_finite
 from ..core.sampling import ddim, ddim_timesteps, guided
 from ..core.schedule import NUM_TRAIN_TIMESTEPS
 from .backbone import Model, Vae
-from .batch import Job, OnJob, Summary, unwatched
+from .batch import OnJob, Summary, unwatched
 from .boosthub import check_fits, predicting
 from .host import host, load_checkpoint
 from .images import PICTURE_SUFFIXES, Picture, read_picture, to_array, write_picture
 from .manifest import Record
 from .model_folders import BASE
+from .planning import Job
 from .recorded import (
     RecordedJob,
     RecordedRun,
     check_numbers,
+    copy_name,
     file_mark,
     picture_seed,
     recorded_job,
@@ -146,7 +148,7 @@ class SynthesizeRun(RecordedRun):
             # Only the nano models read no text.
             given = _given_caption(job.source) if weights.base else {}
             for copy in range(1, options.copies + 1):
-                name = f"{job.target.stem}_{copy}{job.target.suffix}"
+                name = copy_name(job, copy)
                 seed = picture_seed(options.seed, job.name, copy)
                 about = {"settings": settings, "seed": seed, "given": given}
                 yield recorded_job(job, folder, name, copy, **about)

@@ -93,7 +93,19 @@ def console() -> Any:
 
 
 def say(text: str, style: str | None = None) -> None:
-    console().print(text, style=style, markup=False, soft_wrap=True)
+    console().print(_whole(text), style=style, markup=False, soft_wrap=True)
+
+
+def _whole(text: str) -> str:
+    """Text that can be encoded: bytes of file names that are no UTF-8 come as halves of
+    characters."""
+    return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
+
+
+def say_aside(aside: Any) -> None:
+    """What a search of folders found and did not take, where there is any (`core.scan`)."""
+    if aside:
+        say(aside.sentence())
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -123,7 +135,7 @@ def progress(
         columns.append(Alive())
     with Progress(*columns, console=console(), disable=quiet, transient=True) as bar:
         task = bar.add_task(label, total=total)
-        yield lambda text, done: bar.update(task, description=text, completed=done)
+        yield lambda text, done: bar.update(task, description=_whole(text), completed=done)
 
 
 @contextmanager

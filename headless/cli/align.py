@@ -17,6 +17,7 @@ from ._common import (
     fail_for,
     job_progress,
     say,
+    say_aside,
     use_device,
     use_models,
     write_json,
@@ -181,9 +182,11 @@ def align(
     counts = _counts(todo)
     if as_json:
         about = {"analyzer": chosen, **counts, "manifest": todo.manifest.path, "sheet": sheet}
-        write_json(about | summary.as_dict() | {"done": _done(todo, summary)})
+        about |= summary.as_dict() | {"done": _done(todo, summary)}
+        write_json(about | {"left_aside": todo.aside.entries()})
     else:
         _report(todo, summary, counts, sheet)
+        say_aside(todo.aside)
     fail_for(summary, len(todo.jobs))
 
 

@@ -14,6 +14,7 @@ from ._common import (
     fail_for,
     job_progress,
     say,
+    say_aside,
     write_json,
 )
 from ._failures import sentences
@@ -157,9 +158,10 @@ def degrade(
     with job_progress("Degrading", len(todo.jobs), as_json, team) as on_job:
         summary = todo.carry_out(workers=team, on_job=on_job)
     if as_json:
-        write_json(summary.as_dict())
+        write_json({**summary.as_dict(), "left_aside": todo.aside.entries()})
     else:
         _report(summary, out)
+        say_aside(todo.aside)
     fail_for(summary, len(todo.jobs))
 
 

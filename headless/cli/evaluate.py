@@ -15,6 +15,7 @@ from ._common import (
     fail,
     progress,
     say,
+    say_aside,
     use_device,
     use_models,
 )
@@ -216,7 +217,8 @@ def _print_json(result: Any, report: Path) -> None:
     from ..evaluation.tables import strict, summary
     from ._common import write_json
 
-    write_json(strict({"report": str(report), **summary(result)}))
+    aside = result.scores.pairing.scanned.entries()
+    write_json(strict({"report": str(report), **summary(result), "left_aside": aside}))
 
 
 def _print_tables(result: Any, report: Path) -> None:
@@ -249,6 +251,7 @@ def _print_tables(result: Any, report: Path) -> None:
         say(several, "dim")
     for line in cautions(result):
         say(line, "yellow")
+    say_aside(result.scores.pairing.scanned)
     say(f"Report: {report}")
 
 

@@ -16,6 +16,7 @@ from ._common import (
     fail,
     progress,
     say,
+    say_aside,
     use_device,
     use_models,
     write_json,
@@ -69,6 +70,7 @@ def make(
     from ...core.faces import ANALYZERS, load_analyzer
     from ...core.nano import NANO_SIZE
     from ...core.person import SUFFIX
+    from ...core.scan import LeftAside
     from ..batch import find_pictures
     from ..people import find_recogniser, readable
 
@@ -77,8 +79,9 @@ def make(
     check_choice("--analyzer", chosen, ANALYZERS)
     if out.suffix != SUFFIX:
         raise typer.BadParameter(f"{out} should end in {SUFFIX}.", param_hint="--out")
+    aside = LeftAside()
     try:
-        paths = [path for path, _ in find_pictures(inputs, out)]
+        paths = [path for path, _ in find_pictures(inputs, out, aside)]
     except FacewrightError as error:
         fail(str(error), 2)
 
@@ -111,11 +114,13 @@ def make(
     album.save(out)
     if as_json:
         unread = [{"input": str(path), "error": error} for path, error in failed.items()]
-        write_json({"file": str(out), **_describe(album), "report": report, "failed": unread})
+        told = {**_describe(album), "report": report, "failed": unread}
+        write_json({"file": str(out), **told, "left_aside": aside.entries()})
     else:
         for line in report:
             say(line, "yellow" if line.startswith("warning") else None)
         say(f"Written to {out}.")
+        say_aside(aside)
     _fail_for(failed, len(paths))
 
 

@@ -18,6 +18,7 @@ from ._common import (
     fail_for,
     job_progress,
     say,
+    say_aside,
     use_device,
     use_models,
     write_json,
@@ -144,6 +145,7 @@ def restore(
     from ...core.faces.selection import parse_pick
     from ...core.files import remove_leftovers
     from ...core.guard import ACTIONS
+    from ...core.scan import LeftAside
     from ..batch import Job, find_pictures, plan, run_jobs
 
     weights = weights or ("honestface" if person or reference else "osdface")
@@ -159,12 +161,14 @@ def restore(
     from ..people import read_albums, readable
     from ..recorded import one_thread
     from ..restore import RestoreOptions
-    from ..restore_files import RestoreFile, RestorerChoice, receipts_file
+    from ..restore_files import COMPARISON, RECEIPTS, RestoreFile, RestorerChoice
 
+    aside = LeftAside()
     try:
         parse_pick(pick)
-        jobs = plan(inputs, out)
-        found = find_pictures(reference, out) if reference else []
+        endings = [COMPARISON] * compare + [RECEIPTS] * receipts
+        jobs = plan(inputs, out, endings=endings, aside=aside)
+        found = find_pictures(reference, out, aside) if reference else []
         photos, unread = readable([path for path, _ in found])
         albums = read_albums(person or ())
         doubts = [line for album in albums for line in strangers(album)]
@@ -197,7 +201,7 @@ def restore(
     work = RestoreFile(choice, options, compare)
 
     def finished(job: Job) -> bool:
-        return job.target.exists() and (not receipts or receipts_file(job).exists())
+        return job.target.exists() and (not receipts or job.beside(RECEIPTS).exists())
 
     folder = out.parent if jobs[0].target == out else out
     reads = (job.source for job in jobs)
@@ -207,15 +211,16 @@ def restore(
             work = _ready(work, photos)
         if team != 1:
             work = work.unloaded()
-        remove_leftovers(map(receipts_file, jobs))
+        remove_leftovers(path for job in jobs for path in job.further.values())
         with job_progress("Restoring", len(jobs), as_json, team) as on_job:
             summary = run_jobs(
                 jobs, work, overwrite=overwrite, finished=finished, workers=team, on_job=on_job
             )
     if as_json:
-        write_json(summary.as_dict())
+        write_json({**summary.as_dict(), "left_aside": aside.entries()})
     else:
         _report(summary, out)
+        say_aside(aside)
     fail_for(summary, len(jobs))
     if unread:
         fail(f"{counted(len(unread), 'reference')} could not be read; see above.")

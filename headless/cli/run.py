@@ -20,6 +20,7 @@ from ._common import (
     fail_for,
     progress,
     say,
+    say_aside,
     use_device,
     use_models,
     write_json,
@@ -197,13 +198,15 @@ class _Task:
 
     def over(self, batch: list[str], node_name: str | None, overwrite: bool) -> None:
         from ...core.errors import FacewrightError
+        from ...core.scan import LeftAside
         from ..run_batch import Runs, batch_node, plan_runs
         from ..server import prepared
 
         try:
             api = prepared(self.source, self.where.specs, self.inputs)
             node = batch_node(api, node_name)
-            jobs = plan_runs(batch, self.out)
+            aside = LeftAside()
+            jobs = plan_runs(batch, self.out, aside)
         except FacewrightError as error:
             fail(str(error), 2)
         go = self._runner(node)
@@ -226,13 +229,15 @@ class _Task:
             runs = Runs(self.out, api, node, one)
             summary = runs.do(jobs, overwrite=overwrite, on_job=on_job)
         if self.as_json:
-            write_json({"where": self.where.name, **summary.as_dict()})
+            told = {**summary.as_dict(), "left_aside": aside.entries()}
+            write_json({"where": self.where.name, **told})
         else:
             text = f"{counted(len(summary.done), 'picture')} done, results in {self.out}"
             if summary.skipped:
                 before = len(summary.skipped)
                 text += f"; {before} were finished before (--overwrite does them again)"
             say(f"{text}.")
+            say_aside(aside)
         fail_for(summary, len(jobs))
 
     def _check_still_there(self, past: int, total: int) -> None:

@@ -16,6 +16,7 @@ from ._common import (
     fail_for,
     job_progress,
     say,
+    say_aside,
     use_device,
     use_models,
     write_json,
@@ -119,9 +120,10 @@ def synthesize(
     with job_progress("Synthesizing", len(todo.jobs), as_json, team) as on_job:
         summary = todo.carry_out(workers=team, on_job=on_job)
     if as_json:
-        write_json(summary.as_dict())
+        write_json({**summary.as_dict(), "left_aside": todo.aside.entries()})
     else:
         _report(summary, out, files.size)
+        say_aside(todo.aside)
     fail_for(summary, len(todo.jobs))
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ...core.errors import FacewrightError
+from ...core.scan import LeftAside, pictures_in
 from ..degrade import MANIFEST
-from ..images import PICTURE_SUFFIXES
 from ..manifest import read_records
 
 GT, LQ = "GT", "LQ"
@@ -51,6 +51,8 @@ class Pairing:
     unmatched: list[Unmatched] = field(default_factory=list)
     aside: list[Path] = field(default_factory=list)
     """Before/after pictures of `restore --compare`, which are not scored."""
+    scanned: LeftAside = field(default_factory=LeftAside)
+    """What was found in the folders and is no picture to score."""
 
     @property
     def notes(self) -> list[str]:
@@ -99,8 +101,9 @@ def pair_folders(
     methods = dict(zip(_unique_names(folders), folders, strict=True))
     if lq is not None:
         methods = {LQ: lq, **methods}
-    found = {name: _pictures(folder) for name, folder in methods.items()}
-    originals = {} if gt is None else _pictures(gt)
+    scanned = LeftAside()
+    found = {name: _pictures(folder, scanned) for name, folder in methods.items()}
+    originals = {} if gt is None else _pictures(gt, scanned)
     restored = [name for name in methods if name != LQ]
     aside = [
         found[method].pop(name)
@@ -122,7 +125,7 @@ def pair_folders(
         for name in paired
     ]
     unmatched = list(_unmatched(methods, gt, found, originals, copies, paired))
-    return Pairing(methods, gt, cases, unmatched, aside)
+    return Pairing(methods, gt, cases, unmatched, aside, scanned)
 
 
 def _comparisons(files: dict[str, Path], originals: dict[str, Path]) -> list[str]:
@@ -232,16 +235,12 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
+def _pictures(folder: Path, aside: LeftAside) -> dict[str, Path]:
     """Name without suffix -> file, for every picture below a folder."""
     check_folder(folder)
     pictures: dict[str, Path] = {}
-    for file in sorted(folder.rglob("*")):
-        inside = file.relative_to(folder)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if hidden or file.suffix.lower() not in PICTURE_SUFFIXES or not file.is_file():
-            continue
-        name = inside.with_suffix("").as_posix()
+    for file in pictures_in(folder, aside):
+        name = file.relative_to(folder).with_suffix("").as_posix()
         if name in pictures:
             raise FacewrightError(
                 f"{pictures[name]} and {file} have the same name but for the suffix, so it is "
@@ -249,7 +248,7 @@ def _pictures(folder: Path) -> dict[str, Path]:
             )
         pictures[name] = file
     if not pictures:
-        raise FacewrightError(f"There are no pictures in {folder}.")
+        raise FacewrightError(f"There are no pictures in {folder}. {aside.sentence()}".strip())
     return pictures
 
 

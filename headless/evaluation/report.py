@@ -29,11 +29,11 @@ def write_report(result: Result, out: Path, *, sort: str | None = None, cases: i
     ends = extremes(result, sort, cases)
     plot = draw_plot(result)
     files = {
-        "results.csv": to_csv(result).encode(),
-        "results.json": to_json(result).encode(),
+        "results.csv": to_csv(result).encode("utf-8", "backslashreplace"),
+        "results.json": to_json(result).encode("utf-8", "backslashreplace"),
         "plot.png": plot,
         "sheet.png": draw_sheet(ends, list(result.means)) if ends else None,
-        "report.html": to_html(result, ends, plot).encode(),
+        "report.html": to_html(result, ends, plot).encode("utf-8", "replace"),
     }
     for name, data in files.items():
         if data is None:

@@ -33,9 +33,6 @@ FORMATS = {
 }
 """Formats that are written, by suffix."""
 
-PICTURE_SUFFIXES = frozenset(FORMATS) | {".gif", ".jpe", ".jfif", ".tga", ".pgm", ".pnm"}
-"""What counts as a picture when a folder is searched."""
-
 
 @dataclass(frozen=True)
 class Encoded:

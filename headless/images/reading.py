@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ...core.errors import FacewrightError, shorten
+from ...core.scan import why_special, why_unread
 from .colors import cmyk_to_rgb, lab_to_rgb
 from .jpeg import read_jpeg
 from .metadata import attempt, exif_dpi, kept_dpi, kept_exif, kept_icc, orientation, parse_exif
@@ -54,6 +55,8 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
 
 
 def _content(path: Path) -> bytes:
+    if why := why_special(path):  # opening a named pipe would wait for ever
+        raise FacewrightError(f"{path} is {why}. Give a picture's file.")
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -173,12 +176,14 @@ def _read_other(data: bytes, path: object) -> Stored:
 def _opened(data: bytes, path: object) -> "Image":
     from PIL import Image, UnidentifiedImageError
 
+    unread = why_unread(Path(str(path)).suffix.lower())  # also has Pillow know its plug-ins
     try:
         image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError as error:
-        raise FacewrightError(
-            f"{path} is no picture in a format Pillow knows. Convert it to PNG or JPEG first."
-        ) from error
+        what = "is no picture in a format Pillow knows. Convert it to PNG or JPEG first."
+        if "install" in unread:
+            what = f"cannot be read ({unread}). Or convert it to PNG or JPEG first."
+        raise FacewrightError(f"{path} {what}") from error
     except Image.DecompressionBombError:
         check_size(MAX_PIXELS, 2, path)  # Pillow's own limit is no larger
         raise
