@@ -15,8 +15,11 @@ class JsonError(FacewrightError):
     """Text that cannot be used as JSON. The message is a clause: "it ends too early"."""
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, file_names: bool = False) -> Any:
     """What JSON text says; bytes have to be UTF-8, with or without a byte order mark.
+
+    Args:
+        file_names: text in it may name files whose bytes are no UTF-8, as Python spells them.
 
     Raises:
         JsonError: it is something else, nested deeper than `MOST_LEVELS`, or an object in it has
@@ -36,11 +39,11 @@ def parse_json(text: str | bytes) -> Any:
         if isinstance(error, JsonError):
             raise
         raise JsonError("it holds a number of thousands of digits") from error
-    check_plain(value)
+    check_plain(value, file_names=file_names)
     return value
 
 
-def check_plain(value: Any) -> None:
+def check_plain(value: Any, *, file_names: bool = False) -> None:
     """Raise JsonError where lists and objects are nested too deeply, or text is no Unicode."""
     level = [value]
     for _ in range(MOST_LEVELS):
@@ -52,7 +55,7 @@ def check_plain(value: Any) -> None:
             elif isinstance(item, list | tuple):
                 inside += item
             elif isinstance(item, str) and not item.isascii():
-                _check_unicode(item)
+                _check_unicode(item, file_names)
         if not inside:
             return
         level = inside
@@ -82,8 +85,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_unicode(text: str) -> None:
+def _check_unicode(text: str, file_names: bool) -> None:
     try:
-        text.encode()
+        text.encode(errors="surrogateescape" if file_names else "strict")
     except UnicodeEncodeError as error:
         raise JsonError(f"the text {shorten(text)!r} holds half a character") from error

@@ -126,7 +126,7 @@ def read_records(path: Path, shape: type[AnyRecord] = AnyRecord) -> list[Record]
     records = []
     for number, line in enumerate(lines, 1):
         try:
-            record = parse_json(line)
+            record = parse_json(line, file_names=True)
             shape.model_validate(record)
         except (JsonError, ValidationError) as error:
             why = fault(error).removeprefix("is ") if isinstance(error, ValidationError) else error
