@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -309,31 +310,69 @@ def test_attached_files_covers_and_further_videos_are_told(tmp_path):
         assert any("attached file" in n and "a font.ttf" in n for n in notes), notes
 
 
-def test_subtitles_stay_or_are_told(tmp_path):
+@pytest.mark.parametrize("name", ["mov_text", "subrip", "ass", "webvtt"])
+def test_subtitles_stay_or_are_told(tmp_path, name):
     if not hasattr(av.container.OutputContainer, "add_mux_stream"):
         pytest.skip("this version of PyAV makes no file with subtitles")
 
-    def more(name):
-        def add(out):
-            stream = out.add_mux_stream(name)
-            stream.metadata["language"] = "deu"
-            stream.time_base = Fraction(1, 1000)
+    def more(out):
+        stream = out.add_mux_stream(name)
+        stream.metadata["language"] = "deu"
+        stream.time_base = Fraction(1, 1000)
 
-            def finish():
-                text = b"Hallo"
-                packet = av.Packet(struct.pack(">H", 5) + text if name == "mov_text" else text)
-                packet.stream, packet.time_base = stream, Fraction(1, 1000)
-                packet.pts = packet.dts = 40
-                packet.duration = 100
-                out.mux(packet)
+        def finish():
+            packet = av.Packet((struct.pack(">H", 5) if name == "mov_text" else b"") + b"Hallo")
+            packet.stream, packet.time_base, packet.duration = stream, Fraction(1, 1000), 100
+            packet.pts = packet.dts = 40
+            out.mux(packet)
 
-            return finish
+        return finish
 
-        return add
+    source = clip(tmp_path / ("a.mp4" if name == "mov_text" else "a.mkv"), more=more)
+    target, notes = rewritten(source)
+    with av.open(str(target)) as container:
+        kept = container.streams.subtitles
+        texts = [bytes(p) for s in kept for p in container.demux(s)]
+    if name == "mov_text":
+        assert notes == [] and [s.language for s in kept] == ["deu"]
+        assert any(text.endswith(b"Hallo") for text in texts)
+    else:
+        assert not kept and len(notes) == 1
+        assert "subtitles (" in notes[0] and "deu" in notes[0]
 
-    source = clip(tmp_path / "a.mkv", more=more("subrip"))
-    _, notes = rewritten(source)
-    assert any("subtitles (" in n and "deu" in n for n in notes), notes
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "sound"),
+    [("mp4", "libx264", "aac"), ("mkv", "libx264", "aac"), ("ts", "mpeg2video", "aac"),
+     ("avi", "mpeg4", "pcm_u8"), ("mov", "libx264", "pcm_s16be")],
+)  # fmt: skip
+def test_sound_stays_with_the_pictures(tmp_path, suffix, codec, sound):
+    source = clip(tmp_path / f"a.{suffix}", codec, count=20, sounds=[(sound, {})])
+    target, _ = rewritten(source)
+    apart = []
+    for path in (source, target):
+        starts = []
+        for kind in ("audio", "video"):
+            with av.open(str(path)) as container:
+                starts.append(next(container.decode(**{kind: 0})).time)
+        apart.append(starts[0] - starts[1])
+    assert apart[0] == pytest.approx(apart[1], abs=0.002)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux stands in for a full disk")
+def test_a_full_disk_is_the_systems_error_and_leaves_nothing(tmp_path):
+    import resource
+
+    source = clip(tmp_path / "a.mp4", count=30, options={"crf": "0"})
+    target = tmp_path / "out" / "b.mp4"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"b\.mp4"):
+            rewrite_video(source, target, untouched, crf=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(target.parent.iterdir()) == []
 
 
 def test_interlaced_and_hdr_are_told(tmp_path):
