@@ -17,6 +17,8 @@ COLOURS = {
 }
 _SMALLEST = 512
 """Smaller pictures are enlarged: dots and words want room."""
+_LARGEST = 4096
+"""Pixels along the longer side that enlarging stops at."""
 _FINE = 3
 """Drawn at this multiple and reduced, so that dots are round."""
 
@@ -32,11 +34,12 @@ def draw_scores(restored: Tensor, scores: LandmarkScores) -> Tensor:
 
     Returns:
         (n, 3, h' + legend, w') in [0, 1], float32 on the CPU; h' and w' are h and w, or their
-        smallest multiples with both sides at least 512.
+        smallest multiples with both sides at least 512, or none above 4096.
     """
     pictures = restored.detach().float().cpu().clamp(0, 1)
     height, width = pictures.shape[-2:]
-    factor = max(1, math.ceil(_SMALLEST / max(1, min(height, width))))
+    factor = math.ceil(_SMALLEST / max(1, min(height, width)))
+    factor = max(1, min(factor, _LARGEST // max(1, height, width)))
     if factor > 1:
         size = (height * factor, width * factor)
         pictures = (

@@ -246,6 +246,8 @@ def _seam(before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
     compared with, and less than that nobody sees.
     """
     size = mask.shape[-1]
+    if size < 2:  # a border needs two sides
+        return torch.full((len(before),), math.nan)
     slope_y, slope_x = torch.gradient(mask)
     steep = torch.hypot(slope_x, slope_y)
     band = (steep > 0) & (mask > 0) & (mask < 1)

@@ -46,7 +46,7 @@ from ._comfy_doctor import ComfyDoctor
 from ._comfy_files import ComfyFiles
 from ._comfy_saving import save_pictures
 from ._comfy_videos import ComfyVideos
-from ._convert import to_image, to_nchw
+from ._convert import channels_first, to_image
 
 __all__ = ["ComfyExtension", "host", "io", "ui"]
 
@@ -204,7 +204,7 @@ class ComfyBackbone:
     def decode(self, z_0: Tensor, *, full_precision: bool = False) -> Tensor:
         vae = _float32_vae(self.vae) if full_precision else copy.copy(self.vae)
         vae.process_output = _keeping_non_finite(vae.process_output)
-        return to_nchw(vae.decode(self._format.process_out(z_0))) * 2 - 1
+        return channels_first(vae.decode(self._format.process_out(z_0)))[:, :3] * 2 - 1
 
 
 def _other_model(model: Any) -> str | None:

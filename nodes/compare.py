@@ -37,7 +37,12 @@ class Compare(io.ComfyNode):
     @classmethod
     def execute(cls, before, after, mode, label_before, label_after) -> io.NodeOutput:
         picture = to_image(
-            compare(rgb_view(before), rgb_view(after), mode, labels=(label_before, label_after))
+            compare(
+                rgb_view(before, "before"),
+                rgb_view(after, "after"),
+                mode,
+                labels=(label_before, label_after),
+            )
         )
         return io.NodeOutput(picture, ui=host.preview(picture[:_SHOWN], cls))
 

@@ -8,7 +8,7 @@ from ..core.degradation import MAX_TAPS, PRESETS, Degradation, describe
 from ..core.errors import FacewrightError
 from ..core.json_text import JsonError, parse_json
 from ..core.preset_sheet import preset_sheet
-from ._convert import alpha_of, to_image, to_nchw
+from ._convert import alpha_of, rgb_view, to_image, to_nchw
 from ._host import host, io
 from ._steps import reporter
 
@@ -215,9 +215,9 @@ class DegradationSheet(io.ComfyNode):
     @classmethod
     def execute(cls, image, seed, presets="") -> io.NodeOutput:
         names = [name.strip() for name in presets.split(",") if name.strip()]
-        sheet, report = preset_sheet(
-            to_nchw(image[:1]), seed, names, on_picture=reporter(len(names) or len(PRESETS))
-        )
+        first = rgb_view(image)[:1].contiguous()
+        finished = reporter(len(names) or len(PRESETS))
+        sheet, report = preset_sheet(first, seed, names, on_picture=finished)
         picture = to_image(sheet)
         return io.NodeOutput(picture, report, ui=host.preview(picture, cls))
 

@@ -157,7 +157,7 @@ class DetectFaces(io.ComfyNode):
                 min_score=min_score,
                 max_count=max_faces,
             )
-            for picture in steps(pictures.split(1))
+            for picture in steps(pictures.split(1) if len(pictures) else ())
         ]
         faces = align_faces(pictures, found, crop_size)
         preview = to_image(draw_faces(pictures, faces))
@@ -235,7 +235,7 @@ class PasteFaces(io.ComfyNode):
         pasted, mask = paste_faces(
             alpha_view(image),
             faces,
-            rgb_view(restored) if len(faces) else faces.pixels,
+            rgb_view(restored, "restored") if len(faces) else faces.pixels,
             feather=feather,
             color=color,
             strength=strength,

@@ -14,7 +14,7 @@ from ..core.methods.flipnet import (
     append_tokens,
 )
 from ..core.modules.face_encoder import FaceEncoder as Encoder
-from ._convert import from_conditioning, to_conditioning, to_nchw
+from ._convert import from_conditioning, from_latent, to_conditioning, to_nchw
 from ._files import check_files, file_input
 from ._host import host, io
 from ._types import Analyzer, BoostHub, FaceEncoder
@@ -155,8 +155,8 @@ class ApplyBoostHub(io.ComfyNode):
     def execute(
         cls, model, boosthub, condition, phi, mode, lq_timestep, lq_seed, conditioning=None
     ) -> io.NodeOutput:
-        latent = condition["samples"]
-        if latent is None or not len(latent):
+        latent = from_latent(condition, "condition")
+        if latent is None:
             # ComfyUI's VAE Encode gives None for no faces; its samplers take no empty batch.
             return io.NodeOutput(host.nothing(), host.nothing())
         look = Condition(
@@ -255,9 +255,10 @@ class FaceTokens(io.ComfyNode):
                 f"is connected to {' and '.join(open_ones)}. Connect CLIP Text Encode to both; an "
                 "empty text will do."
             )
-        if not len(image):
+        lq = to_nchw(image)
+        if not len(lq):
             return io.NodeOutput(host.nothing(), host.nothing())
-        lq = to_nchw(image).to(host.load(face_encoder))
+        lq = lq.to(host.load(face_encoder))
         tokens = face_encoder(lq).float().cpu()
         empty = to_conditioning(torch.zeros(1, TEXT_TOKENS, width))
         positive = empty if positive is None else positive

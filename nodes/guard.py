@@ -4,7 +4,7 @@ from ..core.guard import ACTIONS, guard_faces, references_for
 from ..core.identity_score import reference_template
 from ..core.receipt_sheet import draw_receipts
 from ..core.receipts import png_texts
-from ._convert import to_image, to_nchw
+from ._convert import checked, to_image, to_nchw
 from ._host import host, io
 from ._steps import reporter
 from ._types import Analyzer, Faces, Matches, Person, Recogniser
@@ -110,12 +110,12 @@ class IdentityGuard(io.ComfyNode):
         references=None,
     ) -> io.NodeOutput:
         device = host.load(recogniser)
-        photos = None if references is None else to_nchw(references).to(device)
+        photos = None if references is None else to_nchw(references, "references").to(device)
         template, notes = reference_template(photos, recogniser, analyzer)
         lq = to_nchw(image).to(device)
         result = guard_faces(
             lq,
-            to_nchw(restored).to(device),
+            to_nchw(restored, "restored").to(device),
             recogniser=recogniser,
             landmarker=analyzer,
             max_drift=max_drift,
@@ -172,6 +172,7 @@ class SaveWithReceipts(io.ComfyNode):
 
     @classmethod
     def execute(cls, images, receipts, filename_prefix, faces=None) -> io.NodeOutput:
+        images = checked(images, "images")
         texts = png_texts(receipts, len(images), None if faces is None else faces.image_index)
         return io.NodeOutput(ui=host.save_pictures(images, filename_prefix, texts, cls))
 

@@ -125,7 +125,7 @@ class IDEEncode(io.ComfyNode):
     def execute(cls, ide, vre, image, references=None, person=None, matches=None) -> io.NodeOutput:
         ide, vre = ide[0], vre[0]
         lq = one_batch(image, "image")
-        photos = [photo for batch in references or [] for photo in to_nchw(batch)]
+        photos = [photo for batch in references or [] for photo in to_nchw(batch, "references")]
         host.load(ide)
         device = host.load(vre)
         people, warnings = references_of(

@@ -88,9 +88,9 @@ class LandmarkScore(io.ComfyNode):
 
     @classmethod
     def execute(cls, restored, gt, analyzer) -> io.NodeOutput:
-        pictures = to_nchw(restored)
+        pictures = to_nchw(restored, "restored")
         on_image = reporter(len(pictures))
-        scores = score_landmarks(pictures, to_nchw(gt), analyzer, on_image=on_image)
+        scores = score_landmarks(pictures, to_nchw(gt, "gt"), analyzer, on_image=on_image)
         overlay = to_image(draw_scores(pictures, scores))
         means = {name: scores.mean(name) for name in LABELS}
         return io.NodeOutput(

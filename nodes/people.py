@@ -96,7 +96,7 @@ class PersonAlbum(io.ComfyNode):
     def execute(
         cls, references, name, analyzer, recogniser, crop_size, people=None, add_to=None
     ) -> io.NodeOutput:
-        photos = [photo for batch in references for photo in to_nchw(batch)]
+        photos = [photo for batch in references for photo in to_nchw(batch, "references")]
         album = add_to[0] if add_to else None
         host.load(recogniser[0])
         person, report = make_person(

@@ -113,7 +113,7 @@ class IdentityScore(io.ComfyNode):
         device = host.load(recogniser)
         scores = score_identity(
             to_nchw(image).to(device),
-            to_nchw(other).to(device),
+            to_nchw(other, "other").to(device),
             recogniser,
             analyzer=analyzer,
             on_image=reporter(len(image)),

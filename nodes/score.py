@@ -68,12 +68,12 @@ class ImageScore(io.ComfyNode):
 
     @classmethod
     def execute(cls, restored, metrics, gt=None, lq=None, analyzer=None) -> io.NodeOutput:
-        pictures = to_nchw(restored)
+        pictures = to_nchw(restored, "restored")
         scores = score_images(
             pictures,
             named_metrics(metrics),
-            gt=None if gt is None else to_nchw(gt),
-            lq=None if lq is None else to_nchw(lq),
+            gt=None if gt is None else to_nchw(gt, "gt"),
+            lq=None if lq is None else to_nchw(lq, "lq"),
             analyzer=analyzer,
             on_image=reporter(len(pictures)),
         )

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ..geometry.align import FaceCrops
 
+_FAR = 1e6
+"""Pixels from a picture's corner beyond which no line is drawn any further."""
 _FRAME, _NUMBER = (255, 208, 0), (0, 0, 0)
 
 
@@ -24,6 +26,7 @@ def draw_faces(images: Tensor, faces: FaceCrops, labels: Sequence[str] | None = 
     Returns:
         (b, 3, h, w) float32 on the CPU. Pixels that nothing was drawn over keep their bits.
     """
+    faces.check_pictures(images)
     out = images.float().cpu().clone()
     h, w = out.shape[-2:]
     width = max(2, min(h, w) // 200)
@@ -63,4 +66,5 @@ def _crop_corners(faces: FaceCrops) -> Tensor:
     s = faces.pixels.shape[-1]
     square = torch.tensor([[0, 0], [s, 0], [s, s], [0, s]], dtype=torch.float64) - 0.5
     linear, shift = faces.matrix[:, :, :2], faces.matrix[:, :, 2]
-    return torch.linalg.solve(linear, (square - shift[:, None]).mT).mT
+    corners = torch.linalg.solve(linear, (square - shift[:, None]).mT).mT
+    return corners.clamp(-_FAR, _FAR)  # what draws them counts in 32 bits

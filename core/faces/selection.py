@@ -1,7 +1,9 @@
 """Which faces of a picture to work on, and in which order."""
 
+import logging
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,6 +19,9 @@ _KEYS = {
 ORDERS = tuple(_KEYS)
 """Orders `select_faces` knows."""
 
+_FARTHEST = 8
+"""Longer sides of the picture that anything of a face may lie away from its corner."""
+
 
 def parse_pick(text: str) -> list[int]:
     """ "0, 2" -> [0, 2], each number once; an empty text means all faces and gives [].
@@ -29,7 +34,8 @@ def parse_pick(text: str) -> list[int]:
         raise FacewrightError(
             f"Faces are picked by numbers separated by commas, such as '0' or '0, 2', got '{text}'."
         )
-    return list(dict.fromkeys(int(part) for part in parts))
+    # Nine digits are more faces than any picture has, and Python reads no more than 4300.
+    return list(dict.fromkeys(int(part[:9]) for part in parts))
 
 
 def select_faces(
@@ -94,11 +100,35 @@ def detect_faces(analyzer: FaceAnalyzer, image: Tensor, *, padding: float = 0.0)
     height, width = image.shape[-2:]
     room = round(padding * max(height, width))
     if room == 0:
-        return analyzer.detect(image)
+        return _plausible(analyzer.detect(image), height, width)
     padded = F.pad(image[None], (room, room, room, room), "replicate")[0]
     faces = [face.shifted(-room, -room) for face in analyzer.detect(padded)]
     return [
         face
-        for face in faces
+        for face in _plausible(faces, height, width)
         if -0.5 <= face.center[0] < width - 0.5 and -0.5 <= face.center[1] < height - 0.5
     ]
+
+
+def _plausible(faces: list[Face], height: int, width: int) -> list[Face]:
+    """Without those that lie nowhere near the picture: one of them costs no more than itself."""
+    most = _FARTHEST * max(height, width)
+
+    def sound(face: Face) -> bool:
+        box = torch.tensor(face.box, dtype=torch.float64).view(2, 2)
+        given = [p for p in (face.points5, face.landmarks) if p is not None]
+        points = [box, *(p.detach().cpu().double() for p in given)]
+        if not all(p.numel() and bool((p.abs() <= most).all()) for p in points):  # NaN is not
+            return False
+        # By what it is cut out.
+        five = box if face.points5 is None else points[1]
+        return bool((five.amax(0) - five.amin(0)).max() >= 1)
+
+    kept = [face for face in faces if sound(face)]
+    if len(kept) < len(faces):
+        logging.getLogger(__name__).warning(
+            "The face analyzer placed %d of %d faces where there can be none (smaller than a "
+            "pixel, far outside the picture, or NaN): they are left out.",
+            len(faces) - len(kept), len(faces),
+        )  # fmt: skip
+    return kept

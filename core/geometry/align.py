@@ -76,6 +76,24 @@ class FaceCrops(FacePlaces):
                 f"The faces were cut out of {_pictures(self.image_sizes)}, but "
                 f"{_pictures(sizes)} came. Use the same pictures the faces were detected in."
             )
+        self.check()
+
+    def check(self) -> None:
+        """Raise FacewrightError unless every face has a place in one of the pictures."""
+        n, pictures = len(self.pixels), len(self.image_sizes)
+        numbers = self.image_index.tolist()
+        if (
+            tuple(self.matrix.shape) != (n, 2, 3)
+            or len(numbers) != n
+            or not all(0 <= i < pictures for i in numbers)
+            or not torch.isfinite(self.matrix).all()
+            or (torch.linalg.det(self.matrix[:, :, :2]) == 0).any()
+            or not torch.isfinite(self.pixels).all()
+        ):
+            raise FacewrightError(
+                f"`faces` holds {n} crops whose places or pixels are none, in {pictures} pictures. "
+                "Detect the faces again."
+            )
 
 
 def box_points(face: Face) -> Tensor:

@@ -170,9 +170,10 @@ def _meet(a: Tensor, b: Tensor, size: int) -> bool:
 def _window(matrix: Tensor, size: int, height: int, width: int) -> tuple[int, int, int, int]:
     """Picture pixels a crop can cover: x0, y0, x1, y1, ends excluded, possibly empty."""
     quad = transform(invert(matrix), corners(size, size))
-    low, high = quad.amin(0).floor().long(), quad.amax(0).ceil().long() + 1
-    x0, x1 = (min(max(int(v), 0), width) for v in (low[0], high[0]))
-    y0, y1 = (min(max(int(v), 0), height) for v in (low[1], high[1]))
+    # Cut to the picture as they are: what lies very far out is no whole number of 64 bits.
+    low, high = quad.amin(0).floor(), quad.amax(0).ceil() + 1
+    x0, x1 = (int(v.clamp(0, width)) for v in (low[0], high[0]))
+    y0, y1 = (int(v.clamp(0, height)) for v in (low[1], high[1]))
     return x0, y0, x1, y1
 
 

@@ -95,15 +95,25 @@ def warp(image: Tensor, matrix: Tensor, window: tuple[int, int, int, int]) -> Te
 
     Returns:
         (c, y1 - y0, x1 - x0) with dtype and device of `image`.
+
+    Raises:
+        FacewrightError: a map without inverse, or to pixels larger than the image.
     """
     x0, y0, x1, y1 = window
     if x1 <= x0 or y1 <= y0:
         return image.new_zeros(len(image), max(0, y1 - y0), max(0, x1 - x0))
-    inverse = invert(matrix.detach().cpu().double())
+    matrix = matrix.detach().cpu().double()
+    if not torch.isfinite(matrix).all() or not torch.linalg.det(matrix[:, :2]):
+        raise FacewrightError(
+            "A face lies nowhere: the map from the picture to its crop has no inverse. Detect the "
+            "faces again or use another face analyzer."
+        )
+    inverse = invert(matrix)
     low, high = image.amin(), image.amax()
     step = scale_of(inverse)  # source pixels per target pixel
     # Block means only where samples would get many: their blur adds to that of the samples.
     factor = 1 if step <= 4 else math.floor(step / 2 + 1e-6)
+    _check_scale(image, factor)
     image, origin = _crop_to_source(image, inverse, window, factor)
     if factor > 1:
         h, w = image.shape[-2:]
@@ -153,6 +163,7 @@ def warp_square(image: Tensor, matrix: Tensor, size: int) -> Tensor:
     source = image.float()
     bounds = (-_TAPS, -_TAPS, size + _TAPS, size + _TAPS)
     factor = math.floor(step / 2 + 1e-6) if step > 4 else 1
+    _check_scale(source, factor)
     if factor > 1:
         source, origin = _crop_to_source(source, invert(fine), bounds, factor)
         h, w = source.shape[-2:]
@@ -173,6 +184,16 @@ def warp_square(image: Tensor, matrix: Tensor, size: int) -> Tensor:
     weights = (weights / weights.sum(1, keepdim=True)).float()
     target = weights @ sampled @ weights.T
     return target.clamp(float(image.amin()), float(image.amax())).to(image)
+
+
+def _check_scale(image: Tensor, factor: int) -> None:
+    """Blocks larger than the image would be filled up to their size: with gigabytes of nothing."""
+    height, width = image.shape[-2:]
+    if factor > 1 and factor > min(height, width):
+        raise FacewrightError(
+            f"A face is so large that {width} x {height} pixels are less than one of its own. "
+            "Detect the faces again or use another face analyzer."
+        )
 
 
 def _crop_to_source(

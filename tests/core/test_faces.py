@@ -80,7 +80,7 @@ class Spot:
         height, width = image.shape[-2:]
         if not (5 <= x < width - 5 and 5 <= y < height - 5):
             return []
-        points = torch.tensor([[x, y]] * 5).float()
+        points = torch.tensor([[x + dx, y] for dx in (0, -2, -1, 1, 2)]).float()
         return [Face((x - 5, y - 5, x + 5, y + 5), 1.0, points5=points, landmarks=points)]
 
 
