@@ -26,8 +26,8 @@ def seeds():
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
     exif[271], exif[274] = "Maker", 6
-    exif.get_ifd(0x8769).update({40962: 24, 37500: b"note" * 20})
-    about = {"icc_profile": icc, "exif": exif}
+    exif[0x8769] = {40962: 24, 37500: b"note" * 20}
+    about = {"icc_profile": icc, "exif": exif.tobytes()}
     deep = RNG.integers(0, 65536, (9, 11, 3))
     yield from (saved(m, "PNG", **about) for m in ("RGB", "RGBA", "L"))
     yield from (png(deep, 16, 2, interlace=i, before=[(b"tRNS", bytes(6))]) for i in (0, 1))
@@ -35,7 +35,8 @@ def seeds():
     yield saved("RGB", "JPEG", progressive=True)
     packings = ("raw", "tiff_lzw", "packbits", "tiff_adobe_deflate", "jpeg")
     if features.check_codec("libtiff"):
-        yield from (saved("RGB", "TIFF", compression=c, **about) for c in packings)
+        yield from (saved("RGB", "TIFF", compression=c, icc_profile=icc) for c in packings)
+    yield tiff(deep, 16, 2, orientation=8, tags={271: (2, b"Maker\0"), 0x8769: (4, [8])})
     yield tiff(deep, 16, 2, planar=True, tile=(16, 16), deflate=True, predictor=2)
     yield tiff(deep % 16, 4, 2, order=">", big=True, backwards=True)
     yield tiff(deep[..., :1] % 256, 8, 3, tags={320: (3, list(range(768)))})
