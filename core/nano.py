@@ -11,7 +11,7 @@ from torch import Tensor
 from .architecture import build, describe
 from .base_model import UNetConfig
 from .checkpoint import read_config, read_metadata, read_tensors
-from .errors import CheckpointError
+from .errors import CheckpointError, shorten
 from .faces.nano import NanoAnalyzer
 from .methods.flipnet import BoostHubs
 from .methods.honestface import IdentityEmbedder
@@ -123,8 +123,13 @@ def check_flipnet(mode: str) -> None:
         flipnet_file(mode, part)
 
 
+_FLIPNET_MODES = ("restore", "degrade")
+
+
 def flipnet_file(mode: str, part: str) -> Path:
     """Where the "boosthub" or the "lora" for a mode, or the "encoder", lies."""
+    if mode not in _FLIPNET_MODES:  # it becomes part of a path, and may come from a workflow
+        raise CheckpointError(f"FLIPNET knows no mode {shorten(mode)!r}, only restore and degrade.")
     name = "nano_face_encoder" if part == "encoder" else f"nano_flipnet_{mode}_{part}"
     return _file(name, "FLIPNET")
 

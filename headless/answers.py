@@ -10,7 +10,7 @@ from ..core.confined import inside
 from ..core.errors import shorten
 from . import shapes
 from .images import PICTURE_SUFFIXES
-from .shapes import Shape, fault
+from .shapes import Shape, fault, words
 from .workflow_file import WorkflowError
 
 T = TypeVar("T")
@@ -114,15 +114,6 @@ def checked(answer: Any, shape: type[T], url: str) -> T:
             f"{shorten(url, 200)} answers, but not as a ComfyUI does: its answer {fault(error)}. "
             "Is that the address of a ComfyUI?"
         ) from error
-
-
-def words(text: Any, most: int = 4000) -> str:
-    """What a server says, for a terminal: printable, and no longer than anybody would read."""
-    lines = str(text).strip()[: most + 1]
-    shown = "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in lines
-    )
-    return shown if len(shown) <= most else f"{shown[:most]}..."
 
 
 def reasons(answer: Any, called: Mapping[str, str]) -> str:

@@ -14,7 +14,8 @@ from urllib import error, parse, request
 
 from ..core.errors import shorten
 from ..core.json_text import JsonError, parse_json
-from .answers import AnswerError, SavedFile, Uploaded, checked, words
+from .answers import AnswerError, SavedFile, Uploaded, checked
+from .shapes import words
 from .workflow_file import WorkflowError
 
 T = TypeVar("T")

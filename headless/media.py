@@ -90,7 +90,7 @@ def _tga(head: bytes) -> bool:
         len(head) >= 18
         and head[1] in (0, 1)
         and head[2] in (1, 2, 3, 9, 10, 11)
-        and head[16] in (8, 15, 16, 24, 32)
+        and head[16] in (1, 8, 15, 16, 24, 32)
         and not head[17] & 0b11000000
         and head[12:14] != b"\0\0" != head[14:16]
     )

@@ -17,7 +17,7 @@ from .assign import set_inputs
 from .builtin import BUILTIN
 from .input_files import named_by_hand
 from .saving import RunContext, context
-from .shapes import shown
+from .shapes import shown, words
 from .standin import Blocked, ComfyNode, Input, Schema
 from .workflow import (
     ApiWorkflow,
@@ -377,7 +377,7 @@ def _execute(api: ApiWorkflow, node_id: str, results: Mapping[str, Outputs]) -> 
         with torch.no_grad():
             result = node.execute(**arguments)
     except Exception as error:
-        said = str(error) or "it gave no reason"
+        said = words(error) or "it gave no reason"
         if not isinstance(error, FacewrightError):
             said = f"it failed with {type(error).__name__}: {said}"
         raise WorkflowError(f"{called(node_id, node_title(api, node_id))}: {said}") from error

@@ -10,13 +10,14 @@ from urllib.parse import quote
 
 from ..core.errors import shorten
 from . import answers as shape
-from .answers import SavedFile, reasons, words
+from .answers import SavedFile, reasons
 from .assign import set_inputs
 from .events import Events, Progress
 from .http_client import RefusedError, get, get_patiently, post, server_url, upload, view
 from .images import write_atomic
 from .input_files import LOADERS, input_file, named_by_hand
 from .report import RunReport, node_reports, seeds_of
+from .shapes import words
 from .standin import WIDGET_TYPES
 from .workflow import (
     ApiWorkflow,

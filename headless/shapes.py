@@ -84,3 +84,12 @@ def shown(value: Any) -> str:
 
 def _place(way: list[str | int]) -> str:
     return "`" + shorten(".".join(str(step) for step in way)) + "`"
+
+
+def words(text: Any, most: int = 4000) -> str:
+    """What others say, for a terminal: printable, and no longer than anybody would read."""
+    lines = str(text).strip()[: most + 1]
+    shown = "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in lines
+    )
+    return shown if len(shown) <= most else f"{shown[:most]}..."

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import folder_paths
 
-from ..core.errors import CheckpointError
+from ..core.confined import is_plain
+from ..core.errors import CheckpointError, shorten
 from ..core.faces import look_in
 from ..core.person import SUFFIX as PERSON_FILE
 from ..headless.known_files import known_file
@@ -53,11 +54,14 @@ class ComfyFiles:
         return Path(folder_paths.get_folder_paths("facewright")[0]) / "people"
 
     def model_path(self, folder: str, name: str) -> Path:
-        for spelled in either_separator(name):
+        # Whatever a version of folder_paths makes of names that lead out of the folder.
+        for spelled in either_separator(name) if is_plain(name) else ():
             path = folder_paths.get_full_path(folder, spelled)
             if path is not None:
                 return Path(path)
         where = " or ".join(folder_paths.get_folder_paths(folder))
         known = known_file(name)
         source = f" Source: {known.source}. Licence: {known.licence}." if known else ""
-        raise CheckpointError(f"{name} is missing. Put it into {where}, then press R.{source}")
+        raise CheckpointError(
+            f"{shorten(name)} is missing. Put it into {where}, then press R.{source}"
+        )

@@ -175,7 +175,7 @@ class _Task:
 
     def once(self) -> None:
         from ...core.errors import FacewrightError
-        from ..answers import words
+        from ..shapes import words
 
         titles: dict[str, str] = {}
         go = self._runner(None, lambda node_id, title, text: titles.update({node_id: title}))
