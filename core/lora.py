@@ -280,7 +280,9 @@ def check_sum(name: str, target: Tensor, change: LoraWeight | Difference, streng
     if not target.is_floating_point():
         return  # a host's own kind of quantised weight, which is added to in another dtype
     limits = torch.finfo(target.dtype)
-    if abs(strength) * change.bound < limits.max * limits.eps / 4:
+    bound = change.bound  # of the change alone, which float32 has to hold whatever the strength
+    step = abs(strength) * bound
+    if bound < torch.finfo(torch.float32).max and step < limits.max * limits.eps / 4:
         return  # less than what the largest number of this dtype is rounded by
     largest = limits.max * (1 + limits.eps / 4)  # above, rounding gives infinity or cuts it off
     if not (_sum(target, change, strength).abs() <= largest).all():

@@ -76,7 +76,7 @@ def a_case(draw, base):
         if harm == "key":
             tensors[spoil_key(draw, key)] = value
         if harm == "tensor":
-            tensors[key] = draw.choice(SPOILED)(value)
+            tensors[key] = draw.choice(SPOILED if value.ndim else SPOILED[:2])(value)
     if harm == "metadata":
         config = {draw.choice(KEYS): draw.choice(VALUES) for _ in range(draw.randint(1, 4))}
         text = json.dumps(config)

@@ -312,6 +312,14 @@ def test_what_a_dtype_cannot_hold_is_refused_before_anything_is_added(
         assert all(torch.equal(v.float(), wide[k]) for k, v in base.items())
 
 
+@pytest.mark.parametrize("strength", [0.0, 1e-30])
+def test_a_change_beyond_float32_is_refused_whatever_the_strength(strength):
+    # Nothing times infinity is no number.
+    base, tensors = one()
+    refused(base, tensors, "larger than", strength, {"alpha": "1e300"})
+    refused(base, {k: v * 1e25 for k, v in tensors.items()}, "larger than", strength)
+
+
 def test_a_base_that_is_not_finite_or_not_floating_is_refused():
     _, tensors = one()
     refused({"conv_in.weight": torch.full((6, 5, 3, 3), torch.inf)}, tensors, "model's conv_in")

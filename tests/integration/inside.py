@@ -6,6 +6,7 @@ HOME/outputs.safetensors and HOME/facts.json.
 """
 
 import asyncio
+import copy
 import importlib.util
 import json
 import os
@@ -29,6 +30,7 @@ from comfy.cli_args import args
 args.cpu = True
 args.base_directory = str(home)
 
+import comfy.lora
 import comfy.model_management
 import comfy.model_sampling
 import comfy.sd
@@ -73,9 +75,12 @@ facts["import_seconds"] = seconds
 facts["modules"] = sorted({m.partition(".")[0] for m in set(sys.modules) - before})
 
 from facewright.core import nano
-from facewright.core.checkpoint import read_tensors
+from facewright.core.checkpoint import read_tensors, save_safetensors
+from facewright.core.convert import convert
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
+from facewright.core.lora import parse_lora
+from facewright.core.lora_files import read_lora
 from facewright.nodes._host import host
 
 
@@ -167,6 +172,47 @@ stock, _ = comfy.sd.load_lora_for_models(
     model, None, comfy.utils.load_torch_file(str(lora_path)), 0.7, 0
 )
 facts["lora_stock_applied"] = len(stock.patches)
+
+
+def merged(patcher):
+    """What ComfyUI makes of every weight that a LoRA is on."""
+    stored = patcher.model.state_dict()
+    return {
+        key: comfy.lora.calculate_weight(patches, stored[key].float().clone(), key)
+        for key, patches in patcher.patches.items()
+    }
+
+
+def ours_and_stock(file):
+    """Weights changed by our node and by ComfyUI's loader, and how far apart they are."""
+    ours, _ = host.apply_lora(model, *read_lora(file), 0.7)
+    theirs, _ = comfy.sd.load_lora_for_models(
+        model, None, comfy.utils.load_torch_file(str(file)), 0.7, 0
+    )
+    ours, theirs = merged(ours), merged(theirs)
+    apart = max(float((ours[k] - theirs[k]).abs().max()) for k in ours.keys() & theirs.keys())
+    return [len(ours), len(theirs), apart]
+
+
+# As "Extract and Save LoRA" writes one, norms and biases included; and renamed for ComfyUI.
+table = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
+extracted = {}
+for module, weight in parse_lora(*read_lora(lora_path)).items():
+    stem = "diffusion_model." + table[f"{module}.weight"].removesuffix(".weight")
+    extracted |= {f"{stem}.lora_up.weight": weight.up, f"{stem}.lora_down.weight": weight.down}
+norm = "diffusion_model.middle_block.0.in_layers.0"
+extracted |= {f"{norm}.diff": torch.full((320,), 0.1), f"{norm}.diff_b": torch.full((320,), 0.2)}
+for name, values in (("extracted", extracted), ("released", read_lora(lora_path)[0])):
+    file = home / f"{name}.safetensors"
+    save_safetensors(file, values)
+    (renamed,) = convert([file], home / "converted")
+    facts[f"lora_{name}"] = ours_and_stock(file)
+    facts[f"lora_{name}_converted"] = ours_and_stock(renamed)
+huge = {f"{norm}.diff": torch.full((320,), 1e38)}
+half = model.clone()
+half.model = copy.deepcopy(model.model).half()
+facts["lora_overflow"] = refusal(host.apply_lora, half, huge, {}, 1.0)
+facts["lora_nan_strength"] = refusal(host.apply_lora, model, extracted, {}, float("nan"))
 outputs["sd_base"], latent = restore(model, vae, cond, x)
 outputs["sd_lora"], _ = restore(patched, vae, cond, x)
 outputs["sd_base_again"], _ = restore(model, vae, cond, x, faces_at_once=1)

@@ -167,6 +167,21 @@ def test_every_lora_module_is_applied_where_the_stock_loader_drops_attention(ran
     assert facts["lora_stock_applied"] < 0.6 * ran["modules"]
 
 
+@pytest.mark.parametrize(
+    "name", ["released", "extracted", "released_converted", "extracted_converted"]
+)
+def test_a_lora_of_any_style_does_what_the_stock_loader_does_with_it(ran, facts, name):
+    ours, stock, apart = facts[f"lora_{name}"]
+    whole = ran["modules"] + 2 * ("extracted" in name)
+    assert ours == whole and apart < 1e-5
+    assert stock == whole or name == "released"
+
+
+def test_a_lora_that_leads_to_infinity_is_refused(facts):
+    assert "larger than float16 holds" in facts["lora_overflow"]
+    assert "finite number" in facts["lora_nan_strength"]
+
+
 def test_an_overflow_in_half_precision_is_decoded_again_in_float32(ran, facts):
     assert not facts["half_decode_finite"]
     assert torch.isfinite(ran["out"]["overflow_half"]).all()
