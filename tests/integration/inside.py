@@ -76,10 +76,9 @@ facts["modules"] = sorted({m.partition(".")[0] for m in set(sys.modules) - befor
 
 from facewright.core import nano
 from facewright.core.checkpoint import read_tensors, save_safetensors
-from facewright.core.convert import convert
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
-from facewright.core.lora import parse_lora
+from facewright.core.lora import parse_lora, to_kohya
 from facewright.core.lora_files import read_lora
 from facewright.nodes._host import host
 
@@ -205,7 +204,8 @@ extracted |= {f"{norm}.diff": torch.full((320,), 0.1), f"{norm}.diff_b": torch.f
 for name, values in (("extracted", extracted), ("released", read_lora(lora_path)[0])):
     file = home / f"{name}.safetensors"
     save_safetensors(file, values)
-    (renamed,) = convert([file], home / "converted")
+    renamed = home / "converted" / file.name
+    save_safetensors(renamed, to_kohya(parse_lora(values, {}, table.keys())))
     facts[f"lora_{name}"] = ours_and_stock(file)
     facts[f"lora_{name}_converted"] = ours_and_stock(renamed)
 huge = {f"{norm}.diff": torch.full((320,), 1e38)}
