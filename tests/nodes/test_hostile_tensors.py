@@ -261,7 +261,7 @@ def _table():
     """All of it slowly; what costs nothing, and a part of the rest, always."""
     for i, kind in enumerate(PICTURES):
         for j, node in enumerate(NODES):
-            often = kind == "as it should be" or (i + j) % (3 if kind in REFUSED else 8) == 0
+            often = kind == "as it should be" or (i + j) % (4 if kind in REFUSED else 16) == 0
             yield pytest.param(node, kind, marks=() if often else pytest.mark.slow)
 
 
