@@ -11,6 +11,8 @@ from .video_notes import described, lost_tags, tags
 from .video_reading import Video
 
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+_RATES = range(1000, 1_000_000)
+"""Samples a second that can be meant: a second of fewer would become a flood of them."""
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 _HANDLERS = ("VideoHandler", "SoundHandler", "SubtitleHandler")
@@ -48,7 +50,7 @@ class Copies:
             new = self._copy(stream)
             if new is not None:
                 self.copied[stream.index] = new
-            elif stream.type == "audio":
+            elif stream.type == "audio" and context.sample_rate in _RATES:
                 new = self.encoded[stream.index] = self._encoder(stream)
                 self.notes.append(f"Sound that MP4 does not hold{described(stream)} is AAC now.")
         if new is None:

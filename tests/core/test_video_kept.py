@@ -354,7 +354,9 @@ def test_sound_stays_with_the_pictures(tmp_path, suffix, codec, sound):
         starts = []
         for kind in ("audio", "video"):
             with av.open(str(path)) as container:
-                starts.append(next(container.decode(**{kind: 0})).time)
+                # Versions differ in whether they show an encoder's run-up, before zero.
+                times = (frame.time for frame in container.decode(**{kind: 0}))
+                starts.append(next(time for time in times if time >= 0))
         apart.append(starts[0] - starts[1])
     assert apart[0] == pytest.approx(apart[1], abs=0.002)
 
