@@ -104,9 +104,14 @@ def wide_device(device: torch.device) -> torch.device:
 
 
 def widened(x: Tensor) -> Tensor:
-    """`x` in float64 on its `wide_device`; what is computed with it goes back by `.to(x)`."""
+    """`x` in float64 on its `wide_device`; what is computed with it goes back by `narrowed`."""
     # Moved first: a device without float64 does not convert on the way either.
     return x.to(wide_device(x.device)).double()
+
+
+def narrowed(x: Tensor, like: Tensor) -> Tensor:
+    """What `widened` was taken from, with its number format and device."""
+    return x.to(like.dtype).to(like.device)
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager:

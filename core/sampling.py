@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor
 
-from .devices import widened
+from .devices import narrowed, widened
 from .errors import FacewrightError
 from .schedule import NUM_TRAIN_TIMESTEPS, alpha_bar, sigma_of
 
@@ -176,15 +176,15 @@ def euler(
     """
     like, x = x, widened(x)
     for i, (sigma, following) in enumerate(pairwise(levels.tolist())):
-        z_t = (x / (1 + sigma**2) ** 0.5).to(like)
+        z_t = narrowed(x / (1 + sigma**2) ** 0.5, like)
         eps = widened(predict(z_t, timestep_of(sigma)))
         x_0 = x - sigma * eps
         fresh = eta * following * max(1 - (following / sigma) ** 2, 0) ** 0.5
         x = x_0 + (following**2 - fresh**2) ** 0.5 * eps
         if fresh:
             x += fresh * torch.randn(x.shape, generator=generator).to(x)
-        on_step(i + 1, x_0.to(like))
-    return x.to(like)
+        on_step(i + 1, narrowed(x_0, like))
+    return narrowed(x, like)
 
 
 def ddim(
@@ -217,7 +217,7 @@ def ddim(
     x = widened(z_T) / a[ddim_timesteps(steps)[0]].sqrt()
 
     def inner(z_t: Tensor, t: int) -> Tensor:
-        return predict(z_t.to(z_T), t)
+        return predict(narrowed(z_t, z_T), t)
 
     x = euler(
         inner,
@@ -225,6 +225,6 @@ def ddim(
         levels,
         eta=eta,
         generator=generator,
-        on_step=lambda i, x_0: on_step(i, x_0.to(z_T)),
+        on_step=lambda i, x_0: on_step(i, narrowed(x_0, z_T)),
     )
-    return (x * a[0].sqrt()).to(z_T)
+    return narrowed(x * a[0].sqrt(), z_T)

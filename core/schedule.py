@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .devices import wide_device, widened
+from .devices import narrowed, wide_device, widened
 
 NUM_TRAIN_TIMESTEPS = 1000
 
@@ -47,7 +47,7 @@ def eps_to_x0(z_t: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
         (b, c, h, w) in the dtype of `z_t`. Computed in float64, as the released inference does.
     """
     a = _per_image(alpha_bar_t, z_t)
-    return ((widened(z_t) - (1 - a).sqrt() * widened(eps)) / a.sqrt()).to(z_t)
+    return narrowed((widened(z_t) - (1 - a).sqrt() * widened(eps)) / a.sqrt(), z_t)
 
 
 def add_noise(x_0: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
@@ -56,4 +56,4 @@ def add_noise(x_0: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
     Shapes as in `eps_to_x0`; differentiable; keeps the dtype of `x_0`.
     """
     a = _per_image(alpha_bar_t, x_0)
-    return a.sqrt().to(x_0) * x_0 + (1 - a).sqrt().to(x_0) * eps
+    return narrowed(a.sqrt(), x_0) * x_0 + narrowed((1 - a).sqrt(), x_0) * eps

@@ -190,10 +190,14 @@ class DiffusersBackbone:
     (`core.schedule.eps_to_x0`). Latents are multiplied by the model's scaling factor.
     """
 
-    def __init__(self, model: Model, vae: Vae) -> None:
+    def __init__(self, model: Model, vae: Vae | None) -> None:
+        """Without a VAE only `denoise` can be called."""
         self.model = model
         self.vae = vae
-        self.factor = vae.factor
+
+    @property
+    def factor(self) -> int:
+        return self.vae.factor
 
     def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
         return self.vae.encode(pixels, generator) * self.model.scaling_factor

@@ -75,15 +75,11 @@ class Held(Tensor):
         return f"{TYPE}({self.inner})"
 
     def __reduce_ex__(self, protocol):
-        return _on_device, (self.inner,)
+        return self.inner.__reduce_ex__(protocol)  # as `map_location="cpu"` reads it
 
 
 def _is_wide(args) -> bool:
     return any(isinstance(x, Tensor) and x.dtype in WIDE for x in args)
-
-
-def _on_device(inner: Tensor) -> Tensor:
-    return inner.to(DEVICE)
 
 
 def _inner(value):
@@ -100,6 +96,8 @@ def _refuse(kind: type[Exception], message: str) -> None:
     ours = [f for f in traceback.extract_stack() if "facewright" in f.filename]
     ours = [f for f in ours if "pretended_device" not in f.filename] or traceback.extract_stack()
     refused.append(f"{ours[-1].filename}:{ours[-1].lineno} {ours[-1].line}: {message}")
+    # Said at once: raised within a backward pass it ends the process.
+    sys.stderr.write(f"refused: {refused[-1]}\n")
     raise kind(message)
 
 
@@ -167,8 +165,12 @@ def install() -> torch.device:
     """Register it, once in a process; there is no way back."""
     if _KEEP:
         return DEVICE
-    # torch's own helper keeps the fixed name; only the extra methods of tensors are not needed.
-    backend_registration._setup_privateuseone_for_python_backend(backend_module=_Module())
+    # "Renamed" to the name it has, as torch counts a backend without a name for none.
+    # torch does not keep these alive, and asks them all the same.
+    hook = backend_registration._DummyPrivateUse1Hook()
+    guard = backend_registration._DummyDeviceGuard()
+    _KEEP.extend((hook, guard))
+    backend_registration._setup_privateuseone_for_python_backend(TYPE, _Module(), hook, guard)
     library = torch.library.Library("_", "IMPL")
     library.fallback(lambda op, *args, **kwargs: _run(op, args, kwargs), "PrivateUse1")
     _KEEP.append(library)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..devices import widened
+from ..devices import narrowed, widened
 
 LUMA = (0.299, 0.587, 0.114)
 """Rec. 601, as OpenCV's BGR2GRAY."""
@@ -29,7 +29,7 @@ def apply_step(x: Tensor, step: Mapping[str, Any]) -> Tensor:
         case "brightness":
             return (x * step["amount"]).clamp_(0, 1)
         case "contrast":
-            return _blend(x, widened(_grey(x)).mean().to(x), step["amount"])
+            return _blend(x, narrowed(widened(_grey(x)).mean(), x), step["amount"])
         case "saturation":
             return _blend(x, _grey(x), step["amount"])
         case "hue":

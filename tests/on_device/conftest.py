@@ -44,7 +44,7 @@ def nothing_refused():
         yield
         return
     with pretended.strict():
-        yield
+        yield pretended
 
 
 @pytest.fixture
