@@ -82,6 +82,7 @@ class SavedFile(Shape):
             AnswerError: outside the folder, hidden in it, or no picture or video by its name.
         """
         plain = not set(self.filename) & set("/\\:") and not self.filename.startswith(".")
+        plain = plain and (self.subfolder + self.filename).isprintable()
         name = f"{self.subfolder}/{self.filename}" if self.subfolder else self.filename
         path = inside(folder, name) if plain else None
         if path is None or any(p.startswith(".") for p in Path(self.subfolder).parts):

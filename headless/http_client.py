@@ -56,8 +56,8 @@ def server_url(server: str) -> str:
     Raises:
         WorkflowError: it is no address of a web server.
     """
-    url = server.strip().rstrip("/")
-    url = url if "://" in url else f"http://{url}"
+    url = server.strip()
+    url = (url if "://" in url else f"http://{url}").rstrip("/")
     try:
         parts = parse.urlsplit(url)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
