@@ -58,7 +58,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (WHOLE + "seed: @x", "line 7, column 7"),
         (WHOLE + BOMB, "more than 20000 values"),
         (WHOLE + "recipe: &a {x: *a}", "sections too deep"),
-        (WHOLE + "recipe: " + "[" * 1500 + "]" * 1500, "too deep"),
+        (WHOLE + "recipe: " + "[" * 600 + "]" * 600, "too deep"),
         (WHOLE + "recipe: " + "{a: " * 100 + "}" * 100, "too deep"),
         (WHOLE + "seed: !!python/object/apply:os.system [true]", "line 7"),
         (WHOLE + "seed: " + "9" * 5000, "could not be read"),
