@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ._common import app, counted, fail, progress, say
+from ._common import app, counted, fail, progress, say, say_aside
 from ._failures import sentences
 
 
@@ -42,6 +42,7 @@ def shards(
     name = packed.shards[0].name.removesuffix("000000.tar")
     pattern = f"{name}{{000000..{last:06d}}}.tar" if last else packed.shards[0].name
     say(f'Train on them with `data: {{source: shards, shards: "{out / pattern}", ...}}`.')
+    say_aside(packed.aside)
     if packed.left_out:
         lines = [f"{file}: {why}" for file, why in packed.left_out.items()]
         fail(f"{counted(len(lines), 'file')} left out:\n" + "\n".join(lines))

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,15 +11,73 @@ from PIL import Image
 from torch import Tensor
 
 from ...core.errors import FacewrightError
+from ...core.scan import PICTURE_SUFFIXES, LeftAside, pictures_in
 from ...headless import images, text
 from .damage import UnreadableError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = tuple(sorted(PICTURE_SUFFIXES))
+AGAIN = "~"
+"""Between the name and the number of a person's further picture in a shard, where names end at the
+first dot: x.jpg and x.png of a folder become x.jpg and x~2.png."""
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """Pictures below `folder`, sorted; subfolders are searched."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+class Sample(NamedTuple):
+    """A good picture of a folder with what lies beside it."""
+
+    file: Path
+    lq: Path | None
+    """Its degraded counterpart, `<name>.lq.<ending>`."""
+    person: str
+    """Its path below the folder; of pictures that differ in their endings only, the first one's.
+    Who is on it, where each file shows somebody else."""
+
+
+class PictureFolder(NamedTuple):
+    """What a folder holds for training."""
+
+    samples: list[Sample]
+    """In the order of their paths."""
+    lost: dict[str, str]
+    """File -> why it is not among them, of degraded pictures without a good one."""
+    aside: LeftAside
+    """What is no picture to read."""
+
+
+def picture_folder(folder: Path) -> PictureFolder:
+    """Pictures below `folder`; degraded counterparts are no pictures of their own."""
+    aside = LeftAside()
+    files = picture_files(folder, aside)
+    degraded: dict[Path, Path] = {}
+    lost = {
+        str(f): f"it is a degraded counterpart like {other.name}, which is taken"
+        for f in files
+        if _is_lq(f) and (other := degraded.setdefault(_good_name(f), f)) is not f
+    }
+    good = [f for f in files if not _is_lq(f)]
+    first: dict[Path, str] = {}
+    for file in good:
+        first.setdefault(file.with_suffix(""), file.relative_to(folder).as_posix())
+    lost |= {
+        str(file): f"it is a degraded counterpart, and there is no {name.name}.*"
+        for name, file in degraded.items()
+        if name not in first
+    }
+    samples = [Sample(f, degraded.get(f.with_suffix("")), first[f.with_suffix("")]) for f in good]
+    return PictureFolder(samples, lost, aside)
+
+
+def _is_lq(file: Path) -> bool:
+    return file.with_suffix("").suffix.lower() == ".lq"
+
+
+def _good_name(lq: Path) -> Path:
+    """`a/001` of `a/001.lq.png`."""
+    return lq.with_suffix("").with_suffix("")
+
+
+def picture_files(folder: Path, aside: LeftAside | None = None) -> list[Path]:
+    """Every picture below `folder`, sorted; subfolders are searched, also behind links."""
+    return pictures_in(folder, LeftAside() if aside is None else aside)
 
 
 def relative_name(folder: Path, file: Path) -> str:
@@ -80,7 +139,7 @@ def digest_of(files: Iterable[tuple[str, int]]) -> str:
     """sha256 in hexadecimal of a set of files, each a name and its size in bytes."""
     digest = hashlib.sha256()
     for name, size in sorted(files):
-        digest.update(f"{name}\0{size}\n".encode())
+        digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

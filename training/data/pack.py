@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from ...core.errors import FacewrightError
 from ...core.files import written_whole
-from .files import SUFFIXES, picture_files, size_of
+from ...core.names import LONGEST, TEMPORARY, fit_name
+from ...core.scan import LeftAside
+from .files import AGAIN, SUFFIXES, picture_folder, size_of
 
 MANIFEST = "manifest.jsonl"
 """Which file became which member of which shard, one JSON object a line; written last."""
@@ -36,6 +38,8 @@ class Packed:
     pictures: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
     """File -> why."""
+    aside: LeftAside = field(default_factory=LeftAside)
+    """What was found and is no picture."""
 
 
 def pack(
@@ -63,13 +67,13 @@ def pack(
         OSError: `out` cannot be written.
     """
     packed = Packed()
-    plan = list(_shards(_samples(folder, packed.left_out), megabytes * 1e6))
+    plan = list(_shards(_samples(folder, packed), megabytes * 1e6))
     if not plan:
         raise FacewrightError(
             f"There are no pictures in {folder}. They end in {', '.join(SUFFIXES)}; subfolders are "
-            "searched."
+            f"searched. {packed.aside.sentence()}".rstrip()
         )
-    base = folder.resolve().name
+    base = fit_name(folder.resolve().name, LONGEST - TEMPORARY - len("-000000.tar"))
     packed.shards = [out / f"{base}-{i:06d}.tar" for i in range(len(plan))]
     _check_room(out, packed.shards)
     lines: list[str] = []
@@ -79,30 +83,29 @@ def pack(
                 lines += _add(tar, sample, folder, path.name, packed)
         on_shard(packed.shards.index(path) + 1, len(plan))
     with written_whole(out / MANIFEST) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
+        # JSON's own spelling for what is no character: names of files may be any bytes.
+        temporary.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
     return packed
 
 
-def _samples(folder: Path, left_out: dict[str, str]) -> Iterator[_Sample]:
+def _samples(folder: Path, packed: Packed) -> Iterator[_Sample]:
     """Pictures with what goes with them, in the order of the folder."""
-    files = picture_files(folder)
-    degraded = {f.with_suffix(""): f for f in files if f.with_suffix("").suffix == ".lq"}
-    taken: set[str] = set()
-    good = [f for f in files if f.with_suffix("") not in degraded]
-    names = {f.with_suffix("") for f in good}
-    for path, file in degraded.items():
-        if path.with_suffix("") not in names:
-            left_out[str(file)] = f"it is a degraded counterpart, and there is no {path.stem}.*"
-    for file in good:
-        key = file.parent.relative_to(folder) / file.stem.replace(".", "_")
-        number = 1
-        while (name := f"{key.as_posix()}{f'-{number}' if number > 1 else ''}") in taken:
+    found = picture_folder(folder)
+    packed.left_out |= found.lost
+    packed.aside = found.aside
+    taken: dict[str, str] = {}
+    for file, lq, person in found.samples:
+        key = (file.parent.relative_to(folder) / file.stem.replace(".", "_")).as_posix()
+        name, number = key, 1
+        while name in taken:
             number += 1
-        taken.add(name)
+            # A person's further picture, or somebody else who would be called the same.
+            name = f"{key}{AGAIN if taken[key] == person else '-'}{number}"
+        taken[name] = person
         entries = [_Entry(file, f"{name}{file.suffix}")]
         if (caption := file.with_suffix(".txt")).is_file():
             entries.append(_Entry(caption, f"{name}.txt"))
-        if lq := degraded.get(file.with_suffix(".lq")):
+        if lq:
             entries.append(_Entry(lq, f"{name}.lq{lq.suffix}"))
         # A header block each, and content filled up to whole blocks.
         size = sum(1024 + max(0, size_of(e.file)) for e in entries)

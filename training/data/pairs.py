@@ -150,7 +150,10 @@ def open_pairs(config: PairsData) -> tuple[Photos, Photos]:
 
 def _held_out(keys: list[str], share: float) -> set[int]:
     """Numbers of the held-out ones: as many as `share` says, one at least, not all; by name."""
-    ranked = sorted(range(len(keys)), key=lambda i: hashlib.sha256(keys[i].encode()).hexdigest())
+    ranked = sorted(
+        range(len(keys)),
+        key=lambda i: hashlib.sha256(keys[i].encode("utf-8", "surrogateescape")).hexdigest(),
+    )
     return set(ranked[: min(len(keys) - 1, max(1, round(share * len(keys))))])
 
 
@@ -159,9 +162,21 @@ def _folders(entry: Path | PairFolders) -> tuple[Path, Path]:
     return (entry / "HQ", entry / "LQ") if isinstance(entry, Path) else (entry.hq, entry.lq)
 
 
+def _by_name(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in picture_files(folder):
+        other = found.setdefault(relative_name(folder, file), file)
+        if other is not file:
+            raise ConfigError(
+                f"{other} and {file} have the same name but for the ending, so it is unclear which "
+                "one is the counterpart. Remove or rename one of them."
+            )
+    return found
+
+
 def _pairs(folders: tuple[Path, Path]) -> dict[str, tuple[Path, Path]]:
     """name -> (HQ file, LQ file)."""
-    found = [{relative_name(f, p): p for p in picture_files(f)} for f in folders]
+    found = [_by_name(folder) for folder in folders]
     for folder, files in zip(folders, found, strict=True):
         if not files:
             raise ConfigError(

@@ -8,6 +8,7 @@ The price is disk space for the whole set.
 """
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 from ...core.errors import shorten
 from ...core.files import remove_leftovers, written_whole
+from ...core.names import fit_name
 from ..strict import ConfigError
 
 MOST_SHARDS = 100_000
@@ -87,7 +89,7 @@ def shard_files(patterns: Iterable[str], cache: Path) -> list[ShardFile]:
 
     found: dict[str, ShardFile | _Remote | None] = {}
     missing = []
-    for text in (whole for pattern in patterns for whole in expand_braces(pattern)):
+    for text in (whole for pattern in patterns for whole in _expanded(pattern)):
         for filesystem, path in _located(text):
             url = filesystem.unstrip_protocol(path)
             if isinstance(filesystem, LocalFileSystem):
@@ -112,14 +114,21 @@ def shard_files(patterns: Iterable[str], cache: Path) -> list[ShardFile]:
     ]
 
 
+def _expanded(pattern: str) -> list[str]:
+    """A file that is really called like a pattern is meant itself."""
+    return [pattern] if os.path.isfile(pattern) else expand_braces(pattern)
+
+
 def _located(text: str) -> list[tuple[Any, str]]:
     """File system and path of a shard, or of all that a pattern with `*` finds."""
     from fsspec.core import url_to_fs
 
     try:
         filesystem, path = url_to_fs(text)
-        # A question mark is no pattern here: it begins the query of a signed URL.
-        paths = sorted(filesystem.glob(path)) if "*" in path else [path]
+        # Only a star is a pattern here: a question mark begins the query of a signed URL, and
+        # folders may be called [like this].
+        star = "*" in path and not os.path.isfile(text)
+        paths = sorted(filesystem.glob(re.sub(r"[\[?]", r"[\g<0>]", path))) if star else [path]
     except Exception as error:  # missing packages, unknown protocols, network trouble of any kind
         raise ConfigError(f"The shards {text} cannot be looked up: {error}.") from error
     if not paths:
@@ -138,7 +147,12 @@ def _remote(filesystem: Any, path: str, url: str, cache: Path) -> _Remote | None
     # A shard that changes behind its URL gets another copy.
     stamps = [str(info[key]) for key in _STAMPS if info.get(key) is not None]
     key = hashlib.sha256("\0".join([url, *stamps]).encode()).hexdigest()[:16]
-    return _Remote(filesystem, path, info.get("size"), cache / f"{Path(path).stem}-{key}.tar")
+    return _Remote(
+        filesystem,
+        path,
+        info.get("size"),
+        cache / fit_name(f"{Path(path).stem}-{key}.tar", keep=21),
+    )
 
 
 def _copy(shards: list[_Remote], cache: Path) -> None:

@@ -20,7 +20,7 @@ from ...core.geometry.square import centred_square
 from ..data_sections import ShardsData
 from ..strict import ConfigError
 from .damage import UnreadableError, inside
-from .files import SUFFIXES, decode_picture, digest_of, to_tensor
+from .files import AGAIN, SUFFIXES, decode_picture, digest_of, to_tensor
 from .shard_files import ShardFile, shard_files
 from .sources import Photo, Photos, split_people
 from .tar_index import Member, read_index
@@ -37,10 +37,15 @@ class ShardSample:
     key: str = ""
     """Name of the photo, another for every photo of the set."""
 
-    def group(self, identity: str) -> str:
-        """What its person is called: as in a folder, the picture's own path or its parent's."""
-        ending = posixpath.basename(self.picture.name).partition(".")[2]
-        return f"{self.key}.{ending}" if identity == "file" else posixpath.dirname(self.key) or "."
+    @property
+    def path(self) -> str:
+        """Its place in a folder, as far as a shard keeps it."""
+        return f"{self.stem}.{posixpath.basename(self.picture.name).partition('.')[2]}"
+
+    @property
+    def stem(self) -> str:
+        """The key without the number that tells one person's pictures apart."""
+        return re.sub(rf"{AGAIN}[0-9]+$", "", self.key)
 
 
 @dataclass
@@ -112,7 +117,7 @@ def open_shards(config: ShardsData) -> tuple[ShardPhotos, ShardPhotos]:
     """
     patterns = (config.shards,) if isinstance(config.shards, str) else config.shards
     samples, damaged = _read_all(shard_files(patterns, config.cache), config)
-    groups = [sample.group(config.identity) for sample in samples]
+    groups = _groups(samples, config.identity)
     people = sorted(set(groups))
     if len(people) < 2:
         raise ConfigError(
@@ -131,6 +136,17 @@ def open_shards(config: ShardsData) -> tuple[ShardPhotos, ShardPhotos]:
 
     training, validation = split_people(people, config.held_out)
     return split(training), split(validation)
+
+
+def _groups(samples: list[ShardSample], identity: str) -> list[str]:
+    """What the person of each is called: as in a folder, the parent's path, or the own of the first
+    picture of the name."""
+    if identity == "parent":
+        return [posixpath.dirname(sample.key) or "." for sample in samples]
+    first: dict[str, str] = {}
+    for sample in samples:
+        first.setdefault(sample.stem, sample.path)
+    return [first[sample.stem] for sample in samples]
 
 
 def _read_all(
@@ -162,7 +178,7 @@ def _read_all(
     for sample in everything:
         sample.lq = sample.lq if config.lq else None
         sample.caption = sample.caption if config.captions else None
-    return sorted(everything, key=lambda s: s.group("file").split("/")), damaged
+    return sorted(everything, key=lambda s: s.path.split("/")), damaged
 
 
 def _samples(

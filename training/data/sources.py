@@ -1,9 +1,10 @@
 """Where photographs come from: the procedural world, files, folders of pairs, or tar shards."""
 
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -18,7 +19,7 @@ from .damage import inside
 from .files import (
     SUFFIXES,
     digest_of,
-    picture_files,
+    picture_folder,
     read_caption,
     read_picture,
     relative_name,
@@ -26,6 +27,8 @@ from .files import (
     to_tensor,
 )
 from .world import world_arrays, world_folder
+
+log = logging.getLogger(__name__)
 
 
 class Photo(NamedTuple):
@@ -108,6 +111,10 @@ class FolderPhotos(Photos):
     people: list[int]
     size: int
     captions: bool
+    lost: dict[str, str] = field(default_factory=dict)
+
+    def damage(self) -> dict[str, str]:
+        return self.lost
 
     def __post_init__(self) -> None:
         groups = defaultdict(list)
@@ -152,7 +159,7 @@ def open_source(config: WorldData | FolderData | PairsData | ShardsData) -> tupl
         from .shards import open_shards
 
         return open_shards(config)
-    files = picture_files(config.folder)
+    files = [sample.file for sample in picture_folder(config.folder).samples]
     if config.captions and files and not any(f.with_suffix(".txt").is_file() for f in files):
         raise ConfigError(
             f"`captions` is true, and none of the {len(files)} pictures in {config.folder} has a "
@@ -178,14 +185,22 @@ def open_folder(
     Raises:
         ConfigError: the folder holds fewer than two people.
     """
-    files = picture_files(folder)
-    groups = [str((f.parent if identity == "parent" else f).relative_to(folder)) for f in files]
+    found = picture_folder(folder)
+    files = [sample.file for sample in found.samples]
+    # As files are named before their endings: x.png and x.jpg show one person.
+    groups = [
+        str(f.parent.relative_to(folder)) if identity == "parent" else person
+        for f, _, person in found.samples
+    ]
     people = sorted(set(groups))
     if len(people) < 2:
         raise ConfigError(
             f"The data folder {folder} holds pictures of {len(people)} people, at least 2 "
             f"are needed. Pictures end in {', '.join(SUFFIXES)}; subfolders are searched."
+            f" {found.aside.sentence()}".rstrip()
         )
+    if found.aside:
+        log.warning("%s: %s", folder, found.aside.sentence())
     training, validation = split_people(people, held_out, limit)
     number = {name: i for i, name in enumerate(people)}
 
@@ -198,9 +213,14 @@ def open_folder(
             [number[groups[i]] for i in chosen],
             size,
             captions,
+            found.lost,
         )
 
     return split(training), split(validation)
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")  # names of files may be any bytes
 
 
 def split_people(
@@ -210,7 +230,7 @@ def split_people(
 
     A person's side hangs on the name alone: adding pictures moves nobody to the other.
     """
-    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:limit]
+    ranked = sorted(names, key=lambda name: hashlib.sha256(_bytes(name)).hexdigest())[:limit]
     most = len(ranked) - 1  # somebody is left to train on
     validation = set(ranked[: min(most, max(1, round(held_out * len(ranked))))])
     return set(ranked) - validation, validation

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...core.files import remove_leftovers, written_whole
+from ...core.names import fit_name
 from ..strict import ConfigError
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,8 @@ def _saved(file: Path, size: int) -> TarIndex | None:
 def _index_file(shard: Path, cache: Path) -> Path:
     stat = shard.stat()
     what = f"{INDEX_VERSION} {shard.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-    return cache / f"{shard.stem}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
+    digest = hashlib.sha256(what.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return cache / fit_name(f"{shard.stem}-{digest}.json", keep=22)
 
 
 def scan(shard: Path) -> TarIndex:
