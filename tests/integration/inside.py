@@ -6,7 +6,6 @@ HOME/outputs.safetensors and HOME/facts.json.
 """
 
 import asyncio
-import copy
 import importlib.util
 import json
 import os
@@ -208,10 +207,8 @@ for name, values in (("extracted", extracted), ("released", read_lora(lora_path)
     save_safetensors(renamed, to_kohya(parse_lora(values, {}, table.keys())))
     facts[f"lora_{name}"] = ours_and_stock(file)
     facts[f"lora_{name}_converted"] = ours_and_stock(renamed)
-huge = {f"{norm}.diff": torch.full((320,), 1e38)}
-half = model.clone()
-half.model = copy.deepcopy(model.model).half()
-facts["lora_overflow"] = refusal(host.apply_lora, half, huge, {}, 1.0)
+huge = {f"{norm}.diff": torch.full((320,), 3e38)}
+facts["lora_overflow"] = refusal(host.apply_lora, model, huge, {}, 2.0)
 facts["lora_nan_strength"] = refusal(host.apply_lora, model, extracted, {}, float("nan"))
 outputs["sd_base"], latent = restore(model, vae, cond, x)
 outputs["sd_lora"], _ = restore(patched, vae, cond, x)

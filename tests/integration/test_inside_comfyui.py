@@ -178,7 +178,7 @@ def test_a_lora_of_any_style_does_what_the_stock_loader_does_with_it(ran, facts,
 
 
 def test_a_lora_that_leads_to_infinity_is_refused(facts):
-    assert "larger than float16 holds" in facts["lora_overflow"]
+    assert "larger than" in facts["lora_overflow"]
     assert "finite number" in facts["lora_nan_strength"]
 
 
