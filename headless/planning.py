@@ -21,7 +21,7 @@ class Job:
     """Of the source within the folder it was found in, with slashes on every system."""
     refused: str = ""
     """Why it cannot be done, where that was known before the start."""
-    further: Mapping[str, Path] = field(default_factory=dict)
+    further: Mapping[str, Path] = field(default_factory=dict, hash=False)
     """Files written beside the target, by what their names end in."""
 
     def beside(self, ending: str) -> Path:
