@@ -25,7 +25,6 @@ PACKAGES = (
     ("opencv-python opencv-python-headless opencv-contrib-python", "cv2", "16-bit PNGs; drawings"),
     ("scipy", "scipy", "matching people to faces"),
     ("matplotlib", "matplotlib", "plots of `facewright evaluate` and `curves`"),
-    ("tifffile", "tifffile", "TIFF pictures of 16 and 32 bits"),
     ("peft", "peft", "training LoRAs"),
     ("accelerate", "accelerate", "training"),
     ("ray", "ray", "--ray: folders shared out among machines"),

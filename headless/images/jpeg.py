@@ -36,6 +36,8 @@ def read_jpeg(data: bytes, path: object) -> Stored:
         if marker in _OTHER or (marker in _READ and body[0] != 8):
             kind = "lossless or hierarchical" if marker in _OTHER else f"{body[0]}-bit"
             raise refused(path, f"is a {kind} JPEG, which cannot be read here")
+        if marker in _READ and len(body) > 5:
+            check_size(*struct.unpack_from(">HH", body, 1)[::-1], path)
         if marker in {_JFIF, _ADOBE} or not (0xE0 <= marker <= 0xEF or marker == _COMMENT):
             kept.append(data[start:stop])
         else:

@@ -27,7 +27,7 @@ ABOUT_THE_PICTURE = frozenset(
 _ABOUT_THE_FILE = frozenset({37121, 37122, 40965})
 """Of the EXIF directory: order of components, compression, how to read a preview."""
 _WIDTH, _HEIGHT = 40962, 40963
-_MOST = 65_500
+JPEG_EXIF = 65_500
 """Bytes of EXIF that fit into a JPEG."""
 
 
@@ -85,12 +85,18 @@ def checked_orientation(value: object, notes: list[str]) -> int:
 
 
 def kept_exif(
-    exif: "Exif", size: tuple[int, int], notes: list[str], *, turned: bool = False
+    exif: "Exif",
+    size: tuple[int, int],
+    notes: list[str],
+    *,
+    turned: bool = False,
+    most: float = math.inf,
 ) -> bytes | None:
     """What of the EXIF is true of an upright picture of that width and height.
 
     Args:
         turned: by a quarter, so that the resolutions change places.
+        most: bytes that there is room for.
     """
     first = {tag: exif[tag] for tag in exif if tag in ABOUT_THE_PICTURE}
     if turned:
@@ -115,9 +121,12 @@ def kept_exif(
         lost = len(first) + len(camera) + len(place) - sum(map(len, parts))
         notes.append(_lost(lost))
         whole = _serialised(*parts)
-    if whole is not None and len(whole) > _MOST and camera.pop(_MAKER_NOTE, None) is not None:
+    if whole is not None and len(whole) > most and camera.pop(_MAKER_NOTE, None) is not None:
         notes.append("the maker's note of its EXIF is too long and was left out")
         whole = _serialised(first, camera, place)
+    if whole is not None and len(whole) > most:
+        notes.append("its EXIF is too long and was left out")
+        return None
     return whole
 
 

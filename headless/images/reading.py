@@ -143,7 +143,7 @@ def _read_other(data: bytes, path: object) -> Stored:
     if form == "PPM" and (deep := _deep_ppm(image, data, path)) is not None:
         array = deep
         grey = image.mode == "I"
-    elif image.mode.startswith("I;16"):
+    elif image.mode.startswith("I;16") or (form == "PPM" and image.mode == "I"):
         array = np.asarray(image).astype(np.uint16)[..., None].repeat(3, axis=2)
     else:
         if image.mode in {"I", "F"}:
@@ -156,6 +156,7 @@ def _read_other(data: bytes, path: object) -> Stored:
             image = image.convert("LA")
         has_alpha = "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa"}
         array = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
+    grey = grey or (form == "PPM" and image.mode == "I")
     if (depth := _depth(data, form)) > 8 and array.dtype == np.uint8:
         conversions.append(f"its {depth} bits per channel became 8")
     return Stored(

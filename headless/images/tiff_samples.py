@@ -88,7 +88,7 @@ def read_layout(page: Directory, path: object) -> Layout:
         segment = width, min(page.number(278, height), height)
     if not (0 < segment[0] <= 2 * width + 4096 and 0 < segment[1] <= 2 * height + 4096):
         raise TagError(f"tiles of {segment[0]} x {segment[1]} pixels")
-    photometric = page.number(262, 1)
+    photometric = page.number(262, _usual(samples, compression))
     across, down = (*page.numbers(530, (2, 2)), 1)[:2] if photometric == _YCBCR else (1, 1)
     layout = Layout(
         width,
@@ -105,6 +105,13 @@ def read_layout(page: Directory, path: object) -> Layout:
     )
     _check(layout)
     return layout
+
+
+def _usual(samples: int, compression: int) -> int:
+    """What colours are where a file does not say: as libtiff takes it."""
+    if samples >= 3:
+        return 2
+    return 0 if compression in _FAX else 1
 
 
 def _check(layout: Layout) -> None:
@@ -151,6 +158,8 @@ def read_samples(data: bytes, page: Directory, layout: Layout) -> np.ndarray:
         raise TagError("it ends early")
     if columns * rows * planes > layout.width * layout.height * planes:
         raise TagError("more tiles than pixels")
+    if sum(min(n, len(data)) for n in counts[: columns * rows * planes]) > 16 * len(data):
+        raise TagError("its parts overlap")
     kind = np.uint8 if layout.bits <= 8 else np.uint16
     out = np.zeros((layout.height, layout.width, layout.samples), kind)
     for index in range(columns * rows * planes):

@@ -1,6 +1,7 @@
 """Pictures written like those they came from, and read back before an old file is replaced."""
 
 import io
+import math
 import os
 import struct
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ...core.errors import FacewrightError
 from ...core.files import written_whole
-from .metadata import attempt, kept_exif, kept_icc, parse_exif, with_dpi
+from .metadata import JPEG_EXIF, attempt, kept_exif, kept_icc, parse_exif, with_dpi
 from .picture import FORMATS, Picture, Stored, no_warnings, to_array
 from .png import encode_png_16, with_text
 from .reading import read_stored, upright
@@ -213,7 +214,10 @@ def _encode(
     height, width, channels = array.shape
     bits = array.itemsize * 8
     grey = channels < 3
-    exif = like.exif and attempt(lambda: _exif_of(like.exif, (width, height), notes), notes, "EXIF")
+    most = JPEG_EXIF if file_format == "JPEG" else math.inf
+    exif = like.exif and attempt(
+        lambda: _exif_of(like.exif, (width, height), notes, most), notes, "EXIF"
+    )
     icc = kept_icc(like.icc, grey=grey, notes=notes)
     if file_format in _NO_METADATA:
         for what, there in (("color profile", icc), ("EXIF", exif)):
@@ -250,9 +254,9 @@ def _encode(
     return buffer.getvalue()
 
 
-def _exif_of(exif: bytes, size: tuple[int, int], notes: list[str]) -> bytes | None:
+def _exif_of(exif: bytes, size: tuple[int, int], notes: list[str], most: float) -> bytes | None:
     parsed = parse_exif(exif, notes)
-    return parsed and kept_exif(parsed, size, notes)
+    return parsed and kept_exif(parsed, size, notes, most=most)
 
 
 def _ppm_16(array: np.ndarray) -> bytes:

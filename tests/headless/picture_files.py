@@ -98,14 +98,14 @@ def tiff(
         found[266] = (3, [2])
     found |= tags or {}
     found = {code: entry for code, entry in found.items() if entry[1] is not None}
-    return _laid_out(found, segments, (324, 325) if tile else (273, 279), order, big)
+    return laid_out(found, segments, (324, 325) if tile else (273, 279), order, big)
 
 
 REVERSED = bytes(sum(((v >> i) & 1) << (7 - i) for i in range(8)) for v in range(256))
 _CODES = {1: "B", 2: "c", 3: "H", 4: "I", 5: "I", 7: "B", 12: "d", 16: "Q"}
 
 
-def _laid_out(tags, segments, where, order, big):
+def laid_out(tags, segments, where, order, big):
     long, head = ("Q", 16) if big else ("I", 8)
     offset_type = 16 if big else 4
     start, body = head, b""

@@ -29,6 +29,9 @@ if not features.check_codec("jpg_2000"):
     WRITTEN.remove(".jp2")
 
 
+TURNABLE = ["JPEG", "PNG", "WEBP", "TIFF", *(["AVIF"] if ".avif" in WRITTEN else [])]
+
+
 def smooth(height=40, width=56, channels=3):
     """(h, w, c) uint8 that compression hardly changes."""
     y, x = np.mgrid[:height, :width]
@@ -144,7 +147,7 @@ def test_structure_tags_of_a_tiff_are_never_passed_on(tmp_path, mode, suffix):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("form", TURNABLE)
 def test_every_format_is_turned_once(tmp_path, form, orientation):
     exif = Image.Exif()
     exif[274] = orientation
@@ -368,6 +371,35 @@ def test_png_in_disguise_is_not_copied_under_another_name(tmp_path):
     picture = decode_picture(png(smooth().astype(int), 8, 2), "a.jpg")
     write_picture(tmp_path / "a.jpg", picture.pixels, picture, copy=True)
     assert Image.open(tmp_path / "a.jpg").format == "JPEG"
+
+
+def test_exif_too_long_for_a_jpeg(tmp_path):
+    exif = Image.Exif()
+    exif[271], exif[0x8769] = "Maker", {37500: bytes(90_000)}
+    picture = decode_picture(saved(Image.fromarray(smooth()), "PNG", exif=exif.tobytes()), "a.png")
+    assert not write_picture(tmp_path / "a.png", picture.pixels, picture)
+    assert len(camera_of(Image.open(tmp_path / "a.png").getexif())[37500]) == 90_000
+    (note,) = write_picture(tmp_path / "a.jpg", picture.pixels, picture)
+    assert "maker's note" in note
+    assert Image.open(tmp_path / "a.jpg").getexif()[271] == "Maker"
+
+
+def test_a_second_view_and_a_bomb(tmp_path):
+    one, two = Image.fromarray(smooth()), Image.fromarray(smooth()[::-1].copy())
+    data = saved(one, "MPO", save_all=True, append_images=[two])
+    got = decode_picture(data, "a.jpg")
+    assert np.abs(to_array(got.pixels).astype(int) - smooth()).mean() < 8
+    bomb = bytearray(saved(one, "JPEG"))
+    at = bomb.index(b"\xff\xc0")
+    bomb[at + 5 : at + 9] = b"\xff" * 4
+    with pytest.raises(FacewrightError, match="megapixels"):
+        decode_picture(bytes(bomb), "a.jpg")
+
+
+def test_deep_pgm_in_words():
+    picture = decode_picture(b"P2\n2 1\n65535\n0 4660\n", "a.pgm")
+    assert picture.bits == 16 and picture.grey
+    assert to_array(picture.pixels, 16)[0, 1].tolist() == [4660] * 3
 
 
 def test_drawings_are_not_handed_to_other_programs():

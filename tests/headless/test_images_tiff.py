@@ -9,7 +9,7 @@ from facewright.core.errors import FacewrightError
 from facewright.headless.images import decode_picture, to_array, upright_size
 from PIL import Image
 
-from .picture_files import TURNED, tiff
+from .picture_files import TURNED, laid_out, tiff
 
 RNG = np.random.default_rng(0)
 HEIGHT, WIDTH = 13, 21
@@ -309,6 +309,41 @@ def test_what_tifffile_writes(bits, photometric):
         got, _ = decoded(buffer.getvalue())
         alpha = channels if extra == "unassalpha" else None
         np.testing.assert_array_equal(got, plain(samples, bits, codes[photometric], alpha))
+
+
+@pytest.mark.parametrize("mode, photometric", [("L", 1), ("RGB", YCBCR), ("RGB", RGB), ("CMYK", 5)])
+def test_tiles_that_are_jpegs(mode, photometric):
+    channels = {"L": 1, "RGB": 3, "CMYK": 4}[mode]
+    y, x = np.mgrid[:32, :48]
+    array = np.stack([y * 5, x * 4, 200 - y - x, y + x][:channels], -1).astype(np.uint8)
+    segments = []
+    for top, left in itertools.product((0, 16), (0, 16, 32)):
+        tile = array[top : top + 16, left : left + 16]
+        if mode == "CMYK":
+            tile = 255 - tile  # Pillow turns CMYK round when it writes a JPEG
+        image = Image.frombytes(mode, (16, 16), np.ascontiguousarray(tile).tobytes())
+        buffer = io.BytesIO()
+        more = {"keep_rgb": True} if photometric == RGB else {}
+        image.save(
+            buffer, "JPEG", quality=100, **({} if mode == "L" else {"subsampling": 0} | more)
+        )
+        jpeg = buffer.getvalue()
+        start = jpeg.index(b"\xff\xdb")  # without JFIF or Adobe, as TIFF has them
+        segments.append(jpeg[:2] + jpeg[start:])
+    tags = {256: (4, [48]), 257: (4, [32]), 258: (3, [8] * channels), 259: (3, [7])}
+    tags |= {262: (3, [photometric]), 277: (3, [channels]), 322: (4, [16]), 323: (4, [16])}
+    got, _ = decoded(laid_out(tags, segments, (324, 325), "<", False))
+    if mode == "CMYK":
+        light = 255.0 - array
+        array = light[..., :3] * light[..., 3:] / 255
+    np.testing.assert_allclose(got, array if channels > 1 else array.repeat(3, 2), atol=6)
+
+
+def test_colours_that_are_not_named_are_what_libtiff_takes_them_for():
+    for channels, photometric in ((1, BLACK_IS_ZERO), (3, RGB)):
+        samples = drawn(8, channels)
+        got, _ = decoded(tiff(samples, 8, RGB, tags={262: (3, None)}))
+        np.testing.assert_array_equal(got, plain(samples, 8, photometric))
 
 
 def test_lzw_of_16_bits_as_opencv_writes_it():
