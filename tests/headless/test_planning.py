@@ -143,3 +143,38 @@ def test_any_names_give_distinct_files(tmp_path, seed):
     check(aligned)
     assert len({job.output.casefold() for job in aligned}) == len(names)
     check(DegradeRun(given, out, DegradeOptions(copies=2)).jobs)
+
+
+def test_align_removes_its_own_leftovers_and_no_others(tmp_path):
+    from facewright.headless.align import AlignRun
+    from facewright.headless.align_photo import AlignOptions
+
+    folder = touch(tmp_path / "in", "a.png", "sub/b.jpg")
+    out = touch(tmp_path / "out")
+    out.mkdir()
+    ours = (".a.png.abcdefgh.tmp", ".a_3.png.abc_1234.tmp", ".a.txt.00000000.tmp",
+            "sub/.b_12.png.abcdefgh.tmp", ".align_manifest.jsonl.abcdefgh.tmp")  # fmt: skip
+    others = (".download.tmp", ".c.png.abcdefgh.tmp", "a.png.tmp", ".a.docx.abcdefgh.tmp",
+              "sub/.~b.tmp", "sub/.a.png.abcdefgh.tmp")  # fmt: skip
+    touch(out, *ours, *others)
+    run = AlignRun([str(folder)], out, AlignOptions(analyzer="nano", size=64))
+    run.carry_out()  # the empty files fail singly
+    left = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()}
+    assert left == {*others, "align_manifest.jsonl"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="255 bytes")
+def test_names_of_255_bytes_go_through(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "in").mkdir()
+    for name in ("x" * 251 + ".png", "x" * 250 + "y.png", "\u540d" * 83 + ".gif"):
+        Image.new("RGB", (32, 32), (9, 99, len(name) % 255)).save(tmp_path / "in" / name)
+    inputs = [str(tmp_path / "in")]
+    run = DegradeRun(inputs, tmp_path / "out", DegradeOptions(copies=3))
+    summary = run.carry_out()
+    assert not summary.failed and len(summary.done) == 9
+    check(run.jobs)
+    check(plan(inputs, tmp_path / "o", endings=BESIDE))
+    again = DegradeRun(inputs, tmp_path / "out", DegradeOptions(copies=3)).carry_out()
+    assert len(again.skipped) == 9
