@@ -6,7 +6,8 @@ import functools
 import itertools
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,30 @@ def _workspaces() -> Iterator[Path]:
     yield (home / "Documents" if sys.platform in settings else home) / "comfy" / "ComfyUI"
 
 
-def extra_folders() -> dict[str, list[Path]]:
-    """Folders that ComfyUI's extra_model_paths.yaml adds, by the folder they add to.
+@dataclass(frozen=True)
+class ExtraFolders:
+    """Folders that ComfyUI's extra_model_paths.yaml adds, by the folder they add to."""
 
-    Read as ComfyUI reads it: relative to `base_path`, or to the file itself.
+    before: dict[str, list[Path]] = field(default_factory=dict)
+    """Of sections with `is_default: true`: searched before ComfyUI's own folder."""
+    after: dict[str, list[Path]] = field(default_factory=dict)
+
+    def add(self, folder: str, path: Path, is_default: bool) -> None:
+        """As ComfyUI does, where the last default comes first."""
+        first, last = self.before.setdefault(folder, []), self.after.setdefault(folder, [])
+        if is_default:
+            for known in (first, last):
+                if path in known:
+                    known.remove(path)
+            first.insert(0, path)
+        elif path not in first and path not in last:
+            last.append(path)
+
+
+def extra_folders() -> ExtraFolders:
+    """What extra_model_paths.yaml adds, read as ComfyUI reads it.
+
+    Paths are relative to `base_path`, or to the file itself.
 
     Raises:
         FacewrightError: the file is there and cannot be read.
@@ -80,7 +101,7 @@ def extra_folders() -> dict[str, list[Path]]:
     comfyui = comfyui_path()
     file = comfyui and comfyui / "extra_model_paths.yaml"
     if not file or not file.is_file():
-        return {}
+        return ExtraFolders()
     try:
         import yaml
 
@@ -90,21 +111,22 @@ def extra_folders() -> dict[str, list[Path]]:
             f"{file} names more model folders, and PyYAML, which reads it, is not installed: "
             "python -m pip install pyyaml"
         ) from error
-    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError, RecursionError) as why:
         raise FacewrightError(
-            f"{file} cannot be read ({error}). Mend it: ComfyUI's extra_model_paths.yaml.example "
-            "shows how it should look."
-        ) from error
+            f"{file} cannot be read ({shorten(why, 200)}). Mend it: ComfyUI's "
+            "extra_model_paths.yaml.example shows how it should look."
+        ) from why
 
 
-def _folders_of(sections: Mapping[str, Mapping[str, Any]] | None, home: Path) -> dict:
-    found: dict[str, list[Path]] = {}
+def _folders_of(sections: Mapping[str, Mapping[str, Any]] | None, home: Path) -> ExtraFolders:
+    found = ExtraFolders()
     for section in filter(None, (sections or {}).values()):
         base = home / os.path.expandvars(Path(section.get("base_path", "")).expanduser())
+        is_default = bool(section.get("is_default"))
         for folder, lines in section.items():
             if folder not in {"base_path", "is_default"}:
-                paths = (os.path.normpath(base / line) for line in lines.split("\n") if line)
-                found.setdefault(folder, []).extend(map(Path, paths))
+                for line in filter(None, lines.split("\n")):
+                    found.add(folder, Path(os.path.normpath(base / line)), is_default)
     return found
 
 
@@ -130,22 +152,29 @@ class ModelFolders:
             roots: models folders; by default `default_roots` and, after them, `extra_folders`.
         """
         self.roots = [Path(r).expanduser() for r in roots] if roots else default_roots()
-        self._with_extra = not roots
+        comfyui = None if roots else comfyui_path()
+        self._comfyui = comfyui and comfyui / "models"
 
     @functools.cached_property
-    def extra(self) -> dict[str, list[Path]]:
-        """Further folders, by the folder they add to."""
+    def extra(self) -> ExtraFolders:
+        """Folders that ComfyUI's extra_model_paths.yaml adds; none where roots were named."""
         # Only read where something is looked for: a broken file is nothing to the rest.
-        return extra_folders() if self._with_extra else {}
+        return extra_folders() if self._comfyui else ExtraFolders()
 
     def folders(self, folder: str) -> list[Path]:
         """Where the files of a folder ("facewright", "loras", ...) lie, first match first."""
-        return [*(root / folder for root in self.roots), *self.extra.get(folder, [])]
+        return list(self._places(folder, lambda root: [root / folder]))
 
     def places(self, folder: str) -> list[Path]:
         """As `folders`; but files lying loose in a root are found too."""
-        roots = [place for root in self.roots for place in (root / folder, root)]
-        return [*roots, *self.extra.get(folder, [])]
+        return list(self._places(folder, lambda root: [root / folder, root]))
+
+    def _places(self, folder: str, own: Callable[[Path], list[Path]]) -> Iterator[Path]:
+        for root in self.roots:
+            if root == self._comfyui:
+                yield from self.extra.before.get(folder, ())
+            yield from own(root)
+        yield from self.extra.after.get(folder, ())
 
     def names(self, folder: str, suffixes: Collection[str] = SUFFIXES) -> list[str]:
         """Files in a folder ("facewright", "loras", "checkpoints", "vae", ...), sorted.
@@ -209,7 +238,7 @@ class ModelFolders:
         """A sentence for a file that is not there."""
         where = self.roots[0] / folder
         file = known_file(name)
-        searched = ", ".join(map(str, [*self.roots, *self.extra.get(folder, [])]))
+        searched = ", ".join(map(str, self._places(folder, lambda root: [root])))
         if file is None:
             return (
                 f"There is no {shorten(name)} in the {folder} folder of {searched}. Put it into "

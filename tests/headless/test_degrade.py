@@ -166,7 +166,7 @@ def test_what_a_crash_leaves_is_mended(gt, tmp_path):
     lines = manifest.read_bytes().splitlines(keepends=True)
     manifest.write_bytes(lines[2] + lines[0] + lines[1][:40])  # b.png's line was being written
     (out / "sub/a.png").unlink()
-    (out / ".b.png.k2j3.tmp").write_bytes(b"half")
+    (out / ".b.png.k2j3ab_9.tmp").write_bytes(b"half")
     summary = make(gt, out)
     assert sorted(d["output"] for d in summary.done) == [str(out / "b.png"), str(out / "sub/a.png")]
     assert contents(out) == before

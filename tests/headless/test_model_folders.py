@@ -66,6 +66,23 @@ def test_what_comfyui_has_itself_comes_first(comfyui, tmp_path):
     assert ModelFolders().path("loras", "a.safetensors") == own
 
 
+def test_but_for_the_folders_that_are_marked_as_default(comfyui, tmp_path, monkeypatch):
+    """ComfyUI puts them before its own; what FACEWRIGHT_MODELS names comes before both."""
+    (comfyui / "extra_model_paths.yaml").write_text(
+        f"a:\n  base_path: {tmp_path}\n  loras: late\n"
+        f"b:\n  base_path: {tmp_path}\n  is_default: true\n  loras: |\n    one\n    two\n    late\n"
+    )
+    put(comfyui / "models/loras/a.safetensors")
+    marked = put(tmp_path / "two/a.safetensors")
+    assert ModelFolders().path("loras", "a.safetensors") == marked
+    own = comfyui / "models" / "loras"
+    late, one, two = (tmp_path / name for name in ("late", "one", "two"))
+    assert ModelFolders().folders("loras") == [late, two, one, own]
+    named = put(tmp_path / "named/loras/a.safetensors")
+    monkeypatch.setenv("FACEWRIGHT_MODELS", str(tmp_path / "named"))
+    assert ModelFolders().path("loras", "a.safetensors") == named
+
+
 def test_face_detectors_are_looked_for_there_too(comfyui, tmp_path, monkeypatch):
     (comfyui / "extra_model_paths.yaml").write_text(f"x:\n  facedetection: {tmp_path / 'fd'}\n")
     monkeypatch.setattr(host, "folders", ModelFolders())

@@ -33,6 +33,7 @@ def test_extra_model_paths_are_read_as_comfyui_reads_them(comfyui, tmp_path, mon
         "disk:\n    base_path: $FACEWRIGHT_TEST_DISK/x\n    facewright: faces/../people\n"
         f"bare:\n    vae: {tmp_path / 'vae'}\n    loras: mine\n"
         "home:\n    base_path: ~/models\n    insightface: insightface/\n"
+        "first:\n    is_default: true\n    loras: |\n        one\n        two\n    vae: one\n"
         "empty:\n"
     )
     monkeypatch.setenv("FACEWRIGHT_TEST_DISK", str(tmp_path / "disk"))
@@ -41,5 +42,8 @@ def test_extra_model_paths_are_read_as_comfyui_reads_them(comfyui, tmp_path, mon
     theirs = {k: v for k, v in json.loads(done.stdout.splitlines()[-1]).items() if v}
     monkeypatch.setenv("COMFYUI_PATH", str(home))
     monkeypatch.delenv("FACEWRIGHT_MODELS", raising=False)
-    assert {k: list(map(str, v)) for k, v in extra_folders().items()} == theirs
-    assert theirs["loras"] == list(map(str, ModelFolders().folders("loras")[1:]))
+    extra, own = extra_folders(), str(home / "models" / "loras")
+    assert {k: list(map(str, [*extra.before[k], *extra.after[k]])) for k in extra.after} == theirs
+    loras = list(map(str, ModelFolders().folders("loras")))
+    assert loras.index(own) == 2
+    assert theirs["loras"] == [path for path in loras if path != own]
