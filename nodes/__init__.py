@@ -1,6 +1,8 @@
 """ComfyUI nodes. A new node is a new file here that sets NODES; nothing else lists it."""
 
+import logging
 import sys
+from pathlib import Path
 
 from ..core._plugins import import_all
 from ._host import ComfyExtension, io
@@ -13,6 +15,20 @@ def all_nodes() -> list[type[io.ComfyNode]]:
 
 class FacewrightExtension(ComfyExtension):
     """What ComfyUI asks for the list of nodes."""
+
+    async def on_load(self) -> None:
+        """Called once before the nodes are listed: say it where another copy was loaded before."""
+        own = Path(__file__).parents[1]
+        for module in list(sys.modules.values()):
+            file = getattr(module, "__file__", None)
+            if file and "FacewrightExtension" in vars(module) and Path(file).parents[1] != own:
+                logging.getLogger(__name__).warning(
+                    "facewright is in custom_nodes twice: %s and %s. Nodes of the one loaded last "
+                    "are used. Keep one, and restart ComfyUI.",
+                    Path(file).parents[1],
+                    own,
+                )
+                return
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return all_nodes()

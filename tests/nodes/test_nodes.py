@@ -1,14 +1,17 @@
 """The nodes as ComfyUI and shared workflows see them, through the stand-in of its node API."""
 
+import asyncio
 import importlib.util
 import json
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
 from facewright.headless.runner import input_specs
 from facewright.headless.workflow import to_api
-from facewright.nodes import all_nodes
+from facewright.nodes import FacewrightExtension, all_nodes
 from facewright.workflows.build import WORKFLOWS
 from facewright.workflows.graph import FOLDER
 
@@ -185,3 +188,19 @@ def test_workflows_carry_no_paths_and_no_nodes_overlap(make):
         for b in boxes[:i]:
             apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
             assert apart, f"{a} and {b} overlap"
+
+
+def test_a_second_copy_of_the_pack_is_one_warning(monkeypatch, caplog, tmp_path):
+    def copy(name):
+        module = types.ModuleType(name)
+        module.__file__ = str(tmp_path / name / "nodes" / "__init__.py")
+        module.FacewrightExtension = object
+        monkeypatch.setitem(sys.modules, name, module)
+
+    asyncio.run(FacewrightExtension().on_load())
+    assert not caplog.records
+    copy("facewright-main")
+    copy("facewright-old")
+    asyncio.run(FacewrightExtension().on_load())
+    (record,) = caplog.records
+    assert "facewright-main" in record.getMessage() and "Keep one" in record.getMessage()
