@@ -80,6 +80,9 @@ class _ApiNode(Shape):
 def read_workflow(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
     """A workflow in either form from a dict, JSON text, a JSON file or a PNG that ComfyUI saved.
 
+    A name without a folder and suffix, such as "nano_restore", is that of a workflow which comes
+    along, where no file is called so.
+
     Everything the rest of the package looks at is there and of its kind; what is left out may be
     left out. Nothing given is changed.
 
@@ -152,14 +155,18 @@ def _text_of(source: str | os.PathLike[str]) -> tuple[str | bytes, str]:
             f"{type(source).__name__}."
         )
     name = shorten(os.fspath(source), 200)
+    path = _shipped(os.fspath(source)) or Path(source)
     try:
-        with Path(source).open("rb") as file:
+        with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a name no file can have
         reason = getattr(error, "strerror", None) or error
-        raise WorkflowError(f"{name} cannot be read as a workflow ({reason}).") from error
+        hint = ""
+        if isinstance(error, FileNotFoundError) and path.parent == Path():
+            hint = f" Workflows that come along: {', '.join(sorted(_bundled()))}."
+        raise WorkflowError(f"{name} cannot be read as a workflow ({reason}).{hint}") from error
     if data.startswith(_PNG):
-        return _text_in_picture(Path(source), name), name
+        return _text_in_picture(path, name), name
     if len(data) > _MOST_BYTES:
         raise WorkflowError(f"{name} is larger than any workflow ({_MOST_BYTES >> 20} MiB).")
     if b"\0" in data[:64] and not data.lstrip(b"\0").startswith((b"{", b"\xff\xfe", b"\xfe\xff")):
@@ -167,6 +174,19 @@ def _text_of(source: str | os.PathLike[str]) -> tuple[str | bytes, str]:
             f"{name} is neither JSON nor a PNG. ComfyUI keeps workflows in these; export it again."
         )
     return data, name
+
+
+_WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows"
+
+
+def _bundled() -> dict[str, Path]:
+    """Workflows that come along, by name."""
+    return {path.stem: path for path in _WORKFLOWS.glob("*.json")}
+
+
+def _shipped(name: str) -> Path | None:
+    """The bundled workflow of that name, unless a file is called so."""
+    return None if os.path.lexists(name) else _bundled().get(name)
 
 
 def _text_in_picture(path: Path, name: str) -> str:

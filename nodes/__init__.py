@@ -20,8 +20,10 @@ class FacewrightExtension(ComfyExtension):
         """Called once before the nodes are listed: say it where another copy was loaded before."""
         own = Path(__file__).parents[1]
         for module in list(sys.modules.values()):
+            extension = vars(module).get("FacewrightExtension")
             file = getattr(module, "__file__", None)
-            if file and "FacewrightExtension" in vars(module) and Path(file).parents[1] != own:
+            theirs = file and getattr(extension, "__module__", "") == module.__name__
+            if theirs and Path(file).parents[1] != own:
                 logging.getLogger(__name__).warning(
                     "facewright is in custom_nodes twice: %s and %s. Nodes of the one loaded last "
                     "are used. Keep one, and restart ComfyUI.",

@@ -7,6 +7,9 @@ Ctrl-C, 143 after SIGTERM.
 
 import sys
 import warnings
+from typing import Annotated
+
+import typer
 
 from ...core._plugins import import_all
 from ._common import app
@@ -15,6 +18,23 @@ from ._failures import run_app
 # What Pillow thinks of a file is said by the reader of pictures, in a sentence.
 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 import_all(sys.modules[__name__])
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from ..doctor.machine import own_version
+
+        sys.stdout.write(f"facewright {own_version()}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="The version.")
+    ] = False,
+) -> None:
+    """Restores faces in pictures, in one diffusion step per face."""
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from ._common import (
     Device,
     Models,
     app,
+    fail,
     progress,
     use_device,
     use_models,
@@ -23,7 +24,7 @@ from ._failures import sentences
 def doctor(
     workflow: Annotated[
         Path | None,
-        typer.Argument(help="A workflow of either form, or a PNG with it inside.", exists=True),
+        typer.Argument(help="JSON of either form, a PNG with it inside, or a bundled one's name."),
     ] = None,
     models: Models = None,
     device: Device = None,
@@ -44,10 +45,14 @@ def doctor(
     from ..doctor import diagnose, plain_process
     from ..host import host
     from ..workflow import read_workflow
+    from ..workflow_file import WorkflowError
 
     use_device(device)
     use_models(models)
-    source = None if workflow is None else read_workflow(workflow)
+    try:
+        source = None if workflow is None else read_workflow(workflow)
+    except WorkflowError as error:
+        fail(str(error), 1 if workflow.exists() else 2)
     with progress("Hashing", 1, quiet=as_json or not hash_files) as show:
 
         def on_bytes(path: Path, done: int, total: int) -> None:

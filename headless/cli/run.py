@@ -31,7 +31,13 @@ from ._failures import sentences
 @app.command()
 @sentences
 def run(
-    workflow: Annotated[Path, typer.Argument(help="JSON of either form, or a PNG with it inside.")],
+    workflow: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON of either form, a PNG with it inside, or the name of one that comes along, "
+            "such as nano_restore."
+        ),
+    ],
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", help="NODE.INPUT=VALUE; NODE is an id, a title or a class."),

@@ -1,8 +1,10 @@
 """The `facewright` command, with a restorer that needs no weights."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ import torch
 from facewright.core.errors import CheckpointError
 from facewright.core.faces import Face
 from facewright.headless import restore as restore_module
+from facewright.headless import workflow_file
 from facewright.headless.cli import app
 from facewright.headless.restore import Restorer
+from facewright.headless.workflow_file import WorkflowError, read_workflow
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -269,3 +273,19 @@ def test_help_imports_neither_torch_nor_diffusers():
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_version_and_bundled_workflows_are_there_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, ["--version"])
+    assert result.exit_code == 0 and re.fullmatch(r"facewright \d+\.\d+\.\d+\n", result.stdout)
+    by_name = read_workflow("nano_restore")
+    assert by_name == read_workflow(
+        Path(workflow_file.__file__).parents[1] / "workflows/nano_restore.json"
+    )
+    with pytest.raises(WorkflowError, match="come along: .*nano_restore"):
+        read_workflow("nano_restor")
+    with pytest.raises(WorkflowError, match="No such file"):
+        read_workflow("elsewhere/nano_restore")
+    (tmp_path / "nano_restore").write_text('{"1": {"class_type": "Mine", "inputs": {}}}')
+    assert read_workflow("nano_restore")["1"]["class_type"] == "Mine"

@@ -194,7 +194,7 @@ def test_a_second_copy_of_the_pack_is_one_warning(monkeypatch, caplog, tmp_path)
     def copy(name):
         module = types.ModuleType(name)
         module.__file__ = str(tmp_path / name / "nodes" / "__init__.py")
-        module.FacewrightExtension = object
+        module.FacewrightExtension = type("FacewrightExtension", (), {"__module__": name})
         monkeypatch.setitem(sys.modules, name, module)
 
     asyncio.run(FacewrightExtension().on_load())
