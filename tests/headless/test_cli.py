@@ -283,7 +283,7 @@ def test_the_version_and_bundled_workflows_are_there_by_name(tmp_path, monkeypat
     assert by_name == read_workflow(
         Path(workflow_file.__file__).parents[1] / "workflows/nano_restore.json"
     )
-    with pytest.raises(WorkflowError, match="come along: .*nano_restore"):
+    with pytest.raises(WorkflowError, match=r"come along: .*nano_restore"):
         read_workflow("nano_restor")
     with pytest.raises(WorkflowError, match="No such file"):
         read_workflow("elsewhere/nano_restore")
