@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .errors import CheckpointError, shorten
 from .files import written_whole
+from .json_text import JsonError, parse_json
 from .pickles import AGAIN, read_pickle
 
 FORMAT_KEY = "facewright.format"
@@ -319,8 +320,8 @@ def read_config(
             f"{shorten(json.dumps(found))}. {otherwise}"
         )
     try:
-        config = json.loads(metadata[CONFIG_KEY])
-    except (KeyError, ValueError, RecursionError) as error:
+        config = parse_json(metadata[CONFIG_KEY])
+    except (KeyError, JsonError) as error:
         raise CheckpointError(
             f"{source} lacks a readable {CONFIG_KEY} in its metadata; it was changed by another "
             "program. Use the original file."

@@ -1,6 +1,5 @@
 """Whether a file or folder is SD 2.1-base, told without loading it."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from ..core.architecture import describe
 from ..core.base_model import UNetFacts, other_model, refusal
 from ..core.checkpoint import describe_format, detect_format, read_metadata, read_tensors
 from ..core.errors import CheckpointError, shorten
+from ..core.json_text import JsonError, parse_json
 
 PREFIX = "model.diffusion_model."
 BIAS = "output_blocks.11.1.transformer_blocks.0.norm1.bias"
@@ -207,8 +207,8 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: it cannot be read, or is none.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_bytes())
+    except (OSError, JsonError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({shorten(error, 160)}). Download the whole folder of the "
             "model again."

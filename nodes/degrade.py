@@ -163,9 +163,16 @@ class Degrade(io.ComfyNode):
             recipes = _read(recipe, len(gt))
             lq = Degradation.replay(gt, recipes, on_image=lambda done: finished(1))
         report = "\n".join(f"picture {i}: {describe(one)}" for i, one in enumerate(recipes))
-        return io.NodeOutput(
-            torch.cat([to_image(lq), alpha_of(image)], dim=-1), json.dumps(recipes), report
-        )
+        picture, alpha = to_image(lq), alpha_of(image)
+        if alpha.shape[-1]:
+            if picture.shape[:3] != alpha.shape[:3]:
+                raise FacewrightError(
+                    f"This recipe ends at {picture.shape[2]} x {picture.shape[1]} pixels, the "
+                    f"image's alpha has {alpha.shape[2]} x {alpha.shape[1]}. Use the whole recipe, "
+                    "or a picture without alpha."
+                )
+            picture = torch.cat([picture, alpha], dim=-1)
+        return io.NodeOutput(picture, json.dumps(recipes), report)
 
 
 class DegradationSheet(io.ComfyNode):

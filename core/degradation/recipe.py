@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import FacewrightError
+from ..errors import FacewrightError, shorten
 from .presets import MAX_TAPS, MODES
 
 MAX_SIDE = 16384
@@ -100,8 +100,8 @@ def _check_step(step: object, number: int) -> None:
     op = step["op"]
     if op not in _STEPS:
         raise FacewrightError(
-            f"Step {number} of this recipe is {op!r}, which this version cannot carry out; known "
-            f"are {', '.join(_STEPS)}."
+            f"Step {number} of this recipe is {shorten(repr(op))}, which this version cannot carry "
+            f"out; known are {', '.join(_STEPS)}."
         )
     known = _STEPS[op]
     for key in step.keys() - known.keys() - {"op"}:

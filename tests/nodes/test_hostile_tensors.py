@@ -456,6 +456,19 @@ def test_conditionings_of_every_kind(kind, setup):
         _restore({**setup, "cond": CONDITIONINGS[kind]}, setup["good"])
 
 
+def test_recipes_that_end_at_another_size():
+    recipe = (
+        '[{"seed": 1, "size": [64, 64], "steps": [{"op": "resize", "size": [20, 30], '
+        '"mode": "area"}]}]'
+    )
+    result = degrade.Degrade.execute(
+        image=PICTURES["one picture"], preset="mild", seed=0, recipe=recipe
+    ).result
+    assert result[0].shape == (1, 20, 30, 3)
+    with pytest.raises(FacewrightError, match="ends at 30 x 20 pixels"):
+        degrade.Degrade.execute(image=PICTURES["alpha"][:1], preset="mild", seed=0, recipe=recipe)
+
+
 def test_an_analyzer_may_find_nonsense_beside_faces(caplog):
     image = torch.rand(3, 50, 50)
     good = square(5, 5, 20)
