@@ -204,7 +204,8 @@ def sheet_path(out: Path) -> Path:
     """Where the contact sheet goes: beside the output folder, where no training takes it for a
     face."""
     whole = out.resolve()
-    return whole.with_name(f"{whole.name}_{SHEET}") if whole.name else whole / SHEET
+    name = fit_name(f"{whole.name}_{SHEET}", LONGEST - TEMPORARY, keep=len(SHEET) + 1)
+    return whole.with_name(name) if whole.name else whole / SHEET
 
 
 def _same_photo(record: Record, source: Path) -> bool:

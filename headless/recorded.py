@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..core.errors import FacewrightError
-from ..core.names import beside
+from ..core.names import beside, fit_name
 from ..core.scan import LeftAside
 from .batch import OnJob, Summary, run_jobs, unwatched
 from .manifest import Manifest, OwnRecord, Record
@@ -114,7 +114,7 @@ class RecordedRun:
             return replace(job, target=target, output=target.relative_to(folder).as_posix())
 
         self.jobs = distinct(self.jobs, moved=moved)
-        path = out.with_suffix(".json") if single else folder / MANIFEST
+        path = folder / (fit_name(f"{out.stem}.json") if single else MANIFEST)
         self.manifest = Manifest(path, shape, anew=single and overwrite)
         if not overwrite:
             self._refuse_others(settings, folder)

@@ -181,12 +181,13 @@ def _settings(metrics: str | None, faces: str | None, has_gt: bool, *, sets: boo
 def _report_folder(out: Path | None, folders: list[Path], gt: Path | None, lq: Path | None) -> Path:
     """Where the report goes: never among the pictures, which it would join in the next run."""
     from ...core.errors import FacewrightError
+    from ...core.names import fit_name
     from ..evaluation.pairing import check_folder
 
     for folder in folders:
         check_folder(folder)
     first = folders[0].resolve()
-    out = out or first.with_name(f"{first.name}_evaluation")
+    out = out or first.with_name(fit_name(f"{first.name}_evaluation", keep=11))
     for folder in (*folders, gt, lq):
         if folder is not None and out.resolve().is_relative_to(folder.resolve()):
             raise FacewrightError(
