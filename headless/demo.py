@@ -9,6 +9,9 @@ from ..core.demo import group_picture
 from .images import Picture, write_picture
 from .restore import Restorer
 
+PAGE = "https://github.com/facewright/facewright#real-faces"
+"""Which files photographs need; an installed package has no README to look into."""
+
 
 def run_demo(out: Path, console: Any) -> list[Path]:
     """Detect, align, restore in one step and paste back; returns the files written.
@@ -37,5 +40,5 @@ def run_demo(out: Path, console: Any) -> list[Path]:
     )
     for path in paths:
         console.print(f"  {path.resolve()}", markup=False, soft_wrap=True)
-    console.print("Look at before_after.png. Real faces: see README.md.", markup=False)
+    console.print(f"Look at before_after.png. Real faces: {PAGE}", markup=False)
     return paths

@@ -1,8 +1,12 @@
 """What the registry and PyPI are told, and what goes into the registry's archive."""
 
+import ast
 import fnmatch
+import posixpath
 import re
+import runpy
 import tomllib
+import unittest.mock
 from pathlib import Path
 
 import pytest
@@ -72,10 +76,57 @@ def test_the_archive_has_what_runs_and_not_what_tests_it():
         "README.md", "requirements.txt", "pyproject.toml",
     ):  # fmt: skip
         assert not _left_out(name), name
-    for name in ("tests/test_metadata.py", "benchmarks/x.py", "experiments/x.md", ".ci/x"):
+    for name in ("tests/test_metadata.py", "benchmarks/x.py", "setup.py", ".ci/x"):
         assert _left_out(name), name
+
+
+def _pages():
+    """Pages for people that the archive has, by name from the root."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "web").rglob("*.md")]
+    return {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in pages}
+
+
+def test_no_page_of_the_archive_names_a_file_that_it_leaves_out():
+    dangling = []
+    for page, text in _pages().items():
+        prose = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
+        for target in re.findall(r"\]\((?!https?:)([^)#:\s]+)[^)]*\)", prose):
+            name = posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
+            if _left_out(name) or not (ROOT / name).exists():
+                dangling.append(f"{page}: {target}")
+    assert not dangling
+
+
+def test_what_the_readme_says_to_run_is_in_the_archive():
+    commands = re.findall(r"python (\w+\.py)", _pages()["README.md"])
+    assert commands and not any(map(_left_out, commands))
+
+
+def test_setup_finds_every_package():
+    """What is listed by hand is forgotten by hand: a wheel without one imports nothing."""
+    found = []
+    with unittest.mock.patch("setuptools.setup", lambda **given: found.extend(given["packages"])):
+        runpy.run_path(str(ROOT / "setup.py"), run_name="__main__")
+    rooms = ("core", "headless", "nodes", "training")
+    files = [path for room in rooms for path in (ROOT / room).rglob("__init__.py")]
+    folders = {"facewright." + ".".join(f.parent.relative_to(ROOT).parts) for f in files}
+    assert set(found) == {"facewright", *folders}
+    for room in rooms:  # a folder without __init__.py would be left out silently
+        for path in (ROOT / room).rglob("*.py"):
+            assert (path.parent / "__init__.py").is_file(), path
 
 
 def test_what_has_to_be_in_the_archive_is_there():
     for folder in COMFY["includes"]:
         assert any((ROOT / folder).iterdir()), folder
+
+
+def test_an_older_python_gets_a_sentence():
+    """The file is read by Python 3.10 as ComfyUI would, up to its version check."""
+    source = (ROOT / "__init__.py").read_text(encoding="utf-8")
+    ast.parse(source, feature_version=(3, 10))
+    with (
+        unittest.mock.patch("sys.version_info", (3, 10, 13)),
+        pytest.raises(ImportError, match=r"needs Python 3\.11 or newer"),
+    ):
+        runpy.run_path(str(ROOT / "__init__.py"))
