@@ -132,7 +132,7 @@ def test_ctrl_c_interrupts_the_server(server, long_run):
         _, told = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 1 and "Interrupted" in told
+    assert process.returncode == 130 and "Interrupted" in told
     kinds = [kind for kind, _ in server.wait(running[0][1])["status"]["messages"]]
     assert kinds[-1] == "execution_interrupted"
 
