@@ -200,6 +200,11 @@ def strict():
         raise AssertionError("\n".join(refused))
 
 
+def pytest_configure(config) -> None:
+    """As a plugin of pytest (-p pretended_device), to try any other test on it."""
+    install()
+
+
 def main() -> None:
     """A command of facewright on the device; exits with 99 where anything was refused."""
     import os
