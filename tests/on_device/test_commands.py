@@ -50,8 +50,9 @@ def test_align(tmp_path):
 def test_evaluate_and_score(tmp_path):
     (tmp_path / "r").mkdir()
     (tmp_path / "g").mkdir()
-    (tmp_path / "r/a.png").write_bytes(LQ.read_bytes())
-    (tmp_path / "g/a.png").write_bytes(GT.read_bytes())
+    for name, lq in (("a.png", LQ), ("b.png", GT)):  # a Fréchet distance takes two
+        (tmp_path / "r" / name).write_bytes(lq.read_bytes())
+        (tmp_path / "g" / name).write_bytes(GT.read_bytes())
     command("evaluate", tmp_path / "r", "--gt", tmp_path / "g", "-o", tmp_path / "e", "--faces",
             "nano")  # fmt: skip
     done = command("score", LQ, GT, "--faces", "nano", "--json")
