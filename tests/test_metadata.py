@@ -130,3 +130,12 @@ def test_an_older_python_gets_a_sentence():
         pytest.raises(ImportError, match=r"needs Python 3\.11 or newer"),
     ):
         runpy.run_path(str(ROOT / "__init__.py"))
+
+
+def test_a_wheel_has_every_file_that_the_package_reads():
+    patterns = ABOUT["tool"]["setuptools"]["package-data"]["facewright"]
+    for folder in (*COMFY["includes"], "training/configs"):
+        for path in (p for p in (ROOT / folder).rglob("*") if p.is_file() and p.suffix != ".pyc"):
+            name = path.relative_to(ROOT)
+            inside = any(len(name.parts) == p.count("/") + 1 and name.match(p) for p in patterns)
+            assert inside or path.suffix == ".py", name
