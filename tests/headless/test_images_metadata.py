@@ -197,7 +197,11 @@ def test_an_orientation_that_is_none_costs_a_note(tmp_path, form, value):
     write_picture(tmp_path / "b.png", picture.pixels, picture)
 
 
-@pytest.mark.parametrize("icc", [b"x", bytes(200), srgb()[:100], b"\0" * 128 + b"acsp"])
+@pytest.mark.parametrize(
+    "icc",
+    [b"x", bytes(200), srgb()[:100], b"\0" * 128 + b"acsp"],
+    ids=["x", "zeros", "cut short", "mark alone"],  # a profile holds the time it was made at
+)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("form", ["JPEG", "TIFF", "PNG", "WEBP"])
 def test_a_broken_profile_costs_a_note(tmp_path, form, mode, icc):
