@@ -26,6 +26,7 @@ ABOUT_THE_PICTURE = frozenset(
 )
 _ABOUT_THE_FILE = frozenset({37121, 37122, 40965})
 """Of the EXIF directory: order of components, compression, how to read a preview."""
+_DESCRIPTION = 270
 _WIDTH, _HEIGHT = 40962, 40963
 JPEG_EXIF = 65_500
 """Bytes of EXIF that fit into a JPEG."""
@@ -99,6 +100,8 @@ def kept_exif(
         most: bytes that there is room for.
     """
     first = {tag: exif[tag] for tag in exif if tag in ABOUT_THE_PICTURE}
+    if _says_the_layout(str(first.get(_DESCRIPTION, ""))):
+        del first[_DESCRIPTION]
     if turned:
         pair = first.pop(_X_RESOLUTION, None), first.pop(_Y_RESOLUTION, None)
         names = (_Y_RESOLUTION, _X_RESOLUTION)
@@ -128,6 +131,12 @@ def kept_exif(
         notes.append("its EXIF is too long and was left out")
         return None
     return whole
+
+
+def _says_the_layout(description: str) -> bool:
+    """Whether tifffile, ImageJ, SCIFIO or OME say there how the pixels of that file are laid out."""
+    start = description[:4096].lstrip()
+    return start.startswith(('{"shape"', "shape=", "ImageJ=", "SCIFIO=")) or "<OME" in start
 
 
 def _alone(index: int, tag: int, value: Any) -> list[dict[int, Any]]:

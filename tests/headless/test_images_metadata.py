@@ -414,3 +414,25 @@ def test_drawings_are_not_handed_to_other_programs():
 
 def test_public_names_stay():
     assert {"read_picture", "write_picture", "Picture", "PICTURE_SUFFIXES"} <= set(images.__all__)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"shape": [3, 16, 16]}',
+        "shape=(3, 16, 16)",
+        "ImageJ=1.53\nimages=3\nchannels=3",
+        "SCIFIO=0.42\naxes=X,Y",
+        '<?xml version="1.0" encoding="UTF-8"?><!-- note -->\n<OME xmlns="x"><Image/></OME>',
+    ],
+)
+def test_descriptions_of_the_layout_of_pixels_are_not_passed_on(tmp_path, text):
+    """tifffile warns of, and ImageJ misreads, a file whose description is another one's."""
+    for name, description in (("layout.tif", text), ("words.tif", "the shape of a face")):
+        exif = Image.Exif()
+        exif[270] = description
+        Image.fromarray(smooth()).save(tmp_path / name, exif=exif)
+        picture = read_picture(tmp_path / name)
+        write_picture(tmp_path / f"new_{name}", 1 - picture.pixels, picture)
+    assert 270 not in Image.open(tmp_path / "new_layout.tif").getexif()
+    assert Image.open(tmp_path / "new_words.tif").getexif()[270] == "the shape of a face"
