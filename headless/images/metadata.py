@@ -134,7 +134,7 @@ def kept_exif(
 
 
 def _says_the_layout(description: str) -> bool:
-    """Whether tifffile, ImageJ, SCIFIO or OME say there how the pixels of that file are laid out."""
+    """Whether tifffile, ImageJ, SCIFIO or OME say in it how the pixels of that file lie."""
     start = description[:4096].lstrip()
     return start.startswith(('{"shape"', "shape=", "ImageJ=", "SCIFIO=")) or "<OME" in start
 
