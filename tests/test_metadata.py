@@ -10,6 +10,7 @@ import unittest.mock
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -139,3 +140,18 @@ def test_a_wheel_has_every_file_that_the_package_reads():
             name = path.relative_to(ROOT)
             inside = any(len(name.parts) == p.count("/") + 1 and name.match(p) for p in patterns)
             assert inside or path.suffix == ".py", name
+
+
+def test_what_is_promised_about_versions_is_tested():
+    path = ROOT / ".github" / "workflows" / "tests.yml"
+    text = path.read_text(encoding="utf-8")
+    matrix = yaml.safe_load(text)["jobs"]["tests"]["strategy"]["matrix"]
+    lowest = PROJECT["requires-python"].removeprefix(">=")
+    assert matrix["python"][0] == lowest
+    assert {(job["python"], job["versions"]) for job in matrix["include"]} == {
+        (lowest, "lowest"),
+        (lowest, "newest"),
+    }
+    said = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for option in ("--resolution lowest-direct", "-m pytest -q -n auto --dist loadfile"):
+        assert option in text and option in said, option

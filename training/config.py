@@ -303,13 +303,14 @@ def _fields(model: type[BaseModel], loc: tuple) -> list[str]:
     for part in loc:
         found = []
         for candidate in candidates:
-            if part in candidate.model_fields:
-                found += _models(candidate.model_fields[part].annotation)
-            elif part in _tags(candidate):
+            # First the tag: `source: folder` has a field `folder`, too.
+            if len(candidates) > 1 and part in _tags(candidate):
                 found.append(candidate)
+            elif part in candidate.model_fields:
+                found += _models(candidate.model_fields[part].annotation)
         # A dict's key or a union's tag names no field: stay at the models already found.
         candidates = found or candidates
-    return [name for candidate in candidates for name in candidate.model_fields]
+    return list({name: None for candidate in candidates for name in candidate.model_fields})
 
 
 def _tags(model: type[BaseModel]) -> tuple:

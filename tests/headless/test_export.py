@@ -77,6 +77,7 @@ def expected(made):
     wrapped.load_state_dict(unet.state_dict())
     modules = {k.removeprefix("unet.").rpartition(".lora_")[0] for k in tensors}
     config = {"r": RANK, "lora_alpha": ALPHA, "target_modules": sorted(modules)}
+    config |= {"rank_pattern": {}, "alpha_pattern": {}}  # older versions of diffusers ask for them
     metadata = {f"unet.{k}": v for k, v in config.items()}
     wrapped.load_lora_adapter(tensors, prefix="unet", metadata=metadata, adapter_name="x")
     wrapped.set_adapters(["x"], STRENGTH)

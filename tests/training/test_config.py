@@ -36,6 +36,11 @@ def test_defaults_and_overrides(tmp_path):
         ("recipe: {wieght: 1}", "recipe.wieght", "weight"),
         ("optimizers: {main: {lrr: 1}}", "optimizers.main.lrr", "lr"),
         ("data: {source: world, identites: 4}", "data.world.identites", "identities"),
+        (
+            "data: {source: folder, path: faces}",
+            "data.folder.path",
+            "captions, folder, held_out, identity,",
+        ),
     ],
 )
 def test_unknown_keys_name_their_neighbours(tmp_path, extra, key, near):
