@@ -70,6 +70,11 @@ def same_place(path: Path) -> str:
     return unicodedata.normalize("NFC", os.path.normpath(os.path.abspath(path)).casefold())
 
 
+def sized(prefix: str, height: int, width: int) -> str:
+    """`prefix` with the sides of a picture for `%width%` and `%height%`, as ComfyUI fills in."""
+    return prefix.replace("%width%", str(width)).replace("%height%", str(height))
+
+
 def numbered(
     folder: Path, prefix: str, suffix: str, *, windows: bool = os.name == "nt"
 ) -> Iterator[Path]:

@@ -38,7 +38,7 @@ from .base_model import (
     weights_in,
 )
 from .boosthub import AppliedBoostHub, check_fits
-from .model_folders import ANALYZER_FOLDERS, ModelFolders
+from .model_folders import ANALYZER_FOLDERS, ModelFolders, check_name
 from .saving import context, save_pictures
 from .standin import Blocked, PreviewImage, PreviewText
 from .videos import HeadlessVideos
@@ -172,6 +172,7 @@ class HeadlessHost(HeadlessVideos):
         return self.folders.names(folder)
 
     def model_path(self, folder: str, name: str) -> Path:
+        check_name(name)
         run = context.get(None)
         if run is not None and name not in run.named and not is_plain(name):
             # Links inside the folders are their owner's; a name that leads out is the workflow's.

@@ -130,6 +130,15 @@ def _folders_of(sections: Mapping[str, Mapping[str, Any]] | None, home: Path) ->
     return found
 
 
+def check_name(name: object) -> None:
+    """Raise CheckpointError unless a workflow's value for a file is text; hosts let others by."""
+    if not isinstance(name, str):
+        raise CheckpointError(
+            f"The name of a file should be text, got {shorten(repr(name))}. Choose a file from the "
+            "list."
+        )
+
+
 def either_separator(name: str) -> tuple[str, ...]:
     """A file name as it is, and as this system writes what was chosen on Windows."""
     return tuple(dict.fromkeys((name, name.replace("\\", "/"))))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..core.names import numbered
+from ..core.names import numbered, sized
 from .images import check_png, to_array, write_atomic
 
 
@@ -46,9 +46,8 @@ def save_pictures(
         FacewrightError: `prefix` leaves the output folder.
         OSError: the folder cannot be written.
     """
-    height, width = images.shape[1:3]
-    prefix = prefix.replace("%width%", str(width)).replace("%height%", str(height))
-    run, paths, names = context.get(), [], free_names(prefix, ".png")
+    names = free_names(sized(prefix, *images.shape[1:3]), ".png")
+    run, paths = context.get(), []
     for i, image in enumerate(images):
         paths.append(next(names))
         array = to_array(image.movedim(-1, 0))

@@ -10,7 +10,7 @@ from ..core.errors import CheckpointError, shorten
 from ..core.faces import look_in
 from ..core.person import SUFFIX as PERSON_FILE
 from ..headless.known_files import known_file
-from ..headless.model_folders import ANALYZER_FOLDERS, either_separator
+from ..headless.model_folders import ANALYZER_FOLDERS, check_name, either_separator
 
 _WEIGHT_FILES = {".safetensors", ".ckpt", ".pth"}
 
@@ -54,6 +54,7 @@ class ComfyFiles:
         return Path(folder_paths.get_folder_paths("facewright")[0]) / "people"
 
     def model_path(self, folder: str, name: str) -> Path:
+        check_name(name)
         # Whatever a version of folder_paths makes of names that lead out of the folder.
         for spelled in either_separator(name) if is_plain(name) else ():
             path = folder_paths.get_full_path(folder, spelled)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..core.errors import FacewrightError
 from ..core.files import written_whole
+from ..core.names import numbered, sized
 
 
 def save_pictures(
@@ -22,28 +23,32 @@ def save_pictures(
 ) -> ui.SavedImages:
     """`nodes._host.Host.save_pictures` in ComfyUI's output folder; every file whole or not there.
 
-    Places such as %year% in `prefix` mean what they mean to Save Image.
+    Places such as %year% in `prefix` mean what they mean to Save Image; but names are always free,
+    also where ComfyUI counts wrongly, as below "faces/".
+
+    Raises:
+        FacewrightError: `prefix` leaves the output folder, or a file read back is another.
+        OSError: the folder cannot be written.
     """
-    height, width = image.shape[1:3]
-    folder, name, first, subfolder, _ = folder_paths.get_save_image_path(
-        prefix, folder_paths.get_output_directory(), width, height
-    )
+    output = Path(folder_paths.get_output_directory()).resolve()
+    names = numbered(output, sized(prefix, *image.shape[1:3]), ".png")
     results = []
-    for i, (picture, text) in enumerate(zip(image, texts, strict=True)):
-        file = f"{name}_{first + i:05}_.png"
+    for picture, text in zip(image, texts, strict=True):
+        path = next(names)
         info = PngInfo()
         for key, value in {**_workflow(cls.hidden), **text}.items():
             info.add_text(key, value)
         array = (picture.cpu().clamp(0, 1) * 255).round().byte().numpy()
-        with written_whole(Path(folder) / file) as temporary:
+        with written_whole(path) as temporary:
             Image.fromarray(array).save(temporary, "PNG", pnginfo=info, compress_level=4)
             with Image.open(temporary) as back:
                 if not np.array_equal(np.asarray(back), array):
                     raise FacewrightError(
-                        f"{file} was not written: read back, its pixels are others. Look at the "
-                        "disk of the output folder."
+                        f"{path.name} was not written: read back, its pixels are others. Look at "
+                        "the disk of the output folder."
                     )
-        results.append(ui.SavedResult(file, subfolder, io.FolderType.output))
+        subfolder = "" if path.parent == output else str(path.parent.relative_to(output))
+        results.append(ui.SavedResult(path.name, subfolder, io.FolderType.output))
     return ui.SavedImages(results)
 
 

@@ -17,7 +17,7 @@ def file_input(id: str, folder: str, tooltip: str, *, optional: bool = False):
 
 def check_files(folder: str, *names: str) -> bool | str:
     """What `validate_inputs` returns: True, or why files cannot be had, all of them at once."""
-    wanted = [n for n in names if isinstance(n, str) and n != NONE]  # None while it is a link
+    wanted = [n for n in names if n is not None and n != NONE]  # None while it is a link
     if _none_yet(folder) in wanted:
         return f"There are no weight files in models/{folder} yet. Put them there, then press R."
     missing = []

@@ -155,7 +155,9 @@ broken = half_vae.decode(outputs["nano_base_latent"])
 facts["half_decode_finite"] = bool(torch.isfinite(broken).all())
 outputs["overflow_half"] = restore(half_model, half_vae, cond, x)[0]
 facts["half_vae_untouched"] = str(next(half_vae.first_stage_model.parameters()).dtype)
-facts["nan_latent"] = refusal(restore, model, vae, torch.full_like(cond, torch.nan), x)
+facts["nan_conditioning"] = refusal(restore, model, vae, torch.full_like(cond, torch.nan), x)
+next(half_model.model.diffusion_model.parameters()).fill_(torch.nan)
+facts["nan_latent"] = refusal(restore, half_model, vae, cond, x)
 
 # Stable Diffusion 2.1's layout with OSDFace's kind of LoRA.
 path = str(models / "checkpoints" / "thin_kl.safetensors")
@@ -242,6 +244,7 @@ facts["cond_other_faces"] = refusal(restore, model, vae, cond.repeat(2, 1, 1)[:3
 facts["cond_other_model"] = refusal(restore, model, vae, inputs["nano_cond"], x)
 facts["vae_other_model"] = refusal(restore, model, nano_vae, cond, x)
 facts["missing_file"] = refusal(host.model_path, "facewright", "associate_3.ckpt")
+facts["no_name"] = [refusal(host.model_path, "loras", name) for name in (None, 7, {"a": 1})]
 facts["model_files"] = host.model_files("facewright")
 facts["lora_files"] = host.model_files("loras")
 facts["facewright_folders"] = folder_paths.get_folder_paths("facewright")
@@ -273,6 +276,20 @@ def detect(image, faces, **options):
     return execute(
         "FacewrightDetectFaces", image=image, analyzer=Analyzer(faces), **(values | options)
     )
+
+
+# Pictures of any prefix get names of their own, below the output folder.
+saver = pack_nodes["FacewrightSaveWithReceipts"]
+
+
+def saved(prefix):
+    pictures = host.save_pictures(torch.rand(1, 4, 6, 3), prefix, [{}], saver)
+    (entry,) = pictures.results
+    return f"{entry.subfolder}|{entry.filename}"
+
+
+facts["saved"] = [saved(p) for p in ("faces/", "faces/", "a/..", "a/..", "x/%width%", ".h/x [2]")]
+facts["unsaved"] = [refusal(saved, p) for p in ("../x", "..\\x", "a/../../x", "a\0b")]
 
 
 # A picture without a face goes through everything unchanged.

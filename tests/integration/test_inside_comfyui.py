@@ -193,6 +193,7 @@ def test_an_overflow_in_half_precision_is_decoded_again_in_float32(ran, facts):
 
 def test_nan_in_the_latent_is_an_error_not_a_black_picture(facts):
     assert "NaN" in facts["nan_latent"] and "the latent" in facts["nan_latent"]
+    assert "`conditioning` holds NaN" in facts["nan_conditioning"]
 
 
 def test_what_does_not_fit_together_is_refused_in_words(facts):
@@ -205,6 +206,19 @@ def test_what_does_not_fit_together_is_refused_in_words(facts):
     assert "`model` is Stable Diffusion 1.x" in facts["sd15"]
     assert "another architecture" in facts["lora_sd15"]
     assert "`model` is Stable Diffusion 1.x" in facts["lora_sd15"]
+
+
+def test_a_value_that_is_no_file_name_is_refused_in_words(facts):
+    for value, sentence in zip(("None", "7", "{'a': 1}"), facts["no_name"], strict=True):
+        assert f"should be text, got {value}. Choose a file" in sentence
+
+
+def test_saved_pictures_never_overwrite_and_never_leave_the_output_folder(facts):
+    assert facts["saved"] == [
+        "|faces_00001_.png", "|faces_00002_.png", "|ComfyUI_00001_.png", "|ComfyUI_00002_.png",
+        "x|6_00001_.png", ".h|x [2]_00001_.png",
+    ]  # fmt: skip
+    assert all("filename_prefix" in sentence for sentence in facts["unsaved"])
 
 
 def test_an_album_chosen_on_windows_is_found(facts):

@@ -9,9 +9,11 @@ import types
 from pathlib import Path
 
 import pytest
+from facewright.core.errors import CheckpointError
 from facewright.headless.runner import input_specs
 from facewright.headless.workflow import to_api
 from facewright.nodes import FacewrightExtension, all_nodes
+from facewright.nodes._host import host
 from facewright.workflows.build import WORKFLOWS
 from facewright.workflows.graph import FOLDER
 
@@ -204,3 +206,21 @@ def test_a_second_copy_of_the_pack_is_one_warning(monkeypatch, caplog, tmp_path)
     asyncio.run(FacewrightExtension().on_load())
     (record,) = caplog.records
     assert "facewright-main" in record.getMessage() and "Keep one" in record.getMessage()
+
+
+FILES = [
+    (node, i.id)
+    for node in all_nodes()
+    for i in node.GET_SCHEMA().inputs
+    if getattr(i, "of_files", False)
+]
+
+
+@pytest.mark.parametrize(("node", "input_id"), FILES)
+@pytest.mark.parametrize("value", [7, True, {"a": 1}], ids=repr)
+def test_a_value_that_is_no_file_name_is_refused_in_words(node, input_id, value):
+    files = {i.id: None for i in node.GET_SCHEMA().inputs if getattr(i, "of_files", False)}
+    sentence = node.validate_inputs(**files | {input_id: value})
+    assert f"should be text, got {value!r}. Choose a file" in sentence
+    with pytest.raises(CheckpointError, match="should be text, got None"):  # not known to be a link
+        host.model_path("facewright", None)
