@@ -1,11 +1,11 @@
 """Alpha of each module of a LoRA, out of what its file says beside the tensors."""
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from .errors import LoraError, shorten
+from .json_text import JsonError, parse_json
 from .patterns import NameEnds, PatternError
 
 ADAPTER_KEY = "lora_adapter_metadata"
@@ -30,6 +30,7 @@ _REFUSED = {
 """Entries of peft's config under which an adapter is more than up and down matrices."""
 _ALPHA = 8
 """What peft takes where its config says nothing."""
+_UNSAID = object()
 _BASE_CHANGED = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Ways to start that take something away from the base, which has to be changed likewise."""
 
@@ -43,7 +44,7 @@ class Alphas:
 
     def __init__(self, metadata: Mapping[str, str]) -> None:
         self.source = "not in the file, so taken equal to the rank"
-        self._alpha: object = None
+        self._alpha: object = _UNSAID
         self._rank: object = None
         self._root = False
         self._alphas = _Patterns({}, "alpha_pattern")
@@ -54,10 +55,23 @@ class Alphas:
             self._alpha, self.source = metadata["alpha"], "from its metadata"
         elif metadata.get("ss_network_alpha") not in (None, "None"):
             self._alpha, self.source = metadata["ss_network_alpha"], "from its kohya metadata"
+            if str(dim := metadata.get("ss_network_dim")).isdecimal():
+                self._rank = dim
 
     def _read_peft(self, config: Mapping[str, Any]) -> None:
         # A pipeline writes "unet.lora_alpha", a bare UNet "lora_alpha".
         config = {k.removeprefix("unet."): v for k, v in config.items()}
+        for key, value in config.items():
+            part = key.partition(".")[0] if "." in key else ""
+            if part and not part.startswith("text_encoder"):
+                raise LoraError(
+                    f"peft's config is for a model's {shorten(part)}; one for a UNet was expected."
+                )
+            if key.startswith("use_") and value and key not in {"use_rslora", *_REFUSED}:
+                raise LoraError(
+                    f"peft's config says {shorten(key)}, which is not known here: it may make this "
+                    "more than a plain LoRA, and only plain LoRA is supported."
+                )
         kind = config.get("peft_type") or "LORA"
         if kind != "LORA":
             raise LoraError(
@@ -82,12 +96,17 @@ class Alphas:
                 f"The adapter began as {shorten(start)!r}, which changes the base model, too. Save "
                 "it again as a plain LoRA (peft: path_initial_model_for_weight_conversion)."
             )
-        if any(not key.startswith("text_encoder") for key in config):
+        if any("." not in key for key in config):
             self._alpha, self.source = config.get("lora_alpha", _ALPHA), "from its peft metadata"
         self._rank = config.get("r")
         self._alphas = _Patterns(config.get("alpha_pattern"), "alpha_pattern")
         self._ranks = _Patterns(config.get("rank_pattern"), "rank_pattern")
-        self._root = bool(config.get("use_rslora"))
+        root = config.get("use_rslora")
+        if not isinstance(root, bool | None):
+            raise LoraError(
+                f"peft's config says {_show(root)} for use_rslora; true or false was expected."
+            )
+        self._root = bool(root)
 
     def of(self, module: str, rank: int) -> float:
         """Alpha of a module that has no alpha tensor; alpha / rank is its scale.
@@ -99,11 +118,11 @@ class Alphas:
         said = self._ranks.of(module, self._rank)
         if said is not None and _number(said, "rank") != rank:
             raise LoraError(
-                f"{shorten(module)} has rank {rank}, but the LoRA's peft config says "
-                f"{shorten(said)}: the config belongs to another file."
+                f"{shorten(module)} has rank {rank}, but the LoRA's metadata or config "
+                f"says {shorten(said)}: that belongs to another file."
             )
         alpha = self._alphas.of(module, self._alpha)
-        if alpha is None:
+        if alpha is _UNSAID:
             return float(rank)
         # Rank-stabilised LoRA divides by sqrt(rank) (arXiv:2312.03732).
         return _number(alpha, "alpha") * (rank**0.5 if self._root else 1.0)
@@ -127,7 +146,9 @@ class _Patterns:
             ) from error
 
     def of(self, module: str, otherwise: object) -> object:
-        hit = self._ends.first(module)
+        # Where peft trained a whole pipeline's parts, its names have the part's in front.
+        hits = map(self._ends.first, (module, f"unet.{module}"))
+        hit = next((h for h in hits if h is not None), None)
         return otherwise if hit is None else self._values[hit]
 
 
@@ -155,9 +176,9 @@ def read_json(text: object, where: str) -> dict[str, Any]:
         LoraError: something else is there.
     """
     try:
-        value = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        value = None
+        value = parse_json(text) if isinstance(text, str | bytes) else None
+    except JsonError as error:
+        raise LoraError(f"The LoRA's {where} is not a JSON object: {error}.") from error
     if not isinstance(value, dict):
         raise LoraError(f"The LoRA's {where} is not a JSON object; the file is damaged.")
     return value

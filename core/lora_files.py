@@ -36,8 +36,8 @@ def read_lora(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str
     config = file.with_name(PEFT_CONFIG)
     if config.is_file():
         try:
-            text = config.read_text(encoding="utf-8-sig")
-        except (OSError, ValueError) as error:
+            text = config.read_bytes()
+        except OSError as error:
             raise LoraError(f"{config} cannot be read ({shorten(error)}).") from error
         return tensors, {**metadata, ADAPTER_KEY: json.dumps(read_json(text, PEFT_CONFIG))}
     if ADAPTER_KEY not in metadata and not any(str(k).endswith("alpha") for k in tensors):

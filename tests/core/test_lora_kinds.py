@@ -8,6 +8,7 @@ from facewright.core.checkpoint import read_tensors, save_safetensors
 from facewright.core.convert import convert
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
 from facewright.core.lora import merge_lora, parse_lora
+from facewright.core.lora_alphas import ADAPTER_KEY, Alphas
 from facewright.core.unet_names import sd_modules, sd_table, table
 
 from .lora_files import LDM, RANK, STYLES, by_hand, matrices, small_base
@@ -352,7 +353,7 @@ ADAPTER = "lora_adapter_metadata"
         *(
             ({ADAPTER: json.dumps(value)}, words)
             for value, words in (
-                ({"lora_alpha": None}, None),
+                ({"lora_alpha": None}, "a number"),
                 ({"lora_alpha": True}, "a number"),
                 ({"lora_alpha": [1]}, "a number"),
                 ({"lora_alpha": 10**400}, "a number"),
@@ -424,3 +425,33 @@ def manifest():
 
     path = Path(__file__).parents[1] / "goldens" / "sd21_unet_diffusers_manifest.json"
     return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        ("unet.mid_block.to_q", 0.5),
+        ("^unet.mid_block.to_q", 0.5),
+        ("mid_block.to_q", 0.5),
+        ("base_model.model.unet.mid_block.to_q", 2),  # peft's own names lack this, so it misses
+    ],
+)
+def test_patterns_of_a_whole_pipeline_hit_as_in_peft(name, scale):
+    config = {"r": 4, "lora_alpha": 8, "alpha_pattern": {name: 2}}
+    alphas = Alphas({ADAPTER_KEY: json.dumps(config)})
+    assert alphas.of("mid_block.to_q", 4) / 4 == scale
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({ADAPTER_KEY: '{"lora_alpha": 2, "lora_alpha": 16}'}, "two entries"),
+        ({ADAPTER_KEY: json.dumps({"transformer.lora_alpha": 2})}, "transformer"),
+        ({ADAPTER_KEY: json.dumps({"lora_alpha": 2, "use_rslora": "false"})}, "use_rslora"),
+        ({ADAPTER_KEY: json.dumps({"lora_alpha": 2, "use_tomorrow": True})}, "use_tomorrow"),
+        ({"ss_network_alpha": "32", "ss_network_dim": "64"}, "rank 4, but"),
+    ],
+)
+def test_a_record_that_would_bake_in_another_strength_is_refused(metadata, words):
+    with pytest.raises(LoraError, match=words):
+        Alphas(metadata).of("mid_block.to_q", 4)
