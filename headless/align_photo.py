@@ -96,9 +96,9 @@ class AlignPhoto:
     def __call__(self, job: AlignJob) -> dict[str, Any]:
         picture = read_picture(job.source)
         pixels = picture.pixels[:3]
-        faces = detect_faces(ready_analyzer(self.options.analyzer), pixels)
-        entries = self._entries(job, picture, faces)
         notes = list(picture.notes)
+        faces = detect_faces(ready_analyzer(self.options.analyzer), pixels, on_lost=notes.append)
+        entries = self._entries(job, picture, faces)
         if len(picture.pixels) == 4:
             notes.append("the transparency was left out")
         record = {
@@ -140,11 +140,7 @@ class AlignPhoto:
     def _entry(self, job: AlignJob, number: str, picture: Picture, face: Face) -> Record:
         limits, place, pixels = self.options.limits, _place(face), picture.pixels[:3]
         points = torch.tensor(place["landmarks"], dtype=torch.float64)
-        try:
-            matrix = fit_similarity(points[None], template("ffhq", self.options.size))[0]
-        except FacewrightError as error:
-            reason = Reason("landmarks", str(error).rstrip("."), 0, 1)
-            return place | _left_out([reason])
+        matrix = fit_similarity(points[None], template("ffhq", self.options.size))[0]
         crop = warp_square(pixels, matrix, self.options.size)
         measured = measure(crop, matrix, pixels.shape[1:], face)
         against = reasons(measured, limits)

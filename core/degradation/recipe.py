@@ -126,8 +126,7 @@ def _check_step(step: object, number: int) -> None:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shorten(repr(value), 60)
 
 
 def describe(recipe: Mapping[str, Any]) -> str:

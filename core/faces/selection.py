@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ _KEYS = {
 ORDERS = tuple(_KEYS)
 """Orders `select_faces` knows."""
 
+_LOG = logging.getLogger(__name__)
 _FARTHEST = 8
 """Longer sides of the picture that anything of a face may lie away from its corner."""
 
@@ -75,7 +77,13 @@ def select_faces(
     return kept[:max_count] if max_count > 0 else kept
 
 
-def detect_faces(analyzer: FaceAnalyzer, image: Tensor, *, padding: float = 0.0) -> list[Face]:
+def detect_faces(
+    analyzer: FaceAnalyzer,
+    image: Tensor,
+    *,
+    padding: float = 0.0,
+    on_lost: Callable[[str], object] = _LOG.warning,
+) -> list[Face]:
     """Faces of one picture, also those that fill it or touch its border.
 
     Detectors want to see some room around a face. `padding` continues the picture on every side by
@@ -86,6 +94,7 @@ def detect_faces(analyzer: FaceAnalyzer, image: Tensor, *, padding: float = 0.0)
         analyzer: any backend.
         image: (3, h, w) floating point in [0, 1].
         padding: share of the longer side, in [0, 1].
+        on_lost: takes a sentence about faces that the analyzer placed where there can be none.
 
     Raises:
         FacewrightError: a wrong shape or a padding outside [0, 1].
@@ -100,17 +109,19 @@ def detect_faces(analyzer: FaceAnalyzer, image: Tensor, *, padding: float = 0.0)
     height, width = image.shape[-2:]
     room = round(padding * max(height, width))
     if room == 0:
-        return _plausible(analyzer.detect(image), height, width)
+        return _plausible(analyzer.detect(image), height, width, on_lost)
     padded = F.pad(image[None], (room, room, room, room), "replicate")[0]
     faces = [face.shifted(-room, -room) for face in analyzer.detect(padded)]
     return [
         face
-        for face in _plausible(faces, height, width)
+        for face in _plausible(faces, height, width, on_lost)
         if -0.5 <= face.center[0] < width - 0.5 and -0.5 <= face.center[1] < height - 0.5
     ]
 
 
-def _plausible(faces: list[Face], height: int, width: int) -> list[Face]:
+def _plausible(
+    faces: list[Face], height: int, width: int, on_lost: Callable[[str], object]
+) -> list[Face]:
     """Without those that lie nowhere near the picture: one of them costs no more than itself."""
     most = _FARTHEST * max(height, width)
 
@@ -126,9 +137,9 @@ def _plausible(faces: list[Face], height: int, width: int) -> list[Face]:
 
     kept = [face for face in faces if sound(face)]
     if len(kept) < len(faces):
-        logging.getLogger(__name__).warning(
-            "The face analyzer placed %d of %d faces where there can be none (smaller than a "
-            "pixel, far outside the picture, or NaN): they are left out.",
-            len(faces) - len(kept), len(faces),
-        )  # fmt: skip
+        on_lost(
+            f"The face analyzer placed {len(faces) - len(kept)} of {len(faces)} faces where there "
+            "can be none (smaller than a pixel, far outside the picture, or NaN): they are left "
+            "out."
+        )
     return kept

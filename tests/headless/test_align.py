@@ -209,7 +209,9 @@ def test_landmarks_in_one_point_lose_a_face_but_not_the_others(scenes, tmp_path,
     monkeypatch.setattr(align_photo, "ready_analyzer", lambda name: Confused())
     save(scenes["anna"], tmp_path / "photos/x.png")
     run(tmp_path / "photos", tmp_path / "out", faces="all")
-    assert why(tmp_path / "out", "x") == ["landmarks"] and len(pictures(tmp_path / "out")) == 1
+    assert why(tmp_path / "out", "x") == [] and len(pictures(tmp_path / "out")) == 1
+    (note,) = records(tmp_path / "out")["x"]["notes"]
+    assert "1 of 2 faces where there can be none" in note
 
 
 def test_the_share_outside_is_counted():

@@ -301,7 +301,7 @@ def test_the_loop_of_degrade_copies_and_restore_compare(folders, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("facewright.headless.evaluation.score_all", stop)
-    result = evaluate(folders / "restored", "--gt", gt, code=1)
+    result = evaluate(folders / "restored", "--gt", gt, code=130)
     assert "Scores are not kept" in result.stderr and "stays" not in result.stderr
 
 

@@ -41,7 +41,14 @@ def nano_unet():
     return unet.eval()
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+OFTEN = ("plain", "patterns", "fan in")
+"""Between them they use all that the others do."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(k, marks=[] if k in OFTEN else pytest.mark.slow) for k in CONFIGS],
+)
 def saved(request, tmp_path_factory):
     """A folder of peft's, and the weights that peft merges it into."""
     peft = pytest.importorskip("peft")

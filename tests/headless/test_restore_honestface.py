@@ -82,7 +82,7 @@ def honestface_files(osdface_files, monkeypatch):
     return osdface_files, asked
 
 
-def test_honestface_from_files(honestface_files, tmp_path):
+def test_honestface_from_files_which_belong_together(honestface_files, tmp_path):
     models, asked = honestface_files
     folders = ModelFolders([models])
     restorer = Restorer.honestface("facexlib", folders).with_size(64)
@@ -110,6 +110,10 @@ def test_honestface_from_files(honestface_files, tmp_path):
     assert not torch.equal(mine, without)
     assert torch.equal(mine[:, 0], read_picture(tmp_path / "a.png").pixels[:, 0])
 
+    torch.save(IResNet((2, 2, 2, 2)).state_dict(), models / "facewright/backbone.pth")
+    with pytest.raises(CheckpointError, match="was trained with the recogniser"):
+        Restorer.honestface("facexlib", folders)
+
 
 def test_what_honestface_lacks_is_named_at_once(tmp_path):
     write_picture(tmp_path / "a.png", torch.rand(3, 40, 40), Picture(torch.rand(3, 40, 40)))
@@ -129,14 +133,6 @@ def test_what_honestface_lacks_is_named_at_once(tmp_path):
         str(tmp_path / "loras"),
     ):
         assert words in result.stderr, words
-
-
-def test_an_embedder_of_another_recogniser_is_refused(honestface_files):
-
-    models, _ = honestface_files
-    torch.save(IResNet((2, 2, 2, 2)).state_dict(), models / "facewright/backbone.pth")
-    with pytest.raises(CheckpointError, match="was trained with the recogniser"):
-        Restorer.honestface("facexlib", ModelFolders([models]))
 
 
 # ---- the lines of the manual

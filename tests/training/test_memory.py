@@ -134,12 +134,13 @@ def test_two_batches_of_two_are_a_batch_of_four(tiny, folder_of_people, tmp_path
     recipe = {"sample_latents": False, "weights": {"features": 0}}
     gradients = [
         run(tiny, "onestep", folder_of_people, tmp_path / f"{b}", recipe, batch_size=b,
-            accumulate=4 // b)[0]
+            accumulate=4 // b, budget={"max_steps": 1})[0]
         for b in (4, 2, 1)
     ]  # fmt: skip
+    assert len(gradients[0]) == 2
     for others in gradients[1:]:
-        # The first step of either phase; from the second on Adam has made more of the rounding.
-        for a, b in zip(gradients[0][:2], others[:2], strict=True):
+        # The first step of either phase: from the second on Adam has made more of the rounding.
+        for a, b in zip(gradients[0], others, strict=True):
             assert a.keys() == b.keys()
             for k in a:
                 # Sums in another order: small beside the largest of the same weight.
