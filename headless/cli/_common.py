@@ -1,6 +1,5 @@
 """What the commands share: the app, words and bars on standard error, options, exit codes."""
 
-import inspect
 import itertools
 import json
 import os
@@ -9,81 +8,60 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NoReturn
+from typing import Annotated, Any, NoReturn
 
 try:
     import typer
-    import typer.core
 except ImportError:
     sys.exit('The facewright command needs more packages: pip install "facewright[headless]"')
 
-AS_TEXT = ("inputs", "batch", "person", "reference", "recogniser", "boosthub", "lora", "config")
-"""Options that are read as text, for they may be patterns or other names, and may be paths too."""
-
-
-class App(typer.Typer):
-    """An app whose paths mean what they do in a shell, also behind `=` and on other systems.
-
-    A leading `~` and variables are replaced in whatever a command reads as a path, before it is
-    looked for, so that no command has to think of it.
-    """
-
-    def command(self, name: str | None = None, **settings: Any) -> Callable:
-        def register(function: Callable) -> Callable:
-            hints = {k: v.annotation for k, v in inspect.signature(function).parameters.items()}
-            named = {name for name, hint in hints.items() if name in AS_TEXT or _has_path(hint)}
-            cls = type("Command", (_Command,), {"paths": named})
-            return super(App, self).command(name, **{"cls": cls, **settings})(function)
-
-        return register
-
-
-class _Command(typer.core.TyperCommand):
-    paths: ClassVar[set[str]] = set()
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for parameter in self.params:
-            if parameter.name in self.paths:
-                parameter.handle_parse_result = _expanding(parameter)
-
-
-def _has_path(hint: Any) -> bool:
-    return hint is Path or any(map(_has_path, getattr(hint, "__args__", ())))
-
-
-def _expanding(parameter: Any) -> Callable:
-    """What takes a parameter's text from the command line, its paths expanded."""
-    handle = parameter.handle_parse_result
-
-    def expanded(context: Any, options: dict[str, Any], arguments: list[str]) -> Any:
-        from ...core.errors import FacewrightError
-        from ...core.files import expand_path
-
-        def expand(value: Any) -> Any:
-            if isinstance(value, (list, tuple)):
-                return type(value)(map(expand, value))
-            if not isinstance(value, str):
-                return value
-            path = expand_path(value)
-            return str(path) if re.search("[~$]", value) else value
-
-        try:
-            given = {parameter.name: expand(options.get(parameter.name))}
-        except FacewrightError as error:
-            raise typer.BadParameter(str(error), ctx=context, param=parameter) from None
-        given = given if parameter.name in options else {}
-        return handle(context, {**options, **given}, arguments)
-
-    return expanded
-
-
-app = App(
+app = typer.Typer(
     help="Restores faces in pictures, in one diffusion step per face.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def file_or_folder(text: str) -> Path:
+    """Parser of options that are paths.
+
+    A leading `~` and variables are replaced, which a shell does not do behind `=` nor on Windows.
+    """
+    from ...core.errors import FacewrightError
+    from ...core.files import expand_path
+
+    try:
+        return expand_path(text)
+    except FacewrightError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def path_or_name(given: str) -> str:
+    """Parser of options that are paths, patterns or names of something else."""
+    found = file_or_folder(given)
+    return str(found) if re.search("[~$]", given) else given
+
+
+def exists(found: Path | None) -> Path | None:
+    """Callback of options whose file or folder has to be there."""
+    if found is not None and not found.exists():
+        raise typer.BadParameter(f"There is no file or folder {found}.")
+    return found
+
+
+def is_file(found: Path | None) -> Path | None:
+    """Callback of options that need a file."""
+    if exists(found) is not None and found.is_dir():
+        raise typer.BadParameter(f"{found} is a folder, and a file is needed.")
+    return found
+
+
+def is_folder(found: Path | None) -> Path | None:
+    """Callback of options that need a folder."""
+    if exists(found) is not None and not found.is_dir():
+        raise typer.BadParameter(f"{found} is a file, and a folder is needed.")
+    return found
 
 
 def console() -> Any:
@@ -214,7 +192,11 @@ def use_device(name: str | None) -> None:
 
 Models = Annotated[
     Path | None,
-    typer.Option(help="Models folder: files loose in it, or in ComfyUI's subfolders.", exists=True),
+    typer.Option(
+        parser=file_or_folder,
+        help="Models folder: files loose in it, or in ComfyUI's subfolders.",
+        callback=exists,
+    ),
 ]
 Device = Annotated[
     str | None,

@@ -15,7 +15,9 @@ from ._common import (
     counted,
     fail,
     fail_for,
+    file_or_folder,
     job_progress,
+    path_or_name,
     say,
     say_aside,
     use_device,
@@ -33,9 +35,13 @@ _MAX_YAW = 60.0
 def align(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="IN...", help="Photos, folders, or patterns like *.jpg."),
+        typer.Argument(
+            parser=path_or_name, metavar="IN...", help="Photos, folders, or patterns like *.jpg."
+        ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the crops.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", parser=file_or_folder, help="Folder for the crops.")
+    ],
     analyzer: Annotated[
         str,
         typer.Option(

@@ -5,15 +5,19 @@ from typing import Annotated
 
 import typer
 
-from ._common import AsJson, app, say, write_json
+from ._common import AsJson, app, file_or_folder, say, write_json
 from ._failures import sentences
 
 
 @app.command()
 @sentences
 def convert(
-    inputs: Annotated[list[Path], typer.Argument(help="Released OSDFace files or LoRAs.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the safetensors.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(parser=file_or_folder, help="Released OSDFace files or LoRAs.")
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", parser=file_or_folder, help="Folder for the safetensors.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Convert files that others released to safetensors that need no pickle and fit every host.

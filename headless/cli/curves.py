@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ._common import app, fail, say
+from ._common import app, exists, fail, file_or_folder, say
 from ._failures import sentences
 
 
@@ -14,10 +14,17 @@ from ._failures import sentences
 def curves(
     run: Annotated[
         Path,
-        typer.Argument(help="The run's output folder, or its metrics.jsonl.", exists=True),
+        typer.Argument(
+            parser=file_or_folder,
+            help="The run's output folder, or its metrics.jsonl.",
+            callback=exists,
+        ),
     ],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="PNG; without it curves.png in the folder.")
+        Path | None,
+        typer.Option(
+            "-o", "--out", parser=file_or_folder, help="PNG; without it curves.png in the folder."
+        ),
     ] = None,
 ) -> None:
     """Draw the losses, held-out metrics and times of a training run.

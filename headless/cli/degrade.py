@@ -12,7 +12,10 @@ from ._common import (
     counted,
     fail,
     fail_for,
+    file_or_folder,
+    is_file,
     job_progress,
+    path_or_name,
     say,
     say_aside,
     write_json,
@@ -56,10 +59,15 @@ def _ranged(what: str, parser: Any = _range) -> Any:
 def degrade(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="IN", help="Pictures, folders, or patterns like *.jpg."),
+        typer.Argument(
+            parser=path_or_name, metavar="IN", help="Pictures, folders, or patterns like *.jpg."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Folder, or a file for one picture.")
+        Path | None,
+        typer.Option(
+            "-o", "--out", parser=file_or_folder, help="Folder, or a file for one picture."
+        ),
     ] = None,
     preset: Annotated[
         str, typer.Option(help="The damage to start from; --list-presets shows all.")
@@ -103,8 +111,8 @@ def degrade(
     recipe: Annotated[
         Path | None,
         typer.Option(
-            exists=True,
-            dir_okay=False,
+            parser=file_or_folder,
+            callback=is_file,
             help="Play back a manifest.jsonl, by the pictures' names, or one recipe from a JSON.",
         ),
     ] = None,

@@ -11,6 +11,7 @@ from ._common import (
     Models,
     app,
     fail,
+    file_or_folder,
     progress,
     use_device,
     use_models,
@@ -24,7 +25,10 @@ from ._failures import sentences
 def doctor(
     workflow: Annotated[
         Path | None,
-        typer.Argument(help="JSON of either form, a PNG with it inside, or a bundled one's name."),
+        typer.Argument(
+            parser=file_or_folder,
+            help="JSON of either form, a PNG with it inside, or a bundled one's name.",
+        ),
     ] = None,
     models: Models = None,
     device: Device = None,

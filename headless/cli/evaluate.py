@@ -13,6 +13,7 @@ from ._common import (
     app,
     console,
     fail,
+    file_or_folder,
     progress,
     say,
     say_aside,
@@ -53,18 +54,30 @@ def evaluate(
     folders: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DIR...", help="Restored pictures, one folder per method.", show_default=False
+            parser=file_or_folder,
+            metavar="DIR...",
+            help="Restored pictures, one folder per method.",
+            show_default=False,
         ),
     ],
     gt: Annotated[
-        Path | None, typer.Option(help="The originals, under the same names.", show_default=False)
+        Path | None,
+        typer.Option(
+            parser=file_or_folder, help="The originals, under the same names.", show_default=False
+        ),
     ] = None,
     lq: Annotated[
-        Path | None, typer.Option(help="The degraded pictures: scored and shown beside.")
+        Path | None,
+        typer.Option(parser=file_or_folder, help="The degraded pictures: scored and shown beside."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="Folder of the report; default: DIR_evaluation."),
+        typer.Option(
+            "-o",
+            "--out",
+            parser=file_or_folder,
+            help="Folder of the report; default: DIR_evaluation.",
+        ),
     ] = None,
     metrics: Metrics = None,
     faces: Faces = None,
@@ -126,9 +139,14 @@ def evaluate(
 @app.command()
 @sentences(interrupted="Interrupted.")
 def score(
-    restored: Annotated[Path, typer.Argument(metavar="A", help="The picture to score.")],
+    restored: Annotated[
+        Path, typer.Argument(parser=file_or_folder, metavar="A", help="The picture to score.")
+    ],
     gt: Annotated[
-        Path | None, typer.Argument(metavar="B", help="Its original.", show_default=False)
+        Path | None,
+        typer.Argument(
+            parser=file_or_folder, metavar="B", help="Its original.", show_default=False
+        ),
     ] = None,
     metrics: Metrics = None,
     faces: Faces = None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ._common import AsJson, app, check_choice, console, fail, say, write_json
+from ._common import AsJson, app, check_choice, console, fail, file_or_folder, say, write_json
 from ._failures import sentences
 
 _SAME = "Nothing is half written; run the same command again."
@@ -17,8 +17,9 @@ def export(
     source: Annotated[
         Path,
         typer.Argument(
+            parser=file_or_folder,
             help="A LoRA (file, or the folder that peft saves), another trained file, or the "
-            "folder of a run."
+            "folder of a run.",
         ),
     ],
     out: Annotated[
@@ -26,14 +27,16 @@ def export(
         typer.Option(
             "-o",
             "--out",
+            parser=file_or_folder,
             help="File (.safetensors) or folder to write; of a run, by default its export folder.",
         ),
     ] = None,
     base: Annotated[
         Path | None,
         typer.Option(
+            parser=file_or_folder,
             help="Merge the LoRA into this base: SD 2.1-base as a file or diffusers folder, or the "
-            "nano UNet. What comes out is of the same kind."
+            "nano UNet. What comes out is of the same kind.",
         ),
     ] = None,
     strength: Annotated[

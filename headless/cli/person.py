@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 
 from ._common import (
-    App,
     AsJson,
     Device,
     Models,
@@ -14,6 +13,8 @@ from ._common import (
     check_choice,
     counted,
     fail,
+    file_or_folder,
+    path_or_name,
     progress,
     say,
     say_aside,
@@ -23,7 +24,7 @@ from ._common import (
 )
 from ._failures import sentences
 
-person = App(help="Albums of a person: several photographs in one .person file.")
+person = typer.Typer(help="Albums of a person: several photographs in one .person file.")
 app.add_typer(person, name="person", no_args_is_help=True)
 
 
@@ -32,14 +33,21 @@ app.add_typer(person, name="person", no_args_is_help=True)
 def make(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="PHOTOS", help="Photos of one person, folders, or patterns."),
+        typer.Argument(
+            parser=path_or_name,
+            metavar="PHOTOS",
+            help="Photos of one person, folders, or patterns.",
+        ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The .person file to write.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", parser=file_or_folder, help="The .person file to write.")
+    ],
     recogniser: Annotated[
         str | None,
         typer.Option(
+            parser=path_or_name,
             help="ArcFace or AdaFace weights: a file, or its name in models/facewright; by default "
-            "backbone.pth there. Or nano (rendered faces of the demo)."
+            "backbone.pth there. Or nano (rendered faces of the demo).",
         ),
     ] = None,
     name: Annotated[
@@ -127,9 +135,14 @@ def make(
 @person.command()
 @sentences
 def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .person file.")],
+    file: Annotated[
+        Path, typer.Argument(parser=file_or_folder, metavar="FILE", help="A .person file.")
+    ],
     sheet: Annotated[
-        Path | None, typer.Option(help="Also write its photos on one sheet, such as album.png.")
+        Path | None,
+        typer.Option(
+            parser=file_or_folder, help="Also write its photos on one sheet, such as album.png."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

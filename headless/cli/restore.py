@@ -14,9 +14,12 @@ from ._common import (
     app,
     check_choice,
     counted,
+    exists,
     fail,
     fail_for,
+    file_or_folder,
     job_progress,
+    path_or_name,
     say,
     say_aside,
     use_device,
@@ -30,14 +33,24 @@ from ._workers import GpusPerWorker, Ray, chosen_workers
 @app.command()
 @sentences
 def restore(
-    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders, or patterns like *.jpg.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder, or a file for one picture.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(parser=path_or_name, help="Pictures, folders, or patterns like *.jpg."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", parser=file_or_folder, help="Folder, or a file for one picture."
+        ),
+    ],
     models: Models = None,
     device: Device = None,
     base: Annotated[
         Path | None,
         typer.Option(
-            help="SD 2.1-base where it has another name: a file or a diffusers folder.", exists=True
+            parser=file_or_folder,
+            help="SD 2.1-base where it has another name: a file or a diffusers folder.",
+            callback=exists,
         ),
     ] = None,
     weights: Annotated[
@@ -50,14 +63,16 @@ def restore(
     person: Annotated[
         list[str] | None,
         typer.Option(
+            parser=path_or_name,
             help="An album of `facewright person make`: the face it shows is restored with its "
-            "photos. Once for each person; strangers are restored without."
+            "photos. Once for each person; strangers are restored without.",
         ),
     ] = None,
     reference: Annotated[
         list[str] | None,
         typer.Option(
-            help="A photo, folder or pattern, for all faces alike; may be given several times."
+            parser=path_or_name,
+            help="A photo, folder or pattern, for all faces alike; may be given several times.",
         ),
     ] = None,
     threshold: Annotated[

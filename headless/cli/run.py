@@ -18,6 +18,8 @@ from ._common import (
     counted,
     fail,
     fail_for,
+    file_or_folder,
+    path_or_name,
     progress,
     say,
     say_aside,
@@ -34,22 +36,24 @@ def run(
     workflow: Annotated[
         Path,
         typer.Argument(
+            parser=file_or_folder,
             help="JSON of either form, a PNG with it inside, or the name of one that comes along, "
-            "such as nano_restore."
+            "such as nano_restore.",
         ),
     ],
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", help="NODE.INPUT=VALUE; NODE is an id, a title or a class."),
     ] = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for saved pictures.")] = Path(
-        "output"
-    ),
+    out: Annotated[
+        Path, typer.Option("-o", "--out", parser=file_or_folder, help="Folder for saved pictures.")
+    ] = Path("output"),
     batch: Annotated[
         list[str] | None,
         typer.Option(
+            parser=path_or_name,
             help="A folder, picture or pattern: run once for each picture in it, which goes into "
-            "Load Image. May be given several times; interrupted batches go on where they stopped."
+            "Load Image. May be given several times; interrupted batches go on where they stopped.",
         ),
     ] = None,
     batch_node: Annotated[
@@ -60,7 +64,10 @@ def run(
         bool, typer.Option("--overwrite", help="With --batch: do finished pictures again.")
     ] = False,
     input_dir: Annotated[
-        Path | None, typer.Option(help="Where Load Image finds pictures; default: current folder.")
+        Path | None,
+        typer.Option(
+            parser=file_or_folder, help="Where Load Image finds pictures; default: current folder."
+        ),
     ] = None,
     models: Models = None,
     device: Device = None,

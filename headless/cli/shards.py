@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ._common import app, counted, fail, progress, say, say_aside
+from ._common import app, counted, fail, file_or_folder, is_folder, progress, say, say_aside
 from ._failures import sentences
 
 
@@ -13,9 +13,11 @@ from ._failures import sentences
 @sentences(interrupted="Interrupted. Run the same command again to write the shards anew.")
 def shards(
     folder: Annotated[
-        Path, typer.Argument(help="Training pictures.", exists=True, file_okay=False)
+        Path, typer.Argument(parser=file_or_folder, help="Training pictures.", callback=is_folder)
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the shards.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", parser=file_or_folder, help="Folder for the shards.")
+    ],
     size_mb: Annotated[float, typer.Option(min=1, help="Megabytes in a shard, about.")] = 1000.0,
 ) -> None:
     """Pack a folder of pictures into WebDataset tar shards for `facewright train`.

@@ -14,7 +14,9 @@ from ._common import (
     counted,
     fail,
     fail_for,
+    file_or_folder,
     job_progress,
+    path_or_name,
     say,
     say_aside,
     use_device,
@@ -30,19 +32,32 @@ from ._workers import GpusPerWorker, Ray, chosen_workers
 def synthesize(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="IN...", help="Aligned faces: pictures, folders, or patterns."),
+        typer.Argument(
+            parser=path_or_name,
+            metavar="IN...",
+            help="Aligned faces: pictures, folders, or patterns.",
+        ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the degraded pictures.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", parser=file_or_folder, help="Folder for the degraded pictures."
+        ),
+    ],
     weights: Annotated[
         str | None,
         typer.Option(help="nano: demo models for rendered faces. Without it give the next two."),
     ] = None,
     boosthub: Annotated[
         str | None,
-        typer.Option(help="BoostHub trained to degrade: a file, or its name in models/facewright."),
+        typer.Option(
+            parser=path_or_name,
+            help="BoostHub trained to degrade: a file, or its name in models/facewright.",
+        ),
     ] = None,
     lora: Annotated[
-        str | None, typer.Option(help="Its LoRA: a file, or its name in models/loras.")
+        str | None,
+        typer.Option(parser=path_or_name, help="Its LoRA: a file, or its name in models/loras."),
     ] = None,
     models: Models = None,
     device: Device = None,

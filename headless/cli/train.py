@@ -17,6 +17,8 @@ from ._common import (
     app,
     console,
     fail,
+    file_or_folder,
+    path_or_name,
     progress,
     say,
     use_device,
@@ -39,7 +41,10 @@ def train(
     ] = None,
     config: Annotated[
         str | None,
-        typer.Option(help="YAML file, or the name of one that came along, such as onestep_nano."),
+        typer.Option(
+            parser=path_or_name,
+            help="YAML file, or the name of one that came along, such as onestep_nano.",
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in the config's output folder.")
@@ -60,7 +65,10 @@ def train(
     ] = False,
     sheet: Annotated[
         Path | None,
-        typer.Option(help="With --dry-run: PNG of the first batch, degraded above good."),
+        typer.Option(
+            parser=file_or_folder,
+            help="With --dry-run: PNG of the first batch, degraded above good.",
+        ),
     ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="Show the stages and the configs that came along.")
