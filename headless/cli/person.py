@@ -98,6 +98,7 @@ def make(
     loaded, faces = find_recogniser(recogniser), load_analyzer(chosen)
     photos, failed = readable(paths)
     if not photos.paths:
+        say_aside(aside)
         _fail_for(failed, len(paths))
 
     from ...core.album import make_person
@@ -110,15 +111,19 @@ def make(
             done += n
             show(f"{done} of {len(photos)}", done)
 
-        album, report = make_person(
-            photos,
-            name=name or out.stem,
-            sources=[path.name for path in photos.paths],
-            analyzer=faces,
-            recogniser=loaded,
-            crop_size=size or (NANO_SIZE if nano else 512),
-            on_photo=on_photo,
-        )
+        try:
+            album, report = make_person(
+                photos,
+                name=name or out.stem,
+                sources=[path.name for path in photos.paths],
+                analyzer=faces,
+                recogniser=loaded,
+                crop_size=size or (NANO_SIZE if nano else 512),
+                on_photo=on_photo,
+            )
+        except FacewrightError:
+            say_aside(aside)
+            raise
     album.save(out)
     if as_json:
         unread = [{"input": str(path), "error": error} for path, error in failed.items()]

@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -64,6 +64,8 @@ class Picture:
     lossless: bool = False
     """It was stored without loss in a format that also knows loss, such as WebP."""
     encoded: Encoded | None = None
+    space: Mapping[bytes, bytes] = field(default_factory=dict)
+    """Chunks of a PNG that say what its values look like, by kind."""
 
 
 @dataclass
@@ -82,6 +84,8 @@ class Stored:
     lossless: bool = False
     orientation: int | None = None
     """1 to 8; None where `exif` or `xmp` has it."""
+    space: Mapping[bytes, bytes] = field(default_factory=dict)
+    """As that of a `Picture`."""
     notes: list[str] = field(default_factory=list)
     conversions: list[str] = field(default_factory=list)
 

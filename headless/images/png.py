@@ -27,6 +27,9 @@ _TEXT = b"text "
 """Before the keyword of what is text."""
 _RAW_EXIF = _TEXT + b"Raw profile type exif"
 _XMP = _TEXT + b"XML:com.adobe.xmp"
+_SPACE = {b"cICP": 4, b"mDCV": 24, b"cLLI": 8, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
+"""Chunks that say what the values of pixels look like, and their lengths."""
+_SRGB = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
            (0, 1, 1, 2))  # fmt: skip
 """Of Adam7: first column and row, steps between them."""
@@ -206,6 +209,7 @@ def _metadata(stored: Stored, chunks: dict[bytes, bytes]) -> None:
         stored.exif = attempt(lambda: parse_exif(raw_exif(), notes), notes, "EXIF")
     if _XMP in chunks:
         stored.xmp = attempt(lambda: text(_XMP), notes, "XMP")
+    stored.space = {k: chunks[k] for k, n in _SPACE.items() if len(chunks.get(k, b"")) == n}
     if len(chunks.get(b"pHYs", b"")) == 9 and chunks[b"pHYs"][8] == 1:
         across, down = struct.unpack_from(">II", chunks[b"pHYs"])
         stored.dpi = (across * 0.0254, down * 0.0254)
@@ -249,6 +253,24 @@ def with_text(png: bytes, text: Mapping[str, str]) -> bytes:
             parts.append(png[at:end])
         at = end
     return b"".join(parts)
+
+
+def with_space(png: bytes, space: Mapping[bytes, bytes]) -> bytes:
+    """A PNG that says what its values look like, as the one did that its pixels come from."""
+    chunks = b"".join(_chunk(kind, body) for kind, body in space.items())
+    return png[:_AFTER_HEADER] + chunks + png[_AFTER_HEADER:]
+
+
+def is_srgb(space: Mapping[bytes, bytes]) -> bool:
+    """Whether these chunks describe what is taken for granted without them."""
+    if b"cICP" in space:
+        return space[b"cICP"] == bytes([1, 13, 0, 1])
+    if b"sRGB" in space:
+        return True
+    (gamma,) = struct.unpack(">I", space.get(b"gAMA", struct.pack(">I", 45455)))
+    corners = struct.unpack(">8I", space.get(b"cHRM", struct.pack(">8I", *_SRGB)))
+    near = all(abs(a - b) <= 1000 for a, b in zip(corners, _SRGB, strict=True))
+    return near and abs(gamma - 45455) <= 1000
 
 
 def _file(chunks: list[tuple[bytes, bytes]], rows: bytes) -> bytes:

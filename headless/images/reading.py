@@ -94,6 +94,7 @@ def decode_picture(data: bytes, path: str | os.PathLike[str]) -> Picture:
         kept_dpi(dpi, turned=quarter),
         stored.lossless,
         Encoded(data, stored.format, tuple(stored.conversions)),
+        stored.space,
     )
 
 

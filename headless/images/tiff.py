@@ -23,7 +23,7 @@ from .tiff_samples import (
     read_layout,
     read_samples,
 )
-from .tiff_tags import Directory, TagError, read_directory
+from .tiff_tags import REDUCED, SUBFILE, Directory, TagError, read_directory
 
 _WHITE_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 2, 3, 5, 6, 8
 _CHANNELS = {_WHITE_IS_ZERO: 1, 1: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3, _LAB: 3}
@@ -32,6 +32,7 @@ _OTHER = {4: "a transparency mask", 9: "ICC Lab colours", 10: "ITU Lab colours",
           32844: "LogL values", 32845: "LogLuv values"}  # fmt: skip
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _INCH, _CENTIMETRE = 2, 3
+_INNER_PAGES = 330
 
 
 def read_tiff(data: bytes, path: object) -> Stored:
@@ -44,6 +45,8 @@ def read_tiff(data: bytes, path: object) -> Stored:
         page = read_directory(data)
         if page.pages > 1:
             raise pages(path, page.pages)
+        if _INNER_PAGES in page.tags and page.number(SUBFILE, 0) & REDUCED:
+            raise refused(path, "holds only a preview where others have the picture (a raw file?)")
         layout = read_layout(page, path)
         _check(page, layout)
         samples = read_samples(data, page, layout)

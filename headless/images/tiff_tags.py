@@ -13,6 +13,8 @@ _NUMBERS = {1: "u1", 3: "u2", 4: "u4", 5: "u4", 6: "i1", 8: "i2", 9: "i4", 10: "
 _FRACTIONS = {5, 10}
 _DOUBLE = 12
 """The last type of 1992; those after it are of BigTIFF."""
+SUBFILE, REDUCED = 254, 1
+"""What kind of page it is; the bit of a smaller version of another."""
 _POINTERS = (0x8769, 0x8825)
 """To the directories of EXIF and GPS."""
 _MOST_EXIF = 16 * 2**20
@@ -182,15 +184,23 @@ def _classic(part: Tags, order: str, at: int) -> bytes:
 
 
 def _pages(data: bytes, first: int, order: str, big: bool) -> int:
-    """Directories in the chain; one that bites its tail, or leads nowhere, ends there."""
+    """Directories in the chain, without smaller versions of the first page.
+
+    A chain that bites its tail, or leads nowhere, ends there.
+    """
     count, entry, offset = _forms(order, big)
     seen: set[int] = set()
-    at = first
+    at, reduced = first, 0
     while at and at not in seen and len(seen) < _MOST_PAGES and at + count.size <= len(data):
         seen.add(at)
         (number,) = count.unpack_from(data, at)
         end = at + count.size + number * entry.size
         if end + offset.size > len(data):
             break
+        if len(seen) > 1 and number:
+            # Tags go up, and this is the lowest.
+            code, kind, _, value = entry.unpack_from(data, at + count.size)
+            bits = struct.unpack(order + ("I" if kind == 4 else "H2x"), value[:4])[0]
+            reduced += code == SUBFILE and bool(bits & REDUCED)
         (at,) = offset.unpack_from(data, end)
-    return len(seen)
+    return len(seen) - reduced

@@ -16,7 +16,7 @@ from ...core.errors import FacewrightError
 from ...core.files import written_whole
 from .metadata import JPEG_EXIF, attempt, kept_exif, kept_icc, parse_exif, with_dpi
 from .picture import FORMATS, Picture, Stored, no_warnings, to_array
-from .png import encode_png_16, with_text
+from .png import encode_png_16, is_srgb, with_space, with_text
 from .reading import read_stored, upright
 from .tiff_writing import encode_tiff
 
@@ -98,6 +98,10 @@ def write_picture(
     array = _to_write(pixels, like, 16 if deep else 8)
     notes = [*like.notes]
     data = _encode(array, like, file_format, quality, notes)
+    if copy and file_format in _LOSSY and _equal(pixels, like.pixels):
+        notes.append(f"it was stored anew as {file_format}")
+    if file_format == "PNG" and like.space:
+        data = with_space(data, like.space)
     exact = file_format not in _LOSSY or (file_format == "WEBP" and like.lossless)
     check = _holds(array, exact)
     write_atomic(path, with_text(data, text) if text else data, check)
@@ -225,6 +229,9 @@ def _encode(
                 notes.append(f"its {what} was left out, as {file_format} files hold none here")
     if like.bits == 16 and bits == 8:
         notes.append(f"its 16 bits per channel became 8, as {file_format} files hold no more here")
+    if like.space and file_format != "PNG" and not icc and not is_srgb(like.space):
+        said = ", ".join(kind.decode("ascii") for kind in like.space)
+        notes.append(f"its color space ({said}) was left out, as {file_format} files hold none so")
     if file_format == "TIFF":
         return encode_tiff(array, like, exif, icc)
     if bits == 16:

@@ -162,3 +162,36 @@ def test_text_takes_the_place_of_what_was_said_before(tmp_path):
 
 def torch_like(picture):
     return picture.pixels.clone()
+
+
+LINEAR = (b"gAMA", struct.pack(">I", 100_000))
+WIDE = (b"cHRM", struct.pack(">8I", 31270, 32900, 70800, 29200, 17000, 79700, 13100, 4600))
+HDR = (b"cICP", bytes([9, 16, 0, 1]))
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("before", [[LINEAR], [LINEAR, WIDE], [HDR], [(b"sRGB", b"\0")]])
+def test_what_the_values_look_like_is_kept_or_named(tmp_path, depth, before):
+    picture = decode_picture(png(RNG.integers(0, 2**depth, (9, 7, 3)), depth, 2, before=before), "")
+    changed = 1 - picture.pixels
+    write_picture(tmp_path / "b.png", changed, picture)
+    written = (tmp_path / "b.png").read_bytes()
+    head = written[: written.index(b"IDAT")]
+    assert all(head.count(chunk(*piece)) == 1 for piece in before)
+    assert (to_array(read_picture(tmp_path / "b.png").pixels) == to_array(changed)).all()
+    notes = write_picture(tmp_path / "b.tif", changed, picture)
+    assert any("color space" in note for note in notes) == (before[0][0] != b"sRGB")
+
+
+def test_space_of_a_wrong_length_is_not_kept(tmp_path):
+    data = png(RNG.integers(0, 256, (9, 7, 3)), 8, 2, before=[(b"gAMA", b"1")])
+    picture = decode_picture(data, "a.png")
+    write_picture(tmp_path / "b.png", 1 - picture.pixels, picture)
+    assert b"gAMA" not in (tmp_path / "b.png").read_bytes()
+
+
+def test_a_picture_stored_anew_with_loss_is_named(tmp_path):
+    picture = decode_picture(png(RNG.integers(0, 256, (9, 7, 3)), 8, 2), "a.png")
+    notes = write_picture(tmp_path / "b.jpg", picture.pixels, picture, copy=True)
+    assert notes == ["it was stored anew as JPEG"]
+    assert not write_picture(tmp_path / "b.bmp", picture.pixels, picture, copy=True)

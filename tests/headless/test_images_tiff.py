@@ -352,3 +352,30 @@ def test_lzw_of_16_bits_as_opencv_writes_it():
     data = cv2.imencode(".tif", array, [cv2.IMWRITE_TIFF_COMPRESSION, 5])[1].tobytes()
     got, _ = decoded(data)
     np.testing.assert_array_equal(got, array[..., ::-1])
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", "<>")
+def test_a_smaller_version_in_the_file_is_no_further_page(big, order):
+    tifffile = pytest.importorskip("tifffile")
+    pixels = RNG.integers(0, 256, (12, 16, 3)).astype(np.uint8)
+    for kind, read in ((1, True), (0, False)):
+        file = io.BytesIO()
+        with tifffile.TiffWriter(file, bigtiff=big, byteorder=order) as writer:
+            writer.write(pixels, photometric="rgb")
+            writer.write(pixels[::2, ::2], photometric="rgb", subfiletype=kind)
+        if read:
+            picture = decode_picture(file.getvalue(), "a.tif")
+            assert (to_array(picture.pixels) == pixels).all()
+        else:
+            with pytest.raises(FacewrightError, match="2 pages"):
+                decode_picture(file.getvalue(), "a.tif")
+
+
+def test_the_preview_of_a_raw_file_is_not_taken_for_the_picture():
+    preview = np.zeros((6, 8, 3), np.uint8)
+    data = tiff(preview, tags={254: (4, [1]), 330: (4, [8])})
+    with pytest.raises(FacewrightError, match="only a preview"):
+        decode_picture(data, "a.dng")
+    decode_picture(tiff(preview, tags={254: (4, [1])}), "a.tif")
+    decode_picture(tiff(preview, tags={330: (4, [8])}), "a.tif")

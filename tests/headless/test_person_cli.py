@@ -83,6 +83,8 @@ def test_without_a_usable_photo_nothing_is_written(tmp_path):
     result = make(wall, "-o", out)
     assert result.exit_code == 1
     assert "wall.png: left out, no face was found" in result.stderr
+    (tmp_path / "a.dng").write_bytes(b"")
+    assert "Left aside: 1 .dng" in make(tmp_path, "-o", out).stderr
     assert not out.exists()
 
 
