@@ -175,7 +175,8 @@ def _read(
 
 def _content(response: HTTPResponse, url: str, most: int, deadline: float | None) -> bytes:
     pieces, size = [], 0
-    while piece := response.read(_PIECE):
+    # `read1` gives back what has come: `read` waits for a whole piece, however slowly it drips.
+    while piece := response.read1(_PIECE):
         pieces.append(piece)
         size += len(piece)
         if size > most or (deadline is not None and time.monotonic() > deadline):

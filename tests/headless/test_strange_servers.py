@@ -257,6 +257,26 @@ def test_what_is_said(path, answer, words, stranger, tmp_path, monkeypatch):
         go(stranger, tmp_path)
 
 
+def test_an_answer_that_drips_is_given_up(stranger, tmp_path, monkeypatch):
+    def drip(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        try:
+            for _ in range(1000):
+                handler.wfile.write(b" ")
+                time.sleep(0.01)
+        except OSError:
+            pass
+
+    monkeypatch.setattr("facewright.headless.server.Events", Silent)
+    monkeypatch.setattr(http_client, "_MOST_SECONDS", 0.05)
+    stranger.answers = {**WHOLE, "/object_info": drip}
+    started = time.monotonic()
+    with pytest.raises(AnswerError, match="for minutes"):
+        go(stranger, tmp_path)
+    assert time.monotonic() - started < 8  # of the 10 s that the whole answer takes
+
+
 def test_answers_are_bounded(stranger, tmp_path, monkeypatch):
     monkeypatch.setattr("facewright.headless.server.Events", Silent)
     monkeypatch.setattr(http_client, "_MOST_JSON", 200_000)
