@@ -9,6 +9,7 @@ import pickletools
 import re
 import sys
 import tarfile
+import warnings
 import zipfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,6 +31,8 @@ _MOST_NESTED = 100_000
 """Values inside nested tuples, each counted as often as it would be visited."""
 _RETRIES = 4
 """Python 2's names for classes of today show only in what torch refuses."""
+_NEWEST_PROTOCOL = 3
+"""From 4 on every pickle begins with an instruction that torch's reader lacks."""
 _PICKLES = 4
 """Before torch 1.6: magic number, version, system, content; then a fifth and the raw numbers."""
 
@@ -154,6 +157,11 @@ def _names_in(file: IO[bytes]) -> set[str]:
         if number >= _MOST_INSTRUCTIONS:
             raise _RefusedError(f"it has more than {_MOST_INSTRUCTIONS} instructions")
         machine.follow(code, argument)
+        if code.name == "PROTO" and argument > _NEWEST_PROTOCOL:
+            raise _RefusedError(
+                f"it is a pickle of protocol {argument}, which PyTorch's safe reader cannot follow "
+                "(torch.save by itself writes protocol 2)"
+            )
         if code.name != "GLOBAL":
             continue
         counted += 1
@@ -206,7 +214,8 @@ class _Machine:
 def _load(path: Path, stubs: list[type], *, mapped: bool) -> object:
     # torch before 2.5 has no `safe_globals`; there only checkpoints without classes can be read.
     allowed = torch.serialization.safe_globals(stubs) if stubs else nullcontext()
-    with allowed, path.open("rb") as file:
+    with allowed, path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickles of a program other than torch.save
         # Mapping spares gigabytes of optimiser state. It needs the path, whose suffix torch would
         # then believe.
         mapped = mapped and path.suffix != ".safetensors"

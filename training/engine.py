@@ -180,7 +180,9 @@ class Engine:
             last = time.perf_counter(), time.process_time()
             while self._fraction() < 1 and not self._stopping():
                 with self._saved_where_data_are_lost():
-                    batch = next(stream)
+                    batch = self._next(stream)
+                if batch is None:
+                    break
                 self.train_step(batch)
                 now = time.perf_counter(), time.process_time()
                 self.spent += now[0] - last[0]
@@ -211,6 +213,19 @@ class Engine:
                     f"The pictures of `data.source: {self.config.data.source}` could not be opened "
                     f"({error}). Mend that and start the same command again."
                 ) from error
+
+    def _next(self, stream: Iterator[list[Batch]]) -> list[Batch] | None:
+        """The next step's batches; None where the signal that ends the run ended their worker.
+
+        It does so while a worker starts; after that they wait for the main process.
+        """
+        try:
+            return next(stream)
+        except RuntimeError as error:
+            alone = self.accelerator.num_processes == 1
+            if not (self.stopped_by and alone and "DataLoader worker" in str(error)):
+                raise
+            return None
 
     @contextmanager
     def _saved_where_data_are_lost(self) -> Iterator[None]:

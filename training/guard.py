@@ -71,7 +71,7 @@ class NonFiniteGuard:
         if last:
             raise NonFiniteError(
                 f"The loss of phase `{phase}` was NaN or infinite {MAX_BAD_STEPS} times in a row "
-                f"(step {step}: {terms}). Look at the pictures{where or ' of the data'}, lower the "
+                f"(step {step}: {terms}{where}). Look at the pictures, lower the "
                 f'learning rate or use precision: "no". {self.way_back(self.first[phase])}'
             )
 

@@ -1,13 +1,15 @@
 import hashlib
 import itertools
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
 import torch
 from facewright.training.config import ConfigError, FolderData, TrainConfig, WorldData
 from facewright.training.data import Batches
-from facewright.training.data.batches import degrade
+from facewright.training.data.batches import _leave_signals_to_main, degrade
 from facewright.training.data.damage import UnreadableError
 from facewright.training.data.sources import open_source
 from facewright.training.data.world import face_boxes, world_arrays, world_folder
@@ -201,3 +203,16 @@ def test_a_rendered_world_has_the_digest_of_its_settings(tmp_path):
             np.save(folder / f"{split}_identities.npy", np.arange(count))
     a, b, other = (digests(d) for d in (world("a"), world("b"), world("a", seed=2)))
     assert a == b and len({*a, *other}) == 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that is sent to a group")
+def test_workers_outlive_the_signals_that_end_a_run():
+    kept = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        _leave_signals_to_main(0)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # for one that hangs
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

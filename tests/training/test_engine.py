@@ -129,6 +129,19 @@ def test_resumed_run_equals_uninterrupted_run(folder_of_people, tmp_path):
         assert same(a[key], b[key]), key
 
 
+def test_a_worker_that_falls_with_the_run_costs_no_step(folder_of_people, tmp_path, monkeypatch):
+    def train(self, *, first_step):
+        yield next(whole(self, first_step=first_step))
+        os.kill(os.getpid(), signal.SIGTERM)  # as torch tells it, of a process of the same group
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
+
+    whole = Batches.train
+    monkeypatch.setattr(Batches, "train", train)
+    stopped = config(folder_of_people, tmp_path / "run")
+    facts = Engine(Toy(stopped.recipe), stopped).run()
+    assert facts["stopped_by"] == "SIGTERM" and final_state(stopped.output)["step"] == 1
+
+
 def test_what_was_logged_after_the_last_checkpoint_is_logged_anew(folder_of_people, tmp_path):
     def logged(run):
         lines = [json.loads(x) for x in (run.output / "metrics.jsonl").read_text().splitlines()]

@@ -1,6 +1,8 @@
 """Training states of strangers: a sentence of ours, and nothing in them is run."""
 
 import os
+import pickle
+import re
 
 import pytest
 import torch
@@ -61,3 +63,16 @@ def test_a_state_comes_back(tmp_path):
     read = read_checkpoint(save_checkpoint(tmp_path, 1, state, 1))
     assert torch.equal(read["nets"]["a"]["w"], torch.arange(3))
     assert torch.equal(read["rng"][0]["cpu"], state["rng"][0]["cpu"])
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_pickle_of_any_protocol_is_told_apart(tmp_path, protocol, recwarn):
+    path = tmp_path / "step-00000003.pt"
+    canary = tmp_path / "ran"
+    hostile = {"x": Calls(os.system, f"touch {canary}")}
+    path.write_bytes(pickle.dumps(hostile, protocol=protocol))
+    with pytest.raises(CheckpointError) as refused:
+        read_checkpoint(path)
+    said = "asks to run `(posix|nt).system`" if protocol < 4 else f"protocol {protocol}, "
+    assert re.search(said, str(refused.value)) and "damaged" not in str(refused.value)
+    assert not canary.exists() and not recwarn.list

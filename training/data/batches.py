@@ -8,6 +8,7 @@ import logging
 import signal
 from collections.abc import Iterator, Mapping
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ class Batches:
             num_workers=config.data.workers,
             collate_fn=_Collate(config.degradation, config.seed, cached=config.cache is not None),
             persistent_workers=False,
-            worker_init_fn=_leave_interrupts_to_main,
+            worker_init_fn=_leave_signals_to_main,
             # Without one of its own the loader draws from the generator that training saves.
             generator=torch.Generator(),
             multiprocessing_context="spawn" if config.data.workers else None,
@@ -157,9 +158,16 @@ class Batches:
         }
 
 
-def _leave_interrupts_to_main(worker: int) -> None:
-    # A terminal's Ctrl-C goes to all processes; the main one still needs the step's batch.
+def _leave_signals_to_main(worker: int) -> None:
+    # A terminal's Ctrl-C goes to all processes, as does the SIGTERM of a scheduler, of systemd or
+    # of `timeout`; the main one still needs the step's batch.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _pass_over_once)
+
+
+def _pass_over_once(number: int, frame: FrameType | None) -> None:
+    # By a second one the loader ends a worker that hangs.
+    signal.signal(number, signal.SIG_DFL)
 
 
 class _Numbers:
