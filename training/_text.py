@@ -15,6 +15,7 @@ class TextEncoder(nn.Module):
         """Raises CheckpointError where `tokenizer` or `text_encoder` is not in the folder."""
         super().__init__()
         from ..headless.backbone import diffusers_classes
+        from ..headless.text import check_encoder
 
         diffusers_classes()  # makes transformers importable beside a broken torchvision
         from transformers import CLIPTextModel, CLIPTokenizer
@@ -25,6 +26,7 @@ class TextEncoder(nn.Module):
                     f"{folder} has no folder `{part}`. Give the diffusers folder of SD 2.1-base "
                     "as `text`, or leave `text` out to train without prompts."
                 )
+        check_encoder(folder / "text_encoder")
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         self.model = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
 

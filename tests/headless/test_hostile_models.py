@@ -1,6 +1,7 @@
 """Base models of strangers: what a folder's JSON says and what a file's names count is checked."""
 
 import json
+import os
 import random
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from facewright.core.errors import CheckpointError
 from facewright.headless.base_model import check_base
 from facewright.headless.host import load_checkpoint, load_vae
+from facewright.headless.text import check_encoder
 from safetensors.torch import save_file
 
 from ..core.hostile_files import mutated, no_hang, outcome
@@ -141,3 +143,27 @@ def test_base_models_of_nan_are_refused(tmp_path, ldm_files, value):
     save_file(tensors, tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match=r"NaN or infinite weights in 1 of .*conv_out\.bias"):
         load_checkpoint(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers should be"),
+        ({"hidden_size": True}, "hidden_size should be"),
+        ({"vocab_size": -1}, "vocab_size should be"),
+        ([], "no JSON object"),
+        ({}, "asks to run"),
+    ],
+)
+def test_a_text_encoder_is_checked_before_transformers_sees_it(config, words, tmp_path):
+    canary = tmp_path / "canary"
+
+    class Payload:
+        def __reduce__(self):
+            return os.mkdir, (str(canary),)
+
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    torch.save({"x": Payload()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=words):
+        check_encoder(tmp_path)
+    assert not canary.exists()
