@@ -414,7 +414,7 @@ def test_pictures_with_a_broken_workflow_inside(tmp_path):
     assert read_workflow(good.rename(tmp_path / "a.json")), "told from its bytes, not its name"
     for path, words in (
         (saved("words.png", prompt="a cat"), "it is not JSON"),
-        (saved("deep.png", prompt="[" * 5000), "nested"),
+        (saved("deep.png", prompt="[" * 5000 + "]" * 5000), "nested"),
         (saved("none.png"), "no workflow in its metadata"),
         (tmp_path / "half.png", "damaged PNG"),
         (tmp_path, "cannot be read"),
