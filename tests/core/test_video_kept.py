@@ -468,9 +468,7 @@ def test_a_header_that_asks_for_too_much_is_refused(tmp_path):
         list(read_frames(source))
 
 
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("samples")
+def sample_videos(folder):
     sound = [("aac", {"language": "deu"})]
     made = [
         clip(folder / "a.mp4", sounds=sound, tags={"title": "T"}),
@@ -482,6 +480,11 @@ def samples(tmp_path_factory):
         clip(folder / "g.webm", "libvpx-vp9", count=3),
     ]
     return [path.read_bytes() for path in made]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    return sample_videos(tmp_path_factory.mktemp("samples"))
 
 
 def mutated(data, rng):

@@ -49,8 +49,8 @@ def square(x, y, size):
     return Face((x, y, x + size, y + size), 1.0)
 
 
-@pytest.fixture(scope="module")
-def setup():
+def everything():
+    """What the nodes here are run with."""
     model, vae, vre, analyzer = nano_nodes.LoadNano.execute(weights="onestep").result[:4]
     good = torch.rand(2, SIZE, SIZE, 3, generator=torch.Generator().manual_seed(1))
     ide = honestface.LoadNanoHonestface.execute().result
@@ -63,6 +63,11 @@ def setup():
         "ide_vre": ide[2], "recogniser": ide[5], "hubs": hubs[2], "encoder": hubs[3],
         "hub_model": hubs[0], "latent": torch.zeros(2, 8, 16, 16),
     }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def setup():
+    return everything()
 
 
 def _paste(s, image, restored):

@@ -247,6 +247,31 @@ PIECES = [
 ]  # fmt: skip
 
 
+def drawn_config(rng, files):
+    """Bytes of a config with one to four places changed, and overrides."""
+    text = rng.choice([WHOLE, *files])
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(text) + 1)
+        kind = rng.random()
+        if kind < 0.5:
+            text = text[:at] + rng.choice(PIECES) + text[at:]
+        elif kind < 0.7:  # the value of a key
+            lines = text.split("\n")
+            i = rng.randrange(len(lines))
+            lines[i] = lines[i].split(":")[0] + ": " + rng.choice(PIECES)
+            text = "\n".join(lines)
+        elif kind < 0.85:
+            text = text[:at] + text[at + rng.randint(1, 30) :]
+        else:
+            text += text[at : at + rng.randint(1, 60)]
+    data = text.encode("utf-8", "surrogatepass")
+    if rng.random() < 0.1:
+        at = rng.randrange(len(data) + 1)
+        data = data[:at] + bytes([rng.randrange(256)]) + data[at:]
+    overrides = [f"{rng.choice(['seed', 'data.size', 'a.b', '', 'output'])}={rng.choice(PIECES)}"]
+    return data, overrides if rng.random() < 0.3 else []
+
+
 @pytest.mark.parametrize("cases", [150, pytest.param(5000, marks=pytest.mark.slow)])
 def test_a_config_with_anything_in_it_is_read_or_refused(tmp_path, cases):
     rng = random.Random(7)
@@ -254,32 +279,11 @@ def test_a_config_with_anything_in_it_is_read_or_refused(tmp_path, cases):
     known = stages()
     refused = 0
     for case in range(cases):
-        text = rng.choice([WHOLE, *files])
-        for _ in range(rng.randint(1, 4)):
-            at = rng.randrange(len(text) + 1)
-            kind = rng.random()
-            if kind < 0.5:
-                text = text[:at] + rng.choice(PIECES) + text[at:]
-            elif kind < 0.7:  # the value of a key
-                lines = text.split("\n")
-                i = rng.randrange(len(lines))
-                lines[i] = lines[i].split(":")[0] + ": " + rng.choice(PIECES)
-                text = "\n".join(lines)
-            elif kind < 0.85:
-                text = text[:at] + text[at + rng.randint(1, 30) :]
-            else:
-                text += text[at : at + rng.randint(1, 60)]
-        data = text.encode("utf-8", "surrogatepass")
-        if rng.random() < 0.1:
-            at = rng.randrange(len(data) + 1)
-            data = data[:at] + bytes([rng.randrange(256)]) + data[at:]
+        data, overrides = drawn_config(rng, files)
         (tmp_path / "run.yaml").write_bytes(data)
         model = rng.choice(list(known.values())).Config
-        overrides = [
-            f"{rng.choice(['seed', 'data.size', 'a.b', '', 'output'])}={rng.choice(PIECES)}"
-        ]
         try:
-            load_config(tmp_path / "run.yaml", model, overrides if rng.random() < 0.3 else [])
+            load_config(tmp_path / "run.yaml", model, overrides)
         except ConfigError as error:
             refused += 1
             assert len(str(error)) < 6000 and "Traceback" not in str(error), case
