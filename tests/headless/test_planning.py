@@ -7,7 +7,8 @@ import pytest
 from facewright.core.errors import FacewrightError
 from facewright.core.names import LONGEST, same_place
 from facewright.core.scan import LeftAside
-from facewright.headless.align import _plan
+from facewright.headless.align import AlignRun
+from facewright.headless.align_photo import AlignOptions
 from facewright.headless.batch import run_jobs
 from facewright.headless.degrade import DegradeOptions, DegradeRun
 from facewright.headless.planning import find_pictures, plan
@@ -139,16 +140,13 @@ def test_any_names_give_distinct_files(tmp_path, seed):
     check(jobs)
     assert plan(given, out, endings=BESIDE) == jobs
     check(plan_runs(given, out))
-    aligned = _plan(given, out, tmp_path / "sheet.png", ".png", LeftAside())
+    aligned = AlignRun(given, out, AlignOptions(analyzer="nano", size=64)).jobs
     check(aligned)
     assert len({job.output.casefold() for job in aligned}) == len(names)
     check(DegradeRun(given, out, DegradeOptions(copies=2)).jobs)
 
 
 def test_align_removes_its_own_leftovers_and_no_others(tmp_path):
-    from facewright.headless.align import AlignRun
-    from facewright.headless.align_photo import AlignOptions
-
     folder = touch(tmp_path / "in", "a.png", "sub/b.jpg")
     out = touch(tmp_path / "out")
     out.mkdir()
