@@ -283,7 +283,8 @@ def _explain(item: dict, model: type[BaseModel], lines: dict[tuple, str]) -> str
         refused = isinstance(given, Refused)
         said = given.sentence if refused else item["msg"].removeprefix("Value error, ")
         got = ", ".join(filter(None, (f"got {shorten(repr(given))}", line)))
-        return f"  {where}: {said} ({got})"
+        # pydantic quotes what a file says as it stands there, escapes of a terminal included.
+        return f"  {where}: {shorten(said, 500)} ({got})"
     known = sorted(_fields(model, item["loc"][:-1]))
     near = difflib.get_close_matches(str(item["loc"][-1]), known, n=3) or known
     hint = f"  {where}: unknown key; did you mean {', '.join(near)}?"

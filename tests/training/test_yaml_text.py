@@ -111,6 +111,7 @@ def test_what_is_no_config_is_told_with_its_place(tmp_path, text, words):
         ({"batch_size": "2024-01-01"}, "batch_size"),
         ({"data": "{source: wrld}"}, "data"),
         ({"data": "world"}, "data"),
+        ({"data": '{source: "wor\\e[31mld"}'}, "data: Input tag"),
         ({"data": "{source: folder, folder: ''}"}, "data.folder.folder: '' is no path"),
         ({"data": "{source: world, size: 100000000}"}, "data.world.size"),
         ({"data": "{source: world, workers: 100000}"}, "data.world.workers"),
@@ -140,6 +141,7 @@ def test_wrong_values_are_told_with_key_and_line(tmp_path, change, words):
         read(tmp_path, text)
     sentence = str(caught.value)
     assert words in sentence and f"line {len(values) + 1})" in sentence, sentence
+    assert sentence.replace("\n", "").isprintable()
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, "\n".join(values.values()), f"{key}={value}")
     if key in values or key == "sed":
