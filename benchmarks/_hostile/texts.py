@@ -18,7 +18,7 @@ from facewright.training.train import stages
 from ...tests.core.hostile_files import mutated
 from ...tests.core.test_hostile_weights import _damaged
 from ...tests.core.test_names import _PIECES, tree, write_next
-from ...tests.training.test_yaml_text import Section, drawn_config
+from ...tests.training.test_yaml_text import WHOLE, Section, drawn_config
 from .watch import Told, Wrong
 
 
@@ -28,12 +28,26 @@ def configs(room):
     models = [stage.Config for stage in stages().values()]
     path = room.given / "run.yaml"
 
+    def whole(rng):
+        """A config with nothing wrong, written in one of several ways."""
+        wanted = {"seed": rng.randrange(10**6), "batch_size": rng.randint(1, 64)}
+        lines = [line for line in WHOLE.splitlines() if not line.startswith("batch_size")]
+        for key, value in wanted.items():
+            way = rng.choice(("{}: {}", "{}: {:04}", "{}:   {}  # a comment", '"{}": {}'))
+            lines.append(way.format(key, value))
+        text = rng.choice(("\n", "\r\n")).join([*lines, ""])
+        path.write_bytes(text.encode(rng.choice(("utf-8", "utf-8-sig"))))
+        config = room.watch(load_config, path, Section, [])
+        if isinstance(config, Told) or any(getattr(config, k) != v for k, v in wanted.items()):
+            raise Wrong(f"{text!r} was read as {config!r:.300}")
+        return config
+
     def case(rng):
-        small = rng.random() < 0.5
-        data, overrides = drawn_config(rng, [] if small else files)
+        if rng.random() < 0.2:
+            return whole(rng)
+        data, overrides = drawn_config(rng, files)
         path.write_bytes(data)
-        model = Section if small else rng.choice(models)
-        config = room.watch(load_config, path, model, overrides)
+        config = room.watch(load_config, path, rng.choice(models), overrides)
         if not isinstance(config, Told) and not overrides:
             plain = yaml.safe_load(data)
             for key in ("seed", "batch_size", "threads"):
