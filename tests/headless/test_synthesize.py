@@ -82,7 +82,9 @@ def records(out):
     return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
 
 
-def test_names_seeds_and_settings_are_in_the_manifest(gt, weights, tmp_path):
+# Two workers load diffusers and the models once more each: as long as the rest of this file.
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_names_seeds_and_settings_are_in_the_manifest(gt, weights, tmp_path, workers):
     result = quick(gt, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     assert "4 pictures of 128 x 128" in result.stderr
@@ -102,7 +104,7 @@ def test_names_seeds_and_settings_are_in_the_manifest(gt, weights, tmp_path):
     assert len(set(pixels.values())) == 5, "copies differ"
     (gt / "a.png").rename(gt / "c.png")
     assert quick(gt / "sub", "-o", tmp_path / "one", "--overwrite").exit_code == 0
-    assert quick(gt, "-o", tmp_path / "two", "--workers", 2).exit_code == 0
+    assert quick(gt, "-o", tmp_path / "two", "--workers", workers).exit_code == 0
     two = contents(tmp_path / "two")
     assert two["sub/b_1.png"] == pixels["sub/b_1.png"], "neighbours and workers change nothing"
     assert two["c_1.png"] != pixels["a_1.png"], "the seed knows the name"
@@ -156,6 +158,7 @@ def test_guidance_is_between_caption_and_empty_prompt(weights):
     assert (made("haze", 1.5) - made("haze", 1.0)).abs().max() > 1e-3
 
 
+@pytest.mark.slow  # degrade keeps its records by the same code; its test of this is quicker
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_run_goes_on_to_the_same_bytes(weights, tmp_path):
     for index in range(3):
