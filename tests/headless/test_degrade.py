@@ -187,10 +187,12 @@ def test_an_overwrite_that_is_cut_short_is_not_taken_for_the_old_run(gt, tmp_pat
 
 
 WAITING = """
-import sys, time
+import signal, sys, time
 from facewright.headless import cli
 from facewright.headless.manifest import Manifest
 
+# A shell that puts the tests into the background lets them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 left, add = int(sys.argv.pop(1)), Manifest.add
 
 def add_and_wait(self, record):
