@@ -24,10 +24,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from facewright.core.data.faces3d import photos, render
-from facewright.core.data.identities import Identities, sample_identities
 from facewright.core.errors import FacewrightError
 from facewright.core.metrics.statistics import Difference, mean_interval, paired_difference
+from facewright.training.world.faces3d import photos, render
+from facewright.training.world.identities import Identities, sample_identities
 from torch import Tensor
 
 HIT, FALSE_POSITIVE = "hit", "false positive"

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn.functional as F
 from facewright.benchmarks._marks import FALSE_POSITIVE, HIT, TOLERANCE, Probe, probes, stacked
+from facewright.core.drawing.sheet import contact_sheet
 from facewright.core.errors import FacewrightError
-from facewright.core.sheet import contact_sheet
 from torch import Tensor
 
 CELL = 112

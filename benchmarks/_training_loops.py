@@ -10,10 +10,10 @@ from facewright.core.modules.iresnet import IResNet
 from facewright.core.modules.vgg import VGG16
 from facewright.core.schedule import alpha_bar
 from facewright.training._lora import LORA_TARGETS
-from facewright.training.config import TrainConfig
 from facewright.training.data import Batches
-from facewright.training.engine import Engine
+from facewright.training.loop.engine import Engine
 from facewright.training.methods.onestep import OneStepRecipe
+from facewright.training.settings.config import TrainConfig
 from torch import Tensor, nn
 
 from ._training_setup import Shape, set_start

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from facewright.core.diffusion.backbone import diffusers_classes
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig
 from facewright.core.modules.iresnet import IResNet
 from facewright.core.modules.vgg import VGG16
-from facewright.headless.backbone import diffusers_classes
 from facewright.training import methods
-from facewright.training.config import TrainConfig, load_config
 from facewright.training.methods.onestep import OneStepConfig
+from facewright.training.settings.config import TrainConfig, load_config
 from PIL import Image
 from torch import nn
 

@@ -25,7 +25,8 @@ from pathlib import Path
 
 import torch
 from facewright.benchmarks.onestep import TINY_UNET, UNET, PeakMemory, clock
-from facewright.core.fast import fast_dtype, use_fast_layers
+from facewright.core.diffusion.backbone import Model, diffusers_classes
+from facewright.core.diffusion.boosthub import predicting, with_boosthubs
 from facewright.core.methods.flipnet import (
     BoostHubConfig,
     BoostHubs,
@@ -33,10 +34,9 @@ from facewright.core.methods.flipnet import (
     Conditioning,
     find_sites,
 )
-from facewright.headless.backbone import Model, diffusers_classes
-from facewright.headless.boosthub import predicting, with_boosthubs
-from facewright.headless.builtin_sampling import KSampler
-from facewright.headless.host import host
+from facewright.core.modules.fast import fast_dtype, use_fast_layers
+from facewright.headless.host.builtin_sampling import KSampler
+from facewright.headless.host.host import host
 from torch.utils.flop_counter import FlopCounterMode
 
 RESULTS = Path(__file__).parent / "results"

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from facewright.core.data.anatomy import canonical_landmarks
-from facewright.core.data.faces3d import camera_for, project
-from facewright.core.data.identities import sample_identities
-from facewright.core.data.nuisances import sample_nuisances
 from facewright.core.geometry.landmarks import (
     affine_landmark_distance,
     landmark_distance,
     region_points,
 )
 from facewright.core.metrics.statistics import mean_interval, paired_difference
+from facewright.training.world.anatomy import canonical_landmarks
+from facewright.training.world.faces3d import camera_for, project
+from facewright.training.world.identities import sample_identities
+from facewright.training.world.nuisances import sample_nuisances
 
 RESULTS = Path(__file__).parent / "results"
 SIZE, GRID = 512, 4

@@ -17,19 +17,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from facewright.benchmarks.nano_quality import FIRST_IDENTITY, by_batches, people, score
-from facewright.core import nano
 from facewright.core.color import match_color
-from facewright.core.data.faces3d import photos
-from facewright.core.data.real_damage import real_damage
 from facewright.core.degradation import Degradation
+from facewright.core.diffusion.boosthub import predicting
+from facewright.core.drawing.sheet import contact_sheet
+from facewright.core.images import Picture, write_picture
 from facewright.core.methods.flipnet import TEXT_TOKENS, Condition, append_tokens
 from facewright.core.metrics import FrechetStatistics
 from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.sampling import ddim, guided
-from facewright.core.sheet import contact_sheet
-from facewright.headless.boosthub import predicting
-from facewright.headless.host import host
-from facewright.headless.images import Picture, write_picture
+from facewright.core.weights import nano
+from facewright.headless.host.host import host
+from facewright.training.data.real_damage import real_damage
+from facewright.training.world.faces3d import photos
 
 RESULTS = Path(__file__).parent / "results"
 PHIS = (0.0, 0.5, 1.0, 1.5, 2.0)

@@ -14,8 +14,8 @@ import torch
 from facewright.benchmarks.nano_flipnet import Flipnet
 from facewright.benchmarks.nano_quality import FIRST_IDENTITY, people
 from facewright.core.degradation import Degradation
-from facewright.core.sheet import contact_sheet
-from facewright.headless.images import Picture, write_picture
+from facewright.core.drawing.sheet import contact_sheet
+from facewright.core.images import Picture, write_picture
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
 PEOPLE = 6

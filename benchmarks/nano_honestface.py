@@ -19,20 +19,20 @@ import torch
 import torch.nn.functional as F
 from facewright.benchmarks._arms import ARMS, SEEDS, folder, train_all
 from facewright.benchmarks.nano_quality import by_batches
-from facewright.core import nano
 from facewright.core.checkpoint import read_tensors
-from facewright.core.data.faces3d import photos
 from facewright.core.degradation import Degradation
+from facewright.core.drawing.sheet import contact_sheet
 from facewright.core.geometry.eyes import eye_crops
 from facewright.core.geometry.landmarks import affine_landmark_distance, region_points
+from facewright.core.images import Picture, write_picture
 from facewright.core.methods.honestface import Identity, IdentityEmbedder
 from facewright.core.metrics import edge_ratio, face_box_mask, feature_distance, psnr
 from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.restorer import restore_one_step
-from facewright.core.sheet import contact_sheet
-from facewright.headless.host import host
-from facewright.headless.images import Picture, write_picture
+from facewright.core.weights import nano
+from facewright.headless.host.host import host
 from facewright.training.losses.masked import attention_mask
+from facewright.training.world.faces3d import photos
 
 RESULTS = Path(__file__).parent / "results"
 FIRST_IDENTITY = 2**40 + 2**39 + 2**23

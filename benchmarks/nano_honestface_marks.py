@@ -27,8 +27,8 @@ from facewright.benchmarks.nano_honestface import (
     looks,
     people,
 )
+from facewright.core.images import Picture, write_picture
 from facewright.core.metrics.statistics import bootstrap_interval
-from facewright.headless.images import Picture, write_picture
 
 CONDITIONS = {"none": "no references", "right": "right references", "wrong": "wrong references"}
 

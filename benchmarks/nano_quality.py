@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from facewright.core import nano
-from facewright.core.data.faces3d import photos
 from facewright.core.degradation import Degradation
+from facewright.core.images import Picture, write_picture
 from facewright.core.metrics import (
     edge_ratio,
     face_box_mask,
@@ -27,8 +26,9 @@ from facewright.core.metrics import (
 )
 from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.restorer import restore_one_step
-from facewright.headless.host import host
-from facewright.headless.images import Picture, write_picture
+from facewright.core.weights import nano
+from facewright.headless.host.host import host
+from facewright.training.world.faces3d import photos
 
 RESULTS = Path(__file__).parent / "results"
 FIRST_IDENTITY = 2**40 + 2**39

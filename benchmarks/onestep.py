@@ -29,18 +29,18 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from facewright.core.fast import fast_dtype
-from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
-from facewright.core.modules.autoencoder import AutoencoderConfig
-from facewright.core.restorer import ONE_STEP_TIMESTEP
-from facewright.core.schedule import alpha_bar
-from facewright.headless.backbone import (
+from facewright.core.diffusion.backbone import (
     DiffusersBackbone,
     DiffusersVae,
     Model,
     build,
     diffusers_classes,
 )
+from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
+from facewright.core.modules.autoencoder import AutoencoderConfig
+from facewright.core.modules.fast import fast_dtype
+from facewright.core.restorer import ONE_STEP_TIMESTEP
+from facewright.core.schedule import alpha_bar
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("embed", "encode", "denoise", "decode")

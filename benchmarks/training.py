@@ -39,7 +39,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from facewright.core.fast import fast_dtype
+from facewright.core.modules.fast import fast_dtype
 
 from ._training_loops import Losses, OurLoop, PlainLoop
 from ._training_setup import SHAPES, logical_noise, run_config, write_files

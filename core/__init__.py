@@ -1,0 +1,3 @@
+from ._moved import keep_paths
+
+keep_paths(__name__, {"recognition": "people.recogniser"})

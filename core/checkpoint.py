@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .errors import CheckpointError, shorten
-from .files import written_whole
-from .json_text import JsonError, parse_json
-from .pickles import AGAIN, read_pickle
+from .files.json_text import JsonError, parse_json
+from .files.pickles import AGAIN, read_pickle
+from .files.writing import written_whole
 
 FORMAT_KEY = "facewright.format"
 CONFIG_KEY = "facewright.config"
@@ -40,7 +40,7 @@ def read_tensors(
     """Read every tensor of a safetensors file or of a torch pickle, onto the CPU.
 
     Args:
-        path: the file, a pickle as `core.pickles.read_pickle` takes it. A Lightning checkpoint's
+        path: the file, a pickle as `core.files.pickles` takes it. A Lightning checkpoint's
             tensors are taken from its "state_dict".
         again: a sentence on how to get the file anew, for one that is damaged.
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..core.sheet import contact_sheet
+from ..core.drawing.sheet import contact_sheet
 from ..headless.runner import run_workflow
 from ..workflows.build import degrade_presets, nano_restore
 from ..workflows.flipnet import nano_flipnet_restore

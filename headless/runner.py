@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from ..core.errors import FacewrightError, shorten
-from .assign import set_inputs
-from .builtin import BUILTIN
-from .input_files import named_by_hand
-from .saving import RunContext, context
-from .shapes import shown, words
-from .standin import Blocked, ComfyNode, Input, Schema
-from .workflow import (
+from ..core.files.shapes import shown, words
+from ..core.node_api import Blocked, ComfyNode, Input, Schema
+from .host.builtin import BUILTIN
+from .host.saving import RunContext, context
+from .workflows.assign import set_inputs
+from .workflows.input_files import named_by_hand
+from .workflows.workflow import (
     ApiWorkflow,
     InputSpec,
     NodeSpec,
@@ -29,7 +29,7 @@ from .workflow import (
     to_api,
     unknown_node,
 )
-from .workflow_file import called, is_link, is_ui_form, read_workflow
+from .workflows.workflow_file import called, is_link, is_ui_form, read_workflow
 
 _CASTS = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 

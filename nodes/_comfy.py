@@ -25,10 +25,9 @@ from comfy_api.latest import ComfyExtension, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Generator, Tensor, nn
 
-from ..core.base_model import UNetFacts, other_model, refusal
 from ..core.checkpoint import load_strict
 from ..core.errors import FacewrightError, shorten
-from ..core.lora import (
+from ..core.lora.merge import (
     LoraReport,
     check_loras,
     check_strength,
@@ -41,6 +40,7 @@ from ..core.lora import (
 from ..core.methods.flipnet import BoostHubs, Condition
 from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
+from ..core.weights.sd_config import UNetFacts, other_model, refusal
 from ._comfy_boosthub import KEY, LORAS, apply_boosthub
 from ._comfy_doctor import ComfyDoctor
 from ._comfy_files import ComfyFiles
@@ -55,7 +55,7 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
     """ComfyUI as a `nodes._host.Host`."""
 
     def load_nano(self, lora: bool) -> tuple[Any, Any]:
-        from ..core import nano
+        from ..core.weights import nano
 
         model = nano_model(nano.unet_config(), nano.unet_tensors())
         if lora:

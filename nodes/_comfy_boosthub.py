@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import FacewrightError
-from ..core.lora import check_loras
+from ..core.lora.merge import check_loras
 from ..core.methods.flipnet import (
     ALREADY_APPLIED,
     BoostHubs,

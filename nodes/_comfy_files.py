@@ -5,12 +5,12 @@ from pathlib import Path
 
 import folder_paths
 
-from ..core.confined import is_plain
 from ..core.errors import CheckpointError, shorten
 from ..core.faces import look_in
-from ..core.person import SUFFIX as PERSON_FILE
-from ..headless.known_files import known_file
-from ..headless.model_folders import ANALYZER_FOLDERS, check_name, either_separator
+from ..core.files.confined import is_plain
+from ..core.people.person import SUFFIX as PERSON_FILE
+from ..core.weights.known_files import known_file
+from ..core.weights.model_folders import ANALYZER_FOLDERS, check_name, either_separator
 
 _WEIGHT_FILES = {".safetensors", ".ckpt", ".pth"}
 

@@ -14,8 +14,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..core.errors import FacewrightError
-from ..core.files import written_whole
-from ..core.names import numbered, sized
+from ..core.files.names import numbered, sized
+from ..core.files.writing import written_whole
 
 
 def save_pictures(

@@ -8,7 +8,7 @@ from typing import Any
 
 import folder_paths
 
-from ..core.video import write_video
+from ..core.video.files import write_video
 
 
 class ComfyVideos:

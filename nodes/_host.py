@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..core.lora import LoraReport
+from ..core.lora.merge import LoraReport
 from ..core.methods.flipnet import BoostHubs, Condition
 from ..core.restorer import Backbone
 
@@ -132,6 +132,6 @@ class Host(Protocol):
 if "comfy.model_management" in sys.modules:
     from ._comfy import ComfyExtension, host, io, ui
 else:
-    from ..headless.standin import ComfyExtension, host, io, ui
+    from ..core.node_api import ComfyExtension, host, io, ui
 
 __all__ = ["ComfyExtension", "Host", "Progress", "host", "io", "ui"]

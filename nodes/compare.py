@@ -1,6 +1,6 @@
 """Before and after in one picture."""
 
-from ..core.compare import MODES, compare
+from ..core.drawing.compare import MODES, compare
 from ._convert import rgb_view, to_image
 from ._host import host, io
 

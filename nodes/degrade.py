@@ -5,9 +5,9 @@ import json
 import torch
 
 from ..core.degradation import MAX_TAPS, PRESETS, Degradation, describe
+from ..core.drawing.presets import preset_sheet
 from ..core.errors import FacewrightError
-from ..core.json_text import JsonError, parse_json
-from ..core.preset_sheet import preset_sheet
+from ..core.files.json_text import JsonError, parse_json
 from ._convert import alpha_of, rgb_view, to_image, to_nchw
 from ._host import host, io
 from ._steps import reporter

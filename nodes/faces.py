@@ -1,8 +1,8 @@
 """Faces found, cut out upright, and put back."""
 
 from ..core.color import COLOR_MODES
+from ..core.drawing.faces import draw_faces
 from ..core.faces import ANALYZERS, ORDERS, detect_faces, load_analyzer, select_faces
-from ..core.faces.overlay import draw_faces
 from ..core.geometry.align import align_faces
 from ..core.geometry.paste import paste_faces
 from ._convert import alpha_view, rgb_view, to_image

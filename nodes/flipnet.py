@@ -2,10 +2,9 @@
 
 import torch
 
-from ..core import nano
 from ..core.errors import CheckpointError, FacewrightError
 from ..core.faces import load_analyzer
-from ..core.lora import check_loras
+from ..core.lora.merge import check_loras
 from ..core.methods.flipnet import (
     MODES,
     TEXT_TOKENS,
@@ -14,6 +13,7 @@ from ..core.methods.flipnet import (
     append_tokens,
 )
 from ..core.modules.face_encoder import FaceEncoder as Encoder
+from ..core.weights import nano
 from ._convert import from_conditioning, from_latent, to_conditioning, to_nchw
 from ._files import check_files, file_input
 from ._host import host, io

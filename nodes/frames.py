@@ -2,9 +2,9 @@
 
 from ..core.color import COLOR_MODES
 from ..core.faces import ORDERS
-from ..core.frames import FrameOptions, FrameRestorer
-from ..core.smoothing import smooth_faces
-from ..core.video import frame_count, read_frames, rewrite_video
+from ..core.pipeline.frames import FrameOptions, FrameRestorer
+from ..core.video.files import frame_count, read_frames, rewrite_video
+from ..core.video.smoothing import smooth_faces
 from ._convert import rgb_view, to_image
 from ._host import host, io
 from ._steps import reporter

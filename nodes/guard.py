@@ -1,9 +1,9 @@
 """Restored faces that drifted are held back; receipts of all of them, also inside saved PNGs."""
 
-from ..core.guard import ACTIONS, guard_faces, references_for
-from ..core.identity_score import reference_template
-from ..core.receipt_sheet import draw_receipts
-from ..core.receipts import png_texts
+from ..core.drawing.receipts import draw_receipts
+from ..core.people.guard import ACTIONS, guard_faces, references_for
+from ..core.people.receipts import png_texts
+from ..core.scores.identity import reference_template
 from ._convert import checked, to_image, to_nchw
 from ._host import host, io
 from ._steps import reporter

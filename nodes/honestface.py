@@ -1,10 +1,10 @@
 """HonestFace: restoration that looks at photographs of the same person."""
 
-from ..core import nano
 from ..core.errors import CheckpointError
 from ..core.faces import dense_landmarker
 from ..core.methods.honestface import IdentityEmbedder, load_eye_extractor
-from ..core.references import encode_faces, references_of
+from ..core.pipeline.references import encode_faces, references_of
+from ..core.weights import nano
 from ._convert import one_batch, to_conditioning, to_image, to_nchw
 from ._files import check_files, file_input
 from ._host import host, io

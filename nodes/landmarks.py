@@ -1,7 +1,7 @@
 """How far restored faces moved from the true ones, in numbers and as a picture."""
 
-from ..core.landmark_overlay import draw_scores
-from ..core.landmark_score import LABELS, score_landmarks
+from ..core.drawing.landmarks import draw_scores
+from ..core.scores.landmarks import LABELS, score_landmarks
 from ._convert import to_image, to_nchw
 from ._host import host, io
 from ._steps import reporter

@@ -1,6 +1,6 @@
 """A LoRA loader that applies every module of the file or none."""
 
-from ..core.lora_files import read_lora
+from ..core.lora.files import read_lora
 from ._files import check_files, file_input
 from ._host import host, io
 

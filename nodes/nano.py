@@ -2,8 +2,9 @@
 
 import torch
 
-from ..core import demo, nano
+from ..core import demo
 from ..core.faces import load_analyzer
+from ..core.weights import nano
 from ._convert import to_image
 from ._host import host, io
 from ._types import Analyzer, Vre

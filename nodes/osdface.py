@@ -2,8 +2,8 @@
 
 import torch
 
+from ..core.drawing.tokenmap import token_map
 from ..core.methods.osdface import VisualRepresentationEmbedder
-from ..core.tokenmap import token_map
 from ._convert import rgb_view, to_conditioning, to_image
 from ._files import NONE, check_files, file_input
 from ._host import host, io

@@ -1,11 +1,11 @@
 """People: albums made of photographs, kept as files, and matched to the faces of pictures."""
 
-from ..core.album import album_sheet, make_person, photo_names, strangers
-from ..core.faces.overlay import draw_faces
-from ..core.files import content_hash
-from ..core.matching import match_faces
-from ..core.person import Person as Album
-from ..core.person import join_people, save_person
+from ..core.drawing.faces import draw_faces
+from ..core.files.writing import content_hash
+from ..core.people.album import album_sheet, make_person, photo_names, strangers
+from ..core.people.matching import match_faces
+from ..core.people.person import Person as Album
+from ..core.people.person import join_people, save_person
 from ._convert import rgb_view, to_image, to_nchw
 from ._files import check_person, person_input
 from ._host import host, io

@@ -1,7 +1,7 @@
 """Face recognisers, and how much two pictures show the same person."""
 
-from ..core.identity_score import score_identity
-from ..core.recognition import load_recogniser
+from ..core.people.recogniser import load_recogniser
+from ..core.scores.identity import score_identity
 from ._convert import to_nchw
 from ._files import check_files, file_input
 from ._host import host, io

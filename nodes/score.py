@@ -1,6 +1,6 @@
 """Numbers for restored pictures, shown on the node."""
 
-from ..core.score import named_metrics, score_images, scoring_pictures
+from ..core.scores.pictures import named_metrics, score_images, scoring_pictures
 from ._convert import to_nchw
 from ._host import host, io
 from ._steps import reporter

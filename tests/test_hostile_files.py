@@ -11,7 +11,7 @@ from facewright.benchmarks._hostile import KINDS, prepared
 from facewright.benchmarks._hostile.child import _tried
 from facewright.benchmarks._hostile.watch import MARK, Room, Told, Wrong
 from facewright.core.errors import FacewrightError
-from facewright.core.files import expand_path
+from facewright.core.files.writing import expand_path
 
 CHEAP = ["pictures", "LoRA files", "safetensors bytes", "pickles", "output names"]
 

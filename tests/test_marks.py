@@ -17,10 +17,10 @@ from facewright.benchmarks._marks import (
     probes,
 )
 from facewright.benchmarks._marks_sheet import CELL, close_ups
-from facewright.core.data.faces3d import photos, render
-from facewright.core.data.identities import sample_identities
+from facewright.core.drawing.sheet import GAP
 from facewright.core.errors import FacewrightError
-from facewright.core.sheet import GAP
+from facewright.training.world.faces3d import photos, render
+from facewright.training.world.identities import sample_identities
 from scipy.ndimage import gaussian_filter
 
 PEOPLE = list(range(100, 124))

@@ -137,7 +137,7 @@ def test_the_choice_reaches_other_processes(machine, monkeypatch, tmp_path):
     monkeypatch.setenv(devices.VARIABLE, "auto")  # restored afterwards
     assert CliRunner().invoke(app, ["doctor", "--no-hash", "--device", "cpu"]).exit_code == 0
     assert os.environ[devices.VARIABLE] == "cpu"
-    from facewright.headless import cluster
+    from facewright.headless.jobs import cluster
 
     assert devices.VARIABLE in cluster._PASSED_ON
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ..core.architecture import build
 from ..core.errors import CheckpointError
 from ..core.modules.autoencoder import AutoencoderKL
-from ..core.nano import load_vae, unet_config, unet_tensors
-from .config import Strict
+from ..core.weights.nano import load_vae, unet_config, unet_tensors
+from .settings.config import Strict
 
 
 class BackboneConfig(Strict):
@@ -87,7 +87,7 @@ def load_backbone(config: BackboneConfig) -> TrainingBackbone:
 
 
 def _sd(path: Path) -> TrainingBackbone:
-    from ..headless.host import Place, load_checkpoint
+    from ..headless.host.host import Place, load_checkpoint
 
     # The fast format of this machine may be bfloat16, to which weights would be rounded for good.
     model, vae = load_checkpoint(path, Place(torch.float32, torch.device("cpu")))
@@ -97,7 +97,7 @@ def _sd(path: Path) -> TrainingBackbone:
 
 
 def _nano(unet_path: Path, vae_path: Path) -> TrainingBackbone:
-    from ..headless.backbone import diffusers_classes
+    from ..core.diffusion.backbone import diffusers_classes
 
     config, tensors = unet_config(unet_path), unet_tensors(unet_path)
     unet = build(
@@ -111,7 +111,7 @@ def _nano(unet_path: Path, vae_path: Path) -> TrainingBackbone:
 
 def _random() -> TrainingBackbone:
     """SD 2.1-base's layout with few narrow layers: for trying a config out, not for training."""
-    from ..headless.backbone import diffusers_classes
+    from ..core.diffusion.backbone import diffusers_classes
 
     unet_class, vae_class = diffusers_classes()
     unet = unet_class(

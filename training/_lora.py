@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..core.errors import CheckpointError
-from ..core.lora import parse_lora
-from ..core.lora_files import read_lora
-from ..core.lora_styles import save_lora_as
+from ..core.lora.files import read_lora
+from ..core.lora.merge import parse_lora
+from ..core.lora.styles import save_lora_as
 
 LORA_TARGETS = (
     *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),

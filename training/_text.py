@@ -14,8 +14,8 @@ class TextEncoder(nn.Module):
     def __init__(self, folder: Path) -> None:
         """Raises CheckpointError where `tokenizer` or `text_encoder` is not in the folder."""
         super().__init__()
-        from ..headless.backbone import diffusers_classes
-        from ..headless.text import check_encoder
+        from ..core.diffusion.backbone import diffusers_classes
+        from ..core.diffusion.text import check_encoder
 
         diffusers_classes()  # makes transformers importable beside a broken torchvision
         from transformers import CLIPTextModel, CLIPTokenizer

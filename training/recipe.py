@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from .cache import FrozenCache
-from .config import Strict
+from .loop.cache import FrozenCache
+from .settings.config import Strict
 
 Batch = dict[str, Any]
 """One batch on the training device.

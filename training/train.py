@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core._plugins import import_all
-from .config import ConfigError, load_config
-from .inputs import check_inputs, check_stage
 from .recipe import Recipe
-from .shipped import find_config
+from .settings.config import ConfigError, load_config
+from .settings.inputs import check_inputs, check_stage
+from .settings.shipped import find_config
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .loop.engine import Engine
 
 
 def stages() -> dict[str, type[Recipe]]:
@@ -39,7 +39,7 @@ def open_run(stage: str, config: str | Path, overrides: list[str] | None = None)
         ConfigError: unknown stage, wrong config, or something it names is not there.
         FacewrightError: a file the recipe reads is damaged.
     """
-    from .engine import Engine
+    from .loop.engine import Engine
 
     known = stages()
     if stage not in known:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from ..core import demo
-from ..core.data.faces3d import photos
-from ..core.data.scenes import group_scene
 from ..core.degradation import Degradation
-from ..headless.images import Picture, write_picture
+from ..core.images import Picture, write_picture
+from ..training.world.faces3d import photos
+from ..training.world.scenes import group_scene
 
 SCENE_SEED = 20
 DAMAGE_SEED = 1

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..core.sheet import contact_sheet
-from ..headless.images import Picture, write_picture
+from ..core.drawing.sheet import contact_sheet
+from ..core.images import Picture, write_picture
 from ..headless.runner import run_workflow
 from .graph import FOLDER, Graph
 from .honestface import nano_group_people, nano_honestface_restore

@@ -3,10 +3,10 @@
 import math
 
 import torch
-from facewright.core.convert import convert
-from facewright.core.lora import merge_lora
-from facewright.core.lora_files import read_lora
-from facewright.core.unet_names import sd_modules
+from facewright.core.lora.files import read_lora
+from facewright.core.lora.merge import merge_lora
+from facewright.core.lora.unet_names import sd_modules
+from facewright.core.weights.convert import convert
 from safetensors.torch import save
 
 from ...tests.core.lora_files import LDM, by_hand, small_base

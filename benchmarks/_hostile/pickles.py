@@ -10,7 +10,7 @@ import zipfile
 
 import torch
 from facewright.core.checkpoint import read_tensors
-from facewright.training.checkpoints import read_checkpoint
+from facewright.training.loop.checkpoints import read_checkpoint
 
 from ...tests.core.test_hostile_weights import PICKLES, _damaged, _zip
 from ...tests.training.test_hostile_states import STATE, Calls

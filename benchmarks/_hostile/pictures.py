@@ -4,7 +4,7 @@ import io
 import random
 
 import numpy as np
-from facewright.headless.images import decode_picture, to_array, write_picture
+from facewright.core.images import decode_picture, to_array, write_picture
 from PIL import Image
 
 from ...tests.headless.picture_files import TURNED, png, tiff

@@ -4,8 +4,8 @@ import json
 import threading
 from http.server import ThreadingHTTPServer
 
-from facewright.headless import http_client, server
-from facewright.headless.server import run_on_server
+from facewright.headless.remote import http_client, server
+from facewright.headless.remote.server import run_on_server
 from PIL import Image
 
 from ...tests.core.hostile_files import mutated

@@ -5,14 +5,14 @@ import os
 
 import torch
 import yaml
-from facewright.core import receipts
 from facewright.core.degradation import Degradation
 from facewright.core.degradation.recipe import describe
-from facewright.core.names import LONGEST
-from facewright.headless.degrade import _Degraded, _only_recipe
-from facewright.headless.manifest import Manifest, read_records
-from facewright.training.config import load_config
-from facewright.training.shipped import shipped_configs
+from facewright.core.files.names import LONGEST
+from facewright.core.people import receipts
+from facewright.headless.jobs.manifest import Manifest, read_records
+from facewright.headless.make.degrade import _Degraded, _only_recipe
+from facewright.training.settings.config import load_config
+from facewright.training.settings.shipped import shipped_configs
 from facewright.training.train import stages
 
 from ...tests.core.hostile_files import mutated

@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from facewright.core.video import read_frames, rewrite_video
+from facewright.core.video.files import read_frames, rewrite_video
 
 from ...tests.core.test_video_kept import mutated, sample_videos
 from .watch import Told, Wrong

@@ -3,11 +3,11 @@
 import json
 
 import numpy as np
+from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless.doctor import plain_process
 from facewright.headless.doctor.needs import needs_of
-from facewright.headless.model_folders import ModelFolders
 from facewright.headless.runner import check, input_specs, run_workflow
-from facewright.headless.workflow import read_workflow, to_api
+from facewright.headless.workflows.workflow import read_workflow, to_api
 from PIL import Image
 
 from ...tests.headless.test_fuzzed_workflows import SHIPPED, changed

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from ..errors import FacewrightError
+from ..geometry.face import DenseLandmarker, Face, FaceAnalyzer
 from ._files import look_in
-from .face import DenseLandmarker, Face, FaceAnalyzer
 from .selection import ORDERS, detect_faces, select_faces
 
 ANALYZERS = ("skimage", "nano", "insightface", "facexlib")

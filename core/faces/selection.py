@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FacewrightError
-from .face import Face, FaceAnalyzer
+from ..geometry.face import Face, FaceAnalyzer
 
 _KEYS = {
     "left to right": lambda face: face.center[0],

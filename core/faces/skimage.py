@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FacewrightError
+from ..geometry.face import Face
 from ..geometry.warp import invert, pixel_grid, scale_of, transform, warp
-from .face import Face
 
 _WINDOW = 24
 """Smallest window of the cascade, in pixels."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import FacewrightError
-from ..faces.face import Face
+from .face import Face
 from .templates import template
 from .warp import fit_similarity, warp
 
@@ -24,7 +24,7 @@ BOX_POINTS = (
 
 @dataclass(frozen=True)
 class Tracks:
-    """Which of n faces are one over the frames of a video (`core.tracking`)."""
+    """Which of n faces are one over the frames of a video (`core.video.tracking`)."""
 
     number: Tensor
     """(n,) int64, the same for a face in all its frames."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..color import MOMENT_MODES, change_color, color_change, match_color
 from ..errors import FacewrightError
-from ..smoothing import smooth_over_tracks
+from ..video.smoothing import smooth_over_tracks
 from .align import FaceCrops
 from .warp import corners, invert, pixel_grid, scale_of, transform, warp
 

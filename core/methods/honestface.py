@@ -24,8 +24,8 @@ from ..checkpoint import (
 )
 from ..devices import widened, without_autocast
 from ..errors import CheckpointError, FacewrightError, check_image, shorten
-from ..faces.face import DenseLandmarker
 from ..geometry.eyes import eye_crops
+from ..geometry.face import DenseLandmarker
 from ..geometry.landmarks import affine_landmark_distance, region_points
 from ..modules.identity import FORMAT as NANO_IDENTITY
 from ..modules.identity import IdentityEncoder
@@ -37,8 +37,8 @@ from ..modules.reference_tokens import (
     MixingFusion,
 )
 from ..modules.vgg import VGG16
-from ..person import Person
-from ..recognition import Recogniser, fingerprint
+from ..people.person import Person
+from ..people.recogniser import Recogniser, fingerprint
 from .osdface import VisualRepresentationEmbedder
 
 IDE_FORMAT = "honestface-ide"
@@ -74,7 +74,7 @@ class IDEConfig:
     recogniser: str = ""
     """`Recogniser.id` of the weights it was trained with."""
     extractor: str = ""
-    """`core.recognition.fingerprint` of the eye extractor it was trained with."""
+    """`core.people.recogniser.fingerprint` of the eye extractor it was trained with."""
     use_eyes: bool = True
     """Whether the facial feature extractor sees the references; for ablations."""
     use_identity: bool = True

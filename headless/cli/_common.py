@@ -29,7 +29,7 @@ def file_or_folder(text: str) -> Path:
     A leading `~` and variables are replaced, which a shell does not do behind `=` nor on Windows.
     """
     from ...core.errors import FacewrightError
-    from ...core.files import expand_path
+    from ...core.files.writing import expand_path
 
     try:
         return expand_path(text)
@@ -81,7 +81,7 @@ def _whole(text: str) -> str:
 
 
 def say_aside(aside: Any) -> None:
-    """What a search of folders found and did not take, where there is any (`core.scan`)."""
+    """What a search of folders found and did not take, where there is any (`core.files.scan`)."""
     if aside:
         say(aside.sentence())
 
@@ -160,8 +160,8 @@ def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
 
 def use_models(folder: Path | None, base: Path | None = None) -> None:
     """Let everything that looks for weights, face detectors included, look here first."""
-    from ..host import host
-    from ..model_folders import ModelFolders
+    from ...core.weights.model_folders import ModelFolders
+    from ..host.host import host
 
     if base is not None:
         os.environ["FACEWRIGHT_BASE"] = str(base)

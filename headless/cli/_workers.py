@@ -49,7 +49,7 @@ def chosen_workers(
             fail("--gpus-per-worker is for --ray; without it, CUDA_VISIBLE_DEVICES chooses.", 2)
         return workers or 1
     from ...core.devices import AUTO, VARIABLE
-    from ..cluster import RayTeam
+    from ..jobs.cluster import RayTeam
 
     device = os.environ.get(VARIABLE) or AUTO
     if ":" in device:

@@ -127,18 +127,11 @@ def align(
 
     Interrupted runs go on where they stopped. With other options all crops are made again.
     """
-    from ...core.curation import Limits, usual_sharpness
     from ...core.errors import FacewrightError
     from ...core.faces import ANALYZERS
-    from ..align import AlignRun
-    from ..align_photo import (
-        DUPLICATES,
-        FACES,
-        GREY,
-        SUFFIXES,
-        AlignOptions,
-        choose_analyzer,
-    )
+    from ...core.people.curation import Limits, usual_sharpness
+    from ..make.align import AlignRun
+    from ..make.align_photo import DUPLICATES, FACES, GREY, SUFFIXES, AlignOptions, choose_analyzer
 
     check_choice("--analyzer", analyzer, ("auto", *ANALYZERS))
     check_choice("--faces", faces, FACES)
@@ -198,7 +191,7 @@ def align(
 
 def _sheet(todo: Any) -> Path | None:
     """Where the contact sheet lies now; the crops count for more than it does."""
-    from ..align_sheet import write_sheet
+    from ..make.align_sheet import write_sheet
 
     try:
         write_sheet(todo.sheet, todo.records(), todo.out)
@@ -209,8 +202,8 @@ def _sheet(todo: Any) -> Path | None:
 
 
 def _counts(todo: Any) -> dict[str, Any]:
-    from ..align import left_out
-    from ..align_photo import kept_faces
+    from ..make.align import left_out
+    from ..make.align_photo import kept_faces
 
     kept, why, faceless = 0, Counter(), 0
     rejects = 0
@@ -224,8 +217,8 @@ def _counts(todo: Any) -> dict[str, Any]:
 
 def _done(todo: Any, summary: Any) -> list[dict[str, Any]]:
     """What became of each photo, in place of the one file that a job usually makes."""
-    from ..align import left_out
-    from ..align_photo import kept_faces
+    from ..make.align import left_out
+    from ..make.align_photo import kept_faces
 
     records = {str(job.source): record for job, record in todo.records()}
     entries = []

@@ -24,7 +24,7 @@ def convert(
 
     `facewright export` is for what you trained yourself.
     """
-    from ...core.convert import convert as convert_files
+    from ...core.weights.convert import convert as convert_files
 
     written = convert_files(inputs, out)
     if as_json:

@@ -32,7 +32,7 @@ def curves(
     Also while it runs, and after it was killed.
     """
     try:
-        from ...training.curves import curve_sheet
+        from ...training.log.curves import curve_sheet
     except ImportError as error:
         fail(f'This needs more packages ({error}): pip install "facewright[train]"')
     lines = run / "metrics.jsonl" if run.is_dir() else run

@@ -154,7 +154,7 @@ def degrade(
         raise typer.BadParameter("--recipe says all about the damage: give no other options of it.")
 
     from ...core.errors import FacewrightError
-    from ..degrade import DegradeOptions, DegradeRun
+    from ..make.degrade import DegradeOptions, DegradeRun
 
     options = DegradeOptions(preset=preset, overrides=overrides, seed=seed, copies=copies)
     try:

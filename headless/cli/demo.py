@@ -18,7 +18,7 @@ def demo(
     device: Device = None,
 ) -> None:
     """Restore a bundled picture of rendered people with the bundled nano models."""
-    from ..demo import run_demo
+    from ..make.demo import run_demo
 
     use_device(device)
     run_demo(out, console())

@@ -47,9 +47,9 @@ def doctor(
     something.
     """
     from ..doctor import diagnose, plain_process
-    from ..host import host
-    from ..workflow import read_workflow
-    from ..workflow_file import WorkflowError
+    from ..host.host import host
+    from ..workflows.workflow import read_workflow
+    from ..workflows.workflow_file import WorkflowError
 
     use_device(device)
     use_models(models)

@@ -102,7 +102,7 @@ def evaluate(
     from ...core.errors import FacewrightError
     from ..evaluation import pair_folders, score_all, summarize, write_report
     from ..evaluation.cases import sort_metric
-    from ..recorded import one_thread
+    from ..jobs.recorded import one_thread
 
     use_device(device)
     use_models(models)
@@ -199,7 +199,7 @@ def _settings(metrics: str | None, faces: str | None, has_gt: bool, *, sets: boo
 def _report_folder(out: Path | None, folders: list[Path], gt: Path | None, lq: Path | None) -> Path:
     """Where the report goes: never among the pictures, which it would join in the next run."""
     from ...core.errors import FacewrightError
-    from ...core.names import fit_name
+    from ...core.files.names import fit_name
     from ..evaluation.pairing import check_folder
 
     for folder in folders:

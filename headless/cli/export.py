@@ -60,9 +60,9 @@ def export(
 
     `facewright convert` is for files that others released.
     """
-    from ...core.lora_files import is_lora_folder
-    from ...core.lora_styles import LORA_STYLES
-    from ..export import DTYPES, merge, recast, restyle
+    from ...core.lora.files import is_lora_folder
+    from ...core.lora.styles import LORA_STYLES
+    from ..make.export import DTYPES, merge, recast, restyle
 
     check_choice("--to", to or LORA_STYLES[0], LORA_STYLES)
     check_choice("--dtype", dtype or "fp32", tuple(DTYPES))
@@ -116,7 +116,7 @@ def _or_one(strength: float | None) -> float:
 
 def _run(folder: Path, out: Path | None) -> dict[Path, str]:
     try:
-        from ...training.export import export_run
+        from ...training.results.export import export_run
     except ImportError as error:
         fail(f'Exporting a run needs more packages ({error}): pip install "facewright[train]"')
     return dict.fromkeys(export_run(folder, out), "from the run's newest checkpoint")

@@ -76,11 +76,11 @@ def make(
     """
     from ...core.errors import FacewrightError
     from ...core.faces import ANALYZERS, load_analyzer
-    from ...core.nano import NANO_SIZE
-    from ...core.person import SUFFIX
-    from ...core.scan import LeftAside
-    from ..batch import find_pictures
-    from ..people import find_recogniser, readable
+    from ...core.files.scan import LeftAside
+    from ...core.people.person import SUFFIX
+    from ...core.weights.nano import NANO_SIZE
+    from ..jobs.batch import find_pictures
+    from ..make.people import find_recogniser, readable
 
     nano = recogniser == "nano"
     chosen = analyzer or ("nano" if nano else "insightface")
@@ -101,7 +101,7 @@ def make(
         say_aside(aside)
         _fail_for(failed, len(paths))
 
-    from ...core.album import make_person
+    from ...core.people.album import make_person
 
     with progress("Looking", len(photos), quiet=as_json) as show:
         done = 0
@@ -152,9 +152,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Say what an album holds."""
-    from ...core.album import album_sheet, strangers
-    from ...core.person import Person
-    from ..images import Picture, write_picture
+    from ...core.images import Picture, write_picture
+    from ...core.people.album import album_sheet, strangers
+    from ...core.people.person import Person
 
     if not file.is_file():
         fail(f"There is no file {file}.", 2)

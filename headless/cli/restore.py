@@ -153,15 +153,15 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Restore the faces of pictures. Interrupted runs go on where they stopped."""
-    from ...core.album import strangers
     from ...core.color import COLOR_MODES
     from ...core.errors import FacewrightError
     from ...core.faces import ANALYZERS, ORDERS
     from ...core.faces.selection import parse_pick
-    from ...core.files import remove_leftovers
-    from ...core.guard import ACTIONS
-    from ...core.scan import LeftAside
-    from ..batch import Job, find_pictures, plan, run_jobs
+    from ...core.files.scan import LeftAside
+    from ...core.files.writing import remove_leftovers
+    from ...core.people.album import strangers
+    from ...core.people.guard import ACTIONS
+    from ..jobs.batch import Job, find_pictures, plan, run_jobs
 
     weights = weights or ("honestface" if person or reference else "osdface")
     check_choice("--color", color, COLOR_MODES)
@@ -173,10 +173,10 @@ def restore(
     use_device(device)
     use_models(models, base)
 
-    from ..people import read_albums, readable
-    from ..recorded import one_thread
-    from ..restore import RestoreOptions
-    from ..restore_files import COMPARISON, RECEIPTS, RestoreFile, RestorerChoice
+    from ..jobs.recorded import one_thread
+    from ..make.people import read_albums, readable
+    from ..make.restore import RestoreOptions
+    from ..make.restore_files import COMPARISON, RECEIPTS, RestoreFile, RestorerChoice
 
     aside = LeftAside()
     try:
@@ -276,7 +276,7 @@ def _ready(work: Any, photos: Any) -> Any:
     What is missing or does not go together is no fault of a picture, and shows here.
     """
     from ...core.errors import FacewrightError
-    from ..people import with_references
+    from ..make.people import with_references
 
     restorer = work.models.restorer
     try:

@@ -90,7 +90,7 @@ def run(
 ) -> None:
     """Run a workflow file, in a ComfyUI that answers or else in this process."""
     from ...core.errors import shorten
-    from ..workflow import read_workflow
+    from ..workflows.workflow import read_workflow
 
     if (server is not None) + comfy + embedded > 1:
         raise typer.BadParameter("--server, --comfy and --embedded exclude each other.")
@@ -157,12 +157,12 @@ class _Where:
 def _place(
     source: Any, server: str | None, comfy: bool, arguments: list[str], embedded: bool
 ) -> Iterator[_Where]:
+    from ..remote.server import DEFAULT_SERVER, answers, server_specs
     from ..runner import input_specs
-    from ..server import DEFAULT_SERVER, answers, server_specs
 
     if comfy:
-        from ..launch import started_comfyui
-        from ..workflow import node_kinds
+        from ..remote.launch import started_comfyui
+        from ..workflows.workflow import node_kinds
 
         with started_comfyui(node_kinds(source), arguments, say) as address:
             yield _Where("the ComfyUI started for it", address, server_specs(address))
@@ -188,7 +188,7 @@ class _Task:
 
     def once(self) -> None:
         from ...core.errors import FacewrightError
-        from ..shapes import words
+        from ...core.files.shapes import words
 
         titles: dict[str, str] = {}
         go = self._runner(None, lambda node_id, title, text: titles.update({node_id: title}))
@@ -211,9 +211,9 @@ class _Task:
 
     def over(self, batch: list[str], node_name: str | None, overwrite: bool) -> None:
         from ...core.errors import FacewrightError
-        from ...core.scan import LeftAside
-        from ..run_batch import Runs, batch_node, plan_runs
-        from ..server import prepared
+        from ...core.files.scan import LeftAside
+        from ..remote.server import prepared
+        from ..workflows.run_batch import Runs, batch_node, plan_runs
 
         try:
             api = prepared(self.source, self.where.specs, self.inputs)
@@ -256,7 +256,7 @@ class _Task:
     def _check_still_there(self, past: int, total: int) -> None:
         """Where the server is gone, no further picture can be done."""
         from ...core.errors import FacewrightError
-        from ..server import answers
+        from ..remote.server import answers
 
         if self.where.server is not None and not answers(self.where.server, timeout=10):
             raise FacewrightError(
@@ -268,8 +268,8 @@ class _Task:
         self, changing: str | None, on_text: Callable[[str, str, str], None] = lambda *text: None
     ) -> Callable[[dict[str, Any], Path, Callable[[str, float], None]], Any]:
         """What runs the workflow with inputs into a folder, in the place it is to run in."""
-        from ..here import Here
-        from ..server import run_on_server
+        from ..remote.here import Here
+        from ..remote.server import run_on_server
 
         here = Here(self.source, changing) if self.where.server is None else None
 

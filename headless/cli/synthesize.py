@@ -118,7 +118,7 @@ def synthesize(
         )
 
     from ...core.errors import FacewrightError
-    from ..synthesize import DegradeWeights, SynthesizeOptions, SynthesizeRun
+    from ..make.synthesize import DegradeWeights, SynthesizeOptions, SynthesizeRun
 
     use_device(device)
     use_models(models)

@@ -91,7 +91,7 @@ def train(
     stages = training.stages()
     if listed or stage is None:
         if as_json:
-            from ...training.shipped import configs_by_stage
+            from ...training.settings.shipped import configs_by_stage
 
             return write_json(configs_by_stage(stages))
         _list(stages)
@@ -118,7 +118,7 @@ def train(
 @contextmanager
 def _wrong_use() -> Iterator[None]:
     """A config that cannot be run ends with 2: trying again is no use, as it is after a failure."""
-    from ...training.strict import ConfigError
+    from ...training.settings.strict import ConfigError
 
     try:
         yield
@@ -127,7 +127,7 @@ def _wrong_use() -> Iterator[None]:
 
 
 def _shipped(stages: Any, stage: str) -> str:
-    from ...training.shipped import configs_by_stage
+    from ...training.settings.shipped import configs_by_stage
 
     return ", ".join(configs_by_stage(stages)[stage]) or "none"
 
@@ -135,7 +135,7 @@ def _shipped(stages: Any, stage: str) -> str:
 def _list(stages: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from ...training.shipped import BUNDLED, configs_by_stage
+    from ...training.settings.shipped import BUNDLED, configs_by_stage
 
     table = Table(box=None, pad_edge=False)
     table.add_column("STAGE", no_wrap=True)
@@ -152,7 +152,7 @@ def _is_main() -> bool:
 
 
 def _dry_run(engine: Any, sheet: Path | None, as_json: bool) -> None:
-    from ...training.dry_run import dry_run
+    from ...training.loop.dry_run import dry_run
     from ._dry_run import show_dry_run
 
     with progress("Dry run", 1, quiet=as_json or not _is_main()) as show:

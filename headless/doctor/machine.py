@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ...core.devices import AUTO, PREFERRED, VARIABLE, compute_device, device_count, why_not
-from ...core.fast import fast_dtype
+from ...core.modules.fast import fast_dtype
 from .surroundings import Surroundings
 
 PACK = Path(__file__).resolve().parents[2]

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ...core.checkpoint import read_metadata
-from ...core.confined import is_plain
 from ...core.errors import CheckpointError, shorten
+from ...core.files.confined import is_plain
 from ...core.metrics.registry import METRICS
-from ...core.nano import NANO_DIR
-from ..base_model import check_base
-from ..known_files import FAN, INSIGHTFACE, RETINAFACE, KnownFile, known_file
-from ..model_folders import either_separator, is_there
-from ..workflow_file import called, is_ui_form
+from ...core.weights.known_files import FAN, INSIGHTFACE, RETINAFACE, KnownFile, known_file
+from ...core.weights.model_folders import either_separator, is_there
+from ...core.weights.nano import NANO_DIR
+from ...core.weights.sd_versions import check_base
+from ..workflows.workflow_file import called, is_ui_form
 from .surroundings import Surroundings
 from .weights import UNREADABLE, elsewhere, find_all
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..model_folders import ModelFolders, comfyui_path
+from ...core.weights.model_folders import ModelFolders, comfyui_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,7 @@ import torch
 
 from ...core.checkpoint import read_metadata
 from ...core.errors import CheckpointError
-from ...core.nano import NANO_DIR
-from ..base_model import check_base
-from ..known_files import (
+from ...core.weights.known_files import (
     ALEXNET,
     BASE,
     FAN,
@@ -22,7 +20,9 @@ from ..known_files import (
     VGG,
     KnownFile,
 )
-from ..model_folders import SUFFIXES, named_base
+from ...core.weights.model_folders import SUFFIXES, named_base
+from ...core.weights.nano import NANO_DIR
+from ...core.weights.sd_versions import check_base
 from .hashes import Hashes
 from .surroundings import Surroundings
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import FacewrightError
+from ...core.images import to_array
 from ...core.metrics import Metric
-from ..images import to_array
 from .comparison import Result, rows_of, value, with_unit
 from .pairing import GT, Case
 from .scoring import load

@@ -56,7 +56,7 @@ class FaceReader:
             self.points = dense_landmarker(self.analyzer).points
         self.encoder = None
         if name == "nano":
-            from ...core.nano import load_identity
+            from ...core.weights.nano import load_identity
 
             self.encoder = load_identity("metric").to(compute_device())
 

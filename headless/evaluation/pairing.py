@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ...core.errors import FacewrightError
-from ...core.scan import LeftAside, pictures_in
-from ..degrade import MANIFEST
-from ..manifest import read_records
+from ...core.files.scan import LeftAside, pictures_in
+from ..jobs.manifest import read_records
+from ..make.degrade import MANIFEST
 
 GT, LQ = "GT", "LQ"
 """What the originals and the degraded pictures are called in every table and picture."""

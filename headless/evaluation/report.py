@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..images import write_atomic
+from ...core.images import write_atomic
 from .cases import extremes
 from .comparison import Result
 from .page import to_html

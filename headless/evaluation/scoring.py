@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ...core.devices import compute_device
 from ...core.errors import FacewrightError
+from ...core.images import read_picture
 from ...core.metrics import METRICS, FrechetStatistics, Metric, metric
-from ..batch import carried_out
-from ..images import read_picture
-from ..workers import Team, WorkerLostError
+from ..jobs.batch import carried_out
+from ..jobs.workers import Team, WorkerLostError
 from .faces import FaceReader, Reading
 from .pairing import Case, Pairing
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from facewright.core.compare import compare
+from facewright.core.drawing.compare import compare
 from facewright.core.errors import FacewrightError
 
 

@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from facewright.core.data.anatomy import canonical_landmarks
-from facewright.core.data.faces3d import photos, render
-from facewright.core.data.identities import sample_identities
-from facewright.core.data.nuisances import sample_nuisances
-from facewright.core.data.pose import aligned_camera, turn, turn_back
 from facewright.core.errors import FacewrightError
 from facewright.core.geometry.landmarks import ffhq_five_points, five_points
+from facewright.training.world.anatomy import canonical_landmarks
+from facewright.training.world.faces3d import photos, render
+from facewright.training.world.identities import sample_identities
+from facewright.training.world.nuisances import sample_nuisances
+from facewright.training.world.pose import aligned_camera, turn, turn_back
 
 SIZE = 128
 

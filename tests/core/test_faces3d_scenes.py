@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from facewright.core.data.faces3d import photos
-from facewright.core.data.scenes import group_scene
 from facewright.core.errors import FacewrightError
 from facewright.core.geometry.landmarks import five_points
+from facewright.training.world.faces3d import photos
+from facewright.training.world.scenes import group_scene
 
 
 @pytest.mark.parametrize("count", [1, 3, 6])

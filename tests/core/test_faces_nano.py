@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from facewright.core.data.faces3d import photos
-from facewright.core.data.scenes import group_scene
 from facewright.core.degradation import Degradation
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import load_analyzer
 from facewright.core.geometry.align import align_faces
+from facewright.training.world.faces3d import photos
+from facewright.training.world.scenes import group_scene
 
 
 @pytest.fixture(scope="module")

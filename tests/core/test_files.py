@@ -2,7 +2,7 @@
 
 import pytest
 from facewright.core.errors import FacewrightError, shorten
-from facewright.core.files import expand_path
+from facewright.core.files.writing import expand_path
 
 
 def test_home_and_variables_are_replaced_as_a_shell_does(tmp_path, monkeypatch):

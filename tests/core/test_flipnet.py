@@ -9,7 +9,7 @@ import pytest
 import torch
 from facewright.core.checkpoint import make_metadata, read_tensors, save_safetensors
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
-from facewright.core.lora import check_loras
+from facewright.core.lora.merge import check_loras
 from facewright.core.methods.flipnet import (
     BOOSTHUB_FORMAT,
     BoostHubConfig,

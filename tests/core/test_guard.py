@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from facewright.core import nano
-from facewright.core.data.faces3d import photos
+from facewright.core.drawing.receipts import draw_receipts
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import load_analyzer
-from facewright.core.guard import STRENGTHS, guard_faces, references_for
-from facewright.core.person import Person
-from facewright.core.receipt_sheet import draw_receipts
-from facewright.core.receipts import measure, parse_json, png_texts
-from facewright.core.recognition import nano_recogniser
+from facewright.core.people.guard import STRENGTHS, guard_faces, references_for
+from facewright.core.people.person import Person
+from facewright.core.people.receipts import measure, parse_json, png_texts
+from facewright.core.people.recogniser import nano_recogniser
+from facewright.core.weights import nano
+from facewright.training.world.faces3d import photos
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from facewright.core import nano
-from facewright.core.data.faces3d import photos
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
 from facewright.core.geometry.eyes import eye_crops
@@ -27,8 +25,10 @@ from facewright.core.modules.reference_tokens import (
     MixingFusion,
 )
 from facewright.core.modules.vgg import VGG16
-from facewright.core.person import Person
-from facewright.core.recognition import fingerprint, nano_recogniser
+from facewright.core.people.person import Person
+from facewright.core.people.recogniser import fingerprint, nano_recogniser
+from facewright.core.weights import nano
+from facewright.training.world.faces3d import photos
 from torch import nn
 
 SIZE = 128

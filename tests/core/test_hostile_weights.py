@@ -8,7 +8,6 @@ import zipfile
 
 import pytest
 import torch
-from facewright.core import nano, pickles
 from facewright.core.checkpoint import (
     CONFIG_KEY,
     load_strict,
@@ -19,13 +18,15 @@ from facewright.core.checkpoint import (
 )
 from facewright.core.errors import CheckpointError
 from facewright.core.faces.nano import NanoAnalyzer, NanoFaces
+from facewright.core.files import pickles
 from facewright.core.methods.flipnet import BoostHubs
 from facewright.core.methods.honestface import IdentityEmbedder, load_eye_extractor
 from facewright.core.methods.osdface import VisualRepresentationEmbedder
 from facewright.core.modules.face_encoder import FaceEncoder
 from facewright.core.modules.identity import IdentityEncoder
-from facewright.core.person import Person
-from facewright.core.recognition import load_recogniser, nano_recogniser
+from facewright.core.people.person import Person
+from facewright.core.people.recogniser import load_recogniser, nano_recogniser
+from facewright.core.weights import nano
 from torch import nn
 
 from .hostile_files import HOSTILE, mutated, no_hang, outcome, with_header

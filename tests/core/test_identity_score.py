@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from facewright.core import nano
-from facewright.core.data.faces3d import photos
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import load_analyzer
-from facewright.core.identity_score import reference_template, score_identity
-from facewright.core.recognition import Recogniser, nano_recogniser
+from facewright.core.people.recogniser import Recogniser, nano_recogniser
+from facewright.core.scores.identity import reference_template, score_identity
+from facewright.core.weights import nano
+from facewright.training.world.faces3d import photos
 from torch import nn
 
 

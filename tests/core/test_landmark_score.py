@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from facewright.core.drawing.landmarks import COLOURS, draw_scores
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
 from facewright.core.geometry.landmarks import (
@@ -12,8 +13,7 @@ from facewright.core.geometry.landmarks import (
     landmark_distance,
     region_points,
 )
-from facewright.core.landmark_overlay import COLOURS, draw_scores
-from facewright.core.landmark_score import LABELS, score_landmarks
+from facewright.core.scores.landmarks import LABELS, score_landmarks
 
 
 def shape(seed, x=100.0, y=80.0, size=60.0):

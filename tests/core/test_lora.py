@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from facewright.core.checkpoint import detect_format, read_tensors, save_safetensors
-from facewright.core.convert import VRE_NAME, convert
 from facewright.core.errors import CheckpointError, LoraError
-from facewright.core.lora import merge_lora, parse_lora, to_kohya
+from facewright.core.lora.merge import merge_lora, parse_lora, to_kohya
+from facewright.core.weights.convert import VRE_NAME, convert
 
 # The module kinds OSDFace trains (linear and convolution), which is every kind but the ends.
 TARGETS = (

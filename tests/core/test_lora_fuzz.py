@@ -7,9 +7,9 @@ import random
 import pytest
 import torch
 from facewright.core.errors import CheckpointError, LoraError
-from facewright.core.lora import merge_lora, parse_lora
-from facewright.core.lora_styles import LORA_STYLES, restyle_lora
-from facewright.core.unet_names import sd_modules, sd_table
+from facewright.core.lora.merge import merge_lora, parse_lora
+from facewright.core.lora.styles import LORA_STYLES, restyle_lora
+from facewright.core.lora.unet_names import sd_modules, sd_table
 
 from .lora_files import LDM, RANK, STYLES, by_hand, matrices, small_base
 

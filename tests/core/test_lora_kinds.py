@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 from facewright.core.checkpoint import read_tensors, save_safetensors
-from facewright.core.convert import convert
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
-from facewright.core.lora import merge_lora, parse_lora
-from facewright.core.lora_alphas import ADAPTER_KEY, Alphas
-from facewright.core.unet_names import sd_modules, sd_table, table
+from facewright.core.lora.alphas import ADAPTER_KEY, Alphas
+from facewright.core.lora.merge import merge_lora, parse_lora
+from facewright.core.lora.unet_names import sd_modules, sd_table, table
+from facewright.core.weights.convert import convert
 
 from .lora_files import LDM, RANK, STYLES, by_hand, matrices, small_base
 
@@ -49,7 +49,7 @@ def test_the_names_are_those_of_the_real_unet(manifest):
 
 
 def test_original_names_are_those_that_whole_checkpoints_use(manifest):
-    from facewright.headless.ldm import unet_to_diffusers
+    from facewright.core.diffusion.ldm import unet_to_diffusers
 
     dotted = [name for name in sd_table() if name.startswith(("input_", "middle_", "output_"))]
     dotted = [name for name in dotted if "." in name]

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from facewright.core.errors import FacewrightError
-from facewright.core.matching import SAME_PERSON, match_faces, match_people, threshold_of
-from facewright.core.person import Person
-from facewright.core.recognition import Recogniser
+from facewright.core.people.matching import SAME_PERSON, match_faces, match_people, threshold_of
+from facewright.core.people.person import Person
+from facewright.core.people.recogniser import Recogniser
 
 
 def person(name, embedding, recogniser="r:1"):

@@ -6,8 +6,8 @@ import random
 
 import pytest
 from facewright.core.errors import FacewrightError
-from facewright.core.files import remove_leftovers, written_whole
-from facewright.core.names import LONGEST, beside, fit_name, numbered, same_place
+from facewright.core.files.names import LONGEST, beside, fit_name, numbered, same_place
+from facewright.core.files.writing import remove_leftovers, written_whole
 
 
 def write_next(out, prefix, count=1, suffix=".png", **more):

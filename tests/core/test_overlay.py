@@ -1,6 +1,6 @@
 import torch
+from facewright.core.drawing.faces import draw_faces
 from facewright.core.faces import Face
-from facewright.core.faces.overlay import draw_faces
 from facewright.core.geometry.align import align_faces
 
 

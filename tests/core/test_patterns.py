@@ -4,7 +4,7 @@ import random
 import re
 
 import pytest
-from facewright.core.patterns import NameEnds, PatternError
+from facewright.core.lora.patterns import NameEnds, PatternError
 
 NAMES = [
     "to_q",

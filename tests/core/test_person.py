@@ -5,16 +5,16 @@ import json
 
 import pytest
 import torch
-from facewright.core import nano
-from facewright.core.album import album_sheet, make_person, photo_quality, sharpness
 from facewright.core.checkpoint import CONFIG_KEY, read_tensors, save_safetensors
-from facewright.core.data.faces3d import photos
-from facewright.core.data.scenes import group_scene
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
-from facewright.core.matching import SAME_PERSON
-from facewright.core.person import Person, join_people
-from facewright.core.recognition import nano_recogniser
+from facewright.core.people.album import album_sheet, make_person, photo_quality, sharpness
+from facewright.core.people.matching import SAME_PERSON
+from facewright.core.people.person import Person, join_people
+from facewright.core.people.recogniser import nano_recogniser
+from facewright.core.weights import nano
+from facewright.training.world.faces3d import photos
+from facewright.training.world.scenes import group_scene
 from safetensors.torch import save_file
 
 PARTS = ("crops", "embeddings", "landmarks", "quality")

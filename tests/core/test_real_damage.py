@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from facewright.core.data import real_damage as module
-from facewright.core.data.real_damage import DAMAGES, real_damage
 from facewright.core.errors import FacewrightError
+from facewright.training.data import real_damage as module
+from facewright.training.data.real_damage import DAMAGES, real_damage
 from scipy import ndimage
 
 

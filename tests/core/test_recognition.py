@@ -6,10 +6,10 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from facewright.core import nano
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.modules import adaface, iresnet
-from facewright.core.recognition import arcface_crop, load_recogniser, nano_recogniser
+from facewright.core.people.recogniser import arcface_crop, load_recogniser, nano_recogniser
+from facewright.core.weights import nano
 from torch import nn
 
 SMALL = (2, 2, 2, 2)
@@ -249,7 +249,7 @@ def test_programs_and_foreign_files_are_refused_with_what_to_use_instead(tmp_pat
 
 
 def test_missing_recognisers_are_named_with_source_and_terms(tmp_path):
-    from facewright.headless.model_folders import ModelFolders
+    from facewright.core.weights.model_folders import ModelFolders
 
     folders = ModelFolders([tmp_path])
     for name in ("backbone.pth", "adaface_ir50_ms1mv2.ckpt"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
-from facewright.core.score import named_metrics, score_images
+from facewright.core.scores.pictures import named_metrics, score_images
 
 
 class Told:

@@ -1,7 +1,7 @@
 import pytest
 import torch
+from facewright.core.drawing.sheet import GAP, contact_sheet, write_label
 from facewright.core.errors import FacewrightError
-from facewright.core.sheet import GAP, contact_sheet, write_label
 
 
 def test_pictures_stand_in_rows_bit_identical_with_white_between():

@@ -1,5 +1,5 @@
 import torch
-from facewright.core.tokenmap import token_map
+from facewright.core.drawing.tokenmap import token_map
 
 
 def test_used_cells_are_lit_by_confidence_and_the_rest_is_dim():

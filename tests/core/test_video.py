@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from facewright.core.errors import FacewrightError
-from facewright.core.video import frame_count, read_frames, rewrite_video
+from facewright.core.video.files import frame_count, read_frames, rewrite_video
 
 av = pytest.importorskip("av")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from facewright.core.video import read_frames, rewrite_video, write_video
+from facewright.core.video.files import read_frames, rewrite_video, write_video
 
 av = pytest.importorskip("av")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from facewright.core.errors import FacewrightError
-from facewright.core.video import frame_count, read_frames, rewrite_video, write_video
+from facewright.core.video.files import frame_count, read_frames, rewrite_video, write_video
 
 from .test_video import frames_of, show_by, sound_packets_of
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from facewright.core.fast import fast_dtype, use_fast_layers
 from facewright.core.modules import winograd
+from facewright.core.modules.fast import fast_dtype, use_fast_layers
 from facewright.core.modules.group_norm import GroupNorm
 from torch import nn
 

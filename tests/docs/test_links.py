@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from facewright.core import nano
+from facewright.core.weights import nano
 
-ROOT = Path(nano.__file__).parents[1]
+ROOT = Path(nano.__file__).parents[2]
 PAGES = [
     *ROOT.glob("*.md"),
     *(ROOT / "docs").glob("*.md"),

@@ -10,7 +10,7 @@ import torch
 @pytest.fixture(scope="session", autouse=True)
 def float32():
     """Models load in float32 here whatever this machine is quick in: the tests compare digits."""
-    from facewright.headless import host
+    from facewright.headless.host import host
 
     patch = pytest.MonkeyPatch()
     patch.setattr(host, "fast_dtype", lambda device: torch.float32)
@@ -84,7 +84,7 @@ def _face_encoder(width):
 @pytest.fixture(scope="session")
 def flipnet_folder(tmp_path_factory):
     """Random FLIPNET files for the nano base, named as the bundled ones."""
-    from facewright.core import nano
+    from facewright.core.weights import nano
     from safetensors.torch import save_file
 
     folder = tmp_path_factory.mktemp("flipnet")
@@ -102,7 +102,7 @@ def flipnet_folder(tmp_path_factory):
 @pytest.fixture
 def nano_flipnet(flipnet_folder, monkeypatch):
     """Random files in place of the bundled ones: small numbers of steps suffice for them."""
-    from facewright.core import nano
+    from facewright.core.weights import nano
 
     def file(mode, part):
         name = "nano_face_encoder" if part == "encoder" else f"nano_flipnet_{mode}_{part}"
@@ -114,7 +114,7 @@ def nano_flipnet(flipnet_folder, monkeypatch):
 @pytest.fixture
 def flipnet_sd21(tmp_path, ldm_files):
     """Thin files in ComfyUI's folders: SD 2.1 layout, and FLIPNET's of both modes."""
-    from facewright.headless.host import load_checkpoint
+    from facewright.headless.host.host import load_checkpoint
     from safetensors.torch import save_file
 
     models = tmp_path / "models"

@@ -13,8 +13,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from facewright.core.album import sharpness
-from facewright.core.curation import (
+from facewright.core.errors import FacewrightError
+from facewright.core.faces import load_analyzer
+from facewright.core.geometry.templates import template
+from facewright.core.geometry.warp import warp_square
+from facewright.core.images import read_picture, to_array
+from facewright.core.people.album import sharpness
+from facewright.core.people.curation import (
     HASH_BITS,
     Limits,
     estimate_yaw,
@@ -23,15 +28,10 @@ from facewright.core.curation import (
     perceptual_hash,
     usual_sharpness,
 )
-from facewright.core.data.scenes import group_scene
-from facewright.core.errors import FacewrightError
-from facewright.core.faces import load_analyzer
-from facewright.core.geometry.templates import template
-from facewright.core.geometry.warp import warp_square
-from facewright.headless.align import AlignRun
-from facewright.headless.align_photo import AlignOptions
 from facewright.headless.cli import app
-from facewright.headless.images import read_picture, to_array
+from facewright.headless.make.align import AlignRun
+from facewright.headless.make.align_photo import AlignOptions
+from facewright.training.world.scenes import group_scene
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -198,7 +198,7 @@ def test_each_reason(scenes, tmp_path, damage, limits, reason):
 
 def test_landmarks_in_one_point_lose_a_face_but_not_the_others(scenes, tmp_path, monkeypatch):
     from facewright.core.faces import Face
-    from facewright.headless import align_photo
+    from facewright.headless.make import align_photo
 
     good = load_analyzer("nano").detect(scenes["anna"])
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 from facewright.core.errors import FacewrightError
-from facewright.headless.batch import Job, plan, run_jobs
+from facewright.headless.jobs.batch import Job, plan, run_jobs
 
 
 @pytest.fixture

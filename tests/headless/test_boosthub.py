@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from facewright.core.diffusion.backbone import DiffusersBackbone, Model, diffusers_classes
+from facewright.core.diffusion.boosthub import predicting, with_boosthubs
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.methods.flipnet import (
     BoostHubConfig,
@@ -13,9 +15,7 @@ from facewright.core.methods.flipnet import (
     Conditioning,
     find_sites,
 )
-from facewright.headless.backbone import DiffusersBackbone, Model, diffusers_classes
-from facewright.headless.boosthub import predicting, with_boosthubs
-from facewright.headless.host import HeadlessHost
+from facewright.headless.host.host import HeadlessHost
 
 CONFIG = {
     "sample_size": 8,

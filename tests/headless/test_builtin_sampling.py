@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
+from facewright.core.diffusion.backbone import Model, diffusers_classes
+from facewright.core.diffusion.text import Clip
 from facewright.core.errors import CheckpointError, FacewrightError
-from facewright.headless.backbone import Model, diffusers_classes
-from facewright.headless.builtin_sampling import CLIPTextEncode, EmptyLatentImage, KSampler
-from facewright.headless.text import Clip
+from facewright.headless.host.builtin_sampling import CLIPTextEncode, EmptyLatentImage, KSampler
 
 CONFIG = {
     "sample_size": 8,

@@ -11,11 +11,11 @@ import pytest
 import torch
 from facewright.core.errors import CheckpointError
 from facewright.core.faces import Face
-from facewright.headless import restore as restore_module
-from facewright.headless import workflow_file
 from facewright.headless.cli import app
-from facewright.headless.restore import Restorer
-from facewright.headless.workflow_file import WorkflowError, read_workflow
+from facewright.headless.make import restore as restore_module
+from facewright.headless.make.restore import Restorer
+from facewright.headless.workflows import workflow_file
+from facewright.headless.workflows.workflow_file import WorkflowError, read_workflow
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -200,7 +200,7 @@ def test_osdface_from_files(calls, osdface_files, tmp_path, monkeypatch):
 
 def test_a_lora_of_another_model_is_refused(osdface_files, monkeypatch):
     from facewright.core.errors import LoraError
-    from facewright.headless.model_folders import ModelFolders
+    from facewright.core.weights.model_folders import ModelFolders
     from safetensors.torch import save_file
 
     monkeypatch.setattr(restore_module, "load_analyzer", lambda name: OneFace())
@@ -233,7 +233,7 @@ def test_a_base_model_of_any_name(osdface_files, tmp_path, monkeypatch):
 
 def test_run_executes_a_workflow(tmp_path, monkeypatch):
     from facewright.headless import runner as runner_module
-    from facewright.headless.builtin import BUILTIN
+    from facewright.headless.host.builtin import BUILTIN
 
     classes = {n.GET_SCHEMA().node_id: n for n in BUILTIN}
     monkeypatch.setattr(runner_module, "node_classes", lambda: classes)
@@ -281,7 +281,7 @@ def test_the_version_and_bundled_workflows_are_there_by_name(tmp_path, monkeypat
     assert result.exit_code == 0 and re.fullmatch(r"facewright \d+\.\d+\.\d+\n", result.stdout)
     by_name = read_workflow("nano_restore")
     assert by_name == read_workflow(
-        Path(workflow_file.__file__).parents[1] / "workflows/nano_restore.json"
+        Path(workflow_file.__file__).parents[2] / "workflows/nano_restore.json"
     )
     with pytest.raises(WorkflowError, match=r"come along: .*nano_restore"):
         read_workflow("nano_restor")

@@ -6,17 +6,17 @@ import sys
 
 import pytest
 import torch
-from facewright.core.confined import inside, is_plain
 from facewright.core.errors import FacewrightError
+from facewright.core.files.confined import inside, is_plain
+from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless.cli import app
 from facewright.headless.doctor import plain_process
 from facewright.headless.doctor.needs import needs_of
-from facewright.headless.host import host
-from facewright.headless.input_files import input_file
-from facewright.headless.media import is_picture, is_video
-from facewright.headless.model_folders import ModelFolders
+from facewright.headless.host.host import host
+from facewright.headless.host.videos import CreateVideo
 from facewright.headless.runner import node_classes, run_workflow
-from facewright.headless.videos import CreateVideo
+from facewright.headless.workflows.input_files import input_file
+from facewright.headless.workflows.media import is_picture, is_video
 from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner

@@ -11,9 +11,9 @@ import pytest
 import torch
 from facewright.core.degradation import Degradation
 from facewright.core.errors import FacewrightError
+from facewright.core.images import read_picture
 from facewright.headless.cli import app
-from facewright.headless.degrade import DegradeOptions, DegradeRun, picture_seed
-from facewright.headless.images import read_picture
+from facewright.headless.make.degrade import DegradeOptions, DegradeRun, picture_seed
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -189,7 +189,7 @@ def test_an_overwrite_that_is_cut_short_is_not_taken_for_the_old_run(gt, tmp_pat
 WAITING = """
 import signal, sys, time
 from facewright.headless import cli
-from facewright.headless.manifest import Manifest
+from facewright.headless.jobs.manifest import Manifest
 
 # A shell that puts the tests into the background lets them ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)

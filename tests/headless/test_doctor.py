@@ -8,13 +8,13 @@ import os
 
 import pytest
 import torch
+from facewright.core.weights.known_files import KNOWN
+from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless import doctor
 from facewright.headless.cli import app
 from facewright.headless.doctor import diagnose, hashes, machine, needs, plain_process
 from facewright.headless.doctor.needs import FILES
 from facewright.headless.doctor.words import report_lines
-from facewright.headless.known_files import KNOWN
-from facewright.headless.model_folders import ModelFolders
 from facewright.nodes import all_nodes
 from facewright.workflows.graph import FOLDER
 from safetensors.torch import save_file
@@ -359,7 +359,7 @@ def test_the_command_and_its_exit_codes(tmp_path):
 
 
 def test_the_node_tells_of_the_workflow_it_is_in(tmp_path, monkeypatch):
-    from facewright.headless.host import host
+    from facewright.headless.host.host import host
     from facewright.headless.runner import run_workflow
 
     monkeypatch.setattr(host, "folders", ModelFolders([tmp_path]))

@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
+from facewright.core.images import Picture, read_picture, write_picture
 from facewright.headless.cli import app
 from facewright.headless.evaluation.scoring import DEFAULT_METRICS
-from facewright.headless.images import Picture, read_picture, write_picture
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from typer.testing import CliRunner
@@ -370,8 +370,8 @@ def test_every_picture_failing_is_an_error_without_a_report(folders):
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     """A rendered face, what haze made of it, and a wall."""
-    from facewright.core.data.faces3d import photos
     from facewright.core.degradation import Degradation
+    from facewright.training.world.faces3d import photos
 
     folder = tmp_path_factory.mktemp("drawn")
     gt = photos([921], [1], 128).pixels
@@ -387,7 +387,7 @@ def drawn(tmp_path_factory):
 )
 def test_landmarks_of_two_files(drawn, options):
     from facewright.core.faces import load_analyzer
-    from facewright.core.landmark_score import score_landmarks
+    from facewright.core.scores.landmarks import score_landmarks
 
     pair = [drawn / "restored.png", drawn / "gt.png"]
     result = runner.invoke(app, ["score", *map(str, pair), *options.split(), "--json"])

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from facewright.core import nano
-from facewright.core.data.faces3d import photos
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
 from facewright.core.faces.nano import NanoAnalyzer
 from facewright.core.geometry.align import align_faces
+from facewright.core.images import Picture, write_picture
 from facewright.core.metrics import METRICS, frechet_distance, metric
 from facewright.core.metrics.statistics import paired_difference
+from facewright.core.weights import nano
 from facewright.headless.evaluation import faces as evaluation_faces
 from facewright.headless.evaluation import pair_folders, score_all, summarize
 from facewright.headless.evaluation.cases import extremes
@@ -23,7 +23,7 @@ from facewright.headless.evaluation.comparison import Comparison, number, with_u
 from facewright.headless.evaluation.glossary import MEANING
 from facewright.headless.evaluation.pairing import listed
 from facewright.headless.evaluation.scoring import choose_metrics
-from facewright.headless.images import Picture, write_picture
+from facewright.training.world.faces3d import photos
 from PIL import Image
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from facewright.core import scan
-from facewright.core.data.faces3d import photos
 from facewright.core.errors import FacewrightError
-from facewright.core.scan import LeftAside, pictures_in
+from facewright.core.files import scan
+from facewright.core.files.scan import LeftAside, pictures_in
+from facewright.core.images import read_picture
 from facewright.headless.cli import app
-from facewright.headless.images import read_picture
-from facewright.headless.planning import find_pictures
+from facewright.headless.jobs.planning import find_pictures
+from facewright.training.world.faces3d import photos
 from PIL import Image
 from typer.testing import CliRunner
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 import typer
 from facewright.core.errors import FacewrightError, os_sentence
-from facewright.core.files import written_whole
-from facewright.headless.batch import Job, run_jobs
+from facewright.core.files.writing import written_whole
 from facewright.headless.cli import app
 from facewright.headless.cli._failures import run_app, sentences
-from facewright.headless.host import host
+from facewright.headless.host.host import host
+from facewright.headless.jobs.batch import Job, run_jobs
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 

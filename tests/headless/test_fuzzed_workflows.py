@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from facewright.core.errors import FacewrightError
+from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless.doctor import plain_process
 from facewright.headless.doctor.needs import needs_of
-from facewright.headless.model_folders import ModelFolders
 from facewright.headless.runner import check, input_specs
-from facewright.headless.workflow import read_workflow, to_api
+from facewright.headless.workflows.workflow import read_workflow, to_api
 
 FOLDER = Path(__file__).parents[2] / "workflows"
 SHIPPED = sorted(

@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from facewright.core import demo, nano
-from facewright.core.album import make_person
-from facewright.core.data.scenes import group_scene
+from facewright.core import demo
 from facewright.core.faces import load_analyzer
-from facewright.core.recognition import nano_recogniser
-from facewright.headless.builtin import ImageBatch
-from facewright.headless.host import host
-from facewright.headless.images import Picture, write_picture
-from facewright.headless.model_folders import ModelFolders
+from facewright.core.images import Picture, write_picture
+from facewright.core.node_api import io
+from facewright.core.people.album import make_person
+from facewright.core.people.recogniser import nano_recogniser
+from facewright.core.weights import nano
+from facewright.core.weights.model_folders import ModelFolders
+from facewright.headless.host.builtin import ImageBatch
+from facewright.headless.host.host import host
 from facewright.headless.runner import node_classes, run_workflow
-from facewright.headless.standin import io
-from facewright.headless.workflow import read_workflow
+from facewright.headless.workflows.workflow import read_workflow
+from facewright.training.world.scenes import group_scene
 from facewright.workflows.demo_picture import ADA, ADA_ALBUM, ADA_SHOT, BO, BO_ALBUM, STRANGER
 from facewright.workflows.graph import FOLDER
 from PIL import Image
@@ -106,7 +107,7 @@ def test_nobody_gets_the_photos_of_another_when_one_album_is_left_out(tmp_path):
 def thin(osdface_files, monkeypatch):
     """Thin weights for SD 2.1; recogniser, landmarks and eyes are those of rendered people."""
     from facewright.core.methods.honestface import IDEConfig, IdentityEmbedder, eye_channels
-    from facewright.core.recognition import fingerprint
+    from facewright.core.people.recogniser import fingerprint
 
     models, own = osdface_files, osdface_files / "facewright"
     (own / "osdface_vre.safetensors").rename(own / "honestface_vre.safetensors")

@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
+from facewright.core.diffusion.backbone import DiffusersBackbone, NanoVae, diffusers_classes
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
 from facewright.core.restorer import restore_one_step
-from facewright.headless.backbone import DiffusersBackbone, NanoVae, diffusers_classes
-from facewright.headless.host import HeadlessHost, load_checkpoint, load_vae
+from facewright.headless.host.host import HeadlessHost, load_checkpoint, load_vae
 from safetensors.torch import save_file
 
 
@@ -87,7 +87,7 @@ def test_one_step_equals_the_formula_with_plain_diffusers_calls(loaded):
 
 
 def test_bfloat16_gives_nearly_the_same_picture(loaded, single_file, monkeypatch):
-    from facewright.headless import host
+    from facewright.headless.host import host
 
     monkeypatch.setattr(host, "fast_dtype", lambda device: torch.bfloat16)
     half = load_checkpoint(single_file)
@@ -100,7 +100,7 @@ def test_bfloat16_gives_nearly_the_same_picture(loaded, single_file, monkeypatch
 
 
 def test_a_trainer_gets_the_weights_as_they_are_stored(loaded, single_file, monkeypatch):
-    from facewright.headless import host
+    from facewright.headless.host import host
     from facewright.training._backbone import BackboneConfig, load_backbone
 
     monkeypatch.setattr(host, "fast_dtype", lambda device: torch.bfloat16)

@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 import torch
 from facewright.core.errors import FacewrightError
-from facewright.headless.images import (
-    Picture,
-    read_picture,
-    to_array,
-    write_picture,
-)
+from facewright.core.images import Picture, read_picture, to_array, write_picture
 from PIL import Image, ImageCms
 
 RNG = np.random.default_rng(0)

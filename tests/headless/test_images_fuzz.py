@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from facewright.core.errors import FacewrightError
-from facewright.headless.images import decode_picture
+from facewright.core.images import decode_picture
 from PIL import Image, ImageCms, features
 
 from .picture_files import png, tiff

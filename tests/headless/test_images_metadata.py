@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from facewright.core import images
 from facewright.core.errors import FacewrightError
-from facewright.headless import images
-from facewright.headless.images import (
+from facewright.core.images import (
     Picture,
     decode_picture,
     read_picture,

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from facewright.core.errors import FacewrightError
-from facewright.headless.images import (
+from facewright.core.images import (
     Picture,
     decode_picture,
     read_picture,

@@ -7,7 +7,7 @@ import numpy as np
 import PIL
 import pytest
 from facewright.core.errors import FacewrightError
-from facewright.headless.images import decode_picture, to_array, upright_size
+from facewright.core.images import decode_picture, to_array, upright_size
 from PIL import Image
 
 from .picture_files import TURNED, laid_out, tiff

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 from facewright.core.errors import FacewrightError
-from facewright.headless import launch
-from facewright.headless.launch import (
+from facewright.headless.remote import launch
+from facewright.headless.remote.launch import (
     comfyui_folder,
     comfyui_python,
     installed_as,
     started_comfyui,
 )
 
-PACK = Path(launch.__file__).resolve().parents[1]
+PACK = Path(launch.__file__).resolve().parents[2]
 
 
 @pytest.fixture

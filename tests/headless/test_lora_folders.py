@@ -5,16 +5,16 @@ import shutil
 
 import pytest
 import torch
-from facewright.core import nano
 from facewright.core.checkpoint import read_tensors, save_safetensors
-from facewright.core.convert import convert
+from facewright.core.diffusion.backbone import diffusers_classes
 from facewright.core.errors import CheckpointError, LoraError
-from facewright.core.lora import merge_lora, parse_lora
-from facewright.core.lora_files import read_lora
-from facewright.headless.backbone import diffusers_classes
+from facewright.core.lora.files import read_lora
+from facewright.core.lora.merge import merge_lora, parse_lora
+from facewright.core.weights import nano
+from facewright.core.weights.convert import convert
 from facewright.headless.cli import app
-from facewright.headless.export import merge, recast, restyle
-from facewright.headless.host import host
+from facewright.headless.host.host import host
+from facewright.headless.make.export import merge, recast, restyle
 from typer.testing import CliRunner
 
 TARGETS = ["to_q", "to_out.0", "conv1", "conv_shortcut", "time_emb_proj", "proj_in"]

@@ -4,10 +4,10 @@ import json
 
 import pytest
 from facewright.core.errors import FacewrightError
+from facewright.core.node_api import io
 from facewright.headless.cli import app
 from facewright.headless.runner import input_specs, node_classes, run_workflow
-from facewright.headless.standin import io
-from facewright.headless.workflow import read_workflow, to_api
+from facewright.headless.workflows.workflow import read_workflow, to_api
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
@@ -428,7 +428,7 @@ def test_pictures_with_a_broken_workflow_inside(tmp_path):
 
 
 def test_a_file_without_an_end_is_not_read_to_it(monkeypatch):
-    monkeypatch.setattr("facewright.headless.workflow_file._MOST_BYTES", 1000)
+    monkeypatch.setattr("facewright.headless.workflows.workflow_file._MOST_BYTES", 1000)
     with pytest.raises(FacewrightError, match="larger than any workflow"):
         read_workflow("/dev/zero")
 

@@ -87,8 +87,8 @@ VIDEO = (
     WEIGHTLESS
     + """
 from pathlib import Path
-from facewright.core.video import write_video
-from facewright.headless.videos import VideoFile
+from facewright.core.video.files import write_video
+from facewright.headless.host.videos import VideoFile
 from facewright.nodes.frames import RestoreVideo
 
 path = Path(folder) / f"{count}.mp4"
@@ -145,7 +145,7 @@ def test_a_video_of_1000_frames_needs_what_100_need(tmp_path):
 
 def test_a_folder_of_1000_frames_needs_what_100_need(tmp_path):
     from facewright.core import demo
-    from facewright.headless.images import Picture, write_picture
+    from facewright.core.images import Picture, write_picture
 
     lq, _ = demo.picture("face")
     face = torch.nn.functional.interpolate(lq, (128, 128), mode="area")[0]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
-from facewright.headless.host import host
-from facewright.headless.known_files import BASE, KNOWN, TABLE, VGG, known_file, with_table
-from facewright.headless.model_folders import ModelFolders
+from facewright.core.weights.known_files import BASE, KNOWN, TABLE, VGG, known_file, with_table
+from facewright.core.weights.model_folders import ModelFolders
+from facewright.headless.host.host import host
 from safetensors.torch import save_file
 
 NOTICE = Path(__file__).parents[2] / "NOTICE"
@@ -144,7 +144,7 @@ def test_a_base_model_of_any_name_can_be_named(tmp_path, monkeypatch):
 
 def test_the_page_of_licences_lists_every_known_file():
     page = TABLE.read_text(encoding="utf-8")
-    assert page == with_table(page), "run python -m facewright.headless.known_files"
+    assert page == with_table(page), "run python -m facewright.core.weights.known_files"
     for file in KNOWN:
         row = next(line for line in page.split("\n") if line.startswith(f"| {file.what} |"))
         assert file.licence in row and row.endswith(f"| {file.commercial} |")

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from facewright.core.data.faces3d import photos
-from facewright.core.person import Person
+from facewright.core.people.person import Person
 from facewright.headless.cli import app
-from facewright.headless.host import host
+from facewright.headless.host.host import host
+from facewright.training.world.faces3d import photos
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -116,7 +116,8 @@ def test_files_that_do_not_fit_are_named(folder, tmp_path):
 
 def test_a_recogniser_in_the_models_folder(folder, tmp_path, monkeypatch):
     """By name or by path, through `load_recogniser`."""
-    from facewright.core import nano, recognition
+    from facewright.core.people import recogniser as recognition
+    from facewright.core.weights import nano
 
     (tmp_path / "models/facewright").mkdir(parents=True)
     file = tmp_path / "models/facewright/r50.pth"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from facewright.core.demo import GROUP_LQ
+from facewright.core.images import read_picture
 from facewright.headless.cli import app
-from facewright.headless.images import read_picture
 from PIL import Image, ImageCms
 from typer.testing import CliRunner
 

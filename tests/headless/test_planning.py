@@ -5,14 +5,14 @@ import random
 
 import pytest
 from facewright.core.errors import FacewrightError
-from facewright.core.names import LONGEST, same_place
-from facewright.core.scan import LeftAside
-from facewright.headless.align import AlignRun
-from facewright.headless.align_photo import AlignOptions
-from facewright.headless.batch import run_jobs
-from facewright.headless.degrade import DegradeOptions, DegradeRun
-from facewright.headless.planning import find_pictures, plan
-from facewright.headless.run_batch import plan_runs
+from facewright.core.files.names import LONGEST, same_place
+from facewright.core.files.scan import LeftAside
+from facewright.headless.jobs.batch import run_jobs
+from facewright.headless.jobs.planning import find_pictures, plan
+from facewright.headless.make.align import AlignRun
+from facewright.headless.make.align_photo import AlignOptions
+from facewright.headless.make.degrade import DegradeOptions, DegradeRun
+from facewright.headless.workflows.run_batch import plan_runs
 
 BESIDE = ("_compare.png", ".receipts.json")
 

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 from facewright.core.errors import FacewrightError
-from facewright.headless.images import Picture, read_picture, write_picture
-from facewright.headless.saving import RunContext, context, save_pictures
+from facewright.core.images import Picture, read_picture, write_picture
+from facewright.headless.host.saving import RunContext, context, save_pictures
 from PIL import Image
 
 

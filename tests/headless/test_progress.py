@@ -6,8 +6,8 @@ import time
 
 import pytest
 from aiohttp import WSMsgType, web
-from facewright.headless.events import Progress
-from facewright.headless.server import run_on_server
+from facewright.headless.remote.events import Progress
+from facewright.headless.remote.server import run_on_server
 
 API = {
     "1": {"class_type": "Make", "inputs": {"seed": 3}},
@@ -136,7 +136,7 @@ def fake():
 
 
 def test_nodes_are_told_by_name_over_a_line_that_breaks(fake, tmp_path, monkeypatch):
-    monkeypatch.setattr("facewright.headless.events._RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("facewright.headless.remote.events._RETRY_SECONDS", 0.1)
     server, seen = fake(SCRIPT), []
     report = run_on_server(
         API, server.address, input_dir=tmp_path, output_dir=tmp_path,

@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from facewright.core.errors import FacewrightError
-from facewright.headless import cluster
-from facewright.headless.batch import Job, run_jobs
 from facewright.headless.cli import app
-from facewright.headless.cluster import ATTEMPTS, RayTeam
-from facewright.headless.staging import Staged, place, remove_staging
+from facewright.headless.jobs import cluster
+from facewright.headless.jobs.batch import Job, run_jobs
+from facewright.headless.jobs.cluster import ATTEMPTS, RayTeam
+from facewright.headless.jobs.staging import Staged, place, remove_staging
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -44,7 +44,7 @@ def pictures(folder, count, side=24):
 
 
 def faces(folder, count):
-    from facewright.core.data.faces3d import photos
+    from facewright.training.world.faces3d import photos
 
     folder.mkdir(parents=True)
     shown = photos(list(range(count)), list(range(count)), 128).pixels
@@ -231,7 +231,7 @@ def workshop(tmp_path, monkeypatch):
         "import functools, os, signal\n"
         "from dataclasses import dataclass\n"
         "from pathlib import Path\n"
-        "from facewright.core.files import written_whole\n"
+        "from facewright.core.files.writing import written_whole\n"
         "def once(path):\n"
         "    try:\n"
         "        path.touch(exist_ok=False)\n"

@@ -4,11 +4,9 @@ import json
 
 import pytest
 import torch
-from facewright.core import nano
-from facewright.core.album import make_person
-from facewright.core.data.faces3d import photos
 from facewright.core.errors import CheckpointError
 from facewright.core.faces import Face, load_analyzer
+from facewright.core.images import Picture, read_picture, write_picture
 from facewright.core.methods.honestface import (
     IDEConfig,
     IdentityEmbedder,
@@ -17,13 +15,15 @@ from facewright.core.methods.honestface import (
 )
 from facewright.core.modules.iresnet import IResNet
 from facewright.core.modules.vgg import VGG16
-from facewright.core.recognition import fingerprint, load_recogniser, nano_recogniser
-from facewright.headless import restore as restore_module
+from facewright.core.people.album import make_person
+from facewright.core.people.recogniser import fingerprint, load_recogniser, nano_recogniser
+from facewright.core.weights import nano
+from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless.cli import app
-from facewright.headless.host import host
-from facewright.headless.images import Picture, read_picture, write_picture
-from facewright.headless.model_folders import ModelFolders
-from facewright.headless.restore import Restorer
+from facewright.headless.host.host import host
+from facewright.headless.make import restore as restore_module
+from facewright.headless.make.restore import Restorer
+from facewright.training.world.faces3d import photos
 from typer.testing import CliRunner
 
 runner = CliRunner()

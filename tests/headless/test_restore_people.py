@@ -6,20 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from facewright.core import nano
-from facewright.core.album import make_person
-from facewright.core.data.faces3d import photos
-from facewright.core.data.scenes import group_scene
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import detect_faces, load_analyzer
 from facewright.core.geometry.align import align_faces
 from facewright.core.geometry.paste import paste_faces
-from facewright.core.receipts import KEYWORD
+from facewright.core.images import Picture, read_picture, write_picture
+from facewright.core.people.album import make_person
+from facewright.core.people.receipts import KEYWORD
 from facewright.core.restorer import restore_in_chunks
+from facewright.core.weights import nano
 from facewright.headless.cli import app
-from facewright.headless.host import host
-from facewright.headless.images import Picture, read_picture, write_picture
-from facewright.headless.restore import RestoreOptions, Restorer
+from facewright.headless.host.host import host
+from facewright.headless.make.restore import RestoreOptions, Restorer
+from facewright.training.world.faces3d import photos
+from facewright.training.world.scenes import group_scene
 from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner

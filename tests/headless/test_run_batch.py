@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 from facewright.core.errors import FacewrightError
-from facewright.headless.builtin import BUILTIN
+from facewright.core.node_api import io, ui
 from facewright.headless.cli import app
-from facewright.headless.run_batch import MANIFEST, batch_node
-from facewright.headless.standin import io, ui
-from facewright.headless.workflow import WorkflowError
+from facewright.headless.host.builtin import BUILTIN
+from facewright.headless.workflows.run_batch import MANIFEST, batch_node
+from facewright.headless.workflows.workflow import WorkflowError
 from PIL import Image
 from typer.testing import CliRunner
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
+from facewright.core.node_api import Blocked, io
 from facewright.headless import runner
-from facewright.headless.builtin import BUILTIN, _Node
+from facewright.headless.host.builtin import BUILTIN, _Node
 from facewright.headless.runner import run_workflow
-from facewright.headless.standin import Blocked, io
-from facewright.headless.workflow import WorkflowError
+from facewright.headless.workflows.workflow import WorkflowError
 from PIL import Image
 
 

@@ -9,10 +9,10 @@ import re
 from pathlib import Path
 
 import pytest
-from facewright.headless.host import host
-from facewright.headless.model_folders import ModelFolders
+from facewright.core.weights.model_folders import ModelFolders
+from facewright.headless.host.host import host
 from facewright.headless.runner import check, input_specs, node_classes, run_workflow
-from facewright.headless.workflow import to_api
+from facewright.headless.workflows.workflow import to_api
 
 SAVED = Path(__file__).parents[1] / "workflows_saved"
 FILES = sorted(p for p in SAVED.rglob("*.json") if not p.name.endswith(".api.json"))

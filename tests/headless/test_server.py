@@ -5,8 +5,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from facewright.headless.server import answers, run_on_server
-from facewright.headless.workflow import WorkflowError
+from facewright.headless.remote.server import answers, run_on_server
+from facewright.headless.workflows.workflow import WorkflowError
 
 INFO = {
     "LoadImage": {"input": {"required": {"image": [["x.png"], {"image_upload": True}]}}},
@@ -169,7 +169,7 @@ def test_no_result_in_time(comfyui, tmp_path):
 
 
 def test_a_run_that_somebody_removed(comfyui, tmp_path, monkeypatch):
-    monkeypatch.setattr("facewright.headless.server._POLL_SECONDS", 0.01)
+    monkeypatch.setattr("facewright.headless.remote.server._POLL_SECONDS", 0.01)
     comfyui.state |= {"queued": False, "history": None}
     with pytest.raises(WorkflowError, match="removed from the queue"):
         run(comfyui, tmp_path)

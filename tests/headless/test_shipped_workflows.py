@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from facewright.core import nano
 from facewright.core.degradation import Degradation
 from facewright.core.demo import face_picture, group_picture
+from facewright.core.diffusion.text import Clip
 from facewright.core.faces import Face
-from facewright.headless.host import host
-from facewright.headless.model_folders import ModelFolders
+from facewright.core.node_api import io
+from facewright.core.weights import nano
+from facewright.core.weights.model_folders import ModelFolders
+from facewright.headless.host.host import host
 from facewright.headless.runner import check, input_specs, node_classes, run_workflow
-from facewright.headless.standin import io
-from facewright.headless.text import Clip
-from facewright.headless.workflow import WorkflowError, read_workflow, to_api
+from facewright.headless.workflows.workflow import WorkflowError, read_workflow, to_api
 from PIL import Image
 
-FOLDER = Path(nano.__file__).parents[1] / "workflows"
+FOLDER = Path(nano.__file__).parents[2] / "workflows"
 
 
 def test_nano_restore_runs_as_shipped(tmp_path):

@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from facewright.core.errors import FacewrightError
-from facewright.headless import http_client
-from facewright.headless.answers import AnswerError
-from facewright.headless.events import Progress
-from facewright.headless.http_client import server_url
-from facewright.headless.server import answers, run_on_server
+from facewright.headless.remote import http_client
+from facewright.headless.remote.answers import AnswerError
+from facewright.headless.remote.events import Progress
+from facewright.headless.remote.http_client import server_url
+from facewright.headless.remote.server import answers, run_on_server
 from PIL import Image
 
 PAGE = b"<!DOCTYPE html><html><body><form>Log in</form></body></html>"
@@ -62,7 +62,7 @@ def stranger(monkeypatch):
     """A server that answers as `answers` of it says, whole at first."""
     monkeypatch.setattr(http_client, "_PATIENCE", 0.0)
     monkeypatch.setattr(http_client, "_PAUSE", 0.0)
-    monkeypatch.setattr("facewright.headless.server._POLL_SECONDS", 0.01)
+    monkeypatch.setattr("facewright.headless.remote.server._POLL_SECONDS", 0.01)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.answers, server.asked = dict(WHOLE), []
@@ -193,7 +193,7 @@ CASES += [(p, f"shape {i}", a) for p, each in STRANGE.items() for i, a in enumer
 
 @pytest.mark.parametrize("path", sorted({path for path, _, _ in CASES}))
 def test_a_strange_answer_is_a_sentence(path, stranger, tmp_path, monkeypatch):
-    monkeypatch.setattr("facewright.headless.server.Events", Silent)
+    monkeypatch.setattr("facewright.headless.remote.server.Events", Silent)
     for _, name, answer in (case for case in CASES if case[0] == path):
         stranger.answers = {**WHOLE, path: answer}
         if path == "/queue":  # asked for while the run is in no history
@@ -217,7 +217,7 @@ class Silent:
 
 
 def test_a_whole_server_is_served(stranger, tmp_path, monkeypatch):
-    monkeypatch.setattr("facewright.headless.server.Events", Silent)
+    monkeypatch.setattr("facewright.headless.remote.server.Events", Silent)
     assert answers(stranger.url, 5)
     assert [p.name for p in go(stranger, tmp_path).saved] == ["a_00001_.png"]
 
@@ -251,7 +251,7 @@ def test_only_our_nodes_make_an_address_ours(stranger):
     ],
 )
 def test_what_is_said(path, answer, words, stranger, tmp_path, monkeypatch):
-    monkeypatch.setattr("facewright.headless.server.Events", Silent)
+    monkeypatch.setattr("facewright.headless.remote.server.Events", Silent)
     stranger.answers[path] = answer
     with pytest.raises(FacewrightError, match=words):
         go(stranger, tmp_path)
@@ -268,7 +268,7 @@ def test_an_answer_that_drips_is_given_up(stranger, tmp_path, monkeypatch):
         except OSError:
             pass
 
-    monkeypatch.setattr("facewright.headless.server.Events", Silent)
+    monkeypatch.setattr("facewright.headless.remote.server.Events", Silent)
     monkeypatch.setattr(http_client, "_MOST_SECONDS", 0.05)
     stranger.answers = {**WHOLE, "/object_info": drip}
     started = time.monotonic()
@@ -278,7 +278,7 @@ def test_an_answer_that_drips_is_given_up(stranger, tmp_path, monkeypatch):
 
 
 def test_answers_are_bounded(stranger, tmp_path, monkeypatch):
-    monkeypatch.setattr("facewright.headless.server.Events", Silent)
+    monkeypatch.setattr("facewright.headless.remote.server.Events", Silent)
     monkeypatch.setattr(http_client, "_MOST_JSON", 200_000)
     monkeypatch.setattr(http_client, "_MOST_FILE", 200_000)
     for path in ("/object_info", "/view"):
@@ -315,7 +315,7 @@ def test_answers_are_bounded(stranger, tmp_path, monkeypatch):
 )
 def test_names_of_results_stay_in_the_output_folder(file, stranger, tmp_path, monkeypatch):
     """What else the run saved is there all the same."""
-    monkeypatch.setattr("facewright.headless.server.Events", Silent)
+    monkeypatch.setattr("facewright.headless.remote.server.Events", Silent)
     out = tmp_path / "out"
     out.mkdir()
     (tmp_path / "elsewhere").mkdir()
@@ -332,7 +332,7 @@ def test_names_of_results_stay_in_the_output_folder(file, stranger, tmp_path, mo
 
 
 def test_no_result_replaces_another_file(stranger, tmp_path, monkeypatch):
-    monkeypatch.setattr("facewright.headless.server.Events", Silent)
+    monkeypatch.setattr("facewright.headless.remote.server.Events", Silent)
     out = tmp_path / "out"
     (out / "a_00001_2.png").mkdir(parents=True)
     (out / "a_00001_.png").write_bytes(b"mine")
@@ -344,7 +344,7 @@ def test_no_result_replaces_another_file(stranger, tmp_path, monkeypatch):
     "name", ["/etc/passwd", "../secret.png", "link.png", "notes.txt", "notes.png"]
 )
 def test_no_other_file_is_uploaded(name, stranger, tmp_path, monkeypatch):
-    monkeypatch.setattr("facewright.headless.server.Events", Silent)
+    monkeypatch.setattr("facewright.headless.remote.server.Events", Silent)
     Image.new("RGB", (4, 4)).save(tmp_path / "secret.png")
     (tmp_path / "in").mkdir()
     (tmp_path / "in/link.png").symlink_to(tmp_path / "secret.png")

@@ -11,27 +11,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from facewright.core import nano
 from facewright.core.checkpoint import read_tensors, save_safetensors
+from facewright.core.diffusion.boosthub import with_boosthubs
 from facewright.core.errors import FacewrightError
 from facewright.core.geometry.square import centred_square
+from facewright.core.images import read_picture
 from facewright.core.methods.flipnet import BoostHubs, Conditioning
 from facewright.core.schedule import alpha_bar
-from facewright.headless import synthesize as synthesize_module
-from facewright.headless.boosthub import with_boosthubs
+from facewright.core.weights import nano
 from facewright.headless.cli import app
-from facewright.headless.host import host
-from facewright.headless.images import read_picture
-from facewright.headless.synthesize import (
+from facewright.headless.host.host import host
+from facewright.headless.make import synthesize as synthesize_module
+from facewright.headless.make.synthesize import (
     DegradeWeights,
     SynthesizeOptions,
     Synthesizer,
     SynthesizeRun,
 )
-from facewright.training.config import OffShelfConfig
 from facewright.training.data.files import to_tensor
 from facewright.training.data.off_shelf import OffShelf
 from facewright.training.data.sources import open_folder
+from facewright.training.settings.config import OffShelfConfig
 from PIL import Image, ImageOps
 from typer.testing import CliRunner
 
@@ -165,7 +165,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(weights, tmp_path):
         picture(tmp_path / f"gt/{index}.png", seed=index)
     out, manifest = tmp_path / "out", tmp_path / "out/manifest.jsonl"
     script = (
-        "import sys; from pathlib import Path; from facewright.headless.synthesize import *\n"
+        "import sys; from pathlib import Path; from facewright.headless.make.synthesize import *\n"
         "weights = DegradeWeights(*map(Path, sys.argv[3:]))\n"
         "options = SynthesizeOptions(steps=2, eta=1.0, copies=2, seed=3)\n"
         "SynthesizeRun([sys.argv[1]], Path(sys.argv[2]), weights, options).carry_out()\n"

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import yaml
 from facewright.headless.cli import app
-from facewright.training import shipped, train
-from facewright.training.config import ConfigError
+from facewright.training import train
 from facewright.training.recipe import Evaluation, Recipe
-from facewright.training.strict import Strict
+from facewright.training.settings import shipped
+from facewright.training.settings.config import ConfigError
+from facewright.training.settings.strict import Strict
 from PIL import Image
 from torch import nn
 from typer.testing import CliRunner

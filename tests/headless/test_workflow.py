@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from facewright.headless.assign import find_node, set_inputs
-from facewright.headless.workflow import (
+from facewright.headless.workflows.assign import find_node, set_inputs
+from facewright.headless.workflows.workflow import (
     InputSpec,
     NodeSpec,
     WorkflowError,

@@ -43,7 +43,7 @@ def weights():
 @pytest.fixture(scope="session")
 def comfyui():
     """Folder of a ComfyUI and the Python that can run it."""
-    from facewright.headless.model_folders import comfyui_path
+    from facewright.core.weights.model_folders import comfyui_path
 
     folder = comfyui_path()
     if folder is None:

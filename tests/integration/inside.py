@@ -73,12 +73,12 @@ for _ in range(3):
 facts["import_seconds"] = seconds
 facts["modules"] = sorted({m.partition(".")[0] for m in set(sys.modules) - before})
 
-from facewright.core import nano
+from facewright.core.weights import nano
 from facewright.core.checkpoint import read_tensors, save_safetensors
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
-from facewright.core.lora import parse_lora, to_kohya
-from facewright.core.lora_files import read_lora
+from facewright.core.lora.merge import parse_lora, to_kohya
+from facewright.core.lora.files import read_lora
 from facewright.nodes._host import host
 
 

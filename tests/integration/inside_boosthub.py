@@ -56,8 +56,8 @@ spec.loader.exec_module(module)
 extension = asyncio.run(module.comfy_entrypoint())
 pack_nodes = {n.GET_SCHEMA().node_id: n for n in asyncio.run(extension.get_node_list())}
 
-from facewright.core import nano
 from facewright.core.errors import FacewrightError
+from facewright.core.weights import nano
 from facewright.nodes._host import host
 
 

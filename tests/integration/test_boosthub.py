@@ -34,7 +34,8 @@ def randomised(hubs):
 def thin_model(tmp_path_factory, weights):
     """SD 2.1's layout with one level, in diffusers; and its file for ComfyUI."""
     from facewright.core.checkpoint import read_tensors
-    from facewright.headless import host, ldm
+    from facewright.core.diffusion import ldm
+    from facewright.headless.host import host
 
     path = tmp_path_factory.mktemp("thin") / "thin.safetensors"
     weights.thin_checkpoint(path, full_vae=False)
@@ -52,7 +53,7 @@ def ran(comfyui, weights, thin_model, tmp_path_factory):
     home = tmp_path_factory.mktemp("boosthub")
     for sub in ("checkpoints", "facewright"):
         (home / "models" / sub).mkdir(parents=True)
-    backbone = pytest.importorskip("facewright.headless.backbone")
+    backbone = pytest.importorskip("facewright.core.diffusion.backbone")
     thin, checkpoint = thin_model
     (home / "models" / "checkpoints" / "thin.safetensors").symlink_to(checkpoint)
     bundle = home / "nano"
@@ -221,7 +222,7 @@ def test_noise_levels_are_comfyuis(ran, scheduler, steps):
 
 
 def headless_sample(model, latent, positive, negative, **options):
-    from facewright.headless.builtin_sampling import KSampler
+    from facewright.headless.host.builtin_sampling import KSampler
 
     values = {"steps": 4, "cfg": 1.5, "sampler_name": "euler", "scheduler": "normal"} | options
     return KSampler.execute(
@@ -251,8 +252,8 @@ def relative(a, b):
 
 @pytest.fixture(scope="module")
 def headless_nano(ran):
-    from facewright.core import nano
-    from facewright.headless.host import _nano, _nano_with_lora, host
+    from facewright.core.weights import nano
+    from facewright.headless.host.host import _nano, _nano_with_lora, host
 
     kept, nano.NANO_DIR = nano.NANO_DIR, ran["home"] / "nano"
     for cached in (_nano, _nano_with_lora):
@@ -268,7 +269,7 @@ def headless_nano(ran):
 @pytest.mark.parametrize("mode", ["cached", "joint"])
 @pytest.mark.parametrize("name", RUNS)
 def test_comfyui_and_diffusers_sample_the_same(ran, headless_nano, name, mode):
-    from facewright.headless.host import host
+    from facewright.headless.host.host import host
 
     inputs = ran["inputs"]
     condition = Condition(latent=inputs["y"], timestep=30, seed=2, mode=mode)
@@ -280,7 +281,7 @@ def test_comfyui_and_diffusers_sample_the_same(ran, headless_nano, name, mode):
 
 
 def test_comfyui_and_diffusers_sample_the_same_with_stable_diffusions_layout(ran, thin_model):
-    from facewright.headless.host import host
+    from facewright.headless.host.host import host
 
     inputs = ran["inputs"]
     condition = Condition(latent=inputs["sd_y"])

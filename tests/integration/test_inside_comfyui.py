@@ -19,7 +19,7 @@ def ran(comfyui, weights, tmp_path_factory):
     home = tmp_path_factory.mktemp("inside")
     for sub in ("checkpoints", "facewright", "loras"):
         (home / "models" / sub).mkdir(parents=True)
-    backbone = pytest.importorskip("facewright.headless.backbone")
+    backbone = pytest.importorskip("facewright.core.diffusion.backbone")
     unet_class, _ = backbone.diffusers_classes()
     checkpoint = home / "models" / "checkpoints" / "thin_kl.safetensors"
     weights.thin_checkpoint(checkpoint, full_vae=True)
@@ -28,7 +28,7 @@ def ran(comfyui, weights, tmp_path_factory):
     weights.nano_bundle(home / "nano", unet_class)
     (home / "models" / "facewright" / "people").mkdir()
     (home / "models" / "facewright" / "people" / "alice.person").touch()
-    from facewright.core import nano
+    from facewright.core.weights import nano
 
     torch.manual_seed(0)
     x = torch.rand(2, 3, 128, 128)
@@ -70,11 +70,11 @@ def test_the_pack_loads_fast_and_imports_nothing_heavy(facts):
 @pytest.fixture(scope="module")
 def headless(ran):
     """The same restorations by diffusers."""
-    from facewright.core import nano
     from facewright.core.checkpoint import read_tensors
     from facewright.core.restorer import restore_one_step
-    from facewright.headless import host as module
-    from facewright.headless.host import _nano, _nano_with_lora, host, load_checkpoint
+    from facewright.core.weights import nano
+    from facewright.headless.host import host as module
+    from facewright.headless.host.host import _nano, _nano_with_lora, host, load_checkpoint
 
     models, inputs = ran["home"] / "models", ran["inputs"]
     kept, nano.NANO_DIR = nano.NANO_DIR, ran["home"] / "nano"

@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from facewright.headless.model_folders import ModelFolders, extra_folders
+from facewright.core.weights.model_folders import ModelFolders, extra_folders
 
 pytestmark = pytest.mark.comfyui
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 from facewright.core import demo
-from facewright.core.data.scenes import group_scene
 from facewright.core.degradation import Degradation
 from facewright.core.faces import load_analyzer, select_faces
-from facewright.core.person import Person
-from facewright.headless.images import Picture, read_picture, write_picture
+from facewright.core.images import Picture, read_picture, write_picture
+from facewright.core.people.person import Person
+from facewright.headless.remote.server import run_on_server
 from facewright.headless.runner import run_workflow
-from facewright.headless.server import run_on_server
-from facewright.headless.workflow import WorkflowError, read_workflow
+from facewright.headless.workflows.workflow import WorkflowError, read_workflow
+from facewright.training.world.scenes import group_scene
 from facewright.workflows.demo_picture import ADA, BO, STRANGER
 from facewright.workflows.graph import FOLDER
 from PIL import Image

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from facewright.core import nano
+from facewright.core.weights import nano
+from facewright.headless.remote.server import answers, run_on_server
 from facewright.headless.runner import run_workflow
-from facewright.headless.server import answers, run_on_server
-from facewright.headless.workflow import read_workflow
+from facewright.headless.workflows.workflow import read_workflow
 from PIL import Image
 
 pytestmark = pytest.mark.comfyui
-FOLDER = Path(nano.__file__).parents[1] / "workflows"
+FOLDER = Path(nano.__file__).parents[2] / "workflows"
 
 
 @pytest.mark.parametrize(

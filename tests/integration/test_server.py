@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from facewright.core.degradation import Degradation
 from facewright.core.demo import face_picture
-from facewright.headless.server import server_specs
-from facewright.headless.workflow import to_api
+from facewright.headless.remote.server import server_specs
+from facewright.headless.workflows.workflow import to_api
 from facewright.nodes import all_nodes
 from facewright.workflows.build import WORKFLOWS
 from facewright.workflows.graph import FOLDER

@@ -3,18 +3,18 @@
 from pathlib import Path
 
 import pytest
-from facewright.core import nano
+from facewright.core.weights import nano
 from facewright.headless.runner import run_workflow
-from facewright.headless.workflow import read_workflow
+from facewright.headless.workflows.workflow import read_workflow
 
 pytestmark = pytest.mark.comfyui
-FOLDER = Path(nano.__file__).parents[1] / "workflows"
+FOLDER = Path(nano.__file__).parents[2] / "workflows"
 
 
 @pytest.mark.parametrize("name", ["nano_smooth_frames", "nano_restore_video"])
 def test_a_video_comes_out_as_it_does_here(server, home, tmp_path, name):
     pytest.importorskip("av")
-    from facewright.core.video import read_frames
+    from facewright.core.video.files import read_frames
 
     entry = server.run(read_workflow(FOLDER / f"api/{name}.api.json"))
     assert entry["status"]["status_str"] == "success", entry["status"]

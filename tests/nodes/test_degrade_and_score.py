@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 from facewright.core.degradation import Degradation, describe
+from facewright.core.drawing.presets import LARGEST_CELL
+from facewright.core.drawing.sheet import GAP
 from facewright.core.errors import FacewrightError
-from facewright.core.preset_sheet import LARGEST_CELL
-from facewright.core.sheet import GAP
-from facewright.headless.standin import PreviewText
+from facewright.core.node_api import PreviewText
 from facewright.nodes._host import host
 from facewright.nodes.degrade import DegradationSheet, Degrade
 from facewright.nodes.score import ImageScore

@@ -6,7 +6,7 @@ from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig
-from facewright.headless.builtin import VAEDecode
+from facewright.headless.host.builtin import VAEDecode
 from facewright.nodes._host import host
 from facewright.nodes.compare import Compare
 from facewright.nodes.faces import DetectFaces, PasteFaces

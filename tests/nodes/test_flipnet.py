@@ -4,15 +4,15 @@ import json
 
 import pytest
 import torch
-from facewright.core import nano
 from facewright.core.checkpoint import read_tensors, save_safetensors
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
 from facewright.core.methods.flipnet import BoostHubConfig, BoostHubs, find_sites
 from facewright.core.modules.autoencoder import AutoencoderConfig
 from facewright.core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
-from facewright.headless import builtin_sampling as builtin
-from facewright.headless import host as hosts
-from facewright.headless.standin import Blocked
+from facewright.core.node_api import Blocked
+from facewright.core.weights import nano
+from facewright.headless.host import builtin_sampling as builtin
+from facewright.headless.host import host as hosts
 from facewright.nodes._host import host
 from facewright.nodes.flipnet import (
     ApplyBoostHub,

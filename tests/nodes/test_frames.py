@@ -3,7 +3,7 @@
 import pytest
 import torch
 from facewright.core.faces import Face
-from facewright.headless.videos import VideoFile
+from facewright.headless.host.videos import VideoFile
 from facewright.nodes._host import host
 from facewright.nodes.faces import DetectFaces, PasteFaces
 from facewright.nodes.frames import RestoreVideo, SmoothFaces
@@ -182,7 +182,7 @@ def restore_video(path, faces, **options):
 
 def test_a_video_is_restored_as_its_frames_are(weightless, bars, tmp_path):
     pytest.importorskip("av")
-    from facewright.core.video import read_frames, write_video
+    from facewright.core.video.files import read_frames, write_video
 
     y, x = torch.meshgrid(torch.arange(120) / 120, torch.arange(200) / 200, indexing="ij")
     ripple = 0.5 + 0.3 * torch.sin(40 * x) * torch.cos(30 * y)

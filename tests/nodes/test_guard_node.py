@@ -6,20 +6,20 @@ import shutil
 
 import pytest
 import torch
-from facewright.core import nano
-from facewright.core.album import make_person
-from facewright.core.data.faces3d import photos
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import load_analyzer
-from facewright.core.matching import match_faces
-from facewright.core.recognition import nano_recogniser
+from facewright.core.people.album import make_person
+from facewright.core.people.matching import match_faces
+from facewright.core.people.recogniser import nano_recogniser
+from facewright.core.weights import nano
+from facewright.headless.host.saving import RunContext, context
 from facewright.headless.runner import run_workflow
-from facewright.headless.saving import RunContext, context
 from facewright.nodes._convert import to_image, to_nchw
 from facewright.nodes._host import host
 from facewright.nodes.faces import DetectFaces, PasteFaces
 from facewright.nodes.guard import IdentityGuard, SaveWithReceipts
 from facewright.nodes.recognition import IdentityScore, LoadRecogniser
+from facewright.training.world.faces3d import photos
 from PIL import Image
 
 

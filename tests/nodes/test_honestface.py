@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from facewright.core import nano
-from facewright.core.data.faces3d import photos
-from facewright.core.data.scenes import group_scene
 from facewright.core.errors import FacewrightError
+from facewright.core.weights import nano
 from facewright.nodes.faces import DetectFaces
 from facewright.nodes.honestface import IDEEncode, LoadNanoHonestface
 from facewright.nodes.one_step import OneStepRestore
 from facewright.nodes.osdface import VREEncode
 from facewright.nodes.people import MatchPeople, PersonAlbum
+from facewright.training.world.faces3d import photos
+from facewright.training.world.scenes import group_scene
 
 ADA, BO, EVE = 2**40 + 3, 2**40 + 4, 2**40 + 5
 

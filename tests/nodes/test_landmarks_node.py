@@ -5,14 +5,14 @@ import math
 
 import pytest
 import torch
-from facewright.core.data.faces3d import photos
 from facewright.core.degradation import Degradation
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
-from facewright.core.landmark_score import score_landmarks
-from facewright.headless.standin import PreviewImage
+from facewright.core.node_api import PreviewImage
+from facewright.core.scores.landmarks import score_landmarks
 from facewright.nodes._host import host
 from facewright.nodes.landmarks import LandmarkScore
+from facewright.training.world.faces3d import photos
 
 
 @pytest.fixture(scope="module")

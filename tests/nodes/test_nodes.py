@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from facewright.core.errors import CheckpointError
 from facewright.headless.runner import input_specs
-from facewright.headless.workflow import to_api
+from facewright.headless.workflows.workflow import to_api
 from facewright.nodes import FacewrightExtension, all_nodes
 from facewright.nodes._host import host
 from facewright.workflows.build import WORKFLOWS

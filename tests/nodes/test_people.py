@@ -2,18 +2,18 @@
 
 import pytest
 import torch
-from facewright.core import nano
-from facewright.core.data.faces3d import photos
-from facewright.core.data.scenes import group_scene
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
-from facewright.core.person import Person
-from facewright.core.recognition import nano_recogniser
+from facewright.core.people.person import Person
+from facewright.core.people.recogniser import nano_recogniser
+from facewright.core.weights import nano
+from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless import runner
-from facewright.headless.model_folders import ModelFolders
 from facewright.nodes._host import host, io
 from facewright.nodes.faces import DetectFaces
 from facewright.nodes.people import LoadPerson, MatchPeople, PersonAlbum, SavePerson
+from facewright.training.world.faces3d import photos
+from facewright.training.world.scenes import group_scene
 
 
 @pytest.fixture(scope="module")

@@ -52,7 +52,7 @@ def on_cpu(monkeypatch):
     """Calls a function with everything computed on the CPU, as its independent twin."""
 
     def call(function):
-        from facewright.headless import host
+        from facewright.headless.host import host
 
         with monkeypatch.context() as patch:
             patch.setenv("FACEWRIGHT_DEVICE", "cpu")
@@ -69,7 +69,7 @@ def on_cpu(monkeypatch):
 @pytest.fixture(autouse=True)
 def float32(monkeypatch):
     """Digits are compared with the CPU's."""
-    monkeypatch.setattr("facewright.headless.host.fast_dtype", lambda device: torch.float32)
+    monkeypatch.setattr("facewright.headless.host.host.fast_dtype", lambda device: torch.float32)
 
 
 @pytest.fixture(scope="session")

@@ -102,8 +102,8 @@ def test_degrading_draws_the_same(device, preset):
 
 
 def test_fitting_albums_and_curation(device):
-    from facewright.core.album import sharpness
-    from facewright.core.curation import estimate_yaw, perceptual_hash
+    from facewright.core.people.album import sharpness
+    from facewright.core.people.curation import estimate_yaw, perceptual_hash
 
     pictures = torch.rand(2, 3, 64, 64)
     cpu, there = both(sharpness, device, pictures)

@@ -23,8 +23,8 @@ def picture():
 
 @pytest.mark.slow
 def test_a_seed_gives_the_same_restored_faces(picture, device, on_cpu):
-    from facewright.headless.people import find_recogniser
-    from facewright.headless.restore import RestoreOptions, Restorer
+    from facewright.headless.make.people import find_recogniser
+    from facewright.headless.make.restore import RestoreOptions, Restorer
 
     options = RestoreOptions(seed=3, receipts=True, max_faces=1, color="lab")
 
@@ -39,9 +39,9 @@ def test_a_seed_gives_the_same_restored_faces(picture, device, on_cpu):
 
 def test_a_seed_gives_ksampler_the_same_latent(device, on_cpu):
     """What FLIPNET and the practice loop sample with, without ComfyUI."""
-    from facewright.headless.builtin import VAEDecode, VAEEncode
-    from facewright.headless.builtin_sampling import KSampler
-    from facewright.headless.host import host
+    from facewright.headless.host.builtin import VAEDecode, VAEEncode
+    from facewright.headless.host.builtin_sampling import KSampler
+    from facewright.headless.host.host import host
 
     image, prompt = torch.rand(1, 32, 32, 3), [[torch.randn(1, 5, 128), {}]]
 
@@ -61,8 +61,8 @@ def test_a_seed_gives_ksampler_the_same_latent(device, on_cpu):
 
 @pytest.mark.slow
 def test_the_one_step_sampler_gives_what_the_restorer_does(device):
-    from facewright.headless.builtin import SamplerCustom, VAEEncode
-    from facewright.headless.host import host
+    from facewright.headless.host.builtin import SamplerCustom, VAEEncode
+    from facewright.headless.host.host import host
     from facewright.nodes.one_step import OneStepRestore
 
     model, vae = host.load_nano(lora=True)
@@ -76,7 +76,7 @@ def test_the_one_step_sampler_gives_what_the_restorer_does(device):
 
 
 def test_vaes_of_diffusers_sample_alike(device):
-    from facewright.headless.backbone import DiffusersVae, diffusers_classes
+    from facewright.core.diffusion.backbone import DiffusersVae, diffusers_classes
 
     torch.manual_seed(0)
     blocks = {"down_block_types": ("DownEncoderBlock2D",), "up_block_types": ("UpDecoderBlock2D",)}
@@ -90,8 +90,8 @@ def test_vaes_of_diffusers_sample_alike(device):
 @pytest.mark.parametrize("name", NANO)
 def test_workflow(name, tmp_path, device):
     """Every shipped workflow whose weights came along, and with it every node it is made of."""
-    from facewright.headless.here import Here
-    from facewright.headless.workflow import read_workflow
+    from facewright.headless.remote.here import Here
+    from facewright.headless.workflows.workflow import read_workflow
 
     workflow = read_workflow(WORKFLOWS / f"{name}.json")
     report = Here(workflow).run({}, input_dir=WORKFLOWS, output_dir=tmp_path)
@@ -101,7 +101,7 @@ def test_workflow(name, tmp_path, device):
 @pytest.mark.slow
 def test_every_node_is_in_a_workflow_that_runs_here():
     """What is not stands here by name: loaders and what works on the CPU's pictures."""
-    from facewright.headless.workflow import node_kinds, read_workflow
+    from facewright.headless.workflows.workflow import node_kinds, read_workflow
     from facewright.nodes import all_nodes
 
     ours = {node.GET_SCHEMA().node_id for node in all_nodes()}

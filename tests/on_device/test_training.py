@@ -18,8 +18,8 @@ def marked(stage):
 
 @pytest.mark.parametrize("stage", [marked(s) for s in STAGES])
 def test_two_steps_of(stage, tiny, folder_of_people, tmp_path, device, monkeypatch):
-    from facewright.training import engine
-    from facewright.training.checkpoints import list_checkpoints, read_checkpoint
+    from facewright.training.loop import engine
+    from facewright.training.loop.checkpoints import list_checkpoints, read_checkpoint
 
     monkeypatch.setattr(engine, "draw_curves", lambda output: None)
     config = tiny.run(stage, folder_of_people, tmp_path / "run", trackers=())

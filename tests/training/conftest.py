@@ -61,4 +61,4 @@ def ldm_files():
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch):
     """Drawing takes longer than most of the runs here; see `results.draw_curves` for a test."""
-    monkeypatch.setattr("facewright.training.engine.draw_curves", lambda output: None)
+    monkeypatch.setattr("facewright.training.loop.engine.draw_curves", lambda output: None)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 from facewright.core.checkpoint import make_metadata, save_safetensors
+from facewright.core.diffusion.backbone import diffusers_classes
 from facewright.core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from facewright.core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
 from facewright.core.modules.identity import IdentityConfig, IdentityEncoder
-from facewright.headless.backbone import diffusers_classes
 from facewright.training.methods import flipnet as stage
 from torch import nn
 

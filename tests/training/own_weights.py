@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from facewright.core import nano
-from facewright.headless.workflow import read_workflow
+from facewright.core.weights import nano
+from facewright.headless.workflows.workflow import read_workflow
 
-WORKFLOWS = Path(nano.__file__).parents[1] / "workflows"
+WORKFLOWS = Path(nano.__file__).parents[2] / "workflows"
 RECOGNISER = "nano_identity_loss.safetensors"
 LOADER = "1"
 """The node of the shipped workflows that loads everything bundled."""

@@ -8,10 +8,10 @@ import pytest
 import torch
 import yaml
 from facewright.core.checkpoint import make_metadata, save_safetensors
-from facewright.headless.assign import set_inputs
 from facewright.headless.runner import input_specs
-from facewright.headless.workflow import read_workflow
-from facewright.training.card import write_card
+from facewright.headless.workflows.assign import set_inputs
+from facewright.headless.workflows.workflow import read_workflow
+from facewright.training.results.card import write_card
 from facewright.training.train import stages
 from PIL import Image
 

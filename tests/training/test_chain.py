@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from facewright.core import nano
-from facewright.headless import host as hosts
-from facewright.headless.model_folders import ModelFolders
+from facewright.core.weights import nano
+from facewright.core.weights.model_folders import ModelFolders
+from facewright.headless.host import host as hosts
 from facewright.headless.runner import run_workflow
-from facewright.headless.workflow import read_workflow
+from facewright.headless.workflows.workflow import read_workflow
 from facewright.training.train import train
 from PIL import Image
 

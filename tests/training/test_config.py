@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from facewright.training.config import PACKAGE, ConfigError, Strict, WorldData, load_config
 from facewright.training.methods.vre import HQRecipe
+from facewright.training.settings.config import PACKAGE, ConfigError, Strict, WorldData, load_config
 from facewright.training.train import open_run
 
 MINIMAL = """

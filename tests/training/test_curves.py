@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from facewright.core.errors import FacewrightError
-from facewright.training.curves import curve_sheet, running_mean, sections_of
+from facewright.training.log.curves import curve_sheet, running_mean, sections_of
 from PIL import Image
 
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 from facewright.core.errors import DataLostError
-from facewright.training.checkpoints import list_checkpoints
-from facewright.training.config import Strict, TrainConfig
 from facewright.training.data import Batches
 from facewright.training.data.damage import MOST_IN_A_ROW, Careful, UnreadableError
 from facewright.training.data.samples import TrainSamples
 from facewright.training.data.sources import Photo
-from facewright.training.engine import Engine
+from facewright.training.loop.checkpoints import list_checkpoints
+from facewright.training.loop.engine import Engine
 from facewright.training.recipe import Evaluation, Recipe
+from facewright.training.settings.config import Strict, TrainConfig
 from PIL import Image
 from torch import nn
 

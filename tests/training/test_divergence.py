@@ -6,12 +6,12 @@ import pytest
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from facewright.core.errors import CheckpointError, NonFiniteError
-from facewright.training.checkpoints import list_checkpoints, non_finite, read_checkpoint
-from facewright.training.config import ConfigError, Strict, TrainConfig
-from facewright.training.engine import Engine
-from facewright.training.guard import MAX_BAD_STEPS, MAX_OVERFLOWS
+from facewright.training.loop.checkpoints import list_checkpoints, non_finite, read_checkpoint
+from facewright.training.loop.engine import Engine
+from facewright.training.loop.guard import MAX_BAD_STEPS, MAX_OVERFLOWS
 from facewright.training.losses.vq import CodebookCare
 from facewright.training.recipe import Evaluation, Recipe
+from facewright.training.settings.config import ConfigError, Strict, TrainConfig
 from torch import nn
 
 NAN, INF = float("nan"), float("inf")

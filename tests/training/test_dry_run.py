@@ -6,9 +6,9 @@ import mmap
 import pytest
 import torch
 from facewright.core.errors import FacewrightError
-from facewright.training.checkpoints import list_checkpoints
-from facewright.training.dry_run import _peak, dry_run
-from facewright.training.engine import Engine
+from facewright.training.loop.checkpoints import list_checkpoints
+from facewright.training.loop.dry_run import _peak, dry_run
+from facewright.training.loop.engine import Engine
 from PIL import Image
 
 

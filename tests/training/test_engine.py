@@ -12,13 +12,13 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from facewright.core.checkpoint import read_tensors
 from facewright.core.errors import CheckpointError, FacewrightError, NonFiniteError
-from facewright.training.checkpoints import list_checkpoints, save_checkpoint
-from facewright.training.config import ConfigError, Strict, TrainConfig, load_config
 from facewright.training.data import Batches
-from facewright.training.engine import Engine
-from facewright.training.guard import MAX_BAD_STEPS
+from facewright.training.loop.checkpoints import list_checkpoints, save_checkpoint
+from facewright.training.loop.engine import Engine
+from facewright.training.loop.guard import MAX_BAD_STEPS
 from facewright.training.recipe import Evaluation, Recipe
-from facewright.training.results import draw_curves
+from facewright.training.results.results import draw_curves
+from facewright.training.settings.config import ConfigError, Strict, TrainConfig, load_config
 from PIL import Image
 from torch import nn
 
@@ -169,7 +169,7 @@ def test_what_was_logged_after_the_last_checkpoint_is_logged_anew(folder_of_peop
 def test_training_lowers_the_held_out_error_and_exports_averaged_weights(
     folder_of_people, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("facewright.training.engine.draw_curves", draw_curves)
+    monkeypatch.setattr("facewright.training.loop.engine.draw_curves", draw_curves)
     run = config(folder_of_people, tmp_path / "run", budget={"max_steps": 30})
     facts = Engine(Toy(run.recipe), run).run()
     lines = [json.loads(x) for x in (run.output / "metrics.jsonl").read_text().splitlines()]
@@ -246,7 +246,7 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(
         return save(state, path)
 
     monkeypatch.setattr(torch, "save", until_somebody_makes_room)
-    monkeypatch.setattr("facewright.training.state.WAIT_FOR_ROOM", 0.0)
+    monkeypatch.setattr("facewright.training.loop.state.WAIT_FOR_ROOM", 0.0)
     facts = Engine(Toy(more.recipe), more).run(resume=True)
     assert facts["finished"] and tries == [6, 8, 8, 8, 8]
     assert "checkpoint of step 6" in caplog.text and "tries again at the next" in caplog.text

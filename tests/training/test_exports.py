@@ -7,20 +7,20 @@ import torch
 from facewright.core.checkpoint import CONFIG_KEY, FORMAT_KEY, read_metadata, read_tensors
 from facewright.core.errors import CheckpointError
 from facewright.core.faces import dense_landmarker, load_analyzer
-from facewright.core.lora import merge_lora, parse_lora
+from facewright.core.lora.merge import merge_lora, parse_lora
 from facewright.core.methods.flipnet import BoostHubs
 from facewright.core.methods.honestface import IdentityEmbedder
 from facewright.core.methods.osdface import VisualRepresentationEmbedder
 from facewright.core.modules.face_encoder import FaceEncoder
 from facewright.core.modules.identity import IdentityEncoder
-from facewright.core.recognition import load_recogniser
+from facewright.core.people.recogniser import load_recogniser
 from facewright.training._lora import add_lora, lora_layers, save_lora
-from facewright.training.checkpoints import list_checkpoints
-from facewright.training.config import ConfigError
-from facewright.training.engine import Engine
-from facewright.training.export import export_run
+from facewright.training.loop.checkpoints import list_checkpoints
+from facewright.training.loop.engine import Engine
 from facewright.training.methods.flipnet_faces import FaceAutoencoder
 from facewright.training.methods.vre import VQAutoencoder
+from facewright.training.results.export import export_run
+from facewright.training.settings.config import ConfigError
 
 STAGES = (
     *("onestep", "honestface", "flipnet-restore", "flipnet-degrade"),

@@ -6,13 +6,13 @@ import math
 import pytest
 import torch
 from facewright.core.checkpoint import read_tensors
-from facewright.core.lora import merge_lora
+from facewright.core.diffusion.backbone import diffusers_classes
+from facewright.core.lora.merge import merge_lora
 from facewright.core.methods.flipnet import BoostHubConfig, BoostHubs, find_sites
 from facewright.core.modules.face_encoder import FaceEncoder
 from facewright.core.schedule import alpha_bar
-from facewright.headless.backbone import diffusers_classes
 from facewright.training._lora import ATTENTION_TARGETS, add_lora, lora_layers
-from facewright.training.checkpoints import trained_state
+from facewright.training.loop.checkpoints import trained_state
 from facewright.training.recipe import Progress
 from torch import nn
 

@@ -14,8 +14,8 @@ from facewright.core.modules.face_encoder import FaceEncoder
 from facewright.training import methods
 from facewright.training._lora import lora_layers
 from facewright.training._text import TextEncoder
-from facewright.training.config import load_config
 from facewright.training.recipe import Progress
+from facewright.training.settings.config import load_config
 from facewright.training.train import stages, train
 
 START = Progress(0, 0.0)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from facewright.training.engine import Engine
+from facewright.training.loop.engine import Engine
 from facewright.training.recipe import Progress
 
 LATE = Progress(9, 0.6)

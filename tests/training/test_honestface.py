@@ -15,9 +15,8 @@ from facewright.core.methods.honestface import IdentityEmbedder
 from facewright.core.methods.osdface import VisualRepresentationEmbedder
 from facewright.core.modules.identity import IdentityEncoder
 from facewright.core.modules.reference_tokens import Standardise
-from facewright.core.recognition import nano_recogniser
+from facewright.core.people.recogniser import nano_recogniser
 from facewright.training._lora import add_lora, lora_tensors, save_lora
-from facewright.training.config import FolderData, TrainConfig
 from facewright.training.data import Batches
 from facewright.training.losses.masked import (
     FeatureLpips,
@@ -27,6 +26,7 @@ from facewright.training.losses.masked import (
 )
 from facewright.training.methods.honestface import HonestFaceConfig, HonestFaceRecipe
 from facewright.training.recipe import Progress
+from facewright.training.settings.config import FolderData, TrainConfig
 from torch import nn
 
 _spec = importlib.util.spec_from_file_location(

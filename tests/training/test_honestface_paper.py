@@ -16,8 +16,8 @@ from facewright.core.modules.vgg import VGG16
 from facewright.training import methods
 from facewright.training._backbone import BackboneConfig, load_backbone
 from facewright.training._lora import add_lora, save_lora
-from facewright.training.config import load_config
 from facewright.training.methods.honestface import HonestFaceConfig
+from facewright.training.settings.config import load_config
 from facewright.training.train import train
 from PIL import Image
 

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 from facewright.core.errors import CheckpointError
-from facewright.training.checkpoints import read_checkpoint, save_checkpoint
+from facewright.training.loop.checkpoints import read_checkpoint, save_checkpoint
 
 STATE = {
     "stage": "x", "step": 1, "images": 2, "spent": 0.5, "cpu_spent": 0.5, "nets": {"a": {}},

@@ -4,14 +4,14 @@ import math
 
 import pytest
 import torch
-from facewright.core import nano
-from facewright.core.data.faces3d import photos
 from facewright.core.errors import FacewrightError
 from facewright.core.modules.adaface import AdaFaceIR
 from facewright.core.modules.iresnet import IResNet
-from facewright.core.recognition import Recogniser, load_recogniser, nano_recogniser
+from facewright.core.people.recogniser import Recogniser, load_recogniser, nano_recogniser
+from facewright.core.weights import nano
 from facewright.training.losses.identity import IdentityEnsemble
 from facewright.training.methods.onestep import RecogniserConfig
+from facewright.training.world.faces3d import photos
 from pydantic import ValidationError
 from torch import nn
 

@@ -10,9 +10,9 @@ import time
 import pytest
 import yaml
 from facewright.core.checkpoint import read_tensors
-from facewright.training.checkpoints import list_checkpoints
+from facewright.training.log.visual import keep_lines
+from facewright.training.loop.checkpoints import list_checkpoints
 from facewright.training.train import train
-from facewright.training.visual import keep_lines
 
 
 def config(flip, name, people, steps):

@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 from facewright.core.errors import FacewrightError
-from facewright.core.files import written_whole
+from facewright.core.files.writing import written_whole
 from facewright.headless.cli import app
-from facewright.training import provenance, train
-from facewright.training.checkpoints import list_checkpoints
-from facewright.training.config import ConfigError, Strict, TrainConfig, WorldData
-from facewright.training.curves import curve_sheet
+from facewright.training import train
 from facewright.training.data import world
 from facewright.training.data.shard_files import expand_braces
 from facewright.training.data.tar_index import read_index
-from facewright.training.engine import Engine
+from facewright.training.log.curves import curve_sheet
+from facewright.training.log.records import keep_lines, read_lines
+from facewright.training.loop.checkpoints import list_checkpoints
+from facewright.training.loop.engine import Engine
 from facewright.training.recipe import Evaluation, Recipe
-from facewright.training.records import keep_lines, read_lines
+from facewright.training.results import provenance
+from facewright.training.settings.config import ConfigError, Strict, TrainConfig, WorldData
 from torch import nn
 from typer.testing import CliRunner
 
@@ -117,7 +118,7 @@ def test_a_disk_full_from_the_start_is_a_sentence(folder_of_people, tmp_path, mo
     def full(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("facewright.training.config.written_whole", full)
+    monkeypatch.setattr("facewright.training.settings.config.written_whole", full)
     with pytest.raises(ConfigError, match="No space left"):
         run(config(folder_of_people, tmp_path / "run"))
 

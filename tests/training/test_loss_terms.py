@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from facewright.core.modules.quantizer import VectorQuantizer
-from facewright.core.recognition import arcface_crop
+from facewright.core.people.recogniser import arcface_crop
 from facewright.core.schedule import alpha_bar
 from facewright.training.losses.adversarial import PatchDiscriminator
 from facewright.training.losses.identity import IdentityLoss

@@ -8,7 +8,7 @@ import torch
 from facewright.core.errors import FacewrightError
 from facewright.core.modules.quantizer import VectorQuantizer
 from facewright.core.modules.vgg import VGG16, VGG19
-from facewright.core.recognition import arcface_crop
+from facewright.core.people.recogniser import arcface_crop
 from facewright.training.losses.adversarial import (
     PatchDiscriminator,
     adaptive_weight,

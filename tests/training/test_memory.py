@@ -7,9 +7,9 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from facewright.core.schedule import add_noise
-from facewright.training.config import ConfigError
-from facewright.training.engine import Engine
+from facewright.training.loop.engine import Engine
 from facewright.training.losses.latent_discriminator import LatentDiscriminator
+from facewright.training.settings.config import ConfigError
 
 FAST = ("onestep", "flipnet-restore", "face-autoencoder")
 SLOW = ("honestface", "flipnet-degrade", "vre-hq", "vre-lq", "vre-associate", "face-associate")

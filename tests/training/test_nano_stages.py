@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from facewright.core import nano
 from facewright.core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from facewright.core.modules.identity import IdentityConfig, IdentityEncoder
-from facewright.training.config import ConfigError, WorldData
+from facewright.core.weights import nano
 from facewright.training.data.world import world_folder
 from facewright.training.methods.identity import _retrieval
 from facewright.training.methods.nano_vae import _ycbcr, fold_colour, fold_latent_scale
+from facewright.training.settings.config import ConfigError, WorldData
 from facewright.training.train import stages, train
 
 SMALL = AutoencoderConfig(

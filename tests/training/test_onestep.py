@@ -8,13 +8,13 @@ import pytest
 import torch
 import yaml
 from facewright.core.checkpoint import make_metadata, read_tensors, save_safetensors
-from facewright.core.lora import merge_lora
+from facewright.core.diffusion.backbone import DiffusersBackbone, Model, NanoVae, diffusers_classes
+from facewright.core.lora.merge import merge_lora
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from facewright.core.modules.identity import IdentityConfig, IdentityEncoder
 from facewright.core.modules.iresnet import IResNet
 from facewright.core.restorer import restore_one_step
-from facewright.headless.backbone import DiffusersBackbone, Model, NanoVae, diffusers_classes
 from facewright.training import methods
 from facewright.training._lora import LORA_TARGETS, MergedCall, add_lora, lora_layers, lora_tensors
 from facewright.training.losses.latent_discriminator import LatentDiscriminator

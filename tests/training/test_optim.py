@@ -1,14 +1,14 @@
 import math
 
 import torch
-from facewright.training.config import OptimizerConfig
-from facewright.training.optim import (
+from facewright.training.loop.optim import (
     AveragedWeights,
     Muon,
     build_optimizers,
     orthogonalise,
     set_lr,
 )
+from facewright.training.settings.config import OptimizerConfig
 from torch import nn
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from facewright.core.errors import FacewrightError
 from facewright.headless.cli import app
-from facewright.training.config import TrainConfig
 from facewright.training.data import Batches
 from facewright.training.data.pack import pack
+from facewright.training.settings.config import TrainConfig
 from typer.testing import CliRunner
 
 CPU = torch.device("cpu")

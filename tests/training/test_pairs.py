@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from facewright.training.config import ConfigError, TrainConfig
 from facewright.training.data import Batches
 from facewright.training.data.batches import degrade
 from facewright.training.data.damage import UnreadableError
 from facewright.training.data.files import read_caption, read_picture
 from facewright.training.data.sources import open_source
-from facewright.training.engine import Engine
+from facewright.training.loop.engine import Engine
 from facewright.training.recipe import Recipe
+from facewright.training.settings.config import ConfigError, TrainConfig
 from PIL import Image
 
 CPU = torch.device("cpu")
@@ -250,7 +250,7 @@ def test_a_shelf_of_other_pictures_is_refused(folder_of_people, tmp_path):
 
 
 def test_hidden_damage_is_one_of_the_presets(folder_of_people):
-    from facewright.core.data.real_damage import real_damage
+    from facewright.training.data.real_damage import real_damage
 
     data = {"source": "folder", "folder": folder_of_people, "size": 32, "workers": 0}
     run = config(data, degradation={"presets": ["mild"], "validation": "hidden"})

@@ -17,8 +17,8 @@ from facewright.core.checkpoint import read_tensors
 SCRIPT = """
 import sys
 import torch
-from facewright.training.config import Strict, load_config
-from facewright.training.engine import Engine
+from facewright.training.settings.config import Strict, load_config
+from facewright.training.loop.engine import Engine
 from facewright.training.recipe import Evaluation, Recipe
 
 

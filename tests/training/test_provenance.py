@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from facewright.core.checkpoint import make_metadata, read_metadata, save_safetensors
-from facewright.core.nano import NANO_DIR
-from facewright.training.config import TrainConfig
+from facewright.core.weights.nano import NANO_DIR
 from facewright.training.methods.honestface import HonestFaceRecipe
 from facewright.training.methods.onestep import OneStepConfig, OneStepRecipe
 from facewright.training.methods.vre import AssociateRecipe
-from facewright.training.provenance import provenance, shareable
+from facewright.training.results.provenance import provenance, shareable
+from facewright.training.settings.config import TrainConfig
 
 WORLD = {"source": "world"}
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 import yaml
 from facewright.core.errors import FacewrightError
-from facewright.training.checkpoints import list_checkpoints
-from facewright.training.config import ConfigError, TrainConfig, load_config
-from facewright.training.engine import Engine
+from facewright.training.log.records import read_lines
+from facewright.training.loop.checkpoints import list_checkpoints
+from facewright.training.loop.engine import Engine
+from facewright.training.loop.resume import HONOURED, check_changes, settings_of
 from facewright.training.recipe import Evaluation, Recipe
-from facewright.training.records import read_lines
-from facewright.training.resume import HONOURED, check_changes, settings_of
-from facewright.training.strict import Strict
+from facewright.training.settings.config import ConfigError, TrainConfig, load_config
+from facewright.training.settings.strict import Strict
 from facewright.training.train import stages
 from pydantic import BaseModel
 from torch import nn

@@ -20,10 +20,10 @@ import fsspec
 import numpy as np
 import pytest
 import torch
-from facewright.training.config import ConfigError, ShardsData, TrainConfig
 from facewright.training.data import Batches
 from facewright.training.data.shard_files import expand_braces
 from facewright.training.data.sources import open_source
+from facewright.training.settings.config import ConfigError, ShardsData, TrainConfig
 from PIL import Image
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from facewright.training import methods
-from facewright.training.config import PACKAGE, load_config
+from facewright.training.settings.config import PACKAGE, load_config
 from facewright.training.train import stages
 
 CONFIGS = Path(methods.__path__[0]).parent / "configs"

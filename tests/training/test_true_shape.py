@@ -14,18 +14,18 @@ import pytest
 import torch
 import yaml
 from facewright.core.checkpoint import read_tensors, save_safetensors
+from facewright.core.diffusion.backbone import diffusers_classes
+from facewright.core.diffusion.boosthub import check_fits
 from facewright.core.methods.flipnet import BoostHubs
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import Decoder
 from facewright.core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
 from facewright.core.modules.iresnet import IResNet
 from facewright.core.modules.vgg import VGG16, VGG19
-from facewright.headless.backbone import diffusers_classes
-from facewright.headless.boosthub import check_fits
 from facewright.training import methods
 from facewright.training._lora import load_lora, lora_layers
-from facewright.training.config import load_config
-from facewright.training.engine import Engine
+from facewright.training.loop.engine import Engine
+from facewright.training.settings.config import load_config
 from facewright.training.train import stages
 from PIL import Image
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, filter_trackers
 from accelerate.utils import LoggerType
-from facewright.training.config import ConfigError
-from facewright.training.engine import Engine
+from facewright.training.log.records import LineFile, keep_lines, loss_terms, read_lines
+from facewright.training.log.status import Bar, Status
+from facewright.training.log.trackers import check_trackers, flat
+from facewright.training.log.visual import RunLog
+from facewright.training.loop.engine import Engine
 from facewright.training.recipe import Evaluation
-from facewright.training.records import LineFile, keep_lines, loss_terms, read_lines
-from facewright.training.status import Bar, Status
-from facewright.training.trackers import check_trackers, flat
-from facewright.training.visual import RunLog
+from facewright.training.settings.config import ConfigError
 from PIL import Image
 from rich.console import Console
 
@@ -74,7 +74,7 @@ def test_a_torn_end_is_cut_off_without_room_for_a_copy(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's
 def test_a_full_disk_costs_no_run_its_log(tmp_path, caplog):
-    from facewright.training.trackers import TensorBoard
+    from facewright.training.log.trackers import TensorBoard
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     evaluation = Evaluation({"psnr": 20.0}, {"gt": torch.rand(2, 3, 16, 16)})
@@ -208,7 +208,7 @@ def test_a_run_tells_trackers_that_accelerate_knows(fake, tiny, folder_of_people
 
 
 def test_a_tracker_that_breaks_breaks_no_run(fake, tmp_path, caplog):
-    from facewright.training.trackers import Accelerated
+    from facewright.training.log.trackers import Accelerated
 
     tracker = Accelerated(Fake("p", tmp_path))
     tracker.tracker.broken = True
@@ -222,7 +222,7 @@ def test_a_tracker_that_breaks_breaks_no_run(fake, tmp_path, caplog):
 def test_unknown_and_missing_trackers_are_sentences(monkeypatch, tiny, folder_of_people, tmp_path):
     with pytest.raises(ConfigError, match=r"no tracker `wandbb`.*tensorboard.*wandb"):
         check_trackers(("wandbb",))
-    monkeypatch.setattr("facewright.training.trackers.get_available_trackers", list)
+    monkeypatch.setattr("facewright.training.log.trackers.get_available_trackers", list)
     with pytest.raises(ConfigError, match="pip install comet-ml"):
         check_trackers(("comet_ml",))
     config = tiny.run("vre-hq", folder_of_people, tmp_path / "run", trackers=("wandb",))
@@ -231,7 +231,9 @@ def test_unknown_and_missing_trackers_are_sentences(monkeypatch, tiny, folder_of
     assert not (tmp_path / "run").exists()
     assert check_trackers(("tensorboard",)) == [] == check_trackers(())
     installed = [LoggerType.WANDB, LoggerType.TENSORBOARD]
-    monkeypatch.setattr("facewright.training.trackers.get_available_trackers", lambda: installed)
+    monkeypatch.setattr(
+        "facewright.training.log.trackers.get_available_trackers", lambda: installed
+    )
     assert check_trackers(("tensorboard", "wandb")) == ["wandb"]
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from facewright.core.methods.osdface import VisualRepresentationEmbedder
-from facewright.training.engine import Engine
+from facewright.training.loop.engine import Engine
 from facewright.training.methods import vre as stage
 from facewright.training.recipe import Progress
 from safetensors import safe_open

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 from facewright.headless.cli import app
-from facewright.training.config import ConfigError, Strict, TrainConfig, load_config
-from facewright.training.shipped import shipped_configs
+from facewright.training.settings.config import ConfigError, Strict, TrainConfig, load_config
+from facewright.training.settings.shipped import shipped_configs
+from facewright.training.settings.yaml_text import parse_yaml
 from facewright.training.train import stages
-from facewright.training.yaml_text import parse_yaml
 from pydantic import BaseModel
 from typer.testing import CliRunner
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from facewright.training.config import TrainConfig
 from facewright.training.methods import flipnet, flipnet_faces, honestface, onestep, vre
+from facewright.training.settings.config import TrainConfig
 
 STAGES = {
     "onestep": onestep.OneStepRecipe,

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader
 
 from ...core.degradation import Degradation
 from ...core.errors import DataLostError
-from ..cache import picture_digest
-from ..config import HIDDEN, DegradationConfig, TrainConfig
+from ..loop.cache import picture_digest
 from ..recipe import Batch
+from ..settings.config import HIDDEN, DegradationConfig, TrainConfig
 from .damage import Careful, lost
 from .off_shelf import OffShelf
 from .samples import Sample, TrainSamples
@@ -277,10 +277,10 @@ def degrade(
         gt: (b, 3, h, w) in [0, 1].
         seeds: one per picture.
         presets: names known to `core.degradation.Degradation.preset`, or HIDDEN: what happens
-            to pictures in the rendered world (`core.data.real_damage`).
+            to pictures in the rendered world (`training.data.real_damage`).
         overrides: settings of `Degradation`, for every preset but HIDDEN.
     """
-    from ...core.data.real_damage import real_damage
+    from .real_damage import real_damage
 
     chosen = [int(np.random.default_rng([2, s]).integers(len(presets))) for s in seeds]
     lq = torch.empty_like(gt)

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...core import images
+from ...core.diffusion import text
 from ...core.errors import FacewrightError
-from ...core.scan import PICTURE_SUFFIXES, LeftAside, pictures_in
-from ...headless import images, text
+from ...core.files.scan import PICTURE_SUFFIXES, LeftAside, pictures_in
 from .damage import UnreadableError
 
 SUFFIXES = tuple(sorted(PICTURE_SUFFIXES))

@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from ...core.geometry.square import centred_square
-from ..config import OffShelfConfig
-from ..strict import ConfigError
+from ..settings.config import OffShelfConfig
+from ..settings.strict import ConfigError
 from .damage import Careful, inside
 from .files import picture_files, read_picture, relative_name, to_tensor
 from .sources import Photo, Photos

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...core.errors import FacewrightError
-from ...core.files import written_whole
-from ...core.names import LONGEST, TEMPORARY, fit_name
-from ...core.scan import LeftAside
+from ...core.files.names import LONGEST, TEMPORARY, fit_name
+from ...core.files.scan import LeftAside
+from ...core.files.writing import written_whole
 from .files import AGAIN, SUFFIXES, picture_folder, size_of
 
 MANIFEST = "manifest.jsonl"

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..data_sections import PairFolders, PairsData
-from ..strict import ConfigError
+from ..settings.data_sections import PairFolders, PairsData
+from ..settings.strict import ConfigError
 from .damage import UnreadableError, inside
 from .files import (
     SUFFIXES,

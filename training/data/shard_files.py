@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...core.errors import shorten
-from ...core.files import remove_leftovers, written_whole
-from ...core.names import fit_name
-from ..strict import ConfigError
+from ...core.files.names import fit_name
+from ...core.files.writing import remove_leftovers, written_whole
+from ..settings.strict import ConfigError
 
 MOST_SHARDS = 100_000
 """That a pattern may name."""

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from ...core.geometry.square import centred_square
-from ..data_sections import ShardsData
-from ..strict import ConfigError
+from ..settings.data_sections import ShardsData
+from ..settings.strict import ConfigError
 from .damage import UnreadableError, inside
 from .files import AGAIN, SUFFIXES, decode_picture, digest_of, to_tensor
 from .shard_files import ShardFile, shard_files

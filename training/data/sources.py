@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ...core.geometry.square import centred_square
-from ..data_sections import FolderData, PairsData, ShardsData, WorldData
-from ..strict import ConfigError
+from ..settings.data_sections import FolderData, PairsData, ShardsData, WorldData
+from ..settings.strict import ConfigError
 from .damage import inside
 from .files import (
     SUFFIXES,

@@ -7,9 +7,9 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
-from ...core.files import remove_leftovers, written_whole
-from ...core.names import fit_name
-from ..strict import ConfigError
+from ...core.files.names import fit_name
+from ...core.files.writing import remove_leftovers, written_whole
+from ..settings.strict import ConfigError
 
 log = logging.getLogger(__name__)
 

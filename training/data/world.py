@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import WorldData
-from ..strict import ConfigError
+from ..settings.config import WorldData
+from ..settings.strict import ConfigError
 
 Split = tuple[np.ndarray, np.ndarray, np.ndarray]
 """images uint8 (n, 3, s, s), boxes float32 (n, 4), identities int64 (n,)."""
@@ -114,7 +114,7 @@ def _one_thread() -> None:
 
 
 def _render(job: tuple[int, int, int, int, int, float]) -> tuple[np.ndarray, np.ndarray]:
-    from ...core.data.faces3d import photos
+    from ..world.faces3d import photos
 
     base, per_person, start, stop, size, jitter = job
     people = [base + i // per_person for i in range(start, stop)]

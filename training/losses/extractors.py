@@ -8,7 +8,7 @@ from torch import nn
 
 from ...core.modules.identity import IdentityEncoder
 from ...core.modules.vgg import VGG16, VGG19
-from ..config import Strict
+from ..settings.config import Strict
 from .perceptual import Dists, EdgeAwarePerceptual
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...core.errors import FacewrightError
-from ...core.recognition import Crop, Recogniser, arcface_crop
+from ...core.people.recogniser import Crop, Recogniser, arcface_crop
 
 
 class IdentityLoss(nn.Module):

@@ -11,7 +11,6 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..config import Strict
 from ..losses.adversarial import (
     PatchDiscriminator,
     adaptive_weight,
@@ -22,6 +21,7 @@ from ..losses.association import association_loss, retrieval_rate
 from ..losses.extractors import ExtractorConfig
 from ..losses.perceptual import feature_distance
 from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
+from ..settings.config import Strict
 
 
 class EncoderShape(Strict):

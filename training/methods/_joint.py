@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ...core.diffusion.boosthub import attach_boosthubs
 from ...core.methods.flipnet import BoostHubs, Conditioning
 from ...core.modules.face_encoder import TokenAdapter
-from ...headless.boosthub import attach_boosthubs
 from .._lora import MergedCall
 
 

@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...core.checkpoint import make_metadata, save_safetensors
-from ...core.nano import UNET_FORMAT, load_vae
 from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
-from ..config import Strict
+from ...core.weights.nano import UNET_FORMAT, load_vae
 from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
+from ..settings.config import Strict
 
 
 class UNetShape(Strict):

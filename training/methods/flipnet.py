@@ -16,12 +16,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ...core.diffusion.boosthub import check_fits
 from ...core.methods.flipnet import BoostHubConfig, BoostHubs, find_sites
 from ...core.modules.face_encoder import FaceEncoder
 from ...core.modules.identity import IdentityEncoder
 from ...core.sampling import Predict, ddim, guided
 from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
-from ...headless.boosthub import check_fits
 from .. import masks
 from .._backbone import BackboneConfig, load_backbone
 from .._lora import (
@@ -33,9 +33,9 @@ from .._lora import (
 )
 from .._scores import face_scores
 from .._text import NoText, TextEncoder
-from ..config import Strict
 from ..losses.extractors import ExtractorConfig
 from ..recipe import Batch, Evaluation, Progress
+from ..settings.config import Strict
 from ._joint import JointDenoiser, Prompt
 from ._latent import LatentRecipe
 

@@ -25,8 +25,8 @@ from ...core.checkpoint import (
 from ...core.errors import CheckpointError
 from ...core.modules.autoencoder import AutoencoderConfig, Decoder
 from ...core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
-from ..config import Strict
 from ..recipe import Batch, Progress
+from ..settings.config import Strict
 from ._branches import BranchConfig, BranchRecipe, EncoderShape
 
 AUTOENCODER_FORMAT = "flipnet-face-autoencoder"

@@ -23,8 +23,7 @@ from ...core.methods.honestface import (
     load_eye_extractor,
 )
 from ...core.methods.osdface import PromptProjection
-from ...core.recognition import fingerprint, load_recogniser
-from ..config import Strict
+from ...core.people.recogniser import fingerprint, load_recogniser
 from ..losses.identity import IdentityEnsemble
 from ..losses.masked import (
     SHARPNESS,
@@ -35,6 +34,7 @@ from ..losses.masked import (
     attention_mask,
 )
 from ..recipe import Batch
+from ..settings.config import Strict
 from .onestep import Generator, OneStepConfig, OneStepRecipe, Weights
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ...core.errors import FacewrightError
 from ...core.modules.identity import IdentityConfig, IdentityEncoder
-from ..config import Strict
 from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
+from ..settings.config import Strict
 
 
 class IdentityRecipeConfig(Strict):

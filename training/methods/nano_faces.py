@@ -9,8 +9,6 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...core.data.faces3d import photos
-from ...core.data.scenes import GroupScene, group_scene
 from ...core.degradation import Degradation, jpeg
 from ...core.faces.nano import (
     CONTEXT,
@@ -22,8 +20,10 @@ from ...core.faces.nano import (
     NanoFacesConfig,
     face_square,
 )
-from ..config import Strict
 from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
+from ..settings.config import Strict
+from ..world.faces3d import photos
+from ..world.scenes import GroupScene, group_scene
 
 _SMALL, _LARGE = 18.0, 60.0
 """Face sizes in pixels the detector answers for; a tenth beyond them it may say what it likes."""

@@ -15,10 +15,10 @@ from ...core.checkpoint import make_metadata, save_safetensors
 from ...core.metrics import feature_distance, psnr, ssim
 from ...core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from ...core.modules.identity import IdentityEncoder
-from ...core.nano import VAE_FORMAT, load_vae
-from ..config import Strict
+from ...core.weights.nano import VAE_FORMAT, load_vae
 from ..masks import box_mask
 from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
+from ..settings.config import Strict
 
 
 class NanoVAEConfig(Strict):

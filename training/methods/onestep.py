@@ -16,14 +16,13 @@ from torch import Tensor, nn
 
 from ...core.methods.osdface import PromptProjection, VisualRepresentationEmbedder
 from ...core.modules.identity import IdentityEncoder
-from ...core.recognition import Crop, load_recogniser
+from ...core.people.recogniser import Crop, load_recogniser
 from ...core.restorer import ONE_STEP_TIMESTEP
 from ...core.schedule import alpha_bar, eps_to_x0
 from .. import masks
 from .._backbone import BackboneConfig, load_backbone
 from .._lora import MergedCall, add_lora, load_lora, save_lora
 from .._scores import face_scores
-from ..config import Strict
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..losses.extractors import ExtractorConfig
 from ..losses.identity import IdentityEnsemble, IdentityLoss
@@ -31,6 +30,7 @@ from ..losses.latent_discriminator import LatentDiscriminator
 from ..losses.perceptual import feature_distance as feature_loss
 from ..losses.pixel import box_weights, chroma, sobel
 from ..recipe import Batch, Evaluation, Progress
+from ..settings.config import Strict
 from ._latent import LatentRecipe
 
 

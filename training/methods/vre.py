@@ -25,9 +25,9 @@ from ...core.checkpoint import (
 from ...core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from ...core.modules.autoencoder import AutoencoderConfig, Decoder
 from ...core.modules.quantizer import Quantized
-from ..config import Strict
 from ..losses.vq import CodebookCare, usage, vq_loss
 from ..recipe import Batch, Progress
+from ..settings.config import Strict
 from ._branches import BranchConfig, BranchRecipe, EncoderShape
 
 AUTOENCODER_FORMAT = "osdface-vq-autoencoder"

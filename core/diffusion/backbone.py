@@ -1,0 +1,211 @@
+"""Stable Diffusion's UNet and VAE from diffusers, and the nano VAE, as a `Backbone`."""
+
+import copy
+import functools
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ..checkpoint import check_finite, check_fits
+from ..errors import CheckpointError, FacewrightError, shorten
+from ..modules.autoencoder import AutoencoderKL as NanoAutoencoder
+from ..modules.fast import use_fast_layers
+from ..schedule import alpha_bar, eps_to_x0
+from .boosthub import AppliedBoostHub, predicting
+
+
+@functools.cache
+def diffusers_classes() -> tuple[type, type]:
+    """`UNet2DConditionModel` and `AutoencoderKL`, imported as narrowly as diffusers allows.
+
+    Raises:
+        FacewrightError: diffusers is not installed, or cannot be imported.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except ImportError:
+        pass
+    except RuntimeError:
+        # Built for another torch. Nothing here needs it, but transformers and peft, which diffusers
+        # imports where they are installed, would fail on it; None makes it look uninstalled.
+        sys.modules["torchvision"] = None
+    try:
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    except (ImportError, RuntimeError) as error:
+        raise FacewrightError(
+            f"diffusers cannot be imported ({str(error).strip().splitlines()[0]}). Install it with "
+            '`pip install "facewright[headless]"`, or run inside ComfyUI, which does not need it.'
+        ) from error
+    return UNet2DConditionModel, AutoencoderKL
+
+
+def build(
+    cls: type,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    *,
+    source: str,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> nn.Module:
+    """A diffusers module around the given weights, which are shared where dtype and device fit.
+
+    Raises:
+        CheckpointError: the weights do not fit the architecture.
+    """
+    with torch.device("meta"):  # random initialisation of 866 M parameters takes longer than a face
+        module = use_fast_layers(_from_config(cls, config, source))
+    check_fits(module, tensors, source=source)
+    check_finite(tensors, source=source)
+    module.load_state_dict(
+        {k: _placed(v, dtype, device) for k, v in tensors.items()}, strict=True, assign=True
+    )
+    return module.eval().requires_grad_(False)
+
+
+def _from_config(cls: type, config: Mapping[str, Any], source: str) -> nn.Module:
+    # Names with an underscore are diffusers' own notes, such as the class to build instead.
+    known = {k: v for k, v in config.items() if not k.startswith("_")}
+    try:
+        return cls.from_config(known)
+    except Exception as error:  # whatever diffusers makes of values that do not go together
+        raise CheckpointError(
+            f"{source} describes a {cls.__name__} that cannot be built "
+            f"({shorten(error, 160)}). Download the model again."
+        ) from error
+
+
+def _placed(tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+    tensor = tensor.to(device, dtype)
+    # About a fifth faster on CPU, and what tensor cores want.
+    return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+@dataclass(frozen=True)
+class Model:
+    """MODEL of the headless host: a UNet and what it takes to build it again."""
+
+    unet: nn.Module
+    config: Mapping[str, Any]
+    name: str
+    scaling_factor: float = 0.18215
+    """Latents inside the model are this times the VAE's own; LATENT sockets carry the VAE's."""
+    boosthub: AppliedBoostHub | None = None
+    loras: tuple[Mapping[str, str], ...] = ()
+    """Metadata of the LoRA files that are in the weights."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.unet.state_dict()
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "Model":
+        """The same architecture around other weights; unchanged tensors stay shared."""
+        first = next(self.unet.parameters())
+        unet = build(
+            type(self.unet),
+            self.config,
+            tensors,
+            source=self.name,
+            dtype=first.dtype,
+            device=first.device,
+        )
+        return replace(self, unet=unet)
+
+
+class Vae(Protocol):
+    """VAE of the headless host: pixels [-1, 1] to unscaled latents and back."""
+
+    factor: int
+    module: nn.Module
+
+    def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
+        """Posterior mean, or a sample where a generator is given."""
+
+    def decode(self, z: Tensor, *, full_precision: bool = False) -> Tensor:
+        """Pixels, not clamped."""
+
+
+class _Vae:
+    def __init__(self, module: nn.Module, factor: int) -> None:
+        self.module = module.eval().requires_grad_(False)
+        self.factor = factor
+
+    def _cast(self, x: Tensor) -> Tensor:
+        first = next(self.module.parameters())
+        return x.to(first.device, first.dtype, memory_format=torch.channels_last)
+
+    def _decoder(self, z: Tensor, full_precision: bool) -> tuple[nn.Module, Tensor]:
+        z = self._cast(z)
+        if full_precision and z.dtype != torch.float32:
+            return copy.deepcopy(self.module).float(), z.float()
+        return self.module, z
+
+
+class DiffusersVae(_Vae):
+    """`diffusers.AutoencoderKL`."""
+
+    def __init__(self, module: nn.Module) -> None:
+        use_fast_layers(module, convolutions=True)
+        super().__init__(module, 2 ** (len(module.config.block_out_channels) - 1))
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
+        posterior = self.module.encode(self._cast(pixels)).latent_dist
+        z = posterior.mean
+        if generator is not None:
+            # In float32, so that a seed gives the same noise in every number format.
+            z = z + posterior.std * torch.randn(z.shape, generator=generator).to(z)
+        return z.to(pixels.dtype)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, *, full_precision: bool = False) -> Tensor:
+        module, cast = self._decoder(z, full_precision)
+        return module.decode(cast).sample.to(z.dtype)
+
+
+class NanoVae(_Vae):
+    """The bundled nano models' autoencoder."""
+
+    def __init__(self, module: NanoAutoencoder) -> None:
+        super().__init__(module, module.config.factor)
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
+        return self.module.encode(self._cast(pixels), generator).to(pixels.dtype)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, *, full_precision: bool = False) -> Tensor:
+        module, cast = self._decoder(z, full_precision)
+        return module.decode(cast).to(z.dtype)
+
+
+class DiffusersBackbone:
+    """`core.restorer.Backbone` on a diffusers UNet and a VAE.
+
+    eps = UNet(z_t, t, cond) in the UNet's own dtype; x_0 from it in float64
+    (`core.schedule.eps_to_x0`). Latents are multiplied by the model's scaling factor.
+    """
+
+    def __init__(self, model: Model, vae: Vae | None) -> None:
+        """Without a VAE only `denoise` can be called."""
+        self.model = model
+        self.vae = vae
+
+    @property
+    def factor(self) -> int:
+        return self.vae.factor
+
+    def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
+        return self.vae.encode(pixels, generator) * self.model.scaling_factor
+
+    def denoise(self, z_t: Tensor, t: int, cond: Tensor) -> Tensor:
+        with predicting(self.model, cond) as predict:
+            return eps_to_x0(z_t, predict(z_t, t, cond), alpha_bar()[t][None])
+
+    def decode(self, z_0: Tensor, *, full_precision: bool = False) -> Tensor:
+        z = z_0 / self.model.scaling_factor
+        return self.vae.decode(z, full_precision=full_precision)

@@ -1,0 +1,257 @@
+"""Stand-ins for the part of `comfy_api.latest` that our nodes use, for running without ComfyUI.
+
+Names, keywords and defaults follow ComfyUI's V3 node API (v0.3.64), so that the same node classes
+load in both hosts. An unknown keyword is a TypeError here as it is there.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+from ..core.errors import FacewrightError
+
+WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
+
+
+@dataclass
+class Input:
+    """One input of a node; `io_type` tells what may be linked to it."""
+
+    io_type: ClassVar[str] = ""
+
+    id: str
+    display_name: str | None = None
+    optional: bool = False
+    tooltip: str | None = None
+    lazy: bool | None = None
+    extra_dict: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_widget(self) -> bool:
+        """Whether the editor draws a widget for it, whose value then sits in `widgets_values`."""
+        return self.io_type in WIDGET_TYPES and not getattr(self, "force_input", None)
+
+
+@dataclass
+class WidgetInput(Input):
+    default: Any = None
+    socketless: bool | None = None
+    force_input: bool | None = None
+
+
+@dataclass
+class Output:
+    """One output of a node."""
+
+    io_type: ClassVar[str] = ""
+
+    id: str | None = None
+    display_name: str | None = None
+    tooltip: str | None = None
+    is_output_list: bool = False
+
+
+class NumberDisplay(Enum):
+    number = "number"
+    slider = "slider"
+
+
+class Hidden(Enum):
+    unique_id = "UNIQUE_ID"
+    prompt = "PROMPT"
+    extra_pnginfo = "EXTRA_PNGINFO"
+
+
+@dataclass
+class _IntInput(WidgetInput):
+    min: int | None = None
+    max: int | None = None
+    step: int | None = None
+    control_after_generate: bool | None = None
+    display_mode: NumberDisplay | None = None
+
+
+@dataclass
+class _FloatInput(WidgetInput):
+    min: float | None = None
+    max: float | None = None
+    step: float | None = None
+    round: float | None = None
+    display_mode: NumberDisplay | None = None
+
+
+@dataclass
+class _StringInput(WidgetInput):
+    multiline: bool = False
+    placeholder: str | None = None
+    dynamic_prompts: bool | None = None
+
+
+@dataclass
+class _BooleanInput(WidgetInput):
+    label_on: str | None = None
+    label_off: str | None = None
+
+
+@dataclass
+class _ComboInput(WidgetInput):
+    options: list[str] = field(default_factory=list)
+    control_after_generate: bool | None = None
+    upload: Any = None
+
+
+def _socket(io_type: str, input_base: type[Input] = Input) -> type:
+    """A type with `.Input` and `.Output` classes, like `io.Image` in ComfyUI."""
+    name = io_type.title().replace("_", "")
+    namespace = {"io_type": io_type, "Type": Any}
+    cls = type(name, (), namespace)
+    cls.Input = type("Input", (input_base,), {"io_type": io_type})
+    cls.Output = type("Output", (Output,), {"io_type": io_type})
+    return cls
+
+
+@dataclass
+class Schema:
+    """What a node is: identity, place in the menu, inputs and outputs."""
+
+    node_id: str
+    display_name: str | None = None
+    category: str = "sd"
+    inputs: list[Input] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
+    hidden: list[Hidden] = field(default_factory=list)
+    description: str = ""
+    is_input_list: bool = False
+    is_output_node: bool = False
+    is_deprecated: bool = False
+    is_experimental: bool = False
+    is_api_node: bool = False
+    not_idempotent: bool = False
+    enable_expand: bool = False
+
+    def validate(self) -> None:
+        """Raise FacewrightError where an id is used twice among inputs and outputs together."""
+        ids = [x.id for x in (*self.inputs, *self.outputs) if x.id is not None]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise FacewrightError(f"{self.node_id}: ids {twice} are used twice.")
+
+
+class ComfyNode:
+    """Base class of V3 nodes: class methods only, no state."""
+
+    hidden: Any = None
+
+    @classmethod
+    def define_schema(cls) -> Schema:
+        raise NotImplementedError(f"{cls.__name__} defines no schema")
+
+    @classmethod
+    def execute(cls, **kwargs: Any) -> "NodeOutput":
+        raise NotImplementedError(f"{cls.__name__} defines no execute")
+
+    @classmethod
+    def GET_SCHEMA(cls) -> Schema:  # noqa: N802 (ComfyUI's name)
+        schema = cls.define_schema()
+        schema.validate()
+        return schema
+
+
+class NodeOutput:
+    """Values of the outputs in order, and what an output node shows."""
+
+    def __init__(
+        self,
+        *args: Any,
+        ui: Any = None,
+        expand: dict | None = None,
+        block_execution: str | None = None,
+    ) -> None:
+        self.args = args
+        self.ui = ui
+        self.expand = expand
+        self.block_execution = block_execution
+
+    @property
+    def result(self) -> tuple | None:
+        return self.args or None
+
+    def __getitem__(self, index: int) -> Any:
+        return self.args[index]
+
+
+class Blocked:
+    """In place of a value: nodes that would take it do not run (ComfyUI's ExecutionBlocker)."""
+
+
+class ComfyExtension:
+    """Base class of the pack's entry point."""
+
+    async def on_load(self) -> None:
+        """Called once before the node list is asked for."""
+
+    async def get_node_list(self) -> list[type[ComfyNode]]:
+        raise NotImplementedError
+
+
+class PreviewImage:
+    """Keeps the picture (b, h, w, c) in [0, 1] for whoever asked for the run."""
+
+    def __init__(self, image: Any, animated: bool = False, cls: type | None = None) -> None:
+        self.image = image
+
+    def as_dict(self) -> dict:
+        return {"images": self.image}
+
+
+class PreviewText:
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def as_dict(self) -> dict:
+        return {"text": (self.value,)}
+
+
+io = SimpleNamespace(
+    Input=Input,
+    WidgetInput=WidgetInput,
+    Output=Output,
+    Schema=Schema,
+    ComfyNode=ComfyNode,
+    NodeOutput=NodeOutput,
+    Hidden=Hidden,
+    NumberDisplay=NumberDisplay,
+    Custom=_socket,
+    Int=_socket("INT", _IntInput),
+    Float=_socket("FLOAT", _FloatInput),
+    String=_socket("STRING", _StringInput),
+    Boolean=_socket("BOOLEAN", _BooleanInput),
+    Combo=_socket("COMBO", _ComboInput),
+    Image=_socket("IMAGE"),
+    Video=_socket("VIDEO"),
+    Mask=_socket("MASK"),
+    Latent=_socket("LATENT"),
+    Conditioning=_socket("CONDITIONING"),
+    Model=_socket("MODEL"),
+    Vae=_socket("VAE"),
+    Clip=_socket("CLIP"),
+    Sampler=_socket("SAMPLER"),
+    Sigmas=_socket("SIGMAS"),
+    Noise=_socket("NOISE"),
+    Guider=_socket("GUIDER"),
+    AnyType=_socket("*"),
+)
+"""Stands for `comfy_api.latest.io`."""
+
+ui = SimpleNamespace(PreviewImage=PreviewImage, PreviewText=PreviewText)
+"""Stands for `comfy_api.latest.ui`."""
+
+
+def __getattr__(name: str) -> Any:
+    # The host drags in model code; it is looked up when a node module asks for it.
+    if name == "host":
+        from ..headless.host.host import host
+
+        return host
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

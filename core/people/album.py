@@ -1,0 +1,319 @@
+"""Albums made of photographs: find the one person in all of them, cut out, measure, judge."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..drawing.sheet import contact_sheet
+from ..errors import FacewrightError
+from ..faces import FaceAnalyzer, dense_landmarker, detect_faces
+from ..geometry.align import FaceCrops, align_faces
+from .matching import threshold_of
+from .person import Person, base_name, to_bytes
+from .recogniser import Recogniser
+
+_PADDING = 0.3
+"""Share of a picture that is added around it where no face was found: one may fill it."""
+_TAPS = 11
+"""Length of the blur that sharpness is measured against, as in the paper."""
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """One picture with the faces found in it."""
+
+    source: str
+    crops: FaceCrops
+    embeddings: Tensor
+    """(f, d) float64."""
+
+    @property
+    def sizes(self) -> Tensor:
+        """(f,) sides of the crops in pixels of the picture."""
+        return torch.linalg.det(self.crops.matrix[:, :, :2]).rsqrt() * self.crops.pixels.shape[-1]
+
+
+def make_person(
+    photos: Sequence[Tensor],
+    *,
+    name: str,
+    sources: Sequence[str],
+    analyzer: FaceAnalyzer,
+    recogniser: Recogniser,
+    crop_size: int = 512,
+    add_to: Person | None = None,
+    on_photo: Callable[[int], None] = lambda n: None,
+) -> tuple[Person, list[str]]:
+    """An album of the one person whom the photographs show.
+
+    Photos without a face are left out and pictures that came twice count once. In a photo with
+    several faces the one is taken that agrees with the rest of the album, whatever the order of
+    the photos. An album that seems to show two people is kept, with a warning.
+
+    Args:
+        photos: (3, h, w) in [0, 1], of any sizes; each is asked for once, and not kept.
+        name: of the person.
+        sources: a file's name or "photo 3" for each; of a path only the last part is kept.
+        analyzer: has to give dense landmarks (`core.geometry.face.DenseLandmarker`).
+        recogniser: of the embeddings; on the device where it is to run.
+        crop_size: side of the aligned faces in pixels.
+        add_to: an album of the same person that these photos join; it comes first.
+        on_photo: called with how many photos were just looked at.
+
+    Returns:
+        The album, its photos in the given order, and a report: one line for each thing worth
+        knowing, those that need a look begin with "warning: ".
+
+    Raises:
+        FacewrightError: no name, no usable photo (the sentence says why for each), an analyzer
+            without dense landmarks, or photos that are no pictures.
+    """
+    name = name.strip()
+    if not name:
+        raise FacewrightError("An album needs the name of the person: fill in `name`.")
+    if len(sources) != len(photos):
+        raise FacewrightError(f"{len(photos)} photos came with {len(sources)} sources.")
+    landmarker = dense_landmarker(analyzer)
+    report: list[str] = []
+    found = []
+    for source, photo in _once(photos, [base_name(s) for s in sources], report):
+        crops = _faces(photo, analyzer, crop_size, source, report)
+        if crops is not None:
+            with torch.no_grad():
+                embeddings = _embed(recogniser, crops.pixels)
+            found.append(_Photo(source, crops, embeddings))
+        on_photo(1)
+    if not found:
+        raise FacewrightError(
+            f"No photo of {name} can be used: {'; '.join(report) or 'there are none'}. Use photos "
+            "that show the face large and roughly from the front."
+        )
+    chosen = zip(found, _consensus(found, threshold_of(recogniser.name), report), strict=True)
+    parts = [(p.crops.pixels[i], p.sizes[i], p.embeddings[i]) for p, i in chosen]
+    pixels, sizes, embeddings = (torch.stack(part) for part in zip(*parts, strict=True))
+    crops = to_bytes(pixels).float() / 255
+    person = Person(
+        name=name,
+        crops=crops,
+        embeddings=embeddings.float(),
+        landmarks=landmarker.landmarks(crops).float().cpu(),
+        quality=photo_quality(crops, sizes),
+        recogniser=recogniser.id,
+        sources=tuple(photo.source for photo in found),
+    )
+    if add_to is not None:
+        person = _joined(add_to, person)
+    report += strangers(person)
+    return person, [person.info, *report]
+
+
+def photo_names(count: int, add_to: Person | None = None) -> list[str]:
+    """Names for photographs that have none: "photo 0" and so on, after those of `add_to`."""
+    start = 0 if add_to is None else len(add_to)
+    return [f"photo {start + i}" for i in range(count)]
+
+
+def _joined(first: Person, more: Person) -> Person:
+    """One album of two, under the name of the second; a photograph that is in both counts once.
+
+    Raises:
+        FacewrightError: another recogniser, other landmarks, or crops of another size.
+    """
+    for what, a, b in (
+        ("made with the recogniser", first.recogniser, more.recogniser),
+        ("of landmarks per photo:", first.landmarks.shape[1], more.landmarks.shape[1]),
+        ("of crops with a side in pixels of", first.crops.shape[-1], more.crops.shape[-1]),
+    ):
+        if a != b:
+            raise FacewrightError(
+                f"These photos cannot join the album of {first.name}: it is {what} {a}, they give "
+                f"{b}. Make both with the same recogniser, face detector and crop_size."
+            )
+    new = [
+        i for i, crop in enumerate(more.crops) if not any(torch.equal(crop, c) for c in first.crops)
+    ]
+    return replace(
+        more,
+        crops=torch.cat([first.crops, more.crops[new]]),
+        embeddings=torch.cat([first.embeddings, more.embeddings[new]]),
+        landmarks=torch.cat([first.landmarks, more.landmarks[new]]),
+        quality=torch.cat([first.quality, more.quality[new]]),
+        sources=(*first.sources, *(more.sources[i] for i in new)),
+    )
+
+
+def photo_quality(crops: Tensor, sizes: Tensor) -> Tensor:
+    """How much a photograph tells of a face, in [0, 1]: its size times its sharpness.
+
+    Size is min(1, side of the crop in pixels of the photograph / side of the crop): what had to be
+    enlarged holds less. Sharpness is one minus the blur effect of Crete et al. (SPIE 2007): the
+    share of the differences between neighbours that a strong blur takes away, in the middle half of
+    the crop. Sharp faces reach about 0.7, noise counts as sharpness.
+
+    Args:
+        crops: (n, 3, s, s) in [0, 1].
+        sizes: (n,) sides of the crops in pixels of the photographs.
+
+    Returns:
+        (n,) float32 on the CPU.
+    """
+    side = crops.shape[-1]
+    middle = slice(side // 4, side - side // 4)
+    share = (sizes.float().cpu() / side).clamp(max=1)
+    return (share * sharpness(crops[..., middle, middle])).clamp(0, 1)
+
+
+def sharpness(pictures: Tensor) -> Tensor:
+    """One minus the blur effect, (n, 3, h, w) in [0, 1] -> (n,) float32 on the CPU.
+
+    Crete, Dolmiere, Ladret, Nicolas, "The blur effect" (SPIE 2007), on the luma, the smaller of
+    both directions. A flat picture has 0.
+    """
+    weights = torch.tensor([0.2125, 0.7154, 0.0721], dtype=torch.float64)
+    luma = torch.einsum("nchw,c->nhw", pictures.detach().cpu().double(), weights)[:, None]
+    values = []
+    for axis in (2, 3):
+        taps = torch.full((1, 1, 1, 1), 1.0 / _TAPS, dtype=torch.float64)
+        taps = taps.expand(1, 1, *((_TAPS, 1) if axis == 2 else (1, _TAPS)))
+        room = _TAPS // 2
+        around = (0, 0, room, room) if axis == 2 else (room, room, 0, 0)
+        blurred = F.conv2d(F.pad(luma, around, "replicate"), taps)
+        own, after = luma.diff(dim=axis).abs(), blurred.diff(dim=axis).abs()
+        lost, total = (own - after).clamp(min=0).sum((1, 2, 3)), own.sum((1, 2, 3))
+        values.append(torch.where(total > 0, lost / total.clamp(min=1e-12), total * 0))
+    return torch.minimum(*values).float()
+
+
+def strangers(person: Person) -> list[str]:
+    """Warnings where an album seems to show more than one person; [] where it does not.
+
+    Photos are grouped by cosine: whoever is at least as close as `SAME_PERSON` to one of a group
+    belongs to it.
+    """
+    threshold = threshold_of(person.recogniser)
+    cosines = person.embeddings.double() @ person.embeddings.double().T
+    groups = _groups(cosines >= threshold)
+    if len(groups) < 2:
+        return []
+    groups.sort(key=lambda group: (-len(group), sorted(person.sources[i] for i in group)))
+    main, others = groups[0], groups[1:]
+    lines = []
+    for group in others:
+        names = ", ".join(sorted(person.sources[i] for i in group))
+        nearest = float(cosines[group][:, [i for i in range(len(person)) if i not in group]].max())
+        lines.append(
+            f"warning: {names} may show another person than "
+            f"{', '.join(sorted(person.sources[i] for i in main))}: the closest cosine is "
+            f"{nearest:.2f}, photos of one person have {threshold:.2f} or more. Everything was "
+            "kept; take out what does not belong."
+        )
+    return lines
+
+
+def album_sheet(person: Person) -> Tensor:
+    """The photographs of an album on one sheet with names and quality, (3, h, w) in [0, 1]."""
+    labels = [
+        f"{source}  {quality:.2f}"
+        for source, quality in zip(person.sources, person.quality.tolist(), strict=True)
+    ]
+    columns = math.ceil(math.sqrt(len(person)))
+    return contact_sheet(list(person.crops), labels, columns)
+
+
+def _once(
+    photos: Iterable[Tensor], sources: Sequence[str], report: list[str]
+) -> Iterator[tuple[str, Tensor]]:
+    """Photos without repetitions and without those that hold no numbers, one after the other."""
+    known: dict[tuple[torch.Size, bytes], str] = {}
+    for source, photo in zip(sources, photos, strict=True):
+        if not photo.isfinite().all():
+            report.append(f"{source}: left out, it holds NaN or infinity")
+            continue
+        # A digest, so that no more than one photograph has to be in memory.
+        content = photo.detach().float().cpu().contiguous().numpy()
+        key = photo.shape, hashlib.sha256(content).digest()
+        if key in known:
+            report.append(f"{source}: the same picture as {known[key]}, counted once")
+            continue
+        known[key] = source
+        yield source, photo
+
+
+def _faces(
+    photo: Tensor, analyzer: FaceAnalyzer, crop_size: int, source: str, report: list[str]
+) -> FaceCrops | None:
+    faces = detect_faces(analyzer, photo) or detect_faces(analyzer, photo, padding=_PADDING)
+    if not faces:
+        report.append(f"{source}: left out, no face was found")
+        return None
+    return align_faces([photo], [faces], crop_size)
+
+
+def _embed(recogniser: Recogniser, crops: Tensor) -> Tensor:
+    """Of the crops as an album stores them, on whatever device the recogniser is."""
+    device = next(recogniser.parameters(), torch.empty(0)).device
+    stored = to_bytes(crops).float() / 255
+    return recogniser(stored.to(device)).cpu().double()
+
+
+def _consensus(photos: Sequence[_Photo], threshold: float, report: list[str]) -> list[int]:
+    """Which face of each photo belongs to the person of the album.
+
+    Each face proposes a set: of every photo the face closest to it. The set whose embeddings have
+    the longest sum, which are those that agree best with each other, wins; among equals the one
+    with the largest faces. Nothing here depends on the order of the photos.
+    """
+    if all(len(photo.crops) == 1 for photo in photos):
+        return [0] * len(photos)
+    proposals = {
+        tuple(int((photo.embeddings @ seed).argmax()) for photo in photos)
+        for seed in torch.cat([photo.embeddings for photo in photos])
+    }
+    best = max(proposals, key=lambda picks: _rank(photos, picks))
+    for photo, pick in zip(photos, best, strict=True):
+        if len(photo.crops) > 1:
+            left = photo.crops.boxes[:, [0, 2]].mean(1)
+            number = int((left < left[pick]).sum()) + 1
+            why = "most like the other photos" if len(photos) > 1 else "the largest"
+            report.append(
+                f"{photo.source}: {len(photo.crops)} faces; number {number} from the left was "
+                f"taken, {why}"
+            )
+    rivals = [picks for picks in proposals if not any(map(int.__eq__, picks, best))]
+    if len(photos) > 1 and any(_agree(photos, picks) >= threshold for picks in rivals):
+        report.append(
+            "warning: all these photos show a second person too. If the wrong one was taken, add "
+            "a photo of the right one alone."
+        )
+    return list(best)
+
+
+def _rank(photos: Sequence[_Photo], picks: Sequence[int]) -> tuple[float, float]:
+    total = sum(p.embeddings[i] for p, i in zip(photos, picks, strict=True))
+    size = sum(float(p.sizes[i]) for p, i in zip(photos, picks, strict=True))
+    # Rounded, for the order of the photos is the order of the summands.
+    return round(float(torch.linalg.vector_norm(total)), 6), round(size, 3)
+
+
+def _agree(photos: Sequence[_Photo], picks: Sequence[int]) -> float:
+    """The lowest cosine between the picked faces."""
+    embeddings = torch.stack([p.embeddings[i] for p, i in zip(photos, picks, strict=True)])
+    return float((embeddings @ embeddings.T).min())
+
+
+def _groups(near: Tensor) -> list[list[int]]:
+    """Connected components of a symmetric (n, n) relation."""
+    left, groups = set(range(len(near))), []
+    while left:
+        group, edge = set(), {min(left)}
+        while edge:
+            group |= edge
+            edge = {j for i in edge for j in left if bool(near[i, j])} - group
+        left -= group
+        groups.append(sorted(group))
+    return groups

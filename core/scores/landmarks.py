@@ -1,0 +1,219 @@
+"""How far landmarks of restored faces lie from the true ones: what the Landmark Score node shows.
+
+scores = score_landmarks(restored, gt, analyzer)
+scores.mean("ald_eyes")   scores.report()   scores.to_json()
+draw_scores(restored, scores)   (core/drawing/landmarks.py)
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..errors import FacewrightError, check_image
+from ..faces import Face, FaceAnalyzer, dense_landmarker, detect_faces
+from ..geometry.landmarks import (
+    affine_landmark_distance,
+    best_affine,
+    landmark_distance,
+    region_points,
+)
+from ..geometry.warp import fit_similarity, transform
+from ..metrics.statistics import mean_interval
+
+LABELS = {"ald_eyes": "A-LD eyes", "ald_mouth": "A-LD mouth", "ald_all": "A-LD all", "l2": "L2-LD"}
+"""The scores, and their names for people."""
+_ROOM = 0.25
+"""Share by which a picture is extended where no face is seen: aligned faces fill it."""
+
+
+@dataclass(frozen=True)
+class FaceScore:
+    """One restored face beside the true one."""
+
+    image: int
+    """Which picture of the batch."""
+    values: dict[str, float]
+    """Pixels, by the keys of `LABELS`; L2-LD is NaN where the pictures are framed differently."""
+    restored: Tensor
+    """(k, 2) in pixels of the restored picture."""
+    gt: Tensor
+    """(k, 2), brought into the restored picture by a similarity where it is framed differently."""
+    mapped: Tensor
+    """(k, 2) the restored landmarks after the best affine map, in the place of `gt`."""
+    same_frame: bool
+    """The true face lies at the same place of a picture of the same size."""
+
+
+@dataclass(frozen=True)
+class LandmarkScores:
+    """Of a batch."""
+
+    faces: list[FaceScore]
+    missing: list[str | None]
+    """Per picture: why it has no score, or None."""
+    points: int
+
+    def mean(self, name: str) -> float:
+        """Over pictures, each the mean of its faces; NaN where no picture has one."""
+        return mean_interval([self.of(i, name) for i in range(len(self.missing))]).mean
+
+    def of(self, image: int, name: str) -> float:
+        """Mean over the faces of a picture; NaN without any."""
+        values = [face.values[name] for face in self.faces if face.image == image]
+        return sum(values) / len(values) if values else math.nan
+
+    def report(self) -> str:
+        """A line per picture, of several also the means."""
+        lines = []
+        for i, why in enumerate(self.missing):
+            mine = [face for face in self.faces if face.image == i]
+            words = why or _words(lambda name, i=i: self.of(i, name))
+            if len(mine) > 1:
+                words += f" (mean of {len(mine)} faces)"
+            if any(not face.same_frame for face in mine):
+                words += "; framed differently, so L2-LD says nothing and is left out"
+            lines.append(f"picture {i}: {words}")
+        if len(lines) > 1 and self.faces:
+            lines.append(f"mean: {_words(self.mean)}")
+        lines.append(
+            f"In pixels of gt, over {self.points} landmarks. A-LD is blind to shear and stretch of "
+            "the whole face; L2-LD is not."
+        )
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """{"points", "images": [{"missing", "faces": [{score: value}]}], "mean"}, strict JSON.
+
+        null stands for a score that there is not.
+        """
+
+        def plain(value: float) -> float | None:
+            return value if math.isfinite(value) else None
+
+        images = [
+            {
+                "missing": why,
+                "faces": [
+                    {name: plain(face.values[name]) for name in LABELS}
+                    for face in self.faces
+                    if face.image == i
+                ],
+            }
+            for i, why in enumerate(self.missing)
+        ]
+        means = {name: plain(self.mean(name)) for name in LABELS}
+        content = {"points": self.points, "images": images, "mean": means}
+        return json.dumps(content, allow_nan=False, indent=1)
+
+
+def score_landmarks(
+    restored: Tensor,
+    gt: Tensor,
+    analyzer: FaceAnalyzer,
+    *,
+    on_image: Callable[[int], None] = lambda images: None,
+) -> LandmarkScores:
+    """A-LD (HonestFace, Eq. 14) of eyes with brows, of mouth and of all points, and L2-LD.
+
+    A picture with one face on either side compares these two. Otherwise a true face goes with the
+    nearest restored one within half its size, in pictures of one size, or else the largest faces of
+    the two pictures go together. A picture without a pair scores NaN and says why.
+
+    Args:
+        restored: (n, 3, h, w) in [0, 1], whole pictures or cut-out faces.
+        gt: the same people, (n, 3, h', w') or one picture for all: the originals, or other
+            photographs, of any size.
+        analyzer: with dense landmarks.
+        on_image: called with 1 after every picture; an exception that it raises ends the work.
+
+    Raises:
+        CheckpointError: the analyzer's landmark weights are missing.
+        FacewrightError: an analyzer without dense landmarks, or batches of different lengths.
+    """
+    check_image(restored, name="restored")
+    check_image(gt, name="gt")
+    if len(gt) not in (1, len(restored)):
+        raise FacewrightError(
+            f"`restored` holds {len(restored)} pictures and `gt` {len(gt)}. Connect as many of "
+            "each, or a single `gt` for all."
+        )
+    points = dense_landmarker(analyzer).points
+    shared = None if len(gt) > 1 or not len(restored) else _find(analyzer, gt[0])
+    faces: list[FaceScore] = []
+    missing: list[str | None] = []
+    for i, picture in enumerate(restored):
+        truth = gt[i % len(gt)]
+        found = _find(analyzer, picture)
+        true = shared if shared is not None else _find(analyzer, truth)
+        pairs = _pairs(found, true, picture.shape == truth.shape)
+        faces += [_compare(i, *pair) for pair in pairs]
+        missing.append(None if pairs else _why(found, true))
+        on_image(1)
+    return LandmarkScores(faces, missing, points)
+
+
+def _find(analyzer: FaceAnalyzer, picture: Tensor) -> list[Face]:
+    picture = picture.float().clamp(0, 1)
+    if not picture.isfinite().all():
+        return []
+    found = detect_faces(analyzer, picture) or detect_faces(analyzer, picture, padding=_ROOM)
+    return [face for face in found if face.landmarks is not None]
+
+
+def _pairs(found: list[Face], true: list[Face], one_size: bool) -> list[tuple[Face, Face, bool]]:
+    """Restored face, true face, and whether they are framed alike."""
+    if not found or not true:
+        return []
+    pairs = []
+    for face in true if one_size else ():
+        nearest = min(found, key=lambda other: _distance(other, face))
+        if _distance(nearest, face) <= 0.5 * _extent(face):
+            pairs.append((nearest, face, True))
+    if pairs:
+        return pairs
+    if one_size and (len(found) > 1 or len(true) > 1):
+        return []
+    largest = (max(faces, key=lambda face: face.size) for faces in (found, true))
+    return [(*largest, False)]
+
+
+def _compare(image: int, restored: Face, gt: Face, same_frame: bool) -> FaceScore:
+    a, b = (face.landmarks.detach().cpu().double()[None] for face in (restored, gt))
+    values = {"ald_all": float(affine_landmark_distance(a, b))}
+    for region in ("eyes", "mouth"):
+        index = region_points(a.shape[1], region)
+        values[f"ald_{region}"] = float(affine_landmark_distance(a[:, index], b[:, index]))
+    values["l2"] = float(landmark_distance(a, b)) if same_frame else math.nan
+    mapped = transform(best_affine(a, b), a)
+    if not same_frame:
+        back = fit_similarity(b, a)
+        b, mapped = transform(back, b), transform(back, mapped)
+    ordered = {name: values[name] for name in LABELS}
+    return FaceScore(image, ordered, a[0], b[0], mapped[0], same_frame)
+
+
+def _why(found: list[Face], true: list[Face]) -> str:
+    if not found and not true:
+        return "no face was found in either picture"
+    if not found:
+        return "no face was found in restored"
+    if not true:
+        return "no face was found in gt"
+    return "no face of restored lies where one of gt is"
+
+
+def _distance(a: Face, b: Face) -> float:
+    return float((a.landmarks.float().mean(0) - b.landmarks.float().mean(0)).norm())
+
+
+def _extent(face: Face) -> float:
+    return float((face.landmarks.amax(0) - face.landmarks.amin(0)).max())
+
+
+def _words(value: Callable[[str], float]) -> str:
+    numbers = {name: value(name) for name in LABELS}
+    known = {name: number for name, number in numbers.items() if not math.isnan(number)}
+    return ", ".join(f"{LABELS[name]} {number:.2f} px" for name, number in known.items())

@@ -1,0 +1,301 @@
+"""Video files read and written frame by frame, with PyAV (which ComfyUI ships)."""
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from torch import Tensor
+
+from ..errors import FacewrightError
+from ..files.writing import written_whole
+from .colors import (
+    BT601,
+    FULL,
+    LIMITED,
+    UNSPECIFIED,
+    Coding,
+    fitted,
+    frame_of,
+    merged,
+    orientation,
+    samples,
+    turned,
+)
+from .copies import Copies, add_sound, encode_sound, label, mark, options_for
+from .notes import coding_notes, damage, missing, side_data, upright_ratio
+from .reading import Source, Video, load_av, opened, words
+
+FRAMES_TOGETHER = 8
+"""Frames that `rewrite_video` holds at a time."""
+
+_USUAL = Coding(BT601, full=False)
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS, errno.EACCES)
+
+
+def read_frames(source: Source) -> Iterator[Tensor]:
+    """Frames (3, h, w) in [0, 1] of a video's first picture stream, one by one, upright.
+
+    Raises:
+        FacewrightError: PyAV is missing, or the file is no video or damaged.
+    """
+    with opened(source) as video:
+        for frame in video.contents():
+            yield video.pixels(frame)
+        video.check_frames()
+
+
+def frame_count(source: Source) -> int:
+    """How many frames a video says that it has, 0 where it does not say.
+
+    Raises:
+        FacewrightError: as `read_frames`.
+    """
+    with opened(source) as video:
+        if video.pictures.frames > 0:
+            return video.pictures.frames
+        return max(0, round((video.container.duration or 0) / 1_000_000 * video.rate))
+
+
+def rewrite_video(
+    source: Source,
+    target: Path,
+    change: Callable[[int, Sequence[Tensor]], Sequence[Tensor | None]],
+    *,
+    crf: int = 16,
+) -> list[str]:
+    """Write an MP4 (H.264, 8 bit) of a video with other pixels; all else stays as far as it can.
+
+    Times, sound, tags, languages, chapters, the shape of pixels and the meaning of colours are
+    handed on; what is to be shown turned or mirrored is stored upright. Samples of which `change`
+    alters no pixel go to the encoder as they were decoded. The file is complete or not there at
+    all, and was read back.
+
+    Args:
+        change: gets the number of a frame and some frames from there on, (3, h, w) in [0, 1], and
+            returns as many; None for one that stays as it is.
+        crf: quality of H.264: 0 lossless, 16 hardly to be told from the source, 23 usual.
+
+    Returns:
+        Sentences on what the new file does not hold of the source, and what was amiss with that.
+
+    Raises:
+        FacewrightError: as `read_frames`, or the file cannot be written as MP4.
+        OSError: the folder cannot be written.
+    """
+    with opened(source) as video:
+        first = next(video.contents(), None)
+        video.check_frames()
+        sides = side_data(first)
+    with opened(source) as video, written_whole(target) as temporary:
+        with _mp4(video.av, temporary, target, options_for(video)) as (writer, writing):
+            with writing():
+                sink = _Sink(writer, writing, _Form.of(first, video), crf, video.rate)
+                copies = Copies(writer, video)
+                notes = [*sink.form.notes, *missing(video, sides, copies.sources)]
+                notes += [*mark(writer, video), *copies.notes]
+                label(sink.stream, video.pictures)
+                writer.start_encoding()
+            count, waiting = 0, []
+            for item in video.contents(*copies.sources):
+                if not isinstance(item, video.av.VideoFrame):
+                    with writing():
+                        copies.write(item)
+                    continue
+                waiting.append(item)
+                if len(waiting) == FRAMES_TOGETHER:
+                    _pass_on(video, sink, waiting, change, count)
+                    count, waiting = count + len(waiting), []
+            _pass_on(video, sink, waiting, change, count)
+            sink.flush()
+            with writing():
+                copies.flush()
+        notes += damage(video, sink.moved)
+        return notes + _read_back(temporary, sink, copies)
+
+
+def write_video(
+    target: Path,
+    frames: Iterable[Tensor],
+    rate: Fraction,
+    *,
+    crf: int = 16,
+    sound: tuple[Tensor, int] | None = None,
+) -> None:
+    """Write an MP4 (H.264, 8 bit) of frames (3, h, w) in [0, 1], `rate` of them a second.
+
+    Args:
+        sound: waveform (channels, n) in [-1, 1] and its samples a second.
+
+    Raises:
+        FacewrightError: PyAV is missing, or there are no frames, or no such rate.
+        OSError: the folder cannot be written.
+    """
+    av = load_av()
+    if not 0 < rate <= 1000:
+        raise FacewrightError(f"A video has 1 to 1000 frames a second, not {float(rate)}.")
+    sink = None
+    with written_whole(target) as temporary, _mp4(av, temporary, target) as (writer, writing):
+        for i, frame in enumerate(frames):
+            if sink is None:
+                form = _Form((frame.shape[-2], frame.shape[-1]), 1 / Fraction(rate))
+                with writing():
+                    sink = _Sink(writer, writing, form, crf, rate)
+                    speaker = sound and add_sound(writer, *sound)
+            sink.encode(form.coding.from_rgb(frame, form.halved), i)
+        if sink is None:
+            raise FacewrightError("There are no frames to make a video of.")
+        sink.flush()
+        if speaker:
+            with writing():
+                encode_sound(av, writer, speaker, *sound)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What every frame of the new file is like."""
+
+    size: tuple[int, int]
+    """Height and width as they are shown."""
+    time_base: Fraction
+    coding: Coding = _USUAL
+    ratio: Fraction | None = None
+    """Width of a pixel over its height."""
+    tags: tuple[int, int] = (UNSPECIFIED, UNSPECIFIED)
+    """Primaries and transfer, as in pixfmt.h."""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, frame: Any, video: Video) -> Self:
+        how, coding = orientation(frame), Coding.of(frame)
+        context, stream = video.pictures.codec_context, video.pictures
+        size = (frame.height, frame.width) if how[0] else (frame.width, frame.height)
+        ratio = stream.sample_aspect_ratio or context.sample_aspect_ratio
+        form = cls(
+            size,
+            stream.time_base or Fraction(1, 90000),
+            coding.written(),
+            upright_ratio(ratio, transposed=not how[0]),
+            (int(context.color_primaries), int(context.color_trc)),
+        )
+        return replace(form, notes=tuple(coding_notes(frame, coding, form.halved)))
+
+    @property
+    def halved(self) -> bool:
+        """Whether colours have half the resolution; frames of odd size cannot."""
+        return not (self.size[0] % 2 or self.size[1] % 2)
+
+
+class _Sink:
+    """The picture stream of the file that is written."""
+
+    def __init__(
+        self, writer: Any, writing: Callable, form: _Form, crf: int, rate: Fraction
+    ) -> None:
+        self.writer, self.writing, self.form = writer, writing, form
+        self.last: int | None = None
+        self.count = self.moved = 0
+        self.step = max(1, round(1 / (rate * form.time_base)))
+        self.stream = writer.add_stream("libx264", rate=rate, options={"crf": str(crf)})
+        self.stream.height, self.stream.width = form.size
+        self.stream.pix_fmt = "yuv420p" if form.halved else "yuv444p"
+        context = self.stream.codec_context
+        context.time_base = form.time_base
+        context.color_range = FULL if form.coding.full else LIMITED
+        context.colorspace = form.coding.matrix
+        context.color_primaries, context.color_trc = form.tags
+        if form.ratio:
+            context.sample_aspect_ratio = form.ratio
+
+    def planes(self, video: Video, frame: Any) -> list[Tensor]:
+        """A decoded frame's own samples, upright; through colours only where it is coded anew."""
+        coding = Coding.of(frame)
+        if coding != self.form.coding:
+            return self.form.coding.from_rgb(video.pixels(frame), self.form.halved)
+        how = orientation(frame)
+        with video.reading():
+            own = fitted(samples(frame, video.size), self.form.halved)
+        return [turned(plane, how) for plane in own]
+
+    def encode(self, planes: Sequence[Tensor], pts: int | None = None) -> None:
+        frame = frame_of(load_av(), planes, self.form.coding)
+        soonest = 0 if self.last is None else self.last + (self.step if pts is None else 1)
+        if pts is None or (self.last is not None and pts < soonest):
+            self.moved += 1
+            pts = soonest
+        frame.pts, frame.time_base = pts, self.form.time_base
+        self.last, self.count = pts, self.count + 1
+        with self.writing():
+            self.writer.mux(self.stream.encode(frame))
+
+    def flush(self) -> None:
+        """What the encoder still holds."""
+        with self.writing():
+            self.writer.mux(self.stream.encode(None))
+
+
+def _pass_on(video: Video, sink: _Sink, frames: list[Any], change: Callable, first: int) -> None:
+    """Some frames to `change`, and what comes back to the encoder."""
+    if not frames:
+        return
+    seen = [video.pixels(frame) for frame in frames]
+    form = sink.form
+    for frame, old, new in zip(frames, seen, change(first, seen), strict=True):
+        planes = sink.planes(video, frame)
+        if new is not None:
+            changed = (new.detach().cpu() != old).any(0)
+            planes = merged(planes, form.coding.from_rgb(new, form.halved), changed)
+        sink.encode(planes, frame.pts)
+
+
+def _read_back(path: Path, sink: _Sink, copies: Copies) -> list[str]:
+    """Open what was written; what it lost of the tags, in words."""
+    with opened(path) as written:
+        pictures = written.pictures
+        shape = (pictures.codec_context.height, pictures.codec_context.width)
+        if (pictures.frames, shape) != (sink.count, sink.form.size):
+            raise FacewrightError(
+                f"The new video was written wrongly: it has {pictures.frames} frames of "
+                f"{shape[1]}x{shape[0]} in place of {sink.count} of {sink.form.size[1]}x"
+                f"{sink.form.size[0]}. Nothing was kept; check the disk and run it again."
+            )
+        return list(copies.lost(written.container))
+
+
+@contextmanager
+def _mp4(
+    av: Any, path: Path, target: Path, options: dict[str, str] | None = None
+) -> Iterator[tuple[Any, Callable]]:
+    """An MP4 that becomes `target`, and a context for whatever PyAV does to it."""
+    writing = partial(_writing, av, target)
+    with writing():
+        writer = av.open(str(path), "w", format="mp4", options=options)
+    try:
+        yield writer, writing
+    except BaseException:
+        with suppress(av.error.FFmpegError, ValueError):
+            writer.close()
+        raise
+    with writing():
+        writer.close()
+
+
+@contextmanager
+def _writing(av: Any, target: Path) -> Iterator[None]:
+    """What PyAV says of a file that is written, as a sentence or as the system's error."""
+    try:
+        yield
+    except FacewrightError:
+        raise
+    except (av.error.FFmpegError, ValueError, OverflowError) as error:
+        if getattr(error, "errno", None) in _OF_THE_DISK:
+            raise OSError(error.errno, os.strerror(error.errno), str(target)) from error
+        raise FacewrightError(
+            f"The video cannot be written as MP4 ({words(error)}). Convert the "
+            "source first: ffmpeg -i VIDEO -c:v libx264 -crf 12 -c:a aac CONVERTED.mp4"
+        ) from error

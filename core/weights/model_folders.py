@@ -1,0 +1,280 @@
+"""Where weight files lie on disk, and what to tell someone whose file is not there."""
+
+import configparser
+import contextlib
+import functools
+import itertools
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import name_some
+from ..errors import CheckpointError, FacewrightError, shorten
+from .known_files import BASE, KnownFile, known_file
+from .sd_versions import check_base
+
+ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright")
+"""Where the weights of optional face analyzers lie."""
+SUFFIXES = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
+
+
+def named_base() -> Path | None:
+    """The base model that `FACEWRIGHT_BASE` names: a single file or a diffusers folder.
+
+    Raises:
+        CheckpointError: it names nothing.
+    """
+    named = os.environ.get("FACEWRIGHT_BASE")
+    if not named:
+        return None
+    path = Path(named).expanduser()
+    if not path.exists():
+        raise CheckpointError(f"FACEWRIGHT_BASE names {path}, which is not there.")
+    return path
+
+
+def default_roots() -> list[Path]:
+    """Models folders to search, first match first.
+
+    `FACEWRIGHT_MODELS` (several, separated like PATH), ComfyUI's own (`COMFYUI_PATH`), and the
+    workspace that comfy-cli makes.
+    """
+    roots = [Path(p) for p in os.environ.get("FACEWRIGHT_MODELS", "").split(os.pathsep) if p]
+    comfyui = comfyui_path()
+    if comfyui is not None:
+        roots.append(comfyui / "models")
+    return roots or [Path("models")]
+
+
+def comfyui_path() -> Path | None:
+    """A ComfyUI on this machine: `COMFYUI_PATH`, or comfy-cli's default workspace."""
+    named = os.environ.get("COMFYUI_PATH")
+    places = [Path(named)] if named else _workspaces()
+    return next((path for path in places if (path / "main.py").is_file()), None)
+
+
+def _workspaces() -> Iterator[Path]:
+    """Where comfy-cli keeps ComfyUI: its default, the one last used, and where it installs to."""
+    config = configparser.ConfigParser(interpolation=None)
+    home = Path.home()
+    settings = {"win32": "AppData/Local", "darwin": "Library/Application Support"}
+    file = home / settings.get(sys.platform, ".config") / "comfy-cli" / "config.ini"
+    with contextlib.suppress(configparser.Error, OSError, UnicodeDecodeError):  # no use to it
+        config.read(file, encoding="utf-8")
+    for key in ("default_workspace", "recent_workspace"):
+        if noted := config["DEFAULT"].get(key):
+            yield Path(noted)
+    yield (home / "Documents" if sys.platform in settings else home) / "comfy" / "ComfyUI"
+
+
+@dataclass(frozen=True)
+class ExtraFolders:
+    """Folders that ComfyUI's extra_model_paths.yaml adds, by the folder they add to."""
+
+    before: dict[str, list[Path]] = field(default_factory=dict)
+    """Of sections with `is_default: true`: searched before ComfyUI's own folder."""
+    after: dict[str, list[Path]] = field(default_factory=dict)
+
+    def add(self, folder: str, path: Path, is_default: bool) -> None:
+        """As ComfyUI does, where the last default comes first."""
+        first, last = self.before.setdefault(folder, []), self.after.setdefault(folder, [])
+        if is_default:
+            for known in (first, last):
+                if path in known:
+                    known.remove(path)
+            first.insert(0, path)
+        elif path not in first and path not in last:
+            last.append(path)
+
+
+def extra_folders() -> ExtraFolders:
+    """What extra_model_paths.yaml adds, read as ComfyUI reads it.
+
+    Paths are relative to `base_path`, or to the file itself.
+
+    Raises:
+        FacewrightError: the file is there and cannot be read.
+    """
+    comfyui = comfyui_path()
+    file = comfyui and comfyui / "extra_model_paths.yaml"
+    if not file or not file.is_file():
+        return ExtraFolders()
+    try:
+        import yaml
+
+        return _folders_of(yaml.safe_load(file.read_text(encoding="utf-8")), file.parent)
+    except ImportError as error:
+        raise FacewrightError(
+            f"{file} names more model folders, and PyYAML, which reads it, is not installed: "
+            "python -m pip install pyyaml"
+        ) from error
+    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError, RecursionError) as why:
+        raise FacewrightError(
+            f"{file} cannot be read ({shorten(why, 200)}). Mend it: ComfyUI's "
+            "extra_model_paths.yaml.example shows how it should look."
+        ) from why
+
+
+def _folders_of(sections: Mapping[str, Mapping[str, Any]] | None, home: Path) -> ExtraFolders:
+    found = ExtraFolders()
+    for section in filter(None, (sections or {}).values()):
+        base = home / os.path.expandvars(Path(section.get("base_path", "")).expanduser())
+        is_default = bool(section.get("is_default"))
+        for folder, lines in section.items():
+            if folder not in {"base_path", "is_default"}:
+                for line in filter(None, lines.split("\n")):
+                    found.add(folder, Path(os.path.normpath(base / line)), is_default)
+    return found
+
+
+def check_name(name: object) -> None:
+    """Raise CheckpointError unless a workflow's value for a file is text; hosts let others by."""
+    if not isinstance(name, str):
+        raise CheckpointError(
+            f"The name of a file should be text, got {shorten(repr(name))}. Choose a file from the "
+            "list."
+        )
+
+
+def either_separator(name: str) -> tuple[str, ...]:
+    """A file name as it is, and as this system writes what was chosen on Windows."""
+    return tuple(dict.fromkeys((name, name.replace("\\", "/"))))
+
+
+def is_there(path: Path) -> bool:
+    """Whether it exists; a name that no file can have does not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+class ModelFolders:
+    """Looks weight files up by name in ComfyUI's folder layout, or loose in one folder."""
+
+    def __init__(self, roots: Iterable[str | os.PathLike[str]] | None = None) -> None:
+        """
+        Args:
+            roots: models folders; by default `default_roots` and, after them, `extra_folders`.
+        """
+        self.roots = [Path(r).expanduser() for r in roots] if roots else default_roots()
+        comfyui = None if roots else comfyui_path()
+        self._comfyui = comfyui and comfyui / "models"
+
+    @functools.cached_property
+    def extra(self) -> ExtraFolders:
+        """Folders that ComfyUI's extra_model_paths.yaml adds; none where roots were named."""
+        # Only read where something is looked for: a broken file is nothing to the rest.
+        return extra_folders() if self._comfyui else ExtraFolders()
+
+    def folders(self, folder: str) -> list[Path]:
+        """Where the files of a folder ("facewright", "loras", ...) lie, first match first."""
+        return list(self._places(folder, lambda root: [root / folder]))
+
+    def places(self, folder: str) -> list[Path]:
+        """As `folders`; but files lying loose in a root are found too."""
+        return list(self._places(folder, lambda root: [root / folder, root]))
+
+    def _places(self, folder: str, own: Callable[[Path], list[Path]]) -> Iterator[Path]:
+        for root in self.roots:
+            if root == self._comfyui:
+                yield from self.extra.before.get(folder, ())
+            yield from own(root)
+        yield from self.extra.after.get(folder, ())
+
+    def names(self, folder: str, suffixes: Collection[str] = SUFFIXES) -> list[str]:
+        """Files in a folder ("facewright", "loras", "checkpoints", "vae", ...), sorted.
+
+        Args:
+            suffixes: of weights by default.
+        """
+        found = {
+            path.relative_to(place).as_posix()
+            for place in self.folders(folder)
+            if place.is_dir()
+            for path in place.rglob("*")
+            if path.suffix.lower() in suffixes and path.is_file()
+        }
+        loose = {
+            p.name
+            for root in self.roots
+            if root.is_dir()
+            for p in root.iterdir()
+            if p.suffix.lower() in suffixes and p.is_file()
+        }
+        return sorted(found | loose)
+
+    def find(self, folder: str, *names: str) -> Path | None:
+        """The first of several names that exists, or None. Either separator of folders will do."""
+        for name in itertools.chain(*map(either_separator, names)):
+            if Path(name).is_absolute() and is_there(Path(name)):
+                return Path(name)
+            for place in self.places(folder):
+                if is_there(place / name):
+                    return place / name
+        return None
+
+    def path(self, folder: str, name: str) -> Path:
+        """The file called `name` in `folder`.
+
+        Raises:
+            CheckpointError: not there; the sentence says what to put where.
+        """
+        found = self.find(folder, name)
+        if found is None:
+            raise CheckpointError(self.missing(folder, name))
+        return found
+
+    def known(self, file: KnownFile) -> Path:
+        """A file of `KNOWN`, under any of its names; the base model also where `named_base` is.
+
+        Raises:
+            CheckpointError: not there; the sentence says source, folder and licence.
+        """
+        named = named_base() if file is BASE else None
+        if named is not None:
+            return named
+        for folder in file.folders:
+            found = self.find(folder, *file.names)
+            if found is not None:
+                return found
+        raise CheckpointError(self.missing(file.folder, file.names[0]))
+
+    def missing(self, folder: str, name: str) -> str:
+        """A sentence for a file that is not there."""
+        where = self.roots[0] / folder
+        file = known_file(name)
+        searched = ", ".join(map(str, self._places(folder, lambda root: [root])))
+        if file is None:
+            return (
+                f"There is no {shorten(name)} in the {folder} folder of {searched}. Put it into "
+                f"{where}, or name another models folder with --models or FACEWRIGHT_MODELS."
+            )
+        return (
+            f"{file.what} is missing: put {' or '.join(file.names)} into {where}. "
+            f"Source: {file.source}. Licence: {file.licence}. Searched: {searched}; another models "
+            f"folder can be named with --models or FACEWRIGHT_MODELS.{self._look_alikes(file)}"
+        )
+
+    def _look_alikes(self, file: KnownFile) -> str:
+        """A sentence on files of other names that may be the base model."""
+        if file is not BASE:
+            return ""
+        found = [path for folder in file.folders for path in self._bases(folder)]
+        if not found:
+            return ""
+        return (
+            f" {name_some(map(str, found))}: of the same architecture. Where one is {file.what}, "
+            "name it with --base or FACEWRIGHT_BASE."
+        )
+
+    def _bases(self, folder: str) -> Iterator[Path]:
+        for place in self.folders(folder):
+            for path in sorted(place.glob("*")):
+                if path.suffix == ".safetensors" or (path / "unet").is_dir():
+                    with contextlib.suppress(CheckpointError):
+                        check_base(path)
+                        yield path

@@ -1,0 +1,301 @@
+"""The headless `Host` (see nodes/_host.py): MODEL and VAE are diffusers modules in this process."""
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...core.checkpoint import read_tensors
+from ...core.devices import compute_device
+from ...core.diffusion import ldm
+from ...core.diffusion.backbone import (
+    DiffusersBackbone,
+    DiffusersVae,
+    Model,
+    NanoVae,
+    Vae,
+    build,
+    diffusers_classes,
+)
+from ...core.diffusion.boosthub import AppliedBoostHub, check_fits
+from ...core.errors import CheckpointError, FacewrightError, shorten
+from ...core.faces import look_in
+from ...core.files.confined import is_plain
+from ...core.lora.merge import LoraReport, check_loras, merge_lora, parse_lora
+from ...core.methods.flipnet import ALREADY_APPLIED, BoostHubs, Condition
+from ...core.modules.fast import fast_dtype
+from ...core.node_api import Blocked, PreviewImage, PreviewText
+from ...core.people.person import SUFFIX as PERSON_FILE
+from ...core.weights.model_folders import ANALYZER_FOLDERS, ModelFolders, check_name
+from ...core.weights.sd_config import UNetConfig, VAEConfig, other_model, refusal
+from ...core.weights.sd_versions import (
+    DIFFUSERS_BIAS,
+    folder_facts,
+    part_config,
+    says_velocity,
+    weights_in,
+)
+from .saving import context, save_pictures
+from .videos import HeadlessVideos
+
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Names in VAE folders written before diffusers 0.14, SD 2.1-base's own among them."""
+
+
+class Place(NamedTuple):
+    """How and where weights are held."""
+
+    dtype: torch.dtype
+    device: torch.device
+
+
+def quickest() -> Place:
+    """For inference on this machine."""
+    device = compute_device()
+    return Place(fast_dtype(device), device)
+
+
+def load_checkpoint(path: Path, place: Place | None = None) -> tuple[Model, Vae | None]:
+    """SD 2.1-base from a single file or a diffusers folder; no VAE where a single file has none.
+
+    Args:
+        place: number format and device; default what this machine is quickest with.
+
+    Raises:
+        CheckpointError: another model (said which), incomplete, or unreadable.
+    """
+    place = place or quickest()
+    return _load_folder(path, place) if path.is_dir() else _load_single_file(path, place)
+
+
+def load_vae(path: Path) -> Vae:
+    """A VAE of its own: single file in LDM layout, diffusers file, or diffusers folder.
+
+    Raises:
+        CheckpointError: not a Stable Diffusion VAE.
+    """
+    if path.is_dir():
+        return _vae_from_folder(path, quickest())
+    tensors, _ = read_tensors(path)
+    _, vae = ldm.split_checkpoint({ldm.UNET_PREFIX: torch.empty(0), **tensors}, source=path.name)
+    return _ldm_vae(vae or tensors, path.name, quickest())
+
+
+def _load_single_file(path: Path, place: Place) -> tuple[Model, Vae | None]:
+    tensors, metadata = read_tensors(path)
+    unet, vae = ldm.split_checkpoint(tensors, source=path.name)
+    ldm.check_is_sd2_base(unet, source=path.name, velocity=says_velocity(path, metadata))
+    config = ldm.unet_config(unet, source=path.name)
+    model = _model(config, ldm.unet_to_diffusers(unet, config), path.name, place)
+    return model, _ldm_vae(vae, path.name, place) if vae else None
+
+
+def _ldm_vae(vae: Mapping[str, Tensor], source: str, place: Place) -> Vae:
+    config = ldm.vae_config(vae, source=source)
+    # Training losses that some files carry along have no place in the module.
+    weights = {k: v for k, v in vae.items() if not k.startswith(("loss.", "model_ema."))}
+    return _vae(config, ldm.vae_to_diffusers(weights, config), source, place)
+
+
+def _model(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str, place: Place
+) -> Model:
+    unet_class, _ = diffusers_classes()
+    unet = build(unet_class, config, tensors, source=name, dtype=place.dtype, device=place.device)
+    return Model(unet, config, name)
+
+
+def _vae(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str, place: Place) -> Vae:
+    _, vae_class = diffusers_classes()
+    module = build(vae_class, config, tensors, source=name, dtype=place.dtype, device=place.device)
+    return DiffusersVae(module)
+
+
+def _load_folder(folder: Path, place: Place) -> tuple[Model, Vae]:
+    config, tensors, _ = read_unet_folder(folder)
+    return _model(config, tensors, folder.name, place), _vae_from_folder(folder / "vae", place)
+
+
+def read_unet_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, str]]:
+    """Config, weights and metadata of the UNet in a diffusers folder of SD 2.1-base.
+
+    Raises:
+        CheckpointError: another model (said which), or incomplete.
+    """
+    tensors, metadata = read_tensors(weights_in(folder / "unet"))
+    name = other_model(folder_facts(folder, tensors.get(DIFFUSERS_BIAS)))
+    if name:
+        raise CheckpointError(refusal(str(folder), name))
+    return part_config(folder / "unet", UNetConfig, "a UNet"), tensors, metadata
+
+
+def _vae_from_folder(folder: Path, place: Place) -> Vae:
+    weights = weights_in(folder)
+    config = part_config(folder, VAEConfig, "an autoencoder")
+    tensors, _ = read_tensors(weights)
+
+    def modern(key: str) -> str:
+        parts = key.split(".")
+        if "attentions" in parts:
+            parts[-2] = _OLD_ATTENTION.get(parts[-2], parts[-2])
+        return ".".join(parts)
+
+    return _vae(config, {modern(k): v for k, v in tensors.items()}, str(folder), place)
+
+
+@dataclass(frozen=True)
+class OneStepSampler:
+    """SAMPLER of the headless host: one step at a fixed timestep."""
+
+    timestep: int
+
+
+class _Silent:
+    def update(self, n: int = 1) -> None:
+        """Nobody watches."""
+
+
+class HeadlessHost(HeadlessVideos):
+    """Implements `nodes._host.Host` on diffusers, in this process."""
+
+    def __init__(self) -> None:
+        self.folders = ModelFolders()
+        self.report_progress: Callable[[int], Any] = lambda total: _Silent()
+        """Makes the bar of `progress`; the command line replaces it."""
+
+    def model_files(self, folder: str) -> list[str]:
+        return self.folders.names(folder)
+
+    def model_path(self, folder: str, name: str) -> Path:
+        check_name(name)
+        run = context.get(None)
+        if run is not None and name not in run.named and not is_plain(name):
+            # Links inside the folders are their owner's; a name that leads out is the workflow's.
+            raise CheckpointError(
+                f"This workflow names {shorten(name)}, which is no file in a models folder. "
+                "Workflows read no other files by themselves: choose one that is there, or name "
+                "it with --set."
+            )
+        return self.folders.path(folder, name)
+
+    def person_files(self) -> list[str]:
+        return self.folders.names("facewright", {PERSON_FILE})
+
+    def people_folder(self) -> Path:
+        return self.folders.roots[0] / "facewright" / "people"
+
+    def load_nano(self, lora: bool) -> tuple[Model, Vae]:
+        model, vae = _nano()
+        return (_nano_with_lora() if lora else model), vae
+
+    def apply_lora(
+        self, model: Model, tensors: dict[str, Tensor], metadata: dict[str, str], strength: float
+    ) -> tuple[Model, LoraReport]:
+        weights = dict(model.tensors())
+        for name in parse_lora(tensors, metadata, weights.keys()).changes:
+            # merge_lora writes in place; everything it does not touch stays shared.
+            if name in weights:
+                weights[name] = weights[name].clone()
+        report = merge_lora(weights, tensors, strength, metadata)
+        patched = replace(model.with_tensors(weights), loras=(*model.loras, metadata))
+        if model.boosthub:
+            check_loras(model.boosthub.hubs.config.mode, patched.loras)
+        return patched, report
+
+    def apply_boosthub(self, model: Model, hubs: BoostHubs, condition: Condition) -> Model:
+        check_fits(hubs, model.unet, model.name)
+        check_loras(hubs.config.mode, model.loras)
+        condition.check_latent(model.config["in_channels"])
+        if model.boosthub is not None:
+            raise FacewrightError(ALREADY_APPLIED)
+        hubs.to(next(model.unet.parameters()).device)
+        return replace(model, boosthub=AppliedBoostHub(hubs, condition))
+
+    def backbone(self, model: Model, vae: Vae) -> DiffusersBackbone:
+        return DiffusersBackbone(model, vae)
+
+    def latent(self, model: Model, z: Tensor) -> dict[str, Tensor]:
+        return {"samples": (z / model.scaling_factor).cpu()}
+
+    def nothing(self) -> Blocked:
+        return Blocked()
+
+    def one_step_sampler(self, timestep: int) -> tuple[OneStepSampler, Tensor]:
+        from ...core.schedule import alpha_bar, sigma_of
+
+        sigma = float(sigma_of(alpha_bar()[timestep]))
+        return OneStepSampler(timestep), torch.tensor([sigma, 0.0])
+
+    def progress(self, total: int) -> Any:
+        return self.report_progress(total)
+
+    def check_interrupt(self) -> None:
+        """Ctrl-C raises KeyboardInterrupt by itself in a plain process."""
+
+    def device(self) -> torch.device:
+        return compute_device()
+
+    def load(self, module: nn.Module) -> torch.device:
+        device = self.device()
+        module.to(device)
+        return device
+
+    def preview(self, image: Tensor, cls: type) -> PreviewImage:
+        return PreviewImage(image, cls=cls)
+
+    def save_pictures(
+        self, image: Tensor, prefix: str, texts: Sequence[Mapping[str, str]], cls: type
+    ) -> dict[str, list[Path]]:
+        return {"images": save_pictures(image, prefix, texts)}
+
+    def diagnose(self, hashes: bool, cls: type) -> tuple[str, str]:
+        from ..doctor import diagnose, plain_process, report_lines
+
+        run = context.get(None)
+        prompt = None if run is None else run.prompt
+        report = diagnose(plain_process(self.folders), prompt, hash_files=hashes)
+        return "\n".join(report_lines(report)), json.dumps(report, indent=2)
+
+    def show_text(self, text: str, cls: type) -> PreviewText:
+        return PreviewText(text)
+
+
+@functools.cache
+def _nano() -> tuple[Model, Vae]:
+    from ...core.weights import nano
+
+    device = compute_device()
+    config = nano.unet_config()
+    unet_class, _ = diffusers_classes()
+    unet = build(
+        unet_class,
+        config,
+        nano.unet_tensors(),
+        source="nano_unet.safetensors",
+        dtype=torch.float32,
+        device=device,
+    )
+    vae = nano.load_vae().to(device, memory_format=torch.channels_last)
+    return Model(unet, config, "the nano UNet", scaling_factor=1.0), NanoVae(vae)
+
+
+@functools.cache
+def _nano_with_lora() -> Model:
+    from ...core.weights import nano
+
+    model, _ = _nano()
+    return host.apply_lora(model, *nano.lora_tensors(), 1.0)[0]
+
+
+def _analyzer_folders() -> list[Path]:
+    return [path for folder in ANALYZER_FOLDERS for path in host.folders.folders(folder)]
+
+
+look_in(_analyzer_folders)
+host = HeadlessHost()
+"""The host that nodes see in a plain process."""

@@ -1,0 +1,206 @@
+"""Many pictures degraded: one seed per picture, a manifest of recipes, and both played back."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from ...core.degradation import Degradation
+from ...core.errors import FacewrightError
+from ...core.files import shapes
+from ...core.files.json_text import JsonError, parse_json
+from ...core.images import read_picture, write_picture
+from ..jobs.manifest import AnyRecord, OwnRecord, Record, read_records
+from ..jobs.planning import Job
+from ..jobs.recorded import (
+    MANIFEST,
+    RecordedJob,
+    RecordedRun,
+    check_numbers,
+    copy_name,
+    picture_seed,
+    recorded_job,
+)
+
+_LOSSLESS = frozenset({".png", ".tif", ".tiff", ".bmp", ".ppm"})
+_SETTINGS = ("preset", "overrides", "base_seed")
+"""What a record says about the run; the rest of it is about the picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DegradeOptions:
+    """How to degrade; the fields are options of `facewright degrade`."""
+
+    preset: str = "moderate"
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """For `Degradation.preset`."""
+    seed: int = 0
+    copies: int = 1
+    """Pictures to make of each."""
+
+
+class _Degraded(OwnRecord):
+    overrides: dict[str, Any] | None = None
+
+    @field_validator("overrides")
+    @classmethod
+    def _noise(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
+        noise = (given or {}).get("noise", [])
+        if not isinstance(noise, list) or not all(isinstance(v, int | float) for v in noise):
+            raise PydanticCustomError("kind", "settings of `facewright degrade`")
+        return given
+
+
+class _PlayedBack(AnyRecord):
+    input: shapes.TEXT
+    copy_: shapes.COUNT = Field(alias="copy")
+    recipe: shapes.FIELDS
+
+
+class DegradeRun(RecordedRun):
+    """What `facewright degrade` is about to do, checked before the first picture is opened."""
+
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        out: Path,
+        options: DegradeOptions,
+        *,
+        recipes: Path | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """
+        Args:
+            inputs: files, folders or patterns.
+            out: folder, or a file for one picture; its record then lies beside it as .json.
+            recipes: a manifest, whose recipes are matched by the pictures' names, or a JSON file
+                with one recipe for all; takes the place of `options`.
+            overwrite: make again what is there.
+
+        Raises:
+            FacewrightError: no pictures, wrong options, pictures without a recipe, or an output
+                folder that holds pictures of another run or of no run.
+        """
+        degradation = Degradation.preset(options.preset, **options.overrides)
+        check_numbers(options.seed, options.copies)
+        settings = _settings(options)
+        super().__init__(
+            inputs,
+            out,
+            _drawn(options, settings) if recipes is None else _played_back(recipes),
+            _Degrade(degradation),
+            suffix=lambda p: p.suffix if p.suffix.lower() in _LOSSLESS else ".png",
+            settings=settings if recipes is None else None,
+            as_options=_as_options,
+            shape=_Degraded,
+            overwrite=overwrite,
+        )
+
+
+@dataclass(frozen=True)
+class _Degrade:
+    """Makes one picture; goes to worker processes as it is."""
+
+    degradation: Degradation
+
+    def __call__(self, job: RecordedJob) -> dict[str, Any]:
+        picture = read_picture(job.source)
+        gt = picture.pixels[None, :3]
+        recipe = job.given.get("recipe") or self.degradation.draw(job.seed, *gt.shape[-2:])
+        lq = torch.cat([Degradation.replay(gt, [recipe])[0], picture.pixels[3:]])
+        notes = write_picture(job.target, lq, picture, copy=True)
+        if torch.equal(lq, picture.pixels):
+            return {"record": {"recipe": recipe}, "notes": notes}
+        if picture.grey:
+            notes.append("stored without colour and kept so; noise in the colours became grey")
+        elif picture.bits == 16:
+            notes.append("16 bits per channel were kept, but degraded values have only 8")
+        if job.target.suffix.lower() not in _LOSSLESS:
+            notes.append(f"{job.target.suffix} files lose a little more; write PNG to be exact")
+        return {"record": {"recipe": recipe}, "notes": notes}
+
+
+def _settings(options: DegradeOptions) -> Record:
+    values = (options.preset, json.loads(json.dumps(options.overrides)), options.seed)
+    return dict(zip(_SETTINGS, values, strict=True))
+
+
+def _drawn(
+    options: DegradeOptions, settings: Record
+) -> Callable[[Job, Path], Iterator[RecordedJob]]:
+    """Jobs whose recipes are drawn: so many copies of each picture."""
+
+    def make(job: Job, folder: Path) -> Iterator[RecordedJob]:
+        for copy in range(1, options.copies + 1):
+            seed = picture_seed(options.seed, job.name, copy)
+            yield _job(job, folder, copy, settings=settings, seed=seed)
+
+    return make
+
+
+def _played_back(path: Path) -> Callable[[Job, Path], Iterator[RecordedJob]]:
+    """Jobs whose recipes are in a file."""
+    only = None if path.suffix == ".jsonl" else _only_recipe(path)
+    known: dict[str, list[Record]] = {}
+    for record in [] if only else read_records(path, _PlayedBack):
+        known.setdefault(record["input"], []).append(record)
+
+    def make(job: Job, folder: Path) -> Iterator[RecordedJob]:
+        for record in [only] if only else known.get(job.name, []):
+            copy = 1 if only else record["copy"]
+            about = {"settings": {key: record.get(key) for key in _SETTINGS}}
+            about |= {"seed": record.get("seed"), "given": {"recipe": record["recipe"]}}
+            yield _job(job, folder, copy, **about)
+        if not only and job.name not in known:
+            raise FacewrightError(
+                f"{path} has no recipe for {job.name}. Give the folder it was made from, so that "
+                "names match, or only pictures that are in it."
+            )
+
+    return make
+
+
+def _job(job: Job, folder: Path, copy: int, **about: Any) -> RecordedJob:
+    name = job.target.name if copy == 1 else copy_name(job, copy)
+    return recorded_job(job, folder, name, copy, **about)
+
+
+def _only_recipe(path: Path) -> Record:
+    """The recipe of a JSON file: as `facewright degrade` writes it, or bare, or in a list of one.
+
+    Raises:
+        FacewrightError: the file cannot be read, or holds anything else.
+    """
+    try:
+        found = parse_json(path.read_bytes())
+    except (OSError, JsonError) as error:
+        raise FacewrightError(f"{path} cannot be read as JSON ({error}).") from error
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    if isinstance(found, dict) and "steps" in found:
+        found = {"seed": found.get("seed"), "recipe": found}
+    recipe = found.get("recipe") if isinstance(found, dict) else None
+    if not isinstance(recipe, dict) or "steps" not in recipe:
+        what = f"{len(found)} entries" if isinstance(found, list) else "something else"
+        raise FacewrightError(
+            f"{path} should hold one recipe, and holds {what}. Recipes of many pictures are read "
+            f"from a {MANIFEST}."
+        )
+    return found
+
+
+def _as_options(settings: Record) -> dict[str, str]:
+    shown = {"--preset": settings.get("preset"), "--seed": settings.get("base_seed")}
+    for name, value in (settings.get("overrides") or {}).items():
+        if name == "noise":
+            value = [round(255 * v, 6) for v in value]
+        if isinstance(value, list):
+            value = ":".join(f"{v:g}" if isinstance(v, (int, float)) else str(v) for v in value)
+        option = {"anisotropic": "aniso"}.get(name, name.replace("_", "-"))
+        shown[f"--{option}"] = value
+    return {name: str(value) for name, value in shown.items() if value is not None}

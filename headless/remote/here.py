@@ -1,0 +1,110 @@
+"""Runs a workflow file in this process, for who wants a report of it."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..host.host import host
+from ..runner import Outputs, input_specs, run_workflow
+from ..workflows.report import RunReport, node_reports, seeds_of
+from .server import prepared
+
+
+class Here:
+    """Runs of one workflow. Nodes that no changed input reaches run once and keep their outputs.
+
+    A folder of pictures thus loads its models once, as ComfyUI would.
+    """
+
+    def __init__(self, workflow: Mapping[str, Any], changing: str | None = None) -> None:
+        """Take a workflow of either form.
+
+        Args:
+            changing: id of the only node whose inputs differ from run to run; None keeps nothing.
+        """
+        self.workflow = workflow
+        self._changing = changing
+        self._kept: dict[str, Outputs] = {}
+
+    def run(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        input_dir: Path | None,
+        output_dir: Path,
+        on_progress: Callable[[str, float], None] = lambda text, share: None,
+        on_text: Callable[[str, str, str], None] = lambda node_id, title, text: None,
+    ) -> RunReport:
+        """Run it; arguments and errors are those of `runner.run_workflow`.
+
+        Args:
+            on_progress: called with the title of the node that is running, and the share that is
+                done.
+        """
+        started = time.perf_counter()
+        report = RunReport()
+        steps = _follow(on_progress)
+
+        def take_text(node_id: str, title: str, text: str) -> None:
+            before = report.texts.get(node_id)
+            report.texts[node_id] = text if before is None else f"{before}\n{text}"
+            on_text(node_id, title, text)
+
+        results = run_workflow(
+            self.workflow,
+            inputs,
+            input_dir=input_dir,
+            output_dir=output_dir,
+            on_node=steps,
+            on_text=take_text,
+            known=self._kept,
+        )
+        api = prepared(self.workflow, input_specs, inputs)
+        self._keep(api, results)
+        report.seeds = seeds_of(api)
+        report.nodes = node_reports(api, {k: v.seconds for k, v in results.items()})
+        report.saved = [path for outputs in results.values() for path in _saved(outputs.ui)]
+        report.seconds = time.perf_counter() - started
+        return report
+
+    def _keep(self, api: Mapping[str, Any], results: Mapping[str, Outputs]) -> None:
+        if self._changing is None:
+            return
+        reached = {self._changing}
+        while more := {i for i in api.keys() - reached if _sources(api[i]) & reached}:
+            reached |= more
+        # Output nodes do something besides: they show and save.
+        self._kept = {k: v for k, v in results.items() if k not in reached and v.ui is None}
+
+
+def _saved(ui: Any) -> list[Path]:
+    """Files that an output node wrote; previews are tensors."""
+    images = ui.get("images") if isinstance(ui, dict) else None
+    return images if isinstance(images, list) else []
+
+
+def _sources(node: Mapping[str, Any]) -> set[str]:
+    return {str(v[0]) for v in node["inputs"].values() if isinstance(v, list) and len(v) == 2}
+
+
+def _follow(on_progress: Callable[[str, float], None]) -> Callable[[str, int, int], None]:
+    """An `on_node` after which progress inside the node moves between its start and its end."""
+    at = ("", 0, 1)
+
+    def on_node(title: str, done: int, total: int) -> None:
+        nonlocal at
+        at = title, done, total
+        on_progress(title, done / total)
+
+    class Steps:
+        def __init__(self, total: int) -> None:
+            self.total, self.done = max(total, 1), 0
+
+        def update(self, n: int = 1) -> None:
+            self.done += n
+            title, done, total = at
+            on_progress(title, (done + min(self.done / self.total, 1)) / total)
+
+    host.report_progress = Steps
+    return on_node
