@@ -146,6 +146,32 @@ def test_restored_faces_may_be_larger_than_the_crops():
     assert (matched - b).abs().max() > 0.05
 
 
+def waves(x, y):
+    """A textured picture as a function of places in it, 7 and 11 pixels from crest to crest."""
+    one, two = torch.sin(x * 0.9 + y * 0.3), torch.cos(y * 0.57 - x * 0.2)
+    return torch.stack([0.5 + 0.4 * one, 0.5 + 0.4 * two, 0.5 + 0.2 * (one + two)])
+
+
+@pytest.mark.parametrize("growth", [1, 2, 4])
+@pytest.mark.parametrize("angle", [0.0, 0.4])
+def test_larger_restored_faces_land_exactly_where_they_were(growth, angle):
+    y, x = torch.meshgrid(torch.arange(90.0), torch.arange(120.0), indexing="ij")
+    picture = waves(x, y)[None]
+    crops = align_faces(picture, [[Face((30, 20, 70, 60), 1.0, angle=angle)]], 64)
+    # Pixel i of a face `growth` times as large lies at (i + 1/2) / growth - 1/2 of the crop.
+    at = (torch.arange(64 * growth, dtype=torch.float64) + 0.5) / growth - 0.5
+    v, u = torch.meshgrid(at, at, indexing="ij")
+    to_picture = torch.linalg.inv(
+        torch.cat([crops.matrix[0], torch.tensor([[0, 0, 1.0]])]).double()
+    )
+    places = torch.einsum("ij,jhw->ihw", to_picture, torch.stack([u, v, torch.ones_like(u)]))
+    out, mask = paste_faces(picture, crops, waves(places[0], places[1]).float()[None])
+    inside = mask[0] == 1
+    # The shift by half a pixel of either grid left out is three times this at least.
+    assert inside.sum() > 500
+    assert (out - picture)[0][:, inside].abs().max() < 0.035
+
+
 def test_the_inputs_stay_as_they_were():
     picture, crops = scene()
     before, matrix = picture.clone(), crops.matrix.clone()
