@@ -1,7 +1,6 @@
 """Albums made of photographs: find the one person in all of them, cut out, measure, judge."""
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..drawing.sheet import contact_sheet
 from ..errors import FacewrightError
 from ..faces import FaceAnalyzer, dense_landmarker, detect_faces
 from ..geometry.align import FaceCrops, align_faces
@@ -213,16 +211,6 @@ def strangers(person: Person) -> list[str]:
             "kept; take out what does not belong."
         )
     return lines
-
-
-def album_sheet(person: Person) -> Tensor:
-    """The photographs of an album on one sheet with names and quality, (3, h, w) in [0, 1]."""
-    labels = [
-        f"{source}  {quality:.2f}"
-        for source, quality in zip(person.sources, person.quality.tolist(), strict=True)
-    ]
-    columns = math.ceil(math.sqrt(len(person)))
-    return contact_sheet(list(person.crops), labels, columns)
 
 
 def _once(

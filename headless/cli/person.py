@@ -152,8 +152,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Say what an album holds."""
+    from ...core.drawing.album import album_sheet
     from ...core.images import Picture, write_picture
-    from ...core.people.album import album_sheet, strangers
+    from ...core.people.album import strangers
     from ...core.people.person import Person
 
     if not file.is_file():

@@ -6,9 +6,10 @@ import json
 import pytest
 import torch
 from facewright.core.checkpoint import CONFIG_KEY, read_tensors, save_safetensors
+from facewright.core.drawing.album import album_sheet
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
-from facewright.core.people.album import album_sheet, make_person, photo_quality, sharpness
+from facewright.core.people.album import make_person, photo_quality, sharpness
 from facewright.core.people.matching import SAME_PERSON
 from facewright.core.people.person import Person, join_people
 from facewright.core.people.recogniser import nano_recogniser
