@@ -87,7 +87,7 @@ def load_backbone(config: BackboneConfig) -> TrainingBackbone:
 
 
 def _sd(path: Path) -> TrainingBackbone:
-    from ..headless.host.host import Place, load_checkpoint
+    from ..core.diffusion.loading import Place, load_checkpoint
 
     # The fast format of this machine may be bfloat16, to which weights would be rounded for good.
     model, vae = load_checkpoint(path, Place(torch.float32, torch.device("cpu")))

@@ -14,8 +14,8 @@ from facewright.core.checkpoint import (
     read_tensors,
     save_safetensors,
 )
+from facewright.core.diffusion.loading import load_checkpoint, load_vae
 from facewright.core.weights.sd_versions import check_base
-from facewright.headless.host.host import load_checkpoint, load_vae
 from safetensors.torch import load, save
 from torch import nn
 

@@ -5,17 +5,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...core.checkpoint import read_tensors
 from ...core.devices import compute_device
-from ...core.diffusion import ldm
 from ...core.diffusion.backbone import (
     DiffusersBackbone,
-    DiffusersVae,
     Model,
     NanoVae,
     Vae,
@@ -28,124 +25,11 @@ from ...core.faces import look_in
 from ...core.files.confined import is_plain
 from ...core.lora.merge import LoraReport, check_loras, merge_lora, parse_lora
 from ...core.methods.flipnet import ALREADY_APPLIED, BoostHubs, Condition
-from ...core.modules.fast import fast_dtype
 from ...core.node_api import Blocked, PreviewImage, PreviewText
 from ...core.people.person import SUFFIX as PERSON_FILE
 from ...core.weights.model_folders import ANALYZER_FOLDERS, ModelFolders, check_name
-from ...core.weights.sd_config import UNetConfig, VAEConfig, other_model, refusal
-from ...core.weights.sd_versions import (
-    DIFFUSERS_BIAS,
-    folder_facts,
-    part_config,
-    says_velocity,
-    weights_in,
-)
 from .saving import context, save_pictures
 from .videos import HeadlessVideos
-
-_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""Names in VAE folders written before diffusers 0.14, SD 2.1-base's own among them."""
-
-
-class Place(NamedTuple):
-    """How and where weights are held."""
-
-    dtype: torch.dtype
-    device: torch.device
-
-
-def quickest() -> Place:
-    """For inference on this machine."""
-    device = compute_device()
-    return Place(fast_dtype(device), device)
-
-
-def load_checkpoint(path: Path, place: Place | None = None) -> tuple[Model, Vae | None]:
-    """SD 2.1-base from a single file or a diffusers folder; no VAE where a single file has none.
-
-    Args:
-        place: number format and device; default what this machine is quickest with.
-
-    Raises:
-        CheckpointError: another model (said which), incomplete, or unreadable.
-    """
-    place = place or quickest()
-    return _load_folder(path, place) if path.is_dir() else _load_single_file(path, place)
-
-
-def load_vae(path: Path) -> Vae:
-    """A VAE of its own: single file in LDM layout, diffusers file, or diffusers folder.
-
-    Raises:
-        CheckpointError: not a Stable Diffusion VAE.
-    """
-    if path.is_dir():
-        return _vae_from_folder(path, quickest())
-    tensors, _ = read_tensors(path)
-    _, vae = ldm.split_checkpoint({ldm.UNET_PREFIX: torch.empty(0), **tensors}, source=path.name)
-    return _ldm_vae(vae or tensors, path.name, quickest())
-
-
-def _load_single_file(path: Path, place: Place) -> tuple[Model, Vae | None]:
-    tensors, metadata = read_tensors(path)
-    unet, vae = ldm.split_checkpoint(tensors, source=path.name)
-    ldm.check_is_sd2_base(unet, source=path.name, velocity=says_velocity(path, metadata))
-    config = ldm.unet_config(unet, source=path.name)
-    model = _model(config, ldm.unet_to_diffusers(unet, config), path.name, place)
-    return model, _ldm_vae(vae, path.name, place) if vae else None
-
-
-def _ldm_vae(vae: Mapping[str, Tensor], source: str, place: Place) -> Vae:
-    config = ldm.vae_config(vae, source=source)
-    # Training losses that some files carry along have no place in the module.
-    weights = {k: v for k, v in vae.items() if not k.startswith(("loss.", "model_ema."))}
-    return _vae(config, ldm.vae_to_diffusers(weights, config), source, place)
-
-
-def _model(
-    config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str, place: Place
-) -> Model:
-    unet_class, _ = diffusers_classes()
-    unet = build(unet_class, config, tensors, source=name, dtype=place.dtype, device=place.device)
-    return Model(unet, config, name)
-
-
-def _vae(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str, place: Place) -> Vae:
-    _, vae_class = diffusers_classes()
-    module = build(vae_class, config, tensors, source=name, dtype=place.dtype, device=place.device)
-    return DiffusersVae(module)
-
-
-def _load_folder(folder: Path, place: Place) -> tuple[Model, Vae]:
-    config, tensors, _ = read_unet_folder(folder)
-    return _model(config, tensors, folder.name, place), _vae_from_folder(folder / "vae", place)
-
-
-def read_unet_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, str]]:
-    """Config, weights and metadata of the UNet in a diffusers folder of SD 2.1-base.
-
-    Raises:
-        CheckpointError: another model (said which), or incomplete.
-    """
-    tensors, metadata = read_tensors(weights_in(folder / "unet"))
-    name = other_model(folder_facts(folder, tensors.get(DIFFUSERS_BIAS)))
-    if name:
-        raise CheckpointError(refusal(str(folder), name))
-    return part_config(folder / "unet", UNetConfig, "a UNet"), tensors, metadata
-
-
-def _vae_from_folder(folder: Path, place: Place) -> Vae:
-    weights = weights_in(folder)
-    config = part_config(folder, VAEConfig, "an autoencoder")
-    tensors, _ = read_tensors(weights)
-
-    def modern(key: str) -> str:
-        parts = key.split(".")
-        if "attentions" in parts:
-            parts[-2] = _OLD_ATTENTION.get(parts[-2], parts[-2])
-        return ".".join(parts)
-
-    return _vae(config, {modern(k): v for k, v in tensors.items()}, str(folder), place)
 
 
 @dataclass(frozen=True)

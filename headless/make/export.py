@@ -17,13 +17,13 @@ from ...core.checkpoint import (
     save_safetensors,
 )
 from ...core.diffusion import ldm
+from ...core.diffusion.loading import read_unet_folder
 from ...core.errors import CheckpointError, LoraError, shorten
 from ...core.files.writing import written_whole
 from ...core.lora.files import PEFT_CONFIG, PEFT_WEIGHTS, lora_file, read_lora
 from ...core.lora.merge import LoraReport, check_strength, merge_lora, parse_lora
 from ...core.lora.styles import LoraStyle, adapter_config, cast, save_lora_as
 from ...core.weights.nano import UNET_FORMAT
-from ..host.host import read_unet_folder
 
 MERGED_KEY = "facewright.merged"
 """Metadata entry of a merged base: a JSON list, one entry for each LoRA that was added."""

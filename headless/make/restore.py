@@ -11,6 +11,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
+from ...core.diffusion.loading import load_checkpoint
 from ...core.errors import CheckpointError, FacewrightError
 from ...core.faces import (
     ORDERS,
@@ -44,7 +45,7 @@ from ...core.weights.known_files import (
     KnownFile,
 )
 from ...core.weights.model_folders import ModelFolders
-from ..host.host import host, load_checkpoint
+from ..host.host import host
 
 DEFAULT_DRIFT = 0.5
 """`max_drift` of receipts where nobody said how far a face may drift, as in Identity Guard."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...core.diffusion.backbone import Model, Vae
 from ...core.diffusion.boosthub import check_fits, predicting
+from ...core.diffusion.loading import load_checkpoint
 from ...core.diffusion.text import TEXT_FOLDERS, Clip, read_caption
 from ...core.errors import CheckpointError, FacewrightError
 from ...core.geometry.square import centred_square
@@ -25,7 +26,7 @@ from ...core.sampling import ddim, ddim_timesteps, guided
 from ...core.schedule import NUM_TRAIN_TIMESTEPS
 from ...core.weights import nano
 from ...core.weights.model_folders import BASE
-from ..host.host import host, load_checkpoint
+from ..host.host import host
 from ..jobs.batch import OnJob, Summary, unwatched
 from ..jobs.manifest import Record
 from ..jobs.planning import Job

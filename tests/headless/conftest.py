@@ -10,10 +10,10 @@ import torch
 @pytest.fixture(scope="session", autouse=True)
 def float32():
     """Models load in float32 here whatever this machine is quick in: the tests compare digits."""
-    from facewright.headless.host import host
+    from facewright.core.diffusion import loading
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(host, "fast_dtype", lambda device: torch.float32)
+    patch.setattr(loading, "fast_dtype", lambda device: torch.float32)
     yield
     patch.undo()
 
@@ -114,7 +114,7 @@ def nano_flipnet(flipnet_folder, monkeypatch):
 @pytest.fixture
 def flipnet_sd21(tmp_path, ldm_files):
     """Thin files in ComfyUI's folders: SD 2.1 layout, and FLIPNET's of both modes."""
-    from facewright.headless.host.host import load_checkpoint
+    from facewright.core.diffusion.loading import load_checkpoint
     from safetensors.torch import save_file
 
     models = tmp_path / "models"

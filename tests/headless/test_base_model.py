@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
+from facewright.core.diffusion.loading import load_checkpoint
 from facewright.core.errors import CheckpointError
 from facewright.core.weights.sd_versions import check_base, headers
-from facewright.headless.host.host import load_checkpoint
 from safetensors.torch import save_file
 
 PREFIX = "model.diffusion_model."

@@ -7,6 +7,7 @@ import pytest
 import torch
 from facewright.core.checkpoint import read_config, read_metadata, read_tensors, save_safetensors
 from facewright.core.diffusion.backbone import diffusers_classes
+from facewright.core.diffusion.loading import load_checkpoint
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
 from facewright.core.lora.merge import merge_lora, parse_lora
 from facewright.core.lora.styles import LORA_STYLES
@@ -15,7 +16,6 @@ from facewright.core.methods.osdface import VisualRepresentationEmbedder
 from facewright.core.weights import nano
 from facewright.core.weights.convert import convert
 from facewright.headless.cli import app
-from facewright.headless.host.host import load_checkpoint
 from facewright.headless.make.export import MERGED_KEY, merge, recast, restyle
 from safetensors.torch import load_file
 from typer.testing import CliRunner

@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 from facewright.core.diffusion.backbone import DiffusersBackbone, NanoVae, diffusers_classes
+from facewright.core.diffusion.loading import load_checkpoint, load_vae
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
 from facewright.core.restorer import restore_one_step
-from facewright.headless.host.host import HeadlessHost, load_checkpoint, load_vae
+from facewright.headless.host.host import HeadlessHost
 from safetensors.torch import save_file
 
 
@@ -87,9 +88,9 @@ def test_one_step_equals_the_formula_with_plain_diffusers_calls(loaded):
 
 
 def test_bfloat16_gives_nearly_the_same_picture(loaded, single_file, monkeypatch):
-    from facewright.headless.host import host
+    from facewright.core.diffusion import loading
 
-    monkeypatch.setattr(host, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(loading, "fast_dtype", lambda device: torch.bfloat16)
     half = load_checkpoint(single_file)
     assert all(v.dtype == torch.bfloat16 for v in half[0].tensors().values())
     lq, cond = torch.rand(1, 3, 16, 16), torch.randn(1, 77, 1024)
@@ -100,10 +101,10 @@ def test_bfloat16_gives_nearly_the_same_picture(loaded, single_file, monkeypatch
 
 
 def test_a_trainer_gets_the_weights_as_they_are_stored(loaded, single_file, monkeypatch):
-    from facewright.headless.host import host
+    from facewright.core.diffusion import loading
     from facewright.training._backbone import BackboneConfig, load_backbone
 
-    monkeypatch.setattr(host, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(loading, "fast_dtype", lambda device: torch.bfloat16)
     found = load_backbone(BackboneConfig(source="sd", path=single_file))
     model, vae = loaded
     for net, stored in ((found.unet, model.unet), (found.codec.vae, vae.module)):

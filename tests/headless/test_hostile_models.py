@@ -6,10 +6,10 @@ import random
 
 import pytest
 import torch
+from facewright.core.diffusion.loading import load_checkpoint, load_vae
 from facewright.core.diffusion.text import check_encoder
 from facewright.core.errors import CheckpointError
 from facewright.core.weights.sd_versions import check_base
-from facewright.headless.host.host import load_checkpoint, load_vae
 from safetensors.torch import save_file
 
 from ..core.hostile_files import mutated, no_hang, outcome

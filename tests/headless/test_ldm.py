@@ -97,7 +97,7 @@ def test_models_with_a_class_embedding_are_named(ldm_files, context, words):
 
 
 def test_a_file_without_a_unet_is_refused(tmp_path):
-    from facewright.headless.host.host import load_checkpoint
+    from facewright.core.diffusion.loading import load_checkpoint
 
     save_file({"x": torch.zeros(2)}, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=r"a\.safetensors holds no Stable Diffusion UNet"):
@@ -105,7 +105,7 @@ def test_a_file_without_a_unet_is_refused(tmp_path):
 
 
 def test_a_missing_tensor_is_named(ldm_files, tmp_path):
-    from facewright.headless.host.host import load_checkpoint
+    from facewright.core.diffusion.loading import load_checkpoint
 
     tensors = ldm_files.checkpoint()
     del tensors["model.diffusion_model.middle_block.1.proj_in.weight"]

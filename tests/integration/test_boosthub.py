@@ -34,16 +34,15 @@ def randomised(hubs):
 def thin_model(tmp_path_factory, weights):
     """SD 2.1's layout with one level, in diffusers; and its file for ComfyUI."""
     from facewright.core.checkpoint import read_tensors
-    from facewright.core.diffusion import ldm
-    from facewright.headless.host import host
+    from facewright.core.diffusion import ldm, loading
 
     path = tmp_path_factory.mktemp("thin") / "thin.safetensors"
     weights.thin_checkpoint(path, full_vae=False)
     unet, _ = ldm.split_checkpoint(read_tensors(path)[0], source="thin")
     config = ldm.unet_config(unet, source="thin")
     # ComfyUI computes in float32 on a CPU; so must we, whatever this one is quick in.
-    place = host.Place(torch.float32, torch.device("cpu"))
-    return host._model(config, ldm.unet_to_diffusers(unet, config), "thin", place), path
+    place = loading.Place(torch.float32, torch.device("cpu"))
+    return loading._model(config, ldm.unet_to_diffusers(unet, config), "thin", place), path
 
 
 @pytest.fixture(scope="module")

@@ -71,10 +71,11 @@ def test_the_pack_loads_fast_and_imports_nothing_heavy(facts):
 def headless(ran):
     """The same restorations by diffusers."""
     from facewright.core.checkpoint import read_tensors
+    from facewright.core.diffusion import loading
+    from facewright.core.diffusion.loading import load_checkpoint
     from facewright.core.restorer import restore_one_step
     from facewright.core.weights import nano
-    from facewright.headless.host import host as module
-    from facewright.headless.host.host import _nano, _nano_with_lora, host, load_checkpoint
+    from facewright.headless.host.host import _nano, _nano_with_lora, host
 
     models, inputs = ran["home"] / "models", ran["inputs"]
     kept, nano.NANO_DIR = nano.NANO_DIR, ran["home"] / "nano"
@@ -95,11 +96,11 @@ def headless(ran):
         for cached in (_nano, _nano_with_lora):
             cached.cache_clear()
     # ComfyUI computes in float32 on a CPU; so must we, whatever this one is quick in.
-    fast, module.fast_dtype = module.fast_dtype, lambda device: torch.float32
+    fast, loading.fast_dtype = loading.fast_dtype, lambda device: torch.float32
     try:
         model, vae = load_checkpoint(models / "checkpoints" / "thin_kl.safetensors")
     finally:
-        module.fast_dtype = fast
+        loading.fast_dtype = fast
     lora = read_tensors(models / "loras" / "pytorch_lora_weights.safetensors")
     patched, _ = host.apply_lora(model, *lora, 0.7)
     x, cond = inputs["x"], inputs["cond"]

@@ -69,7 +69,9 @@ def on_cpu(monkeypatch):
 @pytest.fixture(autouse=True)
 def float32(monkeypatch):
     """Digits are compared with the CPU's."""
-    monkeypatch.setattr("facewright.headless.host.host.fast_dtype", lambda device: torch.float32)
+    from facewright.core.diffusion import loading
+
+    monkeypatch.setattr(loading, "fast_dtype", lambda device: torch.float32)
 
 
 @pytest.fixture(scope="session")
