@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
+from .. import headless  # noqa: F401 (runs the nodes)
 from ..nodes import all_nodes
 from ..nodes._host import io
 

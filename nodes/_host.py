@@ -1,4 +1,4 @@
-"""Whoever runs our nodes: ComfyUI, or the stand-in of `headless` in a plain Python process.
+"""Whoever runs our nodes: ComfyUI, or in a plain process the embedded host, which registers itself.
 
 Node files import `ComfyExtension, io, ui, host` from here and nothing else of either side.
 From `io` they use ComfyNode, Schema, NodeOutput, Custom, Image, Mask, Latent, Conditioning, Model,

@@ -1,8 +1,9 @@
 """People: albums made of photographs, kept as files, and matched to the faces of pictures."""
 
+from ..core.drawing.album import album_sheet
 from ..core.drawing.faces import draw_faces
 from ..core.files.writing import content_hash
-from ..core.people.album import album_sheet, make_person, photo_names, strangers
+from ..core.people.album import make_person, photo_names, strangers
 from ..core.people.matching import match_faces
 from ..core.people.person import Person as Album
 from ..core.people.person import join_people, save_person

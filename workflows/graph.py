@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import headless  # noqa: F401 (runs the nodes)
 from ..nodes import all_nodes
 
 FOLDER = Path(__file__).parent

@@ -31,7 +31,7 @@ WEIGHTLESS = (
     START
     + """
 from facewright.core.faces import Face
-from facewright.nodes._host import host
+from facewright.headless.host.host import HeadlessHost
 
 class Told:
     name = "told"
@@ -51,8 +51,8 @@ class Vre(torch.nn.Module):
     def forward(self, crops):
         return torch.zeros(len(crops), 4, 8)
 
-type(host).backbone = lambda self, model, vae: Backbone()
-type(host).latent = lambda self, model, z: {"samples": z}
+HeadlessHost.backbone = lambda self, model, vae: Backbone()
+HeadlessHost.latent = lambda self, model, z: {"samples": z}
 shared = dict(model=None, vae=None, faces_at_once=4)
 paste = dict(feather=0.12, color="lab", strength=1.0)
 smoothing = dict(fill_gaps=3, fade=3, cut_threshold=0.1)

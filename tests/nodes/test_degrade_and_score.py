@@ -9,7 +9,7 @@ from facewright.core.drawing.presets import LARGEST_CELL
 from facewright.core.drawing.sheet import GAP
 from facewright.core.errors import FacewrightError
 from facewright.core.node_api import PreviewText
-from facewright.nodes._host import host
+from facewright.headless.host.host import HeadlessHost
 from facewright.nodes.degrade import DegradationSheet, Degrade
 from facewright.nodes.score import ImageScore
 
@@ -124,8 +124,8 @@ def watched(monkeypatch):
         def update(self, n):
             told.append(n)
 
-    monkeypatch.setattr(type(host), "progress", lambda self, total: told.append(total) or Bar())
-    monkeypatch.setattr(type(host), "check_interrupt", lambda self: asked.append(1))
+    monkeypatch.setattr(HeadlessHost, "progress", lambda self, total: told.append(total) or Bar())
+    monkeypatch.setattr(HeadlessHost, "check_interrupt", lambda self: asked.append(1))
     return told, asked
 
 

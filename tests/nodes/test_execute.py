@@ -7,7 +7,7 @@ from facewright.core.faces import Face
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig
 from facewright.headless.host.builtin import VAEDecode
-from facewright.nodes._host import host
+from facewright.headless.host.host import HeadlessHost
 from facewright.nodes.compare import Compare
 from facewright.nodes.faces import DetectFaces, PasteFaces
 from facewright.nodes.nano import DemoPicture
@@ -46,8 +46,8 @@ def vre():
 @pytest.fixture
 def weightless(monkeypatch, backbone):
     """The headless host with the identity backbone of tests/conftest.py."""
-    monkeypatch.setattr(type(host), "backbone", lambda self, model, vae: backbone)
-    monkeypatch.setattr(type(host), "latent", lambda self, model, z: {"samples": z})
+    monkeypatch.setattr(HeadlessHost, "backbone", lambda self, model, vae: backbone)
+    monkeypatch.setattr(HeadlessHost, "latent", lambda self, model, z: {"samples": z})
     return backbone
 
 
@@ -155,8 +155,10 @@ def test_progress_counts_faces_and_listens_for_the_stop_button(weightless, monke
         def update(self, n):
             counted.append(n)
 
-    monkeypatch.setattr(type(host), "progress", lambda self, total: counted.append(total) or Bar())
-    monkeypatch.setattr(type(host), "check_interrupt", lambda self: asked.append(1))
+    monkeypatch.setattr(
+        HeadlessHost, "progress", lambda self, total: counted.append(total) or Bar()
+    )
+    monkeypatch.setattr(HeadlessHost, "check_interrupt", lambda self: asked.append(1))
     restore([[torch.rand(1, 5, 6), {}]], torch.rand(5, 16, 16, 3))
     assert counted == [5, 2, 2, 1] and len(asked) == 3
 

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """models/facewright in a temporary place."""
-    monkeypatch.setattr(host.__class__, "model_path", lambda self, kind, name: tmp_path / name)
+    monkeypatch.setattr(hosts.HeadlessHost, "model_path", lambda self, kind, name: tmp_path / name)
     return tmp_path
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from facewright.core.faces import Face
+from facewright.headless.host.host import HeadlessHost
 from facewright.headless.host.videos import VideoFile
-from facewright.nodes._host import host
 from facewright.nodes.faces import DetectFaces, PasteFaces
 from facewright.nodes.frames import RestoreVideo, SmoothFaces
 from facewright.nodes.one_step import OneStepRestore
@@ -36,8 +36,8 @@ FRAMES = [*WALK, [], []]
 
 @pytest.fixture
 def weightless(monkeypatch, backbone):
-    monkeypatch.setattr(type(host), "backbone", lambda self, model, vae: backbone)
-    monkeypatch.setattr(type(host), "latent", lambda self, model, z: {"samples": z})
+    monkeypatch.setattr(HeadlessHost, "backbone", lambda self, model, vae: backbone)
+    monkeypatch.setattr(HeadlessHost, "latent", lambda self, model, z: {"samples": z})
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def bars(monkeypatch):
         def update(self, n=1):
             self.told.append(n)
 
-    monkeypatch.setattr(host, "report_progress", Bar)
+    monkeypatch.setattr(HeadlessHost, "progress", lambda self, total: Bar(total))
     return seen
 
 
@@ -157,7 +157,7 @@ def test_the_stop_button_is_heard_between_frames(monkeypatch, node):
         if len(asked) == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(host), "check_interrupt", stop)
+    monkeypatch.setattr(HeadlessHost, "check_interrupt", stop)
     with pytest.raises(KeyboardInterrupt):
         detect(frames) if node == "detect" else smooth(frames, faces)
     assert len(asked) == 4

@@ -12,10 +12,10 @@ from facewright.core.people.album import make_person
 from facewright.core.people.matching import match_faces
 from facewright.core.people.recogniser import nano_recogniser
 from facewright.core.weights import nano
+from facewright.headless.host.host import HeadlessHost
 from facewright.headless.host.saving import RunContext, context
 from facewright.headless.runner import run_workflow
 from facewright.nodes._convert import to_image, to_nchw
-from facewright.nodes._host import host
 from facewright.nodes.faces import DetectFaces, PasteFaces
 from facewright.nodes.guard import IdentityGuard, SaveWithReceipts
 from facewright.nodes.recognition import IdentityScore, LoadRecogniser
@@ -48,7 +48,7 @@ def guard(image, restored, recogniser, analyzer, **changes):
 
 def test_a_recogniser_is_loaded_by_its_file(tmp_path, monkeypatch, recogniser):
     shutil.copy(nano.NANO_DIR / "nano_identity_loss.safetensors", tmp_path / "mine.safetensors")
-    monkeypatch.setattr(host.__class__, "model_path", lambda self, kind, name: tmp_path / name)
+    monkeypatch.setattr(HeadlessHost, "model_path", lambda self, kind, name: tmp_path / name)
     loaded, info = LoadRecogniser.execute(recogniser_file="mine.safetensors").result
     assert loaded.id == recogniser.id
     assert info == f"mine.safetensors: {recogniser.id}, 128 numbers from the whole aligned face"

@@ -10,7 +10,7 @@ from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
 from facewright.core.node_api import PreviewImage
 from facewright.core.scores.landmarks import score_landmarks
-from facewright.nodes._host import host
+from facewright.headless.host.host import HeadlessHost
 from facewright.nodes.landmarks import LandmarkScore
 from facewright.training.world.faces3d import photos
 
@@ -79,7 +79,7 @@ def test_progress_counts_pictures(analyzer, faces, monkeypatch):
         def update(self, n):
             told.append(n)
 
-    monkeypatch.setattr(type(host), "progress", lambda self, total: told.append(total) or Bar())
+    monkeypatch.setattr(HeadlessHost, "progress", lambda self, total: told.append(total) or Bar())
     lq, gt = faces
     LandmarkScore.execute(restored=image(lq), gt=image(gt), analyzer=analyzer)
     assert told == [2, 1, 1]

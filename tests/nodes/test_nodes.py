@@ -132,10 +132,10 @@ def test_every_node_explains_itself(schema):
 
 
 def test_an_empty_combo_says_where_files_belong(monkeypatch):
-    from facewright.nodes._host import host
+    from facewright.headless.host.host import HeadlessHost
     from facewright.nodes.lora import LoadLoRA
 
-    monkeypatch.setattr(type(host), "model_files", lambda self, folder: [])
+    monkeypatch.setattr(HeadlessHost, "model_files", lambda self, folder: [])
     combo = LoadLoRA.GET_SCHEMA().inputs[1]
     assert len(combo.options) == 1 and "models/loras" in combo.options[0]
     answer = LoadLoRA.validate_inputs(lora=combo.default)

@@ -9,6 +9,7 @@ from facewright.core.people.recogniser import nano_recogniser
 from facewright.core.weights import nano
 from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless import runner
+from facewright.headless.host.host import host as embedded
 from facewright.nodes._host import host, io
 from facewright.nodes.faces import DetectFaces
 from facewright.nodes.people import LoadPerson, MatchPeople, PersonAlbum, SavePerson
@@ -28,7 +29,7 @@ def recogniser():
 
 @pytest.fixture
 def models(tmp_path, monkeypatch):
-    monkeypatch.setattr(host, "folders", ModelFolders([tmp_path]))
+    monkeypatch.setattr(embedded, "folders", ModelFolders([tmp_path]))
     return tmp_path
 
 
