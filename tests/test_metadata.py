@@ -135,7 +135,7 @@ def test_an_older_python_gets_a_sentence():
 
 def test_a_wheel_has_every_file_that_the_package_reads():
     patterns = ABOUT["tool"]["setuptools"]["package-data"]["facewright"]
-    for folder in (*COMFY["includes"], "training/configs"):
+    for folder in (*COMFY["includes"], "core", "headless", "nodes", "training"):
         for path in (p for p in (ROOT / folder).rglob("*") if p.is_file() and p.suffix != ".pyc"):
             name = path.relative_to(ROOT)
             inside = any(len(name.parts) == p.count("/") + 1 and name.match(p) for p in patterns)

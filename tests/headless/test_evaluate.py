@@ -134,11 +134,14 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.addresses, self.text, self.images, self.headings = [], "", 0, 0
+        self.tags, self.attributes = set(), set()
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.images += tag == "img"
         self.headings += tag == "h2"
+        self.tags.add(tag)
+        self.attributes.update(name for name, _ in attrs)
         self.addresses += [v for k, v in attrs if k in ("src", "href", "srcset", "data", "action")]
 
     def handle_data(self, data):
@@ -172,6 +175,20 @@ def test_the_page_has_every_part_and_loads_nothing(folders):
     for name in ("plot.png", "sheet.png"):
         picture = np.asarray(Image.open(folders / "good_evaluation" / name))
         assert picture.std() > 5  # something is drawn
+
+
+def test_names_of_files_are_no_markup_and_no_template(folders):
+    method = '<b id="x">&{{ 7 * 7 }}'
+    picture = "'\"><img src=x onerror=alert(1)>{% raw %}"
+    save(folders / method / f"{picture}.png", noisy(clean(0), 4, 7))
+    save(folders / "gt" / f"{picture}.png", clean(0))
+    save(folders / method / "<i>alone.png", clean(0))
+    evaluate(folders / method, "--gt", folders / "gt", "-o", folders / "out", code=1)
+    page = Page((folders / "out/report.html").read_text())
+    assert f"Evaluation of {method}" in page.text and f"1. {picture} " in page.text
+    assert f"{folders / method / '<i>alone.png'}: no picture of this name" in page.text
+    assert page.images == 1 + 2 and all(a.startswith("data:image/") for a in page.addresses)
+    assert not {"i", "script"} & page.tags and not {"onerror", "id"} & page.attributes
 
 
 def test_odd_pictures_are_named_and_the_others_scored(folders):
