@@ -4,7 +4,7 @@ Names, keywords and defaults follow ComfyUI's V3 node API (v0.3.64), so that the
 load in both hosts. An unknown keyword is a TypeError here as it is there.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from enum import Enum
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from ..core.errors import FacewrightError
+from .errors import FacewrightError, shorten
 
 WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 
@@ -295,3 +295,13 @@ class _CurrentHost:
 
 host = _CurrentHost()
 """What node files import: whoever runs them when they ask."""
+
+
+def called(node_id: Any, title: Any) -> str:
+    """What sentences call a node: "Node 5 (Load Image)"."""
+    return f"Node {shorten(node_id, 40)} ({shorten(title, 60)})"
+
+
+def is_ui_form(workflow: Mapping[str, Any]) -> bool:
+    """Whether it is the editor's form."""
+    return isinstance(workflow.get("nodes"), list)

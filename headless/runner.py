@@ -1,6 +1,5 @@
 """Runs a workflow file in this process: our nodes, and the core nodes of our workflows."""
 
-import functools
 import graphlib
 import inspect
 import math
@@ -14,22 +13,19 @@ import torch
 
 from ..core.errors import FacewrightError, shorten
 from ..core.files.shapes import shown, words
-from ..core.node_api import Blocked, ComfyNode, Input, Schema
-from .host.builtin import BUILTIN
+from ..core.node_api import Blocked, Input, Schema, called, is_ui_form
+from .host.catalogue import input_specs, node_classes
 from .host.saving import RunContext, context
 from .workflows.assign import set_inputs
 from .workflows.input_files import named_by_hand
 from .workflows.workflow import (
     ApiWorkflow,
-    InputSpec,
-    NodeSpec,
     WorkflowError,
-    has_control,
     node_title,
     to_api,
     unknown_node,
 )
-from .workflows.workflow_file import called, is_link, is_ui_form, read_workflow
+from .workflows.workflow_file import is_link, read_workflow
 
 _CASTS = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 
@@ -41,42 +37,6 @@ class Outputs(tuple):
     """What an output node shows."""
     seconds: float | None = None
     """How long the node took; None where its outputs were there before."""
-
-
-@functools.cache
-def node_classes() -> dict[str, type[ComfyNode]]:
-    """Every node class the embedded host can run, by id.
-
-    Raises:
-        FacewrightError: this process already is a ComfyUI.
-    """
-    from ..nodes import all_nodes
-
-    ours = all_nodes()
-    if not all(issubclass(node, ComfyNode) for node in ours):
-        raise FacewrightError(
-            "The embedded runner was started inside ComfyUI, which runs workflows itself."
-        )
-    return {node.GET_SCHEMA().node_id: node for node in (*BUILTIN, *ours)}
-
-
-def input_specs(kind: str) -> NodeSpec | None:
-    """What `workflow.to_api` and `assign.set_inputs` ask about one of our node classes."""
-    node = node_classes().get(kind)
-    if node is None:
-        return None
-    schema = node.GET_SCHEMA()
-    return NodeSpec([_spec(i) for i in schema.inputs], schema.display_name)
-
-
-def _spec(i: Input) -> InputSpec:
-    control = has_control(i.io_type, i.id, getattr(i, "control_after_generate", None))
-    options = tuple(getattr(i, "options", None) or ())
-    default = getattr(i, "default", None)
-    default = options[0] if options and default is None else default
-    # What is optional may be left out: its default is the node's own affair.
-    default = None if i.optional else default
-    return InputSpec(i.id, i.has_widget, control, i.io_type, options, default)
 
 
 def run_workflow(

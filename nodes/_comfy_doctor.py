@@ -15,7 +15,7 @@ class ComfyDoctor:
     """The part of `nodes._host.Host` that looks around."""
 
     def diagnose(self, hashes: bool, cls: type) -> tuple[str, str]:
-        from ..headless.doctor import diagnose, report_lines
+        from ..core.doctor import diagnose, report_lines
 
         prompt = cls.hidden and cls.hidden.prompt  # absent where nobody but a test calls the node
         bar = comfy.utils.ProgressBar(100)
@@ -33,7 +33,7 @@ def _surroundings() -> Any:
 
     import nodes as comfy_nodes
 
-    from ..headless.doctor import Surroundings
+    from ..core.doctor import Surroundings
 
     return Surroundings(
         places=model_folders,

@@ -143,7 +143,7 @@ def test_the_choice_reaches_other_processes(machine, monkeypatch, tmp_path):
 
 
 def test_the_doctor_says_why(machine, monkeypatch):
-    from facewright.headless.doctor import machine as of
+    from facewright.core.doctor import machine as of
 
     class Around:
         dtypes = None

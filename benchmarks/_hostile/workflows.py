@@ -3,9 +3,9 @@
 import json
 
 import numpy as np
+from facewright.core.doctor.needs import needs_of
 from facewright.core.weights.model_folders import ModelFolders
-from facewright.headless.doctor import plain_process
-from facewright.headless.doctor.needs import needs_of
+from facewright.headless.host.catalogue import plain_process
 from facewright.headless.runner import check, input_specs, run_workflow
 from facewright.headless.workflows.workflow import read_workflow, to_api
 from PIL import Image

@@ -209,3 +209,10 @@ class DiffusersBackbone:
     def decode(self, z_0: Tensor, *, full_precision: bool = False) -> Tensor:
         z = z_0 / self.model.scaling_factor
         return self.vae.decode(z, full_precision=full_precision)
+
+
+@dataclass(frozen=True)
+class OneStepSampler:
+    """SAMPLER of the headless host: one step at a fixed timestep."""
+
+    timestep: int

@@ -46,7 +46,8 @@ def doctor(
     Looks and tells: nothing is downloaded, changed or deleted. Exit code 1: WORKFLOW lacks
     something.
     """
-    from ..doctor import diagnose, plain_process
+    from ...core.doctor import diagnose
+    from ..host.catalogue import plain_process
     from ..host.host import host
     from ..workflows.workflow import read_workflow
     from ..workflows.workflow_file import WorkflowError
@@ -76,7 +77,7 @@ def _show(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    from ..doctor import words
+    from ...core.doctor import words
 
     console = Console(highlight=False)
 

@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...core.diffusion.backbone import OneStepSampler
 from ...core.diffusion.loading import load_checkpoint, load_vae
 from ...core.diffusion.text import Clip
 from ...core.errors import FacewrightError, shorten
 from ...core.images import read_picture
-from ...core.node_api import io
+from ...core.node_api import host, io
 from ..workflows.input_files import input_file
 from . import builtin_sampling, videos
-from .host import OneStepSampler, host
 from .saving import context, save_pictures
 
 

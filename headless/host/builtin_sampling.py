@@ -7,10 +7,9 @@ from ...core.diffusion.backbone import Model
 from ...core.diffusion.boosthub import predicting
 from ...core.diffusion.text import Clip
 from ...core.errors import FacewrightError
-from ...core.node_api import io
+from ...core.node_api import host, io
 from ...core.sampling import SCHEDULERS, euler, guided, is_all_noise, sigmas
 from ...nodes._convert import from_conditioning, to_conditioning
-from .host import host
 
 SAMPLERS = {"euler": 0.0, "ddim": 0.0, "euler_ancestral": 1.0}
 """Name -> share of fresh noise. Without a mask, ComfyUI's ddim is Euler's method."""

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ...core.diffusion.backbone import (
     DiffusersBackbone,
     Model,
     NanoVae,
+    OneStepSampler,
     Vae,
     build,
     diffusers_classes,
@@ -30,13 +31,6 @@ from ...core.people.person import SUFFIX as PERSON_FILE
 from ...core.weights.model_folders import ANALYZER_FOLDERS, ModelFolders, check_name
 from .saving import context, save_pictures
 from .videos import HeadlessVideos
-
-
-@dataclass(frozen=True)
-class OneStepSampler:
-    """SAMPLER of the headless host: one step at a fixed timestep."""
-
-    timestep: int
 
 
 class _Silent:
@@ -138,7 +132,8 @@ class HeadlessHost(HeadlessVideos):
         return {"images": save_pictures(image, prefix, texts)}
 
     def diagnose(self, hashes: bool, cls: type) -> tuple[str, str]:
-        from ..doctor import diagnose, plain_process, report_lines
+        from ...core.doctor import diagnose, report_lines
+        from .catalogue import plain_process
 
         run = context.get(None)
         prompt = None if run is None else run.prompt

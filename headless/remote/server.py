@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ...core.errors import shorten
 from ...core.files.shapes import words
 from ...core.images import write_atomic
-from ...core.node_api import WIDGET_TYPES
+from ...core.node_api import WIDGET_TYPES, called, is_ui_form
 from ..workflows.assign import set_inputs
 from ..workflows.input_files import LOADERS, input_file, named_by_hand
 from ..workflows.report import RunReport, node_reports, seeds_of
@@ -24,7 +24,7 @@ from ..workflows.workflow import (
     node_title,
     to_api,
 )
-from ..workflows.workflow_file import called, is_ui_form, read_workflow
+from ..workflows.workflow_file import read_workflow
 from . import answers as shape
 from .answers import SavedFile, reasons
 from .events import Events, Progress

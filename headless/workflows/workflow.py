@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import shorten
-from .workflow_file import WorkflowError, called, is_ui_form, link_parts, read_workflow
+from ...core.node_api import called, is_ui_form
+from .workflow_file import WorkflowError, link_parts, read_workflow
 
 __all__ = ["WorkflowError", "is_ui_form", "read_workflow"]  # from here as well
 

@@ -13,6 +13,7 @@ from ...core.errors import FacewrightError, shorten
 from ...core.files import shapes
 from ...core.files.json_text import JsonError, check_plain, parse_json
 from ...core.files.shapes import Shape, fault
+from ...core.node_api import called
 
 _MOST_BYTES = 64 * 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -116,11 +117,6 @@ _NO_WORKFLOW = (
 _AGAIN = "Open the workflow in ComfyUI and save it again, or mend that entry."
 
 
-def is_ui_form(workflow: Mapping[str, Any]) -> bool:
-    """Whether it is the editor's form."""
-    return isinstance(workflow.get("nodes"), list)
-
-
 def is_link(value: Any) -> bool:
     """Whether the value of an input is a link: [node id, output number]."""
     return (
@@ -139,11 +135,6 @@ def link_parts(link: Any) -> tuple[int, str, int]:
     if isinstance(link, list):
         return link[0], str(link[1]), link[2]
     return link["id"], str(link["origin_id"]), link["origin_slot"]
-
-
-def called(node_id: Any, title: Any) -> str:
-    """What sentences call a node: "Node 5 (Load Image)"."""
-    return f"Node {shorten(node_id, 40)} ({shorten(title, 60)})"
 
 
 def _text_of(source: str | os.PathLike[str]) -> tuple[str | bytes, str]:

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 import torch
+from facewright.core.doctor.needs import needs_of
 from facewright.core.errors import FacewrightError
 from facewright.core.files.confined import inside, is_plain
 from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless.cli import app
-from facewright.headless.doctor import plain_process
-from facewright.headless.doctor.needs import needs_of
+from facewright.headless.host.catalogue import plain_process
 from facewright.headless.host.host import host
 from facewright.headless.host.videos import CreateVideo
 from facewright.headless.runner import node_classes, run_workflow

@@ -8,13 +8,14 @@ import os
 
 import pytest
 import torch
+from facewright.core import doctor
+from facewright.core.doctor import diagnose, hashes, machine, needs
+from facewright.core.doctor.needs import FILES
+from facewright.core.doctor.words import report_lines
 from facewright.core.weights.known_files import KNOWN
 from facewright.core.weights.model_folders import ModelFolders
-from facewright.headless import doctor
 from facewright.headless.cli import app
-from facewright.headless.doctor import diagnose, hashes, machine, needs, plain_process
-from facewright.headless.doctor.needs import FILES
-from facewright.headless.doctor.words import report_lines
+from facewright.headless.host.catalogue import plain_process
 from facewright.nodes import all_nodes
 from facewright.workflows.graph import FOLDER
 from safetensors.torch import save_file

@@ -6,10 +6,10 @@ import random
 from pathlib import Path
 
 import pytest
+from facewright.core.doctor.needs import needs_of
 from facewright.core.errors import FacewrightError
 from facewright.core.weights.model_folders import ModelFolders
-from facewright.headless.doctor import plain_process
-from facewright.headless.doctor.needs import needs_of
+from facewright.headless.host.catalogue import plain_process
 from facewright.headless.runner import check, input_specs
 from facewright.headless.workflows.workflow import read_workflow, to_api
 

@@ -314,7 +314,7 @@ def test_the_commands_get_a_sentence(command, every, tmp_path, monkeypatch):
     options = ["--embedded"] if command == "run" else ["--no-hash"]
     if command == "doctor":  # what it looks at besides is the same each time
         for part in ("find_conflicts", "all_weights", "versions", "devices", "dtypes", "packages"):
-            monkeypatch.setattr(f"facewright.headless.doctor.{part}", lambda *args: [])
+            monkeypatch.setattr(f"facewright.core.doctor.{part}", lambda *args: [])
     for name, text in list(SHAPES.items())[::every]:
         (tmp_path / "w.json").write_text(text, encoding="utf-8")
         result = runner.invoke(app, [command, "w.json", *options, "--json"])

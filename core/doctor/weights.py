@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from ...core.checkpoint import read_metadata
-from ...core.errors import CheckpointError
-from ...core.weights.known_files import (
+from ..checkpoint import read_metadata
+from ..errors import CheckpointError
+from ..weights.known_files import (
     ALEXNET,
     BASE,
     FAN,
@@ -20,9 +20,9 @@ from ...core.weights.known_files import (
     VGG,
     KnownFile,
 )
-from ...core.weights.model_folders import SUFFIXES, named_base
-from ...core.weights.nano import NANO_DIR
-from ...core.weights.sd_versions import check_base
+from ..weights.model_folders import SUFFIXES, named_base
+from ..weights.nano import NANO_DIR
+from ..weights.sd_versions import check_base
 from .hashes import Hashes
 from .surroundings import Surroundings
 

@@ -11,11 +11,11 @@ from .conflicts import find_conflicts
 from .hashes import Hashes
 from .machine import devices, dtypes, packages, versions
 from .needs import needs_of
-from .surroundings import Surroundings, plain_process
+from .surroundings import Surroundings
 from .weights import all_weights
 from .words import report_lines
 
-__all__ = ["SCHEMA", "Surroundings", "diagnose", "plain_process", "report_lines"]
+__all__ = ["SCHEMA", "Surroundings", "diagnose", "report_lines"]
 
 SCHEMA = 1
 """Version of the report's keys: it rises when one goes or changes its meaning."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from ...core.devices import AUTO, PREFERRED, VARIABLE, compute_device, device_count, why_not
-from ...core.modules.fast import fast_dtype
+from ..devices import AUTO, PREFERRED, VARIABLE, compute_device, device_count, why_not
+from ..modules.fast import fast_dtype
 from .surroundings import Surroundings
 
 PACK = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ...core.files.writing import written_whole
+from ..files.writing import written_whole
 
 _PIECE = 1 << 22
 

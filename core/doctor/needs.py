@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.checkpoint import read_metadata
-from ...core.errors import CheckpointError, shorten
-from ...core.files.confined import is_plain
-from ...core.metrics.registry import METRICS
-from ...core.weights.known_files import FAN, INSIGHTFACE, RETINAFACE, KnownFile, known_file
-from ...core.weights.model_folders import either_separator, is_there
-from ...core.weights.nano import NANO_DIR
-from ...core.weights.sd_versions import check_base
-from ..workflows.workflow_file import called, is_ui_form
+from ..checkpoint import read_metadata
+from ..errors import CheckpointError, shorten
+from ..files.confined import is_plain
+from ..metrics.registry import METRICS
+from ..node_api import called, is_ui_form
+from ..weights.known_files import FAN, INSIGHTFACE, RETINAFACE, KnownFile, known_file
+from ..weights.model_folders import either_separator, is_there
+from ..weights.nano import NANO_DIR
+from ..weights.sd_versions import check_base
 from .surroundings import Surroundings
 from .weights import UNREADABLE, elsewhere, find_all
 

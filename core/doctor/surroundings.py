@@ -1,11 +1,8 @@
 """What the doctor has to be told by whoever runs it: ComfyUI, or a plain process."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from ...core.weights.model_folders import ModelFolders, comfyui_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,29 +26,3 @@ class Surroundings:
     """Number formats that ComfyUI chooses, by part; empty where facewright chooses itself."""
     warnings: tuple[str, ...] = ()
     """What whoever runs the doctor noticed itself."""
-
-
-def plain_process(folders: ModelFolders) -> Surroundings:
-    """Those of the command line, with the ComfyUI that `comfyui_path` finds."""
-    from ..runner import input_specs, node_classes
-
-    def title(kind: str) -> str | None:
-        spec = input_specs(kind)
-        return spec and spec.title
-
-    comfyui = comfyui_path()
-    return Surroundings(
-        places=folders.places,
-        has_node=node_classes().__contains__,
-        title=title,
-        comfyui=comfyui,
-        version=comfyui and _version(comfyui),
-        custom_nodes=(comfyui / "custom_nodes",) if comfyui else (),
-    )
-
-
-def _version(comfyui: Path) -> str | None:
-    file = comfyui / "comfyui_version.py"
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    found = re.search(r'__version__\s*=\s*"([^"]+)"', text)
-    return found[1] if found else None
