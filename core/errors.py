@@ -2,8 +2,10 @@
 
 import errno
 import os
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 class FacewrightError(ValueError):
@@ -73,7 +75,7 @@ def _is_name(value: object) -> bool:
     return isinstance(value, (str, bytes, os.PathLike))
 
 
-def check_image(x: torch.Tensor, *, name: str) -> None:
+def check_image(x: "torch.Tensor", *, name: str) -> None:
     """Raise FacewrightError unless `x` is a floating point (b, 3, h, w) tensor."""
     if x.ndim != 4 or x.shape[1] != 3:
         hint = ""

@@ -1,0 +1,167 @@
+"""How to restore: options of `facewright restore`, Restore Video and Python, said once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import FacewrightError
+from ..options import check_options, option
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..people.person import Person
+
+# Written down, as the modules that know them import torch, and --help does not.
+_COLORS = ("none", "adain", "wavelet", "lab")
+_ORDERS = ("left to right", "top to bottom", "size", "score")
+_ACTIONS = ("lower strength", "fall back", "report only")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreOptions:
+    """How to restore pictures and the frames of videos.
+
+    What is said of pictures holds for every frame, too, with two exceptions. `people` are
+    assigned, and the guard's numbers are kept, for each face as it is followed over the frames;
+    and where something is drawn (`seed`), a face gets the same numbers in each of its frames.
+    """
+
+    size: int | None = option(
+        None, "Side of the face crops in pixels. By default that of the weights.", low=64, high=2048
+    )
+    strength: float = option(
+        1.0,
+        "0 keeps the original, 1 shows the restored face alone.",
+        low=0.0,
+        high=1.0,
+        step=0.01,
+    )
+    color: str = option(
+        "none",
+        "How the restored face takes over the colours of the original, as in Paste Faces. wavelet "
+        "follows the original from frame to frame.",
+        choices=_COLORS,
+    )
+    feather: float = option(
+        0.12, "Width of the soft border as a share of the crop.", low=0.01, high=0.5, step=0.01
+    )
+    order: str = option(
+        "left to right", "How the faces of a picture are numbered, from 0.", choices=_ORDERS
+    )
+    pick: str = option(
+        "", 'Restore only the faces of these numbers, from 0: "0" or "0, 2". Empty takes all.'
+    )
+    min_size: float = option(0.0, "Faces smaller than this many pixels are left alone.", low=0)
+    min_score: float = option(
+        0.0, "Faces the detector is less sure of are left alone.", low=0.0, high=1.0, step=0.01
+    )
+    max_faces: int = option(
+        0, "Take at most this many faces of a picture. 0: no limit.", low=0, high=None
+    )
+    padding: float = option(
+        0.0,
+        "Extend pictures by this share of the longer side to find faces that touch the border.",
+        low=0.0,
+        high=1.0,
+        step=0.05,
+    )
+    seed: int | None = option(
+        None, "Sample what is random with this seed. By default OSDFace takes the mean latent."
+    )
+    faces_at_once: int = option(
+        4, "Faces restored together. Fewer need less memory; the result is the same.", low=1
+    )
+    method: Any = None
+    """The method's own options (`RestorerSpec.options`); None: as they are by default."""
+    people: "Sequence[Person]" = ()
+    """Albums; a face is restored with that of the person it shows, or without."""
+    person: "Person | None" = None
+    """One album for all faces instead."""
+    references: "Sequence[Tensor]" = ()
+    """Photographs (3, h, w) in [0, 1] of one person, of whom `person` is made."""
+    threshold: float | None = option(
+        None,
+        "Cosine from which a face is one of the people; 0 or none: what suits the recogniser.",
+        low=0,
+        high=1,
+    )
+    max_drift: float | None = option(
+        None,
+        "Hold back faces that drift farther from who they are: 1 - cosine to their photos, or to "
+        "the input where there are none. 0: no change; 1: as far as a stranger.",
+        low=0,
+        high=2,
+    )
+    on_drift: str | None = option(
+        None,
+        "What becomes of them: lower strength (until they are within; the default), fall back (to "
+        "the input) or report only.",
+        choices=_ACTIONS,
+    )
+    receipts: bool = option(False, "Measure what changed in each face.")
+    smoothing: float = option(
+        0.5,
+        "How steady the crops are held. 0.5: trembling within 20 frames goes, slower movement "
+        "stays; 1: within 40 frames. 0: as detected. Fast movements are followed at any value, and "
+        "nothing lags behind.",
+        low=0.0,
+        high=1.0,
+        step=0.05,
+    )
+    fill_gaps: int = option(
+        3,
+        "A face that was missed for at most this many frames between two where it was found is put "
+        "in between, so that it does not flash. 0: never.",
+        low=0,
+    )
+    fade: int = option(
+        3,
+        "Frames over which the restored face fades in and out where it appears or disappears "
+        "within a scene. 0: at once.",
+        low=0,
+    )
+    cut_threshold: float = option(
+        0.1,
+        "How different a frame has to be from the one before, and from its surroundings, to count "
+        "as a cut, over which nothing is smoothed. Lower finds more cuts. 1: the frames are one "
+        "scene.",
+        low=0.0,
+        high=1.0,
+        step=0.01,
+    )
+    crf: int = option(
+        16,
+        "Quality of the H.264 file: 0 lossless, 16 hardly to be told from the source, 23 usual. "
+        "Every frame is encoded again.",
+        low=0,
+        high=51,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        given = [name for name in ("people", "person", "references") if _given(getattr(self, name))]
+        if len(given) > 1:
+            raise FacewrightError(
+                f"Both `{given[0]}` and `{given[1]}` are given; whose photographs count? Give "
+                "`people` where a picture shows several, `person` or `references` where all faces "
+                "are one person's."
+            )
+        if self.people:
+            from ..people.person import check_names
+
+            check_names(list(self.people))
+
+    @property
+    def measured(self) -> bool:
+        """Whether faces are compared with who they were, which takes a recogniser."""
+        return self.receipts or self.max_drift is not None
+
+    @property
+    def with_people(self) -> bool:
+        """Whether photographs of people were given."""
+        return bool(self.people) or self.person is not None or len(self.references) > 0
+
+
+def _given(value: Any) -> bool:
+    return value is not None and (not hasattr(value, "__len__") or len(value) > 0)
