@@ -39,11 +39,13 @@ def picture(name: str) -> tuple[Tensor, Tensor]:
     or of frames, a view that moves over the group.
     """
     if name == _MOVING:
-        return tuple(map(_moving_over, map(_read, _PAIRS["group"])))
+        lq, gt = (_moving_over(_read(picture)) for picture in _PAIRS["group"])
+        return lq, gt
     if name in _ALBUMS:
         photos = album_photos(name)
         return photos, photos
-    return tuple(map(_read, _PAIRS[name]))
+    lq, gt = map(_read, _PAIRS[name])
+    return lq, gt
 
 
 def album_photos(name: str) -> Tensor:

@@ -76,8 +76,9 @@ def device_count(kind: str) -> int:
     if kind == "mps":
         return int(torch.backends.mps.is_available())
     module = getattr(torch, kind, None)
-    available = getattr(module, "is_available", None)
-    return module.device_count() if available is not None and available() else 0
+    if module is None or not hasattr(module, "is_available"):
+        return 0
+    return module.device_count() if module.is_available() else 0
 
 
 def _brand(kind: str) -> str:
@@ -128,7 +129,7 @@ def without_autocast(device: torch.device) -> AbstractContextManager:
 def random_state(device: torch.device) -> Tensor | None:
     """Of the device's own random numbers; None where it is the CPU or keeps none."""
     module = None if device.type == "cpu" else getattr(torch, device.type, None)
-    if not hasattr(module, "get_rng_state"):
+    if module is None or not hasattr(module, "get_rng_state"):
         return None
     return module.get_rng_state(*_index(device))
 

@@ -63,7 +63,7 @@ _ADVICE = {
 
 def os_sentence(error: OSError) -> str:
     """A failure of the operating system in a user's words, with the file where it is known."""
-    what = _ADVICE.get(error.errno)
+    what = _ADVICE.get(error.errno or 0)
     if what is None:
         what = f"{error.strerror or error}. Look at the file and the disk it is on"
     names = [shorten(os.fsdecode(n), 240) for n in (error.filename, error.filename2) if _is_name(n)]

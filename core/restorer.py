@@ -28,12 +28,15 @@ class Backbone(Protocol):
 
     def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
         """Posterior mean, or a posterior sample where a generator is given."""
+        ...
 
     def denoise(self, z_t: Tensor, t: int, cond: Tensor) -> Tensor:
         """x_0 predicted in a single call at integer timestep `t`; `cond` is (b, n, d)."""
+        ...
 
     def decode(self, z_0: Tensor, *, full_precision: bool = False) -> Tensor:
         """Pixels, not clamped. `full_precision` asks for float32 weights and activations."""
+        ...
 
 
 def restore_one_step(

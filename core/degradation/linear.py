@@ -132,12 +132,14 @@ class _Segment:
                 continue
             one = bands.resize_band(size[axis], new[axis], step["mode"])
             resizes = one if resizes is None else bands.compose(one, resizes)
-        if blurred is None:
-            return resizes
-        if resizes is None and before is not None:
-            return bands.before_blur(before, self.taps[axis])
-        after = bands.after_blur(self.taps[axis], blurred, resizes)
-        return after if before is None else bands.compose(after, before)
+        if blurred is not None and self.taps is not None:
+            if resizes is None and before is not None:
+                return bands.before_blur(before, self.taps[axis])
+            after = bands.after_blur(self.taps[axis], blurred, resizes)
+            return after if before is None else bands.compose(after, before)
+        if resizes is None:
+            raise ValueError("A segment holds a blur with separable terms or a resize, came none.")
+        return resizes
 
 
 def apply_linear(x: Tensor, steps: Sequence[Step]) -> Tensor:

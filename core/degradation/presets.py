@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import FacewrightError
 
@@ -12,6 +12,8 @@ MODES = ("area", "bilinear", "bicubic")
 ORDERS = ("fixed", "shuffled", "real-esrgan")
 MAX_SIGMA = 200.0
 MAX_TAPS = 1201
+T = TypeVar("T")
+
 MIN_SCALE = 0.1
 
 
@@ -250,9 +252,10 @@ def _quality(name: str, value: object) -> tuple[int, int]:
 
 
 def _share(name: str, value: object) -> float:
-    if not 0 <= _number(name, value) <= 1:
+    share = _number(name, value)
+    if not 0 <= share <= 1:
         raise FacewrightError(f"`{name}` should be a share from 0 to 1, got {value!r}.")
-    return value
+    return share
 
 
 def _several(value: object) -> tuple:
@@ -273,12 +276,13 @@ def _taps(name: str, value: object) -> tuple[int, ...]:
     return choices
 
 
-def _one_of(*choices: object) -> Callable[[str, object], object]:
-    def check(name: str, value: object) -> object:
-        if not any(value is c or (isinstance(c, str) and value == c) for c in choices):
-            known = ", ".join(map(str, choices))
-            raise FacewrightError(f"`{name}` should be one of {known}; got {value!r}.")
-        return value
+def _one_of(*choices: T) -> Callable[[str, object], T]:
+    def check(name: str, value: object) -> T:
+        for choice in choices:
+            if value is choice or (isinstance(choice, str) and value == choice):
+                return choice
+        known = ", ".join(map(str, choices))
+        raise FacewrightError(f"`{name}` should be one of {known}; got {value!r}.")
 
     return check
 

@@ -13,33 +13,39 @@ MAX_SIDE = 16384
 Check = Callable[[object], bool]
 
 
-def _integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _between(lowest: float, highest: float) -> Check:
+def _integer(lowest: int, highest: int, *, odd: bool = False) -> Check:
     def check(value: object) -> bool:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and lowest <= value <= highest
+        if not isinstance(value, int) or isinstance(value, bool):
+            return False
+        return lowest <= value <= highest and (value % 2 == 1 or not odd)
 
     return check
 
 
-def _size(value: object) -> bool:
-    pair = isinstance(value, list | tuple) and len(value) == 2
-    return pair and all(_integer(v) and 1 <= v <= MAX_SIDE for v in value)
+def _between(lowest: float, highest: float) -> Check:
+    def check(value: object) -> bool:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        return lowest <= value <= highest
+
+    return check
 
 
+def _several(count: int, check: Check) -> Check:
+    def checked(value: object) -> bool:
+        return isinstance(value, list | tuple) and len(value) == count and all(map(check, value))
+
+    return checked
+
+
+_size = _several(2, _integer(1, MAX_SIDE))
 # op -> key -> (check, what it should be)
 _SIGMA = (_between(0, 1e4), "a number of pixels from 0 up")
 _GAIN = (_between(0, 100), "a factor from 0 up")
 _STEPS: dict[str, dict[str, tuple[Check, str]]] = {
     "blur": {
         "sigma": _SIGMA,
-        "taps": (
-            lambda v: _integer(v) and v % 2 == 1 and 1 <= v <= MAX_TAPS,
-            f"an odd number from 1 to {MAX_TAPS}",
-        ),
+        "taps": (_integer(1, MAX_TAPS, odd=True), f"an odd number from 1 to {MAX_TAPS}"),
         "sigma_y": _SIGMA,
         "angle": (_between(-1e3, 1e3), "an angle in radians"),
     },
@@ -49,16 +55,13 @@ _STEPS: dict[str, dict[str, tuple[Check, str]]] = {
     },
     "noise": {
         "sigma": (_between(0, 10), "a standard deviation from 0 up, in units of [0, 1]"),
-        "seed": (lambda v: _integer(v) and 0 <= v < 2**63, "an integer from 0 up"),
+        "seed": (_integer(0, 2**63 - 1), "an integer from 0 up"),
     },
     "jpeg": {
-        "quality": (lambda v: _integer(v) and 1 <= v <= 100, "an integer from 1 to 100"),
+        "quality": (_integer(1, 100), "an integer from 1 to 100"),
     },
     "shift": {
-        "rgb": (
-            lambda v: isinstance(v, list | tuple) and len(v) == 3 and all(map(_between(-1, 1), v)),
-            "three numbers from -1 to 1",
-        )
+        "rgb": (_several(3, _between(-1, 1)), "three numbers from -1 to 1"),
     },
     "grey": {},
     "brightness": {"amount": _GAIN},

@@ -157,7 +157,7 @@ def _names_in(file: IO[bytes]) -> set[str]:
         if number >= _MOST_INSTRUCTIONS:
             raise _RefusedError(f"it has more than {_MOST_INSTRUCTIONS} instructions")
         machine.follow(code, argument)
-        if code.name == "PROTO" and argument > _NEWEST_PROTOCOL:
+        if code.name == "PROTO" and (argument or 0) > _NEWEST_PROTOCOL:
             raise _RefusedError(
                 f"it is a pickle of protocol {argument}, which PyTorch's safe reader cannot follow "
                 "(torch.save by itself writes protocol 2)"
@@ -213,7 +213,7 @@ class _Machine:
 
 def _load(path: Path, stubs: list[type], *, mapped: bool) -> object:
     # torch before 2.5 has no `safe_globals`; there only checkpoints without classes can be read.
-    allowed = torch.serialization.safe_globals(stubs) if stubs else nullcontext()
+    allowed = torch.serialization.safe_globals([*stubs]) if stubs else nullcontext()
     with allowed, path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about pickles of a program other than torch.save
         # Mapping spares gigabytes of optimiser state. It needs the path, whose suffix torch would

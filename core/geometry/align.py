@@ -198,10 +198,10 @@ def _pictures(sizes: Sequence[tuple[int, int]]) -> str:
 
 
 def _landmarks(faces: list[Face]) -> Tensor | None:
-    if faces and all(face.landmarks is not None for face in faces):
-        return torch.stack([face.landmarks.cpu().float() for face in faces])
-    if faces and all(face.points5 is not None for face in faces):
-        return torch.stack([face.points5.cpu().float() for face in faces])
+    for points in ([face.landmarks for face in faces], [face.points5 for face in faces]):
+        known = [p.cpu().float() for p in points if p is not None]
+        if known and len(known) == len(faces):
+            return torch.stack(known)
     return None
 
 

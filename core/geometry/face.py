@@ -70,6 +70,7 @@ class FaceAnalyzer(Protocol):
 
     def detect(self, image: Tensor) -> list[Face]:
         """Faces of a (3, h, w) picture in [0, 1], best first; an empty list where there is none."""
+        ...
 
 
 class DenseLandmarker(Protocol):
@@ -83,9 +84,11 @@ class DenseLandmarker(Protocol):
 
         Nothing is detected: every crop is taken for a face. n may be 0.
         """
+        ...
 
     def heatmaps(self, crops: Tensor) -> Tensor:
         """FFHQ-aligned faces (n, 3, s, s) in [0, 1] -> (n, points, h, w), 0 to about 1.
 
         How likely each landmark lies where; h and w are the landmarker's own.
         """
+        ...

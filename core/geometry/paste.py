@@ -128,7 +128,7 @@ def _coloured(crops: FaceCrops, restored: Tensor, color: str) -> Callable[[int],
     if color not in MOMENT_MODES or crops.tracks is None:
         return lambda i: match_color(*pair(i), color)[0]
     changes = [color_change(*pair(i), color) for i in range(len(crops))]
-    steady = smooth_over_tracks(torch.cat(changes), crops.tracks) if changes else None
+    steady = smooth_over_tracks(torch.cat(changes), crops.tracks) if changes else torch.empty(0)
     return lambda i: change_color(restored[i : i + 1], steady[i : i + 1], color)[0]
 
 

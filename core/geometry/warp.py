@@ -161,7 +161,8 @@ def warp_square(image: Tensor, matrix: Tensor, size: int) -> Tensor:
     if step <= 1 + 1e-6:
         return warp(image, fine, (0, 0, size, size))
     source = image.float()
-    bounds = (-_TAPS, -_TAPS, size + _TAPS, size + _TAPS)
+    first, last = -_TAPS, size + _TAPS
+    bounds = (first, first, last, last)
     factor = math.floor(step / 2 + 1e-6) if step > 4 else 1
     _check_scale(source, factor)
     if factor > 1:
@@ -176,7 +177,7 @@ def warp_square(image: Tensor, matrix: Tensor, size: int) -> Tensor:
     k = math.ceil(step / factor - 1e-6)
     fine = fine * k
     fine[:, 2] += (k - 1) / 2
-    sampled = warp(source, fine, tuple(bound * k for bound in bounds)).cpu()
+    sampled = warp(source, fine, (first * k, first * k, last * k, last * k)).cpu()
     # Weights for exactly the target's pixels, one row each.
     centres = (torch.arange(size, dtype=torch.float64) + _TAPS + 0.5) * k - 0.5
     at = (torch.arange(sampled.shape[-1], dtype=torch.float64) - centres[:, None]) / k

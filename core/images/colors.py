@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageCms import ImageCmsProfile
 
 
 def cmyk_to_rgb(image: "Image", icc: bytes | None, conversions: list[str]) -> "Image":
@@ -14,9 +15,7 @@ def cmyk_to_rgb(image: "Image", icc: bytes | None, conversions: list[str]) -> "I
     conversions.append("CMYK was converted to RGB")
     if icc:
         try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            target = ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+            return _to_srgb(image, ImageCms.ImageCmsProfile(io.BytesIO(icc)))
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             conversions.append(
                 "its color profile is damaged or one of other pictures and was left out"
@@ -29,5 +28,11 @@ def lab_to_rgb(image: "Image", conversions: list[str]) -> "Image":
     from PIL import ImageCms
 
     conversions.append("CIE Lab was converted to RGB")
-    profiles = (ImageCms.createProfile(space) for space in ("LAB", "sRGB"))
-    return ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+    return _to_srgb(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
+
+
+def _to_srgb(image: "Image", profile: "ImageCmsProfile") -> "Image":
+    from PIL import ImageCms
+
+    change = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), image.mode, "RGB")
+    return change.apply(image)

@@ -37,7 +37,8 @@ def read_jpeg(data: bytes, path: object) -> Stored:
             kind = "lossless or hierarchical" if marker in _OTHER else f"{body[0]}-bit"
             raise refused(path, f"is a {kind} JPEG, which cannot be read here")
         if marker in _READ and len(body) > 5:
-            check_size(*struct.unpack_from(">HH", body, 1)[::-1], path)
+            height, width = struct.unpack_from(">HH", body, 1)
+            check_size(width, height, path)
         if marker in {_JFIF, _ADOBE} or not (0xE0 <= marker <= 0xEF or marker == _COMMENT):
             kept.append(data[start:stop])
         else:

@@ -180,10 +180,10 @@ def exif_dpi(exif: "Exif | None") -> tuple[Any, Any] | None:
     """Resolution across and down, as it stands."""
     if exif is None or exif.get(_UNIT, _INCH) not in {_INCH, _CENTIMETRE}:
         return None
-    pair = exif.get(_X_RESOLUTION), exif.get(_Y_RESOLUTION)
-    if exif.get(_UNIT) != _CENTIMETRE:
-        return pair
-    return tuple(value if value is None else float(value) * 2.54 for value in pair)
+    across, down = exif.get(_X_RESOLUTION), exif.get(_Y_RESOLUTION)
+    if exif.get(_UNIT) == _CENTIMETRE:
+        across, down = (v if v is None else float(v) * 2.54 for v in (across, down))
+    return across, down
 
 
 def with_dpi(exif: bytes | None, dpi: tuple[float, float]) -> bytes:

@@ -107,10 +107,11 @@ def png_size(file: BinaryIO, path: object) -> tuple[int, int]:
         else:
             parts += [head, file.read(length + 4)]
     chunks, _ = _chunks(b"".join(parts), path, [])
-    size = struct.unpack_from(">II", chunks[b"IHDR"])
+    width, height = struct.unpack_from(">II", chunks[b"IHDR"])
     about = Stored(np.empty((0, 0, 3), np.uint8), "PNG")
     _metadata(about, chunks)
-    return size[::-1] if orientation(about.exif, about.xmp, []) >= 5 else size
+    turned = orientation(about.exif, about.xmp, []) >= 5
+    return (height, width) if turned else (width, height)
 
 
 def _decode_8(header: _Header, chunks: dict[bytes, bytes], rows: bytes) -> np.ndarray:

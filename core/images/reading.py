@@ -31,6 +31,7 @@ from .tiff_tags import is_tiff
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 _PROGRAMS = {"EPS", "WMF"}
 """Drawings, which Pillow hands to other programs."""
@@ -77,10 +78,10 @@ def decode_picture(data: bytes, path: str | os.PathLike[str]) -> Picture:
     stored = read_stored(data, path)
     notes = stored.notes
     array, turn = upright(stored)
-    size, quarter = array.shape[1::-1], turn >= 5
-    exif = stored.exif and attempt(
-        lambda: kept_exif(stored.exif, size, notes, turned=quarter), notes, "EXIF"
-    )
+    size, quarter = (array.shape[1], array.shape[0]), turn >= 5
+    exif = None
+    if found := stored.exif:
+        exif = attempt(lambda: kept_exif(found, size, notes, turned=quarter), notes, "EXIF")
     dpi = stored.dpi or attempt(lambda: exif_dpi(stored.exif), [], "resolution")
     icc = kept_icc(stored.icc, grey=stored.grey, notes=notes)
     planes = np.ascontiguousarray(array.transpose(2, 0, 1)).astype(np.float32)
@@ -109,7 +110,7 @@ def read_stored(data: bytes, path: object) -> Stored:
         raise FacewrightError(f"{path} is empty (0 bytes); copy or download it again.")
     try:
         stored = _reader(data)(data, path)
-        check_size(*stored.array.shape[1::-1], path)
+        check_size(stored.array.shape[1], stored.array.shape[0], path)
     except FacewrightError:
         raise
     except MemoryError as error:
@@ -131,17 +132,18 @@ def _reader(data: bytes) -> Callable[[bytes, object], Stored]:
 
 def _read_other(data: bytes, path: object) -> Stored:
     """What Pillow alone reads."""
-    image = _opened(data, path)
-    frames = getattr(image, "n_frames", 1)
+    opened = _opened(data, path)
+    frames = getattr(opened, "n_frames", 1)
     if frames > 1:
         raise pages(path, frames)
+    image: Image = opened
     notes: list[str] = []
     conversions: list[str] = []
     icc, xmp = image.info.get("icc_profile"), image.info.get("xmp")
-    exif = image.info.get("exif")
-    exif = exif and attempt(lambda: parse_exif(exif, notes), notes, "EXIF")
+    packed: bytes = image.info.get("exif") or b""
+    exif = attempt(lambda: parse_exif(packed, notes), notes, "EXIF") if packed else None
     form, dpi, grey = image.format, image.info.get("dpi"), image.mode in _GREY
-    if form == "PPM" and (deep := _deep_ppm(image, data, path)) is not None:
+    if form == "PPM" and (deep := _deep_ppm(opened, data, path)) is not None:
         array = deep
         grey = image.mode == "I"
     elif image.mode.startswith("I;16") or (form == "PPM" and image.mode == "I"):
@@ -162,7 +164,7 @@ def _read_other(data: bytes, path: object) -> Stored:
         conversions.append(f"its {depth} bits per channel became 8")
     return Stored(
         array,
-        form,
+        form or "",
         grey=grey,
         icc=icc if isinstance(icc, bytes) else None,
         exif=exif or None,
@@ -175,7 +177,7 @@ def _read_other(data: bytes, path: object) -> Stored:
     )
 
 
-def _opened(data: bytes, path: object) -> "Image":
+def _opened(data: bytes, path: object) -> "ImageFile":
     from PIL import Image, UnidentifiedImageError
 
     unread = why_unread(Path(str(path)).suffix.lower())  # also has Pillow know its plug-ins
@@ -195,10 +197,10 @@ def _opened(data: bytes, path: object) -> "Image":
     return image
 
 
-def _deep_ppm(image: "Image", data: bytes, path: object) -> np.ndarray | None:
+def _deep_ppm(image: "ImageFile", data: bytes, path: object) -> np.ndarray | None:
     """(h, w, 3) uint16 of a binary PPM or PGM with more than 8 bits, which Pillow cuts."""
     tile = image.tile[0]
-    args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+    args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
     most = next((a for a in args if isinstance(a, int) and a > 255), None)
     if "I;16B" in args:
         most = 65535

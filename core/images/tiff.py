@@ -54,8 +54,8 @@ def tiff_size(data: bytes, path: object) -> tuple[int, int]:
         FacewrightError: too large.
     """
     page = read_directory(data)
-    size = page.number(256), page.number(257)
-    return size[::-1] if _orientation(page, []) >= 5 else size
+    width, height = page.number(256), page.number(257)
+    return (height, width) if _orientation(page, []) >= 5 else (width, height)
 
 
 def _check(page: Directory, layout: Layout) -> None:

@@ -125,7 +125,8 @@ def _parsed(data: bytes, at: int, order: str, big: bool) -> tuple[Tags, int]:
 def _forms(order: str, big: bool) -> tuple[struct.Struct, struct.Struct, struct.Struct]:
     """Of a number of entries, an entry and an offset."""
     forms = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
-    return tuple(struct.Struct(order + form) for form in forms)
+    count, entry, offset = (struct.Struct(order + form) for form in forms)
+    return count, entry, offset
 
 
 def exif_of(data: bytes, wanted: Collection[int]) -> tuple[bytes | None, int]:

@@ -61,6 +61,8 @@ def encode_tiff(array: np.ndarray, like: Picture, exif: bytes | None, icc: bytes
 
 def _tags(exif: bytes) -> Iterator[tuple[int, object]]:
     parsed = parse_exif(exif, [])
+    if parsed is None:
+        return
     pointers = (0x8769, 0x8825)
     yield from ((tag, parsed[tag]) for tag in parsed if tag not in pointers)
     yield from ((tag, part) for tag in pointers if (part := dict(parsed.get_ifd(tag))))

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import FacewrightError
 from ..files.writing import written_whole
 from .metadata import JPEG_EXIF, attempt, kept_exif, kept_icc, parse_exif, with_dpi
-from .picture import FORMATS, Picture, Stored, no_warnings, to_array
+from .picture import FORMATS, Encoded, Picture, Stored, no_warnings, to_array
 from .png import encode_png_16, is_srgb, with_space, with_text
 from .reading import read_stored, upright
 from .tiff_writing import encode_tiff
@@ -87,8 +87,9 @@ def write_picture(
             "leave it out."
         )
     if copy and (same := _untouched(pixels, like, file_format, path)) is not None:
-        write_atomic(path, with_text(same, text) if text else same, _is_exactly(pixels))
-        return [note for note in like.notes if note not in like.encoded.conversions]
+        whole = with_text(same.data, text) if text else same.data
+        write_atomic(path, whole, _is_exactly(pixels))
+        return [note for note in like.notes if note not in same.conversions]
     if len(pixels) == 4 and file_format in _NO_ALPHA:
         raise FacewrightError(
             f"{path.name}: {file_format} cannot keep the transparency of this picture. "
@@ -140,7 +141,7 @@ def check_png(array: np.ndarray) -> Callable[[Stored], str | None]:
     return _holds(array, exact=True)
 
 
-def _untouched(pixels: Tensor, like: Picture, file_format: str, path: Path) -> bytes | None:
+def _untouched(pixels: Tensor, like: Picture, file_format: str, path: Path) -> Encoded | None:
     """The file that was read, where it is of this format and still holds these pixels."""
     known = like.encoded
     if known is None or known.format != file_format or not _equal(pixels, like.pixels):
@@ -148,7 +149,7 @@ def _untouched(pixels: Tensor, like: Picture, file_format: str, path: Path) -> b
     # `like.pixels` may have been changed in place since; the file was not.
     stored = read_stored(known.data, path)
     same = np.array_equal(upright(stored)[0], to_array(pixels, stored.bits))
-    return known.data if same else None
+    return known if same else None
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
@@ -219,9 +220,9 @@ def _encode(
     bits = array.itemsize * 8
     grey = channels < 3
     most = JPEG_EXIF if file_format == "JPEG" else math.inf
-    exif = like.exif and attempt(
-        lambda: _exif_of(like.exif, (width, height), notes, most), notes, "EXIF"
-    )
+    exif = None
+    if kept := like.exif:
+        exif = attempt(lambda: _exif_of(kept, (width, height), notes, most), notes, "EXIF")
     icc = kept_icc(like.icc, grey=grey, notes=notes)
     if file_format in _NO_METADATA:
         for what, there in (("color profile", icc), ("EXIF", exif)):
@@ -245,7 +246,7 @@ def _encode(
         raise FacewrightError(
             f"This Pillow was built without {file_format} and cannot write it. Write PNG instead."
         )
-    options = dict(_SAVE_OPTIONS.get(file_format, {}))
+    options: dict[str, object] = dict(_SAVE_OPTIONS.get(file_format, {}))
     if quality is not None and "quality" in options:
         options["quality"] = quality
     if file_format == "WEBP" and like.lossless:
@@ -263,7 +264,7 @@ def _encode(
 
 def _exif_of(exif: bytes, size: tuple[int, int], notes: list[str], most: float) -> bytes | None:
     parsed = parse_exif(exif, notes)
-    return parsed and kept_exif(parsed, size, notes, most=most)
+    return kept_exif(parsed, size, notes, most=most) if parsed else None
 
 
 def _ppm_16(array: np.ndarray) -> bytes:

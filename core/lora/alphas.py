@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
 from ..errors import LoraError, shorten
 from ..files.json_text import JsonError, parse_json
@@ -132,11 +132,12 @@ class _Patterns:
     """One of peft's mappings of name patterns to numbers."""
 
     def __init__(self, value: object, key: str) -> None:
-        if not isinstance(value or {}, Mapping):
+        value = value or {}
+        if not isinstance(value, Mapping):
             raise LoraError(
                 f"peft's {key} should name a number for each pattern, came {_show(value)}."
             )
-        self._values = dict(value or {})
+        self._values: dict[str, object] = dict(value)
         try:
             self._ends = NameEnds(self._values)
         except PatternError as error:
@@ -153,10 +154,12 @@ class _Patterns:
 
 
 def _number(value: object, what: str) -> float:
+    number = math.nan
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
+        if isinstance(value, str | SupportsFloat) and not isinstance(value, bool):
+            number = float(value)
     except (TypeError, ValueError, OverflowError):
-        number = math.nan
+        pass
     if not math.isfinite(number):
         raise LoraError(f"The LoRA gives {_show(value)} as {what}; a number was expected.")
     return number

@@ -86,7 +86,7 @@ def split_key(key: str) -> tuple[str, str] | None:
     if last == "weight" and adapter and stem.endswith(("lora_A", "lora_B")):
         key = f"{stem}.weight"  # peft's state dict keeps the adapter's name
     tail = next((t for t in _TAILS if key.endswith(t) and len(key) > len(t)), None)
-    return tail and (key.removesuffix(tail), _TAILS[tail])
+    return None if tail is None else (key.removesuffix(tail), _TAILS[tail])
 
 
 def bare_name(name: str) -> str:
