@@ -11,7 +11,7 @@ from ...core.errors import FacewrightError, os_sentence
 from ...core.files.writing import remove_leftovers
 from .planning import J, Job, find_pictures, plan
 from .staging import Staged, place, remove_staging
-from .workers import Processes, Team, WorkerLostError
+from .workers import Processes, Team, WorkerLostError, spread
 
 __all__ = ["Job", "OnJob", "Summary", "find_pictures", "plan", "run_jobs", "unwatched"]
 
@@ -82,7 +82,7 @@ def run_jobs(
             on_job(job, None)
         else:
             todo.append((index, job))
-    staged = not isinstance(workers, int) and workers.retries
+    staged = not isinstance(workers, int) and workers.attempts > 1
     attempt = _Attempt(Staged(work) if staged else work)
     try:
         with closing(carried_out(attempt, todo, workers)) as attempts:
@@ -137,7 +137,7 @@ def carried_out(
         return
     team = Processes(workers) if isinstance(workers, int) else workers
     try:
-        with closing(team.spread(work, jobs)) as results:
+        with closing(spread(team, work, jobs)) as results:
             yield from results
     except WorkerLostError as error:
         raise FacewrightError(

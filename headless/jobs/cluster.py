@@ -8,21 +8,18 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ...core.devices import VARIABLE
 from ...core.errors import FacewrightError
-from .workers import WorkerLostError
+from .workers import Team, Worker, WorkerLostError
 
-J = TypeVar("J")
-R = TypeVar("R")
 LOCAL = "local"
 ATTEMPTS = 3
-"""Workers that may be lost over one job, or before their first, until it is given up."""
+"""As in `Team.attempts`: a machine may go that did nothing wrong."""
 _LOOKED_FOR = 20
 """Files that a worker must see before it is given work."""
 _PASSED_ON = ("FACEWRIGHT_MODELS", "FACEWRIGHT_BASE", "COMFYUI_PATH", VARIABLE)
@@ -31,16 +28,14 @@ _SMALL_STORE = 80 * 2**20
 """Bytes of Ray's shared memory, near its minimum: pictures travel by file."""
 
 
-class RayTeam:
-    """Workers of a Ray cluster, each with its models loaded once, one job at a time.
+class RayTeam(Team):
+    """Workers of a Ray cluster, each with its models loaded once.
 
-    They are actors without Ray's own restarts and retries, which would put a job back on the
-    actor it has just killed, with those that were queued behind it. Here a worker holds one job; if
-    it is lost (killed, out of memory, its machine gone) another one takes the job, at most
-    `ATTEMPTS` times, and a fresh one its place, wherever the cluster has room.
+    They are actors without Ray's own restarts and retries: of one that is lost (killed, out of
+    memory, its machine gone) another takes the job, wherever the cluster has room.
     """
 
-    retries = True
+    attempts = ATTEMPTS
 
     def __init__(
         self,
@@ -66,83 +61,30 @@ class RayTeam:
         self.address, self.workers, self.gpus = address, workers, gpus
         self._reads = [path for path in _some(list(reads)) if path.is_file()]
         self._writes = writes
-        self.alive = 0
-        """Workers that are ready or at work just now."""
         self._ray = _import_ray(local=address == LOCAL)
 
-    def spread(
-        self, work: Callable[[J], R], jobs: Sequence[J]
-    ) -> Iterator[tuple[J, R | WorkerLostError]]:
-        """See `workers.Team`.
+    @contextlib.contextmanager
+    def gathered(self, work: Callable[[Any], Any]) -> Iterator[int]:
+        """See `Team`.
 
         Raises:
-            FacewrightError: no cluster at the address, none with what the workers need, or a
-                worker that does not see the files.
-            WorkerLostError: no worker lived long enough to take a job.
+            FacewrightError: no cluster at the address, or none with what the workers need.
         """
-        if not jobs:
-            return
         with self._cluster(), self._mark() as mark:
-            wanted = min(self._wanted(), len(jobs))
+            room = self._room()
             setting = _Setting.here(self._reads, mark)
             packed = self._ray.put(pickle.dumps(work))
             seat = self._ray.remote(_Seat).options(
                 num_cpus=1, num_gpus=self._gpus(), max_restarts=0, max_task_retries=0
             )
-            yield from self._share_out(lambda: seat.remote(setting, packed), jobs, wanted)
+            self._seat = lambda: seat.remote(setting, packed)
+            yield room
 
-    def _share_out(
-        self, hire: Callable[[], Any], jobs: Sequence[J], wanted: int
-    ) -> Iterator[tuple[J, Any]]:
-        waiting: deque[tuple[J, int]] = deque((job, 0) for job in jobs)
-        team: dict[Any, _Member] = {}
-        """By the answer each is to give."""
-        stillborn = 0
-        try:
-            while waiting or any(member.busy for member in team.values()):
-                idle = sum(not member.busy for member in team.values())
-                for _ in range(min(wanted - len(team), len(waiting) - idle)):
-                    actor = hire()
-                    team[actor.ready.remote()] = _Member(actor)
-                [answer], _ = self._ray.wait(list(team), num_returns=1)
-                member = team.pop(answer)
-                try:
-                    result = self._ray.get(answer)
-                except self._ray.exceptions.RayError as error:
-                    # Also one that is only out of reach: it must not come back.
-                    self._ray.kill(member.actor)
-                    self.alive -= member.started
-                    why = _why(error)
-                    if member.busy:
-                        job, lost = member.job, member.lost + 1
-                        if lost < ATTEMPTS:
-                            waiting.append((job, lost))
-                        else:
-                            yield job, WorkerLostError(f"{why}, {lost} times on different workers")
-                    elif (stillborn := stillborn + 1) >= ATTEMPTS:
-                        wanted, stillborn = wanted - 1, 0
-                        if not wanted:
-                            raise WorkerLostError(why) from error
-                    continue
-                job, was_busy = member.job, member.busy
-                if not member.started:
-                    if result is not None:
-                        raise FacewrightError(result)
-                    member.started, stillborn = True, 0
-                    self.alive += 1
-                member.busy = False
-                if waiting:
-                    member.take(*waiting.popleft())
-                    team[member.actor.do.remote(member.job)] = member
-                else:
-                    self._ray.kill(member.actor)
-                    self.alive -= 1
-                if was_busy:
-                    yield job, result
-        finally:
-            for member in team.values():
-                self._ray.kill(member.actor)
-            self.alive = 0
+    def hire(self) -> Worker:
+        return _Actor(self._ray, self._seat())
+
+    def wait(self, promises: list[Any]) -> Collection[Any]:
+        return self._ray.wait(promises, num_returns=1)[0]
 
     @contextlib.contextmanager
     def _cluster(self) -> Iterator[None]:
@@ -182,7 +124,7 @@ class RayTeam:
         there = self._ray.cluster_resources().get("GPU", 0)
         return min(1, there) if self.gpus is None else self.gpus
 
-    def _wanted(self) -> int:
+    def _room(self) -> int:
         """How many workers there shall be.
 
         Raises:
@@ -214,19 +156,33 @@ class RayTeam:
             mark.unlink(missing_ok=True)
 
 
-@dataclass
-class _Member:
+class _Actor(Worker):
     """A worker, seen from here."""
 
-    actor: Any
-    started: bool = False
-    busy: bool = False
-    job: Any = None
-    lost: int = 0
-    """Workers that were lost over this job before."""
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray, self._actor = ray, actor
+        self.promise = actor.ready.remote()
 
-    def take(self, job: Any, lost: int) -> None:
-        self.job, self.lost, self.busy = job, lost, True
+    def begin(self, job: Any) -> None:
+        self.promise = self._actor.do.remote(job)
+
+    def answer(self) -> Any:
+        """See `Worker`.
+
+        Raises:
+            FacewrightError: it is not where it could work.
+        """
+        try:
+            result = self._ray.get(self.promise)
+        except self._ray.exceptions.RayError as error:
+            return WorkerLostError(_why(error))
+        if self.task is None and result is not None:
+            raise FacewrightError(result)
+        return result
+
+    def dismiss(self) -> None:
+        # Also one that is only out of reach: it must not come back.
+        self._ray.kill(self._actor)
 
 
 @dataclass(frozen=True)

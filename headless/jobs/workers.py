@@ -1,15 +1,15 @@
-"""Jobs spread over processes, any of which may die without taking the others along.
+"""Jobs spread over workers, any of which may die without taking the others along.
 
 Nothing heavy is imported here: a starting process reads this file before it can ignore Ctrl-C.
 """
 
-import multiprocessing
+import multiprocessing.connection
 import signal
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -25,129 +25,165 @@ class WorkerLostError(Exception):
         return f"the process working on it {self}; try again with fewer workers"
 
 
-class Team(Protocol):
-    """Who does jobs in other processes."""
-
-    retries: bool
-    """A job may be begun again, even while a worker that was given up is still busy with it."""
-
-    def spread(
-        self, work: Callable[[J], R], jobs: Sequence[J]
-    ) -> Iterator[tuple[J, R | WorkerLostError]]:
-        """Yield (job, result) as the results come; closing the generator stops the work.
-
-        Args:
-            work: goes to each worker by pickle, once, and computes there with one thread of torch;
-                the jobs go one at a time. It should return its errors.
-
-        Raises:
-            WorkerLostError: no worker could be started.
-        """
-        ...
+class _Task(NamedTuple):
+    job: Any
+    lost: int = 0
+    """Workers that were lost over it before."""
 
 
-class Processes:
-    """So many processes of this machine; a job whose process dies is given up."""
+class Worker(ABC):
+    """A process that does one job at a time; before the first it says that it is ready."""
 
-    retries = False
+    task: _Task | None = None
+    promise: Any
+    """Of the next answer, as `Team.wait` takes it."""
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    @abstractmethod
+    def begin(self, job: Any) -> None:
+        """Let it work on this one."""
 
-    def spread(
-        self, work: Callable[[J], R], jobs: Sequence[J]
-    ) -> Iterator[tuple[J, R | WorkerLostError]]:
-        return spread(work, jobs, self.workers)
+    @abstractmethod
+    def answer(self) -> Any:
+        """The result, None for "ready", or a `WorkerLostError` where the process is gone."""
+
+    @abstractmethod
+    def dismiss(self) -> None:
+        """Let it go; of what it is doing nothing is heard any more."""
+
+
+class Team(ABC):
+    """Who does jobs in other processes: what `spread` needs to know of them."""
+
+    attempts = 1
+    """Workers that may be lost over one job, or before their first, until it is given up. Above 1,
+    a job may be begun again while a worker that was given up is still busy with it."""
+    alive = 0
+    """Workers that have a job just now."""
+
+    @abstractmethod
+    def gathered(self, work: Callable[[Any], Any]) -> AbstractContextManager[int]:
+        """Be able to hire, with room for so many; afterwards no worker is left."""
+
+    @abstractmethod
+    def hire(self) -> Worker:
+        """A new process, which is given the work."""
+
+    @abstractmethod
+    def wait(self, promises: list[Any]) -> Collection[Any]:
+        """Wait for some answer, and say which promises are kept."""
 
 
 def spread(
-    work: Callable[[J], R], jobs: Sequence[J], workers: int
+    team: Team, work: Callable[[J], R], jobs: Sequence[J]
 ) -> Iterator[tuple[J, R | WorkerLostError]]:
-    """Yield (job, result) as the results come, from `workers` processes of one torch thread each.
+    """Yield (job, result) as the results come; closing the generator stops the work.
 
     `concurrent.futures` gives up every job in flight when one process dies and cannot say which
-    one did it; here the job of the dead one is given as `WorkerLostError` and another takes over.
-    Closing the generator lets what is being written be finished and drops the rest.
+    one did it; Ray's own retries put a job back on the actor it has just killed. Here a worker
+    holds one job; when it is lost another takes the job, as often as the team allows.
 
     Args:
-        work: goes to each process by pickle, once; so do the jobs, one at a time. It should return
-            its errors: what it raises ends its process.
+        work: goes to each process by pickle, once, and computes there with one thread of torch; so
+            do the jobs, one at a time. It should return its errors: what it raises ends its
+            process.
 
     Raises:
         WorkerLostError: no process lived long enough to take a job.
     """
-    waiting = deque(jobs)
-    team: list[_Worker] = []
-    try:
-        while waiting or any(worker.busy for worker in team):
-            while len(team) < workers and sum(not w.busy for w in team) < len(waiting):
-                team.append(_Worker(work))
-            ready = wait([worker.connection for worker in team])
-            for worker in [w for w in team if w.connection in ready]:
-                job, was_busy = worker.job, worker.busy
-                try:
-                    result = worker.connection.recv()
-                except (EOFError, OSError):
-                    team.remove(worker)
-                    if was_busy:
-                        yield job, WorkerLostError(worker.epitaph())
-                    elif not worker.started:
-                        workers -= 1  # a successor would fare no better
-                        if not workers:
-                            raise WorkerLostError(worker.epitaph()) from None
-                else:
-                    worker.started = True
-                    worker.take(waiting.popleft() if waiting else _NOTHING)
-                    if was_busy:
-                        yield job, result
-    finally:
-        for worker in team:
-            worker.connection.close()
-        for worker in team:
-            worker.process.join(_PATIENCE)
-            worker.process.kill()
+    if not jobs:
+        return
+    waiting = deque(map(_Task, jobs))
+    workers: list[Worker] = []
+    stillborn = 0
+    with team.gathered(work) as room:
+        wanted = min(room, len(jobs))
+        try:
+            while waiting or team.alive:
+                while len(workers) < wanted and len(workers) - team.alive < len(waiting):
+                    workers.append(team.hire())
+                kept = team.wait([worker.promise for worker in workers])
+                for worker in [w for w in workers if w.promise in kept]:
+                    task, result = worker.task, worker.answer()
+                    lost = isinstance(result, WorkerLostError)
+                    if waiting and not lost:
+                        worker.task = waiting.popleft()
+                        worker.begin(worker.task.job)
+                    else:
+                        workers.remove(worker)
+                        worker.dismiss()
+                    team.alive = sum(w.task is not None for w in workers)
+                    if task is None:
+                        stillborn = stillborn + 1 if lost else 0
+                        if stillborn == team.attempts:  # a successor would fare no better
+                            wanted, stillborn = wanted - 1, 0
+                            if not wanted:
+                                raise result
+                    elif lost and task.lost + 1 < team.attempts:
+                        waiting.append(_Task(task.job, task.lost + 1))
+                    elif lost and team.attempts > 1:
+                        why = f"{result}, {team.attempts} times on different workers"
+                        yield task.job, WorkerLostError(why)
+                    else:
+                        yield task.job, result
+        finally:
+            for worker in workers:
+                worker.dismiss()
+            team.alive = 0
 
 
-_NOTHING = object()
+class Processes(Team):
+    """So many processes of this machine."""
+
+    def __init__(self, workers: int) -> None:
+        self._room = workers
+
+    @contextmanager
+    def gathered(self, work: Callable[[Any], Any]) -> Iterator[int]:
+        self._work, self._started = work, []
+        try:
+            yield self._room
+        finally:
+            for process in self._started:
+                process.join(_PATIENCE)
+                process.kill()
+
+    def hire(self) -> Worker:
+        worker = _Process(self._work)
+        self._started.append(worker.process)
+        return worker
+
+    def wait(self, promises: list[Any]) -> Collection[Any]:
+        return multiprocessing.connection.wait(promises)
 
 
-class _Worker:
-    """A process and what it is working on."""
-
-    def __init__(self, work: Callable) -> None:
+class _Process(Worker):
+    def __init__(self, work: Callable[[Any], Any]) -> None:
         context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-        self.connection, theirs = context.Pipe()
+        self.promise, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
         self.process.start()
         theirs.close()  # or its end would never be seen
-        self.started = False
-        self.job: Any = _NOTHING
-        self._send(work)
+        self.begin(work)
 
-    @property
-    def busy(self) -> bool:
-        return self.job is not _NOTHING
-
-    def take(self, job: Any) -> None:
-        self.job = job
-        if self.busy:
-            self._send(job)
-
-    def _send(self, what: Any) -> None:
+    def begin(self, job: Any) -> None:
         # One that died just now is found out, and its job given up, when its answer is awaited.
         with suppress(OSError):
-            self.connection.send(what)
+            self.promise.send(job)
 
-    def epitaph(self) -> str:
-        """How the process ended, to follow "the process"."""
-        self.process.join()
+    def answer(self) -> Any:
+        try:
+            return self.promise.recv()
+        except (EOFError, OSError):
+            self.process.join()
         code = self.process.exitcode
-        if code == -9:
-            return "was killed, perhaps for lack of memory"
-        return f"ended with code {code}"
+        killed = "was killed, perhaps for lack of memory"
+        return WorkerLostError(killed if code == -9 else f"ended with code {code}")
+
+    def dismiss(self) -> None:
+        self.promise.close()
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone decides when to stop
     with suppress(EOFError, OSError):  # the parent is gone or has closed the line
         work = connection.recv()

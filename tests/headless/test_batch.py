@@ -1,10 +1,13 @@
 """Planning and doing jobs over many files."""
 
 import os
+from collections import Counter
+from contextlib import closing, contextmanager
 
 import pytest
 from facewright.core.errors import FacewrightError
 from facewright.headless.jobs.batch import Job, plan, run_jobs
+from facewright.headless.jobs.workers import Team, Worker, WorkerLostError, spread
 
 
 @pytest.fixture
@@ -132,3 +135,82 @@ def test_a_worker_that_dies_takes_only_its_own_job_along(tmp_path, workshop):
 def test_workers_that_cannot_start_are_no_endless_loop(tmp_path, workshop):
     with pytest.raises(FacewrightError, match="ended with code 7"):
         run_jobs([Job(tmp_path / "a", tmp_path / "b")] * 3, workshop.Poison(), workers=2)
+
+
+class Actor(Worker):
+    """Dies over a job as often as `deaths` says, or before its first one."""
+
+    def __init__(self, team):
+        self.team, self.promise, self.job = team, object(), None
+
+    def begin(self, job):
+        assert self in self.team.hired
+        self.job = job
+        self.team.begun[job] += 1
+
+    def answer(self):
+        if self.team.deaths[self.job]:
+            self.team.deaths[self.job] -= 1
+            return WorkerLostError("is gone")
+        return self.job and self.job.upper()
+
+    def dismiss(self):
+        self.team.hired.remove(self)
+
+
+class Troupe(Team):
+    def __init__(self, room, attempts, **deaths):
+        self.room, self.attempts = room, attempts
+        self.deaths, self.begun = Counter(deaths), Counter()
+        self.hired, self.most = [], 0
+
+    @contextmanager
+    def gathered(self, work):
+        yield self.room
+        assert not self.hired, "somebody was not sent home"
+
+    def hire(self):
+        self.hired.append(Actor(self))
+        self.most = max(self.most, len(self.hired))
+        return self.hired[-1]
+
+    def wait(self, promises):
+        assert set(promises) == {worker.promise for worker in self.hired}
+        return promises[-1:]
+
+
+def shared_out(team, jobs):
+    return sorted((job, str(result)) for job, result in spread(team, str.upper, jobs))
+
+
+def test_a_lost_job_is_done_by_another_as_often_as_the_team_allows():
+    once = Troupe(2, 1, b=1)
+    assert shared_out(once, "abc") == [("a", "A"), ("b", "is gone"), ("c", "C")]
+    often = Troupe(2, 3, b=2, c=9)
+    told = ("c", "is gone, 3 times on different workers")
+    assert shared_out(often, "abcd") == [("a", "A"), ("b", "B"), told, ("d", "D")]
+    assert often.begun == {"a": 1, "b": 3, "c": 3, "d": 1}
+    assert once.most == often.most == 2 and often.alive == 0
+
+
+def test_no_more_are_hired_than_have_something_to_do():
+    team = Troupe(8, 1)
+    assert len(shared_out(team, "abc")) == team.most == 3
+    assert shared_out(Troupe(8, 1), "") == []
+
+
+def test_workers_who_never_begin_are_replaced_until_it_is_no_use():
+    patient, hopeless = Troupe(2, 3), Troupe(2, 3)
+    patient.deaths[None], hopeless.deaths[None] = 5, 6
+    assert shared_out(patient, "ab") == [("a", "A"), ("b", "B")]
+    with pytest.raises(WorkerLostError, match="is gone"):
+        shared_out(hopeless, "ab")
+    assert not hopeless.hired
+
+
+def test_who_stops_listening_sends_all_home():
+    team = Troupe(3, 1)
+    with closing(spread(team, str.upper, "abcdefg")) as results:
+        next(results)
+        assert len(team.hired) == 3 and team.alive == 1
+    assert not team.hired and team.alive == 0

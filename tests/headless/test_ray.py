@@ -314,7 +314,7 @@ def test_ctrl_c_leaves_what_is_finished_and_nothing_else(tmp_path):
         time.sleep(0.05)
     cluster_processes = [pid for pid, _ in descendants(process.pid)]
     os.killpg(process.pid, signal.SIGINT)
-    _, stderr = finish(process, said, code=1)
+    _, stderr = finish(process, said, code=130)
     assert "run the same command again" in stderr
     left = contents(out)
     assert 20 <= len(left) - 1 < 150
