@@ -1,9 +1,11 @@
 """Whatever is behind an address: a sentence, nothing outside OUT, no file sent unasked."""
 
+import hashlib
 import json
 import random
 import threading
 import time
+import tracemalloc
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -41,6 +43,9 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args): ...
 
     def do_GET(self):
+        if take := self.server.takes.get(self.path):
+            take(self)
+            return
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = self.path.split("?")[0]
         self.server.asked.append(path)
@@ -65,7 +70,7 @@ def stranger(monkeypatch):
     monkeypatch.setattr("facewright.headless.remote.server._POLL_SECONDS", 0.01)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.answers, server.asked = dict(WHOLE), []
+    server.answers, server.asked, server.takes = dict(WHOLE), [], {}
     server.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
@@ -356,6 +361,34 @@ def test_no_other_file_is_uploaded(name, stranger, tmp_path, monkeypatch):
     if name == "../secret.png":  # unless somebody names it in this very command
         go(stranger, tmp_path, api("x"), inputs={"1.image": str(tmp_path / "secret.png")})
         assert "/upload/image" in stranger.asked
+
+
+def test_a_file_larger_than_memory_can_be_sent(stranger, tmp_path):
+    path, piece = tmp_path / 'clip "é".mp4', random.Random(3).randbytes(2**20)
+    path.write_bytes(piece * 24 + b"end")
+    taken, digest = [], hashlib.sha256()
+
+    def take(handler):
+        left = int(handler.headers["Content-Length"])
+        while left:
+            taken.append(handler.rfile.read(min(left, 2**16)))
+            left -= len(taken[-1])
+            digest.update(taken[-1])
+            taken[1:-1] = []
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(json.dumps(WHOLE["/upload/image"]).encode())
+
+    stranger.takes["/upload/image"] = take
+    tracemalloc.start()
+    assert http_client.upload(stranger.url, path) == "facewright/up.png"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 2**20
+    head, end = taken[0].split(piece[:100])[0], taken[-1].split(b"end")[-1]
+    assert b'filename="clip%20%22%C3%A9%22.mp4"' in head
+    whole = hashlib.sha256(head + piece * 24 + b"end" + end).digest()
+    assert digest.digest() == whole and end.startswith(b"\r\n--" + head[2:34])
 
 
 @pytest.mark.parametrize(
