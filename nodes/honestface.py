@@ -2,8 +2,9 @@
 
 from ..core.errors import CheckpointError
 from ..core.faces import dense_landmarker
+from ..core.methods._references import encode_faces
 from ..core.methods.honestface import IdentityEmbedder, load_eye_extractor
-from ..core.pipeline.references import encode_faces, references_of
+from ..core.pipeline.references import references_of
 from ..core.weights import nano
 from ._convert import one_batch, to_conditioning, to_image, to_nchw
 from ._files import check_files, file_input

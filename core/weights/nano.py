@@ -12,6 +12,7 @@ from ..architecture import build, describe
 from ..checkpoint import read_config, read_metadata, read_tensors
 from ..errors import CheckpointError, shorten
 from ..faces.nano import NanoAnalyzer
+from ..files.known import NANO_DIR, NANO_SIZE
 from ..methods.flipnet import BoostHubs
 from ..methods.honestface import IdentityEmbedder
 from ..methods.osdface import VisualRepresentationEmbedder
@@ -21,9 +22,8 @@ from ..modules.identity import IdentityEncoder
 from ..people.recogniser import nano_recogniser
 from .sd_config import UNetConfig
 
-NANO_DIR = Path(__file__).resolve().parents[2] / "weights" / "nano"
-NANO_SIZE = 128
-"""Side in pixels of the face crops the nano restorer works on."""
+__all__ = ["NANO_DIR", "NANO_SIZE"]
+
 VAE_FORMAT = "nano-vae"
 UNET_FORMAT = "nano-unet"
 

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from ...core.devices import compute_device
 from ...core.errors import CheckpointError, FacewrightError
+from ...core.files.known import ARCFACE
 from ...core.images import read_picture
 from ...core.people.album import make_person
 from ...core.people.matching import Matches
 from ...core.people.person import Person, check_names
 from ...core.people.recogniser import Recogniser
-from ...core.weights.known_files import ARCFACE
 from ..host.host import host
 from .restore import Restored, RestoreOptions, Restorer
 

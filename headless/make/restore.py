@@ -21,29 +21,21 @@ from ...core.faces import (
     load_analyzer,
     select_faces,
 )
+from ...core.files.known import ARCFACE, BASE, VGG, KnownFile
 from ...core.geometry.align import FaceCrops, align_faces
 from ...core.geometry.paste import paste_faces
 from ...core.lora.files import read_lora
+from ...core.methods._references import encode_faces
+from ...core.methods.honestface import IDE_FILE as HONESTFACE_IDE
+from ...core.methods.honestface import LORA_FILE as HONESTFACE_LORA
+from ...core.methods.honestface import VRE_FILE as HONESTFACE_VRE
 from ...core.methods.honestface import IdentityEmbedder, load_eye_extractor
-from ...core.methods.osdface import VisualRepresentationEmbedder
+from ...core.methods.osdface import EMBEDDER, LORA, PROJECTION, VisualRepresentationEmbedder
 from ...core.people.guard import ACTIONS, GuardResult, guard_faces
 from ...core.people.matching import Matches, match_faces
 from ...core.people.person import Person, check_names
 from ...core.people.recogniser import Recogniser, load_recogniser
-from ...core.pipeline.references import encode_faces
 from ...core.restorer import Backbone, restore_in_chunks
-from ...core.weights.known_files import (
-    ARCFACE,
-    BASE,
-    EMBEDDER,
-    HONESTFACE_IDE,
-    HONESTFACE_LORA,
-    HONESTFACE_VRE,
-    LORA,
-    PROJECTION,
-    VGG,
-    KnownFile,
-)
 from ...core.weights.model_folders import ModelFolders
 from ..host.host import host
 

@@ -16,6 +16,7 @@ from ...core.diffusion.boosthub import check_fits, predicting
 from ...core.diffusion.loading import load_checkpoint
 from ...core.diffusion.text import TEXT_FOLDERS, Clip, read_caption
 from ...core.errors import CheckpointError, FacewrightError
+from ...core.files.known import BASE
 from ...core.geometry.square import centred_square
 from ...core.images import PICTURE_SUFFIXES, Picture, read_picture, to_array, write_picture
 from ...core.lora.files import read_lora
@@ -25,7 +26,6 @@ from ...core.restorer import decode_finite
 from ...core.sampling import ddim, ddim_timesteps, guided
 from ...core.schedule import NUM_TRAIN_TIMESTEPS
 from ...core.weights import nano
-from ...core.weights.model_folders import BASE
 from ..host.host import host
 from ..jobs.batch import OnJob, Summary, unwatched
 from ..jobs.manifest import Record

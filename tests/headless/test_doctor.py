@@ -12,7 +12,8 @@ from facewright.core import doctor
 from facewright.core.doctor import diagnose, hashes, machine, needs
 from facewright.core.doctor.needs import FILES
 from facewright.core.doctor.words import report_lines
-from facewright.core.weights.known_files import KNOWN
+from facewright.core.files.known import ARCFACE
+from facewright.core.weights.known_files import known_files
 from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless.cli import app
 from facewright.headless.host.catalogue import plain_process
@@ -202,15 +203,15 @@ def test_the_table_of_file_inputs_is_that_of_the_schemas():
 
 def test_every_known_file_is_listed_with_its_terms_and_where_it_was_looked_for(tmp_path):
     report = look(tmp_path, hash_files=False)
-    assert [w["what"] for w in report["weights"][:-1]] == [f.what for f in KNOWN]
-    for known, found in zip(KNOWN, report["weights"], strict=False):
+    assert [w["what"] for w in report["weights"][:-1]] == [f.what for f in known_files()]
+    for known, found in zip(known_files(), report["weights"], strict=False):
         assert found["licence"] == known.licence and found["commercial"] == known.commercial
         assert str(tmp_path / known.folder) in found["searched"] and not found["found"]
     nano = report["weights"][-1]
     assert nano["found"] and nano["commercial"] == "yes"
     assert report["workflow"] is None and report["ok"]
     text = "\n".join(report_lines(report))
-    assert all(known.licence in text and known.source in text for known in KNOWN)
+    assert all(known.licence in text and known.source in text for known in known_files())
 
 
 def test_the_keys_of_the_report_are_a_promise(tmp_path):
@@ -249,7 +250,7 @@ def test_hashes_are_sha256_and_read_once_for_each_state_of_a_file(tmp_path):
     def sha():
         seen.clear()
         report = look(tmp_path, on_bytes=lambda p, done, total: seen.append((p, done, total)))
-        (copy,) = entry(report, KNOWN[4].what)["copies"]
+        (copy,) = entry(report, ARCFACE.what)["copies"]
         return copy["files"][0]["sha256"]
 
     assert sha() == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -261,7 +262,7 @@ def test_hashes_are_sha256_and_read_once_for_each_state_of_a_file(tmp_path):
     hashes.cache_file().write_text("[broken")
     assert sha() == hashlib.sha256(b"\x80 other").hexdigest()
     report = look(tmp_path, hash_files=False)
-    assert entry(report, KNOWN[4].what)["copies"][0]["files"][0]["sha256"] is None
+    assert entry(report, ARCFACE.what)["copies"][0]["files"][0]["sha256"] is None
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch):

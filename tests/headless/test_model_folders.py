@@ -7,7 +7,8 @@ import pytest
 import torch
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
-from facewright.core.weights.known_files import BASE, KNOWN, TABLE, VGG, known_file, with_table
+from facewright.core.files.known import BASE, VGG
+from facewright.core.weights.known_files import TABLE, known_file, known_files, with_table
 from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless.host.host import host
 from safetensors.torch import save_file
@@ -145,7 +146,7 @@ def test_a_base_model_of_any_name_can_be_named(tmp_path, monkeypatch):
 def test_the_page_of_licences_lists_every_known_file():
     page = TABLE.read_text(encoding="utf-8")
     assert page == with_table(page), "run python -m facewright.core.weights.known_files"
-    for file in KNOWN:
+    for file in known_files():
         row = next(line for line in page.split("\n") if line.startswith(f"| {file.what} |"))
         assert file.licence in row and row.endswith(f"| {file.commercial} |")
 
@@ -160,9 +161,9 @@ def test_notice_names_every_file_of_somebody_else():
 
 
 def test_each_known_file_says_what_a_user_has_to_know():
-    names = [name for file in KNOWN for name in file.names]
+    names = [name for file in known_files() for name in file.names]
     assert len(names) == len(set(names))
-    for file in KNOWN:
+    for file in known_files():
         assert file.commercial in {"yes", "no", "depends"}
         assert all((file.what, file.folder, file.source, file.licence))
         # torchvision's rule: the name carries the first digits of the hash.

@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from ...core.checkpoint import FORMAT_KEY, read_metadata
+from ...core.files.known import BASE
 from ...core.files.writing import content_hash, written_whole
-from ...core.weights.known_files import BASE
 from ..log.records import read_lines
 from .provenance import OTHER_LICENCE
 

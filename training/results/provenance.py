@@ -15,9 +15,9 @@ from pydantic import BaseModel
 
 from ...core.checkpoint import read_metadata
 from ...core.errors import CheckpointError, FacewrightError, shorten
+from ...core.files.known import BASE, NANO_DIR
 from ...core.files.writing import content_hash
-from ...core.weights.known_files import BASE, KNOWN
-from ...core.weights.nano import NANO_DIR
+from ...core.weights.known_files import known_files
 from ...headless.jobs.recorded import package_version
 from .._backbone import BackboneConfig
 from ..data import Batches
@@ -147,7 +147,7 @@ def _terms(key: str, path: Path) -> list[str]:
     inherited = _training(path).get("licences")
     if isinstance(inherited, list) and inherited:
         return [shorten(licence, 600) for licence in inherited[:40]]
-    for known in KNOWN:
+    for known in known_files():
         if path.name in known.names:
             return [f"{path.name}, {known.what}: {known.licence}."]
     foreign = "recogniser" in key and not _metadata(path)

