@@ -13,12 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import check_fits, load_strict
-from .errors import CheckpointError, shorten
+from .errors import CheckpointError, listed, shorten
 
 _C = TypeVar("_C")
 _M = TypeVar("_M", bound=nn.Module)
-_SHOWN = 3
-"""Wrong fields that a sentence tells of."""
 
 CLOSED = {"extra": "forbid", "strict": True}
 """`__pydantic_config__` of a dataclass whose fields are all there may be."""
@@ -64,10 +62,9 @@ def describe(cls: type[_C], values: Mapping[str, Any], *, source: str, what: str
         ) from error
     except ValidationError as error:
         wrong = [_wrong(e) for e in error.errors(include_url=False, include_context=False)]
-        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise CheckpointError(
             f"{source} describes {what} that this version does not know: "
-            f"{'; '.join(wrong[:_SHOWN])}{more}. Update facewright if a newer "
+            f"{listed(wrong, between='; ')}. Update facewright if a newer "
             "version wrote it; otherwise use the original file."
         ) from error
 

@@ -6,7 +6,7 @@ A file is judged by its first bytes, never by its suffix.
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .errors import CheckpointError, shorten
+from .errors import CheckpointError, listed, shorten
 from .files.json_text import JsonError, parse_json
 from .files.pickles import AGAIN, read_pickle
 from .files.writing import written_whole
@@ -28,10 +28,6 @@ _LONGEST_HEADER = 16 * 2**20
 """Bytes that describe the tensors of a safetensors file."""
 _SLACK = 4
 """Times the size of its file that tensors may take: several may share their numbers."""
-_SHOWN = 3
-"""How many tensor names an error message spells out before it only counts."""
-_LONGEST_NAME = 160
-"""Characters of each, its shape included."""
 
 
 def read_tensors(
@@ -180,13 +176,6 @@ def _room(path: Path) -> int:
     return _SLACK * path.stat().st_size + 2**20
 
 
-def name_some(keys: Iterable[str]) -> str:
-    """The first few of `keys` in words, and how many more there are."""
-    keys = list(keys)
-    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return ", ".join(shorten(key, _LONGEST_NAME) for key in keys[:_SHOWN]) + more
-
-
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
     """Copy `tensors` into `module`, which must match it key by key and shape by shape.
 
@@ -222,13 +211,13 @@ def check_fits(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str)
     ]
     problems = []
     if missing:
-        problems.append(f"{len(missing)} of {len(expected)} tensors missing ({name_some(missing)})")
+        problems.append(f"{len(missing)} of {len(expected)} tensors missing ({listed(missing)})")
     if unexpected:
-        problems.append(f"{len(unexpected)} unexpected ({name_some(unexpected)})")
+        problems.append(f"{len(unexpected)} unexpected ({listed(unexpected)})")
     if shapes:
-        problems.append(f"{len(shapes)} of another shape ({name_some(shapes)})")
+        problems.append(f"{len(shapes)} of another shape ({listed(shapes)})")
     if kinds:
-        problems.append(f"{len(kinds)} of another kind of number ({name_some(kinds)})")
+        problems.append(f"{len(kinds)} of another kind of number ({listed(kinds)})")
     if not problems:
         return
     raise CheckpointError(
@@ -254,7 +243,7 @@ def check_finite(tensors: Mapping[str, Tensor], *, source: str) -> None:
     if broken:
         raise CheckpointError(
             f"{source} holds NaN or infinite weights in {len(broken)} of {len(tensors)} tensors "
-            f"({name_some(broken)}). The training that made it diverged, or the file is damaged: "
+            f"({listed(broken)}). The training that made it diverged, or the file is damaged: "
             "use an earlier one, or get it again."
         )
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,6 +41,23 @@ def shorten(text: object, most: int = 80) -> str:
         head = (most - 3 + 1) // 2
         given = f"{given[:head]}...{given[-(most - 3 - head) :]}"
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in given)
+
+
+SHOWN = 3
+"""Names that a sentence lists before it says how many more there are."""
+
+
+def listed(
+    names: Iterable[object], most: int = SHOWN, *, between: str = ", ", longest: int = 160
+) -> str:
+    """The first few of `names` in words, and how many more there are.
+
+    Args:
+        longest: characters of each name, see `shorten`.
+    """
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(shorten(name, longest) for name in names[:most]) + more
 
 
 _ADVICE = {
@@ -84,3 +102,17 @@ def check_image(x: "torch.Tensor", *, name: str) -> None:
         raise FacewrightError(f"`{name}` should be (b, 3, h, w), got {tuple(x.shape)}.{hint}")
     if not x.is_floating_point():
         raise FacewrightError(f"`{name}` should be floating point in [0, 1], got {x.dtype}.")
+
+
+def check_counts(many: "torch.Tensor", other: "torch.Tensor", *, names: tuple[str, str]) -> None:
+    """Raise FacewrightError unless `other` holds one picture, or as many as `many`."""
+    if len(other) not in (1, len(many)):
+        raise FacewrightError(
+            f"`{names[0]}` holds {len(many)} pictures and `{names[1]}` {len(other)}. Connect as "
+            f"many of each, or a single `{names[1]}` for all."
+        )
+
+
+def not_finite(x: "torch.Tensor") -> list[int]:
+    """Which entries along the first axis hold NaN or infinity."""
+    return (~x.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()

@@ -3,7 +3,7 @@
 import torch
 
 from ..devices import widened
-from ..errors import FacewrightError
+from ..errors import FacewrightError, listed, not_finite
 from .templates import template
 
 
@@ -245,9 +245,9 @@ def _check_finite(distance: torch.Tensor, restored: torch.Tensor, gt: torch.Tens
     if distance.isfinite().all():
         return
     for name, x in (("restored", restored), ("gt", gt)):
-        bad = (~x.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+        bad = not_finite(x)
         if bad:
             raise FacewrightError(
-                f"`{name}` has landmarks that are NaN or infinite in faces {bad[:5]}; leave these "
-                "faces out or detect them again."
+                f"`{name}` has landmarks that are NaN or infinite in faces {listed(bad)}; leave "
+                "these faces out or detect them again."
             )

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 
-from ..checkpoint import name_some
-from ..errors import LoraError, shorten
+from ..errors import LoraError, listed
 
 _TAILS = {
     # tail of a key -> which part of the adapter it is
@@ -111,4 +110,4 @@ def foreign(keys: list[str], total: int) -> LoraError:
 
 def some(names: Iterable[str]) -> str:
     """The first few of names from a file, shortened."""
-    return name_some([shorten(name) for name in names])
+    return listed(names, longest=80)

@@ -13,8 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, MutableMapping
 import torch
 from torch import Tensor
 
-from ..checkpoint import name_some
-from ..errors import LoraError, shorten
+from ..errors import LoraError, listed, shorten
 from . import unet_names
 from .alphas import Alphas
 from .keys import bare_name, foreign, is_for_text, split_key
@@ -144,7 +143,7 @@ def unfit(
     """
     return LoraError(
         f"{len(problems)} of {total} modules of this LoRA do not fit {model} "
-        f"({name_some(problems)}): it was made for another architecture. OSDFace's LoRA "
+        f"({listed(problems)}): it was made for another architecture. OSDFace's LoRA "
         f"belongs to Stable Diffusion 2.1-base{came}."
     )
 

@@ -21,13 +21,12 @@ from ..checkpoint import (
     describe_format,
     detect_format,
     make_metadata,
-    name_some,
     read_config,
     read_tensors,
     save_safetensors,
 )
 from ..devices import without_autocast
-from ..errors import CheckpointError, NonFiniteError, check_image
+from ..errors import CheckpointError, NonFiniteError, check_image, listed
 from ..files.known import BASE, NANO_BASE, NANO_SIZE, KnownFile, bundled
 from ..geometry.face import FaceAnalyzer
 from ..lora.files import read_lora
@@ -237,11 +236,10 @@ def _explain(files: Mapping[str, object], names: list[str]) -> str:
     encoder = [_RELEASED_PREFIX + k for k in keys if "embedding_change" not in k]
     lacking = []
     if _ASSOCIATE not in files:
-        lacking.append(f"all {len(encoder)} tensors of associate_2.ckpt ({name_some(encoder)})")
+        lacking.append(f"all {len(encoder)} tensors of associate_2.ckpt ({listed(encoder)})")
     if _PROJECTION not in files:
         lacking.append(
-            f"all {len(projection)} tensors of embedding_change_weights.pth "
-            f"({name_some(projection)})"
+            f"all {len(projection)} tensors of embedding_change_weights.pth ({listed(projection)})"
         )
     missing = f" Missing: {'; '.join(lacking)}." if lacking else ""
     return (

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..errors import FacewrightError
+from ..errors import FacewrightError, listed, not_finite
 
 
 class FrechetStatistics:
@@ -28,10 +28,10 @@ class FrechetStatistics:
             wanted = "(n, d)" if self._mean is None else f"(n, {len(self._mean)})"
             raise FacewrightError(f"Features should be {wanted}, got {tuple(features.shape)}.")
         x = features.detach().cpu().double()
-        bad = (~x.isfinite().all(1)).nonzero().flatten().tolist()
+        bad = not_finite(x)
         if bad:
             raise FacewrightError(
-                f"Features of pictures {[self.count + i for i in bad[:5]]} are NaN or infinite; "
+                f"Features of pictures {listed(self.count + i for i in bad)} are NaN or infinite; "
                 "look at these pictures and at the extractor."
             )
         if not len(x):

@@ -3,7 +3,7 @@
 import torch
 
 from ..devices import widened
-from ..errors import FacewrightError
+from ..errors import FacewrightError, listed
 
 
 def identity_degrees(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -38,7 +38,7 @@ def _unit(x: torch.Tensor, name: str) -> torch.Tensor:
     bad = (~(length.isfinite() & (length > 0))).flatten().nonzero().flatten().tolist()
     if bad:
         raise FacewrightError(
-            f"Embeddings of `{name}` at {bad[:5]} are zero, NaN or infinite and have no direction; "
-            "check that the recogniser saw a face there."
+            f"Embeddings of `{name}` at {listed(bad)} are zero, NaN or infinite and have no "
+            "direction; check that the recogniser saw a face there."
         )
     return x / length

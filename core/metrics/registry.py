@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..errors import FacewrightError
+from ..errors import FacewrightError, listed, not_finite
 from ..geometry.landmarks import affine_landmark_distance, landmark_distance, region_points
 from .color_difference import ms_swd
 from .distribution import frechet_distance
@@ -25,9 +25,6 @@ from .optional import (
     lpips_missing,
 )
 from .similarity import edge_ratio, psnr, ssim
-
-_SHOWN = 5
-"""How many indices an error message names."""
 
 
 def _nothing_missing() -> None:
@@ -146,27 +143,21 @@ def _check_pixels(label: str, name: str, x: Tensor, smallest: int) -> None:
         )
     _check_finite(label, name, x)
     # A thousandth is rounding; more means another range or a restorer that was not clamped.
-    outside = ((x < -1e-3) | (x > 1 + 1e-3)).flatten(1).any(1)
-    if outside.any():
+    outside = ((x < -1e-3) | (x > 1 + 1e-3)).flatten(1).any(1).nonzero().flatten().tolist()
+    if outside:
         raise FacewrightError(
-            f"{label} reads `{name}` in [0, 1], but pictures {_indices(outside)} go outside; clamp "
+            f"{label} reads `{name}` in [0, 1], but pictures {listed(outside)} go outside; clamp "
             "them, or divide by 255."
         )
 
 
 def _check_finite(label: str, name: str, x: Tensor) -> None:
-    bad = ~x.isfinite().flatten(1).all(1)
-    if bad.any():
+    bad = not_finite(x)
+    if bad:
         raise FacewrightError(
-            f"{label} cannot score NaN or infinity: `{name}` has them at index {_indices(bad)}; "
+            f"{label} cannot score NaN or infinity: `{name}` has them at index {listed(bad)}; "
             "look at what made these pictures."
         )
-
-
-def _indices(flags: Tensor) -> str:
-    found = flags.nonzero().flatten().tolist()
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return ", ".join(map(str, found[:_SHOWN])) + more
 
 
 def _affine(restored: Tensor, gt: Tensor, region: str | None = None) -> Tensor:

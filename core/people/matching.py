@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import FacewrightError
+from ..errors import FacewrightError, listed, not_finite
 from .person import Person, check_names
 from .recogniser import Recogniser
 
@@ -206,9 +206,9 @@ def _check(
             f"The album of {other[0]} has embeddings of {widths[other[0]]} numbers, the faces have "
             f"{embeddings.shape[1]}. Make the album again with this recogniser."
         )
-    broken = (~embeddings.isfinite()).any(1).nonzero()[:, 0].tolist()
+    broken = not_finite(embeddings)
     if broken:
         raise FacewrightError(
-            f"The recogniser gave NaN or infinity for the faces {broken[:5]}. Check the pictures "
-            "there, and run the recogniser in float32."
+            f"The recogniser gave NaN or infinity for the faces {listed(broken)}. Check the "
+            "pictures there, and run the recogniser in float32."
         )

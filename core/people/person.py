@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checkpoint import make_metadata, name_some, read_config, read_tensors, save_safetensors
-from ..errors import CheckpointError, FacewrightError, shorten
+from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
+from ..errors import CheckpointError, FacewrightError, listed, shorten
 
 FORMAT = "person"
 VERSION = 1
@@ -191,7 +191,7 @@ def check_names(people: list[Person]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise FacewrightError(
-            f"There is more than one album with the name {name_some(twice)}. Give each person a "
+            f"There is more than one album with the name {listed(twice)}. Give each person a "
             "name of their own, or put all photos of one person into one album."
         )
 
@@ -220,7 +220,7 @@ def _config_problem(config: Mapping[str, Any]) -> str | None:
     if not wrong and not all(isinstance(source, str) for source in config["sources"]):
         wrong = ["sources"]
     if wrong:
-        return f"its description is wrong at {name_some(wrong)}. Make it again from the photos."
+        return f"its description is wrong at {listed(wrong)}. Make it again from the photos."
     return None
 
 
@@ -235,10 +235,10 @@ def _problem(tensors: Mapping[str, Tensor], n: int) -> str | None:
     }
     missing = [k for k in expected if k not in tensors]
     if missing:
-        return f"it lacks {name_some(missing)}. {again}"
+        return f"it lacks {listed(missing)}. {again}"
     extra = [k for k in tensors if k not in expected]
     if extra:
-        return f"it holds {name_some(extra)}, which no album has. {again}"
+        return f"it holds {listed(extra)}, which no album has. {again}"
     shapes = {k: tuple(t.shape) for k, t in tensors.items()}
     fits = {
         "crops": len(shapes["crops"]) == 4 and shapes["crops"][1:2] == (3,)
@@ -255,7 +255,7 @@ def _problem(tensors: Mapping[str, Tensor], n: int) -> str | None:
             )
     broken = [k for k, t in tensors.items() if not t.isfinite().all()]
     if broken:
-        return f"{name_some(broken)} holds NaN or infinity. {again}"
+        return f"{listed(broken)} holds NaN or infinity. {again}"
     if bool(((tensors["embeddings"].norm(dim=1) - 1).abs() > 1e-3).any()):
         return f"`embeddings` are not of length 1. {again}"
     quality = tensors["quality"]

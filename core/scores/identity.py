@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import FacewrightError, check_image
+from ..errors import FacewrightError, check_counts, check_image
 from ..faces import FaceAnalyzer, detect_faces
 from ..geometry.align import align_faces
 from ..metrics.identity import identity_degrees
@@ -97,11 +97,8 @@ def score_identity(
                 f"`{name}` is {x.shape[-1]} x {x.shape[-2]} pixels and no aligned face crop, which "
                 "is square. Connect a face detector to `analyzer`, or the crops of Detect Faces."
             )
-    if len(others) not in (1, len(images)) and len(images):
-        raise FacewrightError(
-            f"`image` holds {len(images)} pictures and `other` {len(others)}. Connect as many of "
-            "each, or a single `other` for all."
-        )
+    if len(images):
+        check_counts(images, others, names=("image", "other"))
     known: dict[int, tuple[Tensor | None, str]] = {}
     cosines, degrees, notes = [], [], []
     for i, picture in enumerate(images):

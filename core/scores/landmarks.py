@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..errors import FacewrightError, check_image
+from ..errors import check_counts, check_image
 from ..faces import Face, FaceAnalyzer, dense_landmarker, detect_faces
 from ..geometry.landmarks import (
     affine_landmark_distance,
@@ -135,11 +135,7 @@ def score_landmarks(
     """
     check_image(restored, name="restored")
     check_image(gt, name="gt")
-    if len(gt) not in (1, len(restored)):
-        raise FacewrightError(
-            f"`restored` holds {len(restored)} pictures and `gt` {len(gt)}. Connect as many of "
-            "each, or a single `gt` for all."
-        )
+    check_counts(restored, gt, names=("restored", "gt"))
     points = dense_landmarker(analyzer).points
     shared = None if len(gt) > 1 or not len(restored) else _find(analyzer, gt[0])
     faces: list[FaceScore] = []

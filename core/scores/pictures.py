@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..devices import widened
-from ..errors import FacewrightError, check_image
+from ..errors import FacewrightError, check_counts, check_image, listed, not_finite
 from ..faces import FaceAnalyzer, detect_faces
 from ..metrics import METRICS, Metric, metric
 from ..metrics.statistics import mean_interval
@@ -198,11 +198,7 @@ def _score_faces(one: Metric, faces: list[Tensor], truth: list[Tensor]) -> float
 
 
 def _check_fits(restored: Tensor, other: Tensor, name: str) -> None:
-    if len(other) not in (1, len(restored)):
-        raise FacewrightError(
-            f"`restored` holds {len(restored)} pictures and `{name}` {len(other)}. Connect as many "
-            f"of each, or a single `{name}` for all."
-        )
+    check_counts(restored, other, names=("restored", name))
     (h, w), (other_h, other_w) = restored.shape[-2:], other.shape[-2:]
     if (h, w) != (other_h, other_w):
         raise FacewrightError(
@@ -212,11 +208,10 @@ def _check_fits(restored: Tensor, other: Tensor, name: str) -> None:
 
 
 def _check_finite(images: Tensor, name: str) -> None:
-    bad = (~images.isfinite().flatten(1).all(1)).nonzero()[:, 0].tolist()
+    bad = not_finite(images)
     if bad:
         raise FacewrightError(
-            f"`{name}` has NaN or infinity in picture {', '.join(map(str, bad[:5]))}"
-            f"{' and others' * (len(bad) > 5)}: look at the node that made it."
+            f"`{name}` has NaN or infinity in picture {listed(bad)}: look at the node that made it."
         )
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import name_some
-from ..errors import CheckpointError, FacewrightError, shorten
+from ..errors import CheckpointError, FacewrightError, listed, shorten
 from ..files.known import BASE, KnownFile, bundled_path
 from .known_files import known_file
 from .sd_versions import check_base
@@ -270,7 +269,7 @@ class ModelFolders:
         if not found:
             return ""
         return (
-            f" {name_some(map(str, found))}: of the same architecture. Where one is {file.what}, "
+            f" {listed(map(str, found))}: of the same architecture. Where one is {file.what}, "
             "name it with --base or FACEWRIGHT_BASE."
         )
 

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...core.errors import shorten
+from ...core.errors import listed, shorten
 from ...core.files.json_text import JsonError, parse_json
 from .workflow import ApiWorkflow, InputSpec, Specs, WorkflowError
 from .workflow_file import is_link
@@ -58,13 +58,13 @@ def find_node(workflow: ApiWorkflow, name: str) -> str:
     if len(matches) == 1:
         return matches[0]
     if matches:
-        which = ", ".join(shorten(i, 40) for i in matches[:_SHOWN])
+        which = listed(matches, _SHOWN, longest=40)
         raise WorkflowError(
             f"Several nodes are called {shorten(name)!r}. Name one by its number: {which}."
         )
-    shown = [f"{shorten(i, 40)} ({_names(workflow[i])})" for i in list(workflow)[:_SHOWN]]
-    more = f" and {len(workflow) - _SHOWN} more" if len(workflow) > _SHOWN else ""
-    raise WorkflowError(f"No node is called {shorten(name)!r}. Nodes: {', '.join(shown)}{more}.")
+    shown = [f"{shorten(i, 40)} ({_names(workflow[i])})" for i in workflow]
+    nodes = listed(shown, _SHOWN, longest=240)
+    raise WorkflowError(f"No node is called {shorten(name)!r}. Nodes: {nodes}.")
 
 
 def _place(workflow: ApiWorkflow, key: str) -> tuple[str, str]:

@@ -97,7 +97,7 @@ def test_frechet_refusals():
         statistics.update(torch.rand(3, 5))
     bad = torch.rand(3, 4)
     bad[1, 2] = math.nan
-    with pytest.raises(FacewrightError, match=r"pictures \[4\]"):
+    with pytest.raises(FacewrightError, match=r"pictures 4"):
         statistics.update(bad)
 
 
@@ -132,10 +132,10 @@ def test_degrees_refusals():
     a = torch.rand(3, 4)
     b = a.clone()
     b[2] = 0
-    with pytest.raises(FacewrightError, match=r"`b` at \[2\]"):
+    with pytest.raises(FacewrightError, match=r"`b` at 2"):
         identity_degrees(a, b)
     b[2] = math.nan
-    with pytest.raises(FacewrightError, match=r"`b` at \[2\]"):
+    with pytest.raises(FacewrightError, match=r"`b` at 2"):
         identity_degrees(a, b)
     with pytest.raises(FacewrightError, match="one shape"):
         identity_degrees(a, a[:2])

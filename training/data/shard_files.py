@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...core.errors import shorten
+from ...core.errors import listed, shorten
 from ...core.files.names import fit_name
 from ...core.files.writing import remove_leftovers, written_whole
 from ..settings.strict import ConfigError
@@ -101,10 +101,9 @@ def shard_files(patterns: Iterable[str], cache: Path) -> list[ShardFile]:
             if not present:
                 missing.append(text)
     if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise ConfigError(
             f"{len(missing)} of {len(found)} shards in `data.shards` are not there: "
-            f"{', '.join(missing[:3])}{more}. Name files that exist; `folder/*.tar` takes all of a "
+            f"{listed(missing)}. Name files that exist; `folder/*.tar` takes all of a "
             "folder."
         )
     _copy([entry for entry in found.values() if isinstance(entry, _Remote)], cache)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...core.checkpoint import name_some, read_content
-from ...core.errors import CheckpointError, shorten
+from ...core.checkpoint import read_content
+from ...core.errors import CheckpointError, listed, shorten
 
 _KINDS = {
     "stage": str,
@@ -84,7 +84,7 @@ def read_checkpoint(path: Path) -> dict:
     ]
     if wrong:
         raise CheckpointError(
-            f"{path} is no training state of `facewright train`: {name_some(wrong)} is missing or "
+            f"{path} is no training state of `facewright train`: {listed(wrong)} is missing or "
             f"of another kind. {again}"
         )
     if where := non_finite(state):
@@ -130,8 +130,8 @@ def load_trained_state(net: nn.Module, state: dict[str, torch.Tensor], name: str
     if missing or unexpected:
         raise CheckpointError(
             f"The checkpoint of network `{name}` does not fit the config: missing "
-            f"{name_some(sorted(missing)) or 'none'}, unexpected "
-            f"{name_some(sorted(map(str, unexpected))) or 'none'}. Resume with the config the run "
+            f"{listed(sorted(missing)) or 'none'}, unexpected "
+            f"{listed(sorted(map(str, unexpected))) or 'none'}. Resume with the config the run "
             "was started with."
         )
     with torch.no_grad():
