@@ -34,6 +34,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from facewright.core.color import YCBCR
 from facewright.core.degradation import Degradation
 from facewright.core.degradation.kernels import gaussian_kernel, reflect
 from PIL import Image
@@ -159,9 +160,7 @@ class BlockJpeg:
         cosine = cosine * torch.where(n == 0, 0.5**0.5, 1.0) / 2
         self.forward = torch.einsum("xu,yv->xyuv", cosine, cosine)
         self.backward = torch.einsum("xu,yv->uvxy", cosine, cosine)
-        self.to_ycc = torch.tensor(
-            [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
-        )
+        self.to_ycc = torch.tensor(YCBCR)
         self.to_rgb = torch.linalg.inv(self.to_ycc)
 
     def __call__(self, x, quality):

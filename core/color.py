@@ -11,6 +11,11 @@ COLOR_MODES = ("none", "adain", "wavelet", "lab")
 MOMENT_MODES = ("adain", "lab")
 """Those that only scale and shift channels."""
 
+LUMA = (0.299, 0.587, 0.114)
+"""Red, green and blue in the luma of ITU-R BT.601, in full range: as JPEG and OpenCV have it."""
+YCBCR = (LUMA, (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+"""Red, green and blue in JPEG's Y, Cb and Cr (ITU-T T.871)."""
+
 _XYZ_FROM_RGB = (
     (0.412453, 0.357580, 0.180423),
     (0.212671, 0.715160, 0.072169),
@@ -99,6 +104,12 @@ def wavelet_low(x: Tensor, levels: int = 5) -> Tensor:
             before, after = wide.narrow(axis, 0, n), wide.narrow(axis, 2 * gap, n)
             x = x / 2 + (before + after) / 4
     return x
+
+
+def luma(rgb: Tensor, dim: int = -3) -> Tensor:
+    """Brightness as `LUMA` weighs it; `dim` has the three channels, and one afterwards."""
+    red, green, blue = rgb.split(1, dim)
+    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:

@@ -9,10 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..color import luma
 from ..devices import narrowed, widened
-
-LUMA = (0.299, 0.587, 0.114)
-"""Rec. 601, as OpenCV's BGR2GRAY."""
 
 
 def apply_step(x: Tensor, step: Mapping[str, Any]) -> Tensor:
@@ -25,13 +23,13 @@ def apply_step(x: Tensor, step: Mapping[str, Any]) -> Tensor:
         case "shift":
             return (x + x.new_tensor(step["rgb"])[:, None]).clamp_(0, 1)
         case "grey":
-            return _grey(x).expand_as(x).contiguous()
+            return luma(x, 1).expand_as(x).contiguous()
         case "brightness":
             return (x * step["amount"]).clamp_(0, 1)
         case "contrast":
-            return _blend(x, narrowed(widened(_grey(x)).mean(), x), step["amount"])
+            return _blend(x, narrowed(widened(luma(x, 1)).mean(), x), step["amount"])
         case "saturation":
-            return _blend(x, _grey(x), step["amount"])
+            return _blend(x, luma(x, 1), step["amount"])
         case "hue":
             return _turn_hue(x, step["amount"])
         case _:
@@ -63,11 +61,6 @@ def jpeg(x: Tensor, quality: int) -> Tensor:
     decoded = Image.open(buffer, formats=("JPEG",)).split()
     planes = torch.stack([torch.from_numpy(np.array(plane)) for plane in decoded])
     return planes.to(x.device).to(x.dtype).div_(255)
-
-
-def _grey(x: Tensor) -> Tensor:
-    red, green, blue = LUMA
-    return red * x[:, :1] + green * x[:, 1:2] + blue * x[:, 2:]
 
 
 def _blend(x: Tensor, other: Tensor, share: float) -> Tensor:

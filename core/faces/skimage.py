@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..color import luma
 from ..errors import FacewrightError
 from ..geometry.face import Face
 from ..geometry.warp import invert, pixel_grid, scale_of, transform, warp
@@ -66,8 +67,7 @@ class SkimageAnalyzer:
         degrees; the score is votes / (votes + 30). The picture is searched at up to 960 px, so
         faces smaller than a fortieth of its longer side are not seen.
         """
-        weights = image.new_tensor([0.299, 0.587, 0.114])
-        gray = torch.einsum("c,chw->hw", weights, image).float().cpu().clamp(0, 1)
+        gray = luma(image)[0].float().cpu().clamp(0, 1)
         reduction = max(1.0, max(gray.shape) / _PASSES[0][0])
         gray = _resize(gray, reduction)
         if min(gray.shape) < _WINDOW:

@@ -1,6 +1,7 @@
 """JSON from files, servers and text fields, read so that it can be wrong but do nothing else."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -41,6 +42,13 @@ def parse_json(text: str | bytes, *, file_names: bool = False) -> Any:
         raise JsonError("it holds a number of thousands of digits") from error
     check_plain(value, file_names=file_names)
     return value
+
+
+def json_number(value: float, digits: int | None = None) -> float | None:
+    """`value`, rounded to `digits` after the point; JSON knows no NaN and no infinity: None."""
+    if not math.isfinite(value):
+        return None
+    return value if digits is None else round(value, digits)
 
 
 def check_plain(value: Any, *, file_names: bool = False) -> None:

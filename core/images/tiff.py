@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..color import LUMA
 from .colors import cmyk_to_rgb, lab_to_rgb
 from .metadata import ORIENTATION, attempt, checked_orientation, parse_exif
 from .picture import Stored, damaged, pages, refused
@@ -125,7 +126,7 @@ def _palette(index: np.ndarray, page: Directory, layout: Layout) -> np.ndarray:
 def _ycbcr(values: np.ndarray, page: Directory) -> np.ndarray:
     """Rec. 601 or what the tags say, to RGB (TIFF 6.0, 21)."""
     try:
-        red, green, blue = page.fractions(529) if 529 in page.tags else (0.299, 0.587, 0.114)
+        red, green, blue = page.fractions(529) if 529 in page.tags else LUMA
         low = page.fractions(532) if 532 in page.tags else [0, 255, 128, 255, 128, 255]
         scale = [255 / (low[1] - low[0]), 127 / (low[3] - low[2]), 127 / (low[5] - low[4])]
         inverse = 1 / green

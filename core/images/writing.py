@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..color import luma
 from ..errors import FacewrightError
 from ..files.writing import written_whole
 from .metadata import JPEG_EXIF, attempt, kept_exif, kept_icc, parse_exif, with_dpi
@@ -33,7 +34,6 @@ _SAVE_OPTIONS = {
     "AVIF": {"quality": 90},
 }
 _LOSSLESS_WEBP = {"lossless": True, "exact": True}
-_LUMA = (0.299, 0.587, 0.114)
 _CELLS = 8
 _FAR = 0.15
 """Mean difference of areas that no compression brings about, but a wrong format does."""
@@ -159,8 +159,7 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 def _to_write(pixels: Tensor, like: Picture, bits: int) -> np.ndarray:
     """(h, w, c), c 1 to 4."""
     if like.grey:
-        luma = (pixels[:3] * pixels.new_tensor(_LUMA)[:, None, None]).sum(0, keepdim=True)
-        pixels = torch.cat([luma, pixels[3:]])
+        pixels = torch.cat([luma(pixels[:3]), pixels[3:]])
     return to_array(pixels, bits)
 
 

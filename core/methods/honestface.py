@@ -244,31 +244,16 @@ class IdentityEmbedder(nn.Module):
         check_image(lq, name="lq")
         if len(people) != len(lq):
             raise FacewrightError(f"There are {len(lq)} faces but albums for {len(people)}.")
-        for person in people:
-            self._check_album(person)
         points, dim = self.landmarker.points, self.config.recogniser_dim
+        for person in people:
+            if person is not None:
+                person.check_fits(self.recogniser.id, points)
         nobody = (lq.new_zeros(0, 3, 1, 1), lq.new_zeros(0, dim), lq.new_zeros(0, points, 2))
         said = [nobody if p is None else (p.crops, p.embeddings, p.landmarks) for p in people]
         crops, embeddings, landmarks = zip(*said, strict=True) if said else ((), (), ())
         return self.describe(
             crops, embeddings, landmarks, self.landmarker.landmarks(lq).to(lq.device)
         )
-
-    def _check_album(self, person: Person | None) -> None:
-        if person is None:
-            return
-        if person.recogniser != self.recogniser.id:
-            raise FacewrightError(
-                f'The album of "{person.name}" was made with the recogniser {person.recogniser}, '
-                f"but this identity embedder works with {self.recogniser.id}, and their numbers "
-                "cannot be compared. Make the album again, with the recogniser that Load IDE has."
-            )
-        if person.landmarks.shape[1] != self.landmarker.points:
-            raise FacewrightError(
-                f'The album of "{person.name}" holds {person.landmarks.shape[1]} landmarks per '
-                f"photograph, but the face analyzer of this identity embedder gives "
-                f"{self.landmarker.points}. Make the album again with that analyzer."
-            )
 
     @torch.no_grad()
     def look_at(self, references: Tensor, valid: Tensor, lq: Tensor) -> Identity:

@@ -15,12 +15,12 @@ from typing import Literal
 
 import torch
 
+from ..color import luma
 from ..devices import widened
 from ..errors import FacewrightError, check_image
 from .regions import gradients
 
 _WINDOW = 11
-_LUMA = (0.299, 0.587, 0.114)
 
 Channels = Literal["rgb", "y"]
 
@@ -123,8 +123,7 @@ def _select(x: torch.Tensor, channels: Channels) -> torch.Tensor:
         return widened(x)
     if channels != "y":
         raise FacewrightError(f"`channels` is 'rgb' or 'y', got {channels!r}.")
-    red, green, blue = widened(x).split(1, 1)
-    return _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
+    return luma(widened(x))
 
 
 def _masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

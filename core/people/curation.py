@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..color import luma
 from ..faces import Face
 from ..geometry.warp import invert, pixel_grid, scale_of, transform
 from .album import sharpness
@@ -26,7 +27,6 @@ the 100 photographed faces of scikit-image's LFW subset no two closer than 82; t
 photos of one rendered person, closest of 450, differ in 18.
 """
 
-_LUMA = (0.299, 0.587, 0.114)
 _THUMBNAIL, _FREQUENCIES = 64, 16
 _BLOCK = 1024
 
@@ -153,8 +153,8 @@ def perceptual_hash(crop: Tensor) -> str:
     Args:
         crop: (3, s, s) in [0, 1].
     """
-    luma = torch.einsum("chw,c->hw", crop.detach().cpu().double(), torch.tensor(_LUMA).double())
-    small = F.interpolate(luma[None, None], (_THUMBNAIL, _THUMBNAIL), mode="area")[0, 0].numpy()
+    grey = luma(crop[None].detach().cpu().double())
+    small = F.interpolate(grey, (_THUMBNAIL, _THUMBNAIL), mode="area")[0, 0].numpy()
     k, i = np.arange(_FREQUENCIES + 1)[:, None], np.arange(_THUMBNAIL)[None]
     basis = np.sqrt(2 / _THUMBNAIL) * np.cos(np.pi * k * (2 * i + 1) / (2 * _THUMBNAIL))
     basis[0] /= np.sqrt(2)

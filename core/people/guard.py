@@ -231,13 +231,7 @@ def _template(reference: Reference, recogniser: Recogniser) -> Tensor | None:
     if reference is None:
         return None
     if isinstance(reference, Person):
-        if reference.recogniser != recogniser.id:
-            raise FacewrightError(
-                f"The album of {reference.name} was made with the recogniser "
-                f"{reference.recogniser}, but the faces are compared by {recogniser.id}, and "
-                "numbers of two recognisers say nothing about each other. Connect that recogniser, "
-                "or make the album again with this one."
-            )
+        reference.check_fits(recogniser.id)
         return F.normalize(reference.template.cpu().double(), dim=0)
     if reference.ndim != 2 or reference.shape[1] != recogniser.dim or not len(reference):
         raise FacewrightError(

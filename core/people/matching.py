@@ -184,14 +184,8 @@ def _check(
     threshold: float,
     recogniser: str,
 ) -> None:
-    foreign = [person for person in people if person.recogniser != recogniser]
-    if foreign:
-        raise FacewrightError(
-            f"The album of {foreign[0].name} was made with the recogniser {foreign[0].recogniser}, "
-            f"but the faces are compared by {recogniser}, and numbers of two recognisers say "
-            "nothing about each other. Connect that recogniser, or make the album again with this "
-            "one."
-        )
+    for person in people:
+        person.check_fits(recogniser)
     if not 0 <= threshold <= 1:
         raise FacewrightError(f"`threshold` is a cosine in [0, 1], got {threshold}.")
     widths = {person.name: person.embeddings.shape[1] for person in people}

@@ -67,6 +67,26 @@ class Person:
             f"landmarks, embeddings of {self.recogniser}"
         )
 
+    def check_fits(self, recogniser: str, points: int | None = None) -> None:
+        """Raise FacewrightError unless faces that are read so can be compared with the album.
+
+        Args:
+            recogniser: `Recogniser.id` of who reads them.
+            points: landmarks per face, where these are compared too.
+        """
+        if self.recogniser != recogniser:
+            raise FacewrightError(
+                f"The album of {self.name} was made with the recogniser {self.recogniser}, but the "
+                f"faces are compared by {recogniser}, and numbers of two recognisers say nothing "
+                "about each other. Connect that recogniser, or make the album again with this one."
+            )
+        if points is not None and self.landmarks.shape[1] != points:
+            raise FacewrightError(
+                f"The album of {self.name} holds {self.landmarks.shape[1]} landmarks per photo, "
+                f"but the face analyzer gives {points}. Use the analyzer that the album was made "
+                "with, or make it again."
+            )
+
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "Person":
         """Read a file written by `save`; nothing in it is executed.

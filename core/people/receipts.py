@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -28,6 +29,7 @@ _FEATHER = 0.12
 """Border of the paste, as Paste Faces has it by default."""
 _FINEST = 16
 """Low-pass colours: what is smaller than this share, 1/16, of the crop does not count."""
+_plain = partial(json_text.json_number, digits=6)
 _EYES = {68: (slice(36, 42), slice(42, 48)), 98: (slice(60, 68), slice(68, 76))}
 
 
@@ -84,19 +86,19 @@ class Receipt:
             "verdict": self.verdict,
             "strength": self.strength,
             "max_drift": self.max_drift,
-            "drift": _null(self.drift),
-            "drift_restored": _null(self.drift_restored),
+            "drift": _plain(self.drift),
+            "drift_restored": _plain(self.drift_restored),
             "cosine": {
-                "input": _null(self.cosine_input),
-                "references": _null(self.cosine_references),
+                "input": _plain(self.cosine_input),
+                "references": _plain(self.cosine_references),
             },
             "a_ld": {
-                region: {"px": _null(m.ald[region]), "eye_distances": _null(m.share(region))}
+                region: {"px": _plain(m.ald[region]), "eye_distances": _plain(m.share(region))}
                 for region in REGIONS
             },
-            "color_difference": _null(m.color),
-            "seam": _null(m.seam),
-            "sharpness": _null(m.sharpness),
+            "color_difference": _plain(m.color),
+            "seam": _plain(m.seam),
+            "sharpness": _plain(m.sharpness),
         }
 
     def line(self) -> str:
@@ -264,7 +266,3 @@ def _seam(before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
 def number(value: float, digits: int = 2) -> str:
     """A number for people, also where there is none."""
     return f"{value:.{digits}f}" if math.isfinite(value) else "unknown"
-
-
-def _null(value: float) -> float | None:
-    return round(value, 6) if math.isfinite(value) else None

@@ -14,16 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..color import LUMA
+
 # Of libavutil (pixfmt.h).
 LIMITED, FULL = 1, 2
 RGB, UNSPECIFIED, YCGCO, BT601 = 0, 2, 8, 6
 # Shares of red and blue in luma; an unspecified matrix counts as BT.601, as in all of FFmpeg.
 _LUMA = {
     1: (0.2126, 0.0722),
-    2: (0.299, 0.114),
+    2: (LUMA[0], LUMA[2]),
     4: (0.30, 0.11),
-    5: (0.299, 0.114),
-    6: (0.299, 0.114),
+    5: (LUMA[0], LUMA[2]),
+    6: (LUMA[0], LUMA[2]),
     7: (0.212, 0.087),
     9: (0.2627, 0.0593),
     10: (0.2627, 0.0593),

@@ -302,7 +302,7 @@ def test_regions():
         ({"restored": torch.zeros(4, 2)}, r"\(b, k, 2\)"),
         ({"restored": torch.zeros(3, 0, 2)}, r"\(b, k, 2\)"),
         ({"restored": torch.zeros(2, 5, 2)}, "as many faces"),
-        ({"gt": torch.tensor([0, math.nan, 0])[:, None, None].repeat(1, 5, 2)}, r"`gt`.* in faces 1;"),
+        ({"gt": torch.tensor([0, math.nan, 0])[:, None, None].repeat(1, 5, 2)}, r"`gt`.*faces 1;"),
         ({"weights": torch.ones(4)}, r"\(5,\) or \(3, 5\)"),
         ({"weights": torch.tensor([1.0, 1, -1, 1, 1])}, "zero or positive"),
         ({"weights": torch.zeros(5)}, "at least one positive"),

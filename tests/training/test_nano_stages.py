@@ -6,7 +6,7 @@ from facewright.core.modules.identity import IdentityConfig, IdentityEncoder
 from facewright.core.weights import nano
 from facewright.training.data.world import world_folder
 from facewright.training.methods.identity import _retrieval
-from facewright.training.methods.nano_vae import _ycbcr, fold_colour, fold_latent_scale
+from facewright.training.methods.nano_vae import fold_colour, fold_latent_scale, weighted_ycbcr
 from facewright.training.settings.config import ConfigError, WorldData
 from facewright.training.train import stages, train
 
@@ -21,7 +21,7 @@ def vae() -> AutoencoderKL:
 
 
 def test_folding_the_colour_space_is_exact():
-    x, colour = torch.rand(2, 3, 16, 16).double() * 2 - 1, _ycbcr(3.0).double()
+    x, colour = torch.rand(2, 3, 16, 16).double() * 2 - 1, weighted_ycbcr(3.0).double()
     inner, folded = vae(), vae()
     fold_colour(folded, colour)
 

@@ -4,9 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...core.color import luma
 from ..masks import box_mask
-
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def box_weights(box: Tensor, size: int, face: float) -> Tensor:
@@ -32,5 +31,4 @@ def sobel(images: Tensor) -> Tensor:
 
 def chroma(images: Tensor) -> Tensor:
     """Colour without brightness: each channel minus BT.601 luma."""
-    luma = images.new_tensor(_LUMA).view(1, 3, 1, 1)
-    return images - (images * luma).sum(1, keepdim=True)
+    return images - luma(images)

@@ -12,10 +12,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...core.checkpoint import make_metadata, save_safetensors
+from ...core.color import YCBCR
 from ...core.metrics import feature_distance, psnr, ssim
 from ...core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from ...core.modules.identity import IdentityEncoder
 from ...core.weights.nano import VAE_FORMAT, load_vae
+from ..losses.pixel import sobel
 from ..masks import box_mask
 from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
 from ..settings.config import Strict
@@ -79,7 +81,7 @@ class NanoVAERecipe(Recipe):
             # A posterior that starts narrow, so that the first steps are those of an autoencoder.
             vae.quant_conv.weight[c.z_channels :] *= 0.1
             vae.quant_conv.bias[c.z_channels :] = -5
-        self.colour = _ycbcr(c.chroma)
+        self.colour = weighted_ycbcr(c.chroma)
         if c.start_from:
             vae = load_vae(c.start_from).train().requires_grad_(True)
             fold_colour(vae, torch.linalg.inv(self.colour))
@@ -111,7 +113,7 @@ class NanoVAERecipe(Recipe):
         terms = {
             "l1": (weight * error.abs()).mean(),
             "mse": c.mse * (weight * error.pow(2)).mean(),
-            "edges": c.edges * (weight * _sobel(error).abs().mean(1, keepdim=True)).mean(),
+            "edges": c.edges * (weight * sobel(error).abs().mean(1, keepdim=True)).mean(),
             "pooled": c.pooled * F.avg_pool2d(error, 8).abs().mean(),
             "kl": c.kl * (mean.pow(2) + logvar.exp() - logvar - 1).float().mean(),
         }
@@ -174,15 +176,6 @@ class NanoVAERecipe(Recipe):
         return torch.einsum("ij,bjhw->bihw", inverse, x).add(1).div(2)
 
 
-def _ycbcr(chroma: float) -> Tensor:
-    """(3, 3) RGB -> (Y, k Cb, k Cr), JPEG's coefficients (ITU-T T.871)."""
-    m = torch.tensor(
-        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
-    )
-    m[1:] *= chroma
-    return m
-
-
 def _crops(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Two crops of half the side from every picture: half the cost, twice the variety."""
     h, w = x.shape[2] // 2, x.shape[3] // 2
@@ -195,11 +188,9 @@ def _crops(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(pictures), torch.cat(weights)
 
 
-def _sobel(x: Tensor) -> Tensor:
-    """Horizontal and vertical Sobel differences of every channel, (b, 2c, h, w)."""
-    k = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]]).to(x) / 4
-    kernel = torch.stack([k, k.T])[:, None].repeat(x.shape[1], 1, 1, 1)
-    return F.conv2d(x, kernel, padding=1, groups=x.shape[1])
+def weighted_ycbcr(chroma: float) -> Tensor:
+    """(3, 3) RGB -> (Y, k Cb, k Cr)."""
+    return torch.tensor(YCBCR) * torch.tensor([[1.0], [chroma], [chroma]])
 
 
 @torch.no_grad()

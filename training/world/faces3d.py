@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from ...core.color import LUMA
 from ...core.errors import FacewrightError
 from ...core.geometry.landmarks import five_points
 from .anatomy import canonical_landmarks, iris_centres, project
@@ -28,7 +29,6 @@ from .skin import face_radius, light_face, paint_skin
 
 # Small batches stay in the cache: on a CPU four faces at a time are faster than sixteen.
 _CHUNK_PIXELS = 4 * 128 * 128
-_LUMINANCE = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def paint_people(
 def _exposure(identities: Identities, nuisances: Nuisances, level: torch.Tensor) -> torch.Tensor:
     """Gain (b, 1, 1) of a camera that exposes for the face: dark skin stays darker than light
     skin, but by less than its albedo, so that its features stay readable."""
-    weights = torch.tensor(_LUMINANCE, device=level.device)
+    weights = torch.tensor(LUMA, device=level.device)
     luminance = (identities.skin_rgb * weights).sum(1)[:, None, None]
     wanted = 0.24 + 0.54 * luminance
     gain = wanted / (luminance * level).clamp(min=0.05)
