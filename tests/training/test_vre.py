@@ -108,7 +108,7 @@ def test_features_are_those_of_the_embedder():
     net = recipe.nets["hq"].eval()
     images = torch.rand(2, 3, 40, 40)
     out = net(images)
-    embedder = net.embedder()
+    embedder = net.without_decoder()
     torch.testing.assert_close(out.features, embedder.encode(images))
     assert out.target.shape == (2, 3, 16, 16) and out.target.min() >= -1
 

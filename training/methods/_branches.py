@@ -4,13 +4,19 @@ A stage trains one or two branches, each to reproduce its own input, judged by p
 a discriminator; with two branches their features can be drawn together.
 """
 
+import json
 from collections.abc import Iterable
-from typing import ClassVar, Literal, Protocol
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ...core.architecture import build, describe
+from ...core.checkpoint import make_metadata, read_config, read_tensors, save_safetensors
+from ...core.modules.autoencoder import Decoder
 from ..losses.adversarial import (
     PatchDiscriminator,
     adaptive_weight,
@@ -60,16 +66,57 @@ class BranchOutput(Protocol):
     """(b, d, h, w): what association compares."""
 
 
+class WithDecoder(nn.Module):
+    """First base of an encoder that `core` knows: the decoder that trains it, and files of both."""
+
+    format: ClassVar[str]
+    """Of the files."""
+    encoder_type: ClassVar[type[nn.Module]]
+    """What a restorer needs of it: the second base, whose weights have the same names."""
+    config_type: ClassVar[type]
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        z = config.encoder.z_channels
+        self.post_quant_conv = nn.Conv2d(z, z, 1)
+        self.decoder = Decoder(config.encoder)
+
+    def without_decoder(self) -> Any:
+        """The `encoder_type`, on the CPU."""
+        alone = self.encoder_type(self.config)
+        wanted = alone.state_dict().keys()
+        alone.load_state_dict({k: v for k, v in self.state_dict().items() if k in wanted})
+        return alone.eval()
+
+    def write(self, path: Path, facts: dict) -> Path:
+        metadata = make_metadata(self.format, asdict(self.config))
+        metadata["facewright.training"] = json.dumps(facts)
+        save_safetensors(path, self.state_dict(), metadata)
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises CheckpointError where the file is none of ours."""
+        tensors, metadata = read_tensors(path)
+        values = read_config(metadata, cls.format, source=str(path))
+        config = describe(cls.config_type, values, source=str(path), what="an autoencoder")
+        return build(lambda: cls(config), tensors, source=str(path), frozen=False)
+
+
 class BranchRecipe(Recipe):
     """VQGAN-like training of one or more branches, without what is special to their latents."""
 
     changeable = EXPORT_ONLY
 
+    autoencoder: ClassVar[type[WithDecoder]]
+    """Takes (b, 3, h, w) in [0, 1] and gives a BranchOutput."""
+    prefix: ClassVar[str]
+    """Of the names of its files."""
     branches: ClassVar[dict[str, str]] = {}
     """Branch name -> key of the batch it reproduces."""
 
-    def _load(self, branch: str) -> nn.Module:
-        """A module (b, 3, h, w) in [0, 1] -> BranchOutput, with `decoder.conv_out`."""
+    def _load(self, branch: str) -> WithDecoder:
+        """The autoencoder that a branch begins with."""
         raise NotImplementedError
 
     def _latent_terms(self, branch: str, out: BranchOutput) -> dict[str, Tensor]:
@@ -130,11 +177,6 @@ class BranchRecipe(Recipe):
             terms["gan"] = config.gan * weight * loss
         return terms | self._latent_terms(branch, out)
 
-    def _association(self, batch: Batch, negatives: Literal["batch", "image"]) -> Tensor:
-        """Of the two branches of this step, whose features leave the batch."""
-        hq, lq = batch.pop("hq_features"), batch.pop("lq_features")
-        return association_loss(hq, lq, negatives=negatives)
-
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
         terms = {}
         for branch in self.branches:
@@ -172,3 +214,36 @@ class BranchRecipe(Recipe):
         for name, values in seen.items():
             metrics |= self._summary(name, torch.cat(values))
         return Evaluation(metrics, images)
+
+    def export(self, folder: Path, facts: dict) -> list[Path]:
+        return [
+            net.write(folder / f"{self.prefix}_{branch}.safetensors", facts)
+            for branch, net in self.autoencoders.items()
+        ]
+
+
+class AssociatingRecipe(BranchRecipe):
+    """First base of a stage that trains both branches on and draws their features together."""
+
+    needs_lq = True
+    branches: ClassVar = {"hq": "gt", "lq": "lq"}
+
+    def _load(self, branch: str) -> WithDecoder:
+        return self.autoencoder.read(getattr(self.config, branch))
+
+    def losses(self, phase: str, batch: Batch, progress: Progress) -> dict[str, Tensor] | None:
+        terms = super().losses(phase, batch, progress)
+        if phase == "autoencoder":
+            hq, lq = batch.pop("hq_features"), batch.pop("lq_features")
+            loss = association_loss(hq, lq, negatives=self.config.negatives)
+            terms["association"] = self.config.association * loss
+        return terms
+
+    def _save_encoder(self, folder: Path, facts: dict, **options: Any) -> Path:
+        """The LQ encoder without its decoder: what the next stage and the nodes read."""
+        path = folder / f"{self.config.name}.safetensors"
+        dtype = torch.float16 if self.config.half else torch.float32
+        training = {"facewright.training": json.dumps(facts)}
+        encoder = self.autoencoders["lq"].without_decoder()
+        encoder.save(path, dtype=dtype, **options, **training)
+        return path

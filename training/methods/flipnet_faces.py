@@ -5,31 +5,21 @@ and aligns their latents patch by patch. What stays is the LQ encoder, with a fr
 the restoration stage trains.
 """
 
-import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...core.architecture import build, describe
 from ...core.checkpoint import (
     load_strict,
-    make_metadata,
-    read_config,
     read_tensors,
-    save_safetensors,
 )
 from ...core.errors import CheckpointError
-from ...core.modules.autoencoder import AutoencoderConfig, Decoder
+from ...core.modules.autoencoder import AutoencoderConfig
 from ...core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
-from ..recipe import Batch, Progress
 from ..settings.config import Strict
-from ._branches import BranchConfig, BranchRecipe, EncoderShape
-
-AUTOENCODER_FORMAT = "flipnet-face-autoencoder"
+from ._branches import AssociatingRecipe, BranchConfig, BranchRecipe, EncoderShape, WithDecoder
 
 
 class FaceShape(Strict):
@@ -87,14 +77,15 @@ class Reconstruction(NamedTuple):
     """Of the posterior, like `features`, which is its mean."""
 
 
-class FaceAutoencoder(FaceEncoder):
+class FaceAutoencoder(WithDecoder, FaceEncoder):
     """The face encoder together with the decoder that trains it; the adapter stays as it is."""
+
+    format = "flipnet-face-autoencoder"
+    encoder_type = FaceEncoder
+    config_type = FaceEncoderConfig
 
     def __init__(self, config: FaceEncoderConfig) -> None:
         super().__init__(config)
-        z = config.encoder.z_channels
-        self.post_quant_conv = nn.Conv2d(z, z, 1)
-        self.decoder = Decoder(config.encoder)
         self.adapter.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Reconstruction:
@@ -103,27 +94,6 @@ class FaceAutoencoder(FaceEncoder):
         mean, logvar = self.moments(target)
         restored = self.decoder(self.post_quant_conv(mean))
         return Reconstruction(target, restored, mean, logvar)
-
-    def face_encoder(self) -> FaceEncoder:
-        """What a restorer needs of it, on the CPU."""
-        encoder = FaceEncoder(self.config)
-        wanted = encoder.state_dict().keys()
-        encoder.load_state_dict({k: v for k, v in self.state_dict().items() if k in wanted})
-        return encoder.eval()
-
-    def write(self, path: Path, facts: dict) -> Path:
-        metadata = make_metadata(AUTOENCODER_FORMAT, asdict(self.config))
-        metadata["facewright.training"] = json.dumps(facts)
-        save_safetensors(path, self.state_dict(), metadata)
-        return path
-
-    @classmethod
-    def read(cls, path: Path) -> "FaceAutoencoder":
-        """Raises CheckpointError where the file is none of ours."""
-        tensors, metadata = read_tensors(path)
-        values = read_config(metadata, AUTOENCODER_FORMAT, source=str(path))
-        config = describe(FaceEncoderConfig, values, source=str(path), what="an autoencoder")
-        return build(lambda: cls(config), tensors, source=str(path), frozen=False)
 
     @classmethod
     def start(cls, path: Path, config: FaceEncoderConfig) -> "FaceAutoencoder":
@@ -156,6 +126,8 @@ class FaceAutoencoder(FaceEncoder):
 
 class _FaceRecipe(BranchRecipe):
     method = "flipnet"
+    autoencoder = FaceAutoencoder
+    prefix = "face"
 
     def _latent_terms(self, branch: str, out: Reconstruction) -> dict[str, Tensor]:
         if not self.config.kl:
@@ -166,12 +138,6 @@ class _FaceRecipe(BranchRecipe):
 
     def adam_only(self) -> tuple[str, ...]:
         return (*super().adam_only(), "adapter")
-
-    def export(self, folder: Path, facts: dict) -> list[Path]:
-        return [
-            net.write(folder / f"face_{branch}.safetensors", facts)
-            for branch, net in self.autoencoders.items()
-        ]
 
 
 class FaceAutoencoderRecipe(_FaceRecipe):
@@ -191,29 +157,12 @@ class FaceAutoencoderRecipe(_FaceRecipe):
         return FaceAutoencoder.start(init, shape) if init else FaceAutoencoder(shape)
 
 
-class FaceAssociateRecipe(_FaceRecipe):
+class FaceAssociateRecipe(AssociatingRecipe, _FaceRecipe):
     """Association stage: L_ae of both branches + (L_ce^H + L_ce^L) / 2 (Eq. 6)."""
 
     stage = "face-associate"
     goes_into = "`face_encoder` of stage `flipnet-restore`, which trains its adapter"
-    needs_lq = True
     Config = FaceAssociateConfig
-    branches: ClassVar = {"hq": "gt", "lq": "lq"}
-
-    def _load(self, branch: str) -> FaceAutoencoder:
-        return FaceAutoencoder.read(getattr(self.config, branch))
-
-    def losses(self, phase: str, batch: Batch, progress: Progress) -> dict[str, Tensor] | None:
-        terms = super().losses(phase, batch, progress)
-        if phase == "autoencoder":
-            loss = self._association(batch, self.config.negatives)
-            terms["association"] = self.config.association * loss
-        return terms
 
     def export(self, folder: Path, facts: dict) -> list[Path]:
-        path = folder / f"{self.config.name}.safetensors"
-        dtype = torch.float16 if self.config.half else torch.float32
-        encoder = self.autoencoders["lq"].face_encoder()
-        training = {"facewright.training": json.dumps(facts)}
-        encoder.save(path, trained=False, dtype=dtype, **training)
-        return [*super().export(folder, facts), path]
+        return [*super().export(folder, facts), self._save_encoder(folder, facts, trained=False)]

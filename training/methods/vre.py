@@ -5,32 +5,20 @@ each to reproduce its own input; `vre-associate` trains both on and aligns their
 stays is the LQ encoder with its codebook: the visual representation embedder.
 """
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
-import torch
 from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...core.architecture import build, describe
-from ...core.checkpoint import (
-    make_metadata,
-    read_config,
-    read_tensors,
-    save_safetensors,
-)
 from ...core.methods.osdface import VisualRepresentationEmbedder, VREConfig
-from ...core.modules.autoencoder import AutoencoderConfig, Decoder
+from ...core.modules.autoencoder import AutoencoderConfig
 from ...core.modules.quantizer import Quantized
 from ..losses.vq import CodebookCare, usage, vq_loss
-from ..recipe import Batch, Progress
+from ..recipe import Progress
 from ..settings.config import Strict
-from ._branches import BranchConfig, BranchRecipe, EncoderShape
-
-AUTOENCODER_FORMAT = "osdface-vq-autoencoder"
+from ._branches import AssociatingRecipe, BranchConfig, BranchRecipe, EncoderShape, WithDecoder
 
 
 class EmbedderShape(Strict):
@@ -79,25 +67,24 @@ class AssociateConfig(VRERecipeConfig):
 
 
 class Reconstruction(NamedTuple):
-    """What one branch makes of its images."""
+    """What one branch makes of its images; see `_branches.BranchOutput`."""
 
     target: Tensor
-    """(b, 3, s, s) in [-1, 1]: the images as the encoder saw them."""
     restored: Tensor
-    """Like `target`, not clamped."""
     features: Tensor
-    """(b, d, h, w) before quantisation."""
+    """Before quantisation."""
     quantized: Quantized
 
 
-class VQAutoencoder(VisualRepresentationEmbedder):
+class VQAutoencoder(WithDecoder, VisualRepresentationEmbedder):
     """The embedder together with the decoder that trains it; the prompt projection stays as is."""
+
+    format = "osdface-vq-autoencoder"
+    encoder_type = VisualRepresentationEmbedder
+    config_type = VREConfig
 
     def __init__(self, config: VREConfig) -> None:
         super().__init__(config)
-        z = config.encoder.z_channels
-        self.post_quant_conv = nn.Conv2d(z, z, 1)
-        self.decoder = Decoder(config.encoder)
         self.embedding_change.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Reconstruction:
@@ -109,32 +96,13 @@ class VQAutoencoder(VisualRepresentationEmbedder):
         restored = self.decoder(self.post_quant_conv(z_q))
         return Reconstruction(target, restored, features, quantized)
 
-    def embedder(self) -> VisualRepresentationEmbedder:
-        """What a restorer needs of it."""
-        vre = VisualRepresentationEmbedder(self.config)
-        wanted = vre.state_dict().keys()
-        vre.load_state_dict({k: v for k, v in self.state_dict().items() if k in wanted})
-        return vre.eval()
-
-    def write(self, path: Path, facts: dict) -> Path:
-        metadata = make_metadata(AUTOENCODER_FORMAT, asdict(self.config))
-        metadata["facewright.training"] = json.dumps(facts)
-        save_safetensors(path, self.state_dict(), metadata)
-        return path
-
-    @classmethod
-    def read(cls, path: Path) -> "VQAutoencoder":
-        """Raises CheckpointError where the file is none of ours."""
-        tensors, metadata = read_tensors(path)
-        values = read_config(metadata, AUTOENCODER_FORMAT, source=str(path))
-        config = describe(VREConfig, values, source=str(path), what="an autoencoder")
-        return build(lambda: cls(config), tensors, source=str(path), frozen=False)
-
 
 class _VQRecipe(BranchRecipe):
     """VQGAN training of one or more branches: L_1 + L_per + L_dis + L_VQ each (Eq. 7-8)."""
 
     method = "osdface"
+    autoencoder = VQAutoencoder
+    prefix = "vq"
 
     def build(self) -> dict[str, nn.Module]:
         nets = super().build()
@@ -181,12 +149,6 @@ class _VQRecipe(BranchRecipe):
             name.replace("codes", "codes_per_image"): sum(distinct) / len(distinct),
         }
 
-    def export(self, folder: Path, facts: dict) -> list[Path]:
-        return [
-            net.write(folder / f"vq_{branch}.safetensors", facts)
-            for branch, net in self.autoencoders.items()
-        ]
-
 
 class _SingleRecipe(_VQRecipe):
     Config = SingleConfig
@@ -213,28 +175,12 @@ class LQRecipe(_SingleRecipe):
     branches: ClassVar = {"lq": "lq"}
 
 
-class AssociateRecipe(_VQRecipe):
+class AssociateRecipe(AssociatingRecipe, _VQRecipe):
     """Both branches trained on with L_total = L_VQ(HQ) + L_VQ(LQ) + lambda L_assoc (Eq. 9-11)."""
 
     stage = "vre-associate"
     goes_into = "`vre` of stages `onestep` and `honestface`, which train its projection"
-    needs_lq = True
     Config = AssociateConfig
-    branches: ClassVar = {"hq": "gt", "lq": "lq"}
-
-    def _load(self, branch: str) -> VQAutoencoder:
-        return VQAutoencoder.read(getattr(self.config, branch))
-
-    def losses(self, phase: str, batch: Batch, progress: Progress) -> dict[str, Tensor] | None:
-        terms = super().losses(phase, batch, progress)
-        if phase == "autoencoder":
-            loss = self._association(batch, self.config.negatives)
-            terms["association"] = self.config.association * loss
-        return terms
 
     def export(self, folder: Path, facts: dict) -> list[Path]:
-        path = folder / f"{self.config.name}.safetensors"
-        dtype = torch.float16 if self.config.half else torch.float32
-        training = {"facewright.training": json.dumps(facts)}
-        self.autoencoders["lq"].embedder().save(path, dtype=dtype, **training)
-        return [*super().export(folder, facts), path]
+        return [*super().export(folder, facts), self._save_encoder(folder, facts)]
