@@ -4,6 +4,7 @@ import copy
 import functools
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -12,10 +13,14 @@ from torch import Generator, Tensor, nn
 
 from ..checkpoint import check_finite, check_fits
 from ..errors import CheckpointError, FacewrightError, shorten
+from ..lora.merge import LoraReport, check_loras, merge_lora, parse_lora
+from ..methods.flipnet import ALREADY_APPLIED, TEXT_TOKENS, BoostHubs, Condition
 from ..modules.autoencoder import AutoencoderKL as NanoAutoencoder
 from ..modules.fast import use_fast_layers
 from ..schedule import alpha_bar, eps_to_x0
-from .boosthub import AppliedBoostHub, predicting
+from .boosthub import AppliedBoostHub, Predict, predicting
+from .boosthub import check_fits as check_hubs
+from .text import Clip
 
 
 @functools.cache
@@ -115,6 +120,36 @@ class Model:
         )
         return replace(self, unet=unet)
 
+    def with_lora(
+        self, tensors: dict[str, Tensor], metadata: dict[str, str], strength: float = 1.0
+    ) -> tuple["Model", LoraReport]:
+        """The same model with a LoRA in its weights; see `core.lora.merge.merge_lora`."""
+        weights = dict(self.tensors())
+        for name in parse_lora(tensors, metadata, weights.keys()).changes:
+            # merge_lora writes in place; everything it does not touch stays shared.
+            if name in weights:
+                weights[name] = weights[name].clone()
+        report = merge_lora(weights, tensors, strength, metadata)
+        patched = replace(self.with_tensors(weights), loras=(*self.loras, metadata))
+        if self.boosthub:
+            check_loras(self.boosthub.hubs.config.mode, patched.loras)
+        return patched, report
+
+    def looking_at(self, hubs: BoostHubs, condition: Condition) -> "Model":
+        """The same model, whose sampling looks at `condition` through FLIPNET's BoostHubs.
+
+        Raises:
+            CheckpointError: the BoostHubs belong to another architecture.
+            FacewrightError: a condition of other channels, or there is one already.
+        """
+        check_hubs(hubs, self.unet, self.name)
+        check_loras(hubs.config.mode, self.loras)
+        condition.check_latent(self.config["in_channels"])
+        if self.boosthub is not None:
+            raise FacewrightError(ALREADY_APPLIED)
+        hubs.to(next(self.unet.parameters()).device)
+        return replace(self, boosthub=AppliedBoostHub(hubs, condition))
+
 
 class Vae(Protocol):
     """VAE of the headless host: pixels [-1, 1] to unscaled latents and back."""
@@ -190,10 +225,11 @@ class DiffusersBackbone:
     (`core.schedule.eps_to_x0`). Latents are multiplied by the model's scaling factor.
     """
 
-    def __init__(self, model: Model, vae: Vae | None) -> None:
-        """Without a VAE only `denoise` can be called."""
+    def __init__(self, model: Model, vae: Vae | None, clip: Clip | None = None) -> None:
+        """Without a VAE only `denoise` can be called; without a CLIP it reads no text."""
         self.model = model
         self.vae = vae
+        self.clip = clip
 
     @property
     def factor(self) -> int:
@@ -205,6 +241,33 @@ class DiffusersBackbone:
     def denoise(self, z_t: Tensor, t: int, cond: Tensor) -> Tensor:
         with predicting(self.model, cond) as predict:
             return eps_to_x0(z_t, predict(z_t, t, cond), alpha_bar()[t][None])
+
+    def predicting(self, positive: Tensor) -> AbstractContextManager[Predict]:
+        """The noise prediction for one run of a sampler (`core.diffusion.boosthub.predicting`)."""
+        return predicting(self.model, positive)
+
+    def looking_at(self, hubs: BoostHubs, pixels: Tensor, **about: Any) -> "DiffusersBackbone":
+        """The same with BoostHubs that look at pixels (b, 3, h, w) in [-1, 1].
+
+        `about` are further fields of `core.methods.flipnet.Condition`.
+        """
+        condition = Condition(latent=self.vae.encode(pixels), **about)
+        return DiffusersBackbone(self.model.looking_at(hubs, condition), self.vae, self.clip)
+
+    def read(self, text: str) -> Tensor:
+        """A prompt as tokens (1, 77, d); of a model that reads no text, zeros.
+
+        Raises:
+            FacewrightError: the model reads no text, or its text encoder is not there.
+        """
+        if self.clip is not None:
+            return self.clip.encode(text)
+        if text:
+            raise FacewrightError(
+                f"{self.model.name} reads no text, but the prompt is {shorten(repr(text))}. Leave "
+                "it out."
+            )
+        return torch.zeros(1, TEXT_TOKENS, self.model.config["cross_attention_dim"])
 
     def decode(self, z_0: Tensor, *, full_precision: bool = False) -> Tensor:
         z = z_0 / self.model.scaling_factor

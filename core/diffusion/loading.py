@@ -1,5 +1,6 @@
 """Stable Diffusion 2.1-base from its files as diffusers modules, to run or to train."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from ..checkpoint import read_tensors
 from ..devices import compute_device
 from ..errors import CheckpointError
 from ..modules.fast import fast_dtype
+from ..weights import nano
 from ..weights.sd_config import UNetConfig, VAEConfig, other_model, refusal
 from ..weights.sd_versions import (
     DIFFUSERS_BIAS,
@@ -20,7 +22,7 @@ from ..weights.sd_versions import (
     weights_in,
 )
 from . import ldm
-from .backbone import DiffusersVae, Model, Vae, build, diffusers_classes
+from .backbone import DiffusersVae, Model, NanoVae, Vae, build, diffusers_classes
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names in VAE folders written before diffusers 0.14, SD 2.1-base's own among them."""
@@ -50,6 +52,36 @@ def load_checkpoint(path: Path, place: Place | None = None) -> tuple[Model, Vae 
     """
     place = place or quickest()
     return _load_folder(path, place) if path.is_dir() else _load_single_file(path, place)
+
+
+def load_nano(*, lora: bool = False) -> tuple[Model, Vae]:
+    """The bundled model of rendered faces; with `lora` the one-step LoRA is in it.
+
+    Raises:
+        CheckpointError: a file of it is missing.
+    """
+    model, vae = _nano(compute_device())
+    return (_nano_with_lora(compute_device()) if lora else model), vae
+
+
+@functools.cache
+def _nano(device: torch.device) -> tuple[Model, Vae]:
+    config = nano.unet_config()
+    unet = build(
+        diffusers_classes()[0],
+        config,
+        nano.unet_tensors(),
+        source="nano_unet.safetensors",
+        dtype=torch.float32,
+        device=device,
+    )
+    vae = nano.load_vae().to(device, memory_format=torch.channels_last)
+    return Model(unet, config, "the nano UNet", scaling_factor=1.0), NanoVae(vae)
+
+
+@functools.cache
+def _nano_with_lora(device: torch.device) -> Model:
+    return _nano(device)[0].with_lora(*nano.lora_tensors())[0]
 
 
 def load_vae(path: Path) -> Vae:

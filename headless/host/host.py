@@ -1,9 +1,7 @@
 """The headless `Host` (see nodes/_host.py): MODEL and VAE are diffusers modules in this process."""
 
-import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +12,15 @@ from ...core.devices import compute_device
 from ...core.diffusion.backbone import (
     DiffusersBackbone,
     Model,
-    NanoVae,
     OneStepSampler,
     Vae,
-    build,
-    diffusers_classes,
 )
-from ...core.diffusion.boosthub import AppliedBoostHub, check_fits
-from ...core.errors import CheckpointError, FacewrightError, shorten
+from ...core.diffusion.loading import load_nano
+from ...core.errors import CheckpointError, shorten
 from ...core.faces import look_in
 from ...core.files.confined import is_plain
-from ...core.lora.merge import LoraReport, check_loras, merge_lora, parse_lora
-from ...core.methods.flipnet import ALREADY_APPLIED, BoostHubs, Condition
+from ...core.lora.merge import LoraReport
+from ...core.methods.flipnet import BoostHubs, Condition
 from ...core.node_api import Blocked, PreviewImage, PreviewText
 from ...core.people.person import SUFFIX as PERSON_FILE
 from ...core.weights.model_folders import ANALYZER_FOLDERS, ModelFolders, check_name
@@ -68,31 +63,15 @@ class HeadlessHost(HeadlessVideos):
         return self.folders.roots[0] / "facewright" / "people"
 
     def load_nano(self, lora: bool) -> tuple[Model, Vae]:
-        model, vae = _nano()
-        return (_nano_with_lora() if lora else model), vae
+        return load_nano(lora=lora)
 
     def apply_lora(
         self, model: Model, tensors: dict[str, Tensor], metadata: dict[str, str], strength: float
     ) -> tuple[Model, LoraReport]:
-        weights = dict(model.tensors())
-        for name in parse_lora(tensors, metadata, weights.keys()).changes:
-            # merge_lora writes in place; everything it does not touch stays shared.
-            if name in weights:
-                weights[name] = weights[name].clone()
-        report = merge_lora(weights, tensors, strength, metadata)
-        patched = replace(model.with_tensors(weights), loras=(*model.loras, metadata))
-        if model.boosthub:
-            check_loras(model.boosthub.hubs.config.mode, patched.loras)
-        return patched, report
+        return model.with_lora(tensors, metadata, strength)
 
     def apply_boosthub(self, model: Model, hubs: BoostHubs, condition: Condition) -> Model:
-        check_fits(hubs, model.unet, model.name)
-        check_loras(hubs.config.mode, model.loras)
-        condition.check_latent(model.config["in_channels"])
-        if model.boosthub is not None:
-            raise FacewrightError(ALREADY_APPLIED)
-        hubs.to(next(model.unet.parameters()).device)
-        return replace(model, boosthub=AppliedBoostHub(hubs, condition))
+        return model.looking_at(hubs, condition)
 
     def backbone(self, model: Model, vae: Vae) -> DiffusersBackbone:
         return DiffusersBackbone(model, vae)
@@ -142,33 +121,6 @@ class HeadlessHost(HeadlessVideos):
 
     def show_text(self, text: str, cls: type) -> PreviewText:
         return PreviewText(text)
-
-
-@functools.cache
-def _nano() -> tuple[Model, Vae]:
-    from ...core.weights import nano
-
-    device = compute_device()
-    config = nano.unet_config()
-    unet_class, _ = diffusers_classes()
-    unet = build(
-        unet_class,
-        config,
-        nano.unet_tensors(),
-        source="nano_unet.safetensors",
-        dtype=torch.float32,
-        device=device,
-    )
-    vae = nano.load_vae().to(device, memory_format=torch.channels_last)
-    return Model(unet, config, "the nano UNet", scaling_factor=1.0), NanoVae(vae)
-
-
-@functools.cache
-def _nano_with_lora() -> Model:
-    from ...core.weights import nano
-
-    model, _ = _nano()
-    return host.apply_lora(model, *nano.lora_tensors(), 1.0)[0]
 
 
 def _analyzer_folders() -> list[Path]:

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from facewright.core.checkpoint import read_tensors, save_safetensors
+from facewright.core.diffusion import loading
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
 from facewright.core.methods.flipnet import BoostHubConfig, BoostHubs, find_sites
 from facewright.core.modules.autoencoder import AutoencoderConfig
@@ -128,9 +129,9 @@ def nano_flipnet(tmp_path, monkeypatch):
     hubs.save(tmp_path / "nano_flipnet_restore_boosthub.safetensors")
     save_file(lora, tmp_path / "nano_flipnet_restore_lora.safetensors")
     encoder().save(tmp_path / "nano_face_encoder.safetensors")
-    hosts._nano.cache_clear()
+    loading._nano.cache_clear()
     yield
-    hosts._nano.cache_clear()
+    loading._nano.cache_clear()
 
 
 def test_the_whole_chain_from_faces_to_a_latent(nano_flipnet):
@@ -163,7 +164,7 @@ def test_the_whole_chain_from_faces_to_a_latent(nano_flipnet):
         ApplyBoostHub.execute(model, hubs, {"samples": torch.zeros(1, 4, 8, 8)}, **look)
     for marks in ({"method": "flipnet", "mode": "degrade"}, {"method": "osdface"}):
         lora = read_tensors(nano.flipnet_file("restore", "lora"))[0]
-        other, _ = host.apply_lora(hosts._nano()[0], lora, marks, 1.0)
+        other, _ = host.apply_lora(loading.load_nano()[0], lora, marks, 1.0)
         with pytest.raises(LoraError, match="Take the LoRA and the BoostHub of one training"):
             ApplyBoostHub.execute(other, hubs, latent, **look)
         with pytest.raises(LoraError, match="LoRA on this model was trained"):

@@ -52,16 +52,9 @@ def on_cpu(monkeypatch):
     """Calls a function with everything computed on the CPU, as its independent twin."""
 
     def call(function):
-        from facewright.headless.host import host
-
         with monkeypatch.context() as patch:
             patch.setenv("FACEWRIGHT_DEVICE", "cpu")
-            host._nano.cache_clear()
-            host._nano_with_lora.cache_clear()
-            result = function()
-        host._nano.cache_clear()
-        host._nano_with_lora.cache_clear()
-        return result
+            return function()
 
     return call
 
