@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -62,6 +63,36 @@ def is_folder(found: Path | None) -> Path | None:
     if exists(found) is not None and not found.is_dir():
         raise typer.BadParameter(f"{found} is a file, and a folder is needed.")
     return found
+
+
+OUT = ("-o", "--out")
+"""Names of the option for what is written."""
+
+
+def path_option(text: str, *names: str, **more: Any) -> Any:
+    """An option that is a path; `more` is for `typer.Option`."""
+    return typer.Option(*names, parser=file_or_folder, help=text, **more)
+
+
+def path_argument(text: str, **more: Any) -> Any:
+    """An argument that is a path, or several."""
+    return typer.Argument(parser=file_or_folder, help=text, **more)
+
+
+def inputs_argument(text: str, metavar: str | None = "IN...") -> Any:
+    """An argument that is files, folders and patterns."""
+    return typer.Argument(parser=path_or_name, metavar=metavar, help=text)
+
+
+@contextmanager
+def wrong_usage() -> Iterator[None]:
+    """What is refused in here ends with exit code 2: the same command would never succeed."""
+    from ...core.errors import FacewrightError
+
+    try:
+        yield
+    except FacewrightError as error:
+        fail(str(error), 2)
 
 
 def console() -> Any:
@@ -153,6 +184,16 @@ def fail_for(summary: Any, total: int) -> None:
         fail(f"{len(lines)} of {counted(total, 'picture')} failed:\n" + "\n".join(lines))
 
 
+def say_done(text: str, summary: Any) -> None:
+    """ "3 pictures written to out", what was there before, and what is to be known of each."""
+    if summary.skipped:
+        text += f"; {len(summary.skipped)} were finished before (--overwrite does them again)"
+    say(f"{text}.")
+    notes = ((entry["input"], line) for entry in summary.done for line in entry.get("notes", ()))
+    for source, line in dict.fromkeys(notes):
+        say(f"{source}: {line}")
+
+
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise typer.BadParameter(f"{value!r} is not one of {', '.join(known)}.", param_hint=name)
@@ -192,11 +233,7 @@ def use_device(name: str | None) -> None:
 
 Models = Annotated[
     Path | None,
-    typer.Option(
-        parser=file_or_folder,
-        help="Models folder: files loose in it, or in ComfyUI's subfolders.",
-        callback=exists,
-    ),
+    path_option("Models folder: files loose in it, or in ComfyUI's subfolders.", callback=exists),
 ]
 Device = Annotated[
     str | None,
@@ -209,3 +246,15 @@ Device = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a command that loads models finds them with, and computes on."""
+
+    models: Models = None
+    device: Device = None
+
+    def use(self) -> None:
+        use_device(self.device)
+        use_models(self.models)

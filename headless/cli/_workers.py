@@ -1,13 +1,23 @@
-"""Options of the commands whose pictures may be shared out, and who does them."""
+"""What the commands have in common whose pictures may be shared out."""
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ._common import fail
+from ._common import (
+    counted,
+    fail,
+    fail_for,
+    job_progress,
+    say_aside,
+    say_done,
+    write_json,
+    wrong_usage,
+)
 
 Ray = Annotated[
     str | None,
@@ -30,6 +40,67 @@ GpusPerWorker = Annotated[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sharing:
+    """Who makes the pictures."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that share the pictures.", show_default="1"),
+    ] = None
+    ray: Ray = None
+
+    @property
+    def gpus(self) -> float | None:
+        """Of each of Ray's workers."""
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharingModels(Sharing):
+    """Who makes the pictures, with models that a GPU may hold."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes that share the pictures, each with the models.", show_default="1"
+        ),
+    ] = None
+    gpus_per_worker: GpusPerWorker = None
+
+    @property
+    def gpus(self) -> float | None:
+        return self.gpus_per_worker
+
+
+Overwrite = Annotated[bool, typer.Option(help="Do finished pictures again.")]
+
+
+def make_pictures(label: str, todo: Any, sharing: Sharing, as_json: bool, kind: str = "") -> None:
+    """Carry out a `RecordedRun`, and tell of it.
+
+    Args:
+        label: of the bar.
+        kind: what kind of pictures they are, such as " of 128 x 128 pixels".
+    """
+    team = chosen_workers(
+        sharing.ray,
+        sharing.workers,
+        reads=(job.source for job in todo.jobs),
+        writes=todo.folder,
+        gpus=sharing.gpus,
+    )
+    with job_progress(label, len(todo.jobs), as_json, team) as on_job:
+        summary = todo.carry_out(workers=team, on_job=on_job)
+    if as_json:
+        write_json({**summary.as_dict(), "left_aside": todo.aside.entries()})
+    else:
+        made = counted(len(summary.done), "picture")
+        say_done(f"{made}{kind} written to {todo.out}", summary)
+        say_aside(todo.aside)
+    fail_for(summary, len(todo.jobs))
+
+
 def chosen_workers(
     ray: str | None,
     workers: int | None,
@@ -42,8 +113,6 @@ def chosen_workers(
 
     Ends with exit code 2 where --ray asks for what is not there.
     """
-    from ...core.errors import FacewrightError
-
     if ray is None:
         if gpus:
             fail("--gpus-per-worker is for --ray; without it, CUDA_VISIBLE_DEVICES chooses.", 2)
@@ -60,7 +129,5 @@ def chosen_workers(
         )
     if device == "cpu":
         gpus = 0
-    try:
+    with wrong_usage():
         return RayTeam(ray, workers, gpus=gpus, reads=reads, writes=writes)
-    except FacewrightError as error:
-        fail(str(error), 2)

@@ -1,117 +1,44 @@
 """`facewright align`: raw photo folders to training data."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..make.options import AlignOptions, KeepOptions
 from ._common import (
+    OUT,
     AsJson,
-    Device,
-    Models,
+    Machine,
     app,
     check_choice,
     counted,
     fail,
     fail_for,
-    file_or_folder,
+    inputs_argument,
     job_progress,
-    path_or_name,
+    path_option,
     say,
     say_aside,
-    use_device,
-    use_models,
     write_json,
+    wrong_usage,
 )
 from ._failures import sentences
-
-_MAX_YAW = 60.0
-"""Degrees; beyond, one eye is hardly seen and the template hardly fits."""
+from ._options import grouped
 
 
 @app.command()
 @sentences
+@grouped
 def align(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            parser=path_or_name, metavar="IN...", help="Photos, folders, or patterns like *.jpg."
-        ),
-    ],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", parser=file_or_folder, help="Folder for the crops.")
-    ],
-    analyzer: Annotated[
-        str,
-        typer.Option(
-            help="Face detector: insightface or facexlib (five points), skimage (boxes only, so "
-            "that crops are off by up to a tenth), nano (rendered faces). auto takes the first "
-            "that is ready, never nano."
-        ),
-    ] = "auto",
-    models: Models = None,
-    device: Device = None,
-    size: Annotated[int, typer.Option(min=64, max=2048, help="Side of the crops in pixels.")] = 512,
-    faces: Annotated[
-        str,
-        typer.Option(
-            help="largest: one face per photo, so that a folder of one person's photos shows no "
-            "bystanders; all: every face, where the folder says nothing about who it is."
-        ),
-    ] = "largest",
-    min_size: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Least side of the crop in pixels of the photo; a face from brows to chin fills "
-            "some 60 % of it. By default half of --size: nothing is enlarged more than twice.",
-        ),
-    ] = None,
-    min_sharpness: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="0 to 1; noise counts as sharpness. By default what enlarging five times leaves: "
-            "0.3 at --size 512, where 0.5 is sharp, up to 0.37 at 128.",
-        ),
-    ] = None,
-    max_outside: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Largest share of the crop that may lie outside the photo, where its mirrored "
-            "border is shown.",
-        ),
-    ] = 0.1,
-    max_yaw: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=90,
-            help="Largest turn to a side in degrees, estimated from the five points. Default 60; "
-            "90: no limit.",
-        ),
-    ] = None,
-    min_score: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out faces that the detector doubts.")
-    ] = 0.0,
-    reject_grey: Annotated[
-        bool, typer.Option("--reject-grey", help="Leave out faces without colours.")
-    ] = False,
-    duplicates: Annotated[
-        str,
-        typer.Option(
-            help="Of crops that look the same (one photo saved twice): reject all but the largest "
-            "and sharpest, or keep them."
-        ),
-    ] = "reject",
-    file_format: Annotated[
-        str, typer.Option("--format", help="png, or jpg, which is smaller and loses a little.")
-    ] = "png",
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of --format jpg.")] = 95,
+    *,
+    inputs: Annotated[list[str], inputs_argument("Photos, folders, or patterns like *.jpg.")],
+    out: Annotated[Path, path_option("Folder for the crops.", *OUT)],
+    machine: Machine,
+    options: AlignOptions,
+    keep: KeepOptions,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that share the photos, each with the detector.")
     ] = 1,
@@ -127,47 +54,13 @@ def align(
 
     Interrupted runs go on where they stopped. With other options all crops are made again.
     """
-    from ...core.errors import FacewrightError
-    from ...core.faces import ANALYZERS
-    from ...core.people.curation import Limits, usual_sharpness
     from ..make.align import AlignRun
-    from ..make.align_photo import DUPLICATES, FACES, GREY, SUFFIXES, AlignOptions, choose_analyzer
 
-    check_choice("--analyzer", analyzer, ("auto", *ANALYZERS))
-    check_choice("--faces", faces, FACES)
-    check_choice("--duplicates", duplicates, DUPLICATES)
-    check_choice("--format", file_format, tuple(SUFFIXES))
-    use_device(device)
-    use_models(models)
-    chosen, passed_over = choose_analyzer(analyzer)
-    if max_yaw is not None and chosen == "skimage":
-        fail(
-            "--max-yaw is estimated from a face's five points, and skimage finds boxes only. Leave "
-            "it out, or choose another --analyzer.",
-            2,
-        )
-    limits = Limits(
-        min_side=size / 2 if min_size is None else min_size,
-        min_sharpness=usual_sharpness(size) if min_sharpness is None else min_sharpness,
-        max_outside=max_outside,
-        max_yaw=_MAX_YAW if max_yaw is None else max_yaw,
-        min_score=min_score,
-        min_color=GREY if reject_grey else None,
-    )
-    options = AlignOptions(
-        analyzer=chosen,
-        size=size,
-        format=file_format,
-        quality=quality,
-        faces=faces,
-        duplicates=duplicates,
-        limits=limits,
-    )
-    try:
+    machine.use()
+    options, passed_over = _decided(options, keep)
+    with wrong_usage():
         todo = AlignRun(inputs, out, options)
-    except FacewrightError as error:
-        fail(str(error), 2)
-    if chosen == "skimage" and not as_json:
+    if options.analyzer == "skimage" and not as_json:
         for line in passed_over:
             say(line)
         say(
@@ -180,13 +73,30 @@ def align(
     sheet = _sheet(todo)
     counts = _counts(todo)
     if as_json:
-        about = {"analyzer": chosen, **counts, "manifest": todo.manifest.path, "sheet": sheet}
+        about = {"analyzer": options.analyzer, **counts}
+        about |= {"manifest": todo.manifest.path, "sheet": sheet}
         about |= summary.as_dict() | {"done": _done(todo, summary)}
         write_json(about | {"left_aside": todo.aside.entries()})
     else:
         _report(todo, summary, counts, sheet)
         say_aside(todo.aside)
     fail_for(summary, len(todo.jobs))
+
+
+def _decided(options: AlignOptions, keep: KeepOptions) -> tuple[AlignOptions, list[str]]:
+    """The options with the analyzer that is ready, and why better ones were passed over."""
+    from ...core.faces import ANALYZERS
+    from ..make.align_photo import choose_analyzer
+
+    check_choice("--analyzer", options.analyzer, ("auto", *ANALYZERS))
+    chosen, passed_over = choose_analyzer(options.analyzer)
+    if keep.max_yaw is not None and chosen == "skimage":
+        fail(
+            "--max-yaw is estimated from a face's five points, and skimage finds boxes only. Leave "
+            "it out, or choose another --analyzer.",
+            2,
+        )
+    return replace(options, analyzer=chosen, limits=keep.limits(options.size)), passed_over
 
 
 def _sheet(todo: Any) -> Path | None:

@@ -1,27 +1,26 @@
 """`facewright degrade`: low-quality pictures from good ones."""
 
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..make.options import DegradeOptions
 from ._common import (
+    OUT,
     AsJson,
     app,
-    counted,
-    fail,
-    fail_for,
-    file_or_folder,
+    inputs_argument,
     is_file,
-    job_progress,
-    path_or_name,
-    say,
-    say_aside,
+    path_option,
     write_json,
+    wrong_usage,
 )
 from ._failures import sentences
-from ._workers import Ray, chosen_workers
+from ._options import grouped
+from ._workers import Overwrite, Sharing, make_pictures
 
 
 def _range(text: str) -> tuple[float, float]:
@@ -54,49 +53,21 @@ def _ranged(what: str, parser: Any = _range) -> Any:
     return typer.Option(parser=parser, metavar="LOW:HIGH", help=what)
 
 
-@app.command()
-@sentences
-def degrade(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            parser=path_or_name, metavar="IN", help="Pictures, folders, or patterns like *.jpg."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--out", parser=file_or_folder, help="Folder, or a file for one picture."
-        ),
-    ] = None,
-    preset: Annotated[
-        str, typer.Option(help="The damage to start from; --list-presets shows all.")
-    ] = "moderate",
-    list_presets: Annotated[
-        bool, typer.Option("--list-presets", help="Show the presets with their source, and stop.")
-    ] = False,
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Each picture's own seed comes from this, its name within the folder given and "
-            "the number of its copy: adding pictures, their order and who works change nothing.",
-        ),
-    ] = 0,
-    copies: Annotated[
-        int, typer.Option(min=1, help="Of each picture, differing: a.png, a_2.png, ...")
-    ] = 1,
-    scale: Annotated[Any, _ranged("Reduce each side so many times.")] = None,
-    sigma: Annotated[Any, _ranged("Of the Gaussian blur, in pixels; see --kernel-size.")] = None,
-    noise: Annotated[Any, _ranged("Standard deviation, in 1/255.", _noise_range)] = None,
-    quality: Annotated[Any, _ranged("Of the JPEG, 1 to 100.", _whole_range)] = None,
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """What takes the place of the preset's own values."""
+
+    scale: Annotated[Any, _ranged("Reduce each side so many times.")] = None
+    sigma: Annotated[Any, _ranged("Of the Gaussian blur, in pixels; see --kernel-size.")] = None
+    noise: Annotated[Any, _ranged("Standard deviation, in 1/255.", _noise_range)] = None
+    quality: Annotated[Any, _ranged("Of the JPEG, 1 to 100.", _whole_range)] = None
     order: Annotated[
         str | None, typer.Option(help="Of the last pass's steps: fixed, shuffled or real-esrgan.")
-    ] = None,
-    passes: Annotated[int | None, typer.Option(min=1, max=2, help="1 or 2.")] = None,
+    ] = None
+    passes: Annotated[int | None, typer.Option(min=1, max=2, help="1 or 2.")] = None
     aniso: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of blurs longer one way, 0 to 1.")
-    ] = None,
+    ] = None
     kernel_size: Annotated[
         int | None,
         typer.Option(
@@ -104,24 +75,43 @@ def degrade(
             help="Length of the blur in pixels, odd; 0: as long as it needs. Presets named after "
             "papers cut it at 41 pixels, so that a sigma of 15 acts like 10.",
         ),
-    ] = None,
+    ] = None
     color: Annotated[
         bool | None, typer.Option("--color/--no-color", help="Colour jitter and greying.")
+    ] = None
+
+    def overrides(self) -> dict[str, Any]:
+        """As `Degradation.preset` takes them."""
+        names = {"aniso": "anisotropic"}
+        given = {names.get(k, k): v for k, v in vars(self).items() if v is not None}
+        if self.kernel_size == 0:
+            given["kernel_size"] = None
+        return given
+
+
+@app.command()
+@sentences
+@grouped
+def degrade(
+    *,
+    inputs: Annotated[
+        list[str] | None, inputs_argument("Pictures, folders, or patterns like *.jpg.", "IN")
     ] = None,
+    out: Annotated[Path | None, path_option("Folder, or a file for one picture.", *OUT)] = None,
+    options: DegradeOptions,
+    list_presets: Annotated[
+        bool, typer.Option("--list-presets", help="Show the presets with their source, and stop.")
+    ] = False,
+    damage: Damage,
     recipe: Annotated[
         Path | None,
-        typer.Option(
-            parser=file_or_folder,
+        path_option(
+            "Play back a manifest.jsonl, by the pictures' names, or one recipe from a JSON.",
             callback=is_file,
-            help="Play back a manifest.jsonl, by the pictures' names, or one recipe from a JSON.",
         ),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes that share the pictures.", show_default="1"),
-    ] = None,
-    ray: Ray = None,
-    overwrite: Annotated[bool, typer.Option(help="Do finished pictures again.")] = False,
+    sharing: Sharing,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Degrade clean pictures reproducibly, with the recipe of each in OUT/manifest.jsonl.
@@ -137,50 +127,15 @@ def degrade(
         return
     if not inputs or out is None:
         raise typer.BadParameter("Give pictures, and with -o a folder for the results.")
-    given = {
-        "scale": scale,
-        "sigma": sigma,
-        "noise": noise,
-        "quality": quality,
-        "order": order,
-        "passes": passes,
-        "anisotropic": aniso,
-        "color": color,
-    }
-    overrides = {name: value for name, value in given.items() if value is not None}
-    if kernel_size is not None:
-        overrides["kernel_size"] = kernel_size or None
-    if recipe and (overrides or preset != "moderate" or seed or copies > 1):
+    options = replace(options, overrides=damage.overrides())
+    if recipe and options != DegradeOptions():
         raise typer.BadParameter("--recipe says all about the damage: give no other options of it.")
 
-    from ...core.errors import FacewrightError
-    from ..make.degrade import DegradeOptions, DegradeRun
+    from ..make.degrade import DegradeRun
 
-    options = DegradeOptions(preset=preset, overrides=overrides, seed=seed, copies=copies)
-    try:
+    with wrong_usage():
         todo = DegradeRun(inputs, out, options, recipes=recipe, overwrite=overwrite)
-    except FacewrightError as error:
-        fail(str(error), 2)
-    reads = (job.source for job in todo.jobs)
-    team = chosen_workers(ray, workers, reads=reads, writes=todo.folder)
-    with job_progress("Degrading", len(todo.jobs), as_json, team) as on_job:
-        summary = todo.carry_out(workers=team, on_job=on_job)
-    if as_json:
-        write_json({**summary.as_dict(), "left_aside": todo.aside.entries()})
-    else:
-        _report(summary, out)
-        say_aside(todo.aside)
-    fail_for(summary, len(todo.jobs))
-
-
-def _report(summary: Any, out: Path) -> None:
-    text = f"{counted(len(summary.done), 'picture')} written to {out}"
-    if summary.skipped:
-        text += f"; {len(summary.skipped)} were finished before (--overwrite does them again)"
-    say(text + ".")
-    for entry in summary.done:
-        for line in entry["notes"]:
-            say(f"{entry['input']}: {line}")
+    make_pictures("Degrading", todo, sharing, as_json)
 
 
 def _list_presets(as_json: bool) -> None:

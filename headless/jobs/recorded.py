@@ -59,14 +59,6 @@ def picture_seed(seed: int, name: str, copy: int) -> int:
     return int.from_bytes(digest[:6], "big")
 
 
-def check_numbers(seed: int, copies: int) -> None:
-    """Raise FacewrightError where no pictures can be drawn from these."""
-    if seed < 0 or copies < 1:
-        raise FacewrightError(
-            f"The seed should be 0 or more and copies 1 or more, got {seed} and {copies}."
-        )
-
-
 class RecordedRun:
     """What a command is about to do, checked before the first picture is opened."""
 
@@ -104,7 +96,7 @@ class RecordedRun:
         self.aside = LeftAside()
         """What was found and not taken."""
         planned = plan(inputs, out, suffix, aside=self.aside)
-        single = planned[0].target == out
+        self.out, single = out, planned[0].target == out
         folder = self.folder = out.parent if single else out
         self.jobs = [job for one in planned for job in make(one, folder)]
         if single and len(self.jobs) > 1:

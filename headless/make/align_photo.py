@@ -2,7 +2,7 @@
 
 import functools
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,40 +20,15 @@ from ...core.geometry.align import box_points
 from ...core.geometry.templates import template
 from ...core.geometry.warp import fit_similarity, warp_square
 from ...core.images import Picture, read_picture, write_atomic, write_picture
-from ...core.people.curation import Limits, Reason, measure, reasons
+from ...core.people.curation import Reason, measure, reasons
 from ..jobs.manifest import OwnRecord, Record
 from ..jobs.planning import Job
 from ..jobs.recorded import file_mark
+from .options import AlignOptions
 
 SUFFIXES = {"png": ".png", "jpg": ".jpg"}
-FACES = ("largest", "all")
 DUPLICATE = "duplicate"
-DUPLICATES = ("reject", "keep")
-GREY = 2.0
-"""Mean spread of the channels in levels of 255; a JPEG of a grey photo has less."""
 _AUTO = ("insightface", "facexlib", "skimage")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlignOptions:
-    """How to align and what to keep; the fields are options of `facewright align`."""
-
-    analyzer: str
-    size: int = 512
-    """Side of the crops in pixels."""
-    format: str = "png"
-    quality: int = 95
-    """Of a JPEG."""
-    faces: str = FACES[0]
-    duplicates: str = DUPLICATES[0]
-    limits: Limits = field(default_factory=Limits)
-
-    def settings(self) -> Record:
-        """What decides a picture's crops before any is compared with those of other pictures."""
-        names = ("analyzer", "size", "format", "faces")
-        chosen = {name: getattr(self, name) for name in names}
-        chosen |= {"quality": self.quality if self.format == "jpg" else None}
-        return chosen | asdict(self.limits)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +21,15 @@ from ..jobs.recorded import (
     MANIFEST,
     RecordedJob,
     RecordedRun,
-    check_numbers,
     copy_name,
     picture_seed,
     recorded_job,
 )
+from .options import DegradeOptions
 
 _LOSSLESS = frozenset({".png", ".tif", ".tiff", ".bmp", ".ppm"})
 _SETTINGS = ("preset", "overrides", "base_seed")
 """What a record says about the run; the rest of it is about the picture."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DegradeOptions:
-    """How to degrade; the fields are options of `facewright degrade`."""
-
-    preset: str = "moderate"
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """For `Degradation.preset`."""
-    seed: int = 0
-    copies: int = 1
-    """Pictures to make of each."""
 
 
 class _Degraded(OwnRecord):
@@ -87,7 +75,6 @@ class DegradeRun(RecordedRun):
                 folder that holds pictures of another run or of no run.
         """
         degradation = Degradation.preset(options.preset, **options.overrides)
-        check_numbers(options.seed, options.copies)
         settings = _settings(options)
         super().__init__(
             inputs,

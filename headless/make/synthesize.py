@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,13 +33,13 @@ from ..jobs.planning import Job
 from ..jobs.recorded import (
     RecordedJob,
     RecordedRun,
-    check_numbers,
     copy_name,
     file_mark,
     picture_seed,
     recorded_job,
 )
 from ..jobs.workers import Team
+from .options import SynthesizeOptions
 
 _SD21_SIZE = 512
 _SD21_FOLDER = "stable-diffusion-2-1-base"
@@ -48,23 +48,6 @@ _SD21_PARTS = ("unet", "vae", *TEXT_FOLDERS)
 _MIB = 2**20
 _MOST_LEFT_OUT = 100
 """Timesteps at the noisy end that DDIM's strides may miss."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SynthesizeOptions:
-    """How to sample; the fields are options of `facewright synthesize`."""
-
-    steps: int = 50
-    """Of DDIM."""
-    eta: float = 0.0
-    """Share of fresh noise in each step; the nano models need 1."""
-    cfg: float = 1.5
-    """Guidance of the caption against the empty prompt."""
-    phi: float = 1.0
-    """How much the good picture counts."""
-    seed: int = 0
-    copies: int = 5
-    """Pictures to make of each."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +90,11 @@ class DegradeWeights:
         """Side in pixels of the pictures it works on."""
         return _SD21_SIZE if self.base else nano.NANO_SIZE
 
+    @property
+    def eta(self) -> float:
+        """Share of fresh noise that suits it."""
+        return 0.0 if self.base else 1.0
+
     def settings(self) -> Record:
         """For the manifest: names, and what tells files of one name apart."""
         known = {"weights": _named_folder(self.base) if self.base else "nano"}
@@ -136,12 +124,13 @@ class SynthesizeRun(RecordedRun):
             FacewrightError: no pictures, wrong options, weights that cannot be read, or an output
                 folder that holds pictures of another run or of no run.
         """
-        check_numbers(options.seed, options.copies)
         _check_steps(options.steps)
         if out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir():
             raise FacewrightError(
                 f"{out} is the name of a picture. Give a folder for the degraded pictures of each."
             )
+        if options.eta is None:
+            options = replace(options, eta=weights.eta)
         numbers = {k: v for k, v in asdict(options).items() if k not in ("copies", "seed")}
         settings = {**weights.settings(), **numbers, "base_seed": options.seed}
 
@@ -273,7 +262,7 @@ class Synthesizer:
         with predicting(looking, positive) as predict:
             away = None if torch.equal(positive, negative) else lambda z, t: predict(z, t, negative)
             eps = guided(lambda z, t: predict(z, t, positive), away, options.cfg)
-            z_0 = ddim(eps, z_T, steps=options.steps, eta=options.eta, generator=noise)
+            z_0 = ddim(eps, z_T, steps=options.steps, eta=options.eta or 0.0, generator=noise)
         pixels = decode_finite(z_0, host.backbone(self.model, self.vae))
         return pixels[0].add(1).div(2).clamp(0, 1).float().cpu()
 
