@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from ..errors import FacewrightError
+from ..files.search import look_in
 from ..geometry.face import DenseLandmarker, Face, FaceAnalyzer
-from ._files import look_in
 from .selection import ORDERS, detect_faces, select_faces
 
 ANALYZERS = ("skimage", "nano", "insightface", "facexlib")

@@ -9,11 +9,11 @@ from torch import Tensor
 from ..checkpoint import load_strict, read_tensors
 from ..devices import compute_device
 from ..errors import CheckpointError, FacewrightError
+from ..files.search import find_file, model_roots
 from ..geometry.face import Face
 from ..geometry.templates import template
 from ..geometry.warp import fit_similarity, invert, transform, warp
 from . import fan
-from ._files import find_file, model_roots
 from .insightface import to_bgr8
 
 _FILE = "detection_Resnet50_Final.pth"

@@ -14,9 +14,9 @@ from torch import Tensor
 from ..checkpoint import load_strict, read_tensors
 from ..devices import without_autocast
 from ..errors import FacewrightError
+from ..files.search import find_file
 from ..geometry.face import check_crops
 from ..geometry.heatmaps import cells_to_pixels
-from ._files import find_file
 
 FILE = "alignment_WFLW_4HG.pth"
 WHERE = (

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ..devices import compute_device
 from ..errors import CheckpointError, FacewrightError
+from ..files.search import find_file, model_roots
 from ..geometry.align import BOX_POINTS
 from ..geometry.face import Face, check_crops
 from ..geometry.heatmaps import gaussian_heatmaps
 from ..geometry.templates import template
-from ._files import find_file, model_roots
 
 _WHERE = (
     "Put a model pack such as buffalo_l (unzipped, from the insightface project's model zoo) into "

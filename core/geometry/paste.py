@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..color import MOMENT_MODES, change_color, color_change, match_color
 from ..errors import FacewrightError
-from ..video.smoothing import smooth_over_tracks
 from .align import FaceCrops
+from .smooth import smooth_over_tracks
 from .warp import corners, invert, pixel_grid, scale_of, transform, warp
 
 _OWNERSHIP = 0.12

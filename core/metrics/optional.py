@@ -22,7 +22,7 @@ from torch import Tensor
 from ..checkpoint import load_strict, read_tensors
 from ..devices import seeded
 from ..errors import FacewrightError
-from ..faces._files import find_file, model_roots
+from ..files.search import find_file, model_roots
 
 _LPIPS_FILES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
 _INCEPTION_FILE = "inception-2015-12-05.pt"

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from ...core.errors import FacewrightError
 from ...core.files.scan import LeftAside, pictures_in
 from ..jobs.manifest import read_records
-from ..make.degrade import MANIFEST
+from ..jobs.recorded import MANIFEST
 
 GT, LQ = "GT", "LQ"
 """What the originals and the degraded pictures are called in every table and picture."""

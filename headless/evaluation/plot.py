@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 
+from ...core.drawing.palette import COLORS
 from ...core.metrics import Metric
 from ...core.metrics.statistics import CONFIDENCE
 from .comparison import Result, direction, infinite, number, rows_of, value
 from .pairing import LQ
 
-COLORS = ("#1f6fb4", "#d9730d", "#2f8f4e", "#8a4fbf", "#b8334a", "#0f8b8d", "#7a6a1f", "#5b6570")
 LQ_COLOR = "#8c8c8c"
 _COLUMNS = 2
 _WIDTH = 11.0

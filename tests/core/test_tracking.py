@@ -6,9 +6,10 @@ import torch
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
 from facewright.core.geometry.align import align_faces, place_faces
+from facewright.core.geometry.smooth import smooth_path
 from facewright.core.geometry.templates import template
 from facewright.core.geometry.warp import fit_similarity, invert, transform
-from facewright.core.video.smoothing import smooth_faces, smooth_path, smooth_places
+from facewright.core.video.smoothing import smooth_faces, smooth_places
 from facewright.core.video.tracking import FrameChange, find_cuts, follow_faces
 from numpy.testing import assert_allclose
 

@@ -224,7 +224,7 @@ def _draw_section(part: Any, section: Section) -> None:
 
 
 def _draw_panel(axis: Any, panel: Panel) -> None:
-    from ...headless.evaluation.plot import COLORS
+    from ...core.drawing.palette import COLORS
 
     drawn = []
     for curve, color in zip(panel.curves, COLORS * len(panel.curves), strict=False):
