@@ -1,6 +1,7 @@
 """`python -m facewright.training.train STAGE --config FILE`: train any stage of any recipe."""
 
 import difflib
+import runpy
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,9 +75,8 @@ def train(
 
 def main() -> None:
     """`facewright train` for launchers that start modules."""
-    from ..headless.cli import app
-
-    app(["train", *sys.argv[1:]], prog_name="facewright")
+    sys.argv[1:1] = ["train"]
+    runpy.run_module(__package__.partition(".")[0], run_name="__main__")
 
 
 if __name__ == "__main__":

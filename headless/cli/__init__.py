@@ -22,7 +22,7 @@ import_all(sys.modules[__name__])
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from ..doctor.machine import own_version
+        from ...core.doctor.machine import own_version
 
         sys.stdout.write(f"facewright {own_version()}\n")
         raise typer.Exit

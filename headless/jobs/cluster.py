@@ -198,14 +198,14 @@ class _Setting:
 
     @classmethod
     def here(cls, reads: list[Path], mark: tuple[Path, str] | None) -> "_Setting":
-        from .recorded import package_version
+        from ...core.doctor.machine import own_version
 
         known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        return cls(os.getcwd(), known, package_version(), reads, mark)
+        return cls(os.getcwd(), known, own_version(), reads, mark)
 
     def problem(self) -> str | None:
         """Take the place, and say what is not as it should be on this machine."""
-        from .recorded import package_version
+        from ...core.doctor.machine import own_version
 
         machine = socket.gethostname()
         same = "All machines of the cluster must see the folders under the same paths."
@@ -227,9 +227,9 @@ class _Setting:
                 seen = False
             if not seen:
                 return f"The worker on {machine} cannot write to {path.parent} as here. {same}"
-        if package_version() != self.version:
+        if own_version() != self.version:
             return (
-                f"The worker on {machine} has facewright {package_version()}, and this machine "
+                f"The worker on {machine} has facewright {own_version()}, and this machine "
                 f"{self.version}. Install the same version everywhere."
             )
         os.environ.update(self.environment)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ...core.doctor.machine import own_version
 from ...core.errors import FacewrightError
 from ...core.files.names import beside, fit_name
 from ...core.files.scan import LeftAside
@@ -177,7 +177,7 @@ class RecordedRun:
 
     def _record(self, job: RecordedJob, facts: dict[str, Any]) -> dict[str, Any]:
         about = {"input": job.name, "output": job.output, "copy": job.copy, **job.settings}
-        about |= {"seed": job.seed, "version": package_version(), **facts.pop("record")}
+        about |= {"seed": job.seed, "version": own_version(), **facts.pop("record")}
         self.manifest.add(about)
         return {"copy": job.copy, "seed": job.seed, **facts}
 
@@ -208,14 +208,6 @@ def file_mark(path: Path) -> str:
 
 
 @cache
-def package_version() -> str | None:
-    """Of facewright; None in a folder that was never installed."""
-    try:
-        return version("facewright")
-    except PackageNotFoundError:
-        return None
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Sums are ordered by the number of threads; with one they are the same on every machine."""

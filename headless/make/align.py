@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...core.doctor.machine import own_version
 from ...core.errors import FacewrightError
 from ...core.files.names import LONGEST, TEMPORARY, fit_name
 from ...core.files.scan import LeftAside, pictures_in
@@ -15,7 +16,7 @@ from ...core.people.curation import ALIKE, HASH_BITS, Reason, find_duplicates
 from ..jobs.batch import OnJob, Summary, run_jobs, unwatched
 from ..jobs.manifest import Manifest, Record
 from ..jobs.planning import distinct, find_pictures
-from ..jobs.recorded import one_thread, package_version
+from ..jobs.recorded import one_thread
 from .align_photo import (
     DUPLICATE,
     SUFFIXES,
@@ -142,7 +143,7 @@ class AlignRun:
 
     def _record(self, job: AlignJob, facts: dict[str, Any]) -> dict[str, Any]:
         record = {"output": job.output, "input": job.name, **facts.pop("record")}
-        record |= {"options": self._settings, "version": package_version()}
+        record |= {"options": self._settings, "version": own_version()}
         names = {entry["output"] for entry in files_of(record)}
         before = self.manifest.get(job.output)
         for entry in files_of(before) if before else ():

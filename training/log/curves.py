@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.drawing.palette import COLORS
 from ...core.errors import FacewrightError
 from ...core.files.writing import remove_leftovers, written_whole
 from .records import loss_terms, read_lines
@@ -224,8 +225,6 @@ def _draw_section(part: Any, section: Section) -> None:
 
 
 def _draw_panel(axis: Any, panel: Panel) -> None:
-    from ...core.drawing.palette import COLORS
-
     drawn = []
     for curve, color in zip(panel.curves, COLORS * len(panel.curves), strict=False):
         values = curve.values

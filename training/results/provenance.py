@@ -14,11 +14,11 @@ import torch
 from pydantic import BaseModel
 
 from ...core.checkpoint import read_metadata
+from ...core.doctor.machine import own_version
 from ...core.errors import CheckpointError, FacewrightError, shorten
 from ...core.files.known import BASE, NANO_DIR
 from ...core.files.writing import content_hash
 from ...core.weights.known_files import known_files
-from ...headless.jobs.recorded import package_version
 from .._backbone import BackboneConfig
 from ..data import Batches
 from ..recipe import Recipe
@@ -76,7 +76,7 @@ def provenance(config: TrainConfig, recipe: Recipe, batches: Batches | None) -> 
     name = getattr(recipe.config, "name", recipe.stage)
     return {
         "method": recipe.method,
-        "versions": {"facewright": package_version(), "torch": torch.__version__},
+        "versions": {"facewright": own_version(), "torch": torch.__version__},
         "base": base,
         "inputs": [_input(key, path) for key, path in files.items()],
         "licence": _identifier(licences),
