@@ -1,5 +1,6 @@
 """Versions, devices, number formats and optional packages of this machine."""
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -49,6 +50,7 @@ def versions(around: Surroundings) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def own_version() -> str | None:
     """From the sources where they are there, which they are inside ComfyUI."""
     project = PACK / "pyproject.toml"

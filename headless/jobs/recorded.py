@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +206,6 @@ def file_mark(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
-@cache
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Sums are ordered by the number of threads; with one they are the same on every machine."""
