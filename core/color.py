@@ -16,13 +16,6 @@ LUMA = (0.299, 0.587, 0.114)
 YCBCR = (LUMA, (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 """Red, green and blue in JPEG's Y, Cb and Cr (ITU-T T.871)."""
 
-_XYZ_FROM_RGB = (
-    (0.412453, 0.357580, 0.180423),
-    (0.212671, 0.715160, 0.072169),
-    (0.019334, 0.119193, 0.950227),
-)
-_WHITE_D65 = (0.95047, 1.0, 1.08883)
-
 
 def match_color(x: Tensor, ref: Tensor, mode: str) -> Tensor:
     """Move the colours of `x` towards those of `ref`.
@@ -114,23 +107,13 @@ def luma(rgb: Tensor, dim: int = -3) -> Tensor:
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
     """sRGB (b, 3, h, w) in [0, 1] -> CIELAB, D65, 2 degree observer; L* in [0, 100]."""
-    linear = torch.where(rgb > 0.04045, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4, rgb / 12.92)
-    xyz = torch.einsum("ij,bjhw->bihw", linear.new_tensor(_XYZ_FROM_RGB), linear)
-    t = xyz / xyz.new_tensor(_WHITE_D65)[:, None, None]
-    f = torch.where(t > 0.008856, t.clamp(min=1e-6) ** (1 / 3), 7.787 * t + 16 / 116)
-    x, y, z = f.unbind(1)
-    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+    from kornia.color import rgb_to_lab
+
+    return rgb_to_lab(rgb)
 
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
     """Inverse of `rgb_to_lab`; colours outside the sRGB gamut leave [0, 1]."""
-    light, a, b = lab.unbind(1)
-    y = (light + 16) / 116
-    f = torch.stack([y + a / 500, y, y - b / 200], 1)
-    t = torch.where(f > 0.2068966, f**3, (f - 16 / 116) / 7.787)
-    xyz = t * t.new_tensor(_WHITE_D65)[:, None, None]
-    inverse = torch.linalg.inv(torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64)).to(xyz)
-    linear = torch.einsum("ij,bjhw->bihw", inverse, xyz)
-    return torch.where(
-        linear > 0.0031308, 1.055 * linear.clamp(min=1e-8) ** (1 / 2.4) - 0.055, 12.92 * linear
-    )
+    from kornia.color import lab_to_rgb
+
+    return lab_to_rgb(lab, clip=False)

@@ -22,7 +22,7 @@ PACKAGES = (
     ("onnxruntime onnxruntime-gpu", "onnxruntime", "runs insightface's models"),
     ("facexlib", "facexlib", "the face detector facexlib, with 98 landmarks"),
     ("diffusers", "diffusers", "restoring without ComfyUI"),
-    ("kornia", "kornia", "PSNR, SSIM and Lab colours"),
+    ("kornia", "kornia", "SSIM and Lab colours"),
     ("opencv-python opencv-python-headless opencv-contrib-python", "cv2", "16-bit PNGs; drawings"),
     ("scipy", "scipy", "matching people to faces"),
     ("matplotlib", "matplotlib", "plots of `facewright evaluate` and `curves`"),

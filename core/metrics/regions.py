@@ -1,7 +1,6 @@
 """Regions of a face to score in, and image gradients."""
 
 import torch
-import torch.nn.functional as F
 
 from ..errors import FacewrightError
 
@@ -31,6 +30,6 @@ def face_box_mask(landmarks: torch.Tensor, size: int | tuple[int, int]) -> torch
 def gradients(x: torch.Tensor) -> torch.Tensor:
     """Sobel gradients per channel, scaled to differences per pixel: (b, c, h, w) -> (b, 2c, h, w),
     x and y in turn; borders replicated."""
-    kernel = torch.tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=x.dtype, device=x.device) / 8
-    weight = torch.stack([kernel, kernel.T])[:, None].repeat(x.shape[1], 1, 1, 1)
-    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, groups=x.shape[1])
+    from kornia.filters import spatial_gradient
+
+    return spatial_gradient(x, "sobel").flatten(1, 2)
