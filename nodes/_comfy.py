@@ -26,6 +26,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Generator, Tensor, nn
 
 from ..core.checkpoint import load_strict
+from ..core.checkpoint.identify import UNetFacts
 from ..core.errors import FacewrightError, shorten
 from ..core.lora.merge import (
     LoraReport,
@@ -40,7 +41,6 @@ from ..core.lora.merge import (
 from ..core.methods.flipnet import BoostHubs, Condition
 from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
-from ..core.weights.sd_config import UNetFacts, other_model, refusal
 from ._comfy_boosthub import KEY, LORAS, apply_boosthub
 from ._comfy_doctor import ComfyDoctor
 from ._comfy_files import ComfyFiles
@@ -88,8 +88,8 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
             applied = set(patched.add_patches(found, strength))
             strays = [name for name, key in targets.items() if key not in applied]
         if strays:
-            name = _other_model(model)
-            came = f", and `model` is {name}" if name else ""
+            other = _facts(model).other
+            came = f", and `model` is {other}" if other else ""
             raise unfit(strays, len(weights.changes), came=came)
         for applied in model.get_additional_models_with_key(KEY):
             check_loras(applied.model.config.mode, [metadata])
@@ -155,9 +155,7 @@ class ComfyBackbone:
     """A ComfyUI MODEL + VAE; ComfyUI keeps ownership of devices, memory, LoRAs and patches."""
 
     def __init__(self, model: Any, vae: Any) -> None:
-        name = _other_model(model)
-        if name:
-            raise FacewrightError(refusal("`model`", name))
+        _facts(model).check_base("`model`")
         vae.throw_exception_if_invalid()
         self.model, self.vae = model, vae
         self.factor = vae.spacial_compression_encode()
@@ -207,19 +205,17 @@ class ComfyBackbone:
         return channels_first(vae.decode(self._format.process_out(z_0)))[:, :3] * 2 - 1
 
 
-def _other_model(model: Any) -> str | None:
-    """What a MODEL is, where it is known to be another than SD 2.1-base or ours."""
+def _facts(model: Any) -> UNetFacts:
+    """What tells whether a MODEL is SD 2.1-base; of ours nothing that says otherwise."""
     config = model.model.model_config
     if isinstance(config, _NanoConfig):
-        return None
+        return UNetFacts()
     unet, sampling = config.unet_config, model.get_model_object("model_sampling")
-    return other_model(
-        UNetFacts(
-            context=unet.get("context_dim"),
-            channels=unet.get("in_channels", 4),
-            class_embedding=unet.get("adm_in_channels") is not None,
-            velocity=isinstance(sampling, comfy.model_sampling.V_PREDICTION),
-        )
+    return UNetFacts(
+        context=unet.get("context_dim"),
+        channels=unet.get("in_channels", 4),
+        class_embedding=unet.get("adm_in_channels") is not None,
+        velocity=isinstance(sampling, comfy.model_sampling.V_PREDICTION),
     )
 
 

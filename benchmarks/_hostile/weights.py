@@ -14,8 +14,8 @@ from facewright.core.checkpoint import (
     read_tensors,
     save_safetensors,
 )
+from facewright.core.checkpoint.identify import identify
 from facewright.core.diffusion.loading import load_checkpoint, load_vae
-from facewright.core.weights.sd_versions import check_base
 from safetensors.torch import load, save
 from torch import nn
 
@@ -176,6 +176,6 @@ def configs(room):
         results = [room.watch(load_checkpoint, unet_path), room.watch(load_vae, vae_path)]
         if not all(isinstance(r, Told) for r in results):
             raise Wrong("a model was made of weights that it lacks")
-        return room.watch(check_base, unet_path) or results[0]
+        return room.watch(lambda p: identify(p).check_base(), unet_path) or results[0]
 
     return case

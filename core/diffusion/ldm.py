@@ -7,14 +7,13 @@ the full one and nothing is fetched from a hub. Layout facts: CompVis latent-dif
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from ..checkpoint.identify import PREFIX
 from ..errors import CheckpointError, shorten
-from ..weights.sd_config import other_model, refusal
-from ..weights.sd_versions import BIAS, PREFIX, no_unet, unet_facts
+from ..lora.unet_names import table, unet_modules
 
 UNET_PREFIX = PREFIX
 VAE_PREFIX = "first_stage_model."
@@ -24,38 +23,9 @@ CHANNELS_PER_HEAD = 64
 SD_SCALING_FACTOR = 0.18215
 """z = 0.18215 * E(x), the scale of Stable Diffusion 1.x and 2.x latents."""
 
-_RESNET = {
-    "in_layers.0": "norm1",
-    "in_layers.2": "conv1",
-    "emb_layers.1": "time_emb_proj",
-    "out_layers.0": "norm2",
-    "out_layers.3": "conv2",
-    "skip_connection": "conv_shortcut",
-}
-_UNET_ENDS = {
-    "time_embed.0": "time_embedding.linear_1",
-    "time_embed.2": "time_embedding.linear_2",
-    "input_blocks.0.0": "conv_in",
-    "out.0": "conv_norm_out",
-    "out.2": "conv_out",
-}
 
-
-def split_checkpoint(
-    tensors: Mapping[str, Tensor], *, source: str
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """UNet and VAE tensors of a whole checkpoint, prefixes removed; the text encoder is dropped.
-
-    Raises:
-        CheckpointError: no UNet in it.
-    """
-    unet = _with_prefix(tensors, UNET_PREFIX)
-    if not unet:
-        raise CheckpointError(no_unet(source, tensors))
-    return unet, _with_prefix(tensors, VAE_PREFIX)
-
-
-def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """One part of a whole checkpoint, its prefix removed; empty where it has no such part."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
@@ -67,23 +37,6 @@ def _count(keys: Iterable[str], pattern: str) -> int:
     """Highest number that the group of `pattern` captures, plus one; 0 where nothing matches."""
     found = (re.match(pattern, k) for k in keys)
     return max((int(m[1]) + 1 for m in found if m), default=0)
-
-
-def check_is_sd2_base(unet: Mapping[str, Tensor], *, source: str, velocity: bool = False) -> None:
-    """Refuse a UNet whose conditioning, inputs or prediction are not those of SD 2.1-base.
-
-    Args:
-        velocity: something beside the tensors says that it predicts v.
-
-    Raises:
-        CheckpointError: saying what the file is instead.
-    """
-    if not any(key.startswith("input_blocks.") for key in unet):
-        raise CheckpointError(no_unet(source, unet))
-    facts = unet_facts(unet, unet.get(BIAS))
-    name = other_model(replace(facts, velocity=facts.velocity or velocity))
-    if name:
-        raise CheckpointError(refusal(source, name))
 
 
 def unet_config(unet: Mapping[str, Tensor], *, source: str) -> dict[str, Any]:
@@ -129,39 +82,13 @@ def unet_config(unet: Mapping[str, Tensor], *, source: str) -> dict[str, Any]:
 
 def unet_to_diffusers(unet: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
     """Rename UNet tensors from LDM layout to diffusers layout; values stay the same objects."""
-    per_level = config["layers_per_block"] + 1
-    return {_unet_key(k, per_level): v for k, v in unet.items()}
-
-
-def _unet_key(key: str, per_level: int) -> str:
-    for old, new in _UNET_ENDS.items():
-        if key.startswith(old + "."):
-            return new + key.removeprefix(old)
-    match = re.match(rf"(input_blocks|output_blocks|middle_block)\.{_NUMBER}\.(.+)", key)
-    if match is None:
-        return key
-    part, number, rest = match[1], int(match[2]), match[3]
-    if part == "middle_block":
-        slot = "attentions.0" if number == 1 else f"resnets.{number // 2}"
-        return f"mid_block.{slot}.{_resnet(rest) if number != 1 else rest}"
-    down = part == "input_blocks"
-    block, layer = divmod(number - down, per_level)
-    side = f"{'down' if down else 'up'}_blocks.{block}"
-    place, _, rest = rest.partition(".")
-    if rest.startswith("op."):
-        return f"{side}.downsamplers.0.conv.{rest.removeprefix('op.')}"
-    if rest.startswith("conv."):
-        return f"{side}.upsamplers.0.{rest}"
-    if place == "0":
-        return f"{side}.resnets.{layer}.{_resnet(rest)}"
-    return f"{side}.attentions.{layer}.{rest}"
-
-
-def _resnet(rest: str) -> str:
-    for old, new in _RESNET.items():
-        if rest.startswith(old + "."):
-            return new + rest.removeprefix(old)
-    return rest
+    attention = tuple("CrossAttn" in kind for kind in config["down_block_types"])
+    names = table(unet_modules(attention, config["layers_per_block"]))
+    renamed = {}
+    for key, value in unet.items():
+        module, _, parameter = key.rpartition(".")
+        renamed[f"{names.get(module, module)}.{parameter}"] = value
+    return renamed
 
 
 def vae_config(vae: Mapping[str, Tensor], *, source: str) -> dict[str, Any]:

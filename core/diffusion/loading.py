@@ -8,19 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..checkpoint import read_tensors
+from ..checkpoint import identify, read_tensors
+from ..checkpoint.identify import weights_in
 from ..devices import compute_device
-from ..errors import CheckpointError
 from ..modules.fast import fast_dtype
 from ..weights import nano
-from ..weights.sd_config import UNetConfig, VAEConfig, other_model, refusal
-from ..weights.sd_versions import (
-    DIFFUSERS_BIAS,
-    folder_facts,
-    part_config,
-    says_velocity,
-    weights_in,
-)
+from ..weights.sd_config import UNetConfig, VAEConfig, part_config
 from . import ldm
 from .backbone import DiffusersVae, Model, NanoVae, Vae, build, diffusers_classes
 
@@ -93,14 +86,13 @@ def load_vae(path: Path) -> Vae:
     if path.is_dir():
         return _vae_from_folder(path, quickest())
     tensors, _ = read_tensors(path)
-    _, vae = ldm.split_checkpoint({ldm.UNET_PREFIX: torch.empty(0), **tensors}, source=path.name)
-    return _ldm_vae(vae or tensors, path.name, quickest())
+    return _ldm_vae(ldm.part_of(tensors, ldm.VAE_PREFIX) or tensors, path.name, quickest())
 
 
 def _load_single_file(path: Path, place: Place) -> tuple[Model, Vae | None]:
     tensors, metadata = read_tensors(path)
-    unet, vae = ldm.split_checkpoint(tensors, source=path.name)
-    ldm.check_is_sd2_base(unet, source=path.name, velocity=says_velocity(path, metadata))
+    identify(path, tensors, metadata).check_base()
+    unet, vae = (ldm.part_of(tensors, prefix) for prefix in (ldm.UNET_PREFIX, ldm.VAE_PREFIX))
     config = ldm.unet_config(unet, source=path.name)
     model = _model(config, ldm.unet_to_diffusers(unet, config), path.name, place)
     return model, _ldm_vae(vae, path.name, place) if vae else None
@@ -138,10 +130,8 @@ def read_unet_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], d
     Raises:
         CheckpointError: another model (said which), or incomplete.
     """
+    identify(folder).check_base()
     tensors, metadata = read_tensors(weights_in(folder / "unet"))
-    name = other_model(folder_facts(folder, tensors.get(DIFFUSERS_BIAS)))
-    if name:
-        raise CheckpointError(refusal(str(folder), name))
     return part_config(folder / "unet", UNetConfig, "a UNet"), tensors, metadata
 
 

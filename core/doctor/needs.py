@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import read_metadata
+from ..checkpoint import identify, read_metadata
 from ..errors import CheckpointError, shorten
 from ..files.confined import is_plain
 from ..files.known import NANO_DIR, KnownFile
@@ -15,7 +15,6 @@ from ..metrics.registry import METRICS
 from ..node_api import called, is_ui_form
 from ..weights.known_files import FAN, INSIGHTFACE, RETINAFACE, known_file
 from ..weights.model_folders import either_separator, is_there
-from ..weights.sd_versions import check_base
 from .surroundings import Surroundings
 from .weights import UNREADABLE, elsewhere, find_all
 
@@ -147,7 +146,7 @@ def _file(
     problem = None
     try:
         if base:
-            check_base(path)
+            identify(path).check_base()
         elif path.is_file() and path.suffix not in UNREADABLE:
             read_metadata(path)
     except (CheckpointError, OSError) as error:

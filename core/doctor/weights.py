@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..checkpoint import read_metadata
+from ..checkpoint import identify, read_metadata
 from ..errors import CheckpointError
 from ..files.known import BASE, NANO_DIR, VGG, KnownFile
 from ..weights.known_files import (
@@ -19,7 +19,6 @@ from ..weights.known_files import (
     known_files,
 )
 from ..weights.model_folders import SUFFIXES, named_base
-from ..weights.sd_versions import check_base
 from .hashes import Hashes
 from .surroundings import Surroundings
 
@@ -125,7 +124,7 @@ def _problem(path: Path, known: KnownFile | None, files: list[dict[str, Any]]) -
     """Why a file cannot be used, as far as its first bytes and its header tell."""
     try:
         if known is BASE:
-            check_base(path)
+            identify(path).check_base()
         elif not files:
             return f"{path} holds no weights."
         for file in files:

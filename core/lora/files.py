@@ -7,12 +7,9 @@ from pathlib import Path
 from torch import Tensor
 
 from ..checkpoint import read_tensors
+from ..checkpoint.identify import DIFFUSERS_LORA, PEFT_CONFIG, PEFT_WEIGHTS
 from ..errors import CheckpointError, LoraError, shorten
 from .alphas import ADAPTER_KEY, read_json
-
-PEFT_CONFIG = "adapter_config.json"
-PEFT_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-_DIFFUSERS_WEIGHTS = ("pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin")
 
 
 def read_lora(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -48,6 +45,12 @@ def read_lora(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str
     return tensors, metadata
 
 
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """As `core.checkpoint.read_tensors`; but a LoRA that peft saved comes with its config."""
+    is_peft = path.is_dir() or path.name in PEFT_WEIGHTS
+    return read_lora(path) if is_peft else read_tensors(path)
+
+
 def lora_file(path: Path) -> Path:
     """The file of weights that a path to a LoRA stands for; see `read_lora`.
 
@@ -56,17 +59,11 @@ def lora_file(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    names = (*PEFT_WEIGHTS, *_DIFFUSERS_WEIGHTS)
+    names = (*PEFT_WEIGHTS, *DIFFUSERS_LORA)
     found = next((path / name for name in names if (path / name).is_file()), None)
     if found is None:
         raise CheckpointError(
             f"{path} is a folder without a LoRA: {PEFT_CONFIG} with {PEFT_WEIGHTS[0]} (peft) or "
-            f"{_DIFFUSERS_WEIGHTS[0]} (diffusers) was expected in it."
+            f"{DIFFUSERS_LORA[0]} (diffusers) was expected in it."
         )
     return found
-
-
-def is_lora_folder(path: Path) -> bool:
-    """Whether a folder is one that peft or diffusers saved a LoRA in."""
-    names = (PEFT_CONFIG, *PEFT_WEIGHTS, *_DIFFUSERS_WEIGHTS)
-    return path.is_dir() and any((path / name).is_file() for name in names)

@@ -39,7 +39,7 @@ _ATTENTION = (
 @cache
 def sd_modules() -> frozenset[str]:
     """Every module with weights of the UNet of SD 2.1-base (and of 1.x), as diffusers names it."""
-    modules = _modules((True, True, True, False), _LAYERS)
+    modules = unet_modules((True, True, True, False), _LAYERS)
     # Between blocks of one width no convolution bridges what is skipped.
     plain = {"down_blocks.0.resnets.0", "down_blocks.3.resnets.0"}
     plain |= {f"down_blocks.{b}.resnets.1" for b in range(_LEVELS)}
@@ -51,16 +51,16 @@ def sd_modules() -> frozenset[str]:
 @cache
 def nano_table() -> Mapping[str, str]:
     """`table` of the bundled nano UNet."""
-    return table(_modules((False, True, True), 1))
+    return table(unet_modules((False, True, True), 1))
 
 
 @cache
 def _any_modules() -> frozenset[str]:
     """Every module that a UNet of at most this size can have."""
-    return frozenset(_modules((True,) * _LEVELS, _LAYERS))
+    return frozenset(unet_modules((True,) * _LEVELS, _LAYERS))
 
 
-def _modules(attention: tuple[bool, ...], per_level: int) -> set[str]:
+def unet_modules(attention: tuple[bool, ...], per_level: int) -> set[str]:
     """Of a UNet with attention on these levels, a bridge around every residual block."""
     names = {*_ENDS, *(f"mid_block.attentions.0.{part}" for part in _ATTENTION)}
     names |= {f"mid_block.resnets.{n}.{part}" for n in (0, 1) for part in _RESNET}

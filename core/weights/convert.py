@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checkpoint import describe_format, detect_format, read_tensors
+from ..checkpoint import identify
 from ..errors import CheckpointError
-from ..lora.files import PEFT_WEIGHTS, read_lora
+from ..lora.files import read_weights
 from ..lora.merge import parse_lora
 from ..lora.styles import save_lora_as
 from ..methods.osdface import VisualRepresentationEmbedder
@@ -38,15 +38,13 @@ def convert(
     out = Path(out)
     kinds = {}
     for path in map(Path, paths):
-        is_peft = path.is_dir() or path.name in PEFT_WEIGHTS
-        tensors, metadata = (read_lora if is_peft else read_tensors)(path)
-        kinds[path] = (detect_format(tensors, metadata), tensors, metadata)
-    for path, (kind, _, _) in kinds.items():
-        if kind not in {*_PAIR, "lora"}:
-            raise CheckpointError(
-                f"{path.name} is {describe_format(kind)}; expected associate_2.ckpt with "
-                "embedding_change_weights.pth, or a LoRA."
+        tensors, metadata = read_weights(path)
+        found = identify(path, tensors, metadata)
+        if found.kind not in {*_PAIR, "lora"}:
+            raise found.unsuitable(
+                "expected associate_2.ckpt with embedding_change_weights.pth, or a LoRA."
             )
+        kinds[path] = (found.kind, tensors, metadata)
     pair = [p for p, (kind, _, _) in kinds.items() if kind in _PAIR]
     embedder = VisualRepresentationEmbedder.from_files(*pair) if pair else None
     loras = {

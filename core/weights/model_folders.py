@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint import identify
 from ..errors import CheckpointError, FacewrightError, listed, shorten
 from ..files.known import BASE, KnownFile, bundled_path
 from .known_files import known_file
-from .sd_versions import check_base
 
 ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright")
 """Where the weights of optional face analyzers lie."""
@@ -278,5 +278,5 @@ class ModelFolders:
             for path in sorted(place.glob("*")):
                 if path.suffix == ".safetensors" or (path / "unet").is_dir():
                     with contextlib.suppress(CheckpointError):
-                        check_base(path)
+                        identify(path).check_base()
                         yield path

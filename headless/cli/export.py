@@ -60,7 +60,7 @@ def export(
 
     `facewright convert` is for files that others released.
     """
-    from ...core.lora.files import is_lora_folder
+    from ...core.checkpoint.identify import is_lora_folder
     from ...core.lora.styles import LORA_STYLES
     from ..make.export import DTYPES, merge, recast, restyle
 

@@ -9,18 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...core.checkpoint import (
-    FORMAT_KEY,
-    describe_format,
-    detect_format,
-    read_tensors,
-    save_safetensors,
-)
+from ...core.checkpoint import FORMAT_KEY, identify, read_tensors, save_safetensors
+from ...core.checkpoint.identify import PEFT_CONFIG, PEFT_WEIGHTS
 from ...core.diffusion import ldm
 from ...core.diffusion.loading import read_unet_folder
 from ...core.errors import CheckpointError, LoraError, shorten
 from ...core.files.writing import written_whole
-from ...core.lora.files import PEFT_CONFIG, PEFT_WEIGHTS, lora_file, read_lora
+from ...core.lora.files import lora_file, read_lora, read_weights
 from ...core.lora.merge import LoraReport, check_strength, merge_lora, parse_lora
 from ...core.lora.styles import LoraStyle, adapter_config, cast, save_lora_as
 from ...core.weights.nano import UNET_FORMAT
@@ -116,7 +111,7 @@ class _Addition:
 def _merge_file(base: Path, out: Path, add: _Addition) -> LoraReport:
     _check_new(out, base)
     tensors, metadata = read_tensors(base)
-    names = _unet_names(tensors, metadata, base.name)
+    names = _unet_names(base, tensors, metadata)
     changed, report = add.to({name: tensors[key] for name, key in names.items()})
     renamed = {names[n]: t for n, t in changed.items()}
     others = {k: cast(k, t, add.dtype or t.dtype) for k, t in tensors.items() if k not in renamed}
@@ -125,20 +120,20 @@ def _merge_file(base: Path, out: Path, add: _Addition) -> LoraReport:
 
 
 def _unet_names(
-    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], source: str
+    base: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> dict[str, str]:
     """diffusers' name -> key in the file, of every tensor of the UNet."""
-    kind = detect_format(tensors, metadata)
-    if kind in ("diffusers-unet", UNET_FORMAT):
+    found = identify(base, tensors, metadata)
+    if found.kind in ("diffusers-unet", UNET_FORMAT):
         return {key: key for key in tensors}
-    if kind != "sd-checkpoint":
-        raise CheckpointError(
-            f"{source} is {describe_format(kind)}; a base model was expected: SD 2.1-base as a "
-            "single file or a diffusers folder, or a UNet under diffusers' names."
+    if found.unet is None:
+        raise found.unsuitable(
+            "a base model was expected: SD 2.1-base as a single file or a diffusers folder, or a "
+            "UNet under diffusers' names."
         )
-    unet, _ = ldm.split_checkpoint(tensors, source=source)
-    ldm.check_is_sd2_base(unet, source=source)
-    config = ldm.unet_config(unet, source=source)
+    found.check_base()
+    unet = ldm.part_of(tensors, ldm.UNET_PREFIX)
+    config = ldm.unet_config(unet, source=base.name)
     renamed = ldm.unet_to_diffusers({key: key for key in unet}, config)
     return {name: ldm.UNET_PREFIX + key for name, key in renamed.items()}
 
@@ -219,13 +214,12 @@ def recast(source: Path, out: Path, dtype: torch.dtype) -> tuple[Path, str]:
         CheckpointError: another kind of file, or `out` is the file itself.
         FacewrightError: weights that do not fit into float16.
     """
-    is_peft = source.is_dir() or source.name in PEFT_WEIGHTS
-    tensors, metadata = (read_lora if is_peft else read_tensors)(source)
-    kind = detect_format(tensors, metadata)
-    if FORMAT_KEY not in metadata and kind != "lora":
-        raise CheckpointError(
-            f"{source.name} is {describe_format(kind)}; a file that facewright wrote, or a LoRA, "
-            "was expected. Released OSDFace files become one with `facewright convert`."
+    tensors, metadata = read_weights(source)
+    found = identify(source, tensors, metadata)
+    if FORMAT_KEY not in metadata and found.kind != "lora":
+        raise found.unsuitable(
+            "a file that facewright wrote, or a LoRA, was expected. Released OSDFace files become "
+            "one with `facewright convert`."
         )
     name = next(k for k, v in DTYPES.items() if v == dtype)
     target = _target(out, f"{source.stem}_{name}")

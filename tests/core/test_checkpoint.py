@@ -8,9 +8,9 @@ import types
 
 import pytest
 import torch
-from facewright.core import checkpoint
 from facewright.core.checkpoint import (
     detect_format,
+    files,
     load_strict,
     make_metadata,
     read_config,
@@ -57,7 +57,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
             file.write(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", fail)
+    monkeypatch.setattr(files, "save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         save_safetensors(path, {"other": torch.zeros(3)})
     assert_same(read_tensors(path)[0])

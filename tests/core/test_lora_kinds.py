@@ -49,11 +49,13 @@ def test_the_names_are_those_of_the_real_unet(manifest):
 
 
 def test_original_names_are_those_that_whole_checkpoints_use(manifest):
-    from facewright.core.diffusion.ldm import unet_to_diffusers
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-    dotted = [name for name in sd_table() if name.startswith(("input_", "middle_", "output_"))]
-    dotted = [name for name in dotted if "." in name]
-    renamed = unet_to_diffusers({f"{n}.weight": n for n in dotted}, {"layers_per_block": 2})
+    starts = ("input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "out.")
+    dotted = [name for name in sd_table() if name.startswith(starts)]
+    whole = {f"model.diffusion_model.{n}.{p}": n for p in ("weight", "bias") for n in dotted}
+    renamed = convert_ldm_unet_checkpoint(whole, {"layers_per_block": 2, "class_embed_type": None})
+    renamed = {k: v for k, v in renamed.items() if k.endswith(".weight")}
     assert len(dotted) > 380
     assert {n: f"{sd_table()[n]}.weight" for n in dotted} == {v: k for k, v in renamed.items()}
 

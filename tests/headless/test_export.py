@@ -200,7 +200,7 @@ def test_an_interrupted_merge_leaves_nothing(made, folder, tmp_path, monkeypatch
     def interrupt(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("facewright.core.checkpoint.save_file", interrupt)
+    monkeypatch.setattr("facewright.core.checkpoint.files.save_file", interrupt)
     for source, out in ((made[0], tmp_path / "x.safetensors"), (folder, tmp_path / "merged")):
         with pytest.raises(KeyboardInterrupt):
             merge(made[1], source, out)

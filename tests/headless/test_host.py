@@ -65,7 +65,7 @@ def test_old_attention_names_of_vae_folders(loaded, tmp_path):
 def test_v_prediction_folder_and_incomplete_folder(loaded, tmp_path):
     model, vae = loaded
     folder = save_folder(tmp_path / "sd", model.unet, vae.module, prediction="v_prediction")
-    with pytest.raises(CheckpointError, match="v_prediction"):
+    with pytest.raises(CheckpointError, match="v-prediction"):
         load_checkpoint(folder)
     (folder / "unet/config.json").unlink()
     with pytest.raises(CheckpointError, match=r"config\.json"):

@@ -6,10 +6,10 @@ import random
 
 import pytest
 import torch
+from facewright.core.checkpoint.identify import identify
 from facewright.core.diffusion.loading import load_checkpoint, load_vae
 from facewright.core.diffusion.text import check_encoder
 from facewright.core.errors import CheckpointError
-from facewright.core.weights.sd_versions import check_base
 from safetensors.torch import save_file
 
 from ..core.hostile_files import mutated, no_hang, outcome
@@ -28,6 +28,10 @@ VAE = {
     "down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2,
     "sample_size": 64, "scaling_factor": 0.18215,
 }  # fmt: skip
+
+
+def check_base(path):
+    identify(path).check_base()
 
 
 def _folder(root, unet=UNET, vae=VAE):

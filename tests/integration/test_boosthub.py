@@ -38,7 +38,7 @@ def thin_model(tmp_path_factory, weights):
 
     path = tmp_path_factory.mktemp("thin") / "thin.safetensors"
     weights.thin_checkpoint(path, full_vae=False)
-    unet, _ = ldm.split_checkpoint(read_tensors(path)[0], source="thin")
+    unet = ldm.part_of(read_tensors(path)[0], ldm.UNET_PREFIX)
     config = ldm.unet_config(unet, source="thin")
     # ComfyUI computes in float32 on a CPU; so must we, whatever this one is quick in.
     place = loading.Place(torch.float32, torch.device("cpu"))

@@ -5,21 +5,20 @@ A file is judged by its first bytes, never by its suffix.
 
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from .errors import CheckpointError, listed, shorten
-from .files.json_text import JsonError, parse_json
-from .files.pickles import AGAIN, read_pickle
-from .files.writing import written_whole
+from ..errors import CheckpointError, shorten
+from ..files.json_text import JsonError, parse_json
+from ..files.pickles import AGAIN, read_pickle
+from ..files.writing import written_whole
 
 FORMAT_KEY = "facewright.format"
 CONFIG_KEY = "facewright.config"
@@ -80,6 +79,38 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         return {}
     with _opened(path, AGAIN) as file:
         return file.metadata() or {}
+
+
+class _Shaped(NamedTuple):
+    shape: tuple[int, ...]
+
+
+class Header(NamedTuple):
+    """What is known of a weight file before its tensors are read."""
+
+    shapes: Mapping[str, Any]
+    """Something with a `shape` by each tensor's name."""
+    metadata: Mapping[str, str]
+    tensors: Mapping[str, Tensor]
+    """Those few that were asked for, as far as they are there."""
+
+
+def read_header(path: str | os.PathLike[str], wanted: Iterable[str] = ()) -> Header:
+    """Names and shapes in a weight file, its metadata, and the tensors called as in `wanted`.
+
+    Of safetensors nothing else is read.
+
+    Raises:
+        CheckpointError: as `read_tensors`.
+    """
+    path = Path(path)
+    if _sniff(path, AGAIN) != "safetensors":
+        tensors, metadata = read_tensors(path)
+        return Header(tensors, metadata, {k: tensors[k] for k in wanted if k in tensors})
+    with _opened(path, AGAIN) as file:
+        shapes = {k: _Shaped(tuple(file.get_slice(k).get_shape())) for k in file.keys()}  # noqa: SIM118
+        few = {k: file.get_tensor(k) for k in wanted if k in shapes}
+        return Header(shapes, file.metadata() or {}, few)
 
 
 @contextmanager
@@ -176,87 +207,6 @@ def _room(path: Path) -> int:
     return _SLACK * path.stat().st_size + 2**20
 
 
-def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
-    """Copy `tensors` into `module`, which must match it key by key and shape by shape.
-
-    Values are cast to the module's own dtype and device. The module is untouched on error.
-
-    Raises:
-        CheckpointError: as `check_fits`, or weights that are NaN or infinite.
-    """
-    check_fits(module, tensors, source=source)
-    check_finite(tensors, source=source)
-    module.load_state_dict(dict(tensors))
-
-
-def check_fits(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
-    """Refuse tensors that do not match a module's in names, shapes and kind of number.
-
-    Raises:
-        CheckpointError: listing what is missing, what is unexpected and which shapes differ.
-    """
-    expected = module.state_dict()
-    missing = [k for k in expected if k not in tensors]
-    unexpected = [k for k in tensors if k not in expected]
-    both = {k: (v, tensors[k]) for k, v in expected.items() if k in tensors}
-    shapes = [
-        f"{shorten(k)} should be {tuple(v.shape)}, came {shorten(tuple(given.shape), 40)}"
-        for k, (v, given) in both.items()
-        if given.shape != v.shape
-    ]
-    kinds = [
-        f"{shorten(k)} should be {_kind(v)}, came {str(given.dtype)[6:]}"
-        for k, (v, given) in both.items()
-        if not _kind_fits(v, given)
-    ]
-    problems = []
-    if missing:
-        problems.append(f"{len(missing)} of {len(expected)} tensors missing ({listed(missing)})")
-    if unexpected:
-        problems.append(f"{len(unexpected)} unexpected ({listed(unexpected)})")
-    if shapes:
-        problems.append(f"{len(shapes)} of another shape ({listed(shapes)})")
-    if kinds:
-        problems.append(f"{len(kinds)} of another kind of number ({listed(kinds)})")
-    if not problems:
-        return
-    raise CheckpointError(
-        f"{source} does not fit {type(module).__name__}: {'; '.join(problems)}. "
-        f"The file looks like {describe_format(detect_format(tensors))}."
-    )
-
-
-def _kind(tensor: Tensor) -> str:
-    return "floating point" if tensor.is_floating_point() else "whole numbers"
-
-
-def _kind_fits(expected: Tensor, given: Tensor) -> bool:
-    """Weights are floating point. Counters may be: half precision is written for all alike."""
-    if given.is_complex() or given.dtype == torch.bool:
-        return False
-    return given.is_floating_point() or not expected.is_floating_point()
-
-
-def check_finite(tensors: Mapping[str, Tensor], *, source: str) -> None:
-    """Raise CheckpointError, naming them, where weights are NaN or infinite."""
-    broken = [k for k, v in tensors.items() if not _is_finite(v)]
-    if broken:
-        raise CheckpointError(
-            f"{source} holds NaN or infinite weights in {len(broken)} of {len(tensors)} tensors "
-            f"({listed(broken)}). The training that made it diverged, or the file is damaged: "
-            "use an earlier one, or get it again."
-        )
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    if not tensor.is_floating_point() or not tensor.numel():
-        return True
-    if tensor.element_size() < 2:  # torch has few functions for numbers of 8 bits
-        tensor = tensor.float()
-    low, high = tensor.aminmax()  # NaN comes through, and nothing as large as the weights is made
-    return bool(low.isfinite() and high.isfinite())
-
-
 def save_safetensors(
     path: str | os.PathLike[str],
     tensors: Mapping[str, Tensor],
@@ -320,55 +270,3 @@ def read_config(
             f"{source}: {CONFIG_KEY} should be a JSON object, got {shorten(repr(config))}."
         )
     return config
-
-
-_FORMATS = {
-    "osdface-associate": "OSDFace's VRE checkpoint (associate_2.ckpt)",
-    "osdface-embedding-change": "OSDFace's prompt projection (embedding_change_weights.pth)",
-    "lora": "a LoRA",
-    "sd-checkpoint": "a whole Stable Diffusion checkpoint",
-    "diffusers-unet": "a diffusers UNet",
-    "diffusers-vae": "a diffusers VAE",
-    "ldm-vae": "an autoencoder (VAE)",
-    "unknown": "none of the files facewright knows",
-}
-_LORA = re.compile(
-    r"[._]lora[._]|^(lora_unet|lora_te\d?|lycoris)_"
-    r"|\.(diff|diff_b|dora_scale|hada_w[12]_[ab]|lokr_w[12](_[ab])?)$"
-)
-"""In the keys of adapters: plain LoRA, and the kinds that are refused as what they are."""
-_PROJECTION = {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"}
-
-
-def detect_format(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
-    """Name what a file holds: its `facewright.format`, else a key of the formats known by sight.
-
-    Returns "unknown" where nothing matches.
-    """
-    if metadata and FORMAT_KEY in metadata:
-        return metadata[FORMAT_KEY]
-    keys = set(tensors)
-
-    def any_with(prefix: str) -> bool:
-        return any(k.startswith(prefix) for k in keys)
-
-    if any_with("vqvae_LQ."):
-        return "osdface-associate"
-    if any(re.search(_LORA, k) for k in keys):
-        return "lora"
-    if keys & _PROJECTION and keys <= _PROJECTION:
-        return "osdface-embedding-change"
-    if any_with("model.diffusion_model."):
-        return "sd-checkpoint"
-    if any_with("time_embedding.") and any_with("down_blocks."):
-        return "diffusers-unet"
-    if any_with("encoder.down_blocks."):
-        return "diffusers-vae"
-    if any_with("encoder.down.") and any_with("decoder.up."):
-        return "ldm-vae"
-    return "unknown"
-
-
-def describe_format(name: str) -> str:
-    """A format name in words, for messages."""
-    return _FORMATS.get(name, f'a facewright "{shorten(name)}" file')
