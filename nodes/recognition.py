@@ -120,8 +120,8 @@ class IdentityScore(io.ComfyNode):
         )
         report = scores.report()
         return io.NodeOutput(
-            scores.mean_cosine,
-            scores.mean_degrees,
+            scores.mean("cosine"),
+            scores.mean("degrees"),
             report,
             scores.to_json(),
             ui=host.show_text(report, cls),

@@ -44,11 +44,22 @@ def parse_json(text: str | bytes, *, file_names: bool = False) -> Any:
     return value
 
 
-def json_number(value: float, digits: int | None = None) -> float | None:
-    """`value`, rounded to `digits` after the point; JSON knows no NaN and no infinity: None."""
-    if not math.isfinite(value):
-        return None
-    return value if digits is None else round(value, digits)
+def strict(value: Any, *, digits: int | None = None, infinity: bool = False) -> Any:
+    """`value` without what JSON does not know, at any depth: None for NaN and infinity.
+
+    Args:
+        digits: after the point, to which numbers are rounded.
+        infinity: stays, as the text "inf" or "-inf".
+    """
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return str(value) if infinity and math.isinf(value) else None
+        return value if digits is None else round(value, digits)
+    if isinstance(value, Mapping):
+        return {str(k): strict(v, digits=digits, infinity=infinity) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(v, digits=digits, infinity=infinity) for v in value]
+    return value
 
 
 def check_plain(value: Any, *, file_names: bool = False) -> None:

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -29,7 +28,6 @@ _FEATHER = 0.12
 """Border of the paste, as Paste Faces has it by default."""
 _FINEST = 16
 """Low-pass colours: what is smaller than this share, 1/16, of the crop does not count."""
-_plain = partial(json_text.json_number, digits=6)
 _EYES = {68: (slice(36, 42), slice(42, 48)), 98: (slice(60, 68), slice(68, 76))}
 
 
@@ -79,27 +77,28 @@ class Receipt:
     def entry(self) -> dict[str, Any]:
         """For JSON: finite numbers or None."""
         m = self.measured
-        return {
+        content = {
             "face": self.face,
             "person": self.person,
             "anchor": self.anchor,
             "verdict": self.verdict,
             "strength": self.strength,
             "max_drift": self.max_drift,
-            "drift": _plain(self.drift),
-            "drift_restored": _plain(self.drift_restored),
+            "drift": self.drift,
+            "drift_restored": self.drift_restored,
             "cosine": {
-                "input": _plain(self.cosine_input),
-                "references": _plain(self.cosine_references),
+                "input": self.cosine_input,
+                "references": self.cosine_references,
             },
             "a_ld": {
-                region: {"px": _plain(m.ald[region]), "eye_distances": _plain(m.share(region))}
+                region: {"px": m.ald[region], "eye_distances": m.share(region)}
                 for region in REGIONS
             },
-            "color_difference": _plain(m.color),
-            "seam": _plain(m.seam),
-            "sharpness": _plain(m.sharpness),
+            "color_difference": m.color,
+            "seam": m.seam,
+            "sharpness": m.sharpness,
         }
+        return json_text.strict(content, digits=6)
 
     def line(self) -> str:
         """For people."""

@@ -1,9 +1,9 @@
 """How much two pictures show the same person, by any recogniser."""
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from ..faces import FaceAnalyzer, detect_faces
 from ..geometry.align import align_faces
 from ..metrics.identity import identity_degrees
 from ..people.recogniser import Recogniser
+from .scores import Scores
 
 _PADDING = 0.3
 """Room around a picture in which faces are looked for: one may fill it."""
@@ -21,52 +22,30 @@ _SIDE = 512
 """Of the faces cut out for a recogniser, in pixels."""
 
 
-@dataclass(frozen=True)
-class IdentityScores:
-    """Cosines and angles of n pairs of pictures; NaN where one shows no face."""
+@dataclass(frozen=True, kw_only=True)
+class IdentityScores(Scores):
+    """ "cosine" and "degrees" of pairs of pictures; NaN where one shows no face."""
 
-    cosine: list[float]
-    degrees: list[float]
-    notes: list[str]
-    """Per pair what is worth knowing, "" for nothing."""
     recogniser: str
     """`Recogniser.id`: numbers of another one say nothing about these."""
 
-    @property
-    def mean_cosine(self) -> float:
-        """Over the pairs with faces; NaN without any."""
-        return _mean(self.cosine)
+    _entries = "pictures"
+    _digits = 6
 
-    @property
-    def mean_degrees(self) -> float:
-        return _mean(self.degrees)
+    def _words(self, numbers: dict[str, float]) -> str:
+        if math.isnan(numbers["cosine"]):
+            return "cannot be compared"
+        return f"cosine {numbers['cosine']:.3f}, {numbers['degrees']:.1f} degrees"
 
-    def report(self) -> str:
-        """A line per pair, and of several the mean."""
-        lines = [
-            f"picture {i}: {_words(c, d)}{f' ({note})' if note else ''}"
-            for i, (c, d, note) in enumerate(
-                zip(self.cosine, self.degrees, self.notes, strict=True)
-            )
-        ]
-        if len(lines) > 1:
-            seen = sum(math.isfinite(c) for c in self.cosine)
-            mean = _words(self.mean_cosine, self.mean_degrees)
-            lines.append(f"mean of {seen}: {mean}" if seen else "mean: no face in any")
-        return "\n".join(lines)
+    def _last_lines(self) -> list[str]:
+        seen = sum(map(math.isfinite, self.values["cosine"]))
+        return [f"mean of {seen}: {self._words(self._means())}" if seen else "mean: no face in any"]
 
-    def to_json(self) -> str:
-        """{"recogniser", "pictures": [{"cosine", "degrees", "note"}], "mean": {...}}; strict JSON.
+    def _about(self) -> dict[str, Any]:
+        return {"recogniser": self.recogniser}
 
-        null stands for a picture without a face.
-        """
-        pictures = [
-            {"cosine": _null(c), "degrees": _null(d), "note": note}
-            for c, d, note in zip(self.cosine, self.degrees, self.notes, strict=True)
-        ]
-        mean = {"cosine": _null(self.mean_cosine), "degrees": _null(self.mean_degrees)}
-        content = {"recogniser": self.recogniser, "pictures": pictures, "mean": mean}
-        return json.dumps(content, allow_nan=False, indent=1)
+    def _entry(self, picture: int) -> dict[str, Any]:
+        return {**self._of(picture), "note": self.notes[picture]}
 
 
 def score_identity(
@@ -100,7 +79,8 @@ def score_identity(
     if len(images):
         check_counts(images, others, names=("image", "other"))
     known: dict[int, tuple[Tensor | None, str]] = {}
-    cosines, degrees, notes = [], [], []
+    values: dict[str, list[float]] = {"cosine": [], "degrees": []}
+    notes = []
     for i, picture in enumerate(images):
         j = 0 if len(others) == 1 else i
         if j not in known:
@@ -111,11 +91,11 @@ def score_identity(
             cosine = degree = math.nan
         else:
             cosine, degree = float(a @ b), float(identity_degrees(a[None], b[None]))
-        cosines.append(cosine)
-        degrees.append(degree)
+        values["cosine"].append(cosine)
+        values["degrees"].append(degree)
         notes.append("; ".join(filter(None, said)))
         on_image(1)
-    return IdentityScores(cosines, degrees, notes, recogniser.id)
+    return IdentityScores(values=values, notes=notes, recogniser=recogniser.id)
 
 
 def embed_face(
@@ -160,18 +140,3 @@ def reference_template(
     if pictures is not None and not found:
         report.append("no face in any reference: faces are compared with their input")
     return (F.normalize(torch.stack(found).mean(0), dim=0) if found else None), report
-
-
-def _mean(values: list[float]) -> float:
-    finite = [v for v in values if math.isfinite(v)]
-    return sum(finite) / len(finite) if finite else math.nan
-
-
-def _null(value: float) -> float | None:
-    return round(value, 6) if math.isfinite(value) else None
-
-
-def _words(cosine: float, degrees: float) -> str:
-    if math.isnan(cosine):
-        return "cannot be compared"
-    return f"cosine {cosine:.3f}, {degrees:.1f} degrees"

@@ -5,10 +5,10 @@ scores.mean("ald_eyes")   scores.report()   scores.to_json()
 draw_scores(restored, scores)   (core/drawing/landmarks.py)
 """
 
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from ..geometry.landmarks import (
     region_points,
 )
 from ..geometry.warp import fit_similarity, transform
-from ..metrics.statistics import mean_interval
+from .scores import Scores
 
 LABELS = {"ald_eyes": "A-LD eyes", "ald_mouth": "A-LD mouth", "ald_all": "A-LD all", "l2": "L2-LD"}
 """The scores, and their names for people."""
@@ -47,66 +47,44 @@ class FaceScore:
     """The true face lies at the same place of a picture of the same size."""
 
 
-@dataclass(frozen=True)
-class LandmarkScores:
-    """Of a batch."""
+@dataclass(frozen=True, kw_only=True)
+class LandmarkScores(Scores):
+    """The means of each picture's faces by the keys of `LABELS`; notes say why there are none."""
 
     faces: list[FaceScore]
-    missing: list[str | None]
-    """Per picture: why it has no score, or None."""
     points: int
 
-    def mean(self, name: str) -> float:
-        """Over pictures, each the mean of its faces; NaN where no picture has one."""
-        return mean_interval([self.of(i, name) for i in range(len(self.missing))]).mean
-
-    def of(self, image: int, name: str) -> float:
-        """Mean over the faces of a picture; NaN without any."""
-        values = [face.values[name] for face in self.faces if face.image == image]
-        return sum(values) / len(values) if values else math.nan
-
     def report(self) -> str:
-        """A line per picture, of several also the means."""
-        lines = []
-        for i, why in enumerate(self.missing):
-            mine = [face for face in self.faces if face.image == i]
-            words = why or _words(lambda name, i=i: self.of(i, name))
-            if len(mine) > 1:
-                words += f" (mean of {len(mine)} faces)"
-            if any(not face.same_frame for face in mine):
-                words += "; framed differently, so L2-LD says nothing and is left out"
-            lines.append(f"picture {i}: {words}")
-        if len(lines) > 1 and self.faces:
-            lines.append(f"mean: {_words(self.mean)}")
-        lines.append(
-            f"In pixels of gt, over {self.points} landmarks. A-LD is blind to shear and stretch of "
-            "the whole face; L2-LD is not."
-        )
-        return "\n".join(lines)
+        return (
+            f"{super().report()}\nIn pixels of gt, over {self.points} landmarks. A-LD is blind to "
+            "shear and stretch of the whole face; L2-LD is not."
+        ).lstrip("\n")
 
-    def to_json(self) -> str:
-        """{"points", "images": [{"missing", "faces": [{score: value}]}], "mean"}, strict JSON.
+    def _words(self, numbers: dict[str, float]) -> str:
+        known = {name: number for name, number in numbers.items() if not math.isnan(number)}
+        return ", ".join(f"{LABELS[name]} {number:.2f} px" for name, number in known.items())
 
-        null stands for a score that there is not.
-        """
+    def _line(self, picture: int) -> str:
+        mine = self._faces_of(picture)
+        words = self.notes[picture] or self._words(self._of(picture))
+        if len(mine) > 1:
+            words += f" (mean of {len(mine)} faces)"
+        if any(not face.same_frame for face in mine):
+            words += "; framed differently, so L2-LD says nothing and is left out"
+        return words
 
-        def plain(value: float) -> float | None:
-            return value if math.isfinite(value) else None
+    def _last_lines(self) -> list[str]:
+        return super()._last_lines() if self.faces else []
 
-        images = [
-            {
-                "missing": why,
-                "faces": [
-                    {name: plain(face.values[name]) for name in LABELS}
-                    for face in self.faces
-                    if face.image == i
-                ],
-            }
-            for i, why in enumerate(self.missing)
-        ]
-        means = {name: plain(self.mean(name)) for name in LABELS}
-        content = {"points": self.points, "images": images, "mean": means}
-        return json.dumps(content, allow_nan=False, indent=1)
+    def _about(self) -> dict[str, Any]:
+        return {"points": self.points}
+
+    def _entry(self, picture: int) -> dict[str, Any]:
+        faces = [face.values for face in self._faces_of(picture)]
+        return {"missing": self.notes[picture] or None, "faces": faces}
+
+    def _faces_of(self, picture: int) -> list[FaceScore]:
+        return [face for face in self.faces if face.image == picture]
 
 
 def score_landmarks(
@@ -139,16 +117,20 @@ def score_landmarks(
     points = dense_landmarker(analyzer).points
     shared = None if len(gt) > 1 or not len(restored) else _find(analyzer, gt[0])
     faces: list[FaceScore] = []
-    missing: list[str | None] = []
+    values: dict[str, list[float]] = {name: [] for name in LABELS}
+    notes = []
     for i, picture in enumerate(restored):
         truth = gt[i % len(gt)]
         found = _find(analyzer, picture)
         true = shared if shared is not None else _find(analyzer, truth)
         pairs = _pairs(found, true, picture.shape == truth.shape)
-        faces += [_compare(i, *pair) for pair in pairs]
-        missing.append(None if pairs else _why(found, true))
+        mine = [_compare(i, *pair) for pair in pairs]
+        faces += mine
+        for name, numbers in values.items():
+            numbers.append(sum(f.values[name] for f in mine) / len(mine) if mine else math.nan)
+        notes.append("" if pairs else _why(found, true))
         on_image(1)
-    return LandmarkScores(faces, missing, points)
+    return LandmarkScores(values=values, notes=notes, faces=faces, points=points)
 
 
 def _find(analyzer: FaceAnalyzer, picture: Tensor) -> list[Face]:
@@ -165,8 +147,8 @@ def _pairs(found: list[Face], true: list[Face], one_size: bool) -> list[tuple[Fa
         return []
     pairs = []
     for face in true if one_size else ():
-        nearest = min(found, key=lambda other: _distance(other, face))
-        if _distance(nearest, face) <= 0.5 * _extent(face):
+        nearest = nearest_face(found, face)
+        if nearest is not None:
             pairs.append((nearest, face, True))
     if pairs:
         return pairs
@@ -174,6 +156,16 @@ def _pairs(found: list[Face], true: list[Face], one_size: bool) -> list[tuple[Fa
         return []
     largest = (max(faces, key=lambda face: face.size) for faces in (found, true))
     return [(*largest, False)]
+
+
+def nearest_face(found: Sequence[Face], true: Face) -> Face | None:
+    """The one whose landmarks lie closest to those of `true`, within half its size."""
+
+    def distance(face: Face) -> float:
+        return float((face.landmarks.float().mean(0) - true.landmarks.float().mean(0)).norm())
+
+    reach = 0.5 * float((true.landmarks.amax(0) - true.landmarks.amin(0)).max())
+    return min((f for f in found if distance(f) <= reach), key=distance, default=None)
 
 
 def _compare(image: int, restored: Face, gt: Face, same_frame: bool) -> FaceScore:
@@ -199,17 +191,3 @@ def _why(found: list[Face], true: list[Face]) -> str:
     if not true:
         return "no face was found in gt"
     return "no face of restored lies where one of gt is"
-
-
-def _distance(a: Face, b: Face) -> float:
-    return float((a.landmarks.float().mean(0) - b.landmarks.float().mean(0)).norm())
-
-
-def _extent(face: Face) -> float:
-    return float((face.landmarks.amax(0) - face.landmarks.amin(0)).max())
-
-
-def _words(value: Callable[[str], float]) -> str:
-    numbers = {name: value(name) for name in LABELS}
-    known = {name: number for name, number in numbers.items() if not math.isnan(number)}
-    return ", ".join(f"{LABELS[name]} {number:.2f} px" for name, number in known.items())

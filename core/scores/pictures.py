@@ -5,19 +5,19 @@ scores.report()      for people, a line per picture
 scores.to_json()     for programs
 """
 
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..devices import widened
 from ..errors import FacewrightError, check_counts, check_image, listed, not_finite
-from ..faces import FaceAnalyzer, detect_faces
+from ..faces import Face, FaceAnalyzer, detect_faces
 from ..metrics import METRICS, Metric, metric
-from ..metrics.statistics import mean_interval
+from .landmarks import nearest_face
+from .scores import Scores
 
 _MISSING = {"pixels": "undefined", "landmarks": "no face"}
 """What a score reads, and what people are told where there is no number."""
@@ -52,73 +52,32 @@ def scoring_pictures() -> list[str]:
     return [name for name, one in METRICS.items() if one.reads in _MISSING]
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Metric name -> one value per picture; NaN where there was nothing to score."""
+@dataclass(frozen=True, kw_only=True)
+class PictureScores(Scores):
+    """By the metrics' names; with a baseline also "psnr lq" and "psnr gain".
+
+    A positive gain is an improvement, whichever way the metric runs. In JSON null also stands for
+    the infinite PSNR of equal pictures.
+    """
 
     metrics: Sequence[Metric]
-    restored: dict[str, list[float]]
-    lq: dict[str, list[float]] = field(default_factory=dict)
-    """Of the baseline; empty where there is none."""
-
-    def mean(self, name: str) -> float:
-        """Over the pictures with a finite value; infinite where every score is, NaN without any."""
-        return _mean(self.restored[name])
-
-    def gains(self, name: str) -> list[float]:
-        """How much better `restored` is than `lq`, positive whichever way the metric runs."""
-        one = next(m for m in self.metrics if m.name == name)
-        return [
-            _goodness(one, a) - _goodness(one, b) if a != b else 0.0
-            for a, b in zip(self.restored[name], self.lq[name], strict=True)
-        ]
 
     def report(self) -> str:
         """A line per metric of a single picture; of several, a line per picture and the means."""
-        count = len(self.restored[self.metrics[0].name])
-        lines = [self._words(lambda values, i=i: values[i]) for i in range(count)]
-        if count == 1:
-            return "\n".join(lines[0])
-        lines = [f"picture {i}: {', '.join(words)}" for i, words in enumerate(lines)]
-        return "\n".join([*lines, f"mean: {', '.join(self._words(_mean))}"] if lines else [])
+        if len(self) == 1:
+            return "\n".join(_metric_words(one, self._of(0)) for one in self.metrics)
+        return super().report()
 
-    def _words(self, pick: Callable[[list[float]], float]) -> list[str]:
-        return [self._metric_words(one, pick) for one in self.metrics]
+    def _words(self, numbers: dict[str, float]) -> str:
+        return ", ".join(_metric_words(one, numbers) for one in self.metrics)
 
-    def _metric_words(self, one: Metric, pick: Callable[[list[float]], float]) -> str:
-        value = pick(self.restored[one.name])
-        if math.isnan(value):
-            return f"{one.label} {_MISSING[one.reads]}"
-        words = f"{one.label} {_number(value, one)}"
-        if self.lq:
-            before, gain = pick(self.lq[one.name]), pick(self.gains(one.name))
-            if math.isnan(before):
-                return f"{words} (lq: {_MISSING[one.reads]})"
-            words += f" (lq {_number(before, one)}, gain {_number(gain, one, sign='+')})"
-        return words
-
-    def to_json(self) -> str:
-        """{"images": [{metric: {"restored", "lq", "gain"}}], "mean": {the same}}, as strict JSON.
-
-        A positive gain is an improvement. null stands for no face, and for the infinite PSNR of
-        equal pictures, which no JSON can hold.
-        """
-        count = len(self.restored[self.metrics[0].name])
-        content = {
-            "images": [self._entry(lambda v, i=i: v[i]) for i in range(count)],
-            "mean": self._entry(_mean),
-        }
-        return json.dumps(content, allow_nan=False, indent=1)
-
-    def _entry(self, pick: Callable[[list[float]], float]) -> dict[str, dict[str, float | None]]:
-        entry = {}
-        for one in self.metrics:
-            columns = {"restored": self.restored[one.name]}
-            if self.lq:
-                columns |= {"lq": self.lq[one.name], "gain": self.gains(one.name)}
-            picked = {column: pick(values) for column, values in columns.items()}
-            entry[one.name] = {k: v if math.isfinite(v) else None for k, v in picked.items()}
-        return entry
+    def _grouped(self, numbers: dict[str, float]) -> dict[str, dict[str, float]]:
+        """{metric: {"restored", "lq", "gain"}}."""
+        grouped: dict[str, dict[str, float]] = {}
+        for name, number in numbers.items():
+            one, _, column = name.partition(" ")
+            grouped.setdefault(one, {})[column or "restored"] = number
+        return grouped
 
 
 def score_images(
@@ -129,7 +88,7 @@ def score_images(
     lq: Tensor | None = None,
     analyzer: FaceAnalyzer | None = None,
     on_image: Callable[[int], None] = lambda images: None,
-) -> Scores:
+) -> PictureScores:
     """Score a batch picture by picture.
 
     Args:
@@ -154,28 +113,29 @@ def score_images(
     for one in metrics:
         _check_needs(one, gt, analyzer)
     wants_faces = any(one.reads == "landmarks" for one in metrics)
-    scored = [name for name in ("restored", "lq") if name in given]
-    values = {name: {one.name: [] for one in metrics} for name in scored}
+    columns = ("", " lq", " gain") if lq is not None else ("",)
+    values = {f"{one.name}{column}": [] for one in metrics for column in columns}
     for i in range(len(restored)):
         # Some nodes leave values a little outside the range; saving a picture would clip them too.
         pictures = {k: x[i : i + 1] if len(x) > 1 else x for k, x in given.items()}
         pictures = {k: x.clamp(0, 1) for k, x in pictures.items()}
-        faces = {k: _landmarks(analyzer, x) for k, x in pictures.items() if wants_faces}
-        for name in scored:
-            for one in metrics:
-                if one.reads == "landmarks":
-                    value = _score_faces(one, faces[name], faces["gt"])
-                else:
-                    value = float(one(pictures[name], pictures.get("gt")))
-                values[name][one.name].append(value)
+        faces = {k: _faces(analyzer, x) for k, x in pictures.items() if wants_faces}
+        for one in metrics:
+            read = faces if one.reads == "landmarks" else pictures
+            numbers = {one.name: _score(one, read, "restored")}
+            if lq is not None:
+                before = _score(one, read, "lq")
+                gain = _gain(one, numbers[one.name], before)
+                numbers |= {f"{one.name} lq": before, f"{one.name} gain": gain}
+            for name, number in numbers.items():
+                values[name].append(number)
         on_image(1)
-    return Scores(metrics, values["restored"], values.get("lq", {}))
+    return PictureScores(values=values, notes=[""] * len(restored), metrics=metrics)
 
 
-def _landmarks(analyzer: FaceAnalyzer, image: Tensor) -> list[Tensor]:
-    """(k, 2) of every face."""
-    found = [face.landmarks for face in detect_faces(analyzer, image[0])]
-    if any(points is None for points in found):
+def _faces(analyzer: FaceAnalyzer, image: Tensor) -> list[Face]:
+    found = detect_faces(analyzer, image[0])
+    if any(face.landmarks is None for face in found):
         raise FacewrightError(
             f"The face detector {analyzer.name!r} gives boxes or five points, and landmark metrics "
             "compare dense points. Use one that gives them: facexlib or insightface with their "
@@ -184,16 +144,16 @@ def _landmarks(analyzer: FaceAnalyzer, image: Tensor) -> list[Tensor]:
     return found
 
 
-def _score_faces(one: Metric, faces: list[Tensor], truth: list[Tensor]) -> float:
+def _score(one: Metric, read: dict[str, Any], name: str) -> float:
+    """Of a picture by its pixels (1, 3, h, w), or by its list of faces."""
+    if one.reads != "landmarks":
+        return float(one(read[name], read.get("gt")))
     scores = []
-    for points in truth:
-        if not faces:
-            break
-        centre, reach = points.mean(0), 0.5 * float((points.amax(0) - points.amin(0)).max())
-        distances = torch.stack([(f.mean(0) - centre).norm() for f in faces])
-        nearest = int(distances.argmin())
-        if distances[nearest] <= reach:
-            scores.append(float(one(widened(faces[nearest][None]), widened(points[None]))))
+    for true in read["gt"]:
+        nearest = nearest_face(read[name], true)
+        if nearest is not None:
+            pair = (widened(face.landmarks[None]) for face in (nearest, true))
+            scores.append(float(one(*pair)))
     return sum(scores) / len(scores) if scores else math.nan
 
 
@@ -228,14 +188,27 @@ def _check_needs(one: Metric, gt: Tensor | None, analyzer: FaceAnalyzer | None) 
         )
 
 
-def _goodness(one: Metric, value: float) -> float:
-    """A number that is higher for what the metric calls better."""
-    return {"higher": value, "lower": -value, "one": -abs(value - 1)}[one.better]
+def _gain(one: Metric, value: float, before: float) -> float:
+    """By how much `value` is better."""
+    if one.better == "one":
+        value, before = abs(value - 1), abs(before - 1)
+    if value == before:
+        return 0.0
+    return value - before if one.better == "higher" else before - value
 
 
-def _mean(values: list[float]) -> float:
-    summary = mean_interval(values)
-    return math.inf if summary.infinite and not summary.count else summary.mean
+def _metric_words(one: Metric, numbers: dict[str, float]) -> str:
+    value = numbers[one.name]
+    if math.isnan(value):
+        return f"{one.label} {_MISSING[one.reads]}"
+    words = f"{one.label} {_number(value, one)}"
+    before = numbers.get(f"{one.name} lq")
+    if before is None:
+        return words
+    if math.isnan(before):
+        return f"{words} (lq: {_MISSING[one.reads]})"
+    gain = _number(numbers[f"{one.name} gain"], one, sign="+")
+    return f"{words} (lq {_number(before, one)}, gain {gain})"
 
 
 def _number(value: float, one: Metric, *, sign: str = "") -> str:

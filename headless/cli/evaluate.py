@@ -233,11 +233,13 @@ def _lines(lines: list[str]) -> str:
 
 
 def _print_json(result: Any, report: Path) -> None:
-    from ..evaluation.tables import strict, summary
+    from ...core.files.json_text import strict
+    from ..evaluation.tables import summary
     from ._common import write_json
 
     aside = result.scores.pairing.scanned.entries()
-    write_json(strict({"report": str(report), **summary(result), "left_aside": aside}))
+    found = {"report": str(report), **summary(result), "left_aside": aside}
+    write_json(strict(found, infinity=True))
 
 
 def _print_tables(result: Any, report: Path) -> None:
@@ -302,16 +304,13 @@ def _print_score(row: Any, settings: Any) -> None:
 
 
 def _print_score_json(row: Any, settings: Any) -> None:
-    from ..evaluation.tables import strict
+    from ...core.files.json_text import strict
     from ._common import write_json
 
-    write_json(
-        strict(
-            {
-                "values": row.values,
-                "problems": row.problems,
-                "notes": row.notes,
-                "metrics": {m.name: m.summary for m in settings.metrics},
-            }
-        )
-    )
+    content = {
+        "values": row.values,
+        "problems": row.problems,
+        "notes": row.notes,
+        "metrics": {m.name: m.summary for m in settings.metrics},
+    }
+    write_json(strict(content, infinity=True))

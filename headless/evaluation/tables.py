@@ -9,6 +9,7 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
+from ...core.files.json_text import strict
 from ...core.metrics import Metric
 from ...core.metrics.statistics import CONFIDENCE, DRAWS, FEWEST
 from .comparison import Result, direction
@@ -73,7 +74,7 @@ def to_json(result: Result) -> str:
             for row in scores.rows
         ],
     }
-    return json.dumps(strict(value), indent=2, allow_nan=False, default=str) + "\n"
+    return json.dumps(strict(value, infinity=True), indent=2, allow_nan=False, default=str) + "\n"
 
 
 def summary(result: Result) -> dict[str, Any]:
@@ -138,19 +139,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:  # a package that came along without its metadata
             found[name] = "unknown"
     return found
-
-
-def strict(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: null, and "inf" or "-inf"."""
-    if isinstance(value, float):
-        if math.isnan(value):
-            return None
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, dict):
-        return {str(k): strict(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(v) for v in value]
-    return value
 
 
 def _describe(m: Metric) -> dict[str, Any]:

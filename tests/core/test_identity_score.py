@@ -31,12 +31,16 @@ def test_identity_scores_of_crops_are_cosines_and_angles(recogniser):
     for i in range(4):
         a, b = (recogniser(x[i : i + 1])[0].double().numpy() for x in (sharp, other))
         cosine = float(a @ b / np.sqrt((a @ a) * (b @ b)))
-        assert scores.cosine[i] == pytest.approx(cosine, abs=1e-6)
-        assert scores.degrees[i] == pytest.approx(math.degrees(math.acos(cosine)), abs=1e-3)
-    assert scores.mean_cosine == pytest.approx(sum(scores.cosine) / 4)
+        assert scores.values["cosine"][i] == pytest.approx(cosine, abs=1e-6)
+        assert scores.values["degrees"][i] == pytest.approx(
+            math.degrees(math.acos(cosine)), abs=1e-3
+        )
+    assert scores.mean("cosine") == pytest.approx(sum(scores.values["cosine"]) / 4)
     strangers = score_identity(sharp, other[1:2], recogniser)
-    assert strangers.cosine[1] == pytest.approx(scores.cosine[1])
-    assert max(strangers.cosine[0], *strangers.cosine[2:]) < min(scores.cosine)
+    assert strangers.values["cosine"][1] == pytest.approx(scores.values["cosine"][1])
+    assert max(strangers.values["cosine"][0], *strangers.values["cosine"][2:]) < min(
+        scores.values["cosine"]
+    )
     assert scores.report().splitlines()[-1].startswith("mean of 4: cosine")
 
 
@@ -45,15 +49,17 @@ def test_faces_are_found_in_whole_pictures_and_missing_ones_said(recogniser, ana
     crops = photos([9001], [2], 128).pixels
     image = torch.cat([scenes, torch.full((1, 3, 192, 192), 0.5)])
     scores = score_identity(image, crops, recogniser, analyzer=analyzer)
-    assert scores.cosine[0] > 0.6 > scores.cosine[1]
-    assert math.isnan(scores.cosine[2]) and math.isnan(scores.degrees[2])
+    assert scores.values["cosine"][0] > 0.6 > scores.values["cosine"][1]
+    assert math.isnan(scores.values["cosine"][2]) and math.isnan(scores.values["degrees"][2])
     assert scores.notes[2] == "no face found"
-    assert scores.mean_cosine == pytest.approx(sum(scores.cosine[:2]) / 2)
+    assert scores.mean("cosine") == pytest.approx(sum(scores.values["cosine"][:2]) / 2)
     content = json.loads(scores.to_json())
     assert content["pictures"][2]["cosine"] is None and content["recogniser"] == recogniser.id
     assert "picture 2: cannot be compared (no face found)" in scores.report()
     empty = score_identity(image[2:], crops, recogniser, analyzer=analyzer)
-    assert math.isnan(empty.mean_cosine) and json.loads(empty.to_json())["mean"]["degrees"] is None
+    assert (
+        math.isnan(empty.mean("cosine")) and json.loads(empty.to_json())["mean"]["degrees"] is None
+    )
 
 
 def test_identity_scores_say_what_does_not_fit(recogniser):
@@ -83,4 +89,4 @@ class _Blind(nn.Module):
 def test_a_picture_without_direction_is_no_match():
     blind = Recogniser(_Blind(), name="blind", dim=4)
     scores = score_identity(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8), blind)
-    assert math.isnan(scores.cosine[0])
+    assert math.isnan(scores.values["cosine"][0])

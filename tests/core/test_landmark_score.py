@@ -105,10 +105,10 @@ def test_pictures_without_faces_stop_nothing():
     far = [shape(3, 0, 0, 20), shape(4, 210, 170, 20)]
     analyzer = Told([], [a], [b], far)
     scores = score_landmarks(pictures(0, 1, 0, 3, 1), pictures(2, 0, 0, 2, 2), analyzer)
-    assert [why is None for why in scores.missing] == [False, False, False, False, True]
+    assert [bool(why) for why in scores.notes] == [True, True, True, True, False]
     for i, words in enumerate(["in restored", "in gt", "in either", "where one of gt is"]):
-        assert words in scores.missing[i] and words in scores.report().splitlines()[i]
-    assert scores.mean("ald_all") == scores.of(4, "ald_all") > 0
+        assert words in scores.notes[i] and words in scores.report().splitlines()[i]
+    assert scores.mean("ald_all") == scores.values["ald_all"][4] > 0
     content = json.loads(scores.to_json(), parse_constant=pytest.fail)
     assert [len(image["faces"]) for image in content["images"]] == [0, 0, 0, 0, 1]
     assert content["mean"]["ald_all"] == pytest.approx(scores.mean("ald_all"))
@@ -117,7 +117,7 @@ def test_pictures_without_faces_stop_nothing():
     assert json.loads(nothing.to_json())["mean"]["l2"] is None
     broken = pictures(1)
     broken[0, 0, 0, 0] = math.nan
-    assert score_landmarks(broken, pictures(2), analyzer).missing[0] is not None
+    assert score_landmarks(broken, pictures(2), analyzer).notes[0]
 
 
 def test_faces_that_fill_the_picture_are_looked_for_with_room():

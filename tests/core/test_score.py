@@ -41,20 +41,20 @@ def test_every_picture_is_scored_beside_its_baseline(pictures):
     scores = score_images(restored, named_metrics("psnr, edges"), gt=gt, lq=lq)
     for i in range(3):
         mine, before = plain_psnr(restored[i], gt[i]), plain_psnr(lq[i], gt[i])
-        assert scores.restored["psnr"][i] == pytest.approx(mine, abs=1e-4)
-        assert scores.lq["psnr"][i] == pytest.approx(before, abs=1e-4)
-        assert scores.gains("psnr")[i] == pytest.approx(mine - before, abs=1e-4)
-    assert scores.mean("psnr") == pytest.approx(np.mean(scores.restored["psnr"]))
+        assert scores.values["psnr"][i] == pytest.approx(mine, abs=1e-4)
+        assert scores.values["psnr lq"][i] == pytest.approx(before, abs=1e-4)
+        assert scores.values["psnr gain"][i] == pytest.approx(mine - before, abs=1e-4)
+    assert scores.mean("psnr") == pytest.approx(np.mean(scores.values["psnr"]))
     # An edge ratio is better the closer it comes to 1.
-    a, b = scores.restored["edges"][0], scores.lq["edges"][0]
-    assert scores.gains("edges")[0] == pytest.approx(abs(b - 1) - abs(a - 1))
+    a, b = scores.values["edges"][0], scores.values["edges lq"][0]
+    assert scores.values["edges gain"][0] == pytest.approx(abs(b - 1) - abs(a - 1))
 
 
 def test_one_original_serves_all_pictures(pictures):
     gt, restored, _ = pictures
     metrics = named_metrics("psnr")
     one = score_images(restored, metrics, gt=gt[:1])
-    assert one.restored == score_images(restored, metrics, gt=gt[:1].repeat(3, 1, 1, 1)).restored
+    assert one.values == score_images(restored, metrics, gt=gt[:1].repeat(3, 1, 1, 1)).values
 
 
 def test_a_picture_scores_the_same_in_any_batch(pictures):
@@ -63,14 +63,14 @@ def test_a_picture_scores_the_same_in_any_batch(pictures):
     together = score_images(restored, metrics, gt=gt, lq=lq)
     alone = score_images(restored[2:], metrics, gt=gt[2:], lq=lq[2:])
     for name in ("psnr", "ssim", "msswd"):
-        assert alone.restored[name] == together.restored[name][2:]
+        assert alone.values[name] == together.values[name][2:]
         assert alone.gains(name) == together.gains(name)[2:]
 
 
 def test_equal_pictures_are_infinite_for_people_and_null_for_programs(pictures):
     gt = pictures[0]
     scores = score_images(gt[:1], named_metrics("psnr, ssim"), gt=gt[:1], lq=gt[:1])
-    assert scores.mean("psnr") == math.inf and scores.gains("psnr") == [0.0]
+    assert scores.mean("psnr") == math.inf and scores.values["psnr gain"] == [0.0]
     assert scores.report().splitlines() == [
         "PSNR infinite (lq infinite, gain +0.00 dB)",
         "SSIM 1.0000 (lq 1.0000, gain +0.0000)",
@@ -84,9 +84,9 @@ def test_several_pictures_are_a_line_each_and_their_means(pictures):
     scores = score_images(restored, named_metrics("psnr,ssim"), gt=gt)
     lines = scores.report().splitlines()
     assert [line.split(":")[0] for line in lines] == ["picture 0", "picture 1", "picture 2", "mean"]
-    assert f"{np.mean(scores.restored['psnr']):.2f} dB" in lines[-1]
+    assert f"{np.mean(scores.values['psnr']):.2f} dB" in lines[-1]
     content = json.loads(scores.to_json())
-    assert [entry["ssim"]["restored"] for entry in content["images"]] == scores.restored["ssim"]
+    assert [entry["ssim"]["restored"] for entry in content["images"]] == scores.values["ssim"]
     assert "lq" not in content["mean"]["ssim"]
 
 
@@ -100,8 +100,8 @@ def test_faces_are_compared_with_the_nearest_and_missing_ones_are_no_error():
     )  # fmt: skip
     scores = score_images(gt, named_metrics("psnr, lmd"), gt=gt, analyzer=analyzer)
     expected = (math.hypot(1, 1) + math.hypot(2, 2)) / 2
-    assert scores.restored["lmd"][0] == pytest.approx(expected, rel=1e-6)
-    assert all(math.isnan(v) for v in scores.restored["lmd"][1:])
+    assert scores.values["lmd"][0] == pytest.approx(expected, rel=1e-6)
+    assert all(math.isnan(v) for v in scores.values["lmd"][1:])
     assert scores.mean("lmd") == pytest.approx(expected, rel=1e-6)
     lines = scores.report().splitlines()
     assert "LMD no face" in lines[1] and "LMD no face" in lines[2]
