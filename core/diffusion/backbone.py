@@ -37,7 +37,7 @@ def diffusers_classes() -> tuple[type, type]:
     except RuntimeError:
         # Built for another torch. Nothing here needs it, but transformers and peft, which diffusers
         # imports where they are installed, would fail on it; None makes it look uninstalled.
-        sys.modules["torchvision"] = None
+        sys.modules["torchvision"] = None  # type: ignore[assignment] (CPython's own convention)
     try:
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -159,12 +159,17 @@ class Vae(Protocol):
 
     def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
         """Posterior mean, or a sample where a generator is given."""
+        ...
 
     def decode(self, z: Tensor, *, full_precision: bool = False) -> Tensor:
         """Pixels, not clamped."""
+        ...
 
 
 class _Vae:
+    module: Any
+    """diffusers' or ours."""
+
     def __init__(self, module: nn.Module, factor: int) -> None:
         self.module = module.eval().requires_grad_(False)
         self.factor = factor
@@ -173,7 +178,7 @@ class _Vae:
         first = next(self.module.parameters())
         return x.to(first.device, first.dtype, memory_format=torch.channels_last)
 
-    def _decoder(self, z: Tensor, full_precision: bool) -> tuple[nn.Module, Tensor]:
+    def _decoder(self, z: Tensor, full_precision: bool) -> tuple[Any, Tensor]:
         z = self._cast(z)
         if full_precision and z.dtype != torch.float32:
             return copy.deepcopy(self.module).float(), z.float()
@@ -183,7 +188,7 @@ class _Vae:
 class DiffusersVae(_Vae):
     """`diffusers.AutoencoderKL`."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: Any) -> None:
         use_fast_layers(module, convolutions=True)
         super().__init__(module, 2 ** (len(module.config.block_out_channels) - 1))
 
@@ -225,22 +230,15 @@ class DiffusersBackbone:
     (`core.schedule.eps_to_x0`). Latents are multiplied by the model's scaling factor.
     """
 
-    def __init__(self, model: Model, vae: Vae | None, clip: Clip | None = None) -> None:
-        """Without a VAE only `denoise` can be called; without a CLIP it reads no text."""
-        self.model = model
-        self.vae = vae
-        self.clip = clip
-
-    @property
-    def factor(self) -> int:
-        return self.vae.factor
+    def __init__(self, model: Model, vae: Vae, clip: Clip | None = None) -> None:
+        """Without a CLIP it reads no text."""
+        self.model, self.vae, self.factor, self.clip = model, vae, vae.factor, clip
 
     def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
         return self.vae.encode(pixels, generator) * self.model.scaling_factor
 
     def denoise(self, z_t: Tensor, t: int, cond: Tensor) -> Tensor:
-        with predicting(self.model, cond) as predict:
-            return eps_to_x0(z_t, predict(z_t, t, cond), alpha_bar()[t][None])
+        return denoise(self.model, z_t, t, cond)
 
     def predicting(self, positive: Tensor) -> AbstractContextManager[Predict]:
         """The noise prediction for one run of a sampler (`core.diffusion.boosthub.predicting`)."""
@@ -272,6 +270,12 @@ class DiffusersBackbone:
     def decode(self, z_0: Tensor, *, full_precision: bool = False) -> Tensor:
         z = z_0 / self.model.scaling_factor
         return self.vae.decode(z, full_precision=full_precision)
+
+
+def denoise(model: Model, z_t: Tensor, t: int, cond: Tensor) -> Tensor:
+    """x_0 in one call, with no VAE at hand; see `core.restorer.Backbone.denoise`."""
+    with predicting(model, cond) as predict:
+        return eps_to_x0(z_t, predict(z_t, t, cond), alpha_bar()[t][None])
 
 
 @dataclass(frozen=True)

@@ -48,16 +48,21 @@ class BoostHubProcessor:
 def attach_boosthubs(unet: nn.Module, hubs: BoostHubs, state: Conditioning) -> None:
     """Put `hubs` beside the self-attentions of a diffusers UNet, all watching one `state`."""
     for site in hubs.config.sites:
-        attn = unet.get_submodule(f"{site}.attn1")
+        attn = _attention(unet, site)
         attn.set_processor(BoostHubProcessor(site, hubs, state, attn.processor))
 
 
 def detach_boosthubs(unet: nn.Module, hubs: BoostHubs) -> None:
     """Give each self-attention its own processor back."""
     for site in hubs.config.sites:
-        attn = unet.get_submodule(f"{site}.attn1")
+        attn = _attention(unet, site)
         if isinstance(attn.processor, BoostHubProcessor):
             attn.set_processor(attn.processor.inner)
+
+
+def _attention(unet: nn.Module, site: str) -> Any:
+    """diffusers' own `Attention`."""
+    return unet.get_submodule(f"{site}.attn1")
 
 
 @contextmanager
@@ -85,7 +90,7 @@ class AppliedBoostHub:
 def check_fits(hubs: BoostHubs, unet: nn.Module, name: str) -> None:
     """Raise CheckpointError where `hubs` belong to another architecture than a diffusers UNet."""
     sites = find_sites(unet.state_dict())
-    heads = {site: unet.get_submodule(f"{site}.attn1").heads for site in sites}
+    heads = {site: _attention(unet, site).heads for site in sites}
     check_sites(hubs.config, sites, heads, model=name)
 
 

@@ -138,8 +138,10 @@ def _sources(pack: Path) -> list[str]:
 def _shadowed(around: Surroundings) -> Iterator[str]:
     for name in ("facexlib", "insightface"):
         spec = importlib.util.find_spec(name)
-        origin = Path(spec.origin).resolve() if spec and spec.origin else None
-        for folder in around.custom_nodes if origin else ():
+        if spec is None or not spec.origin:
+            continue
+        origin = Path(spec.origin).resolve()
+        for folder in around.custom_nodes:
             if origin.is_relative_to(folder.resolve()):
                 yield (
                     f"`import {name}` finds the copy in {origin.parent}, which a node pack put in "

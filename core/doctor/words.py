@@ -105,7 +105,7 @@ def machine_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {package['package']}: {version} ({package['enables']})"
 
 
-def size(number: int) -> str:
+def size(number: float) -> str:
     """Bytes for people."""
     for unit in ("bytes", "kB", "MB"):
         if number < 1000:

@@ -1,6 +1,7 @@
 """Finding faces: one protocol, several analyzers, and the choice of faces to work on."""
 
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 
@@ -73,7 +74,7 @@ def dense_landmarker(analyzer: FaceAnalyzer) -> DenseLandmarker:
         CheckpointError: it would, but the weights for that are missing; says which, and where.
         FacewrightError: it never does; says which do.
     """
-    if not callable(getattr(analyzer, "landmarks", None)):
+    if not _is_dense(analyzer):
         raise FacewrightError(
             f"The face analyzer '{analyzer.name}' gives no dense landmarks. Load one that does: "
             "facexlib (98 points) or insightface (68) with your own weights, or nano (68) for "
@@ -81,3 +82,7 @@ def dense_landmarker(analyzer: FaceAnalyzer) -> DenseLandmarker:
         )
     analyzer.landmarks(torch.zeros(0, 3, 64, 64))  # of no face at all: raises what is missing
     return analyzer
+
+
+def _is_dense(analyzer: object) -> TypeGuard[DenseLandmarker]:
+    return callable(getattr(analyzer, "landmarks", None))

@@ -81,7 +81,9 @@ class FacexlibAnalyzer:
         """Faces of a (3, h, w) picture in [0, 1], best first; 98 landmarks where FAN is there."""
         rows = torch.from_numpy(self._net.detect_faces(to_bgr8(image), self._min_score)).float()
         points = rows[:, 5:15].view(-1, 5, 2)
-        dense = self._dense(image, points) if self._fan and len(points) else [None] * len(points)
+        dense = [None] * len(points)
+        if self._fan is not None and len(points):
+            dense = self._dense(self._fan, image, points)
         return [
             Face(tuple(row[:4].tolist()), float(row[4]), points5=five, landmarks=landmarks)
             for row, five, landmarks in zip(rows, points, dense, strict=True)
@@ -111,10 +113,11 @@ class FacexlibAnalyzer:
             )
         return self._fan
 
-    def _dense(self, image: Tensor, points: Tensor) -> Tensor:
+    @staticmethod
+    def _dense(net: fan.FanLandmarker, image: Tensor, points: Tensor) -> Tensor:
         """(n, 98, 2) in picture pixels: FAN looks at every face aligned to the FFHQ template."""
         matrix = fit_similarity(points, template("ffhq", _ALIGNED))
         window = (0, 0, _ALIGNED, _ALIGNED)
         crops = torch.stack([warp(image.float().clamp(0, 1), m, window) for m in matrix])
-        found = self._fan.landmarks(crops).cpu().double()
+        found = net.landmarks(crops).cpu().double()
         return transform(invert(matrix), found).float()

@@ -101,7 +101,7 @@ class InsightFaceAnalyzer:
         found = self._app.get(to_bgr8(image))
         faces = [
             Face(
-                tuple(float(v) for v in f.bbox[:4]),
+                tuple(f.bbox[:4].tolist()),
                 float(f.det_score),
                 points5=None if f.kps is None else torch.from_numpy(np.asarray(f.kps)).float(),
                 landmarks=None if f.landmark_2d_106 is None else _ibug(f.landmark_2d_106),

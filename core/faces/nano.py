@@ -90,7 +90,7 @@ class FaceDetectorNet(nn.Module):
             _block(d, d),
         )
         self.head = nn.Conv2d(d, 4, 1)
-        nn.init.constant_(self.head.bias[:1], -4.0)  # faces are rare
+        nn.init.constant_(self.head.get_parameter("bias")[:1], -4.0)  # faces are rare
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x * 2 - 1))
@@ -238,21 +238,16 @@ class NanoAnalyzer:
 
     def _landmarks(self, image: Tensor, squares: Tensor) -> Tensor:
         """(n, 68, 2) in picture pixels."""
-        points = None
-        for _ in range(2):
-            maps = [
-                crop_map(x, y, size, 0.0, self.nets.config.landmark_size)
-                if points is None
-                else upright_map(points[i], self.nets.config.landmark_size)
-                for i, (x, y, size, _) in enumerate(squares.tolist())
-            ]
-            side = self.nets.config.landmark_size
-            crops = torch.stack([warp(image, m, (0, 0, side, side)) for m in maps])
-            local = self.nets.landmarker(crops).cpu().double() * side + (side - 1) / 2
-            points = torch.stack(
-                [transform(invert(m), p) for m, p in zip(maps, local, strict=True)]
-            )
-        return points.float()
+        side = self.nets.config.landmark_size
+        rough = [crop_map(x, y, size, 0.0, side) for x, y, size, _ in squares.tolist()]
+        upright = [upright_map(points, side) for points in self._seen(image, rough)]
+        return self._seen(image, upright).float()
+
+    def _seen(self, image: Tensor, maps: list[Tensor]) -> Tensor:
+        side = self.nets.config.landmark_size
+        crops = torch.stack([warp(image, m, (0, 0, side, side)) for m in maps])
+        local = self.nets.landmarker(crops).cpu().double() * side + (side - 1) / 2
+        return torch.stack([transform(invert(m), p) for m, p in zip(maps, local, strict=True)])
 
 
 def pyramid(image: Tensor) -> list[tuple[Tensor, Tensor]]:

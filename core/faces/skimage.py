@@ -226,11 +226,12 @@ def _groups(hits: np.ndarray) -> list[Proposal]:
     groups = []
     while len(hits):
         scale = np.minimum(hits[:, None, 2], hits[None, :, 2])
-        near = (np.abs(hits[:, None, :3] - hits[None, :, :3]) < 0.3 * scale[..., None]).all(-1)
-        best = near.sum(1).argmax()
-        members = hits[near[best]]
+        apart = np.abs(hits[:, None, :3] - hits[None, :, :3])
+        near = np.all(apart < 0.3 * scale[..., None], axis=-1)
+        around = near[near.sum(1).argmax()]
+        members = hits[around]
         groups.append((*members.mean(0).tolist(), len(members)))
-        hits = hits[~near[best]]
+        hits = hits[~around]
     return groups
 
 

@@ -38,7 +38,7 @@ class FrechetStatistics:
             return
         mean = x.mean(0)
         centred = x - mean
-        if self._mean is None:
+        if self._mean is None or self._scatter is None:
             self.count, self._mean, self._scatter = len(x), mean, centred.T @ centred
             return
         total = self.count + len(x)
@@ -51,14 +51,12 @@ class FrechetStatistics:
     @property
     def mean(self) -> Tensor:
         """(d,) float64."""
-        self._check_count()
-        return self._mean
+        return self._fitted()[0]
 
     @property
     def covariance(self) -> Tensor:
         """(d, d) float64, unbiased (divided by n - 1)."""
-        self._check_count()
-        return self._scatter / (self.count - 1)
+        return self._fitted()[1] / (self.count - 1)
 
     def distance(self, other: "FrechetStatistics") -> Tensor:
         """Fréchet distance of the two fitted Gaussians, scalar float64; see `frechet_distance`."""
@@ -79,12 +77,13 @@ class FrechetStatistics:
         spread = cov_a.trace() + cov_b.trace() - 2 * overlap
         return (mean_a - mean_b).square().sum() + spread.clamp(min=0)
 
-    def _check_count(self) -> None:
-        if self.count < 2:
+    def _fitted(self) -> tuple[Tensor, Tensor]:
+        if self._mean is None or self._scatter is None or self.count < 2:
             raise FacewrightError(
                 f"A Fréchet distance needs at least 2 pictures on either side, got {self.count}; "
                 "thousands are usual."
             )
+        return self._mean, self._scatter
 
 
 def frechet_distance(features_a: Tensor, features_b: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..checkpoint import load_strict, read_tensors
 from ..devices import seeded
-from ..errors import FacewrightError
+from ..errors import CheckpointError, FacewrightError
 from ..files.search import find_file, model_roots
 
 _LPIPS_FILES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
@@ -96,7 +96,7 @@ def lpips_network(net: str) -> torch.nn.Module:
         warnings.simplefilter("ignore", UserWarning)
         # The package would download the backbone; its own small heads come with it.
         model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
-    path = _find(_LPIPS_FILES[net])
+    path = _found(_LPIPS_FILES[net])
     tensors = {k: v for k, v in read_tensors(path)[0].items() if k.startswith("features.")}
     # lpips cuts `features` into slices whose children keep their numbers.
     names = {k.split(".", 1)[1]: k for k in model.net.state_dict()}
@@ -224,7 +224,7 @@ def inception_features(pictures: Tensor) -> Tensor:
 
 @cache
 def _inception(device: torch.device) -> torch.nn.Module:
-    path = _find(_INCEPTION_FILE)
+    path = _found(_INCEPTION_FILE)
     content = path.read_bytes() if path.stat().st_size <= _INCEPTION_ROOM else b""
     # TorchScript is a program, which could write any file as soon as it is loaded: only the very
     # bytes that NVIDIA publishes are, the ones just read and no others.
@@ -256,6 +256,13 @@ def _find(file: str) -> Path | None:
     """In torch's own cache, or in a models folder where the user put it."""
     cached = _hub() / "checkpoints"
     return find_file([cached, *model_roots(None)], ("facewright",), (file,))
+
+
+def _found(file: str) -> Path:
+    path = _find(file)
+    if path is None:
+        raise CheckpointError(f"{file} is not there any more. Put it into models/facewright again.")
+    return path
 
 
 def _hub() -> Path:

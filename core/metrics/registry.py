@@ -96,10 +96,11 @@ class Metric:
             inputs["gt"] = gt = gt.to(restored.device)
         for name, x in inputs.items():
             self._check(name, x)
-        if self.needs == "gt" and self.reads != "set" and restored.shape != gt.shape:
+        truth = inputs.get("gt", restored)
+        if self.reads != "set" and restored.shape != truth.shape:
             raise FacewrightError(
                 f"{self.label} compares two batches of one shape: `restored` is "
-                f"{tuple(restored.shape)}, `gt` is {tuple(gt.shape)}."
+                f"{tuple(restored.shape)}, `gt` is {tuple(truth.shape)}."
             )
         if self.reads != "set" and not len(restored):
             return torch.zeros(0, dtype=torch.float64)
@@ -172,7 +173,16 @@ def _inception(pictures: Tensor) -> Tensor:
     return inception_features(pictures)
 
 
-def _iqa(name: str, label: str, iqa_name: str | None = None, **options: object) -> Metric:
+def _iqa(
+    name: str,
+    label: str,
+    iqa_name: str | None = None,
+    *,
+    better: Literal["higher", "lower"],
+    needs: Literal["gt", "nothing"] = "gt",
+    smallest: int,
+    summary: str,
+) -> Metric:
     iqa_name = iqa_name or name
     return Metric(
         name=name,
@@ -182,7 +192,10 @@ def _iqa(name: str, label: str, iqa_name: str | None = None, **options: object) 
         package="pyiqa",
         extra="metrics-nc",
         licence=IQA_LICENCE,
-        **options,
+        better=better,
+        needs=needs,
+        smallest=smallest,
+        summary=summary,
     )
 
 

@@ -137,6 +137,9 @@ class Upsample(nn.Module):
 
 
 class _Level(nn.Module):
+    downsample: Downsample
+    upsample: Upsample
+
     def __init__(self) -> None:
         super().__init__()
         self.block = nn.ModuleList()
@@ -147,7 +150,9 @@ class _Level(nn.Module):
             h = block(h)
             if len(self.attn):
                 h = self.attn[i](h)
-        return h
+        if hasattr(self, "downsample"):
+            h = self.downsample(h)
+        return self.upsample(h) if hasattr(self, "upsample") else h
 
 
 class _Mid(nn.Module):
@@ -192,8 +197,6 @@ class Encoder(nn.Module):
         h = self.conv_in(x)
         for level in self.down:
             h = level(h)
-            if hasattr(level, "downsample"):
-                h = level.downsample(h)
         return self.conv_out(silu_(self.norm_out(self.mid(h))))
 
 
@@ -226,8 +229,6 @@ class Decoder(nn.Module):
         h = self.mid(self.conv_in(z))
         for level in reversed(self.up):
             h = level(h)
-            if hasattr(level, "upsample"):
-                h = level.upsample(h)
         return silu_(self.norm_out(h))
 
     def forward(self, z: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ def load_eye_extractor(path: str | os.PathLike[str]) -> nn.Module:
     """
     tensors, metadata = read_tensors(path)
     if detect_format(tensors, metadata) == NANO_IDENTITY:
-        return IdentityEncoder.from_file(path)
+        return IdentityEncoder.from_file(Path(path))
     if "features.0.weight" not in tensors:
         raise CheckpointError(
             f"{Path(path).name} is no extractor for eyes: torchvision's VGG-16 was expected "

@@ -60,8 +60,8 @@ class IdentityEncoder(nn.Module):
         size = self.config.input_size
         if faces.shape[-2:] != (size, size):
             smaller = max(faces.shape[-2:]) > size
-            mode = {"mode": "area"} if smaller else {"mode": "bilinear", "align_corners": False}
-            faces = F.interpolate(faces, (size, size), **mode)
+            mode, corners = ("area", None) if smaller else ("bilinear", False)
+            faces = F.interpolate(faces, (size, size), mode=mode, align_corners=corners)
         maps, h = [], faces * 2 - 1
         for stage in self.stages:
             h = stage(h)

@@ -71,6 +71,6 @@ class IResNet(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         x = self.prelu(self.bn1(self.conv1(faces)))
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = layer(x)
+        for i in range(len(WIDTHS)):
+            x = self.get_submodule(f"layer{i + 1}")(x)
         return self.features(self.fc(torch.flatten(self.bn2(x), 1)))

@@ -17,6 +17,9 @@ class Standardise(nn.Module):
 
     MEMORY = 1000
     """Samples after which old ones begin to be forgotten."""
+    seen: Tensor
+    mean: Tensor
+    square: Tensor
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -77,8 +80,9 @@ class FacialFeatureExtractor(nn.Module):
         Where nothing is known the tokens are learned ones, whatever the other inputs hold.
         """
         if self.training:
-            self.colour[0].observe(colour[known].flatten(0, 1))
-            self.structure[0].observe(structure[known].flatten(0, 1))
+            for layers, statistics in ((self.colour, colour), (self.structure, structure)):
+                if isinstance(first := layers[0], Standardise):
+                    first.observe(statistics[known].flatten(0, 1))
         tokens = torch.cat([self.colour(colour), self.structure(structure)], 1) + self.kind
         tokens = self.proj(self.norm(tokens))
         return torch.where(known[:, None, None], tokens, self.nobody)
@@ -136,6 +140,8 @@ class MixingFusion(nn.Module):
     The reference tokens are brought to the length of codebook rows before.
     """
 
+    scale: Tensor
+
     def __init__(self, tokens: int, extra: int) -> None:
         super().__init__()
         self.own = nn.Parameter(torch.eye(tokens))
@@ -153,6 +159,8 @@ class AttentionFusion(nn.Module):
 
     The gate g is 0 at first: then the prompt is the embedder's, bit for bit.
     """
+
+    scale: Tensor
 
     def __init__(self, width: int, heads: int = 4) -> None:
         super().__init__()

@@ -20,6 +20,8 @@ class _VGG(nn.Module):
     """Five stages of 3x3 convolutions, halved in between."""
 
     stages: tuple[tuple[int, ...], ...]
+    mean: Tensor
+    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,6 +73,7 @@ class VGG16(_VGG):
     """
 
     stages = _STAGES_16
+    window: Tensor
 
     def __init__(self, pooling: Literal["l2", "max"] = "l2") -> None:
         super().__init__()

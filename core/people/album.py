@@ -223,7 +223,7 @@ def _once(
             report.append(f"{source}: left out, it holds NaN or infinity")
             continue
         # A digest, so that no more than one photograph has to be in memory.
-        content = photo.detach().float().cpu().contiguous().numpy()
+        content = photo.detach().float().cpu().contiguous().numpy().data
         key = photo.shape, hashlib.sha256(content).digest()
         if key in known:
             report.append(f"{source}: the same picture as {known[key]}, counted once")

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import FacewrightError, check_image
 from ..geometry.face import DenseLandmarker
 from .person import Person
-from .receipts import Receipt, measure, to_json
+from .receipts import Receipt, Verdict, measure, to_json
 from .recogniser import Recogniser
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def _drift(embeddings: Tensor, anchors: Tensor) -> list[float]:
     return ((embeddings - anchors).square().sum(1) / 2).tolist()
 
 
-def _verdict(strength: float, drift_restored: float, max_drift: float) -> str:
+def _verdict(strength: float, drift_restored: float, max_drift: float) -> Verdict:
     if strength == 1:
         return "kept" if drift_restored <= max_drift else "too far"
     return "lowered" if strength else "fell back"
@@ -247,7 +247,7 @@ def _check(
     landmarker: DenseLandmarker,
     max_drift: float,
     action: str,
-    references: list[Reference],
+    references: Sequence[Reference],
 ) -> None:
     for name, x in (("image", lq), ("restored", restored)):
         check_image(x, name=name)

@@ -31,6 +31,9 @@ _FINEST = 16
 _EYES = {68: (slice(36, 42), slice(42, 48)), 98: (slice(60, 68), slice(68, 76))}
 
 
+Verdict = Literal["kept", "lowered", "fell back", "too far"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """What changed between an input crop and what is to be pasted; NaN where it is unknown."""
@@ -60,7 +63,7 @@ class Receipt:
     """Whose album the references are from; None without one."""
     anchor: Literal["references", "input"]
     """What the drift is measured from."""
-    verdict: Literal["kept", "lowered", "fell back", "too far"]
+    verdict: Verdict
     strength: float
     """Share of the restored face in the result: 1 as it came, 0 the input."""
     max_drift: float

@@ -66,7 +66,8 @@ class Coding:
 
     def to_rgb(self, planes: Sequence[Tensor]) -> Tensor:
         """(3, h, w) in [0, 1] of three planes of bytes."""
-        samples = torch.cat([planes[0][None].float(), _fit(planes[1:], planes[0].shape)])
+        luma, (height, width) = planes[0], planes[0].shape
+        samples = torch.cat([luma[None].float(), _fit(planes[1:], (height, width))])
         if self.matrix == RGB:
             return samples.div_(255)
         backward = torch.linalg.inv(_forward(self.matrix)).float()
@@ -148,7 +149,7 @@ def fitted(planes: Sequence[Tensor], half: bool) -> list[Tensor]:
     return [planes[0], *_fit(planes[1:], size).round().byte()]
 
 
-def _fit(colors: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+def _fit(colors: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
     """Planes of chroma as one tensor of another size; by means or between neighbours.
 
     Not by PyAV, whose versions differ in it, also over interlaced frames.
@@ -162,7 +163,7 @@ def _fit(colors: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         for here, there in zip(given.shape[1:], size, strict=True)
     )
     given = given[:, :rows, :columns]
-    return given if given.shape[1:] == tuple(size) else F.adaptive_avg_pool2d(given, tuple(size))
+    return given if given.shape[1:] == size else F.adaptive_avg_pool2d(given, size)
 
 
 def frame_of(av: Any, planes: Sequence[Tensor], coding: Coding) -> Any:

@@ -151,7 +151,7 @@ def write_video(
         if sink is None:
             raise FacewrightError("There are no frames to make a video of.")
         sink.flush()
-        if speaker:
+        if sound and speaker:
             with writing():
                 encode_sound(av, writer, speaker, *sound)
 
@@ -219,7 +219,8 @@ class _Sink:
             return self.form.coding.from_rgb(video.pixels(frame), self.form.halved)
         how = orientation(frame)
         with video.reading():
-            own = fitted(samples(frame, video.size), self.form.halved)
+            size = video.size or (frame.height, frame.width)
+            own = fitted(samples(frame, size), self.form.halved)
         return [turned(plane, how) for plane in own]
 
     def encode(self, planes: Sequence[Tensor], pts: int | None = None) -> None:
@@ -293,8 +294,8 @@ def _writing(av: Any, target: Path) -> Iterator[None]:
     except FacewrightError:
         raise
     except (av.error.FFmpegError, ValueError, OverflowError) as error:
-        if getattr(error, "errno", None) in _OF_THE_DISK:
-            raise OSError(error.errno, os.strerror(error.errno), str(target)) from error
+        if (number := getattr(error, "errno", 0)) in _OF_THE_DISK:
+            raise OSError(number, os.strerror(number), str(target)) from error
         raise FacewrightError(
             f"The video cannot be written as MP4 ({words(error)}). Convert the "
             "source first: ffmpeg -i VIDEO -c:v libx264 -crf 12 -c:a aac CONVERTED.mp4"

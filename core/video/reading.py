@@ -92,7 +92,7 @@ class Video:
         """(3, h, w) in [0, 1], upright."""
         coding, how = Coding.of(frame), orientation(frame)
         with self.reading():
-            planes = samples(frame, self.size)
+            planes = samples(frame, self.size or (frame.height, frame.width))
         return turned(coding.to_rgb(planes), how).contiguous()
 
     @contextmanager

@@ -35,9 +35,8 @@ class FrameChange:
     def see(self, frame: Tensor) -> None:
         """The next frame, (c >= 3, h, w) in [0, 1]."""
         field = F.adaptive_avg_pool2d(frame[None, :3].float(), _FIELDS)[0]
-        same = self._last is not None
-        self.differences.append(float((field - self._last).abs().mean()) if same else 0.0)
-        self._last = field
+        last, self._last = self._last, field
+        self.differences.append(0.0 if last is None else float((field - last).abs().mean()))
 
 
 def find_cuts(differences: Sequence[float], threshold: float) -> list[int]:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...core.diffusion.backbone import OneStepSampler
+from ...core.diffusion.backbone import OneStepSampler, denoise
 from ...core.diffusion.loading import load_checkpoint, load_vae
 from ...core.diffusion.text import Clip
 from ...core.errors import FacewrightError, shorten
@@ -214,9 +214,8 @@ class SamplerCustom(_Node):
             raise FacewrightError(
                 f"The conditioning holds {len(cond)} faces, the latent batch {len(z)}."
             )
-        backbone = host.backbone(model, None)
         scale = model.scaling_factor
-        x_0 = backbone.denoise(z * scale, sampler.timestep, cond.expand(len(z), -1, -1)) / scale
+        x_0 = denoise(model, z * scale, sampler.timestep, cond.expand(len(z), -1, -1)) / scale
         latent = {**latent_image, "samples": x_0.cpu()}
         return io.NodeOutput(latent, latent)
 
