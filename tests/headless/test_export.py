@@ -191,6 +191,11 @@ def test_what_does_not_fit_is_refused_and_writes_nothing(made, folder, tmp_path)
             merge(spoiled(lora, tmp_path / "text.safetensors", **text), source, out)
     with pytest.raises(CheckpointError, match="a base model was expected"):
         merge(lora, lora, out)
+    tensors, _ = read_tensors(base)
+    velocity = tmp_path / "velocity.safetensors"
+    save_safetensors(velocity, tensors, {"modelspec.prediction_type": "v"})
+    with pytest.raises(CheckpointError, match="is a v-prediction model"):
+        merge(lora, velocity, out)
     with pytest.raises(CheckpointError, match="is what is read"):
         merge(lora, base, base)
     assert not out.exists() and not list(tmp_path.glob(".*"))
