@@ -4,13 +4,8 @@ import logging
 import sys
 from pathlib import Path
 
-from ..core._plugins import import_all
+from ._all import all_nodes
 from ._host import ComfyExtension, io
-
-
-def all_nodes() -> list[type[io.ComfyNode]]:
-    """Every node class of the pack, in the order of the files' names."""
-    return [node for module in import_all(sys.modules[__name__]) for node in module.NODES]
 
 
 class FacewrightExtension(ComfyExtension):

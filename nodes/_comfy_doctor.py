@@ -57,7 +57,7 @@ def _dtypes() -> dict[str, str]:
 
 def _taken(registered: dict[str, type]) -> list[str]:
     """Ids of ours that another pack has taken, and a list of folders that was replaced."""
-    from . import all_nodes
+    from ._all import all_nodes
 
     ours = {node.GET_SCHEMA().node_id: node for node in all_nodes()}
     taken = [

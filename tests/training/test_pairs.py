@@ -11,7 +11,7 @@ from facewright.training.data import Batches
 from facewright.training.data.batches import degrade
 from facewright.training.data.damage import UnreadableError
 from facewright.training.data.files import read_caption, read_picture
-from facewright.training.data.sources import open_source
+from facewright.training.data.opening import open_source
 from facewright.training.loop.engine import Engine
 from facewright.training.recipe import Recipe
 from facewright.training.settings.config import ConfigError, TrainConfig

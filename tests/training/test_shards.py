@@ -22,7 +22,7 @@ import pytest
 import torch
 from facewright.training.data import Batches
 from facewright.training.data.shard_files import expand_braces
-from facewright.training.data.sources import open_source
+from facewright.training.data.opening import open_source
 from facewright.training.settings.config import ConfigError, ShardsData, TrainConfig
 from PIL import Image
 

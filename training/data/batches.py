@@ -24,7 +24,8 @@ from ..settings.config import HIDDEN, DegradationConfig, TrainConfig
 from .damage import Careful, lost
 from .off_shelf import OffShelf
 from .samples import Sample, TrainSamples
-from .sources import Photo, open_source
+from .opening import open_source
+from .sources import Photo
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ...core.geometry.square import centred_square
-from ..settings.data_sections import FolderData, PairsData, ShardsData, WorldData
 from ..settings.strict import ConfigError
 from .damage import inside
 from .files import (
@@ -26,7 +25,6 @@ from .files import (
     size_of,
     to_tensor,
 )
-from .world import world_arrays, world_folder
 
 log = logging.getLogger(__name__)
 
@@ -138,37 +136,6 @@ class FolderPhotos(Photos):
         texts = [f.with_suffix(".txt") for f in self.files] if self.captions else []
         files = self.files + [text for text in texts if text.is_file()]
         return digest_of((f.relative_to(self.folder).as_posix(), size_of(f)) for f in files)
-
-
-def open_source(config: WorldData | FolderData | PairsData | ShardsData) -> tuple[Photos, Photos]:
-    """Training and validation photographs; no person is in both.
-
-    Raises:
-        ConfigError: there are fewer than two people, none of the captions that were asked for,
-            pairs that do not fit, or shards that cannot be used.
-    """
-    if isinstance(config, WorldData):
-        train, held_out = world_arrays(config)
-        made = world_folder(config).name
-        return WorldPhotos(*train, f"{made}/train"), WorldPhotos(*held_out, f"{made}/held_out")
-    if isinstance(config, PairsData):
-        from .pairs import open_pairs
-
-        return open_pairs(config)
-    if isinstance(config, ShardsData):
-        from .shards import open_shards
-
-        return open_shards(config)
-    files = [sample.file for sample in picture_folder(config.folder).samples]
-    if config.captions and files and not any(f.with_suffix(".txt").is_file() for f in files):
-        raise ConfigError(
-            f"`captions` is true, and none of the {len(files)} pictures in {config.folder} has a "
-            f"text file beside it: {files[0].with_suffix('.txt')} was expected, for example. Write "
-            "captions, or take `captions` out of the config to train without text."
-        )
-    return open_folder(
-        config.folder, config.size, config.held_out, config.identity, captions=config.captions
-    )
 
 
 def open_folder(

@@ -1,0 +1,10 @@
+"""The list of the pack's nodes. A new node is a new file here that sets NODES."""
+
+import sys
+
+from ..core._plugins import import_all
+
+
+def all_nodes() -> list[type]:
+    """Every node class of the pack, in the order of the files' names."""
+    return [node for module in import_all(sys.modules[__package__]) for node in module.NODES]
