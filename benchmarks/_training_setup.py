@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from facewright.core.diffusion.backbone import diffusers_classes
+from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig
 from facewright.core.modules.iresnet import IResNet

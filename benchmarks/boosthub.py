@@ -25,8 +25,9 @@ from pathlib import Path
 
 import torch
 from facewright.benchmarks.onestep import TINY_UNET, UNET, PeakMemory, clock
-from facewright.core.diffusion.backbone import Model, diffusers_classes
+from facewright.core.diffusion.backbone import Model
 from facewright.core.diffusion.boosthub import predicting, with_boosthubs
+from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.methods.flipnet import (
     BoostHubConfig,
     BoostHubs,

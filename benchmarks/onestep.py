@@ -34,8 +34,8 @@ from facewright.core.diffusion.backbone import (
     DiffusersVae,
     Model,
     build,
-    diffusers_classes,
 )
+from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig
 from facewright.core.modules.fast import fast_dtype

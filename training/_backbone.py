@@ -97,7 +97,7 @@ def _sd(path: Path) -> TrainingBackbone:
 
 
 def _nano(unet_path: Path, vae_path: Path) -> TrainingBackbone:
-    from ..core.diffusion.backbone import diffusers_classes
+    from ..core.diffusion.library import diffusers_classes
 
     config, tensors = unet_config(unet_path), unet_tensors(unet_path)
     unet = build(
@@ -111,7 +111,7 @@ def _nano(unet_path: Path, vae_path: Path) -> TrainingBackbone:
 
 def _random() -> TrainingBackbone:
     """SD 2.1-base's layout with few narrow layers: for trying a config out, not for training."""
-    from ..core.diffusion.backbone import diffusers_classes
+    from ..core.diffusion.library import diffusers_classes
 
     unet_class, vae_class = diffusers_classes()
     unet = unet_class(

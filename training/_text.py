@@ -14,7 +14,7 @@ class TextEncoder(nn.Module):
     def __init__(self, folder: Path) -> None:
         """Raises CheckpointError where `tokenizer` or `text_encoder` is not in the folder."""
         super().__init__()
-        from ..core.diffusion.backbone import diffusers_classes
+        from ..core.diffusion.library import diffusers_classes
         from ..core.diffusion.text import check_encoder
 
         diffusers_classes()  # makes transformers importable beside a broken torchvision

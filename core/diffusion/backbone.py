@@ -1,8 +1,6 @@
 """Stable Diffusion's UNet and VAE from diffusers, and the nano VAE, as a `Backbone`."""
 
 import copy
-import functools
-import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -21,32 +19,6 @@ from ..schedule import alpha_bar, eps_to_x0
 from .boosthub import AppliedBoostHub, Predict, predicting
 from .boosthub import check_fits as check_hubs
 from .text import Clip
-
-
-@functools.cache
-def diffusers_classes() -> tuple[type, type]:
-    """`UNet2DConditionModel` and `AutoencoderKL`, imported as narrowly as diffusers allows.
-
-    Raises:
-        FacewrightError: diffusers is not installed, or cannot be imported.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except ImportError:
-        pass
-    except RuntimeError:
-        # Built for another torch. Nothing here needs it, but transformers and peft, which diffusers
-        # imports where they are installed, would fail on it; None makes it look uninstalled.
-        sys.modules["torchvision"] = None  # type: ignore[assignment] (CPython's own convention)
-    try:
-        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    except (ImportError, RuntimeError) as error:
-        raise FacewrightError(
-            f"diffusers cannot be imported ({str(error).strip().splitlines()[0]}). Install it with "
-            '`pip install "facewright[headless]"`, or run inside ComfyUI, which does not need it.'
-        ) from error
-    return UNet2DConditionModel, AutoencoderKL
 
 
 def build(

@@ -15,7 +15,8 @@ from ..modules.fast import fast_dtype
 from ..weights import nano
 from ..weights.sd_config import UNetConfig, VAEConfig, part_config
 from . import ldm
-from .backbone import DiffusersVae, Model, NanoVae, Vae, build, diffusers_classes
+from .backbone import DiffusersVae, Model, NanoVae, Vae, build
+from .library import diffusers_classes
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names in VAE folders written before diffusers 0.14, SD 2.1-base's own among them."""

@@ -132,7 +132,7 @@ def check_encoder(folder: Path) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _load(folder: Path) -> tuple[Any, Any]:
-    from .backbone import diffusers_classes
+    from .library import diffusers_classes
 
     diffusers_classes()  # makes transformers importable beside a torchvision for another torch
     try:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from facewright.core.diffusion.backbone import DiffusersBackbone, Model, diffusers_classes
+from facewright.core.diffusion.backbone import DiffusersBackbone, Model
 from facewright.core.diffusion.boosthub import predicting, with_boosthubs
+from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.methods.flipnet import (
     BoostHubConfig,

@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from facewright.core.diffusion.backbone import Model, diffusers_classes
+from facewright.core.diffusion.backbone import Model
+from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.diffusion.text import Clip
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.headless.host.builtin_sampling import CLIPTextEncode, EmptyLatentImage, KSampler

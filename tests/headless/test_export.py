@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from facewright.core.checkpoint import read_config, read_metadata, read_tensors, save_safetensors
-from facewright.core.diffusion.backbone import diffusers_classes
+from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.diffusion.loading import load_checkpoint
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
 from facewright.core.lora.merge import merge_lora, parse_lora

@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from facewright.core.diffusion.backbone import DiffusersBackbone, NanoVae, diffusers_classes
+from facewright.core.diffusion.backbone import DiffusersBackbone, NanoVae
+from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.diffusion.loading import load_checkpoint, load_vae
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
 from facewright.core.restorer import restore_one_step

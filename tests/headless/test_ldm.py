@@ -4,7 +4,8 @@ import pytest
 import torch
 from facewright.core.checkpoint.identify import PREFIX, identify
 from facewright.core.diffusion import ldm
-from facewright.core.diffusion.backbone import build, diffusers_classes
+from facewright.core.diffusion.backbone import build
+from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.errors import CheckpointError
 from safetensors.torch import save_file
 

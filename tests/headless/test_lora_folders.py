@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from facewright.core.checkpoint import read_tensors, save_safetensors
-from facewright.core.diffusion.backbone import diffusers_classes
+from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.errors import CheckpointError, LoraError
 from facewright.core.lora.files import read_lora
 from facewright.core.lora.merge import merge_lora, parse_lora

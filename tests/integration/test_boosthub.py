@@ -52,11 +52,11 @@ def ran(comfyui, weights, thin_model, tmp_path_factory):
     home = tmp_path_factory.mktemp("boosthub")
     for sub in ("checkpoints", "facewright"):
         (home / "models" / sub).mkdir(parents=True)
-    backbone = pytest.importorskip("facewright.core.diffusion.backbone")
+    library = pytest.importorskip("facewright.core.diffusion.library")
     thin, checkpoint = thin_model
     (home / "models" / "checkpoints" / "thin.safetensors").symlink_to(checkpoint)
     bundle = home / "nano"
-    weights.nano_bundle(bundle, backbone.diffusers_classes()[0])
+    weights.nano_bundle(bundle, library.diffusers_classes()[0])
     detector = "nano_faces.safetensors"
     (bundle / detector).symlink_to(HERE.parents[1] / "weights" / "nano" / detector)
     unet = load_file(bundle / "nano_unet.safetensors")

@@ -19,8 +19,8 @@ def ran(comfyui, weights, tmp_path_factory):
     home = tmp_path_factory.mktemp("inside")
     for sub in ("checkpoints", "facewright", "loras"):
         (home / "models" / sub).mkdir(parents=True)
-    backbone = pytest.importorskip("facewright.core.diffusion.backbone")
-    unet_class, _ = backbone.diffusers_classes()
+    library = pytest.importorskip("facewright.core.diffusion.library")
+    unet_class, _ = library.diffusers_classes()
     checkpoint = home / "models" / "checkpoints" / "thin_kl.safetensors"
     weights.thin_checkpoint(checkpoint, full_vae=True)
     weights.osdface_vre(home / "models" / "facewright")

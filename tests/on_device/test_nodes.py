@@ -76,7 +76,8 @@ def test_the_one_step_sampler_gives_what_the_restorer_does(device):
 
 
 def test_vaes_of_diffusers_sample_alike(device):
-    from facewright.core.diffusion.backbone import DiffusersVae, diffusers_classes
+    from facewright.core.diffusion.backbone import DiffusersVae
+    from facewright.core.diffusion.library import diffusers_classes
 
     torch.manual_seed(0)
     blocks = {"down_block_types": ("DownEncoderBlock2D",), "up_block_types": ("UpDecoderBlock2D",)}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from facewright.core.checkpoint import make_metadata, save_safetensors
-from facewright.core.diffusion.backbone import diffusers_classes
+from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from facewright.core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
 from facewright.core.modules.identity import IdentityConfig, IdentityEncoder

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from facewright.core.checkpoint import read_tensors
-from facewright.core.diffusion.backbone import diffusers_classes
+from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.lora.merge import merge_lora
 from facewright.core.methods.flipnet import BoostHubConfig, BoostHubs, find_sites
 from facewright.core.modules.face_encoder import FaceEncoder

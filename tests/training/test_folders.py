@@ -6,10 +6,10 @@ import sys
 
 import pytest
 from facewright.training.data.files import picture_folder
+from facewright.training.data.opening import open_source
 from facewright.training.data.pack import pack
 from facewright.training.data.pairs import open_pairs
 from facewright.training.data.shards import open_shards
-from facewright.training.data.opening import open_source
 from facewright.training.data.sources import open_folder
 from facewright.training.settings.data_sections import FolderData, PairsData, ShardsData
 from facewright.training.settings.strict import ConfigError

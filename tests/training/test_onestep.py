@@ -8,7 +8,8 @@ import pytest
 import torch
 import yaml
 from facewright.core.checkpoint import make_metadata, read_tensors, save_safetensors
-from facewright.core.diffusion.backbone import DiffusersBackbone, Model, NanoVae, diffusers_classes
+from facewright.core.diffusion.backbone import DiffusersBackbone, Model, NanoVae
+from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.lora.merge import merge_lora
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig, AutoencoderKL

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 import torch
 from facewright.training.data import Batches
-from facewright.training.data.shard_files import expand_braces
 from facewright.training.data.opening import open_source
+from facewright.training.data.shard_files import expand_braces
 from facewright.training.settings.config import ConfigError, ShardsData, TrainConfig
 from PIL import Image
 

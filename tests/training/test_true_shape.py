@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 from facewright.core.checkpoint import read_tensors, save_safetensors
-from facewright.core.diffusion.backbone import diffusers_classes
 from facewright.core.diffusion.boosthub import check_fits
+from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.methods.flipnet import BoostHubs
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import Decoder

@@ -23,8 +23,8 @@ from ..recipe import Batch
 from ..settings.config import HIDDEN, DegradationConfig, TrainConfig
 from .damage import Careful, lost
 from .off_shelf import OffShelf
-from .samples import Sample, TrainSamples
 from .opening import open_source
+from .samples import Sample, TrainSamples
 from .sources import Photo
 
 log = logging.getLogger(__name__)
