@@ -2,12 +2,10 @@
 
 import logging
 import math
-import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
 
 import torch
 from accelerate.utils import DistributedType
@@ -28,6 +26,7 @@ from .guard import NonFiniteGuard, is_finite
 from .memory import DTYPES, compile_in_place, hold_in, recompute_activations
 from .optim import AveragedWeights, build_optimizers, set_lr
 from .processes import agreed, gathered, mean_over
+from .signals import ended_by_signals
 from .state import put_down, take_up
 
 log = logging.getLogger(__name__)
@@ -110,15 +109,12 @@ class Engine:
             recompute_activations(net)
 
     def _prepare(self) -> None:
-        phases = self.recipe.phases()
-        unknown, missing = (
-            set(self.config.optimizers) - set(phases),
-            set(phases) - set(self.config.optimizers),
-        )
-        if unknown or missing:
+        phases, given = self.recipe.phases(), self.config.optimizers
+        if phases.keys() != given.keys():
             raise ConfigError(
-                f"`optimizers:` should have one section for each of {sorted(phases)}; "
-                f"missing {sorted(missing)}, unknown {sorted(unknown)}."
+                f"`optimizers:` should have one section for each of {sorted(phases)}; missing "
+                f"{sorted(phases.keys() - given.keys())}, unknown "
+                f"{sorted(given.keys() - phases.keys())}."
             )
         # requires_grad is toggled by phase below, so what is trained is fixed here, once.
         self.trainable = {
@@ -164,7 +160,7 @@ class Engine:
             begin(self)
         batches = self.open_data()
         with ExitStack() as stack:
-            stack.enter_context(self._signals())
+            stack.enter_context(ended_by_signals(self))
             self.log = stack.enter_context(
                 RunLog(
                     self.config.output,
@@ -398,29 +394,6 @@ class Engine:
 
     def _stopping(self) -> bool:
         return agreed(self.accelerator, self.stopped_by) is not None
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C end the run after the current step, with a checkpoint.
-
-        A second Ctrl-C ends it at once.
-        """
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if self.stopped_by and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.stopped_by = signal.Signals(number).name
-            log.warning("%s: stopping after this step, with a checkpoint.", self.stopped_by)
-
-        try:
-            kept = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
-        except ValueError:  # only a main thread may set handlers
-            kept = {}
-        try:
-            yield
-        finally:
-            for number, handler in kept.items():
-                signal.signal(number, handler)
 
     @property
     def checkpoints(self) -> Path:
