@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from .errors import FacewrightError, shorten
 
@@ -104,14 +103,18 @@ class _ComboInput(WidgetInput):
     upload: Any = None
 
 
-def _socket(io_type: str, input_base: type[Input] = Input) -> type:
-    """A type with `.Input` and `.Output` classes, like `io.Image` in ComfyUI."""
-    name = io_type.title().replace("_", "")
-    namespace = {"io_type": io_type, "Type": Any}
-    cls = type(name, (), namespace)
-    cls.Input = type("Input", (input_base,), {"io_type": io_type})
-    cls.Output = type("Output", (Output,), {"io_type": io_type})
-    return cls
+AnInput = TypeVar("AnInput", bound=Input)
+
+
+class Socket(Generic[AnInput]):
+    """A type of values, with `.Input` and `.Output` classes, like `io.Image` in ComfyUI."""
+
+    Type = Any
+
+    def __init__(self, io_type: str, inputs: type[AnInput]) -> None:
+        self.io_type = io_type
+        self.Input = cast(type[AnInput], type("Input", (inputs,), {"io_type": io_type}))
+        self.Output = cast(type[Output], type("Output", (Output,), {"io_type": io_type}))
 
 
 @dataclass
@@ -216,39 +219,47 @@ class PreviewText:
         return {"text": (self.value,)}
 
 
-io = SimpleNamespace(
-    Input=Input,
-    WidgetInput=WidgetInput,
-    Output=Output,
-    Schema=Schema,
-    ComfyNode=ComfyNode,
-    NodeOutput=NodeOutput,
-    Hidden=Hidden,
-    NumberDisplay=NumberDisplay,
-    Custom=_socket,
-    Int=_socket("INT", _IntInput),
-    Float=_socket("FLOAT", _FloatInput),
-    String=_socket("STRING", _StringInput),
-    Boolean=_socket("BOOLEAN", _BooleanInput),
-    Combo=_socket("COMBO", _ComboInput),
-    Image=_socket("IMAGE"),
-    Video=_socket("VIDEO"),
-    Mask=_socket("MASK"),
-    Latent=_socket("LATENT"),
-    Conditioning=_socket("CONDITIONING"),
-    Model=_socket("MODEL"),
-    Vae=_socket("VAE"),
-    Clip=_socket("CLIP"),
-    Sampler=_socket("SAMPLER"),
-    Sigmas=_socket("SIGMAS"),
-    Noise=_socket("NOISE"),
-    Guider=_socket("GUIDER"),
-    AnyType=_socket("*"),
-)
-"""Stands for `comfy_api.latest.io`."""
+class io:  # noqa: N801 (ComfyUI's name)
+    """Stands for `comfy_api.latest.io`."""
 
-ui = SimpleNamespace(PreviewImage=PreviewImage, PreviewText=PreviewText)
-"""Stands for `comfy_api.latest.ui`."""
+    Input = Input
+    WidgetInput = WidgetInput
+    Output = Output
+    Schema = Schema
+    ComfyNode = ComfyNode
+    NodeOutput = NodeOutput
+    Hidden = Hidden
+    NumberDisplay = NumberDisplay
+    Int = Socket("INT", _IntInput)
+    Float = Socket("FLOAT", _FloatInput)
+    String = Socket("STRING", _StringInput)
+    Boolean = Socket("BOOLEAN", _BooleanInput)
+    Combo = Socket("COMBO", _ComboInput)
+    Image = Socket("IMAGE", Input)
+    Video = Socket("VIDEO", Input)
+    Mask = Socket("MASK", Input)
+    Latent = Socket("LATENT", Input)
+    Conditioning = Socket("CONDITIONING", Input)
+    Model = Socket("MODEL", Input)
+    Vae = Socket("VAE", Input)
+    Clip = Socket("CLIP", Input)
+    Sampler = Socket("SAMPLER", Input)
+    Sigmas = Socket("SIGMAS", Input)
+    Noise = Socket("NOISE", Input)
+    Guider = Socket("GUIDER", Input)
+    AnyType = Socket("*", Input)
+
+    @staticmethod
+    def Custom(io_type: str) -> Socket[Input]:  # noqa: N802
+        return Socket(io_type, Input)
+
+
+class ui:  # noqa: N801
+    """Stands for `comfy_api.latest.ui`."""
+
+    PreviewImage = PreviewImage
+    PreviewText = PreviewText
+
 
 _running: ContextVar[Any] = ContextVar("facewright_host")
 _default: list[Callable[[], Any]] = []

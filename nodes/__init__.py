@@ -17,8 +17,8 @@ class FacewrightExtension(ComfyExtension):
         for module in list(sys.modules.values()):
             extension = vars(module).get("FacewrightExtension")
             file = getattr(module, "__file__", None)
-            theirs = file and getattr(extension, "__module__", "") == module.__name__
-            if theirs and Path(file).parents[1] != own:
+            theirs = getattr(extension, "__module__", "") == module.__name__
+            if file and theirs and Path(file).parents[1] != own:
                 logging.getLogger(__name__).warning(
                     "facewright is in custom_nodes twice: %s and %s. Nodes of the one loaded last "
                     "are used. Keep one, and restart ComfyUI.",

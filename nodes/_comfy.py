@@ -39,6 +39,7 @@ from ..core.lora.merge import (
     unfit,
 )
 from ..core.methods.flipnet import BoostHubs, Condition
+from ..core.modules.autoencoder import AutoencoderKL
 from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
 from ._comfy_boosthub import KEY, LORAS, apply_boosthub
@@ -287,7 +288,7 @@ class _KeepMoments(nn.Module):
 class _Moments(nn.Module):
     """The nano autoencoder, encoding to mean and log-variance."""
 
-    def __init__(self, autoencoder: nn.Module) -> None:
+    def __init__(self, autoencoder: AutoencoderKL) -> None:
         super().__init__()
         self.autoencoder = autoencoder
 
@@ -323,7 +324,7 @@ class _NanoConfig(comfy.supported_models.SD20):
 class _Multiple(float):
     """A channel multiple such as 1.5, of which ComfyUI's UNet code makes numbers of channels."""
 
-    def __mul__(self, channels: int) -> int:
+    def __mul__(self, channels: float) -> int:
         return round(float(self) * channels)
 
     __rmul__ = __mul__
@@ -379,7 +380,7 @@ def _operations(groups: int) -> type:
     return Operations
 
 
-def nano_vae(autoencoder: nn.Module) -> Any:
+def nano_vae(autoencoder: AutoencoderKL) -> Any:
     """A VAE around our own autoencoder, for our nodes and for ComfyUI's VAE Encode and Decode."""
     # The smallest VAE ComfyUI knows sets up devices and dtype; then it gets our network.
     vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)

@@ -67,7 +67,7 @@ def apply_boosthub(model: Any, hubs: BoostHubs, condition: Condition, patcher: A
         features, state = options.pop(_FEATURES, None), options.get(KEY)
         if features is None or state is None:
             return out
-        site = sites.get((*options["block"], options["block_index"]))
+        site = sites.get((*options["block"], options["block_index"]), "")
         chunks = len(options["cond_or_uncond"])
         return hubs.joined(site, features, out, state, chunks=chunks, attention=_attention(options))
 
@@ -223,14 +223,15 @@ def _both_branches(
     **kwargs: Any,
 ) -> Tensor:
     """Wrapper around the UNet: the condition branch as further rows of each call."""
-    branch = (transformer_options or {}).get(_BRANCH)
+    given = transformer_options or {}
+    branch = given.get(_BRANCH)
     if branch is None:
         return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
-    rows, chunks = len(x), len(transformer_options["cond_or_uncond"])
+    rows, chunks = len(x), len(given["cond_or_uncond"])
     z, tokens = branch.z_t.to(x), branch.tokens.to(context)
     t = branch.base.model_sampling.timestep(branch.sigma).to(timesteps)
     state = Conditioning(branch.condition.phi)
-    options = {**transformer_options, KEY: state}
+    options = {**given, KEY: state}
     one_batch = z.shape[1:] == x.shape[1:] and tokens.shape[1:] == context.shape[1:]
     if not one_batch or y is not None or control is not None:
         alone = {**options, "cond_or_uncond": [0]}

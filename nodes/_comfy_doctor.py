@@ -1,6 +1,7 @@
 """The doctor inside ComfyUI: its folders, nodes, devices and number formats."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,15 @@ class ComfyDoctor:
 def _surroundings() -> Any:
     import comfyui_version
 
-    import nodes as comfy_nodes
-
     from ..core.doctor import Surroundings
 
+    comfy_nodes = import_module("nodes")  # ComfyUI's, whatever lies beside this package
     return Surroundings(
         places=model_folders,
         has_node=comfy_nodes.NODE_CLASS_MAPPINGS.__contains__,
         title=comfy_nodes.NODE_DISPLAY_NAME_MAPPINGS.get,
         inside=True,
-        comfyui=Path(comfy_nodes.__file__).parent,
+        comfyui=Path(str(comfy_nodes.__file__)).parent,
         version=comfyui_version.__version__,
         custom_nodes=tuple(map(Path, folder_paths.get_folder_paths("custom_nodes"))),
         dtypes=_dtypes(),

@@ -12,7 +12,7 @@ _LARGEST = 65504.0
 """Of half precision, in which models may compute. Pictures of high range stay far below."""
 
 
-def to_nchw(image: Tensor, name: str = "image") -> Tensor:
+def to_nchw(image: object, name: str = "image") -> Tensor:
     """IMAGE (b, h, w, c) in [0, 1] -> (b, 3, h, w); alpha is dropped, grey becomes RGB.
 
     Raises:
@@ -21,7 +21,7 @@ def to_nchw(image: Tensor, name: str = "image") -> Tensor:
     return rgb_view(image, name).contiguous()
 
 
-def rgb_view(image: Tensor, name: str = "image") -> Tensor:
+def rgb_view(image: object, name: str = "image") -> Tensor:
     """`to_nchw` in the IMAGE's own memory: a video's frames are copied one by one where needed.
 
     Raises:
@@ -30,7 +30,7 @@ def rgb_view(image: Tensor, name: str = "image") -> Tensor:
     return alpha_view(image, name)[:, :3]
 
 
-def checked(image: Tensor, name: str = "image") -> Tensor:
+def checked(image: object, name: str = "image") -> Tensor:
     """The IMAGE in single precision, in the same memory where it is; its batch may be empty.
 
     Every IMAGE passes here before anything is computed from it.
@@ -93,7 +93,7 @@ def one_batch(images: list[Tensor], name: str) -> Tensor:
     return torch.cat(batches)
 
 
-def alpha_view(image: Tensor, name: str = "image") -> Tensor:
+def alpha_view(image: object, name: str = "image") -> Tensor:
     """IMAGE (b, h, w, c) in [0, 1] -> (b, 3 or 4, h, w), alpha included, in the same memory.
 
     Results that core makes in the layout of such a view are an IMAGE again without another copy.

@@ -15,7 +15,7 @@ def file_input(id: str, folder: str, tooltip: str, *, optional: bool = False):
     return _of_files(io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip))
 
 
-def check_files(folder: str, *names: str) -> bool | str:
+def check_files(folder: str, *names: str | None) -> bool | str:
     """What `validate_inputs` returns: True, or why files cannot be had, all of them at once."""
     wanted = [n for n in names if n is not None and n != NONE]  # None while it is a link
     if _none_yet(folder) in wanted:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ class Host(Protocol):
 
     def model_files(self, folder: str) -> list[str]:
         """Names of the weight files in "facewright" or "loras", sorted; [] where there are none."""
+        ...
 
     def model_path(self, folder: str, name: str) -> Path:
         """The file behind a name of `model_files`.
@@ -38,15 +39,19 @@ class Host(Protocol):
         Raises:
             CheckpointError: not there; the sentence names the folder to put it into.
         """
+        ...
 
     def person_files(self) -> list[str]:
         """Names of the .person files in "facewright", for `model_path`, sorted; [] without any."""
+        ...
 
     def people_folder(self) -> Path:
         """Where new .person files go; not there yet perhaps."""
+        ...
 
     def load_nano(self, lora: bool) -> tuple[Any, Any]:
         """MODEL and VAE of the bundled nano models; with `lora` the one-step LoRA is applied."""
+        ...
 
     def apply_lora(
         self, model: Any, tensors: dict[str, Tensor], metadata: dict[str, str], strength: float
@@ -56,6 +61,7 @@ class Host(Protocol):
         Raises:
             LoraError: a module of the file has no place in the model, or a shape does not fit.
         """
+        ...
 
     def apply_boosthub(self, model: Any, hubs: BoostHubs, condition: Condition) -> Any:
         """A MODEL whose sampling looks at `condition`; the given MODEL stays as it is.
@@ -66,39 +72,48 @@ class Host(Protocol):
             CheckpointError: the BoostHubs belong to another architecture.
             FacewrightError: a condition of other channels, or the MODEL has one already.
         """
+        ...
 
     def backbone(self, model: Any, vae: Any) -> Backbone:
         """MODEL and VAE as the seam that core's restore functions speak to."""
+        ...
 
     def latent(self, model: Any, z: Tensor) -> dict[str, Tensor]:
         """LATENT of a latent at the model's scale, such as `restore_one_step` returns.
 
         Of no faces at all it is whatever keeps nodes behind it from failing on nothing.
         """
+        ...
 
     def nothing(self) -> Any:
         """In place of an output without a value: nodes behind it are left out, without an error."""
+        ...
 
     def one_step_sampler(self, timestep: int) -> tuple[Any, Any]:
         """SAMPLER and SIGMAS with which an ordinary sampler node does the one step."""
+        ...
 
     def progress(self, total: int) -> Progress:
         """Announce `total` steps."""
+        ...
 
     def check_interrupt(self) -> None:
         """Raise the host's own exception if the user asked to stop."""
 
     def device(self) -> torch.device:
         """Where networks compute."""
+        ...
 
     def load(self, module: nn.Module) -> torch.device:
         """Bring a network of ours to the compute device, and say which; call before each use.
 
         The host may move it away again when it needs the memory for something else.
         """
+        ...
 
     def preview(self, image: Tensor, cls: type) -> Any:
         """`ui` value that shows IMAGE (b, h, w, 3) on the node `cls`; None may stand for none."""
+        ...
 
     def save_pictures(
         self, image: Tensor, prefix: str, texts: Sequence[Mapping[str, str]], cls: type
@@ -108,28 +123,38 @@ class Host(Protocol):
         `texts` holds more text chunks, in Latin-1, for each picture. Returns the `ui` value; the
         schema of `cls` asks for `prompt` and `extra_pnginfo`.
         """
+        ...
 
     def video_source(self, video: Any) -> str | Path | BytesIO:
         """What PyAV can open of a VIDEO."""
+        ...
 
     def new_video_path(self) -> Path:
         """A place for a file that is kept for this session."""
+        ...
 
     def video(self, path: Path) -> Any:
         """VIDEO of a file."""
+        ...
 
     def diagnose(self, hashes: bool, cls: type) -> tuple[str, str]:
         """What the doctor says of this machine and of the workflow being run: text, and JSON.
 
         The schema of `cls` asks for `prompt`.
         """
+        ...
 
     def show_text(self, text: str, cls: type) -> Any:
         """`ui` value with which the node `cls` shows `text`; its schema asks for `unique_id`."""
+        ...
 
 
 # ComfyUI loads model_management before any custom node; nothing else would load it.
-if "comfy.model_management" in sys.modules:
+if TYPE_CHECKING:
+    from ..core.node_api import ComfyExtension, io, ui
+
+    host: Host
+elif "comfy.model_management" in sys.modules:
     from ._comfy import ComfyExtension, host, io, ui
 else:
     from ..core.node_api import ComfyExtension, host, io, ui

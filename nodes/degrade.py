@@ -1,6 +1,7 @@
 """Damage of the kind restorers are trained on, for practice and for training data."""
 
 import json
+from functools import partial
 
 import torch
 
@@ -19,18 +20,17 @@ _PRESET_TIP += "\n".join(f"{name}: {preset.summary}" for name, preset in PRESETS
 _SEED_TIP = "Everything random follows from it. Picture i of a batch takes seed + i."
 
 
-def _bound(id: str, words: str, most: float, *, whole: bool = False):
+def _bound(id: str, words: str, most: int, *, whole: bool = False):
     """One of the two ends of a range; -1 leaves the range to the preset."""
-    kind, step = (io.Int, 1) if whole else (io.Float, 0.1)
+    make = partial(io.Int.Input, step=1) if whole else partial(io.Float.Input, step=0.1)
     end = "Least" if id.endswith("min") else "Most"
     other = id[:-3] + ("max" if id.endswith("min") else "min")
-    return kind.Input(
+    return make(
         id,
         optional=True,
         default=_OF_THE_PRESET,
         min=_OF_THE_PRESET,
         max=most,
-        step=step,
         tooltip=f"{end} {words}. Below 0: of the preset; if `{other}` alone is set, exactly that "
         "value.",
     )
@@ -145,7 +145,7 @@ class Degrade(io.ComfyNode):
     ) -> io.NodeOutput:
         gt = to_nchw(image)
         finished = reporter(len(gt))
-        if not (recipe or "").strip():
+        if not recipe or not recipe.strip():
             given = {
                 "scale": _range(scale_min, scale_max),
                 "sigma": _range(blur_min, blur_max),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypedDict, Unpack, overload
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,20 @@ def soft_box(points: Tensor, size: int, feather: float) -> Tensor:
     return t * t * (3 - 2 * t)
 
 
+class _How(TypedDict, total=False):
+    feather: float
+    color: str
+    strength: float
+
+
+@overload
+def paste_faces(
+    images: Tensor, crops: FaceCrops, restored: Tensor, **how: Unpack[_How]
+) -> tuple[Tensor, Tensor]: ...
+@overload
+def paste_faces(
+    images: Sequence[Tensor], crops: FaceCrops, restored: Tensor, **how: Unpack[_How]
+) -> tuple[list[Tensor], list[Tensor]]: ...
 def paste_faces(
     images: Tensor | Sequence[Tensor],
     crops: FaceCrops,

@@ -125,12 +125,12 @@ class KSampler(io.ComfyNode):
             host.check_interrupt()
 
         with predicting(model, prompts[0]) as predict:
-            given = [lambda z_t, t, p=p: predict(z_t, t, p) for p in prompts]
+            wanted, unwanted = (lambda z_t, t, p=p: predict(z_t, t, p) for p in prompts)
             x = _noisy(z * model.scaling_factor, seed, float(levels[0]))
             # Not the stream the first noise came from: x would run along it.
             fresh = torch.Generator().manual_seed((seed + 1) % 2**64)
             noisy = {"eta": SAMPLERS[sampler_name], "generator": fresh}
-            x_0 = euler(guided(*given, cfg), x, levels, on_step=on_step, **noisy)
+            x_0 = euler(guided(wanted, unwanted, cfg), x, levels, on_step=on_step, **noisy)
         return io.NodeOutput({**latent_image, "samples": (x_0 / model.scaling_factor).cpu()})
 
 
