@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,14 +85,28 @@ def inputs_argument(text: str, metavar: str | None = "IN...") -> Any:
 
 
 @contextmanager
-def wrong_usage() -> Iterator[None]:
-    """What is refused in here ends with exit code 2: the same command would never succeed."""
+def wrong_usage(kind: type[Exception] | None = None) -> Iterator[None]:
+    """What is refused in here ends with exit code 2: the same command would never succeed.
+
+    Args:
+        kind: of the errors; None: every `FacewrightError`.
+    """
     from ...core.errors import FacewrightError
 
+    kind = kind or FacewrightError
     try:
         yield
-    except FacewrightError as error:
+    except kind as error:
         fail(str(error), 2)
+
+
+@contextmanager
+def needs_training(what: str) -> Iterator[None]:
+    """Say which extra brings the packages that an import in here lacks."""
+    try:
+        yield
+    except ImportError as error:
+        fail(f'{what} needs more packages ({error}): pip install "facewright[train]"')
 
 
 def console() -> Any:
@@ -167,6 +181,14 @@ def job_progress(
 
 def write_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def say_written(written: Mapping[Path, str], as_json: bool) -> None:
+    """Files that were made, and what each is."""
+    if as_json:
+        write_json({str(path): what for path, what in written.items()})
+    for path, what in {} if as_json else written.items():
+        say(f"{path}: {what}")
 
 
 def counted(number: int, noun: str) -> str:

@@ -3,21 +3,15 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from ._common import AsJson, app, file_or_folder, say, write_json
+from ._common import OUT, AsJson, app, path_argument, path_option, say_written
 from ._failures import sentences
 
 
 @app.command()
 @sentences
 def convert(
-    inputs: Annotated[
-        list[Path], typer.Argument(parser=file_or_folder, help="Released OSDFace files or LoRAs.")
-    ],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", parser=file_or_folder, help="Folder for the safetensors.")
-    ],
+    inputs: Annotated[list[Path], path_argument("Released OSDFace files or LoRAs.")],
+    out: Annotated[Path, path_option("Folder for the safetensors.", *OUT)],
     as_json: AsJson = False,
 ) -> None:
     """Convert files that others released to safetensors that need no pickle and fit every host.
@@ -26,8 +20,4 @@ def convert(
     """
     from ...core.weights.convert import convert as convert_files
 
-    written = convert_files(inputs, out)
-    if as_json:
-        write_json({str(path): what for path, what in written.items()})
-    for path, what in {} if as_json else written.items():
-        say(f"{path}: {what}")
+    say_written(convert_files(inputs, out), as_json)

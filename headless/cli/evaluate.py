@@ -1,48 +1,76 @@
 """`facewright evaluate` and `facewright score`: how good restored pictures are, in numbers."""
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ._common import (
+    OUT,
     AsJson,
-    Device,
-    Models,
+    Machine,
     app,
     console,
     fail,
-    file_or_folder,
+    path_argument,
+    path_option,
     progress,
     say,
     say_aside,
-    use_device,
-    use_models,
+    write_json,
+    wrong_usage,
 )
 from ._failures import sentences
+from ._options import grouped
 from ._workers import Ray, chosen_workers
 
 _NAMED = 20
 """Pictures named on the terminal; the report names all."""
 
-Metrics = Annotated[
-    str | None,
-    typer.Option(
-        "--metrics",
-        "--metric",
-        help="Separated by commas, such as psnr,ssim,lpips or, with --faces, ald,ald_eyes,"
-        "ald_mouth,lmd; default: the usual ones.",
-    ),
-]
-Faces = Annotated[
-    str | None,
-    typer.Option(
-        "--faces",
-        "--analyzer",
-        help="Also score faces, found by nano (rendered faces), insightface or facexlib.",
-    ),
-]
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What is measured."""
+
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            "--metric",
+            help="Separated by commas, such as psnr,ssim,lpips or, with --faces, ald,ald_eyes,"
+            "ald_mouth,lmd; default: the usual ones.",
+        ),
+    ] = None
+    faces: Annotated[
+        str | None,
+        typer.Option(
+            "--faces",
+            "--analyzer",
+            help="Also score faces, found by nano (rendered faces), insightface or facexlib.",
+        ),
+    ] = None
+
+    def settings(self, gt: Path | None, *, sets: bool) -> Any:
+        """What `score_all` takes.
+
+        Raises:
+            FacewrightError: something that cannot be measured here.
+        """
+        from ...core.errors import FacewrightError
+        from ..evaluation.faces import ANALYZERS
+        from ..evaluation.scoring import choose_metrics
+
+        if self.faces is not None and self.faces not in ANALYZERS:
+            raise FacewrightError(
+                f"--faces {self.faces}: faces are scored with {', '.join(ANALYZERS)}, which find "
+                "landmarks."
+            )
+        names = self.metrics
+        if names is not None:
+            names = [name.strip() for name in names.split(",") if name.strip()]
+        return choose_metrics(names, self.faces, gt is not None, sets=sets)
 
 
 @app.command()
@@ -50,39 +78,26 @@ Faces = Annotated[
     interrupted="Interrupted before the report was written. Scores are not kept: the same command "
     "starts over."
 )
+@grouped
 def evaluate(
+    *,
     folders: Annotated[
         list[Path],
-        typer.Argument(
-            parser=file_or_folder,
-            metavar="DIR...",
-            help="Restored pictures, one folder per method.",
-            show_default=False,
+        path_argument(
+            "Restored pictures, one folder per method.", metavar="DIR...", show_default=False
         ),
     ],
     gt: Annotated[
-        Path | None,
-        typer.Option(
-            parser=file_or_folder, help="The originals, under the same names.", show_default=False
-        ),
+        Path | None, path_option("The originals, under the same names.", show_default=False)
     ] = None,
     lq: Annotated[
-        Path | None,
-        typer.Option(parser=file_or_folder, help="The degraded pictures: scored and shown beside."),
+        Path | None, path_option("The degraded pictures: scored and shown beside.")
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--out",
-            parser=file_or_folder,
-            help="Folder of the report; default: DIR_evaluation.",
-        ),
+        Path | None, path_option("Folder of the report; default: DIR_evaluation.", *OUT)
     ] = None,
-    metrics: Metrics = None,
-    faces: Faces = None,
-    models: Models = None,
-    device: Device = None,
+    measured: Measured,
+    machine: Machine,
     sort: Annotated[
         str | None, typer.Option(help="Metric that decides which cases are worst and best.")
     ] = None,
@@ -99,31 +114,16 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score restored pictures against their originals and write a report with intervals."""
-    from ...core.errors import FacewrightError
-    from ..evaluation import pair_folders, score_all, summarize, write_report
+    from ..evaluation import pair_folders, summarize, write_report
     from ..evaluation.cases import sort_metric
-    from ..jobs.recorded import one_thread
 
-    use_device(device)
-    use_models(models)
-    try:
-        _check_faces(faces)
+    machine.use()
+    with wrong_usage():
         out = _report_folder(out, folders, gt, lq)
-        settings = _settings(metrics, faces, gt is not None, sets=True)
+        settings = measured.settings(gt, sets=True)
         sort_metric(settings.metrics, sort)
         pairing = pair_folders(folders, gt, lq)
-    except FacewrightError as error:
-        fail(str(error), 2)
-    total = len(pairing.cases)
-    reads = (path for case in pairing.cases for path in (case.gt, *case.versions.values()) if path)
-    team = chosen_workers(ray, workers, reads=reads, writes=None)
-
-    def on_case(done: int, name: str) -> None:
-        show(f"{done} of {total}: {name}", done)
-
-    threads = nullcontext() if workers is None and ray is None else one_thread()
-    with threads, progress("Scoring", total, as_json, team) as show:
-        scores = score_all(pairing, settings, on_case, workers=team)
+    scores = _scored(pairing, settings, workers, ray, as_json)
     result = summarize(scores)
     if len(scores.failed) == len(scores.rows):
         fail("Not a single picture could be scored:\n" + _lines(_left_out(result)))
@@ -136,36 +136,44 @@ def evaluate(
         fail("Left out:\n" + _lines(_left_out(result)))
 
 
+def _scored(
+    pairing: Any, settings: Any, workers: int | None, ray: str | None, as_json: bool
+) -> Any:
+    from ..evaluation import score_all
+    from ..jobs.recorded import one_thread
+
+    total = len(pairing.cases)
+    reads = (path for case in pairing.cases for path in (case.gt, *case.versions.values()) if path)
+    team = chosen_workers(ray, workers, reads=reads, writes=None)
+
+    def on_case(done: int, name: str) -> None:
+        show(f"{done} of {total}: {name}", done)
+
+    threads = nullcontext() if workers is None and ray is None else one_thread()
+    with threads, progress("Scoring", total, as_json, team) as show:
+        return score_all(pairing, settings, on_case, workers=team)
+
+
 @app.command()
 @sentences(interrupted="Interrupted.")
+@grouped
 def score(
-    restored: Annotated[
-        Path, typer.Argument(parser=file_or_folder, metavar="A", help="The picture to score.")
-    ],
+    *,
+    restored: Annotated[Path, path_argument("The picture to score.", metavar="A")],
     gt: Annotated[
-        Path | None,
-        typer.Argument(
-            parser=file_or_folder, metavar="B", help="Its original.", show_default=False
-        ),
+        Path | None, path_argument("Its original.", metavar="B", show_default=False)
     ] = None,
-    metrics: Metrics = None,
-    faces: Faces = None,
-    models: Models = None,
-    device: Device = None,
+    measured: Measured,
+    machine: Machine,
     as_json: AsJson = False,
 ) -> None:
     """Score one picture against its original. Many pictures: evaluate."""
-    from ...core.errors import FacewrightError
     from ..evaluation import score_files
     from ..evaluation.tables import problems
 
-    use_device(device)
-    use_models(models)
-    try:
-        _check_faces(faces)
-        settings = _settings(metrics, faces, gt is not None, sets=False)
-    except FacewrightError as error:
-        fail(str(error), 2)
+    machine.use()
+    with wrong_usage():
+        settings = measured.settings(gt, sets=False)
     row = score_files(restored, gt, settings)
     if row.error:
         fail(row.error)
@@ -177,23 +185,6 @@ def score(
         say(note)
     if row.problems:
         fail(_lines(problems(row)))
-
-
-def _check_faces(name: str | None) -> None:
-    from ...core.errors import FacewrightError
-    from ..evaluation.faces import ANALYZERS
-
-    if name is not None and name not in ANALYZERS:
-        raise FacewrightError(
-            f"--faces {name}: faces are scored with {', '.join(ANALYZERS)}, which find landmarks."
-        )
-
-
-def _settings(metrics: str | None, faces: str | None, has_gt: bool, *, sets: bool) -> Any:
-    from ..evaluation.scoring import choose_metrics
-
-    names = None if metrics is None else [n.strip() for n in metrics.split(",") if n.strip()]
-    return choose_metrics(names, faces, has_gt, sets=sets)
 
 
 def _report_folder(out: Path | None, folders: list[Path], gt: Path | None, lq: Path | None) -> Path:
@@ -235,7 +226,6 @@ def _lines(lines: list[str]) -> str:
 def _print_json(result: Any, report: Path) -> None:
     from ...core.files.json_text import strict
     from ..evaluation.tables import summary
-    from ._common import write_json
 
     aside = result.scores.pairing.scanned.entries()
     found = {"report": str(report), **summary(result), "left_aside": aside}
@@ -305,7 +295,6 @@ def _print_score(row: Any, settings: Any) -> None:
 
 def _print_score_json(row: Any, settings: Any) -> None:
     from ...core.files.json_text import strict
-    from ._common import write_json
 
     content = {
         "values": row.values,

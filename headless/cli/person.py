@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ._common import (
+    OUT,
     AsJson,
     Device,
     Models,
@@ -13,7 +14,9 @@ from ._common import (
     check_choice,
     counted,
     fail,
-    file_or_folder,
+    inputs_argument,
+    path_argument,
+    path_option,
     path_or_name,
     progress,
     say,
@@ -33,15 +36,9 @@ app.add_typer(person, name="person", no_args_is_help=True)
 def make(
     inputs: Annotated[
         list[str],
-        typer.Argument(
-            parser=path_or_name,
-            metavar="PHOTOS",
-            help="Photos of one person, folders, or patterns.",
-        ),
+        inputs_argument("Photos of one person, folders, or patterns.", "PHOTOS"),
     ],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", parser=file_or_folder, help="The .person file to write.")
-    ],
+    out: Annotated[Path, path_option("The .person file to write.", *OUT)],
     recogniser: Annotated[
         str | None,
         typer.Option(
@@ -140,14 +137,10 @@ def make(
 @person.command()
 @sentences
 def show(
-    file: Annotated[
-        Path, typer.Argument(parser=file_or_folder, metavar="FILE", help="A .person file.")
-    ],
+    file: Annotated[Path, path_argument("A .person file.", metavar="FILE")],
     sheet: Annotated[
         Path | None,
-        typer.Option(
-            parser=file_or_folder, help="Also write its photos on one sheet, such as album.png."
-        ),
+        path_option("Also write its photos on one sheet, such as album.png."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

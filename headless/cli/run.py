@@ -11,67 +11,31 @@ from typing import Annotated, Any
 import typer
 
 from ._common import (
+    OUT,
     AsJson,
-    Device,
-    Models,
+    Machine,
     app,
     counted,
-    fail,
     fail_for,
-    file_or_folder,
+    path_argument,
+    path_option,
     path_or_name,
     progress,
     say,
     say_aside,
-    use_device,
-    use_models,
+    say_done,
     write_json,
+    wrong_usage,
 )
 from ._failures import sentences
+from ._options import grouped
 
 
-@app.command()
-@sentences
-def run(
-    workflow: Annotated[
-        Path,
-        typer.Argument(
-            parser=file_or_folder,
-            help="JSON of either form, a PNG with it inside, or the name of one that comes along, "
-            "such as nano_restore.",
-        ),
-    ],
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="NODE.INPUT=VALUE; NODE is an id, a title or a class."),
-    ] = None,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", parser=file_or_folder, help="Folder for saved pictures.")
-    ] = Path("output"),
-    batch: Annotated[
-        list[str] | None,
-        typer.Option(
-            parser=path_or_name,
-            help="A folder, picture or pattern: run once for each picture in it, which goes into "
-            "Load Image. May be given several times; interrupted batches go on where they stopped.",
-        ),
-    ] = None,
-    batch_node: Annotated[
-        str | None,
-        typer.Option(help="The node that takes the pictures, where several load one."),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="With --batch: do finished pictures again.")
-    ] = False,
-    input_dir: Annotated[
-        Path | None,
-        typer.Option(
-            parser=file_or_folder, help="Where Load Image finds pictures; default: current folder."
-        ),
-    ] = None,
-    models: Models = None,
-    device: Device = None,
-    server: Annotated[str | None, typer.Option(help="Address of a ComfyUI to run it in.")] = None,
+@dataclass(frozen=True, kw_only=True)
+class Place(Machine):
+    """Where the workflow runs."""
+
+    server: Annotated[str | None, typer.Option(help="Address of a ComfyUI to run it in.")] = None
     comfy: Annotated[
         bool,
         typer.Option(
@@ -79,51 +43,129 @@ def run(
             help="Start the ComfyUI of this machine for it (COMFYUI_PATH or comfy-cli's), and stop "
             "it afterwards.",
         ),
-    ] = False,
+    ] = False
     comfy_args: Annotated[
         str, typer.Option(help='With --comfy: more for its command line, such as "--lowvram".')
-    ] = "",
+    ] = ""
     embedded: Annotated[
         bool, typer.Option("--embedded", help="Run here even where a ComfyUI is found.")
-    ] = False,
+    ] = False
+
+    def check(self) -> None:
+        """Options that make no sense beside others are wrong usage."""
+        elsewhere = self.server is not None or self.comfy
+        if (self.server is not None) + self.comfy + self.embedded > 1:
+            raise typer.BadParameter("--server, --comfy and --embedded exclude each other.")
+        if self.comfy_args and not self.comfy:
+            raise typer.BadParameter("--comfy-args is for the ComfyUI that --comfy starts.")
+        if self.models is not None and elsewhere:
+            raise typer.BadParameter(
+                "ComfyUI has models folders of its own; --models is for runs in this process."
+            )
+        if self.device is not None and elsewhere:
+            raise typer.BadParameter(
+                "ComfyUI chooses its device itself (its options --cpu and --cuda-device, which "
+                "--comfy-args passes on); --device is for runs in this process."
+            )
+
+    def arguments(self) -> list[str]:
+        """Of the ComfyUI to start."""
+        from ...core.errors import shorten
+
+        try:
+            return shlex.split(self.comfy_args)
+        except ValueError as error:
+            raise typer.BadParameter(
+                f"{shorten(self.comfy_args)!r} cannot be taken apart ({error}).",
+                param_hint="--comfy-args",
+            ) from error
+
+    @contextmanager
+    def entered(self, source: Any) -> Iterator["_Where"]:
+        """The place, for as long as the workflow runs there."""
+        from ..remote.server import DEFAULT_SERVER, answers, server_specs
+        from ..runner import input_specs
+
+        if self.comfy:
+            from ..remote.launch import started_comfyui
+            from ..workflows.workflow import node_kinds
+
+            with started_comfyui(node_kinds(source), self.arguments(), say) as address:
+                yield _Where("the ComfyUI started for it", address, server_specs(address))
+            return
+        server = self.server
+        here = self.embedded or self.device is not None
+        if server is None and not here and answers(DEFAULT_SERVER):
+            server = DEFAULT_SERVER
+        if server is not None:
+            yield _Where(server, server, server_specs(server))
+        else:
+            yield _Where("this process", None, input_specs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Pictures to run the workflow for, one after the other."""
+
+    batch: Annotated[
+        list[str] | None,
+        typer.Option(
+            parser=path_or_name,
+            help="A folder, picture or pattern: run once for each picture in it, which goes into "
+            "Load Image. May be given several times; interrupted batches go on where they stopped.",
+        ),
+    ] = None
+    batch_node: Annotated[
+        str | None,
+        typer.Option(help="The node that takes the pictures, where several load one."),
+    ] = None
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --batch: do finished pictures again.")
+    ] = False
+
+    def __post_init__(self) -> None:
+        if (self.batch_node is not None or self.overwrite) and not self.batch:
+            raise typer.BadParameter("--batch-node and --overwrite belong to --batch.")
+
+
+@app.command()
+@sentences
+@grouped
+def run(
+    *,
+    workflow: Annotated[
+        Path,
+        path_argument(
+            "JSON of either form, a PNG with it inside, or the name of one that comes along, such "
+            "as nano_restore."
+        ),
+    ],
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NODE.INPUT=VALUE; NODE is an id, a title or a class."),
+    ] = None,
+    out: Annotated[Path, path_option("Folder for saved pictures.", *OUT)] = Path("output"),
+    batch: Batch,
+    input_dir: Annotated[
+        Path | None, path_option("Where Load Image finds pictures; default: current folder.")
+    ] = None,
+    place: Place,
     as_json: AsJson = False,
 ) -> None:
     """Run a workflow file, in a ComfyUI that answers or else in this process."""
-    from ...core.errors import shorten
     from ..workflows.workflow import read_workflow
 
-    if (server is not None) + comfy + embedded > 1:
-        raise typer.BadParameter("--server, --comfy and --embedded exclude each other.")
-    if comfy_args and not comfy:
-        raise typer.BadParameter("--comfy-args is for the ComfyUI that --comfy starts.")
-    if (batch_node is not None or overwrite) and not batch:
-        raise typer.BadParameter("--batch-node and --overwrite belong to --batch.")
-    if models is not None and (server is not None or comfy):
-        raise typer.BadParameter(
-            "ComfyUI has models folders of its own; --models is for runs in this process."
-        )
-    if device is not None and (server is not None or comfy):
-        raise typer.BadParameter(
-            "ComfyUI chooses its device itself (its options --cpu and --cuda-device, which "
-            "--comfy-args passes on); --device is for runs in this process."
-        )
+    place.check()
     inputs = _assigned(assignments or [])
-    try:
-        arguments = shlex.split(comfy_args)
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{shorten(comfy_args)!r} cannot be taken apart ({error}).", param_hint="--comfy-args"
-        ) from error
+    place.arguments()
     source = read_workflow(workflow)
-    use_device(device)
-    use_models(models)
-    here = embedded or device is not None
-    with _place(source, server, comfy, arguments, here) as where:
+    place.use()
+    with place.entered(source) as where:
         if not as_json:
             say(f"Running {workflow} in {where.name}.")
         task = _Task(where, source, inputs, input_dir, out, as_json)
-        if batch:
-            task.over(batch, batch_node, overwrite)
+        if batch.batch:
+            task.over(batch)
         else:
             task.once()
 
@@ -151,28 +193,6 @@ class _Where:
     name: str
     server: str | None
     specs: Callable[[str], Any]
-
-
-@contextmanager
-def _place(
-    source: Any, server: str | None, comfy: bool, arguments: list[str], embedded: bool
-) -> Iterator[_Where]:
-    from ..remote.server import DEFAULT_SERVER, answers, server_specs
-    from ..runner import input_specs
-
-    if comfy:
-        from ..remote.launch import started_comfyui
-        from ..workflows.workflow import node_kinds
-
-        with started_comfyui(node_kinds(source), arguments, say) as address:
-            yield _Where("the ComfyUI started for it", address, server_specs(address))
-        return
-    if server is None and not embedded and answers(DEFAULT_SERVER):
-        server = DEFAULT_SERVER
-    if server is not None:
-        yield _Where(server, server, server_specs(server))
-    else:
-        yield _Where("this process", None, input_specs)
 
 
 @dataclass(frozen=True)
@@ -209,19 +229,16 @@ class _Task:
         if not report.saved:
             say("Nothing was saved: no Save Image node ran.", "yellow")
 
-    def over(self, batch: list[str], node_name: str | None, overwrite: bool) -> None:
-        from ...core.errors import FacewrightError
+    def over(self, batch: Batch) -> None:
         from ...core.files.scan import LeftAside
         from ..remote.server import prepared
         from ..workflows.run_batch import Runs, batch_node, plan_runs
 
-        try:
+        aside = LeftAside()
+        with wrong_usage():
             api = prepared(self.source, self.where.specs, self.inputs)
-            node = batch_node(api, node_name)
-            aside = LeftAside()
-            jobs = plan_runs(batch, self.out, aside)
-        except FacewrightError as error:
-            fail(str(error), 2)
+            node = batch_node(api, batch.batch_node)
+            jobs = plan_runs(batch.batch or (), self.out, aside)
         go = self._runner(node)
         past = 0
         with progress("Running", len(jobs), quiet=self.as_json) as show:
@@ -240,16 +257,13 @@ class _Task:
                     self._check_still_there(past, len(jobs))
 
             runs = Runs(self.out, api, node, one)
-            summary = runs.do(jobs, overwrite=overwrite, on_job=on_job)
+            summary = runs.do(jobs, overwrite=batch.overwrite, on_job=on_job)
         if self.as_json:
             told = {**summary.as_dict(), "left_aside": aside.entries()}
             write_json({"where": self.where.name, **told})
         else:
-            text = f"{counted(len(summary.done), 'picture')} done, results in {self.out}"
-            if summary.skipped:
-                before = len(summary.skipped)
-                text += f"; {before} were finished before (--overwrite does them again)"
-            say(f"{text}.")
+            done = counted(len(summary.done), "picture")
+            say_done(f"{done} done, results in {self.out}", summary)
             say_aside(aside)
         fail_for(summary, len(jobs))
 
@@ -274,22 +288,11 @@ class _Task:
         here = Here(self.source, changing) if self.where.server is None else None
 
         def go(inputs: dict[str, Any], folder: Path, show: Callable[[str, float], None]) -> Any:
+            told = {"output_dir": folder, "on_progress": show, "on_text": on_text}
             if here is not None:
-                return here.run(
-                    inputs,
-                    input_dir=self.input_dir,
-                    output_dir=folder,
-                    on_progress=show,
-                    on_text=on_text,
-                )
-            return run_on_server(
-                self.source,
-                self.where.server,
-                inputs,
-                input_dir=self.input_dir or Path.cwd(),
-                output_dir=folder,
-                on_progress=show,
-                on_text=on_text,
-            )
+                return here.run(inputs, input_dir=self.input_dir, **told)
+            from_here = self.input_dir or Path.cwd()
+            server = self.where.server
+            return run_on_server(self.source, server, inputs, input_dir=from_here, **told)
 
         return go

@@ -5,19 +5,27 @@ from typing import Annotated
 
 import typer
 
-from ._common import app, counted, fail, file_or_folder, is_folder, progress, say, say_aside
+from ._common import (
+    OUT,
+    app,
+    counted,
+    fail,
+    is_folder,
+    needs_training,
+    path_argument,
+    path_option,
+    progress,
+    say,
+    say_aside,
+)
 from ._failures import sentences
 
 
 @app.command()
 @sentences(interrupted="Interrupted. Run the same command again to write the shards anew.")
 def shards(
-    folder: Annotated[
-        Path, typer.Argument(parser=file_or_folder, help="Training pictures.", callback=is_folder)
-    ],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", parser=file_or_folder, help="Folder for the shards.")
-    ],
+    folder: Annotated[Path, path_argument("Training pictures.", callback=is_folder)],
+    out: Annotated[Path, path_option("Folder for the shards.", *OUT)],
     size_mb: Annotated[float, typer.Option(min=1, help="Megabytes in a shard, about.")] = 1000.0,
 ) -> None:
     """Pack a folder of pictures into WebDataset tar shards for `facewright train`.
@@ -26,10 +34,8 @@ def shards(
     their names, so that `identity: parent` finds the same people; captions (a.txt) and degraded
     counterparts (a.lq.png) go along. OUT/manifest.jsonl says which file went where.
     """
-    try:
+    with needs_training("Training"):
         from ...training.data.pack import pack
-    except ImportError as error:
-        fail(f'Training needs more packages ({error}): pip install "facewright[train]"')
     with progress("Packing", 1, quiet=False) as show:
         packed = pack(
             folder,

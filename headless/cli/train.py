@@ -17,12 +17,14 @@ from ._common import (
     app,
     console,
     fail,
-    file_or_folder,
+    needs_training,
+    path_option,
     path_or_name,
     progress,
     say,
     use_device,
     write_json,
+    wrong_usage,
 )
 from ._failures import sentences
 
@@ -65,10 +67,7 @@ def train(
     ] = False,
     sheet: Annotated[
         Path | None,
-        typer.Option(
-            parser=file_or_folder,
-            help="With --dry-run: PNG of the first batch, degraded above good.",
-        ),
+        path_option("With --dry-run: PNG of the first batch, degraded above good."),
     ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="Show the stages and the configs that came along.")
@@ -82,48 +81,35 @@ def train(
 
     Ctrl-C ends the run after the current step, with a checkpoint; --resume goes on from it.
     """
-    try:
+    with needs_training("Training"):
         from ...training import train as training
-    except ImportError as error:
-        fail(f'Training needs more packages ({error}): pip install "facewright[train]"')
+        from ...training.settings.strict import ConfigError
     if sheet and not dry:
         raise typer.BadParameter("It goes with --dry-run.", param_hint="--sheet")
     stages = training.stages()
     if listed or stage is None:
-        if as_json:
-            from ...training.settings.shipped import configs_by_stage
-
-            return write_json(configs_by_stage(stages))
-        _list(stages)
-        if listed:
-            return None
+        _show_stages(stages, as_json)
+        if listed or as_json:
+            return
         fail("Name a stage: facewright train STAGE --config FILE", 2)
-    if stage not in stages:
-        _list(stages)
-        near = difflib.get_close_matches(stage.replace("_", "-"), stages, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        fail(f"There is no training stage `{stage}`.{hint}", 2)
+    _check_stage(stage, stages)
     if config is None:
         fail(f"Give --config. For {stage} came along: {_shipped(stages, stage)}.", 2)
     use_device(device)
-    with _lines_where_no_bar(), _wrong_use():
+    with _lines_where_no_bar(), wrong_usage(ConfigError):
         engine = training.open_run(stage, config, assignments)
         if dry:
             _dry_run(engine, sheet, as_json)
         else:
             _report(engine.run(resume=resume), engine.config.output, as_json)
-    return None
 
 
-@contextmanager
-def _wrong_use() -> Iterator[None]:
-    """A config that cannot be run ends with 2: trying again is no use, as it is after a failure."""
-    from ...training.settings.strict import ConfigError
-
-    try:
-        yield
-    except ConfigError as error:
-        fail(str(error), 2)
+def _check_stage(stage: str, stages: Any) -> None:
+    if stage not in stages:
+        _show_stages(stages, False)
+        near = difflib.get_close_matches(stage.replace("_", "-"), stages, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        fail(f"There is no training stage `{stage}`.{hint}", 2)
 
 
 def _shipped(stages: Any, stage: str) -> str:
@@ -132,11 +118,14 @@ def _shipped(stages: Any, stage: str) -> str:
     return ", ".join(configs_by_stage(stages)[stage]) or "none"
 
 
-def _list(stages: dict[str, Any]) -> None:
+def _show_stages(stages: Any, as_json: bool) -> None:
     from rich.table import Table
 
     from ...training.settings.shipped import BUNDLED, configs_by_stage
 
+    if as_json:
+        write_json(configs_by_stage(stages))
+        return
     table = Table(box=None, pad_edge=False)
     table.add_column("STAGE", no_wrap=True)
     table.add_column("--config that came along: a name of these, or a file of yours")
