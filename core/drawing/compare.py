@@ -1,11 +1,10 @@
 """Before and after in one picture."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FacewrightError, check_image
-from .sheet import GAP, write_label
+from .sheet import GAP, resized, write_label
 
 MODES = ("side by side", "split")
 
@@ -47,9 +46,7 @@ def compare(
     out = torch.ones(n, h, w if split else 2 * w + GAP, 3).permute(0, 3, 1, 2)
     middle = w // 2
     for i in range(n):
-        left, right = before[i % len(before)].float().cpu(), after[i % len(after)].float().cpu()
-        if left.shape[-2:] != (h, w):
-            left = F.interpolate(left[None], (h, w), mode="bicubic", antialias=True)[0].clamp(0, 1)
+        left, right = resized(before[i % len(before)], h, w), after[i % len(after)].float().cpu()
         if split:
             out[i, ..., :middle], out[i, ..., middle:] = left[..., :middle], right[..., middle:]
             out[i, ..., max(0, middle - 1) : middle + 1] = 1

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..geometry.align import FaceCrops
+from .paint import BLACK, font_of, lay_over
 
 _FAR = 1e6
 """Pixels from a picture's corner beyond which no line is drawn any further."""
-_FRAME, _NUMBER = (255, 208, 0), (0, 0, 0)
+_FRAME = (255, 208, 0)
 
 
 def draw_faces(images: Tensor, faces: FaceCrops, labels: Sequence[str] | None = None) -> Tensor:
@@ -30,10 +30,9 @@ def draw_faces(images: Tensor, faces: FaceCrops, labels: Sequence[str] | None = 
     out = images.float().cpu().clone()
     h, w = out.shape[-2:]
     width = max(2, min(h, w) // 200)
-    font = ImageFont.load_default(size=max(12, min(h, w) // 24))
+    font = font_of(max(12, min(h, w) // 24))
     corners = _crop_corners(faces)
     for i in faces.image_index.unique().tolist():
-        # Painted on a sheet of its own: a trip through 8 bit would change the picture.
         sheet = Image.new("RGBA", (w, h))
         draw = ImageDraw.Draw(sheet)
         mine = (faces.image_index == i).nonzero()[:, 0].tolist()
@@ -46,9 +45,8 @@ def draw_faces(images: Tensor, faces: FaceCrops, labels: Sequence[str] | None = 
                 place = _inside(place, draw.textbbox((0, 0), text, font=font, anchor="lt"), w, h)
             box = draw.textbbox(place, text, font=font, anchor="lt")
             draw.rectangle([box[0] - 4, box[1] - 4, box[2] + 4, box[3] + 4], fill=_FRAME)
-            draw.text(place, text, fill=_NUMBER, font=font, anchor="lt")
-        paint = torch.from_numpy(np.asarray(sheet, dtype=np.float32) / 255).permute(2, 0, 1)
-        out[i] = torch.where(paint[3] > 0, paint[:3], out[i])
+            draw.text(place, text, fill=BLACK, font=font, anchor="lt")
+        lay_over(out[i], sheet)
     return out
 
 

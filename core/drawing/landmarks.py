@@ -2,13 +2,13 @@
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..scores.landmarks import LandmarkScores
+from .paint import font_of, lay_over, mark, pixels_of
 
 COLOURS = {
     "restored": (255, 159, 10),
@@ -77,33 +77,27 @@ def _draw_face(picture: Tensor, restored: Tensor, gt: Tensor, mapped: Tensor) ->
 
     for a, b in zip(place(mapped), place(gt), strict=True):
         width = max(1, round(radius * _FINE / 2))
-        draw.line([a, b], fill=(*COLOURS["restored, best affine map"], 255), width=width)
-    for points, (name, colour) in zip((restored, gt, mapped), COLOURS.items(), strict=True):
+        draw.line([a, b], fill=COLOURS["restored, best affine map"], width=width)
+    for points, name in zip((restored, gt, mapped), COLOURS, strict=True):
         for at in place(points):
-            _mark(draw, at, radius * _FINE, name, (*colour, 255))
+            _dot(draw, at, radius * _FINE, name)
     small = sheet.resize((right - left, bottom - top), Image.Resampling.BOX)
-    paint = torch.from_numpy(np.asarray(small, dtype=np.float32) / 255).permute(2, 0, 1)
-    area = picture[:, top:bottom, left:right]
-    area.copy_(torch.where(paint[3] > 0, area.lerp(paint[:3], paint[3]), area))
+    lay_over(picture, small, (left, top))
 
 
-def _mark(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], r: float, name: str, colour: tuple
-) -> None:
-    """A dot, and a ring around it for the truth: dots lie in their rings where they agree."""
-    x, y = at
+def _dot(draw: ImageDraw.ImageDraw, at: tuple[float, float], r: float, name: str) -> None:
+    """A disc, and a ring around it for the truth: discs lie in their rings where they agree."""
     if name == "gt":
-        r *= 1.5
-        draw.ellipse([x - r, y - r, x + r, y + r], outline=colour, width=max(1, round(r / 3)))
+        mark(draw, at, 1.5 * r, COLOURS[name], "ring")
     else:
-        draw.ellipse([x - r, y - r, x + r, y + r], fill=colour)
+        mark(draw, at, r, COLOURS[name])
 
 
 def _legend(width: int) -> Tensor:
     """(3, h, width): a strip that says which colour is which."""
     size = 20
     while size > 7:
-        font = ImageFont.load_default(size=size)
+        font = font_of(size)
         gaps = 3.2 * size * len(COLOURS)
         if sum(font.getlength(text) for text in COLOURS) + gaps <= width:
             break
@@ -111,10 +105,10 @@ def _legend(width: int) -> Tensor:
     strip = Image.new("RGB", (width, round(1.8 * size)), (24, 24, 24))
     draw = ImageDraw.Draw(strip)
     x, middle = 0.8 * size, 0.9 * size
-    for text, colour in COLOURS.items():
+    for text in COLOURS:
         r = 0.35 * size
-        _mark(draw, (x + r, middle), r, text, colour)
+        _dot(draw, (x + r, middle), r, text)
         x += 1.1 * size
         draw.text((x, middle), text, fill=(240, 240, 240), font=font, anchor="lm")
         x += font.getlength(text) + 1.6 * size
-    return torch.from_numpy(np.asarray(strip, dtype=np.float32) / 255).permute(2, 0, 1)
+    return pixels_of(strip)

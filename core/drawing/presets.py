@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..degradation import PRESETS, Degradation, describe
 from ..errors import FacewrightError, check_image
-from .sheet import contact_sheet
+from .sheet import contact_sheet, within
 
 LARGEST_CELL = 512
 """Longer side of a picture on the sheet; larger ones are shown reduced."""
@@ -64,10 +63,4 @@ def _twin(name: str) -> str | None:
 
 def _for_the_sheet(x: Tensor) -> Tensor:
     """(1, 3, h, w) -> (3, h', w') of at most `LARGEST_CELL`."""
-    x = x.float().cpu()
-    h, w = x.shape[-2:]
-    factor = LARGEST_CELL / max(h, w)
-    if factor >= 1:
-        return x[0]
-    size = [max(1, round(h * factor)), max(1, round(w * factor))]
-    return F.interpolate(x, size, mode="bicubic", antialias=True)[0].clamp(0, 1)
+    return within(x[0], min(LARGEST_CELL, max(x.shape[-2:])))

@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..people.receipts import Receipt, number
-from .sheet import GAP, write_label
+from .paint import AMBER, BLACK, GREEN, GREY, RED, Color, fitting, font_of, mark, pixels_of
+from .sheet import GAP, resized, write_label
 
 _SMALLEST = 256
 """Smaller crops are enlarged, or nobody could read the panel."""
-_GREEN, _AMBER, _RED, _GREY = (84, 190, 108), (240, 170, 40), (226, 72, 60), (150, 150, 150)
 _GROUND, _TEXT = (28, 28, 30), (235, 235, 235)
-_VERDICTS = {"kept": _GREEN, "lowered": _AMBER, "fell back": _RED, "too far": _RED}
+_SHAPES = {AMBER: "triangle", RED: "square"}
+"""Of marks, beside discs: not everybody tells red from green."""
+_VERDICTS = {"kept": GREEN, "lowered": AMBER, "fell back": RED, "too far": RED}
 
 # Green up to the first, amber up to the second: rules of thumb, no part of any decision. A-LD: the
 # best published restorers reach 0.11 (eyes) and 0.07 (mouth); colour: 2.3 is just noticeable.
@@ -48,10 +48,8 @@ def draw_receipts(lq: Tensor, result: Tensor, receipts: Sequence[Receipt]) -> Te
         for at, (crop, label) in enumerate(((lq[i], "input"), (result[i], "result"))):
             cell = out[i, :, :, at * (side + GAP) : at * (side + GAP) + side]
             # NaN becomes black, or it would stay invisible in a picture of NaN.
-            picture = crop.float().cpu().nan_to_num(0, 0, 0).clamp(0, 1)
-            if picture.shape[-1] != side:
-                picture = F.interpolate(picture[None], (side, side), mode="bicubic")[0].clamp(0, 1)
-            cell.copy_(picture)
+            picture = crop.float().nan_to_num(0, 0, 0).clamp(0, 1)
+            cell.copy_(resized(picture, side, side))
             write_label(cell, label)
         out[i, :, :, 2 * (side + GAP) :] = _panel(receipt, side)
     return out
@@ -62,33 +60,33 @@ def _panel(receipt: Receipt, side: int) -> Tensor:
     draw = ImageDraw.Draw(sheet)
     rows = _rows(receipt)
     step = side / (len(rows) + 3)
-    font = ImageFont.load_default(size=round(step * 0.62))
+    font = font_of(round(step * 0.62))
     margin = round(step / 2)
     who = f"face {receipt.face}" + (f": {receipt.person}" if receipt.person else "")
-    draw.text((margin, step * 0.75), _fitting(draw, who, side - 2 * margin, font), _TEXT, font,
-              anchor="lm")  # fmt: skip
+    who = fitting(who, side - 2 * margin, font)
+    draw.text((margin, step * 0.75), who, _TEXT, font, anchor="lm")
     draw.rectangle((0, step * 1.35, side, step * 2.45), fill=_VERDICTS[receipt.verdict])
-    draw.text((margin, step * 1.9), _headline(receipt), (0, 0, 0), font, anchor="lm")
+    draw.text((margin, step * 1.9), _headline(receipt), BLACK, font, anchor="lm")
     for i, (label, value, color) in enumerate(rows):
         y = step * (i + 3.2)
-        _mark(draw, (margin + step * 0.25, y), step * 0.25, color)
+        mark(draw, (margin + step * 0.25, y), step * 0.25, color, _SHAPES.get(color, "disc"))
         draw.text((margin + step * 0.8, y), label, _TEXT, font, anchor="lm")
         draw.text((side - margin, y), value, color, font, anchor="rm")
-    return torch.from_numpy(np.asarray(sheet, dtype=np.float32) / 255).permute(2, 0, 1)
+    return pixels_of(sheet)
 
 
-def _rows(receipt: Receipt) -> list[tuple[str, str, tuple[int, int, int]]]:
+def _rows(receipt: Receipt) -> list[tuple[str, str, Color]]:
     m, top = receipt.measured, receipt.max_drift
     drift = _grade(receipt.drift, (_NEARLY * top, top))
     on_input = receipt.anchor == "input"
     softer = 1 / m.sharpness if m.sharpness else float("inf")
     return [
         (f"drift (at most {top:.2f})", number(receipt.drift), drift),
-        ("like the input", number(receipt.cosine_input), drift if on_input else _GREY),
+        ("like the input", number(receipt.cosine_input), drift if on_input else GREY),
         (
             "like the references",
             "none" if on_input else number(receipt.cosine_references),
-            _GREY if on_input else drift,
+            GREY if on_input else drift,
         ),
         ("A-LD eyes", number(m.share("eyes")), _grade(m.share("eyes"), _ALD)),
         ("A-LD mouth", number(m.share("mouth")), _grade(m.share("mouth"), _ALD)),
@@ -106,28 +104,6 @@ def _headline(receipt: Receipt) -> str:
     return receipt.verdict
 
 
-def _grade(value: float, limits: tuple[float, float]) -> tuple[int, int, int]:
+def _grade(value: float, limits: tuple[float, float]) -> Color:
     """Red also for NaN."""
-    return _GREEN if value <= limits[0] else _AMBER if value <= limits[1] else _RED
-
-
-def _mark(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], r: float, color: tuple[int, int, int]
-) -> None:
-    """A shape for each colour: not everybody tells red from green."""
-    x, y = at
-    if color == _AMBER:
-        draw.polygon([(x, y - r), (x + r, y + r), (x - r, y + r)], fill=color)
-    elif color == _RED:
-        draw.rectangle((x - r, y - r, x + r, y + r), fill=color)
-    else:
-        draw.ellipse((x - r, y - r, x + r, y + r), fill=color)
-
-
-def _fitting(draw: ImageDraw.ImageDraw, text: str, width: float, font: ImageFont.ImageFont) -> str:
-    """`text`, cut with dots where it is too long."""
-    if draw.textlength(text, font) <= width:
-        return text
-    while text and draw.textlength(f"{text}...", font) > width:
-        text = text[:-1]
-    return f"{text}..."
+    return GREEN if value <= limits[0] else AMBER if value <= limits[1] else RED

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..errors import FacewrightError, check_image
+from .paint import font_of, pixels_of
 
 GAP = 4
 _SHAPE = 1.6
@@ -58,6 +59,34 @@ def contact_sheet(
     return sheet
 
 
+def stacked(parts: Sequence[Tensor], *, across: bool = False, gap: int = 0) -> Tensor:
+    """Pictures (3, h, w) one below the other, or beside each other, on white."""
+    along, other = (2, 1) if across else (1, 2)
+    longest = max(part.shape[other] for part in parts)
+    padded = []
+    for i, part in enumerate(parts):
+        room = [0, longest - part.shape[other]], [0, gap * (i < len(parts) - 1)]
+        padded.append(F.pad(part, [*room[across], *room[not across]], value=1.0))
+    return torch.cat(padded, along)
+
+
+def resized(picture: Tensor, height: int, width: int) -> Tensor:
+    """(3, height, width) float32 in [0, 1] on the CPU; the picture itself where it is that size."""
+    picture = picture.float().cpu()
+    size = (height, width)
+    if picture.shape[-2:] == size:
+        return picture
+    smaller = height < picture.shape[-2] or width < picture.shape[-1]
+    return F.interpolate(picture[None], size, mode="bicubic", antialias=smaller)[0].clamp(0, 1)
+
+
+def within(picture: Tensor, side: int) -> Tensor:
+    """(3, h, w) with a longer side of `side` pixels."""
+    h, w = picture.shape[-2:]
+    factor = side / max(h, w)
+    return resized(picture, max(1, round(h * factor)), max(1, round(w * factor)))
+
+
 def write_label(
     picture: Tensor, text: str, *, right: bool = False, size: int | None = None
 ) -> None:
@@ -71,13 +100,13 @@ def write_label(
         return
     height, width = picture.shape[-2:]
     size = size or max(9, min(height, width) // 24)
-    font = ImageFont.load_default(size=size)
+    font = font_of(size)
     margin = size // 2
     x0, _, x1, _ = font.getbbox(text)
     # As high for every text, so that labels side by side stand on one line.
     plate = Image.new("L", (round(x1 - x0) + 2 * margin, sum(font.getmetrics()) + margin))
     ImageDraw.Draw(plate).text((margin - x0, margin // 2), text, fill=255, font=font)
-    ink = torch.from_numpy(np.asarray(plate, dtype=np.float32) / 255)
+    ink = pixels_of(plate)[0]
     left = width - ink.shape[1] if right else 0
     area = picture[:, max(0, height - ink.shape[0]) :, max(0, left) :][..., : ink.shape[1]]
     ink = ink[-area.shape[1] :, : area.shape[2]]

@@ -5,13 +5,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ...core.drawing.sheet import GAP, contact_sheet
+from ...core.drawing.paint import GREEN, RED, plate
+from ...core.drawing.sheet import GAP, contact_sheet, stacked, within
 from ...core.errors import FacewrightError
 from ...core.geometry.align import align_faces
 from ...core.images import Picture, read_picture, write_picture
@@ -24,7 +22,8 @@ _CELL = 192
 _COLUMNS = 8
 _LINES, _LETTERS = 6, 31
 _FONT, _LINE = 11, 14
-_GREEN, _RED, _PAPER, _INK = (84, 190, 108), (226, 72, 60), (255, 255, 255), (20, 20, 20)
+_INK = (20, 20, 20)
+_WIDTH = _COLUMNS * (_CELL + GAP) - GAP
 
 Sample = tuple[AlignJob, Record, Record | None]
 """A photo, its record, and the face of it that is meant; None where it has none."""
@@ -56,19 +55,18 @@ def write_sheet(path: Path, records: Iterable[tuple[AlignJob, Record]], out: Pat
     left_out = sum(map(len, rejects.values()))
     shown = _each_kind(list(rejects.values()), SAMPLES)
     parts = []
-    for samples, total, title in (
-        (_spread(kept, SAMPLES), len(kept), "kept"),
-        (shown, left_out, "left out"),
+    for samples, total, title, color in (
+        (_spread(kept, SAMPLES), len(kept), "kept", GREEN),
+        (shown, left_out, "left out", RED),
     ):
-        parts.append(_heading(f"{title}: {len(samples)} of {total} shown"))
+        heading = f"{title}: {len(samples)} of {total} shown"
+        parts.append(plate(heading, _WIDTH, 28, 16, at=(8, 5), ground=color))
         if samples:
             words = [_words(sample) for sample in samples]
             lines = max(map(len, words))
             cells = [_cell(_crop(s, out), w, lines) for s, w in zip(samples, words, strict=True)]
             parts.append(contact_sheet(cells, [""] * len(cells), _COLUMNS))
-    width = max(part.shape[-1] for part in parts)
-    padded = [F.pad(part, (0, width - part.shape[-1]), value=1.0) for part in parts]
-    sheet = torch.cat(padded, 1)
+    sheet = stacked(parts)
     write_picture(path, sheet, Picture(sheet))
 
 
@@ -102,13 +100,11 @@ def _crop(sample: Sample, out: Path) -> Tensor:
 
 def _fitted(picture: Tensor) -> Tensor:
     """The whole picture within a square cell."""
-    height, width = picture.shape[-2:]
-    scale = _CELL / max(height, width)
-    size = [max(1, round(side * scale)) for side in (height, width)]
-    small = F.interpolate(picture[None], size, mode="bicubic", antialias=scale < 1)[0].clamp(0, 1)
+    small = within(picture, _CELL)
+    height, width = small.shape[-2:]
     cell = torch.full((3, _CELL, _CELL), 0.9)
-    top, left = ((_CELL - side) // 2 for side in size)
-    cell[:, top : top + size[0], left : left + size[1]] = small
+    top, left = (_CELL - height) // 2, (_CELL - width) // 2
+    cell[:, top : top + height, left : left + width] = small
     return cell
 
 
@@ -131,19 +127,6 @@ def _words(sample: Sample) -> list[str]:
 
 
 def _cell(crop: Tensor, words: list[str], lines: int) -> Tensor:
-    plate = Image.new("RGB", (_CELL, lines * _LINE + 4), _PAPER)
-    draw, font = ImageDraw.Draw(plate), ImageFont.load_default(size=_FONT)
-    for i, line in enumerate(words):
-        draw.text((2, 2 + i * _LINE), line, _INK, font)
-    return torch.cat([crop.float(), _pixels(plate)], 1)
-
-
-def _heading(text: str) -> Tensor:
-    width = _COLUMNS * (_CELL + GAP) - GAP
-    plate = Image.new("RGB", (width, 28), _GREEN if text.startswith("kept") else _RED)
-    ImageDraw.Draw(plate).text((8, 5), text, (0, 0, 0), ImageFont.load_default(size=16))
-    return _pixels(plate)
-
-
-def _pixels(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1)
+    words = words + [""] * (lines - len(words))
+    plates = [plate(line, _CELL, _LINE, _FONT, at=(2, 2), color=_INK) for line in words]
+    return stacked([crop, *plates, torch.ones(3, 4, _CELL)])

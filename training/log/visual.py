@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
+from ...core.drawing.paint import font_of, plate
+from ...core.drawing.sheet import stacked
 from ...core.files.writing import written_whole
 from ..recipe import Evaluation
 from .records import LineFile, Unwritten, keep_lines
@@ -29,20 +30,14 @@ def picture_grid(columns: dict[str, Tensor], count: int) -> Image.Image:
         columns: name -> (n, 3, s, s) in [0, 1].
         count: how many of the n samples to show.
     """
+    margin = max(72, 8 + round(max(font_of(10).getlength(name) for name in columns)))
     rows = []
-    for pictures in columns.values():
+    for name, pictures in columns.items():
         shown = pictures[:count].detach().float().clamp(0, 1).cpu()
-        rows.append(torch.cat(list(shown), dim=2))
-    pixels = (torch.cat(rows, dim=1).permute(1, 2, 0) * 255).round().byte().numpy()
-    font = ImageFont.load_default()
-    margin = max(72, 8 + round(max(font.getlength(name) for name in columns)))
-    sheet = Image.new("RGB", (pixels.shape[1] + margin, pixels.shape[0]), "white")
-    sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)), (margin, 0))
-    draw, top = ImageDraw.Draw(sheet), 0
-    for name, row in zip(columns, rows, strict=True):
-        draw.text((4, top + row.shape[1] // 2 - 5), name, fill="black", font=font)
-        top += row.shape[1]
-    return sheet
+        height = shown.shape[-2]
+        label = plate(name, margin, height, 10, at=(4, height // 2 - 5))
+        rows.append(stacked([label, *shown], across=True))
+    return Image.fromarray((stacked(rows).permute(1, 2, 0) * 255).round().byte().numpy())
 
 
 class RunLog:

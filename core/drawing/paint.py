@@ -1,0 +1,79 @@
+"""What drawings are made of: text, marks, and paint that is laid over pictures."""
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+Color = tuple[int, int, int]
+
+GREEN, AMBER, RED, GREY = (84, 190, 108), (240, 170, 40), (226, 72, 60), (150, 150, 150)
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+
+def font_of(size: float) -> ImageFont.FreeTypeFont:
+    """Letters of `size` pixels."""
+    return ImageFont.load_default(size=size)
+
+
+def pixels_of(sheet: Image.Image) -> Tensor:
+    """(c, h, w) float32 in [0, 1] of an 8-bit picture with c channels."""
+    pixels = torch.from_numpy(np.asarray(sheet, dtype=np.float32) / 255)
+    return pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels[None]
+
+
+def lay_over(picture: Tensor, sheet: Image.Image, at: tuple[int, int] = (0, 0)) -> None:
+    """Lay an RGBA sheet over a (3, h, w) picture in place, its left top corner `at` x and y.
+
+    Where nothing was painted the picture keeps its bits: a trip through 8 bit would change them.
+    """
+    paint = pixels_of(sheet)
+    area = picture[:, at[1] : at[1] + sheet.height, at[0] : at[0] + sheet.width]
+    area.copy_(torch.where(paint[3] > 0, area.lerp(paint[:3], paint[3]), area))
+
+
+def mark(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], r: float, color: Color, shape: str = "disc"
+) -> None:
+    """A "disc", "ring", "triangle" or "square" of radius `r`."""
+    x, y = at
+    box = (x - r, y - r, x + r, y + r)
+    if shape == "ring":
+        draw.ellipse(box, outline=color, width=max(1, round(r / 3)))
+    elif shape == "triangle":
+        draw.polygon([(x, y - r), (x + r, y + r), (x - r, y + r)], fill=color)
+    elif shape == "square":
+        draw.rectangle(box, fill=color)
+    else:
+        draw.ellipse(box, fill=color)
+
+
+def fitting(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
+    """`text`, its middle left out where it is wider than `room` pixels."""
+    shown, keep = text, len(text)
+    while keep and font.getlength(shown) > room:
+        keep -= 1
+        shown = f"{text[: keep // 2]}...{text[len(text) - (keep + 1) // 2 :]}"
+    return shown
+
+
+def plate(
+    text: str,
+    width: int,
+    height: int,
+    size: float,
+    *,
+    at: tuple[float, float] = (0, 0),
+    color: Color = BLACK,
+    ground: Color = WHITE,
+) -> Tensor:
+    """A line of text on a (3, height, width) plate, cut in its middle where it would leave it.
+
+    Args:
+        size: of the letters in pixels.
+        at: x and y where it begins, the top of its letters.
+    """
+    sheet, font = Image.new("RGB", (width, height), ground), font_of(size)
+    shown = fitting(text, width - at[0], font)
+    ImageDraw.Draw(sheet).text(at, shown, color, font)
+    return pixels_of(sheet)
