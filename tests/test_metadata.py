@@ -5,6 +5,7 @@ import fnmatch
 import posixpath
 import re
 import runpy
+import sys
 import tomllib
 import unittest.mock
 from pathlib import Path
@@ -22,6 +23,16 @@ ACCELERATORS = {
     "GPU :: NVIDIA CUDA", "GPU :: AMD ROCm", "GPU :: Intel Arc", "NPU :: Huawei Ascend",
     "GPU :: Apple Metal",
 }  # fmt: skip
+# Modules whose package has another name.
+PACKAGES = {
+    "PIL": "pillow", "cv2": "opencv-python-headless", "skimage": "scikit-image", "yaml": "pyyaml",
+    "websocket": "websocket-client", "pydantic_core": "pydantic",
+}  # fmt: skip
+# ComfyUI itself; and packages that only who brings their weights installs, or that are looked for.
+COMFYUI = {
+    "comfy", "comfy_api", "comfy_execution", "comfyui_version", "folder_paths", "nodes", "server",
+}  # fmt: skip
+BROUGHT = {"insightface", "facexlib", "torchvision"}
 
 
 def test_the_project_is_named_as_the_registry_wants_it():
@@ -115,6 +126,40 @@ def test_setup_finds_every_package():
     for room in rooms:  # a folder without __init__.py would be left out silently
         for path in (ROOT / room).rglob("*.py"):
             assert (path.parent / "__init__.py").is_file(), path
+
+
+def _declared(extra):
+    """Names of the packages that `pip install facewright[extra]` brings."""
+    names = set()
+    for one in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"].get(extra, ())]:
+        name, others = re.match(r"([\w-]+)(?:\[([\w-]+)\])?", one).groups()
+        names |= _declared(others) if name == PROJECT["name"] else {name}
+    return names
+
+
+@pytest.mark.parametrize(("room", "extras"), [
+    ("core", ("headless", "faces", "metrics-nc")), ("nodes", ("",)),
+    ("headless", ("headless", "ray")), ("training", ("train",)), ("workflows", ("",)),
+])  # fmt: skip
+def test_every_package_that_is_imported_is_declared(room, extras):
+    declared = set().union(*map(_declared, extras))
+    known = set(sys.stdlib_module_names) | BROUGHT | (COMFYUI if room == "nodes" else set())
+    missing = {}
+    for path in (ROOT / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            whole = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            whole += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for module in {name.split(".")[0] for name in whole} - known:
+                if PACKAGES.get(module, module) not in declared:
+                    missing.setdefault(module, path.name)
+    assert not missing
+
+
+def test_type_checkers_are_told_of_our_types():
+    patterns = ABOUT["tool"]["setuptools"]["package-data"]["facewright"]
+    assert (ROOT / "py.typed").is_file() and "py.typed" in patterns
+    assert not _left_out("py.typed")
+    assert "py.typed" in (ROOT / "MANIFEST.in").read_text()
 
 
 def test_what_has_to_be_in_the_archive_is_there():
