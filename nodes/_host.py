@@ -18,6 +18,9 @@ from ..core.lora.merge import LoraReport
 from ..core.methods.flipnet import BoostHubs, Condition
 from ..core.restorer import Backbone
 
+SHOWN = 16
+"""Pictures that a node shows of a batch; a video may have thousands."""
+
 
 class Progress(Protocol):
     """A progress bar that the person in front of the host sees."""

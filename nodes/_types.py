@@ -1,5 +1,7 @@
 """Socket types of this package; the names are stored in workflows and stay for ever."""
 
+from typing import Any
+
 from ._host import io
 
 Vre = io.Custom("FACEWRIGHT_VRE")  # core.methods.osdface.VisualRepresentationEmbedder
@@ -12,3 +14,8 @@ Person = io.Custom("FACEWRIGHT_PERSON")  # core.people.person.Person
 People = io.Custom("FACEWRIGHT_PEOPLE")  # list[core.people.person.Person]
 Matches = io.Custom("FACEWRIGHT_MATCHES")  # core.people.matching.Matches
 Ide = io.Custom("FACEWRIGHT_IDE")  # core.methods.honestface.IdentityEmbedder
+
+
+def output(kind: Any, id: str, tooltip: str, *, name: str | None = None) -> Any:
+    """An output that is called as its id or `name`: ComfyUI would show its type instead."""
+    return kind.Output(id, display_name=name or id, tooltip=tooltip)

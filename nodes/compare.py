@@ -2,10 +2,8 @@
 
 from ..core.drawing.compare import MODES, compare
 from ._convert import rgb_view, to_image
-from ._host import host, io
-
-_SHOWN = 16
-"""Pictures shown on the node itself; a video may have thousands."""
+from ._host import SHOWN, host, io
+from ._types import output
 
 
 class Compare(io.ComfyNode):
@@ -28,9 +26,7 @@ class Compare(io.ComfyNode):
                 io.String.Input("label_before", default="before", tooltip="Empty: no label."),
                 io.String.Input("label_after", default="after", tooltip="Empty: no label."),
             ],
-            outputs=[
-                io.Image.Output("image", display_name="image", tooltip="One picture per pair.")
-            ],
+            outputs=[output(io.Image, "image", "One picture per pair.")],
             is_output_node=True,
         )
 
@@ -44,7 +40,7 @@ class Compare(io.ComfyNode):
                 labels=(label_before, label_after),
             )
         )
-        return io.NodeOutput(picture, ui=host.preview(picture[:_SHOWN], cls))
+        return io.NodeOutput(picture, ui=host.preview(picture[:SHOWN], cls))
 
 
 NODES = [Compare]

@@ -12,6 +12,7 @@ from ..core.files.json_text import JsonError, parse_json
 from ._convert import alpha_of, rgb_view, to_image, to_nchw
 from ._host import host, io
 from ._steps import reporter
+from ._types import output
 
 _OF_THE_PRESET = -1
 _KEEP = "preset"
@@ -109,18 +110,15 @@ class Degrade(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(
-                    "degraded", display_name="image", tooltip="The damaged pictures, as large."
-                ),
-                io.String.Output(
+                output(io.Image, "degraded", "The damaged pictures, as large.", name="image"),
+                output(
+                    io.String,
                     "drawn",
-                    display_name="recipe",
-                    tooltip="What was done to every picture, as JSON: connect it to `recipe` of "
+                    "What was done to every picture, as JSON: connect it to `recipe` of "
                     "another Degrade, or keep it.",
+                    name="recipe",
                 ),
-                io.String.Output(
-                    "report", display_name="report", tooltip="The same in words, a line a picture."
-                ),
+                output(io.String, "report", "The same in words, a line a picture."),
             ],
         )
 
@@ -205,15 +203,13 @@ class DegradationSheet(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(
+                output(
+                    io.Image,
                     "sheet",
-                    display_name="sheet",
-                    tooltip="The original first. Pictures above 512 pixels are shown reduced.",
+                    "The original first. Pictures above 512 pixels are shown reduced.",
                 ),
-                io.String.Output(
-                    "report",
-                    display_name="report",
-                    tooltip="A line per preset: what it is, and what was drawn here.",
+                output(
+                    io.String, "report", "A line per preset: what it is, and what was drawn here."
                 ),
             ],
             is_output_node=True,

@@ -3,6 +3,7 @@
 import time
 
 from ._host import host, io
+from ._types import output
 
 
 class Doctor(io.ComfyNode):
@@ -28,10 +29,8 @@ class Doctor(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.String.Output("report", display_name="report", tooltip="All of it, as text."),
-                io.String.Output(
-                    "json", display_name="json", tooltip="The same as JSON, for scripts."
-                ),
+                output(io.String, "report", "All of it, as text."),
+                output(io.String, "json", "The same as JSON, for scripts."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             is_output_node=True,

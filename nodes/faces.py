@@ -6,12 +6,9 @@ from ..core.faces import ANALYZERS, ORDERS, detect_faces, load_analyzer, select_
 from ..core.geometry.align import align_faces
 from ..core.geometry.paste import paste_faces
 from ._convert import alpha_view, rgb_view, to_image
-from ._host import host, io
+from ._host import SHOWN, host, io
 from ._steps import steps
-from ._types import Analyzer, Faces
-
-_SHOWN = 16
-"""Pictures shown on the node itself; a video may have thousands."""
+from ._types import Analyzer, Faces, output
 
 
 class LoadFaceAnalyzer(io.ComfyNode):
@@ -36,9 +33,7 @@ class LoadFaceAnalyzer(io.ComfyNode):
                     "and its weights. nano: computer-drawn faces of the demo.",
                 ),
             ],
-            outputs=[
-                Analyzer.Output("analyzer", display_name="analyzer", tooltip="For Detect Faces.")
-            ],
+            outputs=[output(Analyzer, "analyzer", "For Detect Faces.")],
         )
 
     @classmethod
@@ -116,21 +111,11 @@ class DetectFaces(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Faces.Output(
-                    "faces", display_name="faces", tooltip="Where the faces are, for Paste Faces."
-                ),
-                io.Image.Output(
-                    "crops", display_name="crops", tooltip="The faces, for VRE Encode and restore."
-                ),
-                io.Image.Output(
-                    "preview", display_name="preview", tooltip="The pictures with numbered frames."
-                ),
-                io.Int.Output(
-                    "count", display_name="count", tooltip="Faces of all pictures together."
-                ),
-                io.String.Output(
-                    "report", display_name="report", tooltip="A line per picture on what was found."
-                ),
+                output(Faces, "faces", "Where the faces are, for Paste Faces."),
+                output(io.Image, "crops", "The faces, for VRE Encode and restore."),
+                output(io.Image, "preview", "The pictures with numbered frames."),
+                output(io.Int, "count", "Faces of all pictures together."),
+                output(io.String, "report", "A line per picture on what was found."),
             ],
         )
 
@@ -167,7 +152,7 @@ class DetectFaces(io.ComfyNode):
             preview,
             len(faces),
             "\n".join(faces.report),
-            ui=host.preview(preview[:_SHOWN], cls),
+            ui=host.preview(preview[:SHOWN], cls),
         )
 
 
@@ -217,12 +202,8 @@ class PasteFaces(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(
-                    "pasted", display_name="image", tooltip="The pictures with the restored faces."
-                ),
-                io.Mask.Output(
-                    "mask", display_name="mask", tooltip="How much each pixel was replaced."
-                ),
+                output(io.Image, "pasted", "The pictures with the restored faces.", name="image"),
+                output(io.Mask, "mask", "How much each pixel was replaced."),
             ],
         )
 

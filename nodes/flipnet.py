@@ -17,7 +17,7 @@ from ..core.weights import nano
 from ._convert import from_conditioning, from_latent, to_conditioning, to_nchw
 from ._files import check_files, file_input
 from ._host import host, io
-from ._types import Analyzer, BoostHub, FaceEncoder
+from ._types import Analyzer, BoostHub, FaceEncoder, output
 
 _SD21_WIDTH = 1024
 """Channels of Stable Diffusion 2.1's prompts, which carry text."""
@@ -48,11 +48,9 @@ class LoadBoostHub(io.ComfyNode):
                 ),
             ],
             outputs=[
-                BoostHub.Output("hubs", display_name="boosthub", tooltip="For Apply BoostHub."),
-                io.String.Output(
-                    "info",
-                    display_name="info",
-                    tooltip="What the weights were trained for, and for which model.",
+                output(BoostHub, "hubs", "For Apply BoostHub.", name="boosthub"),
+                output(
+                    io.String, "info", "What the weights were trained for, and for which model."
                 ),
             ],
         )
@@ -140,13 +138,11 @@ class ApplyBoostHub(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(
-                    "patched", display_name="model", tooltip="For a sampler, such as KSampler."
-                ),
-                io.Latent.Output(
+                output(io.Model, "patched", "For a sampler, such as KSampler.", name="model"),
+                output(
+                    io.Latent,
                     "empty_latent",
-                    display_name="empty_latent",
-                    tooltip="An empty latent of the condition's size, one for each of its images.",
+                    "An empty latent of the condition's size, one for each of its images.",
                 ),
             ],
         )
@@ -185,9 +181,7 @@ class LoadFaceEncoder(io.ComfyNode):
                 ),
             ],
             outputs=[
-                FaceEncoder.Output(
-                    "encoder", display_name="face_encoder", tooltip="For Face Tokens."
-                ),
+                output(FaceEncoder, "encoder", "For Face Tokens.", name="face_encoder"),
             ],
         )
 
@@ -229,16 +223,17 @@ class FaceTokens(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(
+                output(
+                    io.Conditioning,
                     "positive_out",
-                    display_name="positive",
-                    tooltip="The positive prompt with face tokens, one entry of the batch per "
-                    "face.",
+                    "The positive prompt with face tokens, one entry of the batch per face.",
+                    name="positive",
                 ),
-                io.Conditioning.Output(
+                output(
+                    io.Conditioning,
                     "negative_out",
-                    display_name="negative",
-                    tooltip="The negative prompt as it came, or zeros.",
+                    "The negative prompt as it came, or zeros.",
+                    name="negative",
                 ),
             ],
         )
@@ -281,17 +276,11 @@ class LoadNanoFlipnet(io.ComfyNode):
                 io.Combo.Input("mode", options=list(MODES), default=MODES[0], tooltip=_MODE_TIP),
             ],
             outputs=[
-                io.Model.Output(
-                    "model", display_name="model", tooltip="The base model with FLIPNET's LoRA."
-                ),
-                io.Vae.Output("vae", display_name="vae", tooltip="The VAE of the nano models."),
-                BoostHub.Output("boosthub", display_name="boosthub", tooltip="For Apply BoostHub."),
-                FaceEncoder.Output(
-                    "face_encoder", display_name="face_encoder", tooltip="For Face Tokens."
-                ),
-                Analyzer.Output(
-                    "analyzer", display_name="analyzer", tooltip="Finds computer-drawn faces."
-                ),
+                output(io.Model, "model", "The base model with FLIPNET's LoRA."),
+                output(io.Vae, "vae", "The VAE of the nano models."),
+                output(BoostHub, "boosthub", "For Apply BoostHub."),
+                output(FaceEncoder, "face_encoder", "For Face Tokens."),
+                output(Analyzer, "analyzer", "Finds computer-drawn faces."),
             ],
         )
 

@@ -8,7 +8,7 @@ from ..core.video.smoothing import smooth_faces
 from ._convert import rgb_view, to_image
 from ._host import host, io
 from ._steps import reporter
-from ._types import Analyzer, Faces, Vre
+from ._types import Analyzer, Faces, Vre, output
 
 
 def _smoothing_inputs(name: str) -> list[io.Input]:
@@ -73,21 +73,16 @@ class SmoothFaces(io.ComfyNode):
                 *_smoothing_inputs("strength"),
             ],
             outputs=[
-                Faces.Output(
+                output(
+                    Faces,
                     "smoothed",
-                    display_name="faces",
-                    tooltip="For Paste Faces, which also keeps the colours of a face steady then.",
+                    "For Paste Faces, which also keeps the colours of a face steady then.",
+                    name="faces",
                 ),
-                io.Image.Output(
-                    "crops", display_name="crops", tooltip="The faces, for VRE Encode and restore."
-                ),
-                io.Int.Output(
-                    "count", display_name="count", tooltip="Faces of all frames together."
-                ),
-                io.String.Output(
-                    "report",
-                    display_name="report",
-                    tooltip="Cuts, faces followed, filled in, and how much they shook.",
+                output(io.Image, "crops", "The faces, for VRE Encode and restore."),
+                output(io.Int, "count", "Faces of all frames together."),
+                output(
+                    io.String, "report", "Cuts, faces followed, filled in, and how much they shook."
                 ),
             ],
         )
@@ -206,11 +201,11 @@ class RestoreVideo(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Video.Output("restored", display_name="video", tooltip="For Save Video."),
-                io.String.Output(
+                output(io.Video, "restored", "For Save Video.", name="video"),
+                output(
+                    io.String,
                     "report",
-                    display_name="report",
-                    tooltip="Frames, cuts, faces followed and restored, and what of the original "
+                    "Frames, cuts, faces followed and restored, and what of the original "
                     "an MP4 does not hold.",
                 ),
             ],

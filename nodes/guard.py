@@ -5,11 +5,10 @@ from ..core.people.guard import ACTIONS, guard_faces, references_for
 from ..core.people.receipts import png_texts
 from ..core.scores.identity import reference_template
 from ._convert import checked, to_image, to_nchw
-from ._host import host, io
+from ._host import SHOWN, host, io
 from ._steps import reporter
-from ._types import Analyzer, Faces, Matches, Person, Recogniser
+from ._types import Analyzer, Faces, Matches, Person, Recogniser, output
 
-_SHOWN = 16
 """Receipts shown on the node itself; a video may have thousands."""
 
 
@@ -76,22 +75,12 @@ class IdentityGuard(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(
-                    "guarded", display_name="guarded", tooltip="The crops for Paste Faces."
+                output(io.Image, "guarded", "The crops for Paste Faces."),
+                output(
+                    io.String, "receipts", "A receipt per face as JSON, for Save with Receipts."
                 ),
-                io.String.Output(
-                    "receipts",
-                    display_name="receipts",
-                    tooltip="A receipt per face as JSON, for Save with Receipts.",
-                ),
-                io.Image.Output(
-                    "overlay",
-                    display_name="overlay",
-                    tooltip="Input, result and receipt of each face side by side.",
-                ),
-                io.String.Output(
-                    "report", display_name="report", tooltip="A line per face in words."
-                ),
+                output(io.Image, "overlay", "Input, result and receipt of each face side by side."),
+                output(io.String, "report", "A line per face in words."),
             ],
             is_output_node=True,
         )
@@ -131,7 +120,7 @@ class IdentityGuard(io.ComfyNode):
             result.json,
             overlay,
             "\n".join([*notes, result.report]),
-            ui=host.preview(overlay[:_SHOWN], cls),
+            ui=host.preview(overlay[:SHOWN], cls),
         )
 
 

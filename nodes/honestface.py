@@ -10,7 +10,7 @@ from ._convert import one_batch, to_conditioning, to_image, to_nchw
 from ._files import check_files, file_input
 from ._host import host, io
 from ._steps import reporter
-from ._types import Analyzer, Ide, Matches, Person, Recogniser, Vre
+from ._types import Analyzer, Ide, Matches, Person, Recogniser, Vre, output
 
 
 class LoadIDE(io.ComfyNode):
@@ -44,7 +44,7 @@ class LoadIDE(io.ComfyNode):
                     "dense landmarks.",
                 ),
             ],
-            outputs=[Ide.Output("ide", display_name="ide", tooltip="For IDE Encode.")],
+            outputs=[output(Ide, "ide", "For IDE Encode.")],
         )
 
     @classmethod
@@ -102,21 +102,21 @@ class IDEEncode(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(
+                output(
+                    io.Conditioning,
                     "conditioning",
-                    display_name="conditioning",
-                    tooltip="One entry per crop, for One-Step Restore of these very crops.",
+                    "One entry per crop, for One-Step Restore of these very crops.",
                 ),
-                io.Image.Output(
+                output(
+                    io.Image,
                     "chosen",
-                    display_name="chosen",
-                    tooltip="Per crop the photograph whose eyes were looked at: the one whose eye "
+                    "Per crop the photograph whose eyes were looked at: the one whose eye "
                     "and brow landmarks fit best. Black without references.",
                 ),
-                io.String.Output(
+                output(
+                    io.String,
                     "report",
-                    display_name="report",
-                    tooltip="A line per crop: whose photographs, how many, which one was chosen.",
+                    "A line per crop: whose photographs, how many, which one was chosen.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -163,21 +163,15 @@ class LoadNanoHonestface(io.ComfyNode):
             ),
             inputs=[],
             outputs=[
-                io.Model.Output(
-                    "model", display_name="model", tooltip="The base model with HonestFace's LoRA."
-                ),
-                io.Vae.Output("vae", display_name="vae", tooltip="The VAE of this model."),
-                Vre.Output("vre", display_name="vre", tooltip="For IDE Encode."),
-                Ide.Output("ide", display_name="ide", tooltip="For IDE Encode."),
-                Analyzer.Output(
-                    "analyzer",
-                    display_name="analyzer",
-                    tooltip="Finds computer-drawn faces, with 68 landmarks each.",
-                ),
-                Recogniser.Output(
+                output(io.Model, "model", "The base model with HonestFace's LoRA."),
+                output(io.Vae, "vae", "The VAE of this model."),
+                output(Vre, "vre", "For IDE Encode."),
+                output(Ide, "ide", "For IDE Encode."),
+                output(Analyzer, "analyzer", "Finds computer-drawn faces, with 68 landmarks each."),
+                output(
+                    Recogniser,
                     "recogniser",
-                    display_name="recogniser",
-                    tooltip="Tells computer-drawn people apart, for albums and Match People.",
+                    "Tells computer-drawn people apart, for albums and Match People.",
                 ),
             ],
         )

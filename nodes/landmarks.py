@@ -3,12 +3,9 @@
 from ..core.drawing.landmarks import draw_scores
 from ..core.scores.landmarks import LABELS, score_landmarks
 from ._convert import to_image, to_nchw
-from ._host import host, io
+from ._host import SHOWN, host, io
 from ._steps import reporter
-from ._types import Analyzer
-
-_SHOWN = 16
-"""Pictures shown on the node itself; a video may have thousands."""
+from ._types import Analyzer, output
 
 
 class LandmarkScore(io.ComfyNode):
@@ -43,43 +40,34 @@ class LandmarkScore(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Float.Output(
+                output(
+                    io.Float,
                     "ald_eyes",
-                    display_name="ald_eyes",
-                    tooltip="A-LD of eyes and brows in pixels of gt, mean over pictures. The root "
+                    "A-LD of eyes and brows in pixels of gt, mean over pictures. The root "
                     "of a sum over all points, so larger than l2, a mean per point. "
                     f"{blind} NaN where no face was found.",
                 ),
-                io.Float.Output(
-                    "ald_mouth",
-                    display_name="ald_mouth",
-                    tooltip=f"A-LD of both lip contours, in pixels of gt. {blind}",
+                output(
+                    io.Float, "ald_mouth", f"A-LD of both lip contours, in pixels of gt. {blind}"
                 ),
-                io.Float.Output(
-                    "ald_all",
-                    display_name="ald_all",
-                    tooltip=f"A-LD of all landmarks, in pixels of gt. {blind}",
-                ),
-                io.Float.Output(
+                output(io.Float, "ald_all", f"A-LD of all landmarks, in pixels of gt. {blind}"),
+                output(
+                    io.Float,
                     "l2",
-                    display_name="l2",
-                    tooltip="Mean distance of all landmarks (L2-LD) in pixels; place, size and "
+                    "Mean distance of all landmarks (L2-LD) in pixels; place, size and "
                     "turn count too. NaN where the pictures are framed differently.",
                 ),
-                io.Image.Output(
+                output(
+                    io.Image,
                     "overlay",
-                    display_name="overlay",
-                    tooltip="The restored pictures with the landmarks found, the true ones, and "
+                    "The restored pictures with the landmarks found, the true ones, and "
                     "the found ones after the best affine map: what A-LD counts are the lines.",
                 ),
-                io.String.Output(
-                    "report", display_name="report", tooltip="The scores in words, a line each."
-                ),
-                io.String.Output(
+                output(io.String, "report", "The scores in words, a line each."),
+                output(
+                    io.String,
                     "json",
-                    display_name="json",
-                    tooltip="All scores as JSON, face by face and the means; null where there is "
-                    "none.",
+                    "All scores as JSON, face by face and the means; null where there is none.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -98,7 +86,7 @@ class LandmarkScore(io.ComfyNode):
             overlay,
             scores.report(),
             scores.to_json(),
-            ui=host.preview(overlay[:_SHOWN], cls),
+            ui=host.preview(overlay[:SHOWN], cls),
         )
 
 

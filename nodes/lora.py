@@ -3,6 +3,7 @@
 from ..core.lora.files import read_lora
 from ._files import check_files, file_input
 from ._host import host, io
+from ._types import output
 
 
 class LoadLoRA(io.ComfyNode):
@@ -31,12 +32,8 @@ class LoadLoRA(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(
-                    "patched", display_name="model", tooltip="The model with the LoRA on it."
-                ),
-                io.String.Output(
-                    "report", display_name="report", tooltip="How many modules were applied."
-                ),
+                output(io.Model, "patched", "The model with the LoRA on it.", name="model"),
+                output(io.String, "report", "How many modules were applied."),
             ],
         )
 

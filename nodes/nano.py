@@ -7,7 +7,7 @@ from ..core.faces import load_analyzer
 from ..core.weights import nano
 from ._convert import to_image
 from ._host import host, io
-from ._types import Analyzer, Vre
+from ._types import Analyzer, Vre, output
 
 
 class LoadNano(io.ComfyNode):
@@ -32,16 +32,10 @@ class LoadNano(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(
-                    "model", display_name="model", tooltip="For One-Step Restore, at 128 pixels."
-                ),
-                io.Vae.Output("vae", display_name="vae", tooltip="The VAE of this model."),
-                Vre.Output("vre", display_name="vre", tooltip="For VRE Encode."),
-                Analyzer.Output(
-                    "analyzer",
-                    display_name="analyzer",
-                    tooltip="Finds computer-drawn faces, with 68 landmarks each.",
-                ),
+                output(io.Model, "model", "For One-Step Restore, at 128 pixels."),
+                output(io.Vae, "vae", "The VAE of this model."),
+                output(Vre, "vre", "For VRE Encode."),
+                output(Analyzer, "analyzer", "Finds computer-drawn faces, with 68 landmarks each."),
             ],
         )
 
@@ -75,12 +69,8 @@ class DemoPicture(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(
-                    "image", display_name="degraded", tooltip="The picture to restore."
-                ),
-                io.Image.Output(
-                    "original", display_name="original", tooltip="What it was before, to compare."
-                ),
+                output(io.Image, "image", "The picture to restore.", name="degraded"),
+                output(io.Image, "original", "What it was before, to compare."),
             ],
         )
 

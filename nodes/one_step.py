@@ -6,6 +6,7 @@ from ..core.restorer import ONE_STEP_TIMESTEP, restore_in_chunks
 from ._convert import from_conditioning, rgb_view, to_image
 from ._host import host, io
 from ._steps import reporter
+from ._types import output
 
 _TIMESTEP_TIP = "The noise level the model takes the picture for. The weights are trained at 399."
 
@@ -56,15 +57,11 @@ class OneStepRestore(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(
-                    "restored",
-                    display_name="restored",
-                    tooltip="The restored crops, for Paste Faces.",
-                ),
-                io.Latent.Output(
+                output(io.Image, "restored", "The restored crops, for Paste Faces."),
+                output(
+                    io.Latent,
                     "latent",
-                    display_name="latent",
-                    tooltip="The same before VAE Decode. Without a face there is none, and nodes "
+                    "The same before VAE Decode. Without a face there is none, and nodes "
                     "behind it do not run.",
                 ),
             ],
@@ -106,12 +103,8 @@ class OneStepSampler(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Sampler.Output(
-                    "sampler", display_name="sampler", tooltip="For SamplerCustom, with `sigmas`."
-                ),
-                io.Sigmas.Output(
-                    "sigmas", display_name="sigmas", tooltip="The noise level of the one step."
-                ),
+                output(io.Sampler, "sampler", "For SamplerCustom, with `sigmas`."),
+                output(io.Sigmas, "sigmas", "The noise level of the one step."),
             ],
         )
 

@@ -8,7 +8,7 @@ from ._convert import rgb_view, to_conditioning, to_image
 from ._files import NONE, check_files, file_input
 from ._host import host, io
 from ._steps import steps
-from ._types import Vre
+from ._types import Vre, output
 
 _ENCODE_TOGETHER = 8
 _SHOWN = 64
@@ -42,7 +42,7 @@ class LoadVRE(io.ComfyNode):
                     optional=True,
                 ),
             ],
-            outputs=[Vre.Output("vre", display_name="vre", tooltip="For VRE Encode.")],
+            outputs=[output(Vre, "vre", "For VRE Encode.")],
         )
 
     @classmethod
@@ -75,16 +75,17 @@ class VREEncode(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(
+                output(
+                    io.Conditioning,
                     "conditioning",
-                    display_name="conditioning",
-                    tooltip="One entry per crop, for One-Step Restore of these very crops.",
+                    "One entry per crop, for One-Step Restore of these very crops.",
                 ),
-                io.Image.Output(
+                output(
+                    io.Image,
                     "token_map",
-                    display_name="token map",
-                    tooltip="Where the tokens come from: yellow confident, blue doubtful. Of the "
+                    "Where the tokens come from: yellow confident, blue doubtful. Of the "
                     "first 64 faces.",
+                    name="token map",
                 ),
             ],
         )

@@ -9,12 +9,10 @@ from ..core.people.person import Person as Album
 from ..core.people.person import join_people, save_person
 from ._convert import rgb_view, to_image, to_nchw
 from ._files import check_person, person_input
-from ._host import host, io
+from ._host import SHOWN, host, io
 from ._steps import reporter
-from ._types import Analyzer, Faces, Matches, People, Person, Recogniser
+from ._types import Analyzer, Faces, Matches, People, Person, Recogniser, output
 
-_SHOWN = 16
-"""Pictures shown on the node itself; a video may have thousands."""
 _CHAIN_TIP = "Albums of other people, from another node of this kind: this one joins them."
 
 
@@ -70,26 +68,21 @@ class PersonAlbum(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Person.Output(
-                    "person", display_name="person", tooltip="For IDE Encode and Save Person."
-                ),
-                People.Output(
+                output(Person, "person", "For IDE Encode and Save Person."),
+                output(
+                    People,
                     "people_out",
-                    display_name="people",
-                    tooltip="The albums of `people` and this one, for Match People or the next "
+                    "The albums of `people` and this one, for Match People or the next "
                     "Person Album.",
+                    name="people",
                 ),
-                io.Image.Output(
+                output(
+                    io.Image,
                     "picture",
-                    display_name="picture",
-                    tooltip="The album on one sheet, each photo with its quality from 0 to 1: how "
+                    "The album on one sheet, each photo with its quality from 0 to 1: how "
                     "large and how sharp the face is.",
                 ),
-                io.String.Output(
-                    "report",
-                    display_name="report",
-                    tooltip="What became of the photos, and warnings.",
-                ),
+                output(io.String, "report", "What became of the photos, and warnings."),
             ],
         )
 
@@ -145,13 +138,7 @@ class SavePerson(io.ComfyNode):
                     "the run stops and says so.",
                 ),
             ],
-            outputs=[
-                io.String.Output(
-                    "file",
-                    display_name="file",
-                    tooltip="Name of the file in models/facewright/people.",
-                )
-            ],
+            outputs=[output(io.String, "file", "Name of the file in models/facewright/people.")],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
@@ -177,22 +164,23 @@ class LoadPerson(io.ComfyNode):
                 People.Input("people", optional=True, tooltip=_CHAIN_TIP),
             ],
             outputs=[
-                Person.Output("person", display_name="person", tooltip="For IDE Encode."),
-                People.Output(
+                output(Person, "person", "For IDE Encode."),
+                output(
+                    People,
                     "people_out",
-                    display_name="people",
-                    tooltip="The albums of `people` and this one, for Match People or the next "
+                    "The albums of `people` and this one, for Match People or the next "
                     "Load Person.",
+                    name="people",
                 ),
-                io.Image.Output(
+                output(
+                    io.Image,
                     "picture",
-                    display_name="picture",
-                    tooltip="The album on one sheet, each photo with its quality from 0 to 1.",
+                    "The album on one sheet, each photo with its quality from 0 to 1.",
                 ),
-                io.String.Output(
+                output(
+                    io.String,
                     "info",
-                    display_name="info",
-                    tooltip="Name, number of photos, the recogniser the album belongs to, and a "
+                    "Name, number of photos, the recogniser the album belongs to, and a "
                     "warning where it seems to show two people.",
                 ),
             ],
@@ -253,20 +241,10 @@ class MatchPeople(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Matches.Output(
-                    "matches", display_name="matches", tooltip="Who is who, for IDE Encode."
-                ),
-                io.Image.Output(
-                    "preview", display_name="preview", tooltip="The pictures with names on faces."
-                ),
-                io.String.Output(
-                    "report",
-                    display_name="report",
-                    tooltip="A line per face: who it is, and how sure.",
-                ),
-                io.Int.Output(
-                    "known", display_name="known", tooltip="How many faces have an album."
-                ),
+                output(Matches, "matches", "Who is who, for IDE Encode."),
+                output(io.Image, "preview", "The pictures with names on faces."),
+                output(io.String, "report", "A line per face: who it is, and how sure."),
+                output(io.Int, "known", "How many faces have an album."),
             ],
         )
 
@@ -285,7 +263,7 @@ class MatchPeople(io.ComfyNode):
             preview,
             "\n".join(matches.report),
             matches.known,
-            ui=host.preview(preview[:_SHOWN], cls),
+            ui=host.preview(preview[:SHOWN], cls),
         )
 
 

@@ -6,7 +6,7 @@ from ._convert import to_nchw
 from ._files import check_files, file_input
 from ._host import host, io
 from ._steps import reporter
-from ._types import Analyzer, Recogniser
+from ._types import Analyzer, Recogniser, output
 
 
 class LoadRecogniser(io.ComfyNode):
@@ -30,16 +30,14 @@ class LoadRecogniser(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Recogniser.Output(
+                output(
+                    Recogniser,
                     "recogniser",
-                    display_name="recogniser",
-                    tooltip="For Identity Score, Identity Guard, albums and reference encoders. "
+                    "For Identity Score, Identity Guard, albums and reference encoders. "
                     "Use one and the same for all of them: numbers of two recognisers cannot be "
                     "compared.",
                 ),
-                io.String.Output(
-                    "info", display_name="info", tooltip="Kind and fingerprint of the weights."
-                ),
+                output(io.String, "info", "Kind and fingerprint of the weights."),
             ],
         )
 
@@ -84,25 +82,19 @@ class IdentityScore(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Float.Output(
+                output(
+                    io.Float,
                     "cosine",
-                    display_name="cosine",
-                    tooltip="Mean over the pictures with a face: 1 the same, 0 unrelated. Not a "
+                    "Mean over the pictures with a face: 1 the same, 0 unrelated. Not a "
                     "number where there is no face.",
                 ),
-                io.Float.Output(
+                output(
+                    io.Float,
                     "degrees",
-                    display_name="degrees",
-                    tooltip='Mean angle, which papers call "Deg.": 0 the same, 90 unrelated.',
+                    'Mean angle, which papers call "Deg.": 0 the same, 90 unrelated.',
                 ),
-                io.String.Output(
-                    "report", display_name="report", tooltip="A line per picture, and the mean."
-                ),
-                io.String.Output(
-                    "json",
-                    display_name="json",
-                    tooltip="The same as JSON; null where there is no face.",
-                ),
+                output(io.String, "report", "A line per picture, and the mean."),
+                output(io.String, "json", "The same as JSON; null where there is no face."),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,

@@ -4,7 +4,7 @@ from ..core.scores.pictures import named_metrics, score_images, scoring_pictures
 from ._convert import to_nchw
 from ._host import host, io
 from ._steps import reporter
-from ._types import Analyzer
+from ._types import Analyzer, output
 
 
 class ImageScore(io.ComfyNode):
@@ -47,18 +47,12 @@ class ImageScore(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Float.Output(
-                    "score",
-                    display_name="score",
-                    tooltip="Mean of the first metric over the pictures.",
-                ),
-                io.String.Output(
-                    "report", display_name="report", tooltip="All scores in words, and the means."
-                ),
-                io.String.Output(
+                output(io.Float, "score", "Mean of the first metric over the pictures."),
+                output(io.String, "report", "All scores in words, and the means."),
+                output(
+                    io.String,
                     "json",
-                    display_name="json",
-                    tooltip="All scores as JSON: per picture and the means; null where there is "
+                    "All scores as JSON: per picture and the means; null where there is "
                     "no finite number.",
                 ),
             ],
