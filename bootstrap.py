@@ -24,6 +24,7 @@ EXTRAS = {"demo": "headless", "test": "dev", "bench": "dev"}
 STEPS = {
     "demo": [["-m", "facewright", "demo"]],
     "test": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."],
+             ["-c", "from importlinter.cli import lint_imports_command as go; go()", "--no-cache"],
              ["-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile"]],
 }  # fmt: skip
 """What each command runs, by the Python of .venv; further arguments go to the last step. Tests run

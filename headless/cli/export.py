@@ -123,5 +123,5 @@ def export(
 
 def _run(folder: Path, out: Path | None) -> dict[Path, str]:
     with needs_training("Exporting a run"):
-        from ...training.results.export import export_run
+        from ...training.export import export_run
     return dict.fromkeys(export_run(folder, out), "from the run's newest checkpoint")

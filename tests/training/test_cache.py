@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from facewright.training.data import Batches
-from facewright.training.loop.cache import FrozenCache, picture_digest
+from facewright.training.data.cache import FrozenCache, picture_digest
 from facewright.training.loop.engine import Engine
 from facewright.training.methods.onestep import OneStepConfig
 from facewright.training.settings.config import ConfigError, load_config
@@ -59,7 +59,7 @@ def test_whole_numbers_stay_and_damaged_files_are_made_anew(tmp_path):
 
 
 def test_a_full_disk_is_said_once_and_ends_nothing(tmp_path, caplog, monkeypatch):
-    from facewright.training.loop import cache as module
+    from facewright.training.data import cache as module
 
     def full(*args):
         raise OSError(28, "No space left on device")

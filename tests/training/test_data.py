@@ -12,7 +12,7 @@ from facewright.training.data.batches import _leave_signals_to_main, degrade
 from facewright.training.data.damage import UnreadableError
 from facewright.training.data.opening import open_source
 from facewright.training.data.world import face_boxes, world_arrays, world_folder
-from facewright.training.masks import box_mask
+from facewright.training.losses.masks import box_mask
 from facewright.training.settings.config import ConfigError, FolderData, TrainConfig, WorldData
 from pydantic import ValidationError
 

@@ -16,8 +16,8 @@ from facewright.training.data import Batches
 from facewright.training.loop.checkpoints import list_checkpoints, save_checkpoint
 from facewright.training.loop.engine import Engine
 from facewright.training.loop.guard import MAX_BAD_STEPS
+from facewright.training.loop.results import draw_curves
 from facewright.training.recipe import Evaluation, Recipe
-from facewright.training.results.results import draw_curves
 from facewright.training.settings.config import ConfigError, Strict, TrainConfig, load_config
 from PIL import Image
 from torch import nn

@@ -15,11 +15,11 @@ from facewright.core.modules.face_encoder import FaceEncoder
 from facewright.core.modules.identity import IdentityEncoder
 from facewright.core.people.recogniser import load_recogniser
 from facewright.training._lora import add_lora, lora_layers, save_lora
+from facewright.training.export import export_run
 from facewright.training.loop.checkpoints import list_checkpoints
 from facewright.training.loop.engine import Engine
 from facewright.training.methods.flipnet_faces import FaceAutoencoder
 from facewright.training.methods.vre import VQAutoencoder
-from facewright.training.results.export import export_run
 from facewright.training.settings.config import ConfigError
 
 STAGES = (

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader
 
 from ...core.degradation import Degradation
 from ...core.errors import DataLostError
-from ..loop.cache import picture_digest
-from ..recipe import Batch
 from ..settings.config import HIDDEN, DegradationConfig, TrainConfig
+from .batch import Batch
+from .cache import picture_digest
 from .damage import Careful, lost
 from .off_shelf import OffShelf
 from .opening import open_source

@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from ...core.devices import seeded
 from ...core.errors import DataLostError, FacewrightError, shorten
 from ..data import Batches
+from ..data.cache import FrozenCache
 from ..log.trackers import check_trackers, open_trackers
 from ..log.visual import RunLog
 from ..recipe import Batch, Evaluation, Progress, Recipe
-from ..results.results import begin, draw_curves, export, write_facts
 from ..settings.config import ConfigError, TrainConfig
-from .cache import FrozenCache
 from .checkpoints import non_finite
 from .devices import accelerator, with_chosen_device
 from .guard import NonFiniteGuard, is_finite
 from .memory import DTYPES, compile_in_place, hold_in, recompute_activations
 from .optim import AveragedWeights, build_optimizers, set_lr
 from .processes import agreed, gathered, mean_over
+from .results import begin, draw_curves, export, write_facts
 from .signals import ended_by_signals
 from .state import put_down, take_up
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...core.color import luma
-from ..masks import box_mask
+from .masks import box_mask
 
 
 def box_weights(box: Tensor, size: int, face: float) -> Tensor:

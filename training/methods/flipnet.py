@@ -22,7 +22,6 @@ from ...core.modules.face_encoder import FaceEncoder
 from ...core.modules.identity import IdentityEncoder
 from ...core.sampling import Predict, ddim, guided
 from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
-from .. import masks
 from .._backbone import BackboneConfig, load_backbone
 from .._lora import (
     ATTENTION_TARGETS,
@@ -33,6 +32,7 @@ from .._lora import (
 )
 from .._scores import face_scores
 from .._text import NoText, TextEncoder
+from ..losses import masks
 from ..losses.extractors import ExtractorConfig
 from ..recipe import Batch, Evaluation, Progress
 from ..settings.config import Strict

@@ -17,8 +17,8 @@ from ...core.metrics import feature_distance, psnr, ssim
 from ...core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from ...core.modules.identity import IdentityEncoder
 from ...core.weights.nano import VAE_FORMAT, load_vae
+from ..losses.masks import box_mask
 from ..losses.pixel import sobel
-from ..masks import box_mask
 from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
 from ..settings.config import Strict
 

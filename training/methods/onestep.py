@@ -19,10 +19,10 @@ from ...core.modules.identity import IdentityEncoder
 from ...core.people.recogniser import Crop, load_recogniser
 from ...core.restorer import ONE_STEP_TIMESTEP
 from ...core.schedule import alpha_bar, eps_to_x0
-from .. import masks
 from .._backbone import BackboneConfig, load_backbone
 from .._lora import MergedCall, add_lora, load_lora, save_lora
 from .._scores import face_scores
+from ..losses import masks
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..losses.extractors import ExtractorConfig
 from ..losses.identity import IdentityEnsemble, IdentityLoss

@@ -12,13 +12,13 @@ from ...core.errors import FacewrightError
 from ...core.files.writing import remove_leftovers, written_whole
 from ..data import Batches
 from ..log.curves import curve_sheet
-from ..loop.checkpoints import remove_partial
+from ..results.card import CARD_FILES, write_card
+from ..results.provenance import provenance, shareable
 from ..settings.config import ConfigError, save_config
-from .card import CARD_FILES, write_card
-from .provenance import provenance, shareable
+from .checkpoints import remove_partial
 
 if TYPE_CHECKING:
-    from ..loop.engine import Engine
+    from .engine import Engine
 
 log = logging.getLogger(__name__)
 

@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import FacewrightError
-from ..data import Batches
-from ..log.records import read_lines
-from ..loop.checkpoints import list_checkpoints, read_checkpoint
-from ..loop.engine import Engine
-from ..loop.state import take_up
-from ..recipe import Recipe
-from ..settings.config import ConfigError, TrainConfig, load_config
-from ..train import stages
-from .results import export
+from ..core.errors import FacewrightError
+from .data import Batches
+from .log.records import read_lines
+from .loop.checkpoints import list_checkpoints, read_checkpoint
+from .loop.engine import Engine
+from .loop.results import export
+from .loop.state import take_up
+from .recipe import Recipe
+from .settings.config import ConfigError, TrainConfig, load_config
+from .train import stages
 
 CONFIG_FILE = "config.yaml"
 """What a run writes of its config, beside `checkpoints/`."""
