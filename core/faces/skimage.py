@@ -146,20 +146,24 @@ class SkimageAnalyzer:
 
 def _features(gray: Tensor, x: float, y: float, side: float, angle: float) -> dict[str, float]:
     """How much darker than the cheeks the fainter eye and the mouth are, and the contrast there."""
+    from kornia.filters import gaussian_blur2d
+
     size = 64
     matrix = _patch(x, y, side, math.degrees(angle), size, size)
     patch = warp(gray[None], matrix, (0, 0, size, size))
-    smooth, smoother = _blur(patch, 1.5), _blur(patch, 5.0)
-    face = smooth[0]
-    cheeks = torch.cat([face[34:46, 10:24].flatten(), face[34:46, 40:54].flatten()]).median()
+    smooth, smoother = (
+        gaussian_blur2d(patch[None], (taps, taps), (sigma, sigma))[0, 0]
+        for sigma, taps in ((1.5, 11), (5.0, 31))
+    )
+    cheeks = torch.cat([smooth[34:46, 10:24].flatten(), smooth[34:46, 40:54].flatten()]).median()
 
     def darkness(rows: slice, columns: slice) -> float:
-        darkest = face[rows, columns].flatten().quantile(0.1)
+        darkest = smooth[rows, columns].flatten().quantile(0.1)
         return float(1 - darkest / cheeks.clamp(min=0.01))
 
     eyes = min(darkness(slice(16, 32), slice(8, 28)), darkness(slice(16, 32), slice(36, 56)))
     middle = (slice(10, 58), slice(8, 56))
-    contrast = (smooth - smoother)[0][middle].std() / patch[0][middle].mean().clamp(min=0.01)
+    contrast = (smooth - smoother)[middle].std() / patch[0][middle].mean().clamp(min=0.01)
     return {
         "eyes": eyes,
         "mouth": darkness(slice(44, 58), slice(20, 44)),
@@ -172,14 +176,6 @@ def _plausible(features: dict[str, float], votes: float) -> bool:
     if min(features["eyes"] / 0.08, features["mouth"] / 0.1, features["contrast"] / 0.075) < 1:
         return False
     return features["contrast"] < 0.15 or votes >= _SURE
-
-
-def _blur(x: Tensor, sigma: float) -> Tensor:
-    radius = math.ceil(3 * sigma)
-    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
-    taps = taps / taps.sum()
-    x = F.pad(x[None], (radius,) * 4, "reflect")
-    return F.conv2d(F.conv2d(x, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))[0]
 
 
 def _resize(gray: Tensor, reduction: float) -> Tensor:

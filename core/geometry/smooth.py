@@ -33,6 +33,7 @@ def smooth_path(
         (frames, d) float64.
     """
     from scipy.linalg import solveh_banded
+    from scipy.sparse import diags
 
     count = len(path)
     if count < 3:
@@ -40,15 +41,9 @@ def smooth_path(
     y = np.where(seen[:, None], path, 0.0)
     stiffness = (2 - 2 * math.cos(2 * math.pi / period)) ** -2
     # Diagonals of D'D, D the second differences.
-    bands = np.zeros((3, count))
-    for offsets in ((0, 1), (1, -2), (2, 1)):
-        at, by = offsets
-        rows = slice(at, count - 2 + at)
-        bands[2, rows] += by * by
-        for next_at, next_by in ((1, -2), (2, 1)):
-            if next_at > at:
-                gap = next_at - at
-                bands[2 - gap, next_at : count - 2 + next_at] += by * next_by
+    difference = diags([1.0, -2.0, 1.0], [0, 1, 2], shape=(count - 2, count))
+    square = difference.T @ difference
+    bands = np.stack([np.pad(square.diagonal(k), (k, 0)) for k in (2, 1, 0)])
     weight = seen.astype(np.float64)
     for _ in range(1 if scale is None else 8):
         system = stiffness * bands

@@ -10,7 +10,14 @@ from .strict import Strict
 
 
 class Source(Strict):
-    """Base of all sources."""
+    """What all sources have."""
+
+    size: int = Field(512, ge=32, le=2**14, description="pixels")
+    workers: int = Field(
+        2, ge=0, le=512, description="processes that prepare batches; 0 = this one"
+    )
+    views: int = Field(1, ge=1, description="photos of one identity that stand together in a batch")
+    references: int = Field(0, ge=0, description="other photos of the person with each, at most")
 
     @property
     def brings_lq(self) -> bool:
@@ -29,36 +36,35 @@ class WorldData(Source):
     seed: int = Field(1, ge=0, lt=2**20, description="identities and photos come of it")
     held_out: int = Field(64, ge=1, description="identities of the validation split")
     jitter: float = Field(1.0, ge=0, description="error of the alignment; 1 = a good detector's")
-    workers: int = Field(
-        0, ge=0, le=512, description="processes that prepare batches; 0 = this one"
+    workers: int = Field(0, ge=0, le=512)
+
+
+class Photographs(Source):
+    """What sources of photographs have."""
+
+    held_out: float = Field(0.02, gt=0, lt=1, description="share of identities for validation")
+    identity: Literal["file", "parent"] = Field(
+        "file",
+        description="what tells two people apart: the file or the folder it lies in. `references` "
+        "need the folder",
     )
-    views: int = Field(1, ge=1, description="photos of one identity that stand together in a batch")
-    references: int = Field(0, ge=0, description="other photos of the person with each, at most")
+    captions: bool = Field(False, description="read the text file beside each picture")
 
 
-class FolderData(Source):
+class FolderData(Photographs):
     """Image files below `folder`, cut to a centred square and resized to `size`."""
 
     source: Literal["folder"]
     folder: Path
-    size: int = Field(512, ge=32, le=2**14, description="pixels")
-    held_out: float = Field(0.02, gt=0, lt=1, description="share of identities for validation")
-    identity: Literal["file", "parent"] = Field(
-        "file", description="what tells two people apart: the file or the folder it lies in"
-    )
-    captions: bool = Field(False, description="read the text file beside each picture")
-    workers: int = Field(2, ge=0, le=512)
-    views: int = Field(1, ge=1)
-    references: int = Field(
-        0, ge=0, description="other photos of the person with each, at most; needs identity: parent"
-    )
 
 
-class ShardsData(Source):
+class ShardsData(Photographs):
     """Pictures in WebDataset tar shards, local or at any URL that fsspec reads, cut as in a folder.
 
     Members that share a name up to its first dot belong together: `ada/001.jpg`, its caption
-    `ada/001.txt`, its degraded counterpart `ada/001.lq.png`.
+    `ada/001.txt`, its degraded counterpart `ada/001.lq.png`. Who is on a picture stands in its
+    name, not in a JSON member: then the list of members alone tells it, a folder packed as it is
+    keeps its people, and `identity` means the same as for a folder.
     """
 
     source: Literal["shards"]
@@ -69,20 +75,7 @@ class ShardsData(Source):
         Path("runs/shards"),
         description="folder of what the shards contain and of local copies of those from a URL",
     )
-    size: int = Field(512, ge=32, le=2**14, description="pixels")
-    held_out: float = Field(0.02, gt=0, lt=1, description="share of identities for validation")
-    # In the name, not in a JSON member: then the list of members alone tells who is on a picture,
-    # a folder packed as it is keeps its people, and the key means the same as for a folder.
-    identity: Literal["file", "parent"] = Field(
-        "file", description="what tells two people apart: the file or the folder in its name"
-    )
-    captions: bool = Field(False, description="read the .txt member of each picture")
     lq: bool = Field(False, description="every picture has an .lq member: take it, degrade nothing")
-    workers: int = Field(2, ge=0, le=512)
-    views: int = Field(1, ge=1)
-    references: int = Field(
-        0, ge=0, description="other photos of the person with each, at most; needs identity: parent"
-    )
 
     @field_validator("shards")
     @classmethod
@@ -113,10 +106,8 @@ class PairsData(Source):
     )
     faces: Path | None = Field(None, description="folder of good faces, drawn as often as pairs")
     faces_limit: int | None = Field(None, ge=2, description="how many of them")
-    size: int = Field(512, ge=32, le=2**14, description="pixels")
     largest: int = Field(768, ge=32, description="pairs: shorter side before the crop, at most")
     held_out: float = Field(0.02, gt=0, lt=1, description="share of pictures for validation")
-    workers: int = Field(2, ge=0, le=512)
     views: Literal[1] = 1
     references: Literal[0] = 0
 
