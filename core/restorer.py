@@ -75,12 +75,23 @@ def restore_one_step(
     if not len(lq):
         # No model was asked, so the number of latent channels is not known.
         return lq, lq.new_zeros(0, 4, -(-h // backbone.factor), -(-w // backbone.factor))
-    # Replicated edges instead of a resize: the restored pixels stay where the input pixels were.
-    padded = F.pad(lq * 2 - 1, (0, -w % backbone.factor, 0, -h % backbone.factor), "replicate")
-    z_lq = backbone.encode(padded, generator)
+    z_lq = backbone.encode(padded(lq, backbone.factor), generator)
     z_0 = backbone.denoise(z_lq, timestep, cond)
     pixels = decode_finite(z_0, backbone)
-    return pixels[..., :h, :w].add(1).div(2).clamp(0, 1).to(lq), z_0
+    return from_padded(pixels, lq), z_0
+
+
+def padded(lq: Tensor, factor: int) -> Tensor:
+    """Pixels as a backbone encodes them: in [-1, 1], sides multiples of its `factor`."""
+    h, w = lq.shape[-2:]
+    # Replicated edges instead of a resize: the restored pixels stay where the input pixels were.
+    return F.pad(lq * 2 - 1, (0, -w % factor, 0, -h % factor), "replicate")
+
+
+def from_padded(pixels: Tensor, lq: Tensor) -> Tensor:
+    """What a backbone decoded as a picture in [0, 1], of the size, dtype and device of `lq`."""
+    h, w = lq.shape[-2:]
+    return pixels[..., :h, :w].add(1).div(2).clamp(0, 1).to(lq)
 
 
 def decode_finite(z_0: Tensor, backbone: Backbone) -> Tensor:

@@ -148,6 +148,24 @@ def guided(positive: Predict, negative: Predict | None, scale: float) -> Predict
     return predict
 
 
+def noisy(z: Tensor, seed: int, sigma: float, *, one_noise: bool = False) -> Tensor:
+    """x at the first noise level: what is there, and noise that `seed` and the shape decide.
+
+    Args:
+        z: (b, c, h, w).
+        seed: of the noise, drawn on the CPU.
+        sigma: the noise level.
+        one_noise: the same noise for every image.
+    """
+    noise = _randn(z, Generator().manual_seed(seed), one_noise)
+    # At the highest level sigma stands for no signal at all, so noise fills its share too.
+    return z + noise * ((1 + sigma**2) ** 0.5 if is_all_noise(sigma) else sigma)
+
+
+def _randn(like: Tensor, generator: Generator | None, one_noise: bool) -> Tensor:
+    return torch.randn((like[:1] if one_noise else like).shape, generator=generator).to(like)
+
+
 def euler(
     predict: Predict,
     x: Tensor,
@@ -155,6 +173,7 @@ def euler(
     *,
     eta: float = 0.0,
     generator: Generator | None = None,
+    one_noise: bool = False,
     on_step: Callable[[int, Tensor], None] = lambda i, x_0: None,
 ) -> Tensor:
     """Follow dx/dsigma = eps(x / sqrt(1 + sigma^2), t(sigma)) from the first level to the last.
@@ -169,6 +188,7 @@ def euler(
         eta: 0 to 1, share of fresh noise. Where a network predicts badly at high noise, 1 keeps
             its early mistakes from staying in the picture.
         generator: of the fresh noise, on the CPU.
+        one_noise: the same fresh noise for every image, so that none depends on the others.
         on_step: told the number of finished steps and the current x_0; what it raises ends the run.
 
     Returns:
@@ -182,7 +202,7 @@ def euler(
         fresh = eta * following * max(1 - (following / sigma) ** 2, 0) ** 0.5
         x = x_0 + (following**2 - fresh**2) ** 0.5 * eps
         if fresh:
-            x += fresh * torch.randn(x.shape, generator=generator).to(x)
+            x += fresh * _randn(x, generator, one_noise)
         on_step(i + 1, narrowed(x_0, like))
     return narrowed(x, like)
 

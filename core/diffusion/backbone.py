@@ -216,12 +216,12 @@ class DiffusersBackbone:
         """The noise prediction for one run of a sampler (`core.diffusion.boosthub.predicting`)."""
         return predicting(self.model, positive)
 
-    def looking_at(self, hubs: BoostHubs, pixels: Tensor, **about: Any) -> "DiffusersBackbone":
-        """The same with BoostHubs that look at pixels (b, 3, h, w) in [-1, 1].
+    def looking_at(self, hubs: BoostHubs, z: Tensor, **about: Any) -> "DiffusersBackbone":
+        """The same with BoostHubs that look at a latent (b, c, h, w) as `encode` gives it.
 
         `about` are further fields of `core.methods.flipnet.Condition`.
         """
-        condition = Condition(latent=self.vae.encode(pixels), **about)
+        condition = Condition(latent=z / self.model.scaling_factor, **about)
         return DiffusersBackbone(self.model.looking_at(hubs, condition), self.vae, self.clip)
 
     def read(self, text: str) -> Tensor:

@@ -1,6 +1,6 @@
 """A weight file that people get elsewhere: what it is for, where it comes from, on which terms."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -63,6 +63,18 @@ def bundled(name: str, what: str) -> KnownFile:
     )
 
 
+def trained(name: str, what: str, stage: str, folder: str = "facewright") -> KnownFile:
+    """A file that a method's authors published none of, so that people train their own."""
+    return KnownFile(
+        (f"{name}.safetensors",),
+        folder,
+        what,
+        source=f"its authors published none; `facewright train {stage}` writes it",
+        licence="what the weights and photographs you train from allow",
+        commercial="depends",
+    )
+
+
 # Files that several methods stand on.
 
 BASE = KnownFile(
@@ -74,6 +86,11 @@ BASE = KnownFile(
     "file or of the diffusers folder (ModelScope has stabilityai/stable-diffusion-2-1-base)",
     licence="CreativeML Open RAIL++-M",
     commercial="yes",
+)
+BASE_WITH_TEXT = replace(
+    BASE,
+    names=BASE.names[-1:],
+    what=f"the diffusers folder of {BASE.what}, whose text encoder reads prompts,",
 )
 NANO_BASE = bundled("nano_unet", "the nano UNet")
 """The diffusion model for rendered faces; the VAE that belongs to it lies beside it."""
@@ -97,5 +114,3 @@ VGG = KnownFile(
     commercial="depends",
     sha256="397923af",
 )
-TRAINED_TERMS = "what the weights and photographs you train from allow"
-"""Licence of files whose authors published none, so that people train their own."""

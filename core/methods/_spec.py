@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from ..errors import CheckpointError, FacewrightError
 from ..faces import dense_landmarker, load_analyzer
@@ -70,8 +70,11 @@ class ManyStepBackbone(Backbone, Protocol):
     ) -> AbstractContextManager[Callable[[Tensor, int, Tensor], Tensor]]:
         """(z_t, t, cond) -> eps for one run of a sampler; `cond` is the positive prompt."""
 
-    def looking_at(self, hubs: Any, condition: Any) -> "ManyStepBackbone":
-        """The same with FLIPNET's BoostHubs, which read `condition`."""
+    def looking_at(self, hubs: nn.Module, z: Tensor, **about: Any) -> "ManyStepBackbone":
+        """The same with FLIPNET's BoostHubs, which look at a latent as `encode` gives it.
+
+        `about` are further fields of `core.methods.flipnet.Condition`.
+        """
 
     def read(self, text: str) -> Tensor:
         """(1, 77, d) of a prompt.
@@ -82,7 +85,10 @@ class ManyStepBackbone(Backbone, Protocol):
 
 
 class ModelSource(Protocol):
-    """Whoever finds files on this machine and owns the diffusion models."""
+    """Whoever finds files on this machine and owns the diffusion models.
+
+    In a plain process `core.diffusion.source.DiffusersModels`.
+    """
 
     def known(self, file: KnownFile) -> Path:
         """Where it lies.
@@ -131,6 +137,11 @@ class RestorerSpec:
     """Which of `files` are needed on this machine; None: all."""
     further_files: tuple[KnownFile, ...] = ()
     """Files of the method that its restorer does not use."""
+
+    @property
+    def bundled(self) -> bool:
+        """Whether all its files come with facewright."""
+        return all(file.bundled for file in self.files)
 
     def find(self, source: ModelSource, analyzer: str = "") -> dict[KnownFile, Path]:
         """Where the files it needs lie; quick, and to be asked before anything large is loaded.

@@ -10,76 +10,43 @@ both branches side by side in every call ("joint") is how the weights are traine
 how they reach the UNet's self-attention; what happens there is `BoostHubs.joined`, for all of them.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from ..architecture import CLOSED, Between, build, describe
 from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
 from ..errors import CheckpointError, FacewrightError
+from ..files.known import BASE, BASE_WITH_TEXT, NANO_BASE, NANO_SIZE, KnownFile, bundled, trained
+from ..geometry.face import FaceAnalyzer
+from ..lora.files import read_lora
+from ..modules.boosthub import Attention, BoostHub, Conditioning, attend
+from ..modules.face_encoder import FaceEncoder, append_tokens
 from ..schedule import add_noise, alpha_bar
+from ._flipnet_faces import FlipnetFaces, FlipnetOptions, NanoFlipnetOptions
+from ._spec import ModelSource, RestorerSpec
+
+__all__ = [
+    "ALREADY_APPLIED",
+    "BoostHub",
+    "BoostHubConfig",
+    "BoostHubs",
+    "Condition",
+    "Conditioning",
+    "append_tokens",
+    "attend",
+]
 
 BOOSTHUB_FORMAT = "flipnet-boosthub"
 MODES = ("restore", "degrade")
 TEXT_TOKENS = 77
 """Length of a prompt, also of the zeros that stand for one where a model reads no text."""
 _SITE_END = ".attn1.to_q.weight"
-
-Attention = Callable[[Tensor, Tensor, Tensor, int], Tensor]
-"""(q, k, v, heads) -> result, all (b, n, d) with the heads side by side in d."""
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Softmax(Q K^T / sqrt(d_head)) V for (b, n, d) tensors whose heads lie side by side."""
-    q, k, v = (rearrange(x, "b n (h d) -> b h n d", h=heads) for x in (q, k, v))
-    return rearrange(F.scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
-
-
-class _Linear(nn.Linear):
-    """Goes to where its input is: hosts move and cast the UNet, and these follow."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x)
-        return F.linear(x, self.weight.to(x), bias)
-
-
-class BoostHub(nn.Module):
-    """Attention of the input branch into the condition branch at one site (Eq. 4).
-
-    W_O starts at zero, weight and bias, so that a fresh BoostHub changes nothing.
-
-    Args:
-        dim: channels of the features, d.
-        heads: of the attention; as many as the self-attention beside it.
-    """
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.to_q = _Linear(dim, dim, bias=False)
-        self.to_k = _Linear(dim, dim, bias=False)
-        self.to_v = _Linear(dim, dim, bias=False)
-        self.to_out = _Linear(dim, dim)
-        nn.init.zeros_(self.to_out.weight)
-        nn.init.zeros_(self.to_out.bias)
-
-    def project(self, f_y: Tensor) -> tuple[Tensor, Tensor]:
-        """K_y = W_Ky F_y and V_y = W_Vy F_y, each (b, m, d)."""
-        return self.to_k(f_y), self.to_v(f_y)
-
-    def read(self, f_x: Tensor, k: Tensor, v: Tensor, attention: Attention = attend) -> Tensor:
-        """F_ro for features (b, n, d) from keys and values (b, m, d)."""
-        return self.to_out(attention(self.to_q(f_x), k, v, self.heads))
-
-    def forward(self, f_x: Tensor, f_y: Tensor) -> Tensor:
-        """F_ro (b, n, d) of features f_x (b, n, d) and f_y (b, m, d), both after the LayerNorm."""
-        return self.read(f_x, *self.project(f_y))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,26 +67,12 @@ class BoostHubConfig:
     mode: Literal["restore", "degrade"] = "restore"
     base: str = "sd21-base"
 
-
-@dataclass
-class Conditioning:
-    """What BoostHubs know of the condition branch during one run of the sampler.
-
-    Attributes:
-        phi: enhance weight of Eq. 5; 0 leaves the self-attention untouched, bit for bit.
-        phase: "capture" while the condition branch runs alone, "read" afterwards; "joint" where
-            the last `rows` rows of every call are the condition branch.
-        rows: of the condition branch in a joint call.
-        kept: site -> K_y, V_y, each (b, m, d) with b the images of the condition.
-    """
-
-    phi: float = 1.0
-    phase: Literal["capture", "read", "joint"] = "capture"
-    rows: int = 0
-    kept: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def __deepcopy__(self, memo: dict) -> "Conditioning":
-        return self  # hosts copy their options; the state of a run is one
+    def check_mode(self, mode: str, source: str) -> None:
+        """Raise CheckpointError where weights of file `source` were trained for the other mode."""
+        if self.mode != mode:
+            raise CheckpointError(
+                f'{source} was trained to {self.mode}, not to {mode}. Choose the file for "{mode}".'
+            )
 
 
 class BoostHubs(nn.Module):
@@ -293,6 +246,7 @@ class Condition:
         seed: of the condition branch's noise.
         mode: "cached": its keys and values are computed once per run; "joint": in every call.
         tokens: (1 or b, n, d) prompt of the condition branch; None: the positive one.
+        one_noise: the same noise on every image, so that none depends on the others.
     """
 
     latent: Tensor
@@ -301,6 +255,7 @@ class Condition:
     seed: int = 0
     mode: Literal["cached", "joint"] = "cached"
     tokens: Tensor | None = None
+    one_noise: bool = False
 
     def check_latent(self, channels: int) -> None:
         """Raise FacewrightError where a model with latents of `channels` cannot look at this."""
@@ -338,28 +293,10 @@ class Condition:
             )
         if self.timestep:
             generator = torch.Generator().manual_seed(self.seed)
-            eps = torch.randn(z_y.shape, generator=generator).to(z_y)
+            drawn = z_y[:1] if self.one_noise else z_y
+            eps = torch.randn(drawn.shape, generator=generator).to(z_y)
             z_y = add_noise(z_y, eps, alpha_bar()[self.timestep][None])
         return z_y.expand(rows, -1, -1, -1), tokens.expand(rows, -1, -1)
-
-
-def append_tokens(text: Tensor, faces: Tensor) -> Tensor:
-    """One prompt per face: text tokens (1 or b, n, d), then face tokens (b, m, d).
-
-    Raises:
-        FacewrightError: other widths, or texts for another number of faces.
-    """
-    if text.shape[-1] != faces.shape[-1]:
-        raise FacewrightError(
-            f"The prompt has {text.shape[-1]} channels, the face tokens have {faces.shape[-1]}. "
-            "Use the face encoder and the text encoder that belong to the same model."
-        )
-    if len(text) not in (1, len(faces)):
-        raise FacewrightError(
-            f"The prompt is for {len(text)} images, but there are {len(faces)} faces. Give one "
-            "prompt for all, or one for each face."
-        )
-    return torch.cat([text.expand(len(faces), -1, -1), faces.to(text)], dim=1)
 
 
 ALREADY_APPLIED = (
@@ -388,3 +325,68 @@ def _config(values: Mapping[str, Any], source: str) -> BoostHubConfig:
 
 def _module_name(site: str) -> str:
     return site.replace(".", "/")
+
+
+RESTORE_FILES = (
+    trained("flipnet_restore_boosthub", "FLIPNET's BoostHubs for restoration", "flipnet-restore"),
+    trained("flipnet_restore_face_encoder", "FLIPNET's face encoder", "flipnet-restore"),
+    trained(
+        "flipnet_restore_lora", "FLIPNET's UNet LoRA for restoration", "flipnet-restore", "loras"
+    ),
+)
+DEGRADE_FILES = (
+    trained("flipnet_degrade_boosthub", "FLIPNET's BoostHubs for degradation", "flipnet-degrade"),
+    trained(
+        "flipnet_degrade_lora", "FLIPNET's UNet LoRA for degradation", "flipnet-degrade", "loras"
+    ),
+)
+NANO_FILES = (
+    bundled("nano_flipnet_restore_boosthub", "FLIPNET's BoostHubs for rendered faces"),
+    bundled("nano_face_encoder", "FLIPNET's face encoder for rendered faces"),
+    bundled("nano_flipnet_restore_lora", "FLIPNET's LoRA for rendered faces"),
+)
+
+
+def _load(
+    files: Mapping[KnownFile, Path],
+    source: ModelSource,
+    analyzer: FaceAnalyzer,
+    options: FlipnetOptions,
+    size: int,
+) -> FlipnetFaces:
+    base, boosthub, encoder, lora = files.values()
+    device = source.device()
+    hubs = BoostHubs.from_file(boosthub)
+    hubs.config.check_mode("restore", boosthub.name)
+    faces = FlipnetFaces(
+        backbone=source.backbone(base, read_lora(lora)),
+        hubs=hubs.to(device),
+        encoder=FaceEncoder.from_file(encoder).to(device),
+        size=size,
+        device=device,
+        options=options,
+    )
+    faces.check()
+    return faces
+
+
+SPECS = (
+    RestorerSpec(
+        name="flipnet",
+        help="which starts from noise, in many steps",
+        files=(BASE, *RESTORE_FILES),
+        needed=lambda source: (BASE_WITH_TEXT, *RESTORE_FILES),
+        further_files=DEGRADE_FILES,
+        build=partial(_load, options=FlipnetOptions(), size=512),
+        analyzer="skimage",
+        options=FlipnetOptions,
+    ),
+    RestorerSpec(
+        name="nano-flipnet",
+        help="the same with demo models for rendered faces",
+        files=(NANO_BASE, *NANO_FILES),
+        build=partial(_load, options=NanoFlipnetOptions(), size=NANO_SIZE),
+        analyzer="nano",
+        options=NanoFlipnetOptions,
+    ),
+)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..architecture import CLOSED, Between, build, describe
 from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
-from ..errors import CheckpointError, check_image
+from ..errors import CheckpointError, FacewrightError, check_image
 from .autoencoder import AutoencoderConfig, Encoder
 
 FACE_ENCODER_FORMAT = "flipnet-face-encoder"
@@ -145,6 +145,25 @@ class FaceEncoder(nn.Module):
             )
         config = describe(FaceEncoderConfig, values, source=str(path), what="a face encoder")
         return build(lambda: cls(config), tensors, source=str(path))
+
+
+def append_tokens(text: Tensor, faces: Tensor) -> Tensor:
+    """One prompt per face: text tokens (1 or b, n, d), then face tokens (b, m, d).
+
+    Raises:
+        FacewrightError: other widths, or texts for another number of faces.
+    """
+    if text.shape[-1] != faces.shape[-1]:
+        raise FacewrightError(
+            f"The prompt has {text.shape[-1]} channels, the face tokens have {faces.shape[-1]}. "
+            "Use the face encoder and the text encoder that belong to the same model."
+        )
+    if len(text) not in (1, len(faces)):
+        raise FacewrightError(
+            f"The prompt is for {len(text)} images, but there are {len(faces)} faces. Give one "
+            "prompt for all, or one for each face."
+        )
+    return torch.cat([text.expand(len(faces), -1, -1), faces.to(text)], dim=1)
 
 
 def _adapter_is_trained(metadata: Mapping[str, str]) -> bool:

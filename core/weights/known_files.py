@@ -7,7 +7,7 @@ writes the table of docs/licences.md.
 from functools import cache
 from pathlib import Path
 
-from ..files.known import ARCFACE, BASE, IMAGENET_TERMS, TRAINED_TERMS, VGG, KnownFile
+from ..files.known import ARCFACE, BASE, IMAGENET_TERMS, VGG, KnownFile
 from ..methods import specs
 
 ADAFACE = KnownFile(
@@ -21,24 +21,6 @@ ADAFACE = KnownFile(
 )
 
 
-def _flipnet(mode: str, part: str, what: str, folder: str = "facewright") -> KnownFile:
-    return KnownFile(
-        (f"flipnet_{mode}_{part}.safetensors",),
-        folder=folder,
-        what=what,
-        source=f"its authors published none; `facewright train flipnet-{mode}` writes it",
-        licence=TRAINED_TERMS,
-        commercial="depends",
-    )
-
-
-FLIPNET = (
-    _flipnet("restore", "boosthub", "FLIPNET's BoostHubs for restoration"),
-    _flipnet("restore", "lora", "FLIPNET's UNet LoRA for restoration", "loras"),
-    _flipnet("restore", "face_encoder", "FLIPNET's face encoder"),
-    _flipnet("degrade", "boosthub", "FLIPNET's BoostHubs for degradation"),
-    _flipnet("degrade", "lora", "FLIPNET's UNet LoRA for degradation", "loras"),
-)
 INSIGHTFACE = KnownFile(
     ("buffalo_l", "antelopev2", "buffalo_s"),
     folder="insightface/models",
@@ -91,7 +73,7 @@ def known_files() -> tuple[KnownFile, ...]:
     """Files that people get elsewhere, those of the methods first."""
     of_methods = [f for spec in specs().values() for f in (*spec.files, *spec.further_files)]
     shared = (ARCFACE, ADAFACE, VGG, INSIGHTFACE, RETINAFACE, FAN, ALEXNET, INCEPTION)
-    listed = dict.fromkeys([BASE, *of_methods, *FLIPNET, *shared])
+    listed = dict.fromkeys([BASE, *of_methods, *shared])
     return tuple(file for file in listed if not file.bundled)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..checkpoint import identify
 from ..errors import CheckpointError, FacewrightError, listed, shorten
-from ..files.known import BASE, KnownFile, bundled_path
+from ..files.known import BASE, BASE_WITH_TEXT, KnownFile, bundled_path
 from .known_files import known_file
 
 ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright")
@@ -236,7 +236,7 @@ class ModelFolders:
         """
         if file.bundled:
             return bundled_path(file)
-        named = named_base() if file is BASE else None
+        named = named_base() if file in (BASE, BASE_WITH_TEXT) else None
         if named is not None:
             return named
         for folder in file.folders:

@@ -8,7 +8,7 @@ from ...core.diffusion.boosthub import predicting
 from ...core.diffusion.text import Clip
 from ...core.errors import FacewrightError
 from ...core.node_api import host, io
-from ...core.sampling import SCHEDULERS, euler, guided, is_all_noise, sigmas
+from ...core.sampling import SCHEDULERS, euler, guided, noisy, sigmas
 from ...nodes._convert import from_conditioning, to_conditioning
 
 SAMPLERS = {"euler": 0.0, "ddim": 0.0, "euler_ancestral": 1.0}
@@ -126,19 +126,12 @@ class KSampler(io.ComfyNode):
 
         with predicting(model, prompts[0]) as predict:
             wanted, unwanted = (lambda z_t, t, p=p: predict(z_t, t, p) for p in prompts)
-            x = _noisy(z * model.scaling_factor, seed, float(levels[0]))
+            x = noisy(z * model.scaling_factor, seed, float(levels[0]))
             # Not the stream the first noise came from: x would run along it.
             fresh = torch.Generator().manual_seed((seed + 1) % 2**64)
-            noisy = {"eta": SAMPLERS[sampler_name], "generator": fresh}
-            x_0 = euler(guided(wanted, unwanted, cfg), x, levels, on_step=on_step, **noisy)
+            anew = {"eta": SAMPLERS[sampler_name], "generator": fresh}
+            x_0 = euler(guided(wanted, unwanted, cfg), x, levels, on_step=on_step, **anew)
         return io.NodeOutput({**latent_image, "samples": (x_0 / model.scaling_factor).cpu()})
-
-
-def _noisy(z: Tensor, seed: int, sigma: float) -> Tensor:
-    """x at the first noise level: what is there, and noise that `seed` and the shape decide."""
-    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
-    # At the highest level sigma stands for no signal at all, so noise fills its share too.
-    return z + noise.to(z) * ((1 + sigma**2) ** 0.5 if is_all_noise(sigma) else sigma)
 
 
 def _with_channels(z: Tensor, channels: int) -> Tensor:

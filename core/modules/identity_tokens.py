@@ -1,0 +1,107 @@
+"""All that is learned of HonestFace's identity embedder, and what goes into it."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from ..architecture import CLOSED, Between
+from ..errors import CheckpointError, shorten
+from .reference_tokens import (
+    FUSIONS,
+    AttentionFusion,
+    FaceIdentityEncoder,
+    FacialFeatureExtractor,
+    MixingFusion,
+)
+
+_Width = Annotated[int, Between(1, 16384)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IDEConfig:
+    """Architecture of an `IdentityEmbedder`. The defaults are HonestFace's on OSDFace's weights."""
+
+    __pydantic_config__ = CLOSED
+
+    width: _Width = 512
+    """Channels k of the tokens: of the embedder's codebook rows."""
+    vre_tokens: Annotated[int, Between(1, 4096)] = 77
+    queries: Annotated[int, Between(1, 1024)] = 7
+    """Tokens n2 of the face identity encoder."""
+    hidden: _Width = 256
+    eye_size: Annotated[int, Between(4, 1024)] = 80
+    """Side of the eye crops in pixels."""
+    colour_channels: _Width = 64
+    """Of the eye extractor's first stage: 64 for VGG-16's relu1_2."""
+    structure_channels: _Width = 256
+    """Of its third stage: 256 for VGG-16's relu3_3."""
+    recogniser_dim: _Width = 512
+    recogniser: str = ""
+    """`Recogniser.id` of the weights it was trained with."""
+    extractor: str = ""
+    """`core.people.recogniser.fingerprint` of the eye extractor it was trained with."""
+    use_eyes: bool = True
+    """Whether the facial feature extractor sees the references; for ablations."""
+    use_identity: bool = True
+    """Whether the face identity encoder sees them."""
+    fusion: str = "mix"
+    """One of `core.modules.reference_tokens.FUSIONS`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What the references say of b faces; the identity embedder's input. No gradient, cacheable."""
+
+    embeddings: Tensor
+    """(b, N, d) of the recogniser, anything where not valid."""
+    valid: Tensor
+    """(b, N) bool."""
+    colour: Tensor
+    """(b, 2, c): statistics of the left and right eye of the chosen reference."""
+    structure: Tensor
+    """(b, 2, c')"""
+    chosen: Tensor
+    """(b,) int64: the reference that looks most alike about the eyes, -1 where there is none."""
+    distance: Tensor
+    """(b, N) float64 A-LD of eyes and brows in pixels of the face; infinite where not valid."""
+
+
+class IdentityTokens(nn.Module):
+    """All that is learned of an identity embedder: tokens of references, and the fusion."""
+
+    def __init__(self, config: IDEConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.eyes = FacialFeatureExtractor(
+            c.colour_channels, c.structure_channels, c.hidden, c.width
+        )
+        self.identity = FaceIdentityEncoder(c.recogniser_dim, c.queries, c.hidden, c.width)
+        self.fusion = _fusion(c)
+
+    def tokens(self, identity: Identity) -> Tensor:
+        """p_F and p_I, (b, 11, width)."""
+        c, known = self.config, identity.chosen >= 0
+        seen, valid = known & c.use_eyes, identity.valid & c.use_identity
+        eyes = self.eyes(identity.colour, identity.structure, seen)
+        return torch.cat([eyes, self.identity(identity.embeddings, valid)], 1)
+
+    def fuse(self, vre_tokens: Tensor, ide_tokens: Tensor) -> Tensor:
+        """(b, 77, width) and (b, 11, width) -> (b, 77, width)."""
+        return self.fusion(vre_tokens, ide_tokens)
+
+    def forward(self, vre_tokens: Tensor, identity: Identity) -> Tensor:
+        """(b, 77, width) codebook rows -> (b, 77, width) with what the references say."""
+        return self.fuse(vre_tokens, self.tokens(identity))
+
+
+def _fusion(config: IDEConfig) -> nn.Module:
+    if config.fusion == "mix":
+        return MixingFusion(config.vre_tokens, 4 + config.queries)
+    if config.fusion == "attention":
+        return AttentionFusion(config.width)
+    raise CheckpointError(
+        f"This identity embedder fuses tokens by {shorten(repr(config.fusion))}; this version "
+        f"knows {', '.join(FUSIONS)}. Update facewright."
+    )
