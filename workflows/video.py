@@ -1,6 +1,7 @@
 """Frames and videos: as a chain of nodes, and in one node that reads frame by frame."""
 
 from .graph import Graph, Node
+from .parts import one_step, words_of
 
 _FPS = 8.0
 
@@ -51,21 +52,13 @@ def nano_smooth_frames() -> Graph:
     steady = graph.add(
         "FacewrightSmoothFaces", (820, 100), (340, 400), image=image, faces=found.out(0)
     )
-    said = graph.add(
-        "PreviewAny", (820, 580), (340, 300), title="What was steadied", source=steady.out(3)
-    )
+    said = words_of(graph, (820, 580), (340, 300), "What was steadied", steady.out(3))
     graph.group("Find the faces, follow them", "faces", found, steady, said)
     cond = graph.add(
         "FacewrightVREEncode", (1220, 100), (320, 340), vre=nano.out(2), image=steady.out(1)
     )
-    restored = graph.add(
-        "FacewrightOneStepRestore",
-        (1220, 510),
-        (320, 370),
-        model=nano.out(0),
-        vae=nano.out(1),
-        conditioning=cond.out(0),
-        image=steady.out(1),
+    restored = one_step(
+        graph, (1220, 510), (320, 370), (nano.out(0), nano.out(1)), cond.out(0), steady.out(1)
     )
     graph.group("Restore them", "restore", cond, restored)
     pasted = graph.add(
@@ -109,9 +102,7 @@ def nano_restore_video() -> Graph:
     )
     graph.group("Restore frame by frame", "restore", made, restored)
     saved = _save(graph, 820, restored.out(0), 500)
-    said = graph.add(
-        "PreviewAny", (820, 680), (420, 200), title="What was restored", source=restored.out(1)
-    )
+    said = words_of(graph, (820, 680), (420, 200), "What was restored", restored.out(1))
     graph.group("Keep it", "output", saved, said)
     return graph
 
