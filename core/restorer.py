@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from .errors import FacewrightError, NonFiniteError, check_image
+from .schedule import alpha_bar, eps_to_x0
 
 ONE_STEP_TIMESTEP = 399
 """The single timestep OSDFace was trained and is run at (released infer.py)."""
@@ -37,6 +38,22 @@ class Backbone(Protocol):
     def decode(self, z_0: Tensor, *, full_precision: bool = False) -> Tensor:
         """Pixels, not clamped. `full_precision` asks for float32 weights and activations."""
         ...
+
+
+def one_step(
+    predict: Callable[[Tensor, int, Tensor], Tensor], z_t: Tensor, t: int, cond: Tensor
+) -> Tensor:
+    """x_0 = (z_t - sqrt(1 - a) eps(z_t, t, cond)) / sqrt(a), a = alpha_bar(t); differentiable.
+
+    OSDFace (arXiv:2411.17163), Eq. 2, with z_t = z_lq.
+
+    Args:
+        predict: (z_t, t, cond) -> eps (b, c, h, w).
+        z_t: (b, c, h, w).
+        t: integer in [0, 999].
+        cond: (b, n, d).
+    """
+    return eps_to_x0(z_t, predict(z_t, t, cond), alpha_bar()[t][None])
 
 
 def restore_one_step(

@@ -20,6 +20,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..core.diffusion.branches import Rows, looking_at, side_by_side
 from ..core.errors import FacewrightError
 from ..core.lora.merge import check_loras
 from ..core.methods.flipnet import (
@@ -153,14 +154,12 @@ class _Branch:
         """Keys and values of one pass of the condition branch, for all calls inside."""
         state = Conditioning(self.condition.phi)
         options = model_options["transformer_options"]
-        try:
-            self._capture(state, model_options)
-            state.phase = "read"
+        with looking_at(state, lambda: self._capture(state, model_options)):
             options[KEY] = state
-            yield
-        finally:
-            options.pop(KEY, None)
-            state.kept.clear()
+            try:
+                yield
+            finally:
+                options.pop(KEY, None)
 
     @contextmanager
     def joint(self, model_options: dict) -> Iterator[None]:
@@ -227,23 +226,22 @@ def _both_branches(
     branch = given.get(_BRANCH)
     if branch is None:
         return executor(x, timesteps, context, y, control, transformer_options, **kwargs)
-    rows, chunks = len(x), len(given["cond_or_uncond"])
-    z, tokens = branch.z_t.to(x), branch.tokens.to(context)
     t = branch.base.model_sampling.timestep(branch.sigma).to(timesteps)
+    theirs = Rows(branch.z_t.to(x), t.reshape(1), branch.tokens.to(context))
     state = Conditioning(branch.condition.phi)
     options = {**given, KEY: state}
-    one_batch = z.shape[1:] == x.shape[1:] and tokens.shape[1:] == context.shape[1:]
-    if not one_batch or y is not None or control is not None:
-        alone = {**options, "cond_or_uncond": [0]}
-        label = None if y is None else y[:1].expand(len(z), -1)
-        executor(z, t.expand(len(z)), tokens, label, None, alone, **kwargs)
-        state.phase = "read"
-        return executor(x, timesteps, context, y, control, options, **kwargs)
-    z, tokens = (
-        v.expand(rows // chunks, *v.shape[1:]).repeat(chunks, *[1] * (v.ndim - 1))
-        for v in (z, tokens)
+
+    def run() -> Tensor:
+        alone, n = {**options, "cond_or_uncond": [0]}, len(theirs.z)
+        label = None if y is None else y[:1].expand(n, -1)
+        return executor(theirs.z, t.expand(n), theirs.tokens, label, None, alone, **kwargs)
+
+    return side_by_side(
+        state,
+        lambda *rows: executor(*rows, y, control, options, **kwargs),
+        Rows(x, timesteps, context),
+        theirs,
+        run=run,
+        chunks=len(given["cond_or_uncond"]),
+        apart=y is not None or control is not None,
     )
-    state.phase, state.rows = "joint", rows
-    times = torch.cat([timesteps, t.expand(rows)])
-    both = torch.cat([x, z]), times, torch.cat([context, tokens])
-    return executor(*both, y, control, options, **kwargs)[:rows]

@@ -15,7 +15,7 @@ from ..lora.merge import LoraReport, check_loras, merge_lora, parse_lora
 from ..methods.flipnet import ALREADY_APPLIED, TEXT_TOKENS, BoostHubs, Condition
 from ..modules.autoencoder import AutoencoderKL as NanoAutoencoder
 from ..modules.fast import use_fast_layers
-from ..schedule import alpha_bar, eps_to_x0
+from ..restorer import one_step
 from .boosthub import AppliedBoostHub, Predict, predicting
 from .boosthub import check_fits as check_hubs
 from .text import Clip
@@ -247,7 +247,7 @@ class DiffusersBackbone:
 def denoise(model: Model, z_t: Tensor, t: int, cond: Tensor) -> Tensor:
     """x_0 in one call, with no VAE at hand; see `core.restorer.Backbone.denoise`."""
     with predicting(model, cond) as predict:
-        return eps_to_x0(z_t, predict(z_t, t, cond), alpha_bar()[t][None])
+        return one_step(predict, z_t, t, cond)
 
 
 @dataclass(frozen=True)

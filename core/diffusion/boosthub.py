@@ -17,6 +17,7 @@ from ..methods.flipnet import (
     find_sites,
 )
 from ..sampling import check_prompt
+from .branches import Rows, looking_at, side_by_side
 
 if TYPE_CHECKING:
     from .backbone import Model
@@ -111,39 +112,31 @@ def predicting(model: "Model", positive: Tensor) -> Iterator[Predict]:
         return
     condition = applied.condition
     z_y, tokens = condition.branch(condition.latent.float() * model.scaling_factor, positive)
-    rows, t_y = len(z_y), condition.timestep
+    t_y = condition.timestep
     state = Conditioning(condition.phi)
 
     def branch(z_t: Tensor, t: int | Tensor, cond: Tensor) -> Tensor:
         with with_boosthubs(model.unet, applied.hubs, state):
             return _eps(model, z_t, t, cond)
 
+    def run() -> Tensor:
+        return branch(z_y, t_y, tokens)
+
     def cached(z_t: Tensor, t: int, cond: Tensor) -> Tensor:
-        check_condition(rows, len(z_t))
+        check_condition(len(z_y), len(z_t))
         return branch(z_t, t, cond)
 
     def joint(z_t: Tensor, t: int, cond: Tensor) -> Tensor:
-        b = len(z_t)
-        check_condition(rows, b)
-        if z_y.shape[1:] != z_t.shape[1:] or tokens.shape[1:] != cond.shape[1:]:
-            # No tensor holds both branches: one after the other.
-            state.phase = "capture"
-            branch(z_y, t_y, tokens)
-            state.phase = "read"
-            return branch(z_t, t, cond)
-        state.phase, state.rows = "joint", b
-        times = torch.tensor([t] * b + [t_y] * b)
-        z = torch.cat([z_t, z_y.expand(b, -1, -1, -1).to(z_t)])
-        both = torch.cat([x.expand(b, -1, -1).to(cond) for x in (cond, tokens)])
-        return branch(z, times, both)[:b]
+        check_condition(len(z_y), len(z_t))
+        rows = len(z_t)
+        mine = Rows(z_t, torch.tensor([t] * rows), cond.expand(rows, -1, -1))
+        return side_by_side(state, branch, mine, Rows(z_y, torch.tensor([t_y]), tokens), run=run)
 
-    try:
-        if condition.mode == "cached":
-            branch(z_y, t_y, tokens)
-            state.phase = "read"
-        yield cached if condition.mode == "cached" else joint
-    finally:
-        state.kept.clear()
+    if condition.mode == "joint":
+        yield joint
+        return
+    with looking_at(state, run):
+        yield cached
 
 
 @torch.no_grad()

@@ -150,7 +150,7 @@ class BoostHubs(nn.Module):
             mine = len(f) - state.rows
             read = hub.read(f[:mine], *hub.project(f[mine:]), attention)
             return torch.cat([out[:mine] + state.phi * read, out[mine:]])
-        k, v = (_rows(x.to(f), len(f), chunks) for x in state.kept[site])
+        k, v = (rows_for(x.to(f), len(f), chunks) for x in state.kept[site])
         return out + state.phi * hub.read(f, k, v, attention)
 
     def save(self, path: str | Path, *, dtype: torch.dtype | None = None, **extra: str) -> None:
@@ -305,12 +305,19 @@ ALREADY_APPLIED = (
 )
 
 
-def _rows(x: Tensor, rows: int, chunks: int) -> Tensor:
-    """Keys or values (b, m, d) for every row of a call: (rows, m, d)."""
+def rows_for(x: Tensor, rows: int, chunks: int = 1) -> Tensor:
+    """What belongs to the condition's images (1 or b, ...), for every row of a call: (rows, ...).
+
+    Args:
+        chunks: groups of rows that each hold the whole batch.
+
+    Raises:
+        FacewrightError: as `check_condition`.
+    """
     images = rows // chunks
     check_condition(len(x), images)
-    x = x.expand(images, -1, -1).contiguous()
-    return x if chunks == 1 else x.repeat(chunks, 1, 1)
+    x = x.expand(images, *x.shape[1:]).contiguous()
+    return x if chunks == 1 else x.repeat(chunks, *[1] * (x.ndim - 1))
 
 
 def _config(values: Mapping[str, Any], source: str) -> BoostHubConfig:

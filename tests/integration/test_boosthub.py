@@ -251,8 +251,9 @@ def relative(a, b):
 
 @pytest.fixture(scope="module")
 def headless_nano(ran):
+    from facewright.core.diffusion.loading import _nano, _nano_with_lora
     from facewright.core.weights import nano
-    from facewright.headless.host.host import _nano, _nano_with_lora, host
+    from facewright.headless.host.host import host
 
     kept, nano.NANO_DIR = nano.NANO_DIR, ran["home"] / "nano"
     for cached in (_nano, _nano_with_lora):

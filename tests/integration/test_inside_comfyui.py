@@ -72,10 +72,10 @@ def headless(ran):
     """The same restorations by diffusers."""
     from facewright.core.checkpoint import read_tensors
     from facewright.core.diffusion import loading
-    from facewright.core.diffusion.loading import load_checkpoint
+    from facewright.core.diffusion.loading import _nano, _nano_with_lora, load_checkpoint
     from facewright.core.restorer import restore_one_step
     from facewright.core.weights import nano
-    from facewright.headless.host.host import _nano, _nano_with_lora, host
+    from facewright.headless.host.host import host
 
     models, inputs = ran["home"] / "models", ran["inputs"]
     kept, nano.NANO_DIR = nano.NANO_DIR, ran["home"] / "nano"

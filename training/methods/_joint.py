@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.diffusion.boosthub import attach_boosthubs
+from ...core.diffusion.branches import looking_at
 from ...core.methods.flipnet import BoostHubs, Conditioning
 from ...core.modules.face_encoder import TokenAdapter
 from .._lora import MergedCall
@@ -76,16 +77,11 @@ class JointDenoiser(nn.Module):
 
     @contextmanager
     def looking_at(self, z_y: Tensor, prompt: Prompt) -> Iterator[None]:
-        """Run the clean condition (b, c, h, w) alone, at t = 0; its keys and values last as long as
-        the context (hundreds of MB at SD 2.1's size)."""
-        self.state.phase = "capture"
-        try:
-            self.unet(z_y, 0, **prompt.for_unet())
+        """Run the clean condition (b, c, h, w) alone, at t = 0; see `branches.looking_at`."""
+        with looking_at(self.state, lambda: self.unet(z_y, 0, **prompt.for_unet())):
             yield
-        finally:
-            self.state.kept.clear()
 
     def denoise(self, z_t: Tensor, t: int, prompt: Prompt, *, phi: float = 1.0) -> Tensor:
         """eps of the input branch (b, c, h, w), inside `looking_at`."""
-        self.state.phase, self.state.phi = "read", phi
+        self.state.phi = phi
         return self.unet(z_t, t, **prompt.for_unet()).sample

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from ...core.methods.osdface import PromptProjection, VisualRepresentationEmbedder
 from ...core.modules.identity import IdentityEncoder
 from ...core.people.recogniser import Crop, load_recogniser
-from ...core.restorer import ONE_STEP_TIMESTEP
-from ...core.schedule import alpha_bar, eps_to_x0
+from ...core.restorer import ONE_STEP_TIMESTEP, one_step
 from .._backbone import BackboneConfig, load_backbone
 from .._lora import MergedCall, add_lora, load_lora, save_lora
 from .._scores import face_scores
@@ -117,20 +116,22 @@ class OneStepConfig(Strict):
 class Generator(nn.Module):
     """What is trained: z_lq and the codebook rows of its tokens -> z_0 and the prompt.
 
-    z_0 = (z_lq - sqrt(1 - a) eps(z_lq, t, p)) / sqrt(a) (OSDFace, Eq. 2), as `restore_one_step`.
+    z_0 by OSDFace's Eq. 2 (`core.restorer.one_step`), as `restore_one_step` does it.
     """
 
     def __init__(self, unet: nn.Module, projection: PromptProjection, timestep: int) -> None:
         super().__init__()
         self.unet, self.embedding_change = unet, projection
         self.timestep = timestep
-        self.alpha_bar_t = alpha_bar()[timestep][None]
 
     def forward(self, z_lq: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """(b, c, h, w), (b, n, d) -> z_0 (b, c, h, w), prompt tokens (b, n, d_out)."""
         cond = self.embedding_change(rows)
-        eps = self.unet(z_lq, self.timestep, encoder_hidden_states=cond).sample
-        return eps_to_x0(z_lq, eps.float(), self.alpha_bar_t), cond
+
+        def predict(z: Tensor, t: int, prompt: Tensor) -> Tensor:
+            return self.unet(z, t, encoder_hidden_states=prompt).sample
+
+        return one_step(predict, z_lq, self.timestep, cond), cond
 
 
 class OneStepRecipe(LatentRecipe):
