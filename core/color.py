@@ -53,19 +53,26 @@ def match_color(x: Tensor, ref: Tensor, mode: str) -> Tensor:
     return (work + wavelet_low(target - work)).clamp(0, 1).to(x)
 
 
-def color_change(x: Tensor, ref: Tensor, mode: str, eps: float = 1e-6) -> Tensor:
+def color_change(x: Tensor, ref: Tensor, mode: str) -> Tensor:
     """How "adain" or "lab" of `match_color` change the channels: (b, 2, 3) gains and offsets.
 
     Few numbers per picture, which can be smoothed over the frames of a video before they are used.
     """
-    x, ref = x.float(), ref.to(x.device).float()
-    if mode == "lab":
-        x, ref = rgb_to_lab(x), rgb_to_lab(ref)
-    axes = (2, 3)
-    gain = ((ref.var(axes, correction=0) + eps) / (x.var(axes, correction=0) + eps)).sqrt()
+    return change_of_moments(color_moments(x, mode), color_moments(ref, mode).to(x.device), mode)
+
+
+def color_moments(x: Tensor, mode: str) -> Tensor:
+    """Variances and means of the channels that `mode` changes, (b, 2, 3)."""
+    x = rgb_to_lab(x.float()) if mode == "lab" else x.float()
+    return torch.stack([x.var((2, 3), correction=0), x.mean((2, 3))], 1)
+
+
+def change_of_moments(own: Tensor, wanted: Tensor, mode: str, eps: float = 1e-6) -> Tensor:
+    """`color_change` of a picture with the moments `own` to those `wanted`, (b, 2, 3) each."""
+    gain = ((wanted[:, 0] + eps) / (own[:, 0] + eps)).sqrt()
     if mode == "lab":
         gain[:, 0] = 1
-    return torch.stack([gain, ref.mean(axes) - gain * x.mean(axes)], 1)
+    return torch.stack([gain, wanted[:, 1] - gain * own[:, 1]], 1)
 
 
 def change_color(x: Tensor, change: Tensor, mode: str) -> Tensor:

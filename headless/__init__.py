@@ -3,7 +3,10 @@ from typing import Any
 from ..core._moved import keep_paths
 from ..core.node_api import run_by_default
 
-keep_paths(__name__, {"server": "remote.server", "workflow": "workflows.workflow"})
+keep_paths(
+    __name__,
+    {"restore": "make.restore", "server": "remote.server", "workflow": "workflows.workflow"},
+)
 
 
 def _embedded() -> Any:
@@ -13,3 +16,11 @@ def _embedded() -> Any:
 
 
 run_by_default(_embedded)
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"load_restorer", "RestoreOptions"}:  # heavy: only for who asks
+        from .make import restore
+
+        return getattr(restore, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

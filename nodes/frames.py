@@ -1,54 +1,25 @@
 """Faces of a video's frames: followed, and kept from shaking and flickering; whole videos."""
 
-from ..core.color import COLOR_MODES
-from ..core.faces import ORDERS
-from ..core.pipeline.frames import FrameOptions, FrameRestorer
-from ..core.video.files import frame_count, read_frames, rewrite_video
+from ..core.methods._references import one_step_faces
+from ..core.people.guard import ACTIONS
+from ..core.pipeline.options import RestoreOptions
+from ..core.pipeline.pictures import Restorer
+from ..core.pipeline.videos import restore_video
+from ..core.video.files import frame_count
 from ..core.video.smoothing import smooth_faces
 from ._convert import rgb_view, to_image
 from ._host import host, io
+from ._options import option_input
 from ._steps import reporter
-from ._types import Analyzer, Faces, Vre, output
+from ._types import Analyzer, Faces, Ide, People, Person, Recogniser, Vre, output
 
 
 def _smoothing_inputs(name: str) -> list[io.Input]:
     return [
-        io.Float.Input(
-            name,
-            default=0.5,
-            min=0.0,
-            max=1.0,
-            step=0.05,
-            tooltip="How steady the crops are held. 0.5: trembling within 20 frames goes, slower "
-            "movement stays; 1: within 40 frames. 0: as detected. Fast movements are followed "
-            "at any value, and nothing lags behind.",
-        ),
-        io.Int.Input(
-            "fill_gaps",
-            default=3,
-            min=0,
-            max=100,
-            tooltip="A face that was missed for at most this many frames between two where it was "
-            "found is put in between, so that it does not flash. 0: never.",
-        ),
-        io.Int.Input(
-            "fade",
-            default=3,
-            min=0,
-            max=100,
-            tooltip="Frames over which the restored face fades in and out where it appears or "
-            "disappears within a scene. 0: at once.",
-        ),
-        io.Float.Input(
-            "cut_threshold",
-            default=0.1,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            tooltip="How different a frame has to be from the one before, and from its "
-            "surroundings, to count as a cut, over which nothing is smoothed. Lower finds more "
-            "cuts. 1: the frames are one scene.",
-        ),
+        option_input("smoothing", id=name),
+        option_input("fill_gaps", max=100),
+        option_input("fade", max=100),
+        option_input("cut_threshold"),
     ]
 
 
@@ -132,72 +103,74 @@ class RestoreVideo(io.ComfyNode):
                     "nano models.",
                 ),
                 *_smoothing_inputs("smoothing"),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="0 keeps the original, 1 shows the restored face alone.",
-                ),
-                io.Combo.Input(
-                    "color",
-                    options=list(COLOR_MODES),
-                    default=COLOR_MODES[0],
-                    tooltip="How the restored face takes over the colours of the original, as in "
-                    "Paste Faces. wavelet follows the original from frame to frame.",
-                ),
-                io.Float.Input(
-                    "feather",
-                    default=0.12,
-                    min=0.01,
-                    max=0.5,
-                    step=0.01,
-                    tooltip="Width of the soft border as a share of the crop.",
-                ),
-                io.Int.Input(
-                    "min_size",
-                    default=0,
-                    min=0,
-                    max=8192,
-                    tooltip="Faces smaller than this many pixels are left alone.",
-                ),
-                io.Float.Input(
-                    "min_score",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Faces the detector is less sure of are left alone.",
-                ),
-                io.Combo.Input(
+                option_input("strength"),
+                option_input("color"),
+                option_input("feather"),
+                option_input("min_size", io.Int, default=0, max=8192),
+                option_input("min_score"),
+                option_input(
                     "order",
-                    options=list(ORDERS),
                     default="size",
                     tooltip="Which faces of a frame count first where max_faces limits them.",
                 ),
-                io.Int.Input(
+                option_input(
                     "max_faces",
-                    default=0,
-                    min=0,
                     max=1000,
                     tooltip="Take at most this many faces of a frame. 0: no limit.",
                 ),
-                io.Int.Input(
-                    "faces_at_once",
-                    default=4,
-                    min=1,
-                    max=256,
-                    tooltip="Faces restored together. Fewer need less memory; the result is the "
-                    "same.",
+                option_input("faces_at_once", max=256),
+                option_input("crf"),
+                option_input("pick", optional=True),
+                option_input("padding", optional=True),
+                Ide.Input(
+                    "ide",
+                    optional=True,
+                    tooltip="HonestFace's identity embedder, where model and vre are HonestFace's: "
+                    "faces are restored with photographs of the person.",
+                ),
+                Person.Input(
+                    "person",
+                    optional=True,
+                    tooltip="The album for all faces, from Person Album or Load Person. Needs ide.",
+                ),
+                People.Input(
+                    "people",
+                    optional=True,
+                    tooltip="Albums, in place of person: each face that is followed gets that of "
+                    "whom it shows, or none. Needs ide.",
+                ),
+                option_input("threshold", io.Float, default=0.0, step=0.01, optional=True),
+                Recogniser.Input(
+                    "recogniser",
+                    optional=True,
+                    tooltip="Compares the faces for the guard. With ide it is not needed: that has "
+                    "its own.",
+                ),
+                io.Combo.Input(
+                    "guard",
+                    options=["off", *ACTIONS],
+                    default="off",
+                    optional=True,
+                    tooltip="What becomes of restored faces that are no longer who they were, as "
+                    "in Identity Guard. A face that was held back comes again over `fade` frames. "
+                    "Needs a recogniser, and an analyzer with dense landmarks.",
+                ),
+                option_input("max_drift", io.Float, default=0.5, step=0.01, optional=True),
+                io.Combo.Input(
+                    "posterior",
+                    options=["mean", "sample"],
+                    default="mean",
+                    optional=True,
+                    tooltip="mean: the same result every time. sample: draws the latent at random, "
+                    "the same numbers in all frames.",
                 ),
                 io.Int.Input(
-                    "crf",
-                    default=16,
+                    "seed",
+                    default=0,
                     min=0,
-                    max=51,
-                    tooltip="Quality of the H.264 file: 0 lossless, 16 hardly to be told from the "
-                    "source, 23 usual. Every frame is encoded again.",
+                    max=2**64 - 1,
+                    optional=True,
+                    tooltip='Used where `posterior` is "sample".',
                 ),
             ],
             outputs=[
@@ -208,34 +181,53 @@ class RestoreVideo(io.ComfyNode):
                     "Frames, cuts, faces followed and restored, and what of the original "
                     "an MP4 does not hold.",
                 ),
+                output(
+                    io.String,
+                    "receipts",
+                    "What the guard measured of each face over its frames, as JSON.",
+                ),
             ],
         )
 
     @classmethod
     def execute(
-        cls, video, model, vae, vre, analyzer, faces_at_once, crop_size, crf, **options
+        cls,
+        video,
+        model,
+        vae,
+        vre,
+        analyzer,
+        crop_size,
+        ide=None,
+        person=None,
+        people=(),
+        recogniser=None,
+        guard="off",
+        max_drift=0.5,
+        posterior="mean",
+        seed=0,
+        **options,
     ) -> io.NodeOutput:
-        source = host.video_source(video)
-        restorer = FrameRestorer(
-            analyzer=analyzer,
-            embed=lambda crops: vre(crops.to(host.load(vre))),
-            backbone=host.backbone(model, vae),
-            options=FrameOptions(size=crop_size, faces_at_once=faces_at_once, **options),
+        source, target = host.video_source(video), host.new_video_path()
+        method = one_step_faces(host.backbone(model, vae), vre, ide, crop_size, host.load)
+        done = restore_video(
+            Restorer(method, analyzer, recogniser, host.load),
+            source,
+            target,
+            RestoreOptions(
+                **options,
+                person=person,
+                people=people,
+                seed=seed if posterior == "sample" else None,
+                max_drift=None if guard == "off" else max_drift,
+                on_drift=None if guard == "off" else guard,
+            ),
+            on_frames=reporter(2 * frame_count(source)),
         )
-        finished = reporter(2 * frame_count(source))
-        for frame in read_frames(source):
-            restorer.look(frame)
-            finished(1)
-        report = restorer.settle()
-
-        def change(first, frames):
-            changed = restorer.restore(first, frames)
-            finished(len(frames))
-            return changed
-
-        target = host.new_video_path()
-        notes = rewrite_video(source, target, change, crf=crf)
-        return io.NodeOutput(host.video(target), "\n".join([report, *notes]))
+        receipts = done.guard.json if done.guard else ""
+        held_back = done.guard.held_back if done.guard else []
+        report = "\n".join([done.report, *held_back, *done.notes])
+        return io.NodeOutput(host.video(target), report, receipts)
 
 
 NODES = [SmoothFaces, RestoreVideo]

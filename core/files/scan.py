@@ -5,6 +5,7 @@ import importlib
 import os
 import stat
 from collections import Counter, deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ _OTHERS = {
     "no reader: export it as PNG": ".ai .bpg .cin .dds .dpx .emf .eps .exr .fits .fpx .hdr .ico "
     ".icns .jbig2 .jls .jxr .kra .pcx .pdf .psb .psd .ptx .qoi .sgi .svg .svgz .vtf .wdp .wmf .xcf",
 }
+VIDEO_SUFFIXES = frozenset(_OTHERS["a video"].split())
 _REASONS = {suffix: why for why, listed in _OTHERS.items() for suffix in listed.split()}
 _NO_PICTURE = "no picture"
 _HIDDEN = "hidden"
@@ -121,7 +123,13 @@ def _reader(suffix: str) -> bool:
     return True
 
 
-def pictures_in(folder: Path, aside: LeftAside, *, without: Path | None = None) -> list[Path]:
+def pictures_in(
+    folder: Path,
+    aside: LeftAside,
+    *,
+    without: Path | None = None,
+    also: Collection[str] = frozenset(),
+) -> list[Path]:
     """Pictures below a folder, sorted by their paths.
 
     Links to folders are followed; none is searched twice. Hidden files and folders and those of
@@ -131,14 +139,18 @@ def pictures_in(folder: Path, aside: LeftAside, *, without: Path | None = None) 
     Args:
         aside: told of what was not taken; captions (`a.txt` beside `a.png`) are no part of it.
         without: file or folder that is left aside with all that lies in it.
+        also: suffixes, in lower case, of other files that are taken.
     """
-    search = _Search(folder, aside, None if without is None else Path(os.path.realpath(without)))
+    kept = None if without is None else Path(os.path.realpath(without))
+    search = _Search(folder, aside, kept, also)
     return sorted(search.run())
 
 
 class _Search:
-    def __init__(self, top: Path, aside: LeftAside, without: Path | None) -> None:
-        self.top, self.aside, self.without = top, aside, without
+    def __init__(
+        self, top: Path, aside: LeftAside, without: Path | None, also: Collection[str]
+    ) -> None:
+        self.top, self.aside, self.without, self.also = top, aside, without, also
         self.real_top = Path(os.path.realpath(top))
         self.seen: set[tuple[int, int]] = set()
         # Folders come before links to them, so that names do not depend on how links are called.
@@ -200,7 +212,7 @@ class _Search:
             if whole.is_relative_to(self.without):
                 self.aside.counts[suffix, "the output"] += 1
                 return False
-        why = why_unread(suffix)
+        why = "" if suffix in self.also else why_unread(suffix)
         if why and suffix != ".txt":
             self.aside.counts[suffix, why] += 1
         return not why

@@ -61,12 +61,13 @@ def smooth_path(
 def smooth_over_tracks(values: Tensor, tracks: Tracks) -> Tensor:
     """What belongs to faces, (n, ...), as steady over the frames of their tracks as their places.
 
-    The faces should be those of `smooth_places`, in their order: a track has no gaps there.
+    The faces should be those of `smooth_places`, in their order: a track has no gaps there. Rows of
+    `values` that are NaN are not known, and are filled in.
     """
     if tracks.period == 0:
         return values
     out = values.cpu().double().flatten(1).numpy().copy()
     for number in tracks.number.unique().tolist():
         mine = (tracks.number == number).numpy()
-        out[mine] = smooth_path(out[mine], np.ones(int(mine.sum()), bool), tracks.period)
+        out[mine] = smooth_path(out[mine], np.isfinite(out[mine]).all(1), tracks.period)
     return torch.from_numpy(out).view(values.shape).to(values)

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..people.person import Person
+from ..restorer import Backbone
+from ._onestep import OneStepFaces
 from .osdface import VisualRepresentationEmbedder
 
 if TYPE_CHECKING:
@@ -63,6 +65,33 @@ def encode_faces(
         ]
         on_chunk(len(some))
     return Encoded(torch.cat(cond), torch.stack(chosen) if chosen else lq[:0], report)
+
+
+def one_step_faces(
+    backbone: Backbone,
+    vre: VisualRepresentationEmbedder,
+    ide: "IdentityEmbedder | None",
+    size: int,
+    place: Callable[[nn.Module], torch.device],
+) -> OneStepFaces:
+    """OSDFace, or HonestFace where it has an `ide`, of networks that a host moves about.
+
+    Args:
+        size: side of the crops in pixels.
+        place: brings a network to the compute device before each use, and says which.
+    """
+
+    def embed(lq: Tensor, people: Sequence[Person | None]) -> Tensor:
+        device = place(vre)
+        if ide is None:
+            return vre(lq.to(device))
+        place(ide)
+        return encode_faces(lq, people, ide, vre, device=device).cond
+
+    own = {} if ide is None else {"recogniser": ide.recogniser, "landmarker": ide.landmarker}
+    return OneStepFaces(
+        backbone=backbone, embed=embed, size=size, takes_people=ide is not None, **own
+    )
 
 
 def _choice(face: int, person: Person | None, chosen: int, distances: Tensor) -> str:

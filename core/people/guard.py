@@ -9,7 +9,7 @@ restoration may drift far from it, and a bad one not much farther. References ar
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +45,16 @@ class GuardResult:
     recogniser: str
     """`Recogniser.id` of who judged."""
     action: str
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """For JSON, by face."""
+        return [receipt.entry() for receipt in self.receipts]
+
+    @property
+    def held_back(self) -> list[str]:
+        """A line for each face that was not kept."""
+        return [receipt.line() for receipt in self.receipts if receipt.verdict != "kept"]
 
     @property
     def json(self) -> str:

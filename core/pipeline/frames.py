@@ -1,94 +1,108 @@
 """The faces of a video's frames restored in two passes, with memory that does not grow with it.
 
 The first pass looks for faces, the second restores them where smoothing over all frames puts them.
-In between only places are kept, about a kilobyte for each face.
+In between only places are kept, and few numbers of who the faces are and of their colors: about
+a kilobyte for each face, three where people are told apart.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from ..faces import ORDERS, Face, FaceAnalyzer, detect_faces, select_faces
+from ..color import MOMENT_MODES, change_color, change_of_moments, color_moments
+from ..faces import Face
 from ..geometry.align import FaceCrops, FacePlaces, Tracks, cut_out, place_faces
-from ..geometry.paste import paste_faces
-from ..restorer import Backbone, restore_in_chunks
-from ..video.smoothing import check_smoothing, smooth_places
+from ..geometry.smooth import smooth_over_tracks
+from ..people.guard import GuardResult
+from ..people.matching import Matches
+from ..people.person import Person
+from ..video.smoothing import smooth_places
 from ..video.tracking import FrameChange, find_cuts
+from .options import RestoreOptions
+from .pictures import Restorer, put_back
+from .tracks import TrackReceipts, match_tracks
 
-
-@dataclass(frozen=True, kw_only=True)
-class FrameOptions:
-    """What to restore and how; see `select_faces`, `smooth_places` and `paste_faces`."""
-
-    size: int = 512
-    """Side of the crops in pixels."""
-    order: str = ORDERS[0]
-    pick: str = ""
-    min_size: float = 0.0
-    min_score: float = 0.0
-    max_faces: int = 0
-    padding: float = 0.0
-    smoothing: float = 0.5
-    """`strength` of `smooth_places`."""
-    fill_gaps: int = 3
-    fade: int = 3
-    cut_threshold: float = 0.1
-    feather: float = 0.12
-    color: str = "none"
-    strength: float = 1.0
-    faces_at_once: int = 4
-
-    def __post_init__(self) -> None:
-        check_smoothing(self.smoothing, self.fill_gaps, self.fade, self.cut_threshold)
+_NO_TRACKS = Tracks(torch.empty(0, dtype=torch.int64), 0.0, torch.empty(0, dtype=torch.float64))
 
 
 @dataclass
 class FrameRestorer:
     """First `look` at every frame, then `settle`, then `restore` the frames again in order."""
 
-    analyzer: FaceAnalyzer
-    embed: Callable[[Tensor], Tensor]
-    """Crops (n, 3, s, s) in [0, 1] -> conditioning (n, k, d)."""
-    backbone: Backbone
-    options: FrameOptions = field(default_factory=FrameOptions)
+    restorer: Restorer
+    options: RestoreOptions = field(default_factory=RestoreOptions)
+    matches: Matches | None = field(default=None, init=False)
+    """Who is who, one entry per face that was followed; known once settled."""
+    receipts: TrackReceipts | None = field(default=None, init=False)
+    """Of the faces restored so far, where they are measured."""
     _change: FrameChange = field(default_factory=FrameChange, init=False)
     _found: list[list[Face]] = field(default_factory=list, init=False)
-    _places: FacePlaces | None = field(default=None, init=False)
-    _tracks: Tracks | None = field(default=None, init=False)
+    _identities: list[Tensor] = field(default_factory=list, init=False)
+    _moments: list[Tensor] = field(default_factory=list, init=False)
+    _places: FacePlaces = field(init=False)
+    _tracks: Tracks = field(default=_NO_TRACKS, init=False)
+    _steady: Tensor | None = field(default=None, init=False)
+    """(n, 2, 3): the color moments that each face is to have."""
+    _shown: dict[int, tuple[int, float]] = field(default_factory=dict, init=False)
+    """Of each track the frame restored last and the share of the restored face in it."""
 
+    def __post_init__(self) -> None:
+        self.options, self.notes = self.restorer.settled(self.options)
+        self.side = self.restorer.side(self.options)
+        if self.options.measured:
+            self.receipts = TrackReceipts()
+
+    @torch.no_grad()
     def look(self, frame: Tensor) -> None:
         """First pass, the next frame: (3, h, w) in [0, 1]."""
         options = self.options
-        found = select_faces(
-            detect_faces(self.analyzer, frame, padding=options.padding),
-            order=options.order,
-            pick=options.pick,
-            min_size=options.min_size,
-            min_score=options.min_score,
-            max_count=options.max_faces,
-        )
+        found = self.restorer.find(frame, options)
         self._found.append([replace(face, landmarks=None) for face in found])
         self._change.see(frame)
+        if not found or not (options.people or options.color in MOMENT_MODES):
+            return
+        crops = cut_out([frame], place_faces([found], self.side), self.side)
+        if options.people:
+            self._identities.append(self.restorer.embed(crops))
+        if options.color in MOMENT_MODES:
+            self._moments.append(color_moments(crops, options.color).cpu())
 
     def settle(self) -> str:
-        """Between the passes: follow the faces and smooth their places. Returns a report."""
+        """Between the passes: follow the faces, smooth their places, tell who is who; a report."""
         options, frames = self.options, len(self._found)
         cuts = find_cuts(self._change.differences, options.cut_threshold)
-        places = place_faces(self._found, options.size)
         self._places, self._tracks, lines = smooth_places(
-            places,
-            options.size,
+            place_faces(self._found, self.side),
+            self.side,
             frames,
             cuts,
             strength=options.smoothing,
             fill_gaps=options.fill_gaps,
             fade=options.fade,
         )
+        source = self._tracks.source
+        if self._moments and options.smoothing > 0:
+            moments = torch.cat(self._moments).double()[source.clamp(min=0)]
+            moments[source < 0] = torch.nan
+            self._steady = smooth_over_tracks(moments, self._tracks)
+            self._steady[:, 0].clamp_(min=0)
+        if options.people:
+            recogniser = self.restorer.recogniser
+            self.matches = match_tracks(
+                torch.cat([torch.empty(0, recogniser.dim), *self._identities]),
+                self._tracks,
+                self._places.image_index,
+                options.people,
+                options.threshold or 0.0,
+                recogniser=recogniser.id,
+            )
+            lines += [f"face {i}: {label}" for i, label in enumerate(self.matches.labels)]
+        self._identities, self._moments = [], []
         without = frames - len(self._places.image_index.unique())
         lines.append(f"{len(self._places.matrix)} faces restored; {without} frames without a face")
-        return "\n".join(lines)
+        return "\n".join([*self.notes, *lines])
 
     @torch.no_grad()
     def restore(self, first: int, frames: Sequence[Tensor]) -> list[Tensor | None]:
@@ -96,28 +110,65 @@ class FrameRestorer:
 
         None in place of a frame without a face: it stays what it was.
         """
-        options = self.options
-        crops = self._crops(first, frames)
+        crops, mine = self._crops(first, frames)
         if not len(crops):
             return [None] * len(frames)
-        restored, _ = restore_in_chunks(
-            crops.pixels,
-            self.embed(crops.pixels),
-            self.backbone,
-            chunk_size=options.faces_at_once,
-        )
-        pasted, _ = paste_faces(
-            frames,
-            crops,
-            restored,
-            feather=options.feather,
-            color=options.color,
-            strength=options.strength,
-        )
+        number = crops.tracks.number.tolist()
+        people, options = [self._person(k) for k in number], self.options
+        faces = self._renewed(crops.pixels, people)
+        faces, guard = self.restorer.guarded(crops.pixels, faces, people, options)
+        if guard is not None:
+            self._hold_back(first, crops, guard)
+            self.receipts.add(guard, number, [first + i for i in crops.image_index.tolist()])
+        if self._steady is not None:
+            change = change_of_moments(
+                color_moments(faces, options.color), self._steady[mine].to(faces), options.color
+            )
+            faces = change_color(faces, change, options.color)
+            options = replace(options, color="none")
+        pasted, _ = put_back(frames, crops, faces, options)
         with_faces = set(crops.image_index.tolist())
         return [picture if i in with_faces else None for i, picture in enumerate(pasted)]
 
-    def _crops(self, first: int, frames: Sequence[Tensor]) -> FaceCrops:
+    @property
+    def followed(self) -> int:
+        """How many faces there are, each in however many frames."""
+        return len(self._tracks.number.unique())
+
+    def largest(self) -> int | None:
+        """The frame that shows most of the restorer's work: the largest face, faded in."""
+        if not len(self._places.matrix):
+            return None
+        x0, y0, x1, y1 = self._places.boxes.double().unbind(1)
+        area = (x1 - x0) * (y1 - y0) * self._tracks.weight
+        return int(self._places.image_index[area.argmax()])
+
+    def _renewed(self, lq: Tensor, people: Sequence[Person | None]) -> Tensor:
+        options = self.options
+        if options.seed is None:
+            return self.restorer.renewed(lq, people, options)
+        # What is drawn has to be the same in all frames, or the face flickers.
+        pairs = [(lq[i : i + 1], people[i : i + 1]) for i in range(len(lq))]
+        return torch.cat([self.restorer.renewed(*pair, options) for pair in pairs])
+
+    def _person(self, track: int) -> Person | None:
+        return self.options.person if self.matches is None else self.matches.person_of(track)
+
+    def _hold_back(self, first: int, crops: FaceCrops, guard: GuardResult) -> None:
+        """A face that was held back comes again over `fade` frames, not with a jump."""
+        if self.options.max_drift is None:
+            return
+        step = 1 / (self.options.fade + 1)
+        for i, receipt in enumerate(guard.receipts):
+            track, frame = int(crops.tracks.number[i]), first + int(crops.image_index[i])
+            before, share = self._shown.get(track, (frame, 1.0))
+            most = min(receipt.strength, share + step * (frame - before))
+            if receipt.strength > 0:
+                crops.tracks.weight[i] *= most / receipt.strength
+            self._shown[track] = (frame, most)
+
+    def _crops(self, first: int, frames: Sequence[Tensor]) -> tuple[FaceCrops, Tensor]:
+        """Faces of some frames, and which of all they are."""
         at = self._places.image_index
         mine = (at >= first) & (at < first + len(frames))
         places = FacePlaces(
@@ -127,12 +178,12 @@ class FrameRestorer:
             boxes=self._places.boxes[mine],
             scores=self._places.scores[mine],
         )
-        # A colour change cannot be steadied over a track of which only a part is here.
         tracks = Tracks(self._tracks.number[mine], 0.0, self._tracks.weight[mine])
-        return FaceCrops(
+        crops = FaceCrops(
             **vars(places),
-            pixels=cut_out(frames, places, self.options.size),
+            pixels=cut_out(frames, places, self.side),
             image_sizes=[(f.shape[-2], f.shape[-1]) for f in frames],
             report=[],
             tracks=tracks,
         )
+        return crops, mine

@@ -94,7 +94,7 @@ def smooth_places(
         times.append(np.arange(first, last + 1))
         owners.append(np.full(len(seen), k))
     if not count:
-        tracks = Tracks(number, period, torch.ones(0, dtype=torch.float64))
+        tracks = Tracks(number, period, torch.ones(0, dtype=torch.float64), number)
         return replace(places), tracks, [_summary(frames, cuts, 0, 0, [])]
     row, source = np.concatenate(rows), np.concatenate(sources)
     time, owner = np.concatenate(times), np.concatenate(owners)
@@ -108,7 +108,8 @@ def smooth_places(
     found = torch.from_numpy(source[order])
     if strength == 0:
         _keep_found(result, places, found)
-    tracks = Tracks(torch.from_numpy(owner[order]).long(), period, torch.from_numpy(weight[order]))
+    number, shown = torch.from_numpy(owner[order]).long(), torch.from_numpy(weight[order])
+    tracks = Tracks(number, period, shown, found)
     filled = int((found < 0).sum())
     return result, tracks, [_summary(frames, cuts, count, filled, shakes)]
 

@@ -1,6 +1,5 @@
 """What the commands share: the app, words and bars on standard error, options, exit codes."""
 
-import itertools
 import json
 import os
 import re
@@ -161,22 +160,30 @@ def progress(
         yield lambda text, done: bar.update(task, description=_whole(text), completed=done)
 
 
+class JobBar:
+    """What `run_jobs` takes as `on_job`, with a bar that shows it."""
+
+    def __init__(self, show: Callable[[str, float], None], total: int) -> None:
+        self._show, self._total = show, total
+        self._past = self._failed = 0
+
+    def __call__(self, job: Any, why: str | None) -> None:
+        self._past += 1
+        self._failed += why is not None
+        self.within(job, 0.0)
+
+    def within(self, job: Any, share: float) -> None:
+        """So much of the next job is done."""
+        past, failed = self._past, self._failed
+        left = f"{past - failed} done, {failed} failed, {self._total - past} left"
+        self._show(f"{left}: {job.source.name}", past + share)
+
+
 @contextmanager
-def job_progress(
-    label: str, total: int, quiet: bool, workers: Any = 1
-) -> Iterator[Callable[[Any, str | None], None]]:
+def job_progress(label: str, total: int, quiet: bool, workers: Any = 1) -> Iterator[JobBar]:
     """A bar for `run_jobs`: yields what it takes as `on_job`."""
     with progress(label, total, quiet, workers) as show:
-        past = itertools.count(1)
-        failed = 0
-
-        def on_job(job: Any, why: str | None) -> None:
-            nonlocal failed
-            failed += why is not None
-            n = next(past)
-            show(f"{n - failed} done, {failed} failed, {total - n} left: {job.source.name}", n)
-
-        yield on_job
+        yield JobBar(show, total)
 
 
 def write_json(value: Any) -> None:

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -39,6 +39,7 @@ def plan(
     *,
     endings: Iterable[str] = (),
     aside: LeftAside | None = None,
+    also: Collection[str] = frozenset(),
 ) -> list[Job]:
     """Pair every picture with the file its result goes to.
 
@@ -51,14 +52,21 @@ def plan(
     Args:
         endings: further files that are written for each picture, as for `distinct`.
         aside: told of what was found and not taken.
+        also: suffixes, in lower case, of other files that are taken.
 
     Raises:
         FacewrightError: nothing to do, a name that does not exist, or every result would replace
             its source.
     """
-    found = find_pictures(inputs, out, aside)
-    names_a_file = out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir()
+    found = find_pictures(inputs, out, aside, also)
+    others = {suffix(source) for source, _ in found if source.suffix.lower() in also}
+    names_a_file = out.suffix.lower() in {*PICTURE_SUFFIXES, *others} and not out.is_dir()
     if names_a_file and len(found) == 1:
+        if others and out.suffix.lower() not in others:
+            raise FacewrightError(
+                f"{found[0][0]} cannot be written to {out}: give a folder, or a name that ends in "
+                f"{others.pop()}."
+            )
         jobs = [Job(found[0][0], out, found[0][1].as_posix())]
     elif names_a_file:
         raise FacewrightError(f"{len(found)} pictures cannot be written to one file {out}.")
@@ -73,19 +81,23 @@ def result_path(out: Path, name: Path, suffix: str) -> Path:
 
 
 def find_pictures(
-    inputs: Sequence[str], out: Path, aside: LeftAside | None = None
+    inputs: Sequence[str],
+    out: Path,
+    aside: LeftAside | None = None,
+    also: Collection[str] = frozenset(),
 ) -> list[tuple[Path, Path]]:
     """(file, name relative to where it was found) of files, folders and patterns, each file once.
 
     Args:
         out: what lies in this folder is left aside.
         aside: told of what was found and not taken.
+        also: as for `plan`.
 
     Raises:
         FacewrightError: nothing there, or a name that does not exist.
     """
     aside = LeftAside() if aside is None else aside
-    found = list(_sources(inputs, out, aside))
+    found = list(_sources(inputs, out, aside, also))
     if not found:
         why = [aside.sentence()] if aside else []
         if any(Path(given).resolve().is_relative_to(out.resolve()) for given in inputs):
@@ -94,13 +106,15 @@ def find_pictures(
     return found
 
 
-def _sources(inputs: Iterable[str], out: Path, aside: LeftAside) -> Iterator[tuple[Path, Path]]:
+def _sources(
+    inputs: Iterable[str], out: Path, aside: LeftAside, also: Collection[str]
+) -> Iterator[tuple[Path, Path]]:
     """(file, name relative to the output folder), without what lies in the output folder."""
     seen: dict[str, Path] = {}
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            files = pictures_in(path, aside, without=out)
+            files = pictures_in(path, aside, without=out, also=also)
             candidates = [(p, p.relative_to(path)) for p in files]
         elif os.path.lexists(path):
             candidates = [(path, Path(path.name))]

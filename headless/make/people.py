@@ -1,7 +1,6 @@
 """Who somebody is, on the command line: albums, recognisers and photographs by their files."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ from ...core.devices import compute_device
 from ...core.errors import CheckpointError, FacewrightError
 from ...core.files.known import ARCFACE
 from ...core.images import read_picture
-from ...core.people.album import make_person
 from ...core.people.matching import Matches
 from ...core.people.person import Person, check_names
 from ...core.people.recogniser import Recogniser
+from ...core.pipeline.pictures import Restored
+from ...core.pipeline.videos import RestoredVideo
 from ..host.host import host
-from .restore import Restored, RestoreOptions, Restorer
 
 
 class Photographs(Sequence):
@@ -85,43 +84,21 @@ def read_albums(files: Sequence[str]) -> list[Person]:
     return albums
 
 
-def analyzer_for(albums: Sequence[Person]) -> str:
-    """The face analyzer of photographs whose landmarks the albums hold."""
+def analyzer_for(albums: Sequence[Person]) -> str | None:
+    """The face analyzer that alone gives as many landmarks as the albums hold, if there is one."""
     points = {album.landmarks.shape[1] for album in albums}
-    return "facexlib" if points == {98} else "insightface"
+    return "facexlib" if points == {98} else None
 
 
-def with_references(
-    options: RestoreOptions, photos: Photographs, restorer: Restorer
-) -> tuple[RestoreOptions, list[str]]:
-    """Options whose `person` is an album of these photographs, and what became of them.
-
-    Raises:
-        FacewrightError: none of them shows a face, or the method has no use for them.
-    """
-    restorer.check(options)
-    host.load(restorer.recogniser)
-    person, report = make_person(
-        photos,
-        name="references",
-        sources=[path.name for path in photos.paths],
-        analyzer=restorer.analyzer,
-        recogniser=restorer.recogniser,
-        crop_size=restorer.size,
-    )
-    return replace(options, person=person), report[1:]
-
-
-def facts(result: Restored) -> dict[str, Any]:
-    """Matches and receipts of a picture, in words and for JSON; nothing that nobody asked for."""
+def facts(result: Restored | RestoredVideo) -> dict[str, Any]:
+    """Matches and receipts of faces, in words and for JSON; nothing that nobody asked for."""
     found: dict[str, Any] = {}
     if result.matches is not None:
         found["matches"] = [_match(result.matches, face) for face in range(len(result.matches))]
         found["who"] = [_who(result.matches)] if len(result.matches) else []
     if result.guard is not None:
-        receipts = result.guard.receipts
-        found["receipts"] = [receipt.entry() for receipt in receipts]
-        found["held_back"] = [r.line() for r in receipts if r.verdict != "kept"]
+        found["receipts"] = result.guard.entries
+        found["held_back"] = result.guard.held_back
     return found
 
 

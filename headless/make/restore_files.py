@@ -1,5 +1,6 @@
-"""Picture files restored one by one: what goes to worker processes."""
+"""Files of pictures and videos restored one by one, and what was made of which."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -8,80 +9,59 @@ from typing import Any
 from torch import Tensor
 
 from ...core.drawing.compare import compare
-from ...core.images import Picture, read_picture, write_atomic, write_picture
+from ...core.files.scan import VIDEO_SUFFIXES, LeftAside
+from ...core.files.writing import remove_leftovers
+from ...core.images import Picture, read_picture, write_atomic, write_picture, written_suffix
 from ...core.people.receipts import KEYWORD
-from ..jobs.planning import Job
-from .people import analyzer_for, facts, find_recogniser
-from .restore import RestoreOptions, Restorer
+from ...core.pipeline.options import RestoreOptions
+from ...core.pipeline.videos import restore_video
+from ...core.video.files import frame_count
+from ..jobs.batch import OnJob, Summary, run_jobs, unwatched
+from ..jobs.manifest import Manifest, Record
+from ..jobs.planning import Job, plan
+from ..jobs.recorded import file_mark
+from ..jobs.workers import Team
+from .people import facts
+from .restore import Restorer, load_restorer
 
 COMPARISON, RECEIPTS = "_compare.png", ".receipts.json"
 """What the names of the files beside a result end in."""
+RECORD = "restore.jsonl"
+"""In an output folder: a line for each result says which file it was made of."""
+Watch = Callable[[Job, float], object]
+"""Told what share of a job is done."""
+
+
+def endings(options: RestoreOptions, compare: bool) -> list[str]:
+    """Of the files that are written beside each result."""
+    return [COMPARISON] * compare + [RECEIPTS] * options.receipts
+
+
+def is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)
 class RestorerChoice:
     """Which models, loaded where and when they are first needed."""
 
-    weights: str
-    """osdface, honestface or nano."""
-    analyzer: str | None
-    size: int | None
-    """Side of the face crops; None: that of the method."""
-    landmarks: str
-    """Analyzer of HonestFace where none is named."""
-    photos: bool
-    """Faces are restored with photographs of the person."""
-    measured: bool
+    name: str
+    """One of `core.methods.specs`."""
+    analyzer: str | None = None
+    measured: bool = False
     """Faces are compared by a recogniser."""
-
-    @classmethod
-    def of(
-        cls,
-        weights: str,
-        analyzer: str | None,
-        size: int | None,
-        options: RestoreOptions,
-        *,
-        references: bool,
-    ) -> "RestorerChoice":
-        """
-        Args:
-            references: photographs are given that have yet to become the options' `person`.
-        """
-        return cls(
-            weights,
-            analyzer,
-            size,
-            landmarks=analyzer_for(options.people),
-            photos=references or bool(options.people),
-            measured=options.receipts or options.max_drift is not None,
-        )
 
     @cached_property
     def restorer(self) -> Restorer:
         """
         Raises:
-            CheckpointError: weights that are missing or wrong.
-            FacewrightError: they do not go together.
+            FacewrightError: as `load_restorer`.
         """
-        given = (self.analyzer,) if self.analyzer else ()
-        if self.weights == "honestface":
-            loaded = Restorer.honestface(self.analyzer or self.landmarks)
-        elif self.weights == "osdface":
-            loaded = Restorer.osdface(*given)
-        elif self.photos:
-            loaded = Restorer.nano(*given, method="honestface")
-        else:
-            loaded = Restorer.nano(*given)
-        if loaded.recogniser is None and self.measured:
-            known = "nano" if self.weights == "nano" else None
-            loaded = loaded.with_recogniser(find_recogniser(known))
-        return loaded.with_size(self.size) if self.size else loaded
+        return load_restorer(self.name, analyzer=self.analyzer, measured=self.measured)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Loaded models stay where they are; a worker loads its own.
-        fields = (self.weights, self.analyzer, self.size)
-        return RestorerChoice, (*fields, self.landmarks, self.photos, self.measured)
+        return RestorerChoice, (self.name, self.analyzer, self.measured)
 
 
 @dataclass(frozen=True)
@@ -91,13 +71,20 @@ class RestoreFile:
     models: RestorerChoice
     options: RestoreOptions
     compare: bool = False
-    """Also write a before/after picture."""
+    """Also write a before/after picture; of a video, of its frame with the largest face."""
+    watch: Watch | None = None
+    """For work in this process."""
 
     def unloaded(self) -> "RestoreFile":
         """The same without the models that it holds."""
         return replace(self, models=replace(self.models))
 
     def __call__(self, job: Job) -> dict[str, Any]:
+        made = (self._video if is_video(job.source) else self._picture)(job)
+        size, mark = job.source.stat().st_size, file_mark(job.source)
+        return {**made, "record": {"bytes": size, "input_sha256": mark}}
+
+    def _picture(self, job: Job) -> dict[str, Any]:
         picture = read_picture(job.source)
         result = self.models.restorer.restore(picture.pixels, self.options)
         if self.compare and result.faces:
@@ -112,7 +99,131 @@ class RestoreFile:
         said = {"faces": result.faces, "report": result.report, "notes": notes}
         return {**said, **facts(result)}
 
+    def _video(self, job: Job) -> dict[str, Any]:
+        steps, done = 2 * frame_count(job.source), 0
+
+        def on_frames(frames: int) -> None:
+            nonlocal done
+            done += frames
+            if self.watch and steps:
+                self.watch(job, min(1.0, done / steps))
+
+        result = restore_video(
+            self.models.restorer, job.source, job.target, self.options, on_frames=on_frames
+        )
+        if self.compare and result.shown:
+            _write_comparison(job.beside(COMPARISON), *result.shown)
+        if self.options.receipts:
+            write_atomic(job.beside(RECEIPTS), result.guard.json.encode())
+        said = {"faces": result.faces, "report": result.report, "notes": result.notes}
+        return {**said, **facts(result)}
+
 
 def _write_comparison(path: Path, before: Tensor, after: Tensor) -> None:
     pixels = compare(before[None, :3], after[None, :3])[0]
     write_picture(path, pixels, Picture(pixels))
+
+
+class RestoreRun:
+    """What `facewright restore` is about to do, known before the first file is opened."""
+
+    def __init__(
+        self, inputs: Sequence[str], out: Path, endings: Sequence[str], *, overwrite: bool = False
+    ) -> None:
+        """
+        Args:
+            inputs: pictures, videos, folders or patterns.
+            out: folder, or a file for one input.
+            endings: see `endings`.
+            overwrite: make again what is there.
+
+        Raises:
+            FacewrightError: as `plan`, or a record in the folder that is none.
+        """
+        self.overwrite = overwrite
+        self.aside = LeftAside()
+        """What was found and not taken."""
+        self.jobs = plan(
+            inputs, out, _suffix, endings=endings, aside=self.aside, also=VIDEO_SUFFIXES
+        )
+        single = self.jobs[0].target == out
+        self.folder = out.parent if single else out
+        self.needed = [ending for ending in endings if ending == RECEIPTS]
+        self._record = None if single else Manifest(out / RECORD)
+        self._stale: set[Path] = set()
+        if self._record is not None and not overwrite:
+            names = {job.name for job in self.jobs}
+            self.jobs = [self._checked(job, names) for job in self.jobs]
+
+    def _checked(self, job: Job, names: set[str]) -> Job:
+        """The job, refused where its result is there and was made of something else."""
+        record = self._record.get(self._output(job))
+        if record is None or not job.target.exists() or _made_of(record, job):
+            return job
+        if record.get("input") != job.name and record.get("input") in names:
+            # What it was made of has its result elsewhere now.
+            self._stale.add(job.target)
+            return job
+        why = (
+            f"{job.target} was restored from another file than {job.source}. Choose another output "
+            "folder, delete it to have it made of this one, or --overwrite to restore all again."
+        )
+        return replace(job, refused=why)
+
+    def _output(self, job: Job) -> str:
+        return job.target.relative_to(self.folder).as_posix()
+
+    def finished(self, job: Job) -> bool:
+        """Whether its result is there, and receipts where they are asked for."""
+        there = job.target.exists() and all(job.beside(e).exists() for e in self.needed)
+        return there and not self.overwrite and job.target not in self._stale
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is left to do."""
+        return all(job.refused or self.finished(job) for job in self.jobs)
+
+    def carry_out(
+        self, work: RestoreFile, *, workers: int | Team = 1, on_job: OnJob = unwatched
+    ) -> Summary:
+        """Restore what is not finished."""
+        remove_leftovers(path for job in self.jobs for path in job.further.values())
+        if self._record is not None and not self.ready:
+            again = (
+                self.jobs if self.overwrite else [j for j in self.jobs if j.target in self._stale]
+            )
+            self._record.start(forget=map(self._output, again))
+        summary = run_jobs(
+            self.jobs,
+            work,
+            overwrite=self.overwrite,
+            finished=self.finished,
+            workers=workers,
+            record=self._keep,
+            on_job=on_job,
+        )
+        if self._record is not None and self._record.path.exists():
+            self._record.finish()
+        return summary
+
+    def _keep(self, job: Job, made: dict[str, Any]) -> dict[str, Any]:
+        record = made.pop("record")
+        if self._record is not None:
+            self._record.add({"output": self._output(job), "input": job.name, **record})
+        return made
+
+
+def _suffix(path: Path) -> str:
+    return ".mp4" if is_video(path) else written_suffix(path)
+
+
+def _made_of(record: Record, job: Job) -> bool:
+    """Whether a result's record names the job's file as it is now."""
+    if not job.source.is_file():
+        return True  # a fault of that file, found when its turn comes
+    now, then = job.source.stat(), job.target.stat()
+    if record.get("input") != job.name or record.get("bytes", now.st_size) != now.st_size:
+        return False
+    # Reading all files again would take long; one that was written since is read.
+    mark = record.get("input_sha256")
+    return now.st_mtime <= then.st_mtime or mark in (None, file_mark(job.source))

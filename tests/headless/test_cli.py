@@ -11,9 +11,11 @@ import pytest
 import torch
 from facewright.core.errors import CheckpointError
 from facewright.core.faces import Face
+from facewright.core.methods._onestep import OneStepFaces
 from facewright.headless.cli import app
 from facewright.headless.make import restore as restore_module
-from facewright.headless.make.restore import Restorer
+from facewright.headless.make import restore_files
+from facewright.headless.make.restore import Restorer, load_restorer
 from facewright.headless.workflows import workflow_file
 from facewright.headless.workflows.workflow_file import WorkflowError, read_workflow
 from PIL import Image
@@ -33,20 +35,20 @@ class OneFace:
         return [Face((w * 0.3, h * 0.3, w * 0.7, h * 0.7), 1.0)]
 
 
-class Tokens(torch.nn.Module):
-    def forward(self, lq):
-        return torch.zeros(len(lq), 77, 4)
-
-
 @pytest.fixture
 def calls(monkeypatch, backbone):
     made = []
 
-    def nano(analyzer="nano"):
-        made.append(analyzer)
-        return Restorer(Tokens(), backbone, OneFace(), 32)
+    def load(name, **choice):
+        if name != "nano":
+            return load_restorer(name, **choice)
+        made.append(name)
+        method = OneStepFaces(
+            backbone=backbone, embed=lambda lq, people: torch.zeros(len(lq), 77, 4), size=32
+        )
+        return Restorer(method, OneFace())
 
-    monkeypatch.setattr(Restorer, "nano", nano)
+    monkeypatch.setattr(restore_files, "load_restorer", load)
     monkeypatch.delenv("FACEWRIGHT_MODELS", raising=False)
     monkeypatch.setenv("COMFYUI_PATH", "/nowhere")
     return made
@@ -81,7 +83,8 @@ def test_a_folder_of_everything_people_have(calls, tmp_path):
     assert "broken.png" in result.stderr and "1 of 7 pictures failed" in result.stderr
     written = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
     assert written == [
-        "alpha.png", "grey.png", "palette.png", "rgb.png", "sub/cmyk.jpg", "tiny.png"
+        "alpha.png", "grey.png", "palette.png", "restore.jsonl", "rgb.png", "sub/cmyk.jpg",
+        "tiny.png",
     ]  # fmt: skip
     assert Image.open(out / "alpha.png").mode == "RGBA"
     before = np.asarray(Image.open(root / "alpha.png"))

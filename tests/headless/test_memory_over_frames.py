@@ -94,7 +94,7 @@ from facewright.nodes.frames import RestoreVideo
 path = Path(folder) / f"{count}.mp4"
 write_video(path, (torch.rand(3, 96, 128) for _ in range(count)), 25)
 with torch.no_grad():
-    _, report = RestoreVideo.execute(
+    _, report, _ = RestoreVideo.execute(
         video=VideoFile(path), vre=Vre(), analyzer=Told(), crop_size=64, smoothing=0.5,
         min_size=0, min_score=0.0, order="size", max_faces=0, crf=16, **smoothing, **shared,
         **paste,

@@ -85,7 +85,7 @@ def honestface_files(osdface_files, monkeypatch):
 def test_honestface_from_files_which_belong_together(honestface_files, tmp_path):
     models, asked = honestface_files
     folders = ModelFolders([models])
-    restorer = Restorer.honestface("facexlib", folders).with_size(64)
+    restorer = Restorer.honestface("facexlib", folders)
     pixels = (torch.rand(3, 48, 56) * 255).round() / 255
     write_picture(tmp_path / "a.png", pixels, Picture(pixels))
     alice, _ = make_person(

@@ -17,6 +17,7 @@ from facewright.core.restorer import restore_in_chunks
 from facewright.core.weights import nano
 from facewright.headless.cli import app
 from facewright.headless.host.host import host
+from facewright.headless.make import restore_files
 from facewright.headless.make.restore import RestoreOptions, Restorer
 from facewright.training.world.faces3d import photos
 from facewright.training.world.scenes import group_scene
@@ -82,7 +83,7 @@ def folder(tmp_path_factory, albums, group):
 def crops_of(picture, restorer, numbers=(0, 1, 2)):
     """Numbered from left to right."""
     faces = sorted(detect_faces(restorer.analyzer, picture), key=lambda face: face.box[0])
-    return align_faces(picture[None], [[faces[i] for i in numbers]], restorer.size)
+    return align_faces(picture[None], [[faces[i] for i in numbers]], restorer.method.size)
 
 
 def cli(*args, weights="nano"):
@@ -150,7 +151,7 @@ def test_osdface_stays_as_it_was(group):
     restorer = Restorer.nano()
     crops = crops_of(group, restorer)
     faces, _ = restore_in_chunks(
-        crops.pixels, nano.load_vre()(crops.pixels), restorer.backbone, chunk_size=4
+        crops.pixels, nano.load_vre()(crops.pixels), restorer.method.backbone, chunk_size=4
     )
     expected, _ = paste_faces(group[None], crops, faces, feather=0.12, color="none", strength=1.0)
     result = restorer.restore(group)
@@ -271,8 +272,7 @@ def unloaded(monkeypatch):
     def refuse(*args, **kwargs):
         pytest.fail("models were loaded")
 
-    for name in ("nano", "osdface", "honestface"):
-        monkeypatch.setattr(Restorer, name, refuse)
+    monkeypatch.setattr(restore_files, "load_restorer", refuse)
 
 
 def foreign(path):
@@ -372,7 +372,7 @@ def test_python_says_what_does_not_fit(group, albums):
     with pytest.raises(FacewrightError, match="more than one album"):
         RestoreOptions(people=[albums["alice"], albums["alice"]])
     plain = Restorer.nano()
-    with pytest.raises(FacewrightError, match="Use HonestFace"):
+    with pytest.raises(FacewrightError, match=r"no use for photographs.*: honestface"):
         plain.restore(group, RestoreOptions(people=[albums["alice"]]))
     with pytest.raises(FacewrightError, match="has none"):
         plain.restore(group, RestoreOptions(receipts=True))
@@ -424,8 +424,9 @@ def test_a_crowd_in_one_picture(restorer, albums, backbone, monkeypatch, faces):
         return forward(self, faces)
 
     monkeypatch.setattr(type(restorer.recogniser), "forward", counted)
-    many = replace(restorer, analyzer=crowd, backbone=backbone, size=64)
-    options = RestoreOptions(people=list(albums.values()), receipts=True)
+    method = replace(restorer.method, backbone=backbone)
+    many = replace(restorer, analyzer=crowd, method=method)
+    options = RestoreOptions(people=list(albums.values()), receipts=True, size=64)
     result = many.restore(crowd.picture, options)
     assert result.faces == len(result.guard.receipts) == faces
     assert result.matches.known == 1 and result.matches.names.count("alice") == 1

@@ -177,7 +177,7 @@ def restore_video(path, faces, **options):
     return RestoreVideo.execute(
         video=VideoFile(path), model=None, vae=None, vre=Vre(), analyzer=Told(faces),
         **(values | options),
-    ).result  # fmt: skip
+    ).result[:2]  # fmt: skip
 
 
 def test_a_video_is_restored_as_its_frames_are(weightless, bars, tmp_path):

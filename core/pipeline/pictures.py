@@ -1,0 +1,232 @@
+"""Faces of a picture restored: detect, align, embed and restore, hold back, color, paste.
+
+The steps are methods of `Restorer`, and `core.pipeline.frames` takes the same for videos.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ..devices import compute_device
+from ..errors import FacewrightError
+from ..faces import Face, FaceAnalyzer, dense_landmarker, detect_faces, select_faces
+from ..geometry.align import FaceCrops, align_faces
+from ..geometry.face import DenseLandmarker
+from ..geometry.paste import paste_faces
+from ..methods import FaceRestorer, specs
+from ..people.album import make_person, photo_names
+from ..people.guard import ACTIONS, GuardResult, guard_faces
+from ..people.matching import Matches, match_faces
+from ..people.person import Person
+from ..people.recogniser import Recogniser
+from .options import RestoreOptions
+
+DEFAULT_DRIFT = 0.5
+"""`max_drift` of receipts where nobody said how far a face may drift, as in Identity Guard."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """One picture after restoration."""
+
+    pixels: Tensor
+    """(c, h, w) in [0, 1], alpha as it came."""
+    mask: Tensor
+    """(h, w): weight of the restored pixels."""
+    faces: int
+    report: str
+    matches: Matches | None = None
+    """Whose face is whose, where `people` were given."""
+    guard: GuardResult | None = None
+    """Receipts of the faces, where `max_drift` or `receipts` asked for them."""
+
+
+def to_compute_device(module: nn.Module) -> torch.device:
+    """Bring a network to where networks compute."""
+    device = compute_device()
+    module.to(device)
+    return device
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """A method with its networks, and who finds faces for it."""
+
+    method: FaceRestorer
+    analyzer: FaceAnalyzer
+    judge: Recogniser | None = None
+    """Tells people apart where the method brings nobody who does."""
+    place: Callable[[nn.Module], torch.device] = to_compute_device
+    """Brings a network to the compute device before each use, and says which."""
+
+    @property
+    def recogniser(self) -> Recogniser | None:
+        """Tells people apart: what albums, the guard and receipts need."""
+        return self.method.recogniser or self.judge
+
+    def with_recogniser(self, recogniser: Recogniser) -> "Restorer":
+        """So that results of methods without one can be guarded, too.
+
+        Raises:
+            FacewrightError: the analyzer gives no dense landmarks, which receipts need.
+        """
+        dense_landmarker(self.analyzer)
+        return replace(self, judge=recogniser)
+
+    def side(self, options: RestoreOptions) -> int:
+        """Of the crops, in pixels."""
+        return options.size or self.method.size
+
+    @property
+    def landmarker(self) -> DenseLandmarker:
+        """
+        Raises:
+            FacewrightError: the analyzer gives no dense landmarks.
+        """
+        return self.method.landmarker or dense_landmarker(self.analyzer)
+
+    def check(self, options: RestoreOptions) -> None:
+        """Raise FacewrightError where this method cannot do what is asked, album by album."""
+        if options.with_people and not self.method.takes_people:
+            able = [name for name, spec in specs().items() if spec.takes_people]
+            raise FacewrightError(
+                "These weights restore from the picture alone and have no use for photographs of "
+                f"the person. Use others: {', '.join(able)}."
+            )
+        if options.measured and self.recogniser is None:
+            raise FacewrightError(
+                "Receipts compare faces by a recogniser, and this restorer has none. Give it one, "
+                "or use weights that bring one."
+            )
+        for person in [*options.people, *([options.person] if options.person else [])]:
+            person.check_fits(self.recogniser.id, self.landmarker.points)
+
+    def settled(
+        self, options: RestoreOptions, names: Sequence[str] = ()
+    ) -> tuple[RestoreOptions, list[str]]:
+        """Options that this restorer can carry out, with an album made of the `references`.
+
+        Args:
+            names: of the references, for the report.
+
+        Returns:
+            The options, and what became of the references, a line for each.
+
+        Raises:
+            FacewrightError: as `check`, or none of the references shows a face.
+        """
+        self.check(options)
+        if not len(options.references):
+            return options, []
+        self.place(self.recogniser)
+        person, report = make_person(
+            options.references,
+            name="references",
+            sources=names or photo_names(len(options.references)),
+            analyzer=self.analyzer,
+            recogniser=self.recogniser,
+            crop_size=self.side(options),
+        )
+        return replace(options, references=(), person=person), report[1:]
+
+    @torch.no_grad()
+    def restore(self, picture: Tensor, options: RestoreOptions | None = None) -> Restored:
+        """Restore the faces of a picture (c, h, w) in [0, 1], c 3 or 4.
+
+        A picture without a face comes back bit-identical; so do all pixels outside the mask.
+
+        Raises:
+            FacewrightError: as `settled`.
+        """
+        options, _ = self.settled(options or RestoreOptions())
+        crops = align_faces(picture[None], [self.find(picture[:3], options)], self.side(options))
+        report = "\n".join(line.partition(": ")[2] or line for line in crops.report)
+        matches = self._match(crops, options) if options.people else None
+        people = people_of(len(crops), options, matches)
+        faces = self.renewed(crops.pixels, people, options)
+        faces, guard = self.guarded(crops.pixels, faces, people, options)
+        pasted, mask = put_back(picture[None], crops, faces, options)
+        return Restored(pasted[0], mask[0], len(crops), report, matches, guard)
+
+    def find(self, picture: Tensor, options: RestoreOptions) -> list[Face]:
+        """Faces of a picture (3, h, w) that are to be restored, in their order."""
+        return select_faces(
+            detect_faces(self.analyzer, picture, padding=options.padding),
+            order=options.order,
+            pick=options.pick,
+            min_size=options.min_size,
+            min_score=options.min_score,
+            max_count=options.max_faces,
+        )
+
+    def _match(self, crops: FaceCrops, options: RestoreOptions) -> Matches:
+        lq = crops.pixels.to(self.place(self.recogniser))
+        threshold = options.threshold or 0.0
+        return match_faces(lq, crops.image_index, options.people, self.recogniser, threshold)
+
+    def embed(self, lq: Tensor) -> Tensor:
+        """(n, d) on the CPU: who the faces (n, 3, s, s) in [0, 1] are."""
+        return self.recogniser(lq.to(self.place(self.recogniser))).cpu()
+
+    def renewed(
+        self, lq: Tensor, people: Sequence[Person | None], options: RestoreOptions
+    ) -> Tensor:
+        """Crops (n, 3, s, s) restored, each with its album or None."""
+        if not len(lq):
+            return lq
+        return self.method.restore(
+            lq,
+            people,
+            options=options.method,
+            generator=_generator(options.seed),
+            chunk_size=options.faces_at_once,
+        )
+
+    def guarded(
+        self,
+        lq: Tensor,
+        restored: Tensor,
+        people: Sequence[Person | None],
+        options: RestoreOptions,
+    ) -> tuple[Tensor, GuardResult | None]:
+        """Restored crops as far as the guard lets them through, and its receipts if asked for."""
+        if not options.measured:
+            return restored, None
+        device, limit = self.place(self.recogniser), options.max_drift
+        guard = guard_faces(
+            lq.to(device),
+            restored.to(device),
+            recogniser=self.recogniser,
+            landmarker=self.landmarker,
+            max_drift=DEFAULT_DRIFT if limit is None else limit,
+            action="report only" if limit is None else options.on_drift or ACTIONS[0],
+            references=people,
+        )
+        return guard.restored.to(lq), guard
+
+
+def people_of(faces: int, options: RestoreOptions, matches: Matches | None) -> list[Person | None]:
+    """With whose album each face is restored."""
+    if matches is None:
+        return [options.person] * faces
+    return [matches.person_of(i) for i in range(faces)]
+
+
+def put_back(
+    pictures: Tensor | Sequence[Tensor], crops: FaceCrops, faces: Tensor, options: RestoreOptions
+) -> tuple[Tensor | list[Tensor], Tensor | list[Tensor]]:
+    """Pictures with restored faces in the colors that are asked for, and the masks."""
+    return paste_faces(
+        pictures,
+        crops,
+        faces.to(crops.pixels),
+        feather=options.feather,
+        color=options.color,
+        strength=options.strength,
+    )
+
+
+def _generator(seed: int | None) -> torch.Generator | None:
+    return None if seed is None else torch.Generator().manual_seed(seed)

@@ -1,0 +1,181 @@
+"""What is known of a face over all the frames in which it was followed: who it is, its receipts."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..files.json_text import strict
+from ..geometry.align import Tracks
+from ..people.guard import GuardResult
+from ..people.matching import Matches, match_people
+from ..people.person import Person
+from ..people.receipts import Receipt, number
+
+FORMAT = "facewright.track_receipts"
+VERSION = 1
+_MOST_RANGES = 1000
+"""Runs of frames that are listed of one face."""
+
+
+def match_tracks(
+    identities: Tensor,
+    tracks: Tracks,
+    frames: Tensor,
+    people: Sequence[Person],
+    threshold: float,
+    *,
+    recogniser: str,
+) -> Matches:
+    """Assign albums to tracks: a face is one person in all its frames.
+
+    A track is compared by the mean of its faces. In no frame an album has two faces; a track that
+    would be another person, or nobody, beside other faces of its frames is nobody.
+
+    Args:
+        identities: (m, d) of length 1, of the faces that were found.
+        tracks: of n faces, those that were filled in among them.
+        frames: (n,) in which frame each is.
+        people, threshold, recogniser: as for `match_people`.
+
+    Returns:
+        One entry per track, in the order of their numbers.
+
+    Raises:
+        FacewrightError: as `match_people`.
+    """
+    count = int(tracks.number.max()) + 1 if len(tracks.number) else 0
+    found = tracks.source >= 0
+    means = identities.new_zeros(count, identities.shape[1])
+    means.index_add_(0, tracks.number[found], identities[tracks.source[found]])
+    together: dict[int, set[int]] = {}
+    for frame, track in zip(frames.tolist(), tracks.number.tolist(), strict=True):
+        together.setdefault(frame, set()).add(track)
+    groups = sorted({tuple(sorted(group)) for group in together.values()})
+    rows = torch.tensor([track for group in groups for track in group], dtype=torch.int64)
+    index = torch.tensor([i for i, group in enumerate(groups) for _ in group], dtype=torch.int64)
+    matched = match_people(
+        F.normalize(means, dim=1)[rows], index, people, threshold, recogniser=recogniser
+    )
+    seen: dict[int, set[int | None]] = {track: set() for track in range(count)}
+    cosines = matched.cosines.new_zeros(count, len(people))
+    for row, track in enumerate(rows.tolist()):
+        seen[track].add(matched.assigned[row])
+        cosines[track] = matched.cosines[row]
+    return Matches(
+        people=matched.people,
+        assigned=tuple(s.pop() if len(s) == 1 else None for s in seen.values()),
+        cosines=cosines,
+        image_index=torch.zeros(count, dtype=torch.int64),
+        threshold=matched.threshold,
+    )
+
+
+@dataclass
+class _TrackReceipt:
+    """What the receipts of one face say over its frames."""
+
+    first: int
+    last: int = -1
+    verdicts: Counter[str] = field(default_factory=Counter)
+    drift: float = 0.0
+    strength: float = 0.0
+    weakest: float = 1.0
+    ranges: list[list[int]] = field(default_factory=list)
+    """First and last frames of runs in which it was not kept."""
+    worst: tuple[int, Receipt] | None = None
+
+    @property
+    def count(self) -> int:
+        return self.verdicts.total()
+
+    def add(self, frame: int, receipt: Receipt) -> None:
+        self.last = frame
+        self.verdicts[receipt.verdict] += 1
+        self.drift += receipt.drift
+        self.strength += receipt.strength
+        self.weakest = min(self.weakest, receipt.strength)
+        if receipt.verdict != "kept":
+            if self.ranges and self.ranges[-1][1] == frame - 1:
+                self.ranges[-1][1] = frame
+            elif len(self.ranges) < _MOST_RANGES:
+                self.ranges.append([frame, frame])
+        # Turned round, so that a NaN is the worst of all.
+        if self.worst is None or not receipt.drift_restored <= self.worst[1].drift_restored:
+            self.worst = (frame, receipt)
+
+    def entry(self, track: int) -> dict[str, Any]:
+        frame, worst = self.worst
+        content = {
+            "face": track,
+            "person": worst.person,
+            "anchor": worst.anchor,
+            "frames": {"first": self.first, "last": self.last, "count": self.count},
+            "verdicts": dict(sorted(self.verdicts.items())),
+            "not_kept": self.ranges,
+            "max_drift": worst.max_drift,
+            "drift_mean": self.drift / self.count,
+            "strength": {"mean": self.strength / self.count, "least": self.weakest},
+            "worst": {"frame": frame, **worst.entry(), "face": track},
+        }
+        return strict(content, digits=6)
+
+    def line(self, track: int) -> str:
+        """For people."""
+        frame, worst = self.worst
+        who = f"face {track}" + (f" ({worst.person})" if worst.person else "")
+        held = self.count - self.verdicts["kept"]
+        what = f"{held} of {self.count} frames not kept" if held else f"{self.count} frames kept"
+        return (
+            f"{who}: {what}; mean drift {number(self.drift / self.count)}, most "
+            f"{number(worst.drift_restored)} in frame {frame}"
+        )
+
+
+@dataclass
+class TrackReceipts:
+    """Receipts of a video's faces, in as much memory as there are faces followed."""
+
+    recogniser: str = ""
+    action: str = ""
+    _tracks: dict[int, _TrackReceipt] = field(default_factory=dict)
+
+    def add(self, guard: GuardResult, tracks: Sequence[int], frames: Sequence[int]) -> None:
+        """Receipts of the next frames, with the track and the frame of each."""
+        self.recogniser, self.action = guard.recogniser, guard.action
+        for receipt, track, frame in zip(guard.receipts, tracks, frames, strict=True):
+            self._tracks.setdefault(track, _TrackReceipt(frame)).add(frame, receipt)
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """For JSON, by face."""
+        return [of.entry(track) for track, of in sorted(self._tracks.items())]
+
+    @property
+    def held_back(self) -> list[str]:
+        """A line for each face of which not all was kept."""
+        tracks = sorted(self._tracks.items())
+        return [of.line(k) for k, of in tracks if of.count > of.verdicts["kept"]]
+
+    @property
+    def report(self) -> str:
+        """A line per face."""
+        tracks = sorted(self._tracks.items())
+        return "\n".join(of.line(track) for track, of in tracks) or "no faces"
+
+    @property
+    def json(self) -> str:
+        """Strict JSON in ASCII; null for unknown numbers."""
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "recogniser": self.recogniser,
+            "action": self.action,
+            "faces": self.entries,
+        }
+        return json.dumps(content, allow_nan=False)

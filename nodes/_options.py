@@ -1,0 +1,26 @@
+"""Inputs of nodes made from options that are declared in core."""
+
+from dataclasses import fields
+from typing import Any
+
+from ..core.options import Option
+from ..core.pipeline.options import RestoreOptions
+from ._host import io
+
+
+def option_input(name: str, kind: Any = None, **other: Any) -> io.Input:
+    """The input of an option of `RestoreOptions`.
+
+    Args:
+        kind: of the input, where the option's default does not tell it.
+        other: what this input has otherwise than the option: a default, a widget's largest value.
+    """
+    (field,) = (f for f in fields(RestoreOptions) if f.name == name)
+    option: Option = field.metadata["option"]
+    given = {"id": name, "default": field.default, "tooltip": option.help}
+    if option.choices:
+        kind, given["options"] = io.Combo, list(option.choices)
+    kind = kind or {str: io.String, int: io.Int, float: io.Float}[type(field.default)]
+    limits = {"min": option.low, "max": option.high, "step": option.step}
+    given |= {key: value for key, value in limits.items() if value is not None}
+    return kind.Input(**given | other)
