@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -36,6 +36,9 @@ class BackboneConfig(Strict):
 class Codec(nn.Module):
     """A frozen VAE with differentiable `decode`; latents are scaled as the UNet expects them."""
 
+    vae: Any
+    """diffusers' or ours."""
+
     def __init__(self, vae: nn.Module, scaling_factor: float) -> None:
         super().__init__()
         self.vae = vae
@@ -67,7 +70,8 @@ class Codec(nn.Module):
 class TrainingBackbone:
     """What `load_backbone` returns."""
 
-    unet: nn.Module
+    unet: Any
+    """diffusers' UNet2DConditionModel."""
     codec: Codec
     name: str
     """For the metadata of what is trained on it."""
@@ -79,9 +83,9 @@ def load_backbone(config: BackboneConfig) -> TrainingBackbone:
     Raises:
         CheckpointError: a file is missing or holds another model.
     """
-    if config.source == "sd":
+    if config.source == "sd" and config.path:
         return _sd(config.path)
-    if config.source == "nano":
+    if config.source == "nano" and config.unet and config.vae:
         return _nano(config.unet, config.vae)
     return _random()
 

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -72,14 +72,14 @@ class Recipe(ABC):
     changeable: ClassVar[tuple[str, ...]] = ("*",)
     """Keys of that section that may change when a run is resumed, as patterns: those that every
     step, or the export, reads anew. Of `weights.*` none may become 0 or cease to be."""
-    needs_lq: ClassVar[bool] = False
+    needs_lq: bool = False
     """True where `batch["lq"]` is read: the config must then have a `degradation` section."""
 
     def __init__(self, config: Strict) -> None:
         self.config = config
         self.device = torch.device("cpu")  # set by the engine before the first step
         self.trained: tuple[str, ...] = ()  # names of what `build` returned; set by the engine
-        self.nets: dict[str, nn.Module] = {}
+        self.nets: dict[str, Any] = {}
         """Networks as to be called now: wrapped for multi-process training in the phase that trains
         them, bare in the others. The engine sets it; call networks only through it."""
         self.cache: FrozenCache | None = None  # set by the engine where the config asks for one

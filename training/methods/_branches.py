@@ -5,9 +5,10 @@ a discriminator; with two branches their features can be drawn together.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
@@ -58,12 +59,29 @@ class BranchConfig(Strict):
 class BranchOutput(Protocol):
     """What one branch makes of its images."""
 
-    target: Tensor
-    """(b, 3, s, s) in [-1, 1]: the images as the encoder saw them."""
-    restored: Tensor
-    """Like `target`, not clamped."""
-    features: Tensor
-    """(b, d, h, w): what association compares."""
+    @property
+    def target(self) -> Tensor:
+        """(b, 3, s, s) in [-1, 1]: the images as the encoder saw them."""
+        ...
+
+    @property
+    def restored(self) -> Tensor:
+        """Like `target`, not clamped."""
+        ...
+
+    @property
+    def features(self) -> Tensor:
+        """(b, d, h, w): what association compares."""
+        ...
+
+
+class AssociatingConfig(Protocol):
+    """What an `AssociatingRecipe` reads of its section."""
+
+    association: float
+    negatives: Literal["batch", "image"]
+    name: str
+    half: bool
 
 
 class WithDecoder(nn.Module):
@@ -74,6 +92,7 @@ class WithDecoder(nn.Module):
     encoder_type: ClassVar[type[nn.Module]]
     """What a restorer needs of it: the second base, whose weights have the same names."""
     config_type: ClassVar[type]
+    config: Any
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -107,12 +126,13 @@ class BranchRecipe(Recipe):
     """VQGAN-like training of one or more branches, without what is special to their latents."""
 
     changeable = EXPORT_ONLY
+    config: BranchConfig
 
     autoencoder: ClassVar[type[WithDecoder]]
     """Takes (b, 3, h, w) in [0, 1] and gives a BranchOutput."""
     prefix: ClassVar[str]
     """Of the names of its files."""
-    branches: ClassVar[dict[str, str]] = {}
+    branches: Mapping[str, str] = MappingProxyType({})
     """Branch name -> key of the batch it reproduces."""
 
     def _load(self, branch: str) -> WithDecoder:
@@ -226,14 +246,15 @@ class AssociatingRecipe(BranchRecipe):
     """First base of a stage that trains both branches on and draws their features together."""
 
     needs_lq = True
-    branches: ClassVar = {"hq": "gt", "lq": "lq"}
+    branches = MappingProxyType({"hq": "gt", "lq": "lq"})
+    config: AssociatingConfig
 
     def _load(self, branch: str) -> WithDecoder:
         return self.autoencoder.read(getattr(self.config, branch))
 
     def losses(self, phase: str, batch: Batch, progress: Progress) -> dict[str, Tensor] | None:
         terms = super().losses(phase, batch, progress)
-        if phase == "autoencoder":
+        if phase == "autoencoder" and terms is not None:
             hq, lq = batch.pop("hq_features"), batch.pop("lq_features")
             loss = association_loss(hq, lq, negatives=self.config.negatives)
             terms["association"] = self.config.association * loss

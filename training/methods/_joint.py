@@ -51,7 +51,7 @@ class JointDenoiser(nn.Module):
             faces: (b, m, z) latents of the face encoder, or None.
             kept: (b,) bool; None keeps all.
         """
-        if faces is None:
+        if faces is None or self.adapter is None:
             return Prompt(text)
         tokens = torch.cat([text, self.adapter(faces).to(text)], 1)
         if kept is None:

@@ -66,12 +66,13 @@ class BaseRecipe(Recipe):
 
     stage = "nano_base"
     Config = BaseConfig
+    config: BaseConfig
 
     def build(self) -> dict[str, nn.Module]:
-        from diffusers import UNet2DConditionModel
+        from ...core.diffusion.library import diffusers_classes
 
         self.alpha_bar = alpha_bar()
-        return {"unet": UNet2DConditionModel(**self.config.unet.arguments())}
+        return {"unet": diffusers_classes()[0](**self.config.unet.arguments())}
 
     def frozen(self) -> dict[str, nn.Module]:
         from ...core.methods.osdface import VisualRepresentationEmbedder

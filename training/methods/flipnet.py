@@ -85,7 +85,7 @@ class FlipConfig(Strict):
         "eps", description="v: errors divided by alpha_bar(t), so that late timesteps count too"
     )
     sample_latents: bool = Field(True, description="posterior samples of the VAE, or its mean")
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: SamplingConfig = SamplingConfig.model_validate({})
     metric_encoder: Path | None = Field(
         None, description="nano identity encoder that no loss uses; adds scores to validation"
     )
@@ -109,6 +109,7 @@ class _FlipRecipe(LatentRecipe):
     """L_ldm = ||eps - eps_theta(x_tx, y_ty, t_x, t_y, c)||^2 over both branches (Eq. 7)."""
 
     Config = FlipConfig
+    config: FlipConfig
     method = "flipnet"
     settings = (
         "Load LoRA (all modules).lora={name}_lora.safetensors",
@@ -193,7 +194,7 @@ class _FlipRecipe(LatentRecipe):
         dropped = torch.rand(b, device=self.device) < c.drop_text
         text = torch.where(dropped[:, None, None], self.nets["text"]([""]), text)
         faces, kept = self._faces(batch), None
-        if faces is not None:
+        if faces is not None and isinstance(c, RestoreConfig):
             kept = torch.rand(b, device=self.device) >= c.drop_face
         t = torch.randint(0, NUM_TRAIN_TIMESTEPS, (2 * b,), device=self.device)
         clean = torch.rand(2 * b, device=self.device) < c.clean_condition
@@ -308,6 +309,8 @@ class RestoreRecipe(_FlipRecipe):
         "Load Face Encoder.face_encoder={name}_face_encoder.safetensors",
     )
     Config = RestoreConfig
+    config: RestoreConfig
+    face_encoder: FaceEncoder
     mode = "restore"
     input_key, condition_key = "gt", "lq"
 
@@ -356,7 +359,8 @@ class RestoreRecipe(_FlipRecipe):
         encoder.adapter.load_state_dict({k: v.cpu() for k, v in adapter.items()})
         path = folder / f"{self.config.name}_face_encoder.safetensors"
         dtype = torch.float16 if self.config.half else torch.float32
-        encoder.save(path, dtype=dtype, **{"facewright.training": json.dumps(facts)})
+        training = {"facewright.training": json.dumps(facts)}
+        encoder.save(path, trained=True, dtype=dtype, **training)
         return [*super().export(folder, facts), path]
 
 

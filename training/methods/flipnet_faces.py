@@ -40,7 +40,7 @@ class FaceShape(Strict):
 class FaceConfig(BranchConfig):
     """L_ae = L_1 + 0.5 L_p + 0.8 L_adv (Sec. 4.1); a KL term is none of the paper's."""
 
-    shape: FaceShape = FaceShape()
+    shape: FaceShape = FaceShape.model_validate({})
     perceptual: float = Field(0.5, ge=0, description="lambda_ap")
     kl: float = Field(0.0, ge=0, description="keeps the latents' scale; 1e-6 in latent diffusion")
 
@@ -128,6 +128,7 @@ class _FaceRecipe(BranchRecipe):
     method = "flipnet"
     autoencoder = FaceAutoencoder
     prefix = "face"
+    config: FaceConfig
 
     def _latent_terms(self, branch: str, out: Reconstruction) -> dict[str, Tensor]:
         if not self.config.kl:
@@ -146,6 +147,7 @@ class FaceAutoencoderRecipe(_FaceRecipe):
     stage = "face-autoencoder"
     goes_into = "`hq` or `lq` of stage `face-associate`, and `init` of this one"
     Config = FaceAutoencoderConfig
+    config: FaceAutoencoderConfig
 
     def __init__(self, config: FaceAutoencoderConfig) -> None:
         super().__init__(config)
@@ -163,6 +165,7 @@ class FaceAssociateRecipe(AssociatingRecipe, _FaceRecipe):
     stage = "face-associate"
     goes_into = "`face_encoder` of stage `flipnet-restore`, which trains its adapter"
     Config = FaceAssociateConfig
+    config: FaceAssociateConfig
 
     def export(self, folder: Path, facts: dict) -> list[Path]:
         return [*super().export(folder, facts), self._save_encoder(folder, facts, trained=False)]

@@ -34,7 +34,7 @@ from ..losses.masked import (
     attention_mask,
 )
 from ..recipe import Batch
-from ..settings.config import Strict
+from ..settings.config import ConfigError, Strict
 from .onestep import Generator, OneStepConfig, OneStepRecipe, Weights
 
 
@@ -50,7 +50,7 @@ class EmbedderConfig(Strict):
 
     recogniser: Path = Field(description="weights of the face identity encoder, such as ArcFace's")
     extractor: Path = Field(description="torchvision's VGG-16, or a nano identity encoder")
-    landmarker: LandmarkerConfig = LandmarkerConfig()
+    landmarker: LandmarkerConfig = LandmarkerConfig.model_validate({})
     queries: int = Field(7, ge=1, description="n2; n1 is 4")
     hidden: int = Field(256, ge=1)
     eye_size: int = Field(80, ge=16, description="side of the eye crops in pixels")
@@ -73,7 +73,7 @@ class HonestFaceWeights(Weights):
 
 class HonestFaceConfig(OneStepConfig):
     embedder: EmbedderConfig
-    weights: HonestFaceWeights = HonestFaceWeights()
+    weights: HonestFaceWeights = HonestFaceWeights.model_validate({})
     recognisers: tuple[Path, ...] = Field(
         (), description="weights of the identity term's ensemble: ArcFace and AdaFace in the paper"
     )
@@ -110,6 +110,7 @@ class HonestFaceRecipe(OneStepRecipe):
     )
     goes_into = ""
     Config = HonestFaceConfig
+    config: HonestFaceConfig
 
     def build(self) -> dict[str, nn.Module]:
         c = self.config.embedder
@@ -156,6 +157,8 @@ class HonestFaceRecipe(OneStepRecipe):
             return MeanSquaredError()
         if c.mfa_distance.startswith("lpips"):
             return Lpips(c.mfa_distance.removeprefix("lpips-"))
+        if c.extractor is None:
+            raise ConfigError(f"`mfa_distance: {c.mfa_distance}` needs `extractor`. Name its file.")
         if c.mfa_distance == "dists":
             return c.extractor.load_dists().distance
         return FeatureLpips(c.extractor.load())

@@ -35,6 +35,7 @@ class IdentityRecipe(Recipe):
 
     stage = "nano_identity"
     Config = IdentityRecipeConfig
+    config: IdentityRecipeConfig
 
     def build(self) -> dict[str, nn.Module]:
         config = IdentityConfig(ch=self.config.ch, input_size=self.config.input_size)

@@ -62,6 +62,7 @@ class NanoFacesRecipe(Recipe):
 
     stage = "nano_faces"
     Config = NanoFacesRecipeConfig
+    config: NanoFacesRecipeConfig
 
     def build(self) -> dict[str, nn.Module]:
         c = self.config
@@ -131,7 +132,7 @@ class NanoFacesRecipe(Recipe):
         # crop sides -> patch coordinates in face sizes: p = size R q + shift
         theta = torch.cat([rotation * size[:, None, None], shift[..., None]], 2) / PATCH_CONTEXT
         theta[:, :, 2] *= 2  # affine_grid runs from -1 to 1
-        grid = F.affine_grid(theta, (n, 3, side, side), align_corners=False)
+        grid = F.affine_grid(theta, [n, 3, side, side], align_corners=False)
         crops = F.grid_sample(patches, grid, padding_mode="reflection", align_corners=False)
         local = (
             torch.einsum("nji,nkj->nki", rotation, points - shift[:, None]) / size[:, None, None]
@@ -209,7 +210,7 @@ def _patches(scenes: list[GroupScene], portraits: int) -> tuple[Tensor, Tensor]:
         linear = rotation * (PATCH_CONTEXT * size) / extent[:, None]
         shift = (2 * middle + 1) / extent - 1
         theta = torch.cat([linear, shift[:, None]], 1)
-        grid = F.affine_grid(theta[None], (1, 3, _PATCH, _PATCH), align_corners=False)
+        grid = F.affine_grid(theta[None], [1, 3, _PATCH, _PATCH], align_corners=False)
         patch = F.grid_sample(pixels[None], grid, padding_mode="reflection", align_corners=False)
         patches.append((patch[0] * 255).round().byte())
         locals_.append((points - middle) @ rotation / size)
@@ -290,10 +291,10 @@ def _score(
                 for i, f in enumerate(faces)
             ]
             gap, best = min(gaps, default=(9.0, -1))
-            if gap < 0.3:
+            if gap < 0.3 and (points := faces[best].landmarks) is not None:
                 right += 1
                 eyes = (truth[45] - truth[36]).norm()
-                errors.append(float((faces[best].landmarks - truth).norm(dim=1).mean() / eyes))
+                errors.append(float((points - truth).norm(dim=1).mean() / eyes))
     return {
         "recall": right / max(total, 1),
         "precision": right / max(found, 1),

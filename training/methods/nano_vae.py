@@ -68,6 +68,7 @@ class NanoVAERecipe(Recipe):
 
     stage = "nano_vae"
     Config = NanoVAEConfig
+    config: NanoVAEConfig
 
     def build(self) -> dict[str, nn.Module]:
         c = self.config
@@ -80,7 +81,7 @@ class NanoVAERecipe(Recipe):
         with torch.no_grad():
             # A posterior that starts narrow, so that the first steps are those of an autoencoder.
             vae.quant_conv.weight[c.z_channels :] *= 0.1
-            vae.quant_conv.bias[c.z_channels :] = -5
+            vae.quant_conv.get_parameter("bias")[c.z_channels :] = -5
         self.colour = weighted_ycbcr(c.chroma)
         if c.start_from:
             vae = load_vae(c.start_from).train().requires_grad_(True)
@@ -200,7 +201,8 @@ def fold_colour(vae: AutoencoderKL, colour: Tensor) -> None:
     first, last = vae.encoder.conv_in, vae.decoder.conv_out
     first.weight.copy_(torch.einsum("oihw,ij->ojhw", first.weight, colour))
     last.weight.copy_(torch.einsum("ij,jchw->ichw", inverse, last.weight))
-    last.bias.copy_(inverse @ last.bias)
+    bias = last.get_parameter("bias")
+    bias.copy_(inverse @ bias)
 
 
 @torch.no_grad()
@@ -209,7 +211,8 @@ def fold_latent_scale(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
     z = len(mean)
     enter, leave = vae.post_quant_conv, vae.quant_conv
     leave.weight[:z] /= std.view(-1, 1, 1, 1)
-    leave.bias[:z] = (leave.bias[:z] - mean) / std
-    leave.bias[z:] -= 2 * std.log()
-    enter.bias += enter.weight[:, :, 0, 0] @ mean
+    bias = leave.get_parameter("bias")
+    bias[:z] = (bias[:z] - mean) / std
+    bias[z:] -= 2 * std.log()
+    enter.get_parameter("bias").add_(enter.weight[:, :, 0, 0] @ mean)
     enter.weight *= std.view(1, -1, 1, 1)

@@ -102,10 +102,10 @@ class OneStepConfig(Strict):
         description="samples of a batch whose picture is decoded and compared, for memory; the "
         "others learn through the discriminator and `latent` alone. None: all",
     )
-    weights: Weights = Weights()
+    weights: Weights = Weights.model_validate({})
     extractor: ExtractorConfig | None = Field(None, description="of `perceptual` and `features`")
     recogniser: RecogniserConfig | None = Field(None, description="of `identity`")
-    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig.model_validate({})
     metric_encoder: Path | None = Field(
         None, description="nano identity encoder that no loss uses; adds scores to validation"
     )
@@ -147,6 +147,7 @@ class OneStepRecipe(LatentRecipe):
     )
     goes_into = "`start` (the LoRA) and `vre` (the embedder) of stage `honestface`"
     Config = OneStepConfig
+    config: OneStepConfig
     large = ("codec", "generator.unet", "discriminator.encoder")
     needs_lq = True
 

@@ -6,7 +6,8 @@ stays is the LQ encoder with its codebook: the visual representation embedder.
 """
 
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from einops import rearrange
 from pydantic import Field
@@ -48,7 +49,7 @@ class CodebookCareConfig(Strict):
 class VRERecipeConfig(BranchConfig):
     """L_1 + L_per + L_dis (Eq. 7-8) of `BranchConfig`, and L_VQ."""
 
-    shape: EmbedderShape = EmbedderShape()
+    shape: EmbedderShape = EmbedderShape.model_validate({})
     beta: float = Field(0.25, ge=0, description="weight of the commitment term, Eq. 7")
     codebook_care: CodebookCareConfig | None = None
 
@@ -103,6 +104,8 @@ class _VQRecipe(BranchRecipe):
     method = "osdface"
     autoencoder = VQAutoencoder
     prefix = "vq"
+    config: VRERecipeConfig
+    autoencoders: dict[str, VQAutoencoder]
 
     def build(self) -> dict[str, nn.Module]:
         nets = super().build()
@@ -152,6 +155,7 @@ class _VQRecipe(BranchRecipe):
 
 class _SingleRecipe(_VQRecipe):
     Config = SingleConfig
+    config: SingleConfig
 
     def _load(self, branch: str) -> VQAutoencoder:
         init = self.config.init
@@ -163,7 +167,7 @@ class HQRecipe(_SingleRecipe):
 
     stage = "vre-hq"
     goes_into = "`init` of stage `vre-lq` and `hq` of stage `vre-associate`"
-    branches: ClassVar = {"hq": "gt"}
+    branches = MappingProxyType({"hq": "gt"})
 
 
 class LQRecipe(_SingleRecipe):
@@ -172,7 +176,7 @@ class LQRecipe(_SingleRecipe):
     stage = "vre-lq"
     goes_into = "`lq` of stage `vre-associate`"
     needs_lq = True
-    branches: ClassVar = {"lq": "lq"}
+    branches = MappingProxyType({"lq": "lq"})
 
 
 class AssociateRecipe(AssociatingRecipe, _VQRecipe):
@@ -181,6 +185,7 @@ class AssociateRecipe(AssociatingRecipe, _VQRecipe):
     stage = "vre-associate"
     goes_into = "`vre` of stages `onestep` and `honestface`, which train its projection"
     Config = AssociateConfig
+    config: AssociateConfig
 
     def export(self, folder: Path, facts: dict) -> list[Path]:
         return [*super().export(folder, facts), self._save_encoder(folder, facts)]
