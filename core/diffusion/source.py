@@ -24,9 +24,6 @@ class DiffusersModels:
     def known(self, file: KnownFile) -> Path:
         return self.folders.known(file)
 
-    def find(self, folder: str, *names: str) -> Path | None:
-        return self.folders.find(folder, *names)
-
     def device(self) -> torch.device:
         return compute_device()
 

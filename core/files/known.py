@@ -10,6 +10,8 @@ Commercial = Literal["yes", "no", "depends"]
 """May a file be used commercially? "depends": read its terms, or ask who made it."""
 BUNDLED = "weights/nano"
 """`folder` of a file that comes with facewright."""
+TRAINING_KEY = "facewright.training"
+"""Metadata entry of exported files: the facts of the run as JSON."""
 NANO_SIZE = 128
 """Side in pixels of the face crops the nano restorers work on."""
 NANO_DIR = Path(__file__).resolve().parents[2] / BUNDLED
@@ -30,6 +32,10 @@ class KnownFile:
     """Further folders in which it may lie."""
     sha256: str = ""
     """How the hash of the right file begins, where its publisher says so; else empty."""
+    stage: str = ""
+    """Of training that exports such a file, under a name that people choose; empty: none."""
+    part: str = ""
+    """How the name of the export ends, without "_" and suffix."""
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -56,22 +62,38 @@ def bundled_path(file: KnownFile) -> Path:
     return path
 
 
-def bundled(name: str, what: str) -> KnownFile:
+def bundled(name: str, what: str, stage: str = "", part: str = "") -> KnownFile:
     """A file of the nano models."""
     return KnownFile(
-        (f"{name}.safetensors",), BUNDLED, what, "part of facewright", "Apache-2.0", "yes"
+        (f"{name}.safetensors",),
+        BUNDLED,
+        what,
+        source="part of facewright",
+        licence="Apache-2.0",
+        commercial="yes",
+        stage=stage,
+        part=part,
     )
 
 
-def trained(name: str, what: str, stage: str, folder: str = "facewright") -> KnownFile:
-    """A file that a method's authors published none of, so that people train their own."""
+def trained(name: str, part: str, what: str, stage: str) -> KnownFile:
+    """A file that a method's authors published none of, so that people train their own.
+
+    Args:
+        name: how the names of the method's files begin.
+        part: how this one's goes on; "lora" lies among the LoRAs.
+        stage: of `facewright train`.
+    """
     return KnownFile(
-        (f"{name}.safetensors",),
-        folder,
+        (f"{name}_{part}.safetensors",),
+        "loras" if part == "lora" else "facewright",
         what,
-        source=f"its authors published none; `facewright train {stage}` writes it",
+        source=f"its authors published none; `facewright train {stage}` with "
+        f"`training/configs/{stage.replace('-', '_')}_paper.yaml` writes it",
         licence="what the weights and photographs you train from allow",
         commercial="depends",
+        stage=stage,
+        part=part,
     )
 
 

@@ -97,9 +97,6 @@ class ModelSource(Protocol):
             CheckpointError: nowhere; the sentence says what to put where, its source and licence.
         """
 
-    def find(self, folder: str, *names: str) -> Path | None:
-        """The first of several names that exists in a models folder."""
-
     def device(self) -> torch.device:
         """Where networks compute."""
 

@@ -335,22 +335,18 @@ def _module_name(site: str) -> str:
 
 
 RESTORE_FILES = (
-    trained("flipnet_restore_boosthub", "FLIPNET's BoostHubs for restoration", "flipnet-restore"),
-    trained("flipnet_restore_face_encoder", "FLIPNET's face encoder", "flipnet-restore"),
-    trained(
-        "flipnet_restore_lora", "FLIPNET's UNet LoRA for restoration", "flipnet-restore", "loras"
-    ),
+    trained("flipnet_restore", "boosthub", "FLIPNET's BoostHubs to restore", "flipnet-restore"),
+    trained("flipnet_restore", "face_encoder", "FLIPNET's face encoder", "flipnet-restore"),
+    trained("flipnet_restore", "lora", "FLIPNET's UNet LoRA to restore", "flipnet-restore"),
 )
 DEGRADE_FILES = (
-    trained("flipnet_degrade_boosthub", "FLIPNET's BoostHubs for degradation", "flipnet-degrade"),
-    trained(
-        "flipnet_degrade_lora", "FLIPNET's UNet LoRA for degradation", "flipnet-degrade", "loras"
-    ),
+    trained("flipnet_degrade", "boosthub", "FLIPNET's BoostHubs to degrade", "flipnet-degrade"),
+    trained("flipnet_degrade", "lora", "FLIPNET's UNet LoRA to degrade", "flipnet-degrade"),
 )
 NANO_FILES = (
-    bundled("nano_flipnet_restore_boosthub", "FLIPNET's BoostHubs for rendered faces"),
-    bundled("nano_face_encoder", "FLIPNET's face encoder for rendered faces"),
-    bundled("nano_flipnet_restore_lora", "FLIPNET's LoRA for rendered faces"),
+    bundled("nano_flipnet_restore_boosthub", "nano BoostHubs", "flipnet-restore", "boosthub"),
+    bundled("nano_face_encoder", "the nano face encoder", "flipnet-restore", "face_encoder"),
+    bundled("nano_flipnet_restore_lora", "FLIPNET's nano LoRA", "flipnet-restore", "lora"),
 )
 
 

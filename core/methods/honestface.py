@@ -267,14 +267,13 @@ class IdentityEmbedder(nn.Module):
         )
 
 
-_STAGE = "honestface` with `training/configs/honestface_paper.yaml"
-IDE_FILE = trained("honestface_ide", "HonestFace's identity embedder (IDE)", _STAGE)
-VRE_FILE = trained("honestface_vre", "HonestFace's face embedder (VRE)", _STAGE)
-LORA_FILE = trained("honestface_lora", "HonestFace's UNet LoRA", _STAGE, "loras")
+IDE_FILE = trained("honestface", "ide", "HonestFace's identity embedder (IDE)", "honestface")
+VRE_FILE = trained("honestface", "vre", "HonestFace's face embedder (VRE)", "honestface")
+LORA_FILE = trained("honestface", "lora", "HonestFace's UNet LoRA", "honestface")
 NANO_FILES = (
-    bundled("nano_honestface_ide", "HonestFace's identity embedder for rendered faces"),
-    bundled("nano_honestface_vre", "HonestFace's face embedder for rendered faces"),
-    bundled("nano_honestface_lora", "HonestFace's LoRA for rendered faces"),
+    bundled("nano_honestface_ide", "the nano identity embedder", "honestface", "ide"),
+    bundled("nano_honestface_vre", "its nano face embedder", "honestface", "vre"),
+    bundled("nano_honestface_lora", "HonestFace's nano LoRA", "honestface", "lora"),
 )
 
 

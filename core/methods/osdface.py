@@ -6,6 +6,7 @@ restoration step itself, which other methods share, is `core.restorer.restore_on
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -258,6 +259,8 @@ EMBEDDER = KnownFile(
     source=_OSDFACE,
     licence=_OSDFACE_TERMS,
     commercial="depends",
+    stage="onestep",
+    part="vre",
 )
 PROJECTION = KnownFile(
     ("embedding_change_weights.pth",),
@@ -274,18 +277,22 @@ LORA = KnownFile(
     source=_OSDFACE,
     licence=_OSDFACE_TERMS,
     commercial="depends",
+    stage="onestep",
+    part="lora",
 )
 NANO_FILES = (
     NANO_BASE,
-    bundled("nano_vre", "the nano face embedder"),
-    bundled("nano_onestep_lora", "the nano one-step LoRA"),
+    bundled("nano_vre", "the nano face embedder", "onestep", "vre"),
+    bundled("nano_onestep_lora", "the nano one-step LoRA", "onestep", "lora"),
 )
 
 
 def _needed(source: ModelSource) -> Sequence[KnownFile]:
-    """The embedder is one converted file, or the released pair."""
-    converted = source.find(EMBEDDER.folder, EMBEDDER.names[0])
-    return (BASE, EMBEDDER, LORA) if converted else (BASE, EMBEDDER, PROJECTION, LORA)
+    """The embedder is one file of this project's, or the released pair."""
+    with suppress(CheckpointError):
+        if source.known(EMBEDDER).suffix == ".safetensors":
+            return BASE, EMBEDDER, LORA
+    return BASE, EMBEDDER, PROJECTION, LORA
 
 
 def _load(

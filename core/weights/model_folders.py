@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import identify
+from ..checkpoint import identify, read_metadata
 from ..errors import CheckpointError, FacewrightError, listed, shorten
-from ..files.known import BASE, BASE_WITH_TEXT, KnownFile, bundled_path
+from ..files.json_text import JsonError, parse_json
+from ..files.known import BASE, BASE_WITH_TEXT, TRAINING_KEY, KnownFile, bundled_path
 from .known_files import known_file
 
 ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright")
@@ -152,6 +153,15 @@ def is_there(path: Path) -> bool:
         return False
 
 
+def exported_by(path: Path) -> tuple[str, str] | None:
+    """Stage and kind of base ("sd", "nano") of a file that training wrote; None for any other."""
+    try:
+        facts = parse_json(read_metadata(path).get(TRAINING_KEY, "null"))
+        return facts["stage"], facts["base"]["kind"]
+    except (CheckpointError, JsonError, LookupError, OSError, TypeError):
+        return None
+
+
 class ModelFolders:
     """Looks weight files up by name in ComfyUI's folder layout, or loose in one folder."""
 
@@ -234,32 +244,64 @@ class ModelFolders:
         Raises:
             CheckpointError: not there; the sentence says source, folder and licence.
         """
-        if file.bundled:
-            return bundled_path(file)
         named = named_base() if file in (BASE, BASE_WITH_TEXT) else None
-        if named is not None:
-            return named
-        for folder in file.folders:
-            found = self.find(folder, *file.names)
-            if found is not None:
-                return found
-        raise CheckpointError(self.missing(file.folder, file.names[0]))
+        exact = None if file.bundled else self._under_its_name(file)
+        # A run's own exports go before the bundled files, which are always there.
+        found = named or exact or self._exported(file)
+        if file.bundled:
+            return found or bundled_path(file)
+        if found is None:
+            raise CheckpointError(self._lacks(file))
+        return found
+
+    def _under_its_name(self, file: KnownFile) -> Path | None:
+        found = (self.find(folder, *file.names) for folder in file.folders)
+        return next(filter(None, found), None)
+
+    def _exported(self, file: KnownFile) -> Path | None:
+        """What training wrote as this file, whatever name people gave it.
+
+        Raises:
+            CheckpointError: there are several.
+        """
+        if not file.stage:
+            return None
+        ending = f"*_{file.part}.safetensors"
+        found = [
+            path
+            for place in self.places(file.folder)
+            for path in sorted(place.glob(ending))
+            if exported_by(path) == (file.stage, "nano" if file.bundled else "sd")
+        ]
+        if len(found) > 1:
+            raise CheckpointError(
+                f"Training wrote several files that may be {file.what}: "
+                f"{listed(map(str, found))}. Rename the right one to {file.names[0]}, or name a "
+                "folder with one of them by --models."
+            )
+        return found[0] if found else None
 
     def missing(self, folder: str, name: str) -> str:
         """A sentence for a file that is not there."""
-        where = self.roots[0] / folder
         file = known_file(name)
-        searched = ", ".join(map(str, self._places(folder, lambda root: [root])))
-        if file is None:
-            return (
-                f"There is no {shorten(name)} in the {folder} folder of {searched}. Put it into "
-                f"{where}, or name another models folder with --models or FACEWRIGHT_MODELS."
-            )
+        if file is not None:
+            return self._lacks(file)
         return (
-            f"{file.what} is missing: put {' or '.join(file.names)} into {where}. "
-            f"Source: {file.source}. Licence: {file.licence}. Searched: {searched}; another models "
+            f"There is no {shorten(name)} in the {folder} folder of {self._searched(folder)}. Put "
+            f"it into {self.roots[0] / folder}, or name another models folder with --models or "
+            "FACEWRIGHT_MODELS."
+        )
+
+    def _lacks(self, file: KnownFile) -> str:
+        return (
+            f"{file.what} is missing: put {' or '.join(file.names)} into "
+            f"{self.roots[0] / file.folder}. Source: {file.source}. Licence: {file.licence}. "
+            f"Searched: {self._searched(file.folder)}; another models "
             f"folder can be named with --models or FACEWRIGHT_MODELS.{self._look_alikes(file)}"
         )
+
+    def _searched(self, folder: str) -> str:
+        return ", ".join(map(str, self._places(folder, lambda root: [root])))
 
     def _look_alikes(self, file: KnownFile) -> str:
         """A sentence on files of other names that may be the base model."""

@@ -1,16 +1,20 @@
 """Where weight files are looked for, and what is said where they are not."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
+from facewright.core.diffusion.source import DiffusersModels
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
-from facewright.core.files.known import BASE, VGG
+from facewright.core.files.known import BASE, NANO_DIR, VGG
+from facewright.core.methods import honestface, osdface, spec_of, specs
 from facewright.core.weights.known_files import TABLE, known_file, known_files, with_table
 from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless.host.host import host
+from facewright.training.train import stages
 from safetensors.torch import save_file
 
 NOTICE = Path(__file__).parents[2] / "NOTICE"
@@ -168,3 +172,49 @@ def test_each_known_file_says_what_a_user_has_to_know():
         assert all((file.what, file.folder, file.source, file.licence))
         # torchvision's rule: the name carries the first digits of the hash.
         assert not file.sha256 or f"-{file.sha256}." in file.names[0]
+
+
+def exported(path, stage, kind):
+    path.parent.mkdir(exist_ok=True)
+    facts = {"facewright.training": json.dumps({"stage": stage, "base": {"kind": kind}})}
+    save_file({"x": torch.zeros(1)}, path, facts)
+
+
+def test_what_training_exported_is_found_under_any_name(tmp_path):
+    folders = ModelFolders([tmp_path])
+    exported(tmp_path / "mine_vre.safetensors", "honestface", "sd")
+    exported(tmp_path / "loras/mine_lora.safetensors", "onestep", "sd")
+    exported(tmp_path / "toy_lora.safetensors", "onestep", "nano")
+    assert folders.known(osdface.LORA) == tmp_path / "loras/mine_lora.safetensors"
+    assert folders.known(honestface.VRE_FILE) == tmp_path / "mine_vre.safetensors"
+    with pytest.raises(CheckpointError, match=r"OSDFace's face embedder .VRE. is missing"):
+        folders.known(osdface.EMBEDDER)
+    _, vre, lora = osdface.NANO_FILES
+    assert folders.known(lora) == tmp_path / "toy_lora.safetensors"
+    assert folders.known(vre) == NANO_DIR / "nano_vre.safetensors"
+
+    exported(tmp_path / "other_lora.safetensors", "onestep", "sd")
+    with pytest.raises(CheckpointError, match="several files that may be OSDFace's UNet LoRA: "):
+        folders.known(osdface.LORA)
+    (tmp_path / "loras/pytorch_lora_weights.safetensors").touch()
+    assert folders.known(osdface.LORA).name == "pytorch_lora_weights.safetensors"
+
+
+def test_each_stage_writes_files_that_its_method_looks_for():
+    known = {(f.stage, f.part) for s in specs().values() for f in (*s.files, *s.further_files)}
+    parts = {f"{{name}}_{part}.safetensors" for _, part in known}
+    for stage in ("onestep", "honestface", "flipnet-restore", "flipnet-degrade"):
+        written = {setting.partition("=")[2] for setting in stages()[stage].settings}
+        assert written & parts == {
+            f"{{name}}_{part}.safetensors" for of, part in known if of == stage
+        }
+
+
+def test_flipnet_asks_for_a_base_that_reads_text(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/v2-1_512-ema-pruned.safetensors").touch()
+    with pytest.raises(CheckpointError) as error:
+        spec_of("flipnet").find(DiffusersModels(ModelFolders([tmp_path])))
+    lines = str(error.value).split("\n")
+    assert len(lines) == 4 and lines[0].startswith("the diffusers folder of Stable Diffusion 2.1")
+    assert "put stable-diffusion-2-1-base into" in lines[0]

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from ...core.checkpoint import read_metadata
 from ...core.doctor.machine import own_version
 from ...core.errors import CheckpointError, FacewrightError, shorten
-from ...core.files.known import BASE, NANO_DIR
+from ...core.files.known import BASE, NANO_DIR, TRAINING_KEY
 from ...core.files.writing import content_hash
 from ...core.weights.known_files import known_files
 from .._backbone import BackboneConfig
@@ -25,8 +25,6 @@ from ..recipe import Recipe
 from ..settings.config import TrainConfig
 from ..settings.inputs import config_paths
 
-TRAINING_KEY = "facewright.training"
-"""Metadata entry of exported files: the facts of the run as JSON."""
 OWN_LICENCE, BASE_LICENCE, OTHER_LICENCE = "apache-2.0", "openrail++", "other"
 """Identifiers as Hugging Face's model cards take them."""
 
