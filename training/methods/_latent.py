@@ -1,14 +1,44 @@
 """What recipes that train on the latents of a frozen VAE have in common."""
 
-from torch import Tensor
+import json
+from pathlib import Path
 
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ...core.modules.identity import IdentityEncoder
+from .._backbone import BackboneConfig, TrainingBackbone
+from .._lora import save_lora
+from .._scores import face_scores
+from ..losses import masks
 from ..recipe import EXPORT_ONLY, Batch, Recipe
+from ..settings.config import Strict
+
+
+class LatentConfig(Strict):
+    """Of a recipe that trains a LoRA of a UNet on the latents of a frozen VAE."""
+
+    backbone: BackboneConfig
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(16, gt=0)
+    merged: bool = Field(
+        False, description="merge the LoRA into the weights in every step: faster for small UNets"
+    )
+    sample_latents: bool = Field(True, description="posterior samples of the VAE, or its mean")
+    metric_encoder: Path | None = Field(
+        None, description="nano identity encoder that no loss uses; adds scores to validation"
+    )
+    name: str = Field(description="start of the exported files' names")
+    half: bool = Field(False, description="export in float16")
 
 
 class LatentRecipe(Recipe):
     """A recipe whose frozen network `codec` is a `_backbone.Codec`."""
 
     changeable = (*EXPORT_ONLY, "weights.*")
+    config: LatentConfig
+    backbone: TrainingBackbone
 
     def _encode(self, batch: Batch, key: str, *, sample: bool) -> Tensor:
         """z_0 of the pictures batch[key]; the posterior comes from the cache if it can."""
@@ -23,3 +53,29 @@ class LatentRecipe(Recipe):
     def _decode(self, z_0: Tensor) -> Tensor:
         """Pictures about [0, 1], not clamped."""
         return (self.nets["codec"].decode(z_0) + 1) / 2
+
+    def frozen(self) -> dict[str, nn.Module]:
+        nets: dict[str, nn.Module] = {"codec": self.backbone.codec}
+        if self.config.metric_encoder:
+            nets["metric"] = IdentityEncoder.from_file(self.config.metric_encoder)
+        return nets
+
+    def _scores(self, picture: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Against gt, in the face box."""
+        mask = masks.box_mask(batch["box"], *picture.shape[-2:])
+        return face_scores(picture, batch["gt"], mask, self.nets.get("metric"))
+
+    def _stored(self, facts: dict) -> tuple[torch.dtype, dict[str, str]]:
+        """Type and metadata of exported files."""
+        dtype = torch.float16 if self.config.half else torch.float32
+        return dtype, {"facewright.training": json.dumps(facts)}
+
+    def _save_lora(self, folder: Path, unet: nn.Module, facts: dict, **more: str) -> Path:
+        c = self.config
+        path = folder / f"{c.name}_lora.safetensors"
+        dtype, training = self._stored(facts)
+        save_lora(
+            path, unet, rank=c.rank, alpha=c.alpha, base=self.backbone.name, dtype=dtype,
+            facts={"method": self.method, **more, **training},
+        )  # fmt: skip
+        return path

@@ -7,7 +7,6 @@ tokens; VAE, text encoder and face encoder stay frozen.
 """
 
 import copy
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -19,25 +18,21 @@ from torch import Tensor, nn
 from ...core.diffusion.boosthub import check_fits
 from ...core.methods.flipnet import BoostHubConfig, BoostHubs, find_sites
 from ...core.modules.face_encoder import FaceEncoder
-from ...core.modules.identity import IdentityEncoder
 from ...core.sampling import Predict, ddim, guided
 from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
-from .._backbone import BackboneConfig, load_backbone
+from .._backbone import load_backbone
 from .._lora import (
     ATTENTION_TARGETS,
     LORA_TARGETS,
     add_lora,
     load_lora,
-    save_lora,
 )
-from .._scores import face_scores
 from .._text import NoText, TextEncoder
-from ..losses import masks
 from ..losses.extractors import ExtractorConfig
 from ..recipe import Batch, Evaluation, Progress
 from ..settings.config import Strict
 from ._joint import JointDenoiser, Prompt
-from ._latent import LatentRecipe
+from ._latent import LatentConfig, LatentRecipe
 
 _MEASURED = (50, 200, 400, 600, 800)
 """Timesteps at which held-out noise predictions are scored."""
@@ -59,8 +54,7 @@ class StartConfig(Strict):
     lora: Path | None = Field(None, description="none: a fresh LoRA")
 
 
-class FlipConfig(Strict):
-    backbone: BackboneConfig
+class FlipConfig(LatentConfig):
     start: StartConfig | None = Field(
         None, description="the other mode has learned already where to look: few steps are enough"
     )
@@ -73,9 +67,6 @@ class FlipConfig(Strict):
     lora_layers: Literal["attention", "all"] = Field(
         "attention", description="all: convolutions and feed-forward too, for weak base models"
     )
-    merged: bool = Field(
-        False, description="merge the LoRA into the weights in every step: faster for small UNets"
-    )
     phi: float = Field(1.0, ge=0, description="enhance weight in training, Eq. 5")
     drop_text: float = Field(0.5, ge=0, le=1, description="share of samples with the empty prompt")
     clean_condition: float = Field(
@@ -84,13 +75,8 @@ class FlipConfig(Strict):
     weighting: Literal["eps", "v"] = Field(
         "eps", description="v: errors divided by alpha_bar(t), so that late timesteps count too"
     )
-    sample_latents: bool = Field(True, description="posterior samples of the VAE, or its mean")
     sampling: SamplingConfig = SamplingConfig.model_validate({})
-    metric_encoder: Path | None = Field(
-        None, description="nano identity encoder that no loss uses; adds scores to validation"
-    )
     name: str = Field("flipnet", description="start of the exported files' names")
-    half: bool = Field(False, description="export in float16")
 
 
 class RestoreConfig(FlipConfig):
@@ -157,16 +143,11 @@ class _FlipRecipe(LatentRecipe):
         return {"denoiser": JointDenoiser(unet, hubs, adapter, merged=c.merged)}
 
     def frozen(self) -> dict[str, nn.Module]:
-        c = self.config
+        c, nets = self.config, super().frozen()
         width = self.backbone.unet.config.cross_attention_dim
-        nets: dict[str, nn.Module] = {
-            "codec": self.backbone.codec,
-            "text": TextEncoder(c.text) if c.text else NoText(c.tokens, width),
-        }
+        nets["text"] = TextEncoder(c.text) if c.text else NoText(c.tokens, width)
         if self.face_encoder:
             nets["face_encoder"] = self.face_encoder
-        if c.metric_encoder:
-            nets["metric"] = IdentityEncoder.from_file(c.metric_encoder)
         return nets
 
     def adam_only(self) -> tuple[str, ...]:
@@ -269,10 +250,6 @@ class _FlipRecipe(LatentRecipe):
                         seen.setdefault(f"{name}/{key}", []).append(value)
         return Evaluation({k: torch.cat(v).mean().item() for k, v in seen.items()}, images)
 
-    def _scores(self, picture: Tensor, batch: Batch) -> dict[str, Tensor]:
-        mask = masks.box_mask(batch["box"], *picture.shape[-2:])
-        return face_scores(picture, batch["gt"], mask, self.nets.get("metric"))
-
     def _shown(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
         raise NotImplementedError
 
@@ -281,20 +258,10 @@ class _FlipRecipe(LatentRecipe):
 
     def export(self, folder: Path, facts: dict) -> list[Path]:
         """The LoRA and the BoostHubs."""
-        c, denoiser = self.config, self.nets["denoiser"]
-        dtype = torch.float16 if c.half else torch.float32
-        training = {"facewright.training": json.dumps(facts)}
-        lora = folder / f"{c.name}_lora.safetensors"
-        save_lora(
-            lora,
-            denoiser.bare_unet,
-            rank=c.rank,
-            alpha=c.alpha,
-            base=self.backbone.name,
-            dtype=dtype,
-            facts={"method": self.method, "mode": self.mode, **training},
-        )
-        hubs = folder / f"{c.name}_boosthub.safetensors"
+        denoiser = self.nets["denoiser"]
+        dtype, training = self._stored(facts)
+        lora = self._save_lora(folder, denoiser.bare_unet, facts, mode=self.mode)
+        hubs = folder / f"{self.config.name}_boosthub.safetensors"
         denoiser.hubs.save(hubs, dtype=dtype, **training)
         return [lora, hubs]
 
@@ -358,8 +325,7 @@ class RestoreRecipe(_FlipRecipe):
         adapter = self.nets["denoiser"].adapter.state_dict()
         encoder.adapter.load_state_dict({k: v.cpu() for k, v in adapter.items()})
         path = folder / f"{self.config.name}_face_encoder.safetensors"
-        dtype = torch.float16 if self.config.half else torch.float32
-        training = {"facewright.training": json.dumps(facts)}
+        dtype, training = self._stored(facts)
         encoder.save(path, trained=True, dtype=dtype, **training)
         return [*super().export(folder, facts), path]
 

@@ -5,7 +5,6 @@ frozen. With other weights and a nano backbone the same stage trains the bundled
 """
 
 import copy
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -18,10 +17,8 @@ from ...core.methods.osdface import PromptProjection, VisualRepresentationEmbedd
 from ...core.modules.identity import IdentityEncoder
 from ...core.people.recogniser import Crop, load_recogniser
 from ...core.restorer import ONE_STEP_TIMESTEP, one_step
-from .._backbone import BackboneConfig, load_backbone
-from .._lora import MergedCall, add_lora, load_lora, save_lora
-from .._scores import face_scores
-from ..losses import masks
+from .._backbone import load_backbone
+from .._lora import MergedCall, add_lora, load_lora
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..losses.extractors import ExtractorConfig
 from ..losses.identity import IdentityEnsemble, IdentityLoss
@@ -30,7 +27,7 @@ from ..losses.perceptual import feature_distance as feature_loss
 from ..losses.pixel import box_weights, chroma, sobel
 from ..recipe import Batch, Evaluation, Progress
 from ..settings.config import Strict
-from ._latent import LatentRecipe
+from ._latent import LatentConfig, LatentRecipe
 
 
 class RecogniserConfig(Strict):
@@ -85,17 +82,10 @@ class Weights(Strict):
     face: float = Field(1.0, gt=0, description="pixels in the face box count this much more")
 
 
-class OneStepConfig(Strict):
-    backbone: BackboneConfig
+class OneStepConfig(LatentConfig):
     vre: Path = Field(description="embedder file of vre-associate")
     start: Path | None = Field(None, description="LoRA file to go on from; none: a fresh one")
-    rank: int = Field(16, ge=1)
-    alpha: float = Field(16, gt=0)
-    merged: bool = Field(
-        False, description="merge the LoRA into the weights in every step: faster for small UNets"
-    )
     timestep: int = Field(ONE_STEP_TIMESTEP, ge=0, le=999)
-    sample_latents: bool = Field(True, description="posterior samples of the VAE, or its mean")
     decoded: int | None = Field(
         None,
         ge=1,
@@ -106,11 +96,7 @@ class OneStepConfig(Strict):
     extractor: ExtractorConfig | None = Field(None, description="of `perceptual` and `features`")
     recogniser: RecogniserConfig | None = Field(None, description="of `identity`")
     discriminator: DiscriminatorConfig = DiscriminatorConfig.model_validate({})
-    metric_encoder: Path | None = Field(
-        None, description="nano identity encoder that no loss uses; adds scores to validation"
-    )
     name: str = Field("onestep", description="start of the exported files' names")
-    half: bool = Field(False, description="export in float16")
 
 
 class Generator(nn.Module):
@@ -175,16 +161,14 @@ class OneStepRecipe(LatentRecipe):
         return Generator(unet, projection, self.config.timestep)
 
     def frozen(self) -> dict[str, nn.Module]:
-        c = self.config
-        nets: dict[str, nn.Module] = {"codec": self.backbone.codec, "vre": self.vre}
+        c, nets = self.config, super().frozen()
+        nets["vre"] = self.vre
         if c.extractor and c.weights.perceptual:
             nets["perceptual"] = c.extractor.load_dists()
         if c.extractor and c.weights.features:
             nets["extractor"] = c.extractor.load()
         if c.recogniser and c.weights.identity:
             nets["identity"] = c.recogniser.load()
-        if c.metric_encoder:
-            nets["metric"] = IdentityEncoder.from_file(c.metric_encoder)
         return nets
 
     def phases(self) -> dict[str, tuple[str, ...]]:
@@ -274,13 +258,11 @@ class OneStepRecipe(LatentRecipe):
         seen: dict[str, list[Tensor]] = {}
         images: dict[str, Tensor] = {}
         for batch in batches:
-            gt = batch["gt"]
-            mask = masks.box_mask(batch["box"], *gt.shape[-2:])
             shown = self._shown(batch)
             for name, picture in shown.items():
-                for key, value in self._scores(picture, gt, mask).items():
+                for key, value in self._scores(picture, batch).items():
                     seen.setdefault(f"{name}/{key}", []).append(value)
-            images = images or {**shown, "gt": gt}
+            images = images or {**shown, "gt": batch["gt"]}
         return Evaluation({k: torch.cat(v).mean().item() for k, v in seen.items()}, images)
 
     def _shown(self, batch: Batch) -> dict[str, Tensor]:
@@ -288,25 +270,12 @@ class OneStepRecipe(LatentRecipe):
         ceiling = self._decode(self._encode(batch, "gt", sample=False)).clamp(0, 1)
         return {"lq": batch["lq"], "restored": self.restore(batch), "VAE(gt)": ceiling}
 
-    def _scores(self, picture: Tensor, gt: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        return face_scores(picture, gt, mask, self.nets.get("metric"))
-
     def export(self, folder: Path, facts: dict) -> list[Path]:
         """The LoRA, and the embedder with the projection that was trained with it."""
         c, generator = self.config, self.nets["generator"]
-        dtype = torch.float16 if c.half else torch.float32
-        training = {"facewright.training": json.dumps(facts)}
-        lora = folder / f"{c.name}_lora.safetensors"
         unet = generator.unet.module if c.merged else generator.unet
-        save_lora(
-            lora,
-            unet,
-            rank=c.rank,
-            alpha=c.alpha,
-            base=self.backbone.name,
-            dtype=dtype,
-            facts={"method": self.method, "timestep": str(c.timestep), **training},
-        )
+        lora = self._save_lora(folder, unet, facts, timestep=str(c.timestep))
+        dtype, training = self._stored(facts)
         vre = VisualRepresentationEmbedder(self.vre.config)
         vre.load_state_dict(self.vre.state_dict())
         vre.embedding_change.load_state_dict(generator.embedding_change.state_dict())
