@@ -31,11 +31,11 @@ import torch
 import torch.nn.functional as F
 from facewright.core.diffusion.backbone import (
     DiffusersBackbone,
-    DiffusersVae,
     Model,
     build,
 )
 from facewright.core.diffusion.library import diffusers_classes
+from facewright.core.diffusion.vae import Vae
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig
 from facewright.core.modules.fast import fast_dtype
@@ -273,7 +273,7 @@ def measure(tiny, batch, repeats):
     del vre, plain_vre
 
     plain_vae = random_module(vae_class, vae_config)
-    fast_vae = DiffusersVae(
+    fast_vae = Vae(
         build(
             vae_class, vae_config, plain_vae.state_dict(), source="VAE", dtype=dtype, device=device
         )

@@ -39,7 +39,7 @@ from ..core.lora.merge import (
     unfit,
 )
 from ..core.methods.flipnet import BoostHubs, Condition
-from ..core.modules.autoencoder import AutoencoderKL
+from ..core.modules.autoencoder import AutoencoderKL, posterior_sample
 from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
 from ._comfy_boosthub import KEY, LORAS, apply_boosthub
@@ -173,8 +173,8 @@ class ComfyBackbone:
         if generator is None:
             return self._format.process_in(self.vae.encode(image))
         mean, logvar = _posterior_vae(self.vae).encode(image).chunk(2, dim=1)
-        noise = torch.randn(mean.shape, generator=generator, device=generator.device).to(mean)
-        return self._format.process_in(mean + (0.5 * logvar.clamp(-30, 20)).exp() * noise)
+        z = posterior_sample(mean, logvar.clamp(-30, 20), generator)
+        return self._format.process_in(z)
 
     def denoise(self, z_t: Tensor, t: int, cond: Tensor) -> Tensor:
         expected = self.model.model.model_config.unet_config.get("context_dim", cond.shape[-1])

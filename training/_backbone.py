@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ..core.architecture import build
+from ..core.diffusion.vae import decoded, moments
 from ..core.errors import CheckpointError
-from ..core.modules.autoencoder import AutoencoderKL
 from ..core.weights.nano import load_vae, unet_config, unet_tensors
 from .settings.config import Strict
 
@@ -47,12 +47,7 @@ class Codec(nn.Module):
     @torch.no_grad()
     def moments(self, pixels: Tensor) -> Tensor:
         """(b, 3, h, w) in [-1, 1] -> (b, 2 c, h / f, w / f): the posterior's mean and logvar."""
-        if isinstance(self.vae, AutoencoderKL):
-            mean, logvar = self.vae.moments(pixels)
-        else:
-            posterior = self.vae.encode(pixels).latent_dist
-            mean, logvar = posterior.mean, posterior.logvar
-        return torch.cat([mean, logvar], 1).float()
+        return torch.cat(moments(self.vae, pixels), 1).float()
 
     def latents(self, moments: Tensor, *, sample: bool) -> Tensor:
         """z_0 (b, c, h / f, w / f): a posterior sample or its mean."""
@@ -62,8 +57,7 @@ class Codec(nn.Module):
 
     def decode(self, z_0: Tensor) -> Tensor:
         """Pixels in [-1, 1], not clamped."""
-        decoded = self.vae.decode(z_0 / self.scaling_factor)
-        return decoded if isinstance(self.vae, AutoencoderKL) else decoded.sample
+        return decoded(self.vae, z_0 / self.scaling_factor)
 
 
 @dataclass(frozen=True)

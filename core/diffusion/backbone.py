@@ -1,10 +1,9 @@
 """Stable Diffusion's UNet and VAE from diffusers, and the nano VAE, as a `Backbone`."""
 
-import copy
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -13,12 +12,12 @@ from ..checkpoint import check_finite, check_fits
 from ..errors import CheckpointError, FacewrightError, shorten
 from ..lora.merge import LoraReport, check_loras, merge_lora, parse_lora
 from ..methods.flipnet import ALREADY_APPLIED, TEXT_TOKENS, BoostHubs, Condition
-from ..modules.autoencoder import AutoencoderKL as NanoAutoencoder
 from ..modules.fast import use_fast_layers
 from ..restorer import one_step
 from .boosthub import AppliedBoostHub, Predict, predicting
 from .boosthub import check_fits as check_hubs
 from .text import Clip
+from .vae import Vae
 
 
 def build(
@@ -121,78 +120,6 @@ class Model:
             raise FacewrightError(ALREADY_APPLIED)
         hubs.to(next(self.unet.parameters()).device)
         return replace(self, boosthub=AppliedBoostHub(hubs, condition))
-
-
-class Vae(Protocol):
-    """VAE of the headless host: pixels [-1, 1] to unscaled latents and back."""
-
-    factor: int
-    module: nn.Module
-
-    def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
-        """Posterior mean, or a sample where a generator is given."""
-        ...
-
-    def decode(self, z: Tensor, *, full_precision: bool = False) -> Tensor:
-        """Pixels, not clamped."""
-        ...
-
-
-class _Vae:
-    module: Any
-    """diffusers' or ours."""
-
-    def __init__(self, module: nn.Module, factor: int) -> None:
-        self.module = module.eval().requires_grad_(False)
-        self.factor = factor
-
-    def _cast(self, x: Tensor) -> Tensor:
-        first = next(self.module.parameters())
-        return x.to(first.device, first.dtype, memory_format=torch.channels_last)
-
-    def _decoder(self, z: Tensor, full_precision: bool) -> tuple[Any, Tensor]:
-        z = self._cast(z)
-        if full_precision and z.dtype != torch.float32:
-            return copy.deepcopy(self.module).float(), z.float()
-        return self.module, z
-
-
-class DiffusersVae(_Vae):
-    """`diffusers.AutoencoderKL`."""
-
-    def __init__(self, module: Any) -> None:
-        use_fast_layers(module, convolutions=True)
-        super().__init__(module, 2 ** (len(module.config.block_out_channels) - 1))
-
-    @torch.no_grad()
-    def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
-        posterior = self.module.encode(self._cast(pixels)).latent_dist
-        z = posterior.mean
-        if generator is not None:
-            # In float32, so that a seed gives the same noise in every number format.
-            z = z + posterior.std * torch.randn(z.shape, generator=generator).to(z)
-        return z.to(pixels.dtype)
-
-    @torch.no_grad()
-    def decode(self, z: Tensor, *, full_precision: bool = False) -> Tensor:
-        module, cast = self._decoder(z, full_precision)
-        return module.decode(cast).sample.to(z.dtype)
-
-
-class NanoVae(_Vae):
-    """The bundled nano models' autoencoder."""
-
-    def __init__(self, module: NanoAutoencoder) -> None:
-        super().__init__(module, module.config.factor)
-
-    @torch.no_grad()
-    def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
-        return self.module.encode(self._cast(pixels), generator).to(pixels.dtype)
-
-    @torch.no_grad()
-    def decode(self, z: Tensor, *, full_precision: bool = False) -> Tensor:
-        module, cast = self._decoder(z, full_precision)
-        return module.decode(cast).to(z.dtype)
 
 
 class DiffusersBackbone:

@@ -15,8 +15,9 @@ from ..modules.fast import fast_dtype
 from ..weights import nano
 from ..weights.sd_config import UNetConfig, VAEConfig, part_config
 from . import ldm
-from .backbone import DiffusersVae, Model, NanoVae, Vae, build
+from .backbone import Model, build
 from .library import diffusers_classes
+from .vae import Vae
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names in VAE folders written before diffusers 0.14, SD 2.1-base's own among them."""
@@ -70,7 +71,7 @@ def _nano(device: torch.device) -> tuple[Model, Vae]:
         device=device,
     )
     vae = nano.load_vae().to(device, memory_format=torch.channels_last)
-    return Model(unet, config, "the nano UNet", scaling_factor=1.0), NanoVae(vae)
+    return Model(unet, config, "the nano UNet", scaling_factor=1.0), Vae(vae)
 
 
 @functools.cache
@@ -117,7 +118,7 @@ def _model(
 def _vae(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str, place: Place) -> Vae:
     _, vae_class = diffusers_classes()
     module = build(vae_class, config, tensors, source=name, dtype=place.dtype, device=place.device)
-    return DiffusersVae(module)
+    return Vae(module)
 
 
 def _load_folder(folder: Path, place: Place) -> tuple[Model, Vae]:

@@ -260,10 +260,13 @@ class AutoencoderKL(nn.Module):
     def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Posterior mean, or a sample of it where a generator is given."""
         mean, logvar = self.moments(pixels)
-        if generator is None:
-            return mean
-        noise = torch.randn(mean.shape, generator=generator, device=generator.device)
-        return mean + (0.5 * logvar).exp() * noise.to(mean)
+        return mean if generator is None else posterior_sample(mean, logvar, generator)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(self.post_quant_conv(z))
+
+
+def posterior_sample(mean: Tensor, logvar: Tensor, generator: torch.Generator) -> Tensor:
+    """A draw from N(mean, exp(logvar)); a seed gives the same noise in every number format."""
+    noise = torch.randn(mean.shape, generator=generator, device=generator.device)
+    return mean + (0.5 * logvar).exp() * noise.to(mean)

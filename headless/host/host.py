@@ -13,9 +13,9 @@ from ...core.diffusion.backbone import (
     DiffusersBackbone,
     Model,
     OneStepSampler,
-    Vae,
 )
 from ...core.diffusion.loading import load_nano
+from ...core.diffusion.vae import Vae
 from ...core.errors import CheckpointError, shorten
 from ...core.faces import look_in
 from ...core.files.confined import is_plain

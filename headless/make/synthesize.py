@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...core.diffusion.backbone import Model, Vae
+from ...core.diffusion.backbone import Model
 from ...core.diffusion.boosthub import check_fits, predicting
 from ...core.diffusion.loading import load_checkpoint
 from ...core.diffusion.text import TEXT_FOLDERS, Clip, read_caption
+from ...core.diffusion.vae import Vae
 from ...core.errors import CheckpointError, FacewrightError
 from ...core.files.known import BASE
 from ...core.geometry.square import centred_square

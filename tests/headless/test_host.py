@@ -4,9 +4,10 @@ import json
 
 import pytest
 import torch
-from facewright.core.diffusion.backbone import DiffusersBackbone, NanoVae
+from facewright.core.diffusion.backbone import DiffusersBackbone
 from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.diffusion.loading import load_checkpoint, load_vae
+from facewright.core.diffusion.vae import Vae
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
 from facewright.core.restorer import restore_one_step
 from facewright.headless.host.host import HeadlessHost
@@ -189,7 +190,7 @@ def test_nano_vae_has_the_factor_of_its_levels():
     config = AutoencoderConfig(
         ch=8, ch_mult=(1, 2, 2), num_res_blocks=1, attn_levels=(), z_channels=4, groups=1
     )
-    vae = NanoVae(AutoencoderKL(config))
+    vae = Vae(AutoencoderKL(config))
     assert vae.encode(torch.rand(1, 3, 16, 16)).shape == (1, 4, 4, 4) and vae.factor == 4
 
 

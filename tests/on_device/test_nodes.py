@@ -76,15 +76,15 @@ def test_the_one_step_sampler_gives_what_the_restorer_does(device):
 
 
 def test_vaes_of_diffusers_sample_alike(device):
-    from facewright.core.diffusion.backbone import DiffusersVae
     from facewright.core.diffusion.library import diffusers_classes
+    from facewright.core.diffusion.vae import Vae
 
     torch.manual_seed(0)
     blocks = {"down_block_types": ("DownEncoderBlock2D",), "up_block_types": ("UpDecoderBlock2D",)}
     module = diffusers_classes()[1](block_out_channels=(32,), **blocks)
     x, draw = torch.rand(1, 3, 16, 16), lambda: torch.Generator().manual_seed(5)
-    here = DiffusersVae(module).encode(x, draw())
-    assert close(here, DiffusersVae(module.to(device)).encode(x, draw()))
+    here = Vae(module).encode(x, draw())
+    assert close(here, Vae(module.to(device)).encode(x, draw()))
 
 
 @pytest.mark.slow

@@ -8,8 +8,9 @@ import pytest
 import torch
 import yaml
 from facewright.core.checkpoint import make_metadata, read_tensors, save_safetensors
-from facewright.core.diffusion.backbone import DiffusersBackbone, Model, NanoVae
+from facewright.core.diffusion.backbone import DiffusersBackbone, Model
 from facewright.core.diffusion.library import diffusers_classes
+from facewright.core.diffusion.vae import Vae
 from facewright.core.lora.merge import merge_lora
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
@@ -267,7 +268,7 @@ def test_a_few_steps_help_and_the_exported_files_restore_the_same(files, merged)
     report = merge_lora(base, lora, metadata=metadata)
     assert not report.unused and len(report.applied) == len(lora_layers(recipe.backbone.unet))
     unet.load_state_dict(base)
-    vae = NanoVae(recipe.backbone.codec.vae)
+    vae = Vae(recipe.backbone.codec.vae)
     backbone = DiffusersBackbone(Model(unet.eval(), unet.config, "nano", 1.0), vae)
     embedder = VisualRepresentationEmbedder.from_files(embedder_file)
     restored, _ = restore_one_step(data["lq"], embedder(data["lq"]), backbone)

@@ -1,0 +1,59 @@
+"""A VAE, diffusers' or the nano models' own, for inference and for training."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ..modules.autoencoder import AutoencoderKL as NanoAutoencoder
+from ..modules.autoencoder import posterior_sample
+from ..modules.fast import use_fast_layers
+
+
+def moments(module: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and log-variance (b, c, h / f, w / f) of the latents of pixels in [-1, 1]."""
+    if isinstance(module, NanoAutoencoder):
+        return module.moments(pixels)
+    posterior = module.encode(pixels).latent_dist
+    return posterior.mean, posterior.logvar
+
+
+def decoded(module: Any, z: Tensor) -> Tensor:
+    """Pixels about [-1, 1] of unscaled latents, not clamped; differentiable."""
+    found = module.decode(z)
+    return found if isinstance(module, NanoAutoencoder) else found.sample
+
+
+class Vae:
+    """VAE of the headless host: pixels [-1, 1] to unscaled latents and back."""
+
+    module: Any
+    """diffusers' or ours."""
+
+    def __init__(self, module: nn.Module) -> None:
+        if isinstance(module, NanoAutoencoder):
+            self.factor = module.config.factor
+        else:
+            use_fast_layers(module, convolutions=True)
+            self.factor = 2 ** (len(module.config.block_out_channels) - 1)
+        self.module = module.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
+        """Posterior mean, or a sample where a generator is given."""
+        mean, logvar = moments(self.module, self._cast(pixels))
+        z = mean if generator is None else posterior_sample(mean, logvar, generator)
+        return z.to(pixels.dtype)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, *, full_precision: bool = False) -> Tensor:
+        """Pixels, not clamped."""
+        module, cast = self.module, self._cast(z)
+        if full_precision and cast.dtype != torch.float32:
+            module, cast = copy.deepcopy(module).float(), cast.float()
+        return decoded(module, cast).to(z.dtype)
+
+    def _cast(self, x: Tensor) -> Tensor:
+        first = next(self.module.parameters())
+        return x.to(first.device, first.dtype, memory_format=torch.channels_last)
