@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..checkpoint import read_tensors
 from ..errors import CheckpointError, FacewrightError, shorten
-from ..files.json_text import JsonError, parse_json
+from ..weights.sd_config import TextConfig, part_config
 
 _WEIGHTED = re.compile(r"(?<!\\)[()]|\bembedding:")
 """What ComfyUI gives a meaning beyond the words: "(word:1.2)" and "embedding:name"."""
@@ -92,39 +92,13 @@ class Clip:
         return _load(self.path)
 
 
-_MOST = {
-    "num_hidden_layers": 64,
-    "hidden_size": 8192,
-    "intermediate_size": 65536,
-    "num_attention_heads": 128,
-    "vocab_size": 2**20,
-    "max_position_embeddings": 2**14,
-}
-"""Of a text encoder: more than any has, and little enough to be built."""
-
-
 def check_encoder(folder: Path) -> None:
     """Refuse a folder with a text encoder that transformers should not be given.
 
     Raises:
         CheckpointError: sizes beyond any text encoder, or a pickle with more than weights in it.
     """
-    config = folder / "config.json"
-    try:
-        values = parse_json(config.read_bytes())
-    except (OSError, JsonError) as error:
-        raise CheckpointError(
-            f"{config} cannot be read ({shorten(error, 160)}). Download the folder again."
-        ) from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{config} is no JSON object. Download the folder again.")
-    for key, most in _MOST.items():
-        size = values.get(key, 1)
-        if type(size) is not int or not 1 <= size <= most:
-            raise CheckpointError(
-                f"{config}: {key} should be a whole number from 1 to {most}, came "
-                f"{shorten(repr(size))}. Download the folder again."
-            )
+    part_config(folder, TextConfig, "a text encoder")
     pickled = folder / "pytorch_model.bin"
     if pickled.is_file() and not (folder / "model.safetensors").is_file():
         read_tensors(pickled)

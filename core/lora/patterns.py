@@ -4,21 +4,19 @@ A file may bring a pattern that keeps `re` busy for ever, so only those are take
 in a time that grows with their length: no groups, no counted repeats, nothing looked ahead for.
 """
 
+import re
 import string
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..errors import FacewrightError, shorten
 
 _PLAIN = frozenset(string.ascii_letters + string.digits + "_.-/: ")
-_CLASSES = {
-    "d": str.isdecimal,
-    "D": lambda c: not c.isdecimal(),
-    "w": lambda c: c.isalnum() or c == "_",
-    "W": lambda c: not (c.isalnum() or c == "_"),
-}
-_REPEATS = "*+?"
-_MOST_PATTERNS, _MOST_STEPS = 4096, 512
+_STEP = re.compile(
+    r"(\\[dDwW]|\\[^A-Za-z0-9]|\[(?:[^\]\[\\^&~|-]|-(?!-))+\]|[^\\\[\](){}^$*+?|])([*+?]?)(?![*+?])"
+)
+"""One character of a name as a pattern describes it, and how often it stands there."""
+_MOST_PATTERNS, _MOST_STEPS, _LONGEST = 4096, 512, 16384
 
 
 class PatternError(FacewrightError):
@@ -27,7 +25,7 @@ class PatternError(FacewrightError):
 
 @dataclass(frozen=True)
 class _Step:
-    takes: Callable[[str], bool]
+    takes: Callable[[str], object]
     optional: bool = False
     again: bool = False
 
@@ -47,6 +45,8 @@ class NameEnds:
         patterns = list(patterns)
         if len(patterns) > _MOST_PATTERNS:
             raise PatternError(f"there are {len(patterns)} of them, {_MOST_PATTERNS} at the most")
+        if sum(len(p) for p in patterns if not _PLAIN.issuperset(p)) > _LONGEST:
+            raise PatternError(f"together they are longer than {_LONGEST} characters")
         self._patterns = [(p, None if _PLAIN.issuperset(p) else _alternatives(p)) for p in patterns]
         steps = sum(len(s) for _, ways in self._patterns for _, s in ways or ())
         if steps > _MOST_STEPS:
@@ -71,67 +71,29 @@ def _ends(pattern: str, name: str) -> bool:
 def _alternatives(pattern: str) -> list[tuple[bool, list[_Step]]]:
     """Of each alternative: whether it is the whole name, and its steps."""
     ways: list[tuple[bool, list[_Step]]] = [(False, [])]
-    rest = iter(pattern)
-    last = ""
-    for char in rest:
+    at = 0
+    while at < len(pattern):
         whole, steps = ways[-1]
-        if char == "|":
-            ways.append((False, []))
-        elif char == "^" and not steps and not whole:
+        if step := _STEP.match(pattern, at):
+            steps.append(_step(*step.groups(), pattern))
+            at = step.end()
+            continue
+        if pattern[at] == "^" and not steps and not whole:
             ways[-1] = (True, steps)
-        elif char in _REPEATS and steps and last not in _REPEATS:
-            steps[-1] = _Step(steps[-1].takes, optional=char != "+", again=char != "?")
-        elif char == "$":
-            # It stands at the end of an alternative, where it changes nothing.
-            if next(rest, "|") != "|":
-                raise _unsupported(pattern)
+        elif pattern[at] == "|":
             ways.append((False, []))
-        elif char in "(){}^*+?]":
-            raise _unsupported(pattern)
-        else:
-            steps.append(_Step(_taker(char, rest, pattern)))
-        last = char if char in _REPEATS else "|" if char == "|" else "x"
+        elif pattern[at] != "$" or pattern[at + 1 : at + 2] not in {"", "|"}:
+            raise _unsupported(pattern)  # a dollar ends an alternative, where it changes nothing
+        at += 1
     return [way for way in ways if way[1]]  # no name ends with nothing behind its last dot
 
 
-def _taker(char: str, rest: Iterator[str], pattern: str) -> Callable[[str], bool]:
-    if char == ".":
-        return lambda c: c != "\n"
-    if char == "\\":
-        escaped = next(rest, "")
-        if escaped in _CLASSES:
-            return _CLASSES[escaped]
-        if not escaped or escaped.isalnum():
-            raise _unsupported(pattern)
-        return escaped.__eq__
-    if char == "[":
-        return _one_of(rest, pattern)
-    return char.__eq__
-
-
-def _one_of(rest: Iterator[str], pattern: str) -> Callable[[str], bool]:
-    inside = []
-    for char in rest:
-        if char == "]":
-            break
-        inside.append(char)
-    else:
-        raise _unsupported(pattern)
-    text = "".join(inside)
-    if not text or set(text) & set("^\\["):
-        raise _unsupported(pattern)
-    chars, at = set(), 0
-    while at < len(text):
-        low, high = text[at], text[at + 2 : at + 3]
-        if text[at + 1 : at + 2] == "-" and high:
-            if ord(high) > 0x7F or low > high:
-                raise _unsupported(pattern)
-            chars.update(map(chr, range(ord(low), ord(high) + 1)))
-            at += 3
-        else:
-            chars.add(low)
-            at += 1
-    return chars.__contains__
+def _step(one: str, repeat: str, pattern: str) -> _Step:
+    try:
+        takes = re.compile(one).fullmatch
+    except re.error as error:
+        raise _unsupported(pattern) from error
+    return _Step(takes, optional=repeat in {"*", "?"}, again=repeat in {"*", "+"})
 
 
 def _unsupported(pattern: str) -> PatternError:

@@ -56,8 +56,22 @@ class VAEConfig:
     sample_size: _Channels | Annotated[tuple[_Channels, ...], Between(2, 2)] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """What a text encoder's `config.json` says, as far as its size depends on it."""
+
+    __pydantic_config__ = OPEN
+
+    num_hidden_layers: Annotated[int, Between(1, 64)] = 12
+    hidden_size: Annotated[int, Between(1, 8192)] = 512
+    intermediate_size: Annotated[int, Between(1, 65536)] = 2048
+    num_attention_heads: Annotated[int, Between(1, 128)] = 8
+    vocab_size: Annotated[int, Between(1, 2**20)] = 49408
+    max_position_embeddings: Annotated[int, Between(1, 2**14)] = 77
+
+
 def part_config(folder: Path, kind: type, what: str) -> dict[str, Any]:
-    """What the config.json of one part ("unet", "vae") of a diffusers folder says.
+    """What the config.json of one part ("unet", "vae", "text_encoder") of a diffusers folder says.
 
     Args:
         kind: the dataclass of this file it has to fit.

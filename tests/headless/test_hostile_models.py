@@ -152,10 +152,10 @@ def test_base_models_of_nan_are_refused(tmp_path, ldm_files, value):
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers should be"),
-        ({"hidden_size": True}, "hidden_size should be"),
-        ({"vocab_size": -1}, "vocab_size should be"),
-        ([], "no JSON object"),
+        ({"num_hidden_layers": 10**9}, "`num_hidden_layers`: input should be"),
+        ({"hidden_size": True}, "`hidden_size`: input should be"),
+        ({"vocab_size": -1}, "`vocab_size`: input should be"),
+        ([], "should hold a JSON object"),
         ({}, "asks to run"),
     ],
 )
