@@ -33,19 +33,28 @@ def _surroundings() -> Any:
     import comfyui_version
 
     from ..core.doctor import Surroundings
+    from ._files import file_inputs
 
+    ours = _ours()
     comfy_nodes = import_module("nodes")  # ComfyUI's, whatever lies beside this package
     return Surroundings(
         places=model_folders,
         has_node=comfy_nodes.NODE_CLASS_MAPPINGS.__contains__,
         title=comfy_nodes.NODE_DISPLAY_NAME_MAPPINGS.get,
+        files=lambda kind: file_inputs(ours[kind]) if kind in ours else {},
         inside=True,
         comfyui=Path(str(comfy_nodes.__file__)).parent,
         version=comfyui_version.__version__,
         custom_nodes=tuple(map(Path, folder_paths.get_folder_paths("custom_nodes"))),
         dtypes=_dtypes(),
-        warnings=tuple(_taken(comfy_nodes.NODE_CLASS_MAPPINGS)),
+        warnings=tuple(_taken(ours, comfy_nodes.NODE_CLASS_MAPPINGS)),
     )
+
+
+def _ours() -> dict[str, type]:
+    from ._all import all_nodes
+
+    return {node.GET_SCHEMA().node_id: node for node in all_nodes()}
 
 
 def _dtypes() -> dict[str, str]:
@@ -55,11 +64,8 @@ def _dtypes() -> dict[str, str]:
     return {"device": str(device)} | {k: str(v).removeprefix("torch.") for k, v in formats.items()}
 
 
-def _taken(registered: dict[str, type]) -> list[str]:
+def _taken(ours: dict[str, type], registered: dict[str, type]) -> list[str]:
     """Ids of ours that another pack has taken, and a list of folders that was replaced."""
-    from ._all import all_nodes
-
-    ours = {node.GET_SCHEMA().node_id: node for node in all_nodes()}
     taken = [
         f"The node {name} is another pack's ({registered[name].__module__}), which was loaded "
         "later under the same id. Take one of the two packs out."

@@ -12,7 +12,8 @@ def file_input(id: str, folder: str, tooltip: str, *, optional: bool = False):
     options = files or [_none_yet(folder)]
     if optional:
         options = [NONE, *files]
-    return _of_files(io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip))
+    combo = io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip)
+    return _of_files(combo, folder)
 
 
 def check_files(folder: str, *names: str | None) -> bool | str:
@@ -39,7 +40,8 @@ _NO_PERSON = "(no .person files in models/facewright: Save Person makes them, th
 def person_input(id: str, tooltip: str):
     """A combo of the albums in models/facewright."""
     options = host.person_files() or [_NO_PERSON]
-    return _of_files(io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip))
+    combo = io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip)
+    return _of_files(combo, "facewright")
 
 
 def check_person(name: str | None) -> bool | str:
@@ -52,7 +54,12 @@ def check_person(name: str | None) -> bool | str:
     return check_files("facewright", name)
 
 
-def _of_files(combo):
+def _of_files(combo, folder: str):
     """Marks a combo whose options are what lies on the disk; a manual must not list them."""
-    combo.of_files = True
+    combo.of_files = folder
     return combo
+
+
+def file_inputs(node: type[io.ComfyNode]) -> dict[str, str]:
+    """Names of a node's inputs that name files -> the models folder these lie in."""
+    return {i.id: i.of_files for i in node.GET_SCHEMA().inputs if hasattr(i, "of_files")}

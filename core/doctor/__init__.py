@@ -12,7 +12,7 @@ from .hashes import Hashes
 from .machine import devices, dtypes, packages, versions
 from .needs import needs_of
 from .surroundings import Surroundings
-from .weights import all_weights
+from .weights import all_weights, restorers
 from .words import report_lines
 
 __all__ = ["SCHEMA", "Surroundings", "diagnose", "report_lines"]
@@ -37,7 +37,8 @@ def diagnose(
 
     Returns:
         "schema", "ok" (False where the workflow lacks something), "versions", "devices", "dtypes",
-        "packages", "weights", "workflow" (None without one) and "warnings".
+        "packages", "weights", "restorers" (what `facewright restore --weights` lacks for each),
+        "workflow" (None without one) and "warnings".
     """
     hashes = Hashes(on_bytes) if hash_files else None
     found = all_weights(around, hashes)
@@ -53,6 +54,7 @@ def diagnose(
         "dtypes": dtypes(around),
         "packages": packages(),
         "weights": found,
+        "restorers": restorers(around),
         "workflow": needed,
         "warnings": warnings,
     }

@@ -19,13 +19,6 @@ from .surroundings import Surroundings
 from .weights import UNREADABLE, elsewhere, find_all
 
 FILES = {
-    "FacewrightLoadVRE": {"embedder": "facewright", "projector": "facewright"},
-    "FacewrightLoadLoRA": {"lora": "loras"},
-    "FacewrightLoadBoostHub": {"boosthub": "facewright"},
-    "FacewrightLoadFaceEncoder": {"face_encoder": "facewright"},
-    "FacewrightLoadRecogniser": {"recogniser_file": "facewright"},
-    "FacewrightLoadIDE": {"embedder": "facewright", "eye_extractor": "facewright"},
-    "FacewrightLoadPerson": {"album": "facewright"},
     "CheckpointLoaderSimple": {"ckpt_name": "checkpoints"},
     "ImageOnlyCheckpointLoader": {"ckpt_name": "checkpoints"},
     "LoraLoader": {"lora_name": "loras"},
@@ -37,7 +30,8 @@ FILES = {
     "ControlNetLoader": {"control_net_name": "controlnet"},
     "UpscaleModelLoader": {"model_name": "upscale_models"},
 }
-"""Inputs that name weight files, by node class; they are the first widgets of their nodes."""
+"""Inputs of ComfyUI's nodes that name weight files, their first widgets; of ours see
+`Surroundings.files`."""
 _BUILT_IN_VAES = {"taesd", "taesdxl", "taesd3", "taef1", "pixel_space"}
 _ANALYZERS: dict[str, tuple[str, str, tuple[KnownFile, ...]]] = {
     "skimage": ("skimage", "scikit-image", ()),
@@ -110,7 +104,9 @@ def _is_base(nodes: list[_Node]) -> bool:
 
 
 def _files(node: _Node, around: Surroundings, base: bool) -> Iterator[dict[str, Any]]:
-    for position, (name, folder) in enumerate(FILES.get(node.kind, {}).items()):
+    for position, (name, folder) in enumerate(
+        (FILES.get(node.kind) or around.files(node.kind)).items()
+    ):
         value = node.value(name, position)
         if not isinstance(value, str) or value == "none" or value in _BUILT_IN_VAES:
             continue

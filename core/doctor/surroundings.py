@@ -15,6 +15,9 @@ class Surroundings:
     """Whether a node class can run here."""
     title: Callable[[str], str | None]
     """What the editor calls a node class; None for one that is not here."""
+    files: Callable[[str], Mapping[str, str]]
+    """Inputs of a node class of ours that name weight files -> the models folder of these; they are
+    its first widgets."""
     inside: bool = False
     """In a ComfyUI, which knows its nodes. Else other packs' nodes are looked for in sources."""
     comfyui: Path | None = None

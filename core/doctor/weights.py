@@ -1,7 +1,8 @@
 """Every weight file that facewright knows: where it was looked for, what lies there, its terms."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from ..checkpoint import identify, read_metadata
 from ..errors import CheckpointError
 from ..files.known import BASE, NANO_DIR, VGG, KnownFile
+from ..methods import specs
 from ..weights.known_files import (
     ALEXNET,
     FAN,
@@ -18,7 +20,7 @@ from ..weights.known_files import (
     RETINAFACE,
     known_files,
 )
-from ..weights.model_folders import SUFFIXES, named_base
+from ..weights.model_folders import SUFFIXES, find_known, named_base
 from .hashes import Hashes
 from .surroundings import Surroundings
 
@@ -29,6 +31,32 @@ UNREADABLE = {".onnx", ".pt"}
 def all_weights(around: Surroundings, hashes: Hashes | None) -> list[dict[str, Any]]:
     """An entry for each of `known_files`, and one for the bundled models."""
     return [_entry(file, around, hashes) for file in known_files()] + [_bundled(hashes)]
+
+
+def restorers(around: Surroundings) -> list[dict[str, Any]]:
+    """Which `--weights` can be used here, and what the others lack."""
+    found = []
+    for spec in specs().values():
+        try:
+            spec.find(_Places(around.places))
+            lacks = []
+        except CheckpointError as error:
+            lacks = str(error).split("\n")
+        found.append({"name": spec.name, "about": spec.help, "lacks": lacks})
+    return found
+
+
+@dataclass(frozen=True)
+class _Places:
+    """A `core.methods.FileSource` that says in few words what is missing."""
+
+    places: Callable[[str], list[Path]]
+
+    def known(self, file: KnownFile) -> Path:
+        found = find_known(file, self.places)
+        if found is None:
+            raise CheckpointError(file.what)
+        return found
 
 
 def _entry(file: KnownFile, around: Surroundings, hashes: Hashes | None) -> dict[str, Any]:

@@ -18,6 +18,8 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         "",
         *weight_lines(report),
         "",
+        *restorer_lines(report),
+        "",
         *machine_lines(report),
     ]
 
@@ -58,6 +60,14 @@ def weight_lines(report: Mapping[str, Any]) -> Iterator[str]:
             yield f"    from {entry['source']}"
         for copy in entry["copies"]:
             yield from (f"    {line}" for line in copy_lines(copy))
+
+
+def restorer_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """What each choice of `facewright restore --weights` lacks."""
+    yield "Restorers"
+    for entry in report["restorers"]:
+        lacks = ", ".join(entry["lacks"])
+        yield f"  {entry['name']}: {f'lacks {lacks}' if lacks else 'ready'}"
 
 
 def state(entry: Mapping[str, Any]) -> str:

@@ -14,8 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor, nn
 
-from ..errors import CheckpointError, FacewrightError
-from ..faces import dense_landmarker, load_analyzer
+from ..errors import CheckpointError
 from ..files.known import KnownFile
 from ..geometry.face import DenseLandmarker, FaceAnalyzer
 from ..people.person import Person
@@ -84,11 +83,8 @@ class ManyStepBackbone(Backbone, Protocol):
         """
 
 
-class ModelSource(Protocol):
-    """Whoever finds files on this machine and owns the diffusion models.
-
-    In a plain process `core.diffusion.source.DiffusersModels`.
-    """
+class FileSource(Protocol):
+    """Whoever finds files on this machine."""
 
     def known(self, file: KnownFile) -> Path:
         """Where it lies.
@@ -96,6 +92,13 @@ class ModelSource(Protocol):
         Raises:
             CheckpointError: nowhere; the sentence says what to put where, its source and licence.
         """
+
+
+class ModelSource(FileSource, Protocol):
+    """Whoever owns the diffusion models, too.
+
+    In a plain process `core.diffusion.source.DiffusersModels`.
+    """
 
     def device(self) -> torch.device:
         """Where networks compute."""
@@ -130,7 +133,7 @@ class RestorerSpec:
     takes_people: bool = False
     with_people: str = ""
     """The name that takes this one's place where photographs of a person are given."""
-    needed: Callable[[ModelSource], Sequence[KnownFile]] | None = None
+    needed: Callable[[FileSource], Sequence[KnownFile]] | None = None
     """Which of `files` are needed on this machine; None: all."""
     further_files: tuple[KnownFile, ...] = ()
     """Files of the method that its restorer does not use."""
@@ -140,12 +143,8 @@ class RestorerSpec:
         """Whether all its files come with facewright."""
         return all(file.bundled for file in self.files)
 
-    def find(self, source: ModelSource, analyzer: str = "") -> dict[KnownFile, Path]:
+    def find(self, source: FileSource) -> dict[KnownFile, Path]:
         """Where the files it needs lie; quick, and to be asked before anything large is loaded.
-
-        Args:
-            analyzer: whose dense landmarks it needs (where it `takes_people`): where files are
-                missing, those of the analyzer are told of as well.
 
         Raises:
             CheckpointError: some are missing; the sentences say which, a line for each.
@@ -155,11 +154,6 @@ class RestorerSpec:
             try:
                 found[file] = source.known(file)
             except CheckpointError as error:
-                missing.append(str(error))
-        if missing and analyzer and self.takes_people:
-            try:
-                dense_landmarker(load_analyzer(analyzer))
-            except FacewrightError as error:
                 missing.append(str(error))
         if missing:
             raise CheckpointError("\n".join(missing))

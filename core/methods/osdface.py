@@ -34,7 +34,7 @@ from ..lora.files import read_lora
 from ..modules.autoencoder import AutoencoderConfig, Encoder
 from ..modules.quantizer import TokenSelection, VectorQuantizer, select_tokens
 from ._onestep import OneStepFaces
-from ._spec import ModelSource, RestorerSpec
+from ._spec import FileSource, ModelSource, RestorerSpec
 
 VRE_FORMAT = "osdface-vre"
 _ASSOCIATE, _PROJECTION = "osdface-associate", "osdface-embedding-change"
@@ -287,7 +287,7 @@ NANO_FILES = (
 )
 
 
-def _needed(source: ModelSource) -> Sequence[KnownFile]:
+def _needed(source: FileSource) -> Sequence[KnownFile]:
     """The embedder is one file of this project's, or the released pair."""
     with suppress(CheckpointError):
         if source.known(EMBEDDER).suffix == ".safetensors":

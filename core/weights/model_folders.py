@@ -153,7 +153,45 @@ def is_there(path: Path) -> bool:
         return False
 
 
-def exported_by(path: Path) -> tuple[str, str] | None:
+def find_known(file: KnownFile, places: Callable[[str], list[Path]]) -> Path | None:
+    """Where a known file lies: under one of its names, or as training exported it.
+
+    Args:
+        places: folders searched for the files of a models folder, first match first.
+
+    Raises:
+        CheckpointError: training exported several; FACEWRIGHT_BASE names nothing; or a bundled file
+            is missing from this installation.
+    """
+    if file in (BASE, BASE_WITH_TEXT) and (named := named_base()):
+        return named
+    paths = (p / n for f in file.folders for n in file.names for p in places(f))
+    exact = None if file.bundled else next(filter(is_there, paths), None)
+    # What somebody trained goes before the bundled files, which are always there.
+    found = exact or _exported(file, places(file.folder))
+    return bundled_path(file) if found is None and file.bundled else found
+
+
+def _exported(file: KnownFile, places: Iterable[Path]) -> Path | None:
+    """What training wrote as this file, whatever name people gave it."""
+    if not file.stage:
+        return None
+    found = [
+        path
+        for place in places
+        for path in sorted(place.glob(f"*_{file.part}.safetensors"))
+        if _trained_by(path) == (file.stage, "nano" if file.bundled else "sd")
+    ]
+    if len(found) > 1:
+        raise CheckpointError(
+            f"Training wrote several files that may be {file.what}: {listed(map(str, found))}. "
+            f"Rename the right one to {file.names[0]}, or name a folder with one of them by "
+            "--models."
+        )
+    return found[0] if found else None
+
+
+def _trained_by(path: Path) -> tuple[str, str] | None:
     """Stage and kind of base ("sd", "nano") of a file that training wrote; None for any other."""
     try:
         facts = parse_json(read_metadata(path).get(TRAINING_KEY, "null"))
@@ -244,42 +282,10 @@ class ModelFolders:
         Raises:
             CheckpointError: not there; the sentence says source, folder and licence.
         """
-        named = named_base() if file in (BASE, BASE_WITH_TEXT) else None
-        exact = None if file.bundled else self._under_its_name(file)
-        # A run's own exports go before the bundled files, which are always there.
-        found = named or exact or self._exported(file)
-        if file.bundled:
-            return found or bundled_path(file)
+        found = find_known(file, self.places)
         if found is None:
             raise CheckpointError(self._lacks(file))
         return found
-
-    def _under_its_name(self, file: KnownFile) -> Path | None:
-        found = (self.find(folder, *file.names) for folder in file.folders)
-        return next(filter(None, found), None)
-
-    def _exported(self, file: KnownFile) -> Path | None:
-        """What training wrote as this file, whatever name people gave it.
-
-        Raises:
-            CheckpointError: there are several.
-        """
-        if not file.stage:
-            return None
-        ending = f"*_{file.part}.safetensors"
-        found = [
-            path
-            for place in self.places(file.folder)
-            for path in sorted(place.glob(ending))
-            if exported_by(path) == (file.stage, "nano" if file.bundled else "sd")
-        ]
-        if len(found) > 1:
-            raise CheckpointError(
-                f"Training wrote several files that may be {file.what}: "
-                f"{listed(map(str, found))}. Rename the right one to {file.names[0]}, or name a "
-                "folder with one of them by --models."
-            )
-        return found[0] if found else None
 
     def missing(self, folder: str, name: str) -> str:
         """A sentence for a file that is not there."""

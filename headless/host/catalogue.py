@@ -9,6 +9,7 @@ from ...core.errors import FacewrightError
 from ...core.node_api import ComfyNode, Input
 from ...core.weights.model_folders import ModelFolders, comfyui_path
 from ...nodes import all_nodes
+from ...nodes._files import file_inputs
 from ..workflows.workflow import InputSpec, NodeSpec, has_control
 from .builtin import BUILTIN
 
@@ -59,6 +60,7 @@ def plain_process(folders: ModelFolders) -> Surroundings:
         places=folders.places,
         has_node=node_classes().__contains__,
         title=title,
+        files=lambda kind: file_inputs(node_classes()[kind]) if kind in node_classes() else {},
         comfyui=comfyui,
         version=comfyui and _version(comfyui),
         custom_nodes=(comfyui / "custom_nodes",) if comfyui else (),
