@@ -37,8 +37,8 @@ def diagnose(
 
     Returns:
         "schema", "ok" (False where the workflow lacks something), "versions", "devices", "dtypes",
-        "packages", "weights", "restorers" (what `facewright restore --weights` lacks for each),
-        "workflow" (None without one) and "warnings".
+        "packages", "weights", "workflow" (None without one), "warnings" and "restorers" (what
+        each choice of `facewright restore --weights` lacks).
     """
     hashes = Hashes(on_bytes) if hash_files else None
     found = all_weights(around, hashes)
@@ -54,9 +54,9 @@ def diagnose(
         "dtypes": dtypes(around),
         "packages": packages(),
         "weights": found,
-        "restorers": restorers(around),
         "workflow": needed,
         "warnings": warnings,
+        "restorers": restorers(around),
     }
 
 

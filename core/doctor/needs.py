@@ -104,9 +104,8 @@ def _is_base(nodes: list[_Node]) -> bool:
 
 
 def _files(node: _Node, around: Surroundings, base: bool) -> Iterator[dict[str, Any]]:
-    for position, (name, folder) in enumerate(
-        (FILES.get(node.kind) or around.files(node.kind)).items()
-    ):
+    inputs = FILES.get(node.kind) or around.files(node.kind)
+    for position, (name, folder) in enumerate(inputs.items()):
         value = node.value(name, position)
         if not isinstance(value, str) or value == "none" or value in _BUILT_IN_VAES:
             continue

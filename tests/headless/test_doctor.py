@@ -10,7 +10,6 @@ import pytest
 import torch
 from facewright.core import doctor
 from facewright.core.doctor import diagnose, hashes, machine, needs
-from facewright.core.doctor.needs import FILES
 from facewright.core.doctor.words import report_lines
 from facewright.core.files.known import ARCFACE
 from facewright.core.weights.known_files import known_files
@@ -191,13 +190,14 @@ def test_an_empty_combo_and_a_missing_package_are_said(tmp_path, monkeypatch):
     assert "put buffalo_l into" in text and "non-commercial research only" in text
 
 
-def test_the_table_of_file_inputs_is_that_of_the_schemas():
-    """The first widgets of a node are its files: so the editor's form can be read by place."""
+def test_the_first_widgets_of_a_node_are_its_files(tmp_path):
+    """So the editor's form can be read by place."""
+    around = plain_process(ModelFolders([tmp_path]))
     for node in all_nodes():
         schema = node.GET_SCHEMA()
         widgets = [i for i in schema.inputs if i.has_widget]
         files = [i.id for i in widgets if getattr(i, "of_files", False)]
-        assert list(FILES.get(schema.node_id, ())) == files
+        assert list(around.files(schema.node_id)) == files
         assert [i.id for i in widgets[: len(files)]] == files
 
 
@@ -219,13 +219,14 @@ def test_the_keys_of_the_report_are_a_promise(tmp_path):
     assert report["schema"] == doctor.SCHEMA == 1
     assert list(report) == [
         "schema", "ok", "versions", "devices", "dtypes", "packages", "weights", "workflow",
-        "warnings",
+        "warnings", "restorers",
     ]  # fmt: skip
     assert set(report["versions"]) == {
         "facewright", "facewright_path", "python", "system", "torch", "numpy", "comfyui"
     }  # fmt: skip
     assert set(report["devices"][0]) == {"device", "name", "memory_bytes", "bfloat16", "float16"}
     assert set(report["dtypes"]) == {"device", "diffusion", "vae", "embedder", "why"}
+    assert set(report["restorers"][0]) == {"name", "about", "lacks"}
     assert set(report["packages"][0]) == {"package", "installed", "version", "enables"}
     assert set(report["weights"][0]) == {
         "what", "names", "folder", "searched", "found", "copies", "sha256_begins", "licence",

@@ -216,5 +216,7 @@ def test_flipnet_asks_for_a_base_that_reads_text(tmp_path):
     with pytest.raises(CheckpointError) as error:
         spec_of("flipnet").find(DiffusersModels(ModelFolders([tmp_path])))
     lines = str(error.value).split("\n")
-    assert len(lines) == 4 and lines[0].startswith("the diffusers folder of Stable Diffusion 2.1")
+    assert len(lines) == 4 and lines[0].startswith(
+        "Stable Diffusion 2.1-base as a diffusers folder"
+    )
     assert "put stable-diffusion-2-1-base into" in lines[0]
