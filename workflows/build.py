@@ -29,7 +29,7 @@ LOOP_SEED = 5
 def _face_chain(
     graph: Graph,
     x: int,
-    models: tuple[tuple, tuple, tuple, tuple],
+    models: tuple[tuple, ...],
     image: tuple,
     crop_size: int,
     labels: tuple[str, str] = ("before", "after"),

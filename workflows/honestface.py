@@ -1,6 +1,7 @@
 """HonestFace's workflows: faces restored with photographs of the same people."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from .graph import Graph, Node
 from .parts import (
@@ -93,7 +94,7 @@ def _restored(
     loaded: Loaded,
     crops: tuple,
     titles: tuple[str | None, str | None] = (None, None),
-    **references: tuple,
+    **references: Any,
 ) -> tuple[Node, Node]:
     """IDE Encode and One-Step Restore, one below the other: 340 by 500 pixels."""
     x, y = pos
@@ -120,7 +121,7 @@ def _restored(
 
 
 def _guarded(
-    graph: Graph, x: int, loaded: Loaded, crops: tuple, restored: tuple, **references: tuple
+    graph: Graph, x: int, loaded: Loaded, crops: tuple, restored: tuple, **references: Any
 ) -> Node:
     guard = graph.add(
         "FacewrightIdentityGuard",

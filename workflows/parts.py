@@ -28,7 +28,7 @@ def load_lora(graph: Graph, y: int, model: tuple, file: str) -> Node:
 
 
 def load_vre(graph: Graph, y: int, embedder: str, projector: str = "none") -> Node:
-    files = {"embedder": embedder, "projector": projector}
+    files: dict[str, Any] = {"embedder": embedder, "projector": projector}
     return graph.add("FacewrightLoadVRE", (20, y), (LOADER_WIDTH, 90), **files)
 
 
@@ -48,16 +48,17 @@ def words_of(graph: Graph, pos: Place, size: Place, title: str, source: tuple) -
 def compare(
     graph: Graph, pos: Place, size: Place, before: tuple, after: tuple, labels: tuple[str, str]
 ) -> Node:
-    written = {"label_before": labels[0], "label_after": labels[1]}
+    written: dict[str, Any] = {"label_before": labels[0], "label_after": labels[1]}
     return graph.add("FacewrightCompare", pos, size, before=before, after=after, **written)
 
 
 def save_images(
-    graph: Graph, pos: Place, size: Place, title: str, images: tuple, name: str = ""
+    graph: Graph, pos: Place, size: Place, title: str, images: tuple, name: str = "", **more: Any
 ) -> Node:
-    """Files called as the workflow, then `name`."""
-    prefix = f"facewright/{graph.name}{name}"
-    return graph.add("SaveImage", pos, size, title=title, images=images, filename_prefix=prefix)
+    """Files called as the workflow, then `name`; with `receipts` and `faces` these are inside."""
+    kind = "FacewrightSaveWithReceipts" if more else "SaveImage"
+    more["filename_prefix"] = f"facewright/{graph.name}{name}"
+    return graph.add(kind, pos, size, title=title, images=images, **more)
 
 
 def find_faces(graph: Graph, x: int, image: tuple, analyzer: tuple, size: int) -> Node:
@@ -98,14 +99,9 @@ def paste_and_compare(
         **paste,
     )
     compared = compare(graph, (x, 390), (420, 420), image, pasted.out(0), labels)
-    saved = graph.add(
-        "SaveImage" if receipts is None else "FacewrightSaveWithReceipts",
-        (x + 470, 100),
-        (420, 330),
-        title="Save the restored picture",
-        images=pasted.out(0),
-        filename_prefix=f"facewright/{graph.name}",
-        **({} if receipts is None else {"receipts": receipts, "faces": faces}),
+    inside: dict[str, Any] = {} if receipts is None else {"receipts": receipts, "faces": faces}
+    saved = save_images(
+        graph, (x + 470, 100), (420, 330), "Save the restored picture", pasted.out(0), **inside
     )
     both = save_images(
         graph, (x + 470, 480), (420, 330), "Save before / after", compared.out(0), "_compare"

@@ -37,11 +37,10 @@ def draw_faces(images: Tensor, faces: FaceCrops, labels: Sequence[str] | None = 
         draw = ImageDraw.Draw(sheet)
         mine = (faces.image_index == i).nonzero()[:, 0].tolist()
         for number, face in enumerate(mine):
-            points = [tuple(p) for p in corners[face].tolist()]
+            points = [(x, y) for x, y in corners[face].tolist()]
             draw.line([*points, points[0]], fill=_FRAME, width=width, joint="curve")
-            text, place = str(number), points[0]
+            text, place = str(number) if labels is None else str(labels[face]), points[0]
             if labels is not None:
-                text = labels[face]
                 place = _inside(place, draw.textbbox((0, 0), text, font=font, anchor="lt"), w, h)
             box = draw.textbbox(place, text, font=font, anchor="lt")
             draw.rectangle([box[0] - 4, box[1] - 4, box[2] + 4, box[3] + 4], fill=_FRAME)

@@ -1,5 +1,7 @@
 """What drawings are made of: text, marks, and paint that is laid over pictures."""
 
+from typing import cast
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -11,9 +13,12 @@ GREEN, AMBER, RED, GREY = (84, 190, 108), (240, 170, 40), (226, 72, 60), (150, 1
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
-def font_of(size: float) -> ImageFont.FreeTypeFont:
+Font = ImageFont.FreeTypeFont
+
+
+def font_of(size: float) -> Font:
     """Letters of `size` pixels."""
-    return ImageFont.load_default(size=size)
+    return cast(Font, ImageFont.load_default(size=size))
 
 
 def pixels_of(sheet: Image.Image) -> Tensor:
@@ -48,7 +53,7 @@ def mark(
         draw.ellipse(box, fill=color)
 
 
-def fitting(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
+def fitting(text: str, room: float, font: Font) -> str:
     """`text`, its middle left out where it is wider than `room` pixels."""
     shown, keep = text, len(text)
     while keep and font.getlength(shown) > room:

@@ -8,7 +8,7 @@ draw_scores(restored, scores)   (core/drawing/landmarks.py)
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -154,22 +154,29 @@ def _pairs(found: list[Face], true: list[Face], one_size: bool) -> list[tuple[Fa
         return pairs
     if one_size and (len(found) > 1 or len(true) > 1):
         return []
-    largest = (max(faces, key=lambda face: face.size) for faces in (found, true))
-    return [(*largest, False)]
+    a, b = (max(faces, key=lambda face: face.size) for faces in (found, true))
+    return [(a, b, False)]
+
+
+def dense(face: Face) -> Tensor:
+    """Landmarks (k, 2) float64 on the CPU of a face that is known to have them."""
+    return cast(Tensor, face.landmarks).detach().cpu().double()
 
 
 def nearest_face(found: Sequence[Face], true: Face) -> Face | None:
     """The one whose landmarks lie closest to those of `true`, within half its size."""
 
-    def distance(face: Face) -> float:
-        return float((face.landmarks.float().mean(0) - true.landmarks.float().mean(0)).norm())
+    points = dense(true)
 
-    reach = 0.5 * float((true.landmarks.amax(0) - true.landmarks.amin(0)).max())
+    def distance(face: Face) -> float:
+        return float((dense(face).mean(0) - points.mean(0)).norm())
+
+    reach = 0.5 * float((points.amax(0) - points.amin(0)).max())
     return min((f for f in found if distance(f) <= reach), key=distance, default=None)
 
 
 def _compare(image: int, restored: Face, gt: Face, same_frame: bool) -> FaceScore:
-    a, b = (face.landmarks.detach().cpu().double()[None] for face in (restored, gt))
+    a, b = (dense(face)[None] for face in (restored, gt))
     values = {"ald_all": float(affine_landmark_distance(a, b))}
     for region in ("eyes", "mouth"):
         index = region_points(a.shape[1], region)

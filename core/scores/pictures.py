@@ -12,11 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..devices import widened
 from ..errors import FacewrightError, check_counts, check_image, listed, not_finite
 from ..faces import Face, FaceAnalyzer, detect_faces
 from ..metrics import METRICS, Metric, metric
-from .landmarks import nearest_face
+from .landmarks import dense, nearest_face
 from .scores import Scores
 
 _MISSING = {"pixels": "undefined", "landmarks": "no face"}
@@ -119,7 +118,7 @@ def score_images(
         # Some nodes leave values a little outside the range; saving a picture would clip them too.
         pictures = {k: x[i : i + 1] if len(x) > 1 else x for k, x in given.items()}
         pictures = {k: x.clamp(0, 1) for k, x in pictures.items()}
-        faces = {k: _faces(analyzer, x) for k, x in pictures.items() if wants_faces}
+        faces = {k: _faces(analyzer, x) for k, x in pictures.items() if analyzer and wants_faces}
         for one in metrics:
             read = faces if one.reads == "landmarks" else pictures
             numbers = {one.name: _score(one, read, "restored")}
@@ -152,8 +151,7 @@ def _score(one: Metric, read: dict[str, Any], name: str) -> float:
     for true in read["gt"]:
         nearest = nearest_face(read[name], true)
         if nearest is not None:
-            pair = (widened(face.landmarks[None]) for face in (nearest, true))
-            scores.append(float(one(*pair)))
+            scores.append(float(one(dense(nearest)[None], dense(true)[None])))
     return sum(scores) / len(scores) if scores else math.nan
 
 
