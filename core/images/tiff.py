@@ -4,8 +4,6 @@ Pillow, OpenCV and tifffile each read a part of these kinds, some of them wrongl
 are taken as they are stored and their meaning comes from the tags alone.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ..color import LUMA
@@ -21,7 +19,6 @@ _OTHER = {4: "a transparency mask", 9: "ICC Lab colours", 10: "ITU Lab colours",
           32803: "the raw values of a camera", 34892: "the raw values of a camera",
           32844: "LogL values", 32845: "LogLuv values"}  # fmt: skip
 _ASSOCIATED, _UNASSOCIATED = 1, 2
-_INCH, _CENTIMETRE = 2, 3
 _INNER_PAGES = 330
 
 
@@ -98,7 +95,6 @@ def _meaning(samples: np.ndarray, data: bytes, page: Directory, layout: Layout) 
         grey=grey,
         icc=icc,
         exif=attempt(lambda: parse_exif(data, notes), notes, "EXIF"),
-        dpi=_resolution(page),
         orientation=_orientation(page, notes),
         notes=notes,
         conversions=conversions,
@@ -209,22 +205,6 @@ def _unmultiplied(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         whole = (rgb[y : y + 256].astype(np.uint64) * top + a // 2) // np.maximum(a, 1)
         out[y : y + 256] = np.minimum(whole, top)
     return out
-
-
-def _quietly(read: Callable[[], list[float]]) -> list[float]:
-    try:
-        return read()
-    except (TagError, ZeroDivisionError, ValueError):
-        return []
-
-
-def _resolution(page: Directory) -> tuple[float, float] | None:
-    unit = _quietly(lambda: [page.number(296, _INCH)])
-    across, down = (_quietly(lambda c=code: page.fractions(c)) for code in (282, 283))
-    if not (across and down and unit and unit[0] in {_INCH, _CENTIMETRE}):
-        return None
-    scale = 2.54 if unit[0] == _CENTIMETRE else 1.0
-    return across[0] * scale, down[0] * scale
 
 
 def _orientation(page: Directory, notes: list[str]) -> int:
