@@ -17,6 +17,8 @@ from ..errors import CheckpointError, shorten
 from ..files.json_text import JsonError, parse_json
 from .files import FORMAT_KEY, read_header
 
+TRAINING_KEY = "facewright.training"
+"""Metadata entry of exported files: the facts of the run as JSON."""
 PREFIX = "model.diffusion_model."
 """Of the UNet's tensors in a whole checkpoint of the original ("LDM") layout."""
 BIAS = f"{PREFIX}output_blocks.11.1.transformer_blocks.0.norm1.bias"
@@ -215,6 +217,15 @@ def detect_format(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None
     if any_with("encoder.down.") and any_with("decoder.up."):
         return "ldm-vae"
     return next((kind for kind, starts in _STARTS.items() if any_with(*starts)), "unknown")
+
+
+def training_facts(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What a file that `facewright train` exported says of its run; {} of any other."""
+    try:
+        facts = parse_json(metadata.get(TRAINING_KEY, "{}"))
+    except JsonError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def describe_format(name: str) -> str:

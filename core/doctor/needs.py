@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import identify, read_metadata
+from ..checkpoint import Identity, identify, read_metadata
 from ..errors import CheckpointError, shorten
 from ..files.confined import is_plain
 from ..files.known import NANO_DIR, KnownFile
@@ -142,11 +142,20 @@ def _file(
     try:
         if base:
             identify(path).check_base()
+        elif path.suffix == ".safetensors":
+            _check_kind(identify(path), folder)
         elif path.is_file() and path.suffix not in UNREADABLE:
             read_metadata(path)
     except (CheckpointError, OSError) as error:
         problem = f"{where}: {error}"
     return {**entry, "problem": problem}
+
+
+def _check_kind(found: Identity, folder: str) -> None:
+    """Raise CheckpointError where a LoRA is asked for and this is something else, or vice versa."""
+    if found.kind != "unknown" and (found.kind == "lora") != (folder == "loras"):
+        wanted = "a LoRA" if folder == "loras" else f"a file of models/{folder}"
+        raise found.unsuitable(f"{wanted} was expected. Choose another file in the node.")
 
 
 def _missing(value: str, folder: str, places: list[Path], known: KnownFile | None) -> str:

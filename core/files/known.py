@@ -10,8 +10,6 @@ Commercial = Literal["yes", "no", "depends"]
 """May a file be used commercially? "depends": read its terms, or ask who made it."""
 BUNDLED = "weights/nano"
 """`folder` of a file that comes with facewright."""
-TRAINING_KEY = "facewright.training"
-"""Metadata entry of exported files: the facts of the run as JSON."""
 NANO_SIZE = 128
 """Side in pixels of the face crops the nano restorers work on."""
 NANO_DIR = Path(__file__).resolve().parents[2] / BUNDLED

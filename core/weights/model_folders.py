@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import identify, read_metadata
+from ..checkpoint.identify import training_facts
 from ..errors import CheckpointError, FacewrightError, listed, shorten
-from ..files.json_text import JsonError, parse_json
-from ..files.known import BASE, BASE_WITH_TEXT, TRAINING_KEY, KnownFile, bundled_path
+from ..files.known import BASE, BASE_WITH_TEXT, KnownFile, bundled_path
 from .known_files import known_file
 
 ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright")
@@ -194,9 +194,9 @@ def _exported(file: KnownFile, places: Iterable[Path]) -> Path | None:
 def _trained_by(path: Path) -> tuple[str, str] | None:
     """Stage and kind of base ("sd", "nano") of a file that training wrote; None for any other."""
     try:
-        facts = parse_json(read_metadata(path).get(TRAINING_KEY, "null"))
+        facts = training_facts(read_metadata(path))
         return facts["stage"], facts["base"]["kind"]
-    except (CheckpointError, JsonError, LookupError, OSError, TypeError):
+    except (CheckpointError, LookupError, OSError, TypeError):
         return None
 
 

@@ -5,6 +5,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 
 import pytest
 import torch
@@ -294,6 +295,27 @@ def test_damaged_files_are_named(tmp_path):
     report = look(tmp_path, shipped("osdface_restore"), hash_files=False)
     assert any("Node 2 (" in s and "Git LFS pointer" in s for s in report["workflow"]["lacks"])
     assert "Git LFS pointer" in entry(report, "OSDFace's UNet LoRA")["copies"][0]["problem"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "key", "said"),
+    [
+        ("loras", "flipnet_restore_lora", "vqvae_LQ.x", "OSDFace's VRE .* a LoRA was expected"),
+        (
+            "facewright",
+            "flipnet_restore_boosthub",
+            "x.lora_A.weight",
+            "a LoRA; a file of models/facewright was",
+        ),
+        ("facewright", "flipnet_restore_boosthub", "something.of.ours", None),
+    ],
+)
+def test_a_lora_in_place_of_another_file_is_named(tmp_path, folder, name, key, said):
+    (tmp_path / folder).mkdir()
+    save_file({key: torch.zeros(1)}, tmp_path / folder / f"{name}.safetensors")
+    lacks = look(tmp_path, shipped("flipnet_restore"), hash_files=False)["workflow"]["lacks"]
+    found = [s for s in lacks if f"{name}.safetensors is " in s]
+    assert re.search(said, *found) if said else not found
 
 
 def test_versions_devices_and_formats_are_those_of_this_process(comfyui, tmp_path, monkeypatch):

@@ -284,6 +284,13 @@ def test_resolution_survives(tmp_path, source, suffix, bits):
     np.testing.assert_allclose(read_picture(tmp_path / "b.webp").dpi, (300, 150), atol=0.1)
 
 
+@pytest.mark.parametrize(("unit", "dpi"), [(2, (118, 59)), (3, (299.72, 149.86)), (1, None)])
+def test_the_resolution_of_a_tiff_has_a_unit(unit, dpi):
+    data = saved(Image.fromarray(smooth()), "TIFF", tiffinfo={282: 118.0, 283: 59.0, 296: unit})
+    found = decode_picture(data, "a").dpi
+    assert found is None if dpi is None else np.allclose(found, dpi)
+
+
 @pytest.mark.parametrize("suffix", WRITTEN)
 @pytest.mark.parametrize("kind", ["grey", "grey, alpha", "RGB", "RGB, alpha"])
 @pytest.mark.parametrize("bits", [8, 16])

@@ -56,7 +56,11 @@ def run(tmp_path):
     export, grids = tmp_path / "export", tmp_path / "grids"
     export.mkdir()
     grids.mkdir()
-    save_safetensors(export / "x_lora.safetensors", SOME, {"rank": "4", "base": "sd"})
+    save_safetensors(
+        export / "x_lora.safetensors",
+        {"unet.x.lora_A.weight": torch.zeros(1)},
+        {"rank": "4", "base": "sd"},
+    )
     save_safetensors(export / "x_vre.safetensors", SOME, make_metadata("osdface-vre", {}))
     for step, colour in ((3, "red"), (6, "blue")):
         Image.new("RGB", (4, 4), colour).save(grids / f"step-{step:08d}.png")

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ...core.checkpoint import FORMAT_KEY, read_metadata
+from ...core.checkpoint import identify
 from ...core.files.known import BASE
 from ...core.files.writing import content_hash, written_whole
 from ..log.records import read_lines
@@ -82,8 +82,7 @@ def _template() -> Any:
 
 
 def _is_lora(file: Path) -> bool:
-    metadata = read_metadata(file)
-    return FORMAT_KEY not in metadata and "rank" in metadata
+    return identify(file).kind == "lora"
 
 
 def _front_matter(facts: dict[str, Any], files: list[Path]) -> dict[str, Any]:

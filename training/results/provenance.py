@@ -3,7 +3,6 @@
 Exported files are shared, so nothing here holds a folder of the machine that trained.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,9 +13,10 @@ import torch
 from pydantic import BaseModel
 
 from ...core.checkpoint import read_metadata
+from ...core.checkpoint.identify import training_facts
 from ...core.doctor.machine import own_version
 from ...core.errors import CheckpointError, FacewrightError, shorten
-from ...core.files.known import BASE, NANO_DIR, TRAINING_KEY
+from ...core.files.known import BASE, NANO_DIR
 from ...core.files.writing import content_hash
 from ...core.weights.known_files import known_files
 from .._backbone import BackboneConfig
@@ -154,12 +154,7 @@ def _terms(key: str, path: Path) -> list[str]:
 
 
 def _training(path: Path) -> dict[str, Any]:
-    """The facts in the metadata of a file that one of our stages exported, else {}."""
-    try:
-        facts = json.loads(_metadata(path).get(TRAINING_KEY, "{}"))
-    except (ValueError, RecursionError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
+    return training_facts(_metadata(path))
 
 
 def _metadata(path: Path) -> dict[str, str]:
