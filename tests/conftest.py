@@ -4,10 +4,12 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from facewright.core.schedule import alpha_bar, eps_to_x0
+from PIL import Image
 
 torch.set_num_threads(1)
 
@@ -51,6 +53,19 @@ class IdentityBackbone:
 
     def decode(self, z_0, *, full_precision=False):
         return F.interpolate(z_0, scale_factor=float(self.factor))
+
+
+@pytest.fixture
+def folder_of_people(tmp_path):
+    """Six people with three small pictures each, one folder a person."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "people"
+    for person in range(6):
+        (root / f"p{person}").mkdir(parents=True)
+        for photo in range(3):
+            pixels = rng.integers(0, 256, (36, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / f"p{person}" / f"{photo}.png")
+    return root
 
 
 @pytest.fixture

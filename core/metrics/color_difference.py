@@ -62,7 +62,7 @@ def ms_swd(a: Tensor, b: Tensor) -> Tensor:
 def _distance(x: Tensor, y: Tensor) -> Tensor:
     x, y = _reduce(x), _reduce(y)
     scales = []
-    for filters in _filters():
+    for filters in random_filters():
         if min(x.shape[-2:]) <= _SIDE // 2:
             break
         scales.append(_sliced(rgb_to_lab(x), rgb_to_lab(y), filters.to(x.device)))
@@ -88,7 +88,8 @@ def _sort(x: Tensor) -> Tensor:
 
 
 @cache
-def _filters() -> tuple[Tensor, ...]:
+def random_filters() -> tuple[Tensor, ...]:
+    """Per scale (128, 3, 11, 11), each filter of length 1; for ever the same."""
     # NumPy promises that this legacy generator never changes its stream; torch does not.
     values = np.random.RandomState(0).standard_normal((_SCALES, _FILTERS, 3 * _SIDE * _SIDE))
     values /= np.linalg.norm(values, axis=2, keepdims=True)

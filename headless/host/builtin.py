@@ -18,7 +18,7 @@ from . import builtin_sampling, videos
 from .saving import context, save_pictures
 
 
-class _Node(io.ComfyNode):
+class PlainNode(io.ComfyNode):
     """Schemas here carry ids and types only; the texts are ComfyUI's."""
 
     ID = ""
@@ -36,7 +36,7 @@ class _Node(io.ComfyNode):
         )
 
 
-class LoadImage(_Node):
+class LoadImage(PlainNode):
     """A picture of the input folder, or one named by hand; alpha goes to MASK as 1 - alpha."""
 
     ID = "LoadImage"
@@ -60,7 +60,7 @@ class LoadImage(_Node):
         return io.NodeOutput(pixels[:3].permute(1, 2, 0)[None].contiguous(), mask[None])
 
 
-class ImageBatch(_Node):
+class ImageBatch(PlainNode):
     """Two batches as one; the second is cut to the shape of the first and resized, as there."""
 
     ID = "ImageBatch"
@@ -82,7 +82,7 @@ class ImageBatch(_Node):
         return io.NodeOutput(torch.cat([image1, image2]))
 
 
-class SaveImage(_Node):
+class SaveImage(PlainNode):
     """PNGs `<prefix>_00001_.png`, numbered on, with the workflow in their metadata."""
 
     ID = "SaveImage"
@@ -94,7 +94,7 @@ class SaveImage(_Node):
         return io.NodeOutput(ui={"images": save_pictures(images, filename_prefix)})
 
 
-class PreviewImage(_Node):
+class PreviewImage(PlainNode):
     ID = "PreviewImage"
     INPUTS = (io.Image.Input("images"),)
     IS_OUTPUT = True
@@ -104,7 +104,7 @@ class PreviewImage(_Node):
         return io.NodeOutput(ui={"images": images})
 
 
-class PreviewAny(_Node):
+class PreviewAny(PlainNode):
     ID = "PreviewAny"
     INPUTS = (io.AnyType.Input("source"),)
     IS_OUTPUT = True
@@ -114,7 +114,7 @@ class PreviewAny(_Node):
         return io.NodeOutput(ui={"text": (str(source),)})
 
 
-class CheckpointLoaderSimple(_Node):
+class CheckpointLoaderSimple(PlainNode):
     """SD 2.1-base."""
 
     ID = "CheckpointLoaderSimple"
@@ -128,7 +128,7 @@ class CheckpointLoaderSimple(_Node):
         return io.NodeOutput(model, Clip(path), vae)
 
 
-class VAELoader(_Node):
+class VAELoader(PlainNode):
     ID = "VAELoader"
     INPUTS = (io.String.Input("vae_name"),)
     OUTPUTS = (io.Vae.Output(),)
@@ -138,7 +138,7 @@ class VAELoader(_Node):
         return io.NodeOutput(load_vae(host.model_path("vae", vae_name)))
 
 
-class VAEEncode(_Node):
+class VAEEncode(PlainNode):
     ID = "VAEEncode"
     INPUTS = (io.Image.Input("pixels"), io.Vae.Input("vae"))
     OUTPUTS = (io.Latent.Output(),)
@@ -153,7 +153,7 @@ class VAEEncode(_Node):
         return io.NodeOutput({"samples": vae.encode(x * 2 - 1).cpu()})
 
 
-class VAEDecode(_Node):
+class VAEDecode(PlainNode):
     ID = "VAEDecode"
     INPUTS = (io.Latent.Input("samples"), io.Vae.Input("vae"))
     OUTPUTS = (io.Image.Output(),)
@@ -168,7 +168,7 @@ class VAEDecode(_Node):
         return io.NodeOutput(pixels.add(1).div(2).clamp(0, 1).movedim(1, -1).contiguous())
 
 
-class SamplerCustom(_Node):
+class SamplerCustom(PlainNode):
     """Runs our one-step sampler; any other SAMPLER needs a real ComfyUI."""
 
     ID = "SamplerCustom"

@@ -12,7 +12,7 @@ from facewright.core.metrics import (
     identity_degrees,
     ms_swd,
 )
-from facewright.core.metrics.color_difference import _filters
+from facewright.core.metrics.color_difference import random_filters
 
 
 def features(n, d, seed=0):
@@ -155,7 +155,7 @@ def naive_ms_swd(a, b, scales):
     for scale in range(scales):
         lab = [rgb2lab(x) for x in (a, b)]
         differences = []
-        for f in _filters()[scale].double().numpy():
+        for f in random_filters()[scale].double().numpy():
             maps = [
                 sum(correlate(x[..., c], f[c], mode="mirror") for c in range(3)).ravel()
                 for x in lab
@@ -215,7 +215,7 @@ def test_ms_swd_reduces_large_pictures(pictures):
 
 def test_filters_are_fixed():
     """Scores stay comparable between versions: the first drawn numbers, of length 1 per filter."""
-    filters = torch.stack(_filters())
+    filters = torch.stack(random_filters())
     assert filters.shape == (5, 128, 3, 11, 11)
     np.testing.assert_allclose(filters.flatten(2).norm(dim=2), np.ones((5, 128)), atol=1e-6)
     drawn = np.random.RandomState(0).standard_normal(363)

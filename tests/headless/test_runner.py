@@ -6,13 +6,13 @@ import pytest
 import torch
 from facewright.core.node_api import Blocked, io
 from facewright.headless import runner
-from facewright.headless.host.builtin import BUILTIN, _Node
+from facewright.headless.host.builtin import BUILTIN, PlainNode
 from facewright.headless.runner import run_workflow
 from facewright.headless.workflows.workflow import WorkflowError
 from PIL import Image
 
 
-class Brighten(_Node):
+class Brighten(PlainNode):
     ID = "Brighten"
     INPUTS = (
         io.Image.Input("image"),
@@ -34,7 +34,7 @@ class Brighten(_Node):
         return io.NodeOutput(image + amount, amount)
 
 
-class Choose(_Node):
+class Choose(PlainNode):
     """`image` where `take` says so, else 1 where `image` would be."""
 
     ID = "Choose"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from facewright.training.data import Batches
-from facewright.training.data.batches import _leave_signals_to_main, degrade
+from facewright.training.data.batches import degrade, leave_signals_to_main
 from facewright.training.data.damage import UnreadableError
 from facewright.training.data.opening import open_source
 from facewright.training.data.world import face_boxes, world_arrays, world_folder
@@ -209,7 +209,7 @@ def test_a_rendered_world_has_the_digest_of_its_settings(tmp_path):
 def test_workers_outlive_the_signals_that_end_a_run():
     kept = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        _leave_signals_to_main(0)
+        leave_signals_to_main(0)
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # for one that hangs

@@ -7,7 +7,7 @@ import pytest
 import torch
 from facewright.core.errors import FacewrightError
 from facewright.training.loop.checkpoints import list_checkpoints
-from facewright.training.loop.dry_run import _peak, dry_run
+from facewright.training.loop.dry_run import dry_run, peak_memory
 from facewright.training.loop.engine import Engine
 from PIL import Image
 
@@ -124,7 +124,7 @@ def test_too_little_memory_is_a_sentence(tiny, folder_of_people, tmp_path, monke
 
 
 def test_peak_sees_what_is_gone_again():
-    with _peak(torch.device("cpu")) as peak:
+    with peak_memory(torch.device("cpu")) as peak:
         held = mmap.mmap(-1, 64 * 2**20)  # fresh, which an allocator's memory may not be
         held.write(b"x" * 64 * 2**20)
         during = peak()

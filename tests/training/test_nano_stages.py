@@ -5,7 +5,7 @@ from facewright.core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from facewright.core.modules.identity import IdentityConfig, IdentityEncoder
 from facewright.core.weights import nano
 from facewright.training.data.world import world_folder
-from facewright.training.methods.identity import _retrieval
+from facewright.training.methods.identity import retrieval
 from facewright.training.methods.nano_vae import fold_colour, fold_latent_scale, weighted_ycbcr
 from facewright.training.settings.config import ConfigError, WorldData
 from facewright.training.train import stages, train
@@ -56,7 +56,7 @@ def test_retrieval_against_a_loop():
         hits += max(others)[1] == people[i]
         same += [c for c, who in others if who == people[i]]
         different += [c for c, who in others if who != people[i]]
-    found = _retrieval(e, e, people)
+    found = retrieval(e, e, people)
     assert found["rank1"] == pytest.approx(hits / 12)
     assert found["same"] == pytest.approx(np.mean(same), abs=1e-6)
     assert found["different"] == pytest.approx(np.mean(different), abs=1e-6)

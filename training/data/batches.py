@@ -70,7 +70,7 @@ class Batches:
             num_workers=config.data.workers,
             collate_fn=_Collate(config.degradation, config.seed, cached=config.cache is not None),
             persistent_workers=False,
-            worker_init_fn=_leave_signals_to_main,
+            worker_init_fn=leave_signals_to_main,
             # Without one of its own the loader draws from the generator that training saves.
             generator=torch.Generator(),
             multiprocessing_context="spawn" if config.data.workers else None,
@@ -159,7 +159,7 @@ class Batches:
         }
 
 
-def _leave_signals_to_main(worker: int) -> None:
+def leave_signals_to_main(worker: int) -> None:
     # A terminal's Ctrl-C goes to all processes, as does the SIGTERM of a scheduler, of systemd or
     # of `timeout`; the main one still needs the step's batch.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -67,7 +67,7 @@ def dry_run(
         _draw(first[0], sheet)
     try:
         _fill_optimizers(engine)
-        with _peak(engine.device) as peak:
+        with peak_memory(engine.device) as peak:
             spent = [_step(engine, lambda: first)]
             for n in range(steps):
                 on_progress(f"Step {n + 1} of {steps}", (n + 1) / (steps + 2))
@@ -165,7 +165,7 @@ def _validate(engine: Engine, batches: Batches) -> dict[str, Any]:
         return {"seconds": 0.0, "peak": 0, "grid": 0}
     batch = next(iter(batches.validation()))
     start = time.perf_counter()
-    with _peak(engine.device) as peak:
+    with peak_memory(engine.device) as peak:
         evaluation = engine.evaluate([batch])
         highest = peak()
     seconds = time.perf_counter() - start
@@ -179,7 +179,7 @@ def _validate(engine: Engine, batches: Batches) -> dict[str, Any]:
 
 
 @contextmanager
-def _peak(device: torch.device) -> Iterator[Callable[[], int]]:
+def peak_memory(device: torch.device) -> Iterator[Callable[[], int]]:
     """Yields what tells the most bytes taken since, above those taken at the start.
 
     On a GPU what torch has allocated there. Elsewhere the resident memory of this process, looked

@@ -77,9 +77,9 @@ class IdentityRecipe(Recipe):
             if "lq" in batch:
                 degraded.append(encoder(batch["lq"]))
         e, who = torch.cat(embeddings), torch.cat(people)
-        metrics = _retrieval(e, e, who)
+        metrics = retrieval(e, e, who)
         if degraded:
-            lq = _retrieval(torch.cat(degraded), e, who)
+            lq = retrieval(torch.cat(degraded), e, who)
             metrics |= {f"lq_{k}": v for k, v in lq.items()}
         return Evaluation(metrics)
 
@@ -89,7 +89,13 @@ class IdentityRecipe(Recipe):
         return [path]
 
 
-def _retrieval(query: Tensor, gallery: Tensor, people: Tensor) -> dict[str, float]:
+def retrieval(query: Tensor, gallery: Tensor, people: Tensor) -> dict[str, float]:
+    """How well people are found again: rank-1 rate, and mean cosines of the same and of others.
+
+    Args:
+        query, gallery: (n, d) embeddings of the same n photographs; none is compared with itself.
+        people: (n,) who is on them.
+    """
     itself = torch.eye(len(query), dtype=torch.bool, device=query.device)
     cosine = query @ gallery.T
     nearest = cosine.masked_fill(itself, -2).argmax(1)
