@@ -21,10 +21,18 @@ from facewright.core.color import match_color
 from facewright.core.degradation import Degradation
 from facewright.core.diffusion.boosthub import predicting
 from facewright.core.drawing.sheet import contact_sheet
+from facewright.core.files.known import bundled_path
 from facewright.core.images import Picture, write_picture
-from facewright.core.methods.flipnet import TEXT_TOKENS, Condition, append_tokens
+from facewright.core.lora.files import read_lora
+from facewright.core.methods.flipnet import (
+    TEXT_TOKENS,
+    BoostHubs,
+    Condition,
+    nano_files,
+)
 from facewright.core.metrics import FrechetStatistics
 from facewright.core.metrics.statistics import bootstrap_interval
+from facewright.core.modules.face_encoder import FaceEncoder, append_tokens
 from facewright.core.sampling import ddim, guided
 from facewright.core.weights import nano
 from facewright.headless.host.host import host
@@ -48,9 +56,10 @@ class Flipnet:
 
     def __init__(self, mode: str, steps: int) -> None:
         base, self.vae = host.load_nano(lora=False)
-        self.model, _ = host.apply_lora(base, *nano.flipnet_lora(mode), 1.0)
-        self.hubs, self.steps = nano.boosthub(mode), steps
-        self.encoder = nano.face_encoder() if mode == "restore" else None
+        boosthub, encoder, lora = map(bundled_path, nano_files(mode))
+        self.model, _ = host.apply_lora(base, *read_lora(lora), 1.0)
+        self.hubs, self.steps = BoostHubs.from_file(boosthub), steps
+        self.encoder = FaceEncoder.from_file(encoder) if mode == "restore" else None
         width = self.model.config["cross_attention_dim"]
         self.text = torch.zeros(1, TEXT_TOKENS, width)
 

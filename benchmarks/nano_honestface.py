@@ -25,7 +25,7 @@ from facewright.core.drawing.sheet import contact_sheet
 from facewright.core.geometry.eyes import eye_crops
 from facewright.core.geometry.landmarks import affine_landmark_distance, region_points
 from facewright.core.images import Picture, write_picture
-from facewright.core.methods.honestface import Identity, IdentityEmbedder
+from facewright.core.methods.honestface import Identity, IdentityEmbedder, nano_ide
 from facewright.core.metrics import edge_ratio, face_box_mask, feature_distance, psnr
 from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.restorer import restore_one_step
@@ -78,7 +78,7 @@ class Trained:
         lora, vre, ide = (files / f"nano_honestface_{part}.safetensors" for part in parts)
         model, vae = host.load_nano(lora=False)
         model, _ = host.apply_lora(model, *read_tensors(lora), 1.0)
-        return cls(nano.load_ide(ide), nano.load_vre(vre), host.backbone(model, vae))
+        return cls(nano_ide(ide), nano.load_vre(vre), host.backbone(model, vae))
 
     def restore(self, lq: torch.Tensor, identity: Identity) -> torch.Tensor:
         return restore_one_step(lq, self.ide.condition(self.vre, lq, identity), self.backbone)[0]
@@ -94,7 +94,7 @@ def people(count: int) -> People:
     pixels = [torch.cat([p.pixels for p in of_k]) for of_k in shots]
     landmarks = torch.cat([p.landmarks for p in shots[0]])
     lq, _ = Degradation.preset("severe")(pixels[0], seed=FIRST_IDENTITY)
-    heatmaps = nano.load_ide().landmarker.heatmaps(lq)
+    heatmaps = nano_ide().landmarker.heatmaps(lq)
     return People(
         gt=pixels[0],
         lq=lq,
@@ -108,7 +108,7 @@ def people(count: int) -> People:
 def score(x: torch.Tensor, of: People) -> dict[str, np.ndarray]:
     """One value per person for every column; the metric encoder is in no loss."""
     encoder = nano.load_identity("metric")
-    analyzer = nano.load_ide().landmarker
+    analyzer = nano_ide().landmarker
     grey = 0.5 * (1 - of.mask)
 
     def features(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

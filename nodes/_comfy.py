@@ -30,7 +30,6 @@ from ..core.checkpoint.identify import UNetFacts
 from ..core.errors import FacewrightError, shorten
 from ..core.lora.merge import (
     LoraReport,
-    check_loras,
     check_strength,
     check_sum,
     kohya_name,
@@ -40,6 +39,7 @@ from ..core.lora.merge import (
 )
 from ..core.methods.flipnet import BoostHubs, Condition
 from ..core.modules.autoencoder import AutoencoderKL, posterior_sample
+from ..core.modules.boosthub import check_loras
 from ..core.restorer import Backbone
 from ..core.schedule import alpha_bar, sigma_of
 from ._comfy_boosthub import KEY, LORAS, apply_boosthub

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from ..core.diffusion.branches import Rows, looking_at, side_by_side
 from ..core.errors import FacewrightError
-from ..core.lora.merge import check_loras
 from ..core.methods.flipnet import (
     ALREADY_APPLIED,
     BoostHubs,
@@ -31,6 +30,7 @@ from ..core.methods.flipnet import (
     check_condition,
     check_sites,
 )
+from ..core.modules.boosthub import check_loras
 from ..core.sampling import check_prompt
 
 KEY = "facewright_boosthub"

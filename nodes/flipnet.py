@@ -1,19 +1,23 @@
 """FLIPNET: sampling that looks at a condition image, face tokens, and the models for both."""
 
+from pathlib import Path
+
 import torch
 
 from ..core.errors import CheckpointError, FacewrightError
 from ..core.faces import load_analyzer
-from ..core.lora.merge import check_loras
+from ..core.files.known import bundled_path
+from ..core.lora.files import read_lora
 from ..core.methods.flipnet import (
     MODES,
     TEXT_TOKENS,
     BoostHubs,
     Condition,
-    append_tokens,
+    nano_files,
 )
+from ..core.modules.boosthub import check_loras
 from ..core.modules.face_encoder import FaceEncoder as Encoder
-from ..core.weights import nano
+from ..core.modules.face_encoder import append_tokens
 from ._convert import from_conditioning, from_latent, to_conditioning, to_nchw
 from ._files import check_files, file_input
 from ._host import host, io
@@ -287,18 +291,24 @@ class LoadNanoFlipnet(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, mode) -> bool | str:
         try:
-            nano.check_flipnet(mode)
+            _nano(mode)
         except CheckpointError as error:
             return str(error)
         return True
 
     @classmethod
     def execute(cls, mode) -> io.NodeOutput:
-        lora, hubs, encoder = nano.flipnet_lora(mode), nano.boosthub(mode), nano.face_encoder()
+        boosthub, encoder, lora_file = _nano(mode)
+        hubs, lora = BoostHubs.from_file(boosthub), read_lora(lora_file)
         check_loras(hubs.config.mode, [lora[1]])
         model, vae = host.load_nano(lora=False)
         model, _ = host.apply_lora(model, *lora, 1.0)
-        return io.NodeOutput(model, vae, hubs, encoder, load_analyzer("nano"))
+        return io.NodeOutput(model, vae, hubs, Encoder.from_file(encoder), load_analyzer("nano"))
+
+
+def _nano(mode: str) -> list[Path]:
+    """The bundled files of a mode, in the order of `nano_files`."""
+    return [bundled_path(file) for file in nano_files(mode)]
 
 
 NODES = [LoadBoostHub, ApplyBoostHub, LoadFaceEncoder, FaceTokens, LoadNanoFlipnet]

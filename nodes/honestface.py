@@ -2,8 +2,15 @@
 
 from ..core.errors import CheckpointError
 from ..core.faces import dense_landmarker
+from ..core.files.known import bundled_path
+from ..core.lora.files import read_lora
 from ..core.methods._references import encode_faces
-from ..core.methods.honestface import IdentityEmbedder, load_eye_extractor
+from ..core.methods.honestface import (
+    NANO_FILES,
+    IdentityEmbedder,
+    load_eye_extractor,
+    nano_ide,
+)
 from ..core.pipeline.references import references_of
 from ..core.weights import nano
 from ._convert import one_batch, to_conditioning, to_image, to_nchw
@@ -179,16 +186,18 @@ class LoadNanoHonestface(io.ComfyNode):
     @classmethod
     def validate_inputs(cls) -> bool | str:
         try:
-            nano.check_honestface()
+            for file in NANO_FILES:
+                bundled_path(file)
         except CheckpointError as error:
             return str(error)
         return True
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        ide, vre = nano.load_ide(), nano.honestface_vre()
+        _, vre_file, lora = map(bundled_path, NANO_FILES)
+        ide, vre = nano_ide(), nano.load_vre(vre_file)
         model, vae = host.load_nano(lora=False)
-        model, _ = host.apply_lora(model, *nano.honestface_lora(), 1.0)
+        model, _ = host.apply_lora(model, *read_lora(lora), 1.0)
         return io.NodeOutput(model, vae, vre, ide, ide.landmarker, ide.recogniser)
 
 

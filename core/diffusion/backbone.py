@@ -10,8 +10,9 @@ from torch import Generator, Tensor, nn
 
 from ..checkpoint import check_finite, check_fits
 from ..errors import CheckpointError, FacewrightError, shorten
-from ..lora.merge import LoraReport, check_loras, merge_lora, parse_lora
+from ..lora.merge import LoraReport, merge_lora, parse_lora
 from ..methods.flipnet import ALREADY_APPLIED, TEXT_TOKENS, BoostHubs, Condition
+from ..modules.boosthub import check_loras
 from ..modules.fast import use_fast_layers
 from ..restorer import one_step
 from .boosthub import AppliedBoostHub, Predict, predicting

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..devices import compute_device
 from ..errors import CheckpointError
-from ..files.known import NANO_DIR, KnownFile
+from ..files.known import NANO_BASE, KnownFile, bundled_path
 from ..weights.model_folders import ModelFolders
 from .backbone import DiffusersBackbone
 from .loading import load_checkpoint, load_nano
@@ -30,7 +30,7 @@ class DiffusersModels:
     def backbone(
         self, base: Path, *loras: tuple[dict[str, Tensor], dict[str, str]]
     ) -> DiffusersBackbone:
-        bundled = base.parent == NANO_DIR
+        bundled = base == bundled_path(NANO_BASE)
         model, vae = load_nano() if bundled else load_checkpoint(base)
         if vae is None:
             raise CheckpointError(

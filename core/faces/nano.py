@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..architecture import CLOSED, Between, build, describe
 from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
 from ..errors import FacewrightError
-from ..files.known import NANO_DIR
+from ..files import known
 from ..geometry.face import Face, check_crops
 from ..geometry.heatmaps import gaussian_heatmaps
 from ..geometry.landmarks import five_points
@@ -157,7 +157,7 @@ class NanoAnalyzer:
         Raises:
             CheckpointError: the file is missing or something else.
         """
-        path = NANO_DIR if folder is None else Path(folder)
+        path = known.NANO_DIR if folder is None else Path(folder)
         return cls(NanoFaces.from_file(path / FILE if path.is_dir() else path))
 
     @torch.no_grad()

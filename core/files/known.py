@@ -45,17 +45,17 @@ class KnownFile:
         return self.folder == BUNDLED
 
 
-def bundled_path(file: KnownFile) -> Path:
-    """Where a bundled file lies.
+def bundled_path(file: KnownFile | str) -> Path:
+    """Where a bundled file lies, or one of that name.
 
     Raises:
         CheckpointError: it is missing from this installation.
     """
-    path = NANO_DIR / file.names[0]
+    path = NANO_DIR / (f"{file}.safetensors" if isinstance(file, str) else file.names[0])
     if not path.is_file():
         raise CheckpointError(
-            f"The bundled nano models are not complete: {path.name}, {file.what}, is missing from "
-            f"{path.parent}. Update facewright, which brings them along."
+            f"The bundled nano models are not complete: {path.name} is missing from {path.parent}. "
+            "Update facewright, which brings them along."
         )
     return path
 

@@ -8,7 +8,7 @@ word. Here a key is applied, or belongs to a text encoder and is reported, or th
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 
 import torch
 from torch import Tensor
@@ -314,27 +314,3 @@ def to_kohya(weights: LoraModules) -> dict[str, Tensor]:
 def kohya_name(module: str) -> str:
     """What kohya's trainer calls a module."""
     return "lora_unet_" + module.replace(".", "_")
-
-
-def check_loras(mode: str, loras: Iterable[Mapping[str, str]]) -> None:
-    """Refuse a model whose LoRA does not belong to its BoostHub (FLIPNET).
-
-    Args:
-        mode: what the BoostHub was trained for, "restore" or "degrade".
-        loras: metadata of the LoRA files on the model. What says nothing of its method is taken.
-
-    Raises:
-        LoraError: `method` or `mode` of a file is another.
-    """
-    for metadata in loras:
-        method, theirs = metadata.get("method", "flipnet"), metadata.get("mode", mode)
-        if method != "flipnet" or theirs != mode:
-            purpose = (
-                f"to {shorten(theirs)}"
-                if method == "flipnet"
-                else f"for the method {shorten(method)}"
-            )
-            raise LoraError(
-                f"The LoRA on this model was trained {purpose}, but these BoostHub weights were "
-                f"trained to {mode}. Take the LoRA and the BoostHub of one training."
-            )

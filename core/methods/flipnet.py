@@ -21,26 +21,15 @@ from torch import Tensor, nn
 
 from ..architecture import CLOSED, Between, build, describe
 from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
-from ..errors import CheckpointError, FacewrightError
+from ..errors import CheckpointError, FacewrightError, shorten
 from ..files.known import BASE, BASE_WITH_TEXT, NANO_BASE, NANO_SIZE, KnownFile, bundled, trained
 from ..geometry.face import FaceAnalyzer
 from ..lora.files import read_lora
 from ..modules.boosthub import Attention, BoostHub, Conditioning, attend
-from ..modules.face_encoder import FaceEncoder, append_tokens
+from ..modules.face_encoder import FaceEncoder
 from ..schedule import add_noise, alpha_bar
 from ._flipnet_faces import FlipnetFaces, FlipnetOptions, NanoFlipnetOptions
 from ._spec import ModelSource, RestorerSpec
-
-__all__ = [
-    "ALREADY_APPLIED",
-    "BoostHub",
-    "BoostHubConfig",
-    "BoostHubs",
-    "Condition",
-    "Conditioning",
-    "append_tokens",
-    "attend",
-]
 
 BOOSTHUB_FORMAT = "flipnet-boosthub"
 MODES = ("restore", "degrade")
@@ -343,11 +332,22 @@ DEGRADE_FILES = (
     trained("flipnet_degrade", "boosthub", "FLIPNET's BoostHubs to degrade", "flipnet-degrade"),
     trained("flipnet_degrade", "lora", "FLIPNET's UNet LoRA to degrade", "flipnet-degrade"),
 )
-NANO_FILES = (
-    bundled("nano_flipnet_restore_boosthub", "nano BoostHubs", "flipnet-restore", "boosthub"),
-    bundled("nano_face_encoder", "the nano face encoder", "flipnet-restore", "face_encoder"),
-    bundled("nano_flipnet_restore_lora", "FLIPNET's nano LoRA", "flipnet-restore", "lora"),
-)
+
+
+def nano_files(mode: str) -> tuple[KnownFile, ...]:
+    """The bundled BoostHubs, face encoder and LoRA for a mode.
+
+    Raises:
+        CheckpointError: there is no such mode.
+    """
+    if mode not in MODES:  # it may come from a workflow
+        raise CheckpointError(f"FLIPNET knows no mode {shorten(mode)!r}, only restore and degrade.")
+    stage = f"flipnet-{mode}"
+    return (
+        bundled(f"nano_flipnet_{mode}_boosthub", "nano BoostHubs", stage, "boosthub"),
+        bundled("nano_face_encoder", "the nano face encoder", stage, "face_encoder"),
+        bundled(f"nano_flipnet_{mode}_lora", "FLIPNET's nano LoRA", stage, "lora"),
+    )
 
 
 def _load(
@@ -387,7 +387,7 @@ SPECS = (
     RestorerSpec(
         name="nano-flipnet",
         help="the same with demo models for rendered faces",
-        files=(NANO_BASE, *NANO_FILES),
+        files=(NANO_BASE, *nano_files("restore")),
         build=partial(_load, options=NanoFlipnetOptions(), size=NANO_SIZE),
         analyzer="nano",
         options=NanoFlipnetOptions,

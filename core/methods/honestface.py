@@ -33,6 +33,7 @@ from ..files.known import (
     VGG,
     KnownFile,
     bundled,
+    bundled_path,
     trained,
 )
 from ..geometry.eyes import eye_crops
@@ -277,21 +278,35 @@ NANO_FILES = (
 )
 
 
+def nano_ide(path: Path | None = None) -> IdentityEmbedder:
+    """The bundled identity embedder, or another one trained with the same frozen networks.
+
+    Raises:
+        CheckpointError: a file is missing or something else.
+    """
+    frozen = [bundled_path(NANO_IDENTITY)]
+    return _ide(path or bundled_path(NANO_FILES[0]), frozen, load_analyzer("nano"))
+
+
+def _ide(path: Path, frozen: Sequence[Path], analyzer: FaceAnalyzer) -> IdentityEmbedder:
+    """`frozen` are the recogniser and the eye extractor; one file may be both."""
+    return IdentityEmbedder.from_file(
+        path,
+        recogniser=load_recogniser(frozen[0]),
+        extractor=load_eye_extractor(frozen[-1]),
+        landmarker=dense_landmarker(analyzer),
+    )
+
+
 def _load(
     files: Mapping[KnownFile, Path],
     source: ModelSource,
     analyzer: FaceAnalyzer,
     size: int = 512,
 ) -> OneStepFaces:
-    # One file may be both recogniser and eye extractor.
     base, *frozen, ide_file, vre_file, lora = files.values()
     device = source.device()
-    ide = IdentityEmbedder.from_file(
-        ide_file,
-        recogniser=load_recogniser(frozen[0]),
-        extractor=load_eye_extractor(frozen[-1]),
-        landmarker=dense_landmarker(analyzer),
-    ).to(device)
+    ide = _ide(ide_file, frozen, analyzer).to(device)
     vre = VisualRepresentationEmbedder.from_files(vre_file).to(device)
     return OneStepFaces(
         backbone=source.backbone(base, read_lora(lora)),

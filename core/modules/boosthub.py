@@ -1,12 +1,14 @@
 """FLIPNET's BoostHub at one site: attention from one image branch into another (Eq. 4)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+from ..errors import LoraError, shorten
 
 Attention = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """(q, k, v, heads) -> result, all (b, n, d) with the heads side by side in d."""
@@ -78,3 +80,27 @@ class Conditioning:
 
     def __deepcopy__(self, memo: dict) -> "Conditioning":
         return self  # hosts copy their options; the state of a run is one
+
+
+def check_loras(mode: str, loras: Iterable[Mapping[str, str]]) -> None:
+    """Refuse a model whose LoRA does not belong to its BoostHub (FLIPNET).
+
+    Args:
+        mode: what the BoostHub was trained for, "restore" or "degrade".
+        loras: metadata of the LoRA files on the model. What says nothing of its method is taken.
+
+    Raises:
+        LoraError: `method` or `mode` of a file is another.
+    """
+    for metadata in loras:
+        method, theirs = metadata.get("method", "flipnet"), metadata.get("mode", mode)
+        if method != "flipnet" or theirs != mode:
+            purpose = (
+                f"to {shorten(theirs)}"
+                if method == "flipnet"
+                else f"for the method {shorten(method)}"
+            )
+            raise LoraError(
+                f"The LoRA on this model was trained {purpose}, but these BoostHub weights were "
+                f"trained to {mode}. Take the LoRA and the BoostHub of one training."
+            )

@@ -17,12 +17,12 @@ from ...core.diffusion.loading import load_checkpoint
 from ...core.diffusion.text import TEXT_FOLDERS, Clip, read_caption
 from ...core.diffusion.vae import Vae
 from ...core.errors import CheckpointError, FacewrightError
-from ...core.files.known import BASE
+from ...core.files.known import BASE, bundled_path
 from ...core.geometry.square import centred_square
 from ...core.images import PICTURE_SUFFIXES, Picture, read_picture, to_array, write_picture
 from ...core.lora.files import read_lora
-from ...core.lora.merge import check_loras
-from ...core.methods.flipnet import TEXT_TOKENS, BoostHubs, Condition
+from ...core.methods.flipnet import TEXT_TOKENS, BoostHubs, Condition, nano_files
+from ...core.modules.boosthub import check_loras
 from ...core.restorer import decode_finite
 from ...core.sampling import ddim, ddim_timesteps, guided
 from ...core.schedule import NUM_TRAIN_TIMESTEPS
@@ -67,7 +67,8 @@ class DegradeWeights:
         Raises:
             CheckpointError: they are not there (all constructors here).
         """
-        return cls(nano.flipnet_file("degrade", "boosthub"), nano.flipnet_file("degrade", "lora"))
+        boosthub, _, lora = map(bundled_path, nano_files("degrade"))
+        return cls(boosthub, lora)
 
     @classmethod
     def sd21(cls, boosthub: str, lora: str) -> Self:

@@ -9,17 +9,17 @@ import pytest
 import torch
 from facewright.core.checkpoint import make_metadata, read_tensors, save_safetensors
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
-from facewright.core.lora.merge import check_loras
 from facewright.core.methods.flipnet import (
     BOOSTHUB_FORMAT,
     BoostHubConfig,
     BoostHubs,
     Condition,
     Conditioning,
-    append_tokens,
     check_sites,
     find_sites,
 )
+from facewright.core.modules.boosthub import check_loras
+from facewright.core.modules.face_encoder import append_tokens
 
 SITES = {
     "down_blocks.0.attentions.0.transformer_blocks.0": 16,

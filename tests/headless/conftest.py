@@ -102,13 +102,13 @@ def flipnet_folder(tmp_path_factory):
 @pytest.fixture
 def nano_flipnet(flipnet_folder, monkeypatch):
     """Random files in place of the bundled ones: small numbers of steps suffice for them."""
-    from facewright.core.weights import nano
+    from facewright.core.files import known
 
-    def file(mode, part):
-        name = "nano_face_encoder" if part == "encoder" else f"nano_flipnet_{mode}_{part}"
-        return flipnet_folder / f"{name}.safetensors"
-
-    monkeypatch.setattr(nano, "flipnet_file", file)
+    for path in known.NANO_DIR.glob("*.safetensors"):
+        beside = flipnet_folder / path.name
+        if not beside.exists():
+            beside.symlink_to(path)
+    monkeypatch.setattr(known, "NANO_DIR", flipnet_folder)
 
 
 @pytest.fixture

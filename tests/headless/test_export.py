@@ -12,6 +12,7 @@ from facewright.core.errors import CheckpointError, FacewrightError, LoraError
 from facewright.core.lora.merge import merge_lora, parse_lora
 from facewright.core.lora.styles import LORA_STYLES
 from facewright.core.methods.flipnet import BoostHubs
+from facewright.core.methods.honestface import nano_ide
 from facewright.core.methods.osdface import VisualRepresentationEmbedder
 from facewright.core.weights import nano
 from facewright.core.weights.convert import convert
@@ -299,7 +300,7 @@ def test_trained_files_are_rounded_with_all_they_say(tmp_path):
     for name, load in (
         ("nano_vre", VisualRepresentationEmbedder.from_files),
         ("nano_flipnet_restore_boosthub", BoostHubs.from_file),
-        ("nano_honestface_ide", nano.load_ide),
+        ("nano_honestface_ide", nano_ide),
         ("nano_onestep_lora", lambda p: parse_lora(*read_tensors(p))),
     ):
         source = nano.NANO_DIR / f"{name}.safetensors"

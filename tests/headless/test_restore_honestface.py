@@ -6,12 +6,14 @@ import pytest
 import torch
 from facewright.core.errors import CheckpointError
 from facewright.core.faces import Face, load_analyzer
+from facewright.core.files.known import NANO_DIR
 from facewright.core.images import Picture, read_picture, write_picture
 from facewright.core.methods.honestface import (
     IDEConfig,
     IdentityEmbedder,
     eye_channels,
     load_eye_extractor,
+    nano_ide,
 )
 from facewright.core.modules.iresnet import IResNet
 from facewright.core.modules.vgg import VGG16
@@ -140,7 +142,7 @@ def test_what_honestface_lacks_is_named_at_once(tmp_path):
 
 def test_the_identity_embedder_by_hand():
     """What README says of it: references and a degraded face become the prompt, step by step."""
-    ide, vre = nano.load_ide(), nano.honestface_vre()
+    ide, vre = nano_ide(), nano.load_vre(NANO_DIR / "nano_honestface_vre.safetensors")
     lq = photos([ALICE, BOB], [1, 1], 128).pixels
     references = torch.stack([photos([p] * 3, [2, 3, 4], 128).pixels for p in (ALICE, BOB)])
     valid = torch.tensor([[True, True, True], [True, False, False]])

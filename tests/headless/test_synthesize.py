@@ -14,11 +14,11 @@ import torch
 from facewright.core.checkpoint import read_tensors, save_safetensors
 from facewright.core.diffusion.boosthub import with_boosthubs
 from facewright.core.errors import FacewrightError
+from facewright.core.files import known
 from facewright.core.geometry.square import centred_square
 from facewright.core.images import read_picture
 from facewright.core.methods.flipnet import BoostHubs, Conditioning
 from facewright.core.schedule import alpha_bar
-from facewright.core.weights import nano
 from facewright.headless.cli import app
 from facewright.headless.host.host import host
 from facewright.headless.make import synthesize as synthesize_module
@@ -335,8 +335,12 @@ def test_a_caption_in_another_encoding_costs_its_own_picture_only(
     assert len(again.carry_out().done) == 1 and seen[1:] == ["Zoë"]
 
 
+def nano_pair(mode):
+    return [known.bundled_path(f"nano_flipnet_{mode}_{part}") for part in ("boosthub", "lora")]
+
+
 def test_weights_for_the_other_direction_are_refused(gt, nano_flipnet, tmp_path, monkeypatch):
-    wrong = DegradeWeights(*(nano.flipnet_file("restore", part) for part in ("boosthub", "lora")))
+    wrong = DegradeWeights(*nano_pair("restore"))
     monkeypatch.setattr(DegradeWeights, "nano", classmethod(lambda cls: wrong))
     result = quick(gt, "-o", tmp_path / "out")
     assert result.exit_code == 1 and "trained to restore, not to degrade" in result.stderr
@@ -380,7 +384,7 @@ def test_sd21_needs_its_text_encoder(flipnet_sd21, gt, tmp_path):
 
 
 def test_a_lora_of_the_other_direction_is_refused(gt, nano_flipnet, tmp_path, monkeypatch):
-    hubs, lora = (nano.flipnet_file("degrade", part) for part in ("boosthub", "lora"))
+    hubs, lora = nano_pair("degrade")
     other = tmp_path / "other.safetensors"
     save_safetensors(other, read_tensors(lora)[0], {"method": "flipnet", "mode": "restore"})
     monkeypatch.setattr(DegradeWeights, "nano", classmethod(lambda cls: cls(hubs, other)))

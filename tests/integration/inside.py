@@ -73,6 +73,7 @@ for _ in range(3):
 facts["import_seconds"] = seconds
 facts["modules"] = sorted({m.partition(".")[0] for m in set(sys.modules) - before})
 
+from facewright.core.files import known
 from facewright.core.weights import nano
 from facewright.core.checkpoint import read_tensors, save_safetensors
 from facewright.core.errors import FacewrightError
@@ -107,7 +108,7 @@ def restore(model, vae, cond, images, **options):
 
 
 # Nano models of the bundled architecture, random weights.
-nano.NANO_DIR = home / "nano"
+known.NANO_DIR = home / "nano"
 x, cond = inputs["nano_x"], inputs["nano_cond"]
 for name in ("base", "onestep"):
     model, vae = host.load_nano(lora=name == "onestep")

@@ -57,6 +57,7 @@ extension = asyncio.run(module.comfy_entrypoint())
 pack_nodes = {n.GET_SCHEMA().node_id: n for n in asyncio.run(extension.get_node_list())}
 
 from facewright.core.errors import FacewrightError
+from facewright.core.files import known
 from facewright.core.weights import nano
 from facewright.nodes._host import host
 
@@ -180,7 +181,7 @@ def by_hooks(model, hubs, noise, steps, cfg, positive, negative, z_y, phi):
     return x.float()
 
 
-nano.NANO_DIR = home / "nano"
+known.NANO_DIR = home / "nano"
 hubs, info = execute("FacewrightLoadBoostHub", boosthub="hubs.safetensors", mode="restore")
 fresh, _ = execute("FacewrightLoadBoostHub", boosthub="fresh.safetensors", mode="restore")
 facts["info"] = info

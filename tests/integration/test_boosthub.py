@@ -252,16 +252,16 @@ def relative(a, b):
 @pytest.fixture(scope="module")
 def headless_nano(ran):
     from facewright.core.diffusion.loading import _nano, _nano_with_lora
-    from facewright.core.weights import nano
+    from facewright.core.files import known
     from facewright.headless.host.host import host
 
-    kept, nano.NANO_DIR = nano.NANO_DIR, ran["home"] / "nano"
+    kept, known.NANO_DIR = known.NANO_DIR, ran["home"] / "nano"
     for cached in (_nano, _nano_with_lora):
         cached.cache_clear()
     try:
         return host.load_nano(lora=False)[0]
     finally:
-        nano.NANO_DIR = kept
+        known.NANO_DIR = kept
         for cached in (_nano, _nano_with_lora):
             cached.cache_clear()
 

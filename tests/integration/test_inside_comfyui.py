@@ -73,12 +73,13 @@ def headless(ran):
     from facewright.core.checkpoint import read_tensors
     from facewright.core.diffusion import loading
     from facewright.core.diffusion.loading import _nano, _nano_with_lora, load_checkpoint
+    from facewright.core.files import known
     from facewright.core.restorer import restore_one_step
     from facewright.core.weights import nano
     from facewright.headless.host.host import host
 
     models, inputs = ran["home"] / "models", ran["inputs"]
-    kept, nano.NANO_DIR = nano.NANO_DIR, ran["home"] / "nano"
+    kept, known.NANO_DIR = known.NANO_DIR, ran["home"] / "nano"
     for cached in (_nano, _nano_with_lora):
         cached.cache_clear()
     try:
@@ -92,7 +93,7 @@ def headless(ran):
         out["nano_vae_encode"] = latent
         out["nano_vae_decode"] = vae.decode(latent).add(1).div(2).clamp(0, 1).movedim(1, -1)
     finally:
-        nano.NANO_DIR = kept
+        known.NANO_DIR = kept
         for cached in (_nano, _nano_with_lora):
             cached.cache_clear()
     # ComfyUI computes in float32 on a CPU; so must we, whatever this one is quick in.

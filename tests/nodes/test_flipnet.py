@@ -7,6 +7,7 @@ import torch
 from facewright.core.checkpoint import read_tensors, save_safetensors
 from facewright.core.diffusion import loading
 from facewright.core.errors import CheckpointError, FacewrightError, LoraError
+from facewright.core.files import known
 from facewright.core.methods.flipnet import BoostHubConfig, BoostHubs, find_sites
 from facewright.core.modules.autoencoder import AutoencoderConfig
 from facewright.core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
@@ -102,20 +103,20 @@ def test_without_a_face_nodes_behind_do_not_run():
 
 
 def test_missing_nano_files_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(nano, "NANO_DIR", tmp_path)
+    monkeypatch.setattr(known, "NANO_DIR", tmp_path)
     answer = LoadNanoFlipnet.validate_inputs(mode="degrade")
     assert "nano_flipnet_degrade_boosthub.safetensors is missing" in answer
-    with pytest.raises(CheckpointError, match="nano_flipnet_degrade_lora"):
+    with pytest.raises(CheckpointError, match="nano_flipnet_degrade_boosthub"):
         LoadNanoFlipnet.execute(mode="degrade")
 
 
 @pytest.fixture
 def nano_flipnet(tmp_path, monkeypatch):
     """The bundled nano models with random FLIPNET files beside them."""
-    shipped = nano.NANO_DIR
+    shipped = known.NANO_DIR
     for name in ("nano_unet", "nano_vae", "nano_faces"):
         (tmp_path / f"{name}.safetensors").symlink_to(shipped / f"{name}.safetensors")
-    monkeypatch.setattr(nano, "NANO_DIR", tmp_path)
+    monkeypatch.setattr(known, "NANO_DIR", tmp_path)
     unet = nano.unet_tensors()
     sites = find_sites(unet)
     config = nano.unet_config()
@@ -163,7 +164,7 @@ def test_the_whole_chain_from_faces_to_a_latent(nano_flipnet):
     with pytest.raises(FacewrightError, match=r"the model takes .images, 8"):
         ApplyBoostHub.execute(model, hubs, {"samples": torch.zeros(1, 4, 8, 8)}, **look)
     for marks in ({"method": "flipnet", "mode": "degrade"}, {"method": "osdface"}):
-        lora = read_tensors(nano.flipnet_file("restore", "lora"))[0]
+        lora = read_tensors(known.bundled_path("nano_flipnet_restore_lora"))[0]
         other, _ = host.apply_lora(loading.load_nano()[0], lora, marks, 1.0)
         with pytest.raises(LoraError, match="Take the LoRA and the BoostHub of one training"):
             ApplyBoostHub.execute(other, hubs, latent, **look)
@@ -172,7 +173,7 @@ def test_the_whole_chain_from_faces_to_a_latent(nano_flipnet):
 
 
 def test_a_bundled_lora_for_the_other_direction_is_refused(nano_flipnet):
-    path = nano.flipnet_file("restore", "lora")
+    path = known.bundled_path("nano_flipnet_restore_lora")
     save_safetensors(path, read_tensors(path)[0], {"method": "flipnet", "mode": "degrade"})
     with pytest.raises(LoraError, match="trained to degrade, but these"):
         LoadNanoFlipnet.execute(mode="restore")
