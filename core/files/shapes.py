@@ -4,7 +4,7 @@ pydantic walks through it; every fault becomes the end of a sentence that says w
 expected and what came.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
@@ -24,26 +24,30 @@ _BITS = 64
 """Of whole numbers; no counter of nodes, links or outputs comes near."""
 
 
-def _kind(words: str, *types: type, may_be: Any = lambda value: True) -> Any:
+def _kind(
+    words: str, *types: type, may_be: Callable[[Any], bool] = lambda value: True
+) -> PlainValidator:
     def check(value: Any) -> Any:
         fits = isinstance(value, types) and not isinstance(value, bool)
         if not fits or (isinstance(value, int) and value.bit_length() > _BITS) or not may_be(value):
             raise PydanticCustomError("kind", "{words}", {"words": words})
         return value
 
-    return Annotated[Any, PlainValidator(check)]
+    return PlainValidator(check)
 
 
-TEXT = _kind("text", str)
-NAME = _kind("text that is not empty", str, may_be=lambda value: bool(value.strip()))
-WHOLE = _kind("a whole number", int)
-COUNT = _kind("a whole number from 0 on", int, may_be=lambda value: value >= 0)
-NUMBER = _kind("a number", int, float)
-ID = _kind("a whole number or text", int, str)
-BELOW = _kind("the name of a file below the folder", str, may_be=is_plain)
-LIST = _kind("a list", list)
-FIELDS = _kind("an object with entries", dict)
-LIST_OR_FIELDS = _kind("a list or an object", list, dict)
+TEXT = Annotated[str, _kind("text", str)]
+NAME = Annotated[
+    str, _kind("text that is not empty", str, may_be=lambda value: bool(value.strip()))
+]
+WHOLE = Annotated[int, _kind("a whole number", int)]
+COUNT = Annotated[int, _kind("a whole number from 0 on", int, may_be=lambda value: value >= 0)]
+NUMBER = Annotated[int | float, _kind("a number", int, float)]
+ID = Annotated[int | str, _kind("a whole number or text", int, str)]
+BELOW = Annotated[str, _kind("the name of a file below the folder", str, may_be=is_plain)]
+LIST = Annotated[list, _kind("a list", list)]
+FIELDS = Annotated[dict, _kind("an object with entries", dict)]
+LIST_OR_FIELDS = Annotated[list | dict, _kind("a list or an object", list, dict)]
 
 _EXPECTED = {
     "list_type": "a list",
