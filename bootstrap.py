@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> None:
         have = ".".join(map(str, sys.version_info[:3]))
         raise SystemExit(f"facewright needs Python 3.11 or newer; this is {have}.")
     if not arguments or arguments[0] not in EXTRAS:
-        say(__doc__.strip())
+        say((__doc__ or "").strip())
         raise SystemExit(0 if arguments and arguments[0] in {"-h", "--help"} else 2)
     command, further = arguments[0], list(arguments[1:])
     if command == "bench":

@@ -7,4 +7,8 @@ from ..core._plugins import import_all
 
 def all_nodes() -> list[type]:
     """Every node class of the pack, in the order of the files' names."""
-    return [node for module in import_all(sys.modules[__package__]) for node in module.NODES]
+    return [
+        node
+        for module in import_all(sys.modules[__name__.rpartition(".")[0]])
+        for node in module.NODES
+    ]

@@ -7,13 +7,15 @@ the full one and nothing is fetched from a hub. Layout facts: CompVis latent-dif
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from ..checkpoint.identify import PREFIX
 from ..errors import CheckpointError, shorten
 from ..lora.unet_names import table, unet_modules
+
+T = TypeVar("T")
 
 UNET_PREFIX = PREFIX
 VAE_PREFIX = "first_stage_model."
@@ -80,7 +82,7 @@ def unet_config(unet: Mapping[str, Tensor], *, source: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def unet_to_diffusers(unet: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+def unet_to_diffusers(unet: Mapping[str, T], config: Mapping[str, Any]) -> dict[str, T]:
     """Rename UNet tensors from LDM layout to diffusers layout; values stay the same objects."""
     attention = tuple("CrossAttn" in kind for kind in config["down_block_types"])
     names = table(unet_modules(attention, config["layers_per_block"]))

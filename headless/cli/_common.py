@@ -52,14 +52,14 @@ def exists(found: Path | None) -> Path | None:
 
 def is_file(found: Path | None) -> Path | None:
     """Callback of options that need a file."""
-    if exists(found) is not None and found.is_dir():
+    if (there := exists(found)) is not None and there.is_dir():
         raise typer.BadParameter(f"{found} is a folder, and a file is needed.")
     return found
 
 
 def is_folder(found: Path | None) -> Path | None:
     """Callback of options that need a folder."""
-    if exists(found) is not None and not found.is_dir():
+    if (there := exists(found)) is not None and not there.is_dir():
         raise typer.BadParameter(f"{found} is a file, and a folder is needed.")
     return found
 

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import io
 import os
 import signal
 import sys
@@ -97,8 +98,9 @@ def run_app(app: Callable[..., Any]) -> None:
     """Run the command line; what the console cannot show or take never ends in a traceback."""
     for stream in (sys.stdout, sys.stderr):
         # A letter that the console's encoding lacks is written as its escape.
-        with suppress(AttributeError, OSError, ValueError):
-            stream.reconfigure(errors="backslashreplace")
+        with suppress(OSError, ValueError):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="facewright")
         code = 0

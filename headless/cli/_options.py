@@ -24,7 +24,8 @@ def grouped(command: Callable) -> Callable:
     usage. Stands below `@app.command()`.
     """
     own = inspect.signature(command, eval_str=True).parameters
-    groups = {name: p.annotation for name, p in own.items() if is_dataclass(p.annotation)}
+    kinds = {name: p.annotation for name, p in own.items() if isinstance(p.annotation, type)}
+    groups = {name: kind for name, kind in kinds.items() if is_dataclass(kind)}
     seen = [
         q for name, p in own.items() for q in (_of_group(groups[name]) if name in groups else [p])
     ]
@@ -40,7 +41,8 @@ def grouped(command: Callable) -> Callable:
         return command(**given)
 
     del run.__wrapped__  # or typer would look at the command itself
-    run.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in seen])
+    seen_last = [p.replace(kind=p.KEYWORD_ONLY) for p in seen]
+    vars(run)["__signature__"] = inspect.Signature(seen_last)
     run.__annotations__ = {p.name: p.annotation for p in seen}
     return run
 

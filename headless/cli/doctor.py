@@ -57,7 +57,7 @@ def doctor(
     try:
         source = None if workflow is None else read_workflow(workflow)
     except WorkflowError as error:
-        fail(str(error), 1 if workflow.exists() else 2)
+        fail(str(error), 1 if workflow and workflow.exists() else 2)
     with progress("Hashing", 1, quiet=as_json or not hash_files) as show:
 
         def on_bytes(path: Path, done: int, total: int) -> None:

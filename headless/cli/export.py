@@ -76,15 +76,17 @@ class Wish:
 
     def written(self, source: Path, out: Path) -> dict[Path, str]:
         """Files that were made of one file, and what each is."""
+        from ...core.lora.styles import LORA_STYLES
         from ..make.export import DTYPES, merge, recast, restyle
 
         cast = DTYPES[self.dtype] if self.dtype else None
         if self.base is not None:
             strength = 1.0 if self.strength is None else self.strength
             return dict([merge(source, self.base, out, strength=strength, dtype=cast)])
-        if self.to is not None:
-            return restyle(source, out, self.to, dtype=cast)
-        return dict([recast(source, out, cast)])
+        for style in LORA_STYLES:
+            if style == self.to:
+                return restyle(source, out, style, dtype=cast)
+        return dict([recast(source, out, DTYPES[self.dtype or "fp32"])])
 
 
 @app.command()
@@ -117,7 +119,7 @@ def export(
     is_run = source.is_dir() and not is_lora_folder(source)
     wish.check(source, is_run, out)
     with console().status(f"Exporting {source.name}"):
-        written = _run(source, out) if is_run else wish.written(source, out)
+        written = _run(source, out) if is_run or out is None else wish.written(source, out)
     say_written(written, as_json)
 
 

@@ -1,5 +1,6 @@
 """`facewright run`: a workflow file, without opening ComfyUI."""
 
+import functools
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -285,14 +286,15 @@ class _Task:
         from ..remote.here import Here
         from ..remote.server import run_on_server
 
-        here = Here(self.source, changing) if self.where.server is None else None
+        run: Callable[..., Any]
+        if self.where.server is None:
+            run, read_from = Here(self.source, changing).run, self.input_dir
+        else:
+            run = functools.partial(run_on_server, self.source, self.where.server)
+            read_from = self.input_dir or Path.cwd()
 
         def go(inputs: dict[str, Any], folder: Path, show: Callable[[str, float], None]) -> Any:
             told = {"output_dir": folder, "on_progress": show, "on_text": on_text}
-            if here is not None:
-                return here.run(inputs, input_dir=self.input_dir, **told)
-            from_here = self.input_dir or Path.cwd()
-            server = self.where.server
-            return run_on_server(self.source, server, inputs, input_dir=from_here, **told)
+            return run(inputs, input_dir=read_from, **told)
 
         return go

@@ -68,7 +68,7 @@ def synthesize(
     from ..make.synthesize import DegradeWeights, SynthesizeRun
 
     machine.use()
-    files = DegradeWeights.nano() if weights else DegradeWeights.sd21(boosthub, lora)
+    files = DegradeWeights.sd21(boosthub, lora) if boosthub and lora else DegradeWeights.nano()
     with wrong_usage():
         todo = SynthesizeRun(inputs, out, files, options, overwrite=overwrite)
     kind = f" of {files.size} x {files.size} pixels"

@@ -184,8 +184,8 @@ def value(row: Row, m: Metric) -> float:
 
 def _difference(a: dict[str, Row], b: dict[str, Row], m: Metric) -> Difference:
     both = [case for case in a if case in b]
-    columns = ([value(rows[case], m) for case in both] for rows in (a, b))
-    return paired_difference(*map(np.array, columns), m.better)
+    first, second = (np.array([value(rows[case], m) for case in both]) for rows in (a, b))
+    return paired_difference(first, second, m.better)
 
 
 def direction(m: Metric) -> str:

@@ -117,6 +117,8 @@ class FaceReader:
                 raise FacewrightError(f"no face was found in {where}")
             reading = Reading(face)
             points = face.points5 if face.landmarks is None else face.landmarks
+            if points is None:
+                raise FacewrightError(f"{self.name} gave no landmarks of its face")
             reading.found["landmarks"] = points[None].cpu().double()
             if self.encoder is not None:
                 crop = align_faces(picture[None], [[anchor]], 2 * self.encoder.config.input_size)
@@ -129,17 +131,18 @@ class FaceReader:
         return reading
 
     def _face(self, picture: Tensor, like: Reading | None) -> Face | None:
-        if like is not None and like.face is None:
+        wanted = None if like is None else like.face
+        if like is not None and wanted is None:
             return None
         for padding in (0.0, _ROOM):
             faces = detect_faces(self.analyzer, picture, padding=padding)
-            if like is None:
+            if wanted is None:
                 if faces:
                     return max(faces, key=lambda face: face.size)
                 continue
-            near = [f for f in faces if _distance(f, like.face) < like.face.size / 2]
+            near = [f for f in faces if _distance(f, wanted) < wanted.size / 2]
             if near:
-                return min(near, key=lambda face: _distance(face, like.face))
+                return min(near, key=lambda face: _distance(face, wanted))
         return None
 
 

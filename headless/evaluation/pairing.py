@@ -274,7 +274,7 @@ def _unique_names(folders: Sequence[Path]) -> list[str]:
 
 
 def _no_pair(
-    folders: Sequence[Path], gt: Path, wanted: Sequence[str], originals: dict[str, Path]
+    folders: Sequence[Path], gt: Path | None, wanted: Sequence[str], originals: dict[str, Path]
 ) -> str:
     where = ", ".join(str(folder) for folder in folders)
     return (

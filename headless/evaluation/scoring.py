@@ -257,10 +257,16 @@ class _Scorer:
                 if m.extract is not None:
                     found[m.name] = m.extract(picture[None].to(compute_device()))
                 else:
-                    found[m.name] = reading.get("features")
+                    found[m.name] = _read(reading, "features")
             except Exception as error:  # noqa: BLE001 (the other metrics still count)
                 found[m.name] = _reason(error)
         return found
+
+
+def _read(reading: Reading | None, what: str) -> Tensor:
+    if reading is None:
+        raise FacewrightError("no face was looked for; choose who finds faces with --faces")
+    return reading.get(what)
 
 
 def _value(
@@ -271,10 +277,10 @@ def _value(
     gt_reading: Reading | None,
 ) -> float:
     if m.reads == "pixels":
-        pictures = (restored,) if m.needs == "nothing" else (restored, gt)
+        pictures = (restored,) if m.needs == "nothing" or gt is None else (restored, gt)
         inputs = (picture[None].to(compute_device()) for picture in pictures)
     else:
-        inputs = (reading.get(m.reads), gt_reading.get(m.reads))
+        inputs = (_read(reading, m.reads), _read(gt_reading, m.reads))
     with torch.no_grad():
         value = float(m(*inputs)[0])
     if math.isnan(value):
@@ -292,13 +298,14 @@ class _Sets:
 
     def add(self, row: Row, restored: _Features, gt: _Features) -> None:
         for name, mine in restored.items():
-            why = next((x for x in (mine, gt[name]) if isinstance(x, str)), None)
-            if why is not None:
+            truth = gt[name]
+            if isinstance(mine, str) or isinstance(truth, str):
+                why = mine if isinstance(mine, str) else truth
                 row.problems[name] = f"not in the set: {why}"
             else:
                 key = row.method, name
                 both = self.statistics.setdefault(key, (FrechetStatistics(), FrechetStatistics()))
-                for statistics, features in zip(both, (mine, gt[name]), strict=True):
+                for statistics, features in zip(both, (mine, truth), strict=True):
                     statistics.update(features)
 
     def measure(self, scores: Scores) -> None:

@@ -1,7 +1,7 @@
 """Jobs over many files: what to read, where to write, skipping what is finished, failing singly."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,7 +125,7 @@ class _Attempt:
 
 def carried_out(
     work: Callable[[T], R], jobs: Sequence[T], workers: int | Team
-) -> Iterator[tuple[T, R | WorkerLostError]]:
+) -> Generator[tuple[T, R | WorkerLostError], None, None]:
     """Yield (job, result) in this process for 1 worker, else as the team's results come.
 
     Raises:

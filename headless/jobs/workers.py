@@ -7,7 +7,7 @@ import multiprocessing.connection
 import signal
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -75,7 +75,7 @@ class Team(ABC):
 
 def spread(
     team: Team, work: Callable[[J], R], jobs: Sequence[J]
-) -> Iterator[tuple[J, R | WorkerLostError]]:
+) -> Generator[tuple[J, R | WorkerLostError], None, None]:
     """Yield (job, result) as the results come; closing the generator stops the work.
 
     `concurrent.futures` gives up every job in flight when one process dies and cannot say which

@@ -103,7 +103,7 @@ class AlignPhoto:
         largest = next(iter(sure or ordered), None)
         entries = [] if largest is None else [self._entry(job, "", picture, largest)]
         for face in ordered:
-            if face is not largest:
+            if largest is not None and face is not largest:
                 words = (
                     f"another face of the photo counts: it is {largest.size:.0f} pixels large, "
                     f"this one {face.size:.0f} (--faces largest)"
@@ -117,7 +117,7 @@ class AlignPhoto:
         points = torch.tensor(place["landmarks"], dtype=torch.float64)
         matrix = fit_similarity(points[None], template("ffhq", self.options.size))[0]
         crop = warp_square(pixels, matrix, self.options.size)
-        measured = measure(crop, matrix, pixels.shape[1:], face)
+        measured = measure(crop, matrix, (pixels.shape[1], pixels.shape[2]), face)
         against = reasons(measured, limits)
         entry = place | {
             name: round(value, 4) if isinstance(value, float) else value
@@ -200,7 +200,7 @@ class _Face(Shape):
 class Aligned(OwnRecord):
     """What the manifest holds of a photo."""
 
-    input: shapes.TEXT
+    input: shapes.TEXT = Field(default=...)
     input_bytes: shapes.COUNT
     options: shapes.FIELDS
     faces: list[_Face]

@@ -45,7 +45,7 @@ class _Degraded(OwnRecord):
 
 
 class _PlayedBack(AnyRecord):
-    input: shapes.TEXT
+    input: shapes.TEXT = Field(default=...)
     copy_: shapes.COUNT = Field(alias="copy")
     recipe: shapes.FIELDS
 
@@ -98,7 +98,7 @@ class _Degrade:
     def __call__(self, job: RecordedJob) -> dict[str, Any]:
         picture = read_picture(job.source)
         gt = picture.pixels[None, :3]
-        recipe = job.given.get("recipe") or self.degradation.draw(job.seed, *gt.shape[-2:])
+        recipe = job.given.get("recipe") or self.degradation.draw(job.seed or 0, *gt.shape[-2:])
         lq = torch.cat([Degradation.replay(gt, [recipe])[0], picture.pixels[3:]])
         notes = write_picture(job.target, lq, picture, copy=True)
         if torch.equal(lq, picture.pixels):
@@ -172,7 +172,7 @@ def _only_recipe(path: Path) -> Record:
     if isinstance(found, dict) and "steps" in found:
         found = {"seed": found.get("seed"), "recipe": found}
     recipe = found.get("recipe") if isinstance(found, dict) else None
-    if not isinstance(recipe, dict) or "steps" not in recipe:
+    if not isinstance(found, dict) or not isinstance(recipe, dict) or "steps" not in recipe:
         what = f"{len(found)} entries" if isinstance(found, list) else "something else"
         raise FacewrightError(
             f"{path} should hold one recipe, and holds {what}. Recipes of many pictures are read "

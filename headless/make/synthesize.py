@@ -85,7 +85,7 @@ class DegradeWeights:
                 f"Put the whole diffusers folder {_SD21_FOLDER} into "
                 f"{host.folders.roots[0] / BASE.folder}. Source: {BASE.source}."
             )
-        return cls(*(file.resolve() for file in files), base.resolve())
+        return cls(files[0].resolve(), files[1].resolve(), base.resolve())
 
     @property
     def size(self) -> int:
@@ -184,7 +184,7 @@ class _Synthesize:
             given = {"caption": read_caption(job.source)}
         hq = _square(picture.pixels[:3], size)
         caption = given.get("caption", "")
-        lq = _synthesizer(self.weights).degrade(hq, job.seed, self.options, caption)
+        lq = _synthesizer(self.weights).degrade(hq, job.seed or 0, self.options, caption)
         write_picture(job.target, lq, Picture(lq, icc=picture.icc))
         notes = list(picture.notes)
         height, width = picture.pixels.shape[-2:]
@@ -221,7 +221,7 @@ class Synthesizer:
         model, vae = load_checkpoint(weights.base) if weights.base else host.load_nano(lora=False)
         if vae is None:
             raise CheckpointError(
-                f"{weights.base.name} holds no VAE. Use the whole SD 2.1-base checkpoint."
+                f"{model.name} holds no VAE. Use the whole SD 2.1-base checkpoint."
             )
         check_fits(hubs, model.unet, model.name)
         model, _ = host.apply_lora(model, *read_lora(weights.lora), 1.0)

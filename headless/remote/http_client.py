@@ -98,18 +98,23 @@ def get_patiently(url: str, shape: type[T]) -> T:
             time.sleep(_PAUSE)
 
 
-def post(url: str, body: Any, shape: type[T] | None = None) -> T | None:
-    """What a server answers to JSON; None where no `shape` is asked for.
+def post(url: str, body: Any, shape: type[T]) -> T:
+    """What a server answers to JSON.
 
     Raises:
         UnreachableError, RefusedError, AnswerError: as said there.
     """
+    return _json(_posted(url, body), shape)
+
+
+def tell(url: str, body: Any) -> None:
+    """`post`, whatever the answer is."""
+    _read(_posted(url, body), 30, _MOST_JSON)
+
+
+def _posted(url: str, body: Any) -> request.Request:
     data = json.dumps(body, default=str).encode()
-    asked = request.Request(url, data, {"Content-Type": "application/json"})
-    if shape is None:
-        _read(asked, 30, _MOST_JSON)
-        return None
-    return _json(asked, shape)
+    return request.Request(url, data, {"Content-Type": "application/json"})
 
 
 def upload(server: str, path: Path) -> str:

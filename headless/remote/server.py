@@ -28,7 +28,7 @@ from ..workflows.workflow_file import read_workflow
 from . import answers as shape
 from .answers import SavedFile, reasons
 from .events import Events, Progress
-from .http_client import RefusedError, get, get_patiently, post, server_url, upload, view
+from .http_client import RefusedError, get, get_patiently, post, server_url, tell, upload, view
 
 DEFAULT_SERVER = "http://127.0.0.1:8188"
 _POLL_SECONDS = 0.3
@@ -253,9 +253,9 @@ def _catch_up(events: Events, progress: Progress, status: shape.Status) -> None:
 def _stop(server: str, prompt_id: str) -> None:
     """Take a run from the queue of a server, or interrupt it there; never somebody else's."""
     with suppress(WorkflowError):  # whoever pressed Ctrl-C wants out; the server may be gone
-        post(f"{server}/queue", {"delete": [prompt_id]})
+        tell(f"{server}/queue", {"delete": [prompt_id]})
         if _position(server, prompt_id) is not None:
-            post(f"{server}/interrupt", {"prompt_id": prompt_id})
+            tell(f"{server}/interrupt", {"prompt_id": prompt_id})
 
 
 def _position(server: str, prompt_id: str) -> int | None:

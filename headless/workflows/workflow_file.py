@@ -247,7 +247,8 @@ def _check_once(what: str, names: Sequence[Any], where: str) -> None:
 def _faulty(content: dict[str, Any], error: ValidationError) -> str:
     """The start of a sentence on the first fault in the editor's form."""
     way = error.errors(include_url=False)[0]["loc"]
-    at, skip = content, 0
+    at: Any = content
+    skip = 0
     whole = "This workflow"
     while skip + 1 < len(way) and way[skip] in {"definitions", "subgraphs", "nodes"}:
         number = way[skip + 1]
