@@ -3,11 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import FacewrightError, shorten
+
+M = TypeVar("M", bound=nn.Module)
 
 VARIABLE = "FACEWRIGHT_DEVICE"
 """Environment variable that chooses the device, for this process and those it starts."""
@@ -132,6 +135,12 @@ def random_state(device: torch.device) -> Tensor | None:
     if module is None or not hasattr(module, "get_rng_state"):
         return None
     return module.get_rng_state(*_index(device))
+
+
+def channels_last(module: M) -> M:
+    """The module, its weights in the layout that convolutions like."""
+    # torch's own annotations forget this argument of a module's `to`.
+    return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def set_random_state(device: torch.device, state: Tensor) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..checkpoint import identify, read_tensors
 from ..checkpoint.identify import weights_in
-from ..devices import compute_device
+from ..devices import channels_last, compute_device
 from ..modules.fast import fast_dtype
 from ..weights import nano
 from ..weights.sd_config import UNetConfig, VAEConfig, part_config
@@ -70,7 +70,7 @@ def _nano(device: torch.device) -> tuple[Model, Vae]:
         dtype=torch.float32,
         device=device,
     )
-    vae = nano.load_vae().to(device, memory_format=torch.channels_last)
+    vae = channels_last(nano.load_vae().to(device))
     return Model(unet, config, "the nano UNet", scaling_factor=1.0), Vae(vae)
 
 

@@ -26,7 +26,7 @@ from ..checkpoint import (
     read_tensors,
     save_safetensors,
 )
-from ..devices import without_autocast
+from ..devices import channels_last, without_autocast
 from ..errors import CheckpointError, NonFiniteError, check_image, listed
 from ..files.known import BASE, NANO_BASE, NANO_SIZE, KnownFile, bundled
 from ..geometry.face import FaceAnalyzer
@@ -100,7 +100,7 @@ class VisualRepresentationEmbedder(nn.Module):
         self.quant_conv = nn.Conv2d(z, z, 1)
         self.quantize = VectorQuantizer(config.num_codes, z)
         self.embedding_change = PromptProjection(z, config.proj_hidden, config.proj_out)
-        self.encoder.to(memory_format=torch.channels_last)
+        channels_last(self.encoder)
 
     @property
     def grid_size(self) -> int:

@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import DistributedType
 from torch import Tensor, nn
 
-from ...core.devices import seeded
+from ...core.devices import channels_last, seeded
 from ...core.errors import DataLostError, FacewrightError, shorten
 from ..data import Batches
 from ..data.cache import FrozenCache
@@ -104,7 +104,7 @@ class Engine:
     def _place(self, net: nn.Module) -> None:
         net.to(self.device)
         if self.config.channels_last:
-            net.to(memory_format=torch.channels_last)
+            channels_last(net)
         if self.config.gradient_checkpointing:
             recompute_activations(net)
 
