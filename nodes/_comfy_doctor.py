@@ -33,7 +33,7 @@ def _surroundings() -> Any:
     import comfyui_version
 
     from ..core.doctor import Surroundings
-    from ._files import file_inputs
+    from ._all import file_inputs
 
     ours = _ours()
     comfy_nodes = import_module("nodes")  # ComfyUI's, whatever lies beside this package

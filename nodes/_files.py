@@ -58,8 +58,3 @@ def _of_files(combo, folder: str):
     """Marks a combo whose options are what lies on the disk; a manual must not list them."""
     combo.of_files = folder
     return combo
-
-
-def file_inputs(node: type[io.ComfyNode]) -> dict[str, str]:
-    """Names of a node's inputs that name files -> the models folder these lie in."""
-    return {i.id: i.of_files for i in node.GET_SCHEMA().inputs if hasattr(i, "of_files")}
