@@ -24,3 +24,10 @@ def option_input(name: str, kind: Any = None, **other: Any) -> io.Input:
     limits = {"min": option.low, "max": option.high, "step": option.step}
     given |= {key: value for key, value in limits.items() if value is not None}
     return kind.Input(**given | other)
+
+
+def crop_size_input(
+    tooltip: str = "Side of the cut-out faces in pixels: 512 for OSDFace, 128 for the nano models.",
+) -> io.Input:
+    """The side of the face crops, which no weights tell a node beforehand."""
+    return option_input("size", io.Int, id="crop_size", default=512, step=16, tooltip=tooltip)

@@ -1,12 +1,12 @@
 """Faces found, cut out upright, and put back."""
 
-from ..core.color import COLOR_MODES
 from ..core.drawing.faces import draw_faces
-from ..core.faces import ANALYZERS, ORDERS, detect_faces, load_analyzer, select_faces
+from ..core.faces import ANALYZERS, detect_faces, load_analyzer, select_faces
 from ..core.geometry.align import align_faces
 from ..core.geometry.paste import paste_faces
 from ._convert import alpha_view, rgb_view, to_image
 from ._host import SHOWN, host, io
+from ._options import crop_size_input, option_input
 from ._steps import steps
 from ._types import Analyzer, Faces, output
 
@@ -56,56 +56,28 @@ class DetectFaces(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="One picture, a batch, or the frames of a video."),
                 Analyzer.Input("analyzer", tooltip="From Load Face Detector or Load Nano Models."),
-                io.Int.Input(
-                    "crop_size",
-                    default=512,
-                    min=64,
-                    max=2048,
-                    step=16,
-                    tooltip="Side of the cut-out faces in pixels: 512 for OSDFace, 128 for the "
-                    "nano models.",
+                crop_size_input(),
+                option_input(
+                    "order", tooltip="How faces are numbered, from 0, separately in every picture."
                 ),
-                io.Combo.Input(
-                    "order",
-                    options=list(ORDERS),
-                    default=ORDERS[0],
-                    tooltip="How faces are numbered, from 0, separately in every picture.",
-                ),
-                io.String.Input(
+                option_input(
                     "pick",
-                    default="",
                     tooltip='Numbers of the faces to take, such as "0" or "0, 2". Empty: all.',
                 ),
-                io.Int.Input(
-                    "min_size",
-                    default=0,
-                    min=0,
-                    max=8192,
-                    tooltip="Faces smaller than this many pixels are left alone.",
-                ),
-                io.Float.Input(
+                option_input("min_size", io.Int, default=0, max=8192),
+                option_input(
                     "min_score",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
                     tooltip="Faces the detector is less sure of are left alone. Detectors differ "
                     "in what they call sure.",
                 ),
-                io.Int.Input(
+                option_input(
                     "max_faces",
-                    default=0,
-                    min=0,
                     max=1000,
                     tooltip="Take at most this many faces of a picture, in the given order. "
                     "0: no limit.",
                 ),
-                io.Float.Input(
+                option_input(
                     "padding",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
                     tooltip="Extend the picture's border by this share before looking. Try 0.3 "
                     "where a face fills the whole picture and is not found.",
                 ),
@@ -176,30 +148,14 @@ class PasteFaces(io.ComfyNode):
                     tooltip="The restored crops, as many and in the order. Without a face nothing "
                     "before this input runs, and the pictures pass through.",
                 ),
-                io.Float.Input(
-                    "feather",
-                    default=0.12,
-                    min=0.01,
-                    max=0.5,
-                    step=0.01,
-                    tooltip="Width of the soft border as a share of the crop.",
-                ),
-                io.Combo.Input(
+                option_input("feather"),
+                option_input(
                     "color",
-                    options=list(COLOR_MODES),
-                    default=COLOR_MODES[0],
                     tooltip="How the restored face takes over the colours of the original: none; "
                     "adain: mean and contrast; wavelet: everything coarse; lab: mean and contrast "
                     "in CIE Lab.",
                 ),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="0 keeps the original, 1 shows the restored face alone.",
-                ),
+                option_input("strength"),
             ],
             outputs=[
                 output(io.Image, "pasted", "The pictures with the restored faces.", name="image"),

@@ -9,7 +9,7 @@ from ..core.video.files import frame_count
 from ..core.video.smoothing import smooth_faces
 from ._convert import rgb_view, to_image
 from ._host import host, io
-from ._options import option_input
+from ._options import crop_size_input, option_input
 from ._steps import reporter
 from ._types import Analyzer, Faces, Ide, People, Person, Recogniser, Vre, output
 
@@ -93,15 +93,7 @@ class RestoreVideo(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 Vre.Input("vre", tooltip="From Load Face Embedder or Load Nano Models."),
                 Analyzer.Input("analyzer", tooltip="From Load Face Detector or Load Nano Models."),
-                io.Int.Input(
-                    "crop_size",
-                    default=512,
-                    min=64,
-                    max=2048,
-                    step=16,
-                    tooltip="Side of the cut-out faces in pixels: 512 for OSDFace, 128 for the "
-                    "nano models.",
-                ),
+                crop_size_input(),
                 *_smoothing_inputs("smoothing"),
                 option_input("strength"),
                 option_input("color"),

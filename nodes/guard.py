@@ -6,6 +6,7 @@ from ..core.people.receipts import png_texts
 from ..core.scores.identity import reference_template
 from ._convert import checked, to_image, to_nchw
 from ._host import SHOWN, host, io
+from ._options import option_input
 from ._steps import reporter
 from ._types import Analyzer, Faces, Matches, Person, Recogniser, output
 
@@ -38,11 +39,10 @@ class IdentityGuard(io.ComfyNode):
                     tooltip="Finds dense landmarks: nano, insightface or facexlib of Load Face "
                     "Detector.",
                 ),
-                io.Float.Input(
+                option_input(
                     "max_drift",
+                    io.Float,
                     default=0.5,
-                    min=0.0,
-                    max=2.0,
                     step=0.01,
                     tooltip="How far a face may be from who it should be: 1 - cosine to its "
                     "references, or to the input where it has none. 0: no change at all; 1: as far "

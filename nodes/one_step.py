@@ -5,6 +5,7 @@ import torch
 from ..core.restorer import ONE_STEP_TIMESTEP, restore_in_chunks
 from ._convert import from_conditioning, rgb_view, to_image
 from ._host import host, io
+from ._options import option_input
 from ._steps import reporter
 from ._types import output
 
@@ -47,14 +48,7 @@ class OneStepRestore(io.ComfyNode):
                     control_after_generate=True,
                     tooltip='Used where `posterior` is "sample".',
                 ),
-                io.Int.Input(
-                    "faces_at_once",
-                    default=4,
-                    min=1,
-                    max=256,
-                    tooltip="Faces restored together. Fewer need less memory; the result is the "
-                    "same.",
-                ),
+                option_input("faces_at_once", max=256),
             ],
             outputs=[
                 output(io.Image, "restored", "The restored crops, for Paste Faces."),

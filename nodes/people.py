@@ -10,6 +10,7 @@ from ..core.people.person import join_people, save_person
 from ._convert import rgb_view, to_image, to_nchw
 from ._files import check_person, person_input
 from ._host import SHOWN, host, io
+from ._options import crop_size_input, option_input
 from ._steps import reporter
 from ._types import Analyzer, Faces, Matches, People, Person, Recogniser, output
 
@@ -50,14 +51,9 @@ class PersonAlbum(io.ComfyNode):
                     tooltip="From Load Face Recogniser or Load Nano HonestFace. Albums fit "
                     "the recogniser they were made with, and no other.",
                 ),
-                io.Int.Input(
-                    "crop_size",
-                    default=512,
-                    min=64,
-                    max=2048,
-                    step=16,
-                    tooltip="Side of the cut-out faces in pixels, as in Detect Faces: 512, or 128 "
-                    "for the nano models.",
+                crop_size_input(
+                    "Side of the cut-out faces in pixels, as in Detect Faces: 512, or 128 for the "
+                    "nano models."
                 ),
                 People.Input("people", optional=True, tooltip=_CHAIN_TIP),
                 Person.Input(
@@ -223,11 +219,10 @@ class MatchPeople(io.ComfyNode):
                 io.Image.Input("image", tooltip="The pictures that went into Detect Faces."),
                 Faces.Input("faces", tooltip="From Detect Faces."),
                 Recogniser.Input("recogniser", tooltip="The one the albums were made with."),
-                io.Float.Input(
+                option_input(
                     "threshold",
+                    io.Float,
                     default=0.0,
-                    min=0.0,
-                    max=1.0,
                     step=0.01,
                     tooltip="Cosine that a face and an album need. Higher: more faces are nobody. "
                     "0: what suits the recogniser (nano 0.65, others 0.28). The report shows the "
