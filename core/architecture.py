@@ -5,14 +5,23 @@ that holds it, by its annotations, so that no file makes facewright build for mi
 what the file does not hold.
 """
 
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import check_fits, load_strict
+from .checkpoint import (
+    check_fits,
+    load_strict,
+    make_metadata,
+    read_config,
+    read_tensors,
+    save_safetensors,
+)
 from .errors import CheckpointError, listed, shorten
 
 _C = TypeVar("_C")
@@ -122,3 +131,61 @@ def build(
     part.to_empty(device="cpu")
     load_strict(part, tensors, source=source)
     return module.eval().requires_grad_(False) if frozen else module
+
+
+class SavedNetwork(nn.Module):
+    """A network of ours: its file holds all weights and, in the metadata, how to build it."""
+
+    format: ClassVar[str]
+    """`facewright.format` of its files."""
+    config_type: ClassVar[type]
+    """The dataclass that `config` is."""
+    what: ClassVar[str]
+    """In messages, such as "a face encoder"."""
+    stored: ClassVar[torch.dtype | None] = None
+    """Number format of the weights in files; None: as they are."""
+    config: Any
+
+    def save(
+        self, path: str | os.PathLike[str], *, dtype: torch.dtype | None = None, **extra: str
+    ) -> None:
+        """Write one safetensors file that `from_file` reads.
+
+        Args:
+            dtype: of floating-point weights; None for `stored`.
+            extra: more metadata.
+        """
+        dtype = dtype or self.stored
+        tensors = {
+            k: v.to(dtype) if dtype and v.is_floating_point() else v
+            for k, v in self.named_tensors().items()
+        }
+        save_safetensors(path, tensors, make_metadata(self.format, asdict(self.config), **extra))
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """All weights, as files name them."""
+        return self.state_dict()
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Load a file written by `save`: in float32 on the CPU, frozen, in evaluation mode.
+
+        Raises:
+            CheckpointError: the file is missing, something else, incomplete, or newer than this
+                version.
+        """
+        return cls.from_tensors(*read_tensors(path), source=str(path))
+
+    @classmethod
+    def from_tensors(
+        cls,
+        tensors: Mapping[str, Tensor],
+        metadata: Mapping[str, str],
+        *,
+        source: str,
+        frozen: bool = True,
+    ) -> Self:
+        """What `from_file` makes of a file; see `build`."""
+        values = read_config(metadata, cls.format, source=source)
+        config = describe(cls.config_type, values, source=source, what=cls.what)
+        return build(lambda: cls(config), tensors, source=source, frozen=frozen)

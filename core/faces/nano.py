@@ -1,7 +1,7 @@
 """Two small networks that find rendered faces and their 68 landmarks; not made for photographs."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..architecture import CLOSED, Between, build, describe
-from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
+from ..architecture import CLOSED, Between, SavedNetwork
 from ..errors import FacewrightError
 from ..files import known
 from ..geometry.face import Face, check_crops
@@ -111,33 +110,20 @@ class LandmarkNet(nn.Module):
         return self.head(self.body(x * 2 - 1).flatten(1)).view(-1, 68, 2)
 
 
-class NanoFaces(nn.Module):
+class NanoFaces(SavedNetwork):
     """Both networks, as one file."""
+
+    format = FORMAT
+    config_type = NanoFacesConfig
+    what = "a face detector"
+    stored = torch.float16
+    config: NanoFacesConfig
 
     def __init__(self, config: NanoFacesConfig | None = None) -> None:
         super().__init__()
         self.config = config or NanoFacesConfig()
         self.detector = FaceDetectorNet(self.config)
         self.landmarker = LandmarkNet(self.config)
-
-    @classmethod
-    def from_file(cls, path: str | Path) -> "NanoFaces":
-        """Load a file written by `save`, frozen and in eval mode.
-
-        Raises:
-            CheckpointError: the file is missing or something else.
-        """
-        tensors, metadata = read_tensors(path)
-        values = read_config(metadata, FORMAT, source=str(path))
-        config = describe(NanoFacesConfig, values, source=str(path), what="a face detector")
-        return build(lambda: cls(config), tensors, source=str(path))
-
-    def save(self, path: str | Path, **extra: str) -> None:
-        """Write a safetensors file in half precision with the architecture in its metadata."""
-        tensors = {
-            k: v.half() if v.is_floating_point() else v for k, v in self.state_dict().items()
-        }
-        save_safetensors(path, tensors, make_metadata(FORMAT, asdict(self.config), **extra))
 
 
 class NanoAnalyzer:

@@ -11,7 +11,7 @@ how they reach the UNet's self-attention; what happens there is `BoostHubs.joine
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,8 +19,7 @@ from typing import Annotated, Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from ..architecture import CLOSED, Between, build, describe
-from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
+from ..architecture import CLOSED, Between, SavedNetwork
 from ..errors import CheckpointError, FacewrightError, shorten
 from ..files.known import BASE, BASE_WITH_TEXT, NANO_BASE, NANO_SIZE, KnownFile, bundled, trained
 from ..geometry.face import FaceAnalyzer
@@ -56,6 +55,12 @@ class BoostHubConfig:
     mode: Literal["restore", "degrade"] = "restore"
     base: str = "sd21-base"
 
+    def __post_init__(self) -> None:
+        if any(dim % self.dim_head for dim in self.sites.values()):
+            raise FacewrightError(
+                f"its self-attentions' channels should be multiples of its heads' {self.dim_head}"
+            )
+
     def check_mode(self, mode: str, source: str) -> None:
         """Raise CheckpointError where weights of file `source` were trained for the other mode."""
         if self.mode != mode:
@@ -64,8 +69,13 @@ class BoostHubConfig:
             )
 
 
-class BoostHubs(nn.Module):
+class BoostHubs(SavedNetwork):
     """One BoostHub per self-attention of a UNet (16 in SD 2.1, 49.6 M parameters)."""
+
+    format = BOOSTHUB_FORMAT
+    config_type = BoostHubConfig
+    what = "BoostHub weights"
+    config: BoostHubConfig
 
     def __init__(self, config: BoostHubConfig) -> None:
         super().__init__()
@@ -142,31 +152,24 @@ class BoostHubs(nn.Module):
         k, v = (rows_for(x.to(f), len(f), chunks) for x in state.kept[site])
         return out + state.phi * hub.read(f, k, v, attention)
 
-    def save(self, path: str | Path, *, dtype: torch.dtype | None = None, **extra: str) -> None:
-        """Write a safetensors file with `<site>.boosthub.to_q.weight` and the like."""
-        tensors = {
-            f"{site}.boosthub.{name}": value.to(dtype or value.dtype)
+    def named_tensors(self) -> dict[str, Tensor]:
+        """`<site>.boosthub.to_q.weight` and the like."""
+        return {
+            f"{site}.boosthub.{name}": value
             for site in self.config.sites
             for name, value in self[site].state_dict().items()
         }
-        metadata = make_metadata(BOOSTHUB_FORMAT, asdict(self.config), **extra)
-        save_safetensors(path, tensors, metadata)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Self:
-        """Load a file written by `save`, frozen and in eval mode.
-
-        Raises:
-            CheckpointError: the file is something else, incomplete, or newer than this version.
-        """
-        tensors, metadata = read_tensors(path)
-        values = read_config(metadata, BOOSTHUB_FORMAT, source=str(path))
-        config = _config(values, str(path))
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], **about: Any
+    ) -> Self:
+        """See `SavedNetwork`."""
         renamed = {}
         for key, value in tensors.items():
             site, _, name = key.partition(".boosthub.")
             renamed[f"hubs.{_module_name(site)}.{name}"] = value
-        return build(lambda: cls(config), renamed, source=str(path))
+        return super().from_tensors(renamed, metadata, **about)
 
 
 def find_sites(unet: Mapping[str, Any]) -> dict[str, int]:
@@ -307,16 +310,6 @@ def rows_for(x: Tensor, rows: int, chunks: int = 1) -> Tensor:
     check_condition(len(x), images)
     x = x.expand(images, *x.shape[1:]).contiguous()
     return x if chunks == 1 else x.repeat(chunks, *[1] * (x.ndim - 1))
-
-
-def _config(values: Mapping[str, Any], source: str) -> BoostHubConfig:
-    config = describe(BoostHubConfig, values, source=source, what="BoostHub weights")
-    if any(dim % config.dim_head for dim in config.sites.values()):
-        raise CheckpointError(
-            f"{source} lists no self-attentions whose channels are a multiple of its heads' "
-            f"{config.dim_head}. The file is damaged; fetch it again."
-        )
-    return config
 
 
 def _module_name(site: str) -> str:

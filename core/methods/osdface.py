@@ -7,7 +7,7 @@ restoration step itself, which other methods share, is `core.restorer.restore_on
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Self
@@ -17,14 +17,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..architecture import CLOSED, Between, build, describe
+from ..architecture import CLOSED, Between, SavedNetwork, build
 from ..checkpoint import (
     describe_format,
     detect_format,
-    make_metadata,
-    read_config,
     read_tensors,
-    save_safetensors,
 )
 from ..devices import channels_last, without_autocast
 from ..errors import CheckpointError, NonFiniteError, check_image, listed
@@ -84,13 +81,18 @@ class PromptProjection(nn.Module):
         return rearrange(F.silu(self.conv2(h)), "b d n -> b n d")
 
 
-class VisualRepresentationEmbedder(nn.Module):
+class VisualRepresentationEmbedder(SavedNetwork):
     """Face image -> nearest codes of its feature map -> the 77 most confident -> prompt tokens.
 
     Runs in float32 whatever the surroundings: half precision picks other codes.
     Everything up to the codes is without gradient; `embed` is differentiable, as the
-    projection is trained together with the restorer.
+    projection is trained together with the restorer. Rounding the weights may change tokens.
     """
+
+    format = VRE_FORMAT
+    config_type = VREConfig
+    what = "an embedder"
+    config: VREConfig
 
     def __init__(self, config: VREConfig | None = None) -> None:
         super().__init__()
@@ -175,19 +177,6 @@ class VisualRepresentationEmbedder(nn.Module):
         """(b, 3, h, w) in [0, 1], any h and w -> (b, num_tokens, proj_out) float32."""
         return self.embed(self.tokenize(lq))
 
-    def save(
-        self, path: str | os.PathLike[str], *, dtype: torch.dtype | None = None, **extra: str
-    ) -> None:
-        """Write one safetensors file that `from_files` reads.
-
-        Args:
-            path: file to write or replace.
-            dtype: storage type; None keeps float32. Rounding the weights may change tokens.
-            extra: more metadata.
-        """
-        tensors = {k: v.to(dtype or v.dtype) for k, v in self.state_dict().items()}
-        save_safetensors(path, tensors, make_metadata(VRE_FORMAT, asdict(self.config), **extra))
-
     @classmethod
     def from_files(cls, *paths: str | os.PathLike[str]) -> Self:
         """Load the released pair (in any order) or one facewright safetensors file.
@@ -211,10 +200,8 @@ class VisualRepresentationEmbedder(nn.Module):
             names.append(f"{path.name} looks like {describe_format(kind)}")
         if len(paths) == 1 and VRE_FORMAT in files:
             name, tensors, metadata = files[VRE_FORMAT]
-            values = read_config(metadata, VRE_FORMAT, source=name)
-            config = describe(VREConfig, values, source=name, what="an embedder")
-            source = name
-        elif len(paths) == 2 and files.keys() == {_ASSOCIATE, _PROJECTION}:
+            return cls.from_tensors(tensors, metadata, source=name)
+        if len(paths) == 2 and files.keys() == {_ASSOCIATE, _PROJECTION}:
             config = VREConfig()
             tensors = {
                 k.removeprefix(_RELEASED_PREFIX): v

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..architecture import CLOSED, Between
+from ..architecture import CLOSED, Between, SavedNetwork
 from ..errors import FacewrightError
 from .group_norm import GroupNorm, silu_
 
@@ -235,13 +235,19 @@ class Decoder(nn.Module):
         return self.conv_out(self.features(z))
 
 
-class AutoencoderKL(nn.Module):
+class AutoencoderKL(SavedNetwork):
     """Variational autoencoder with per-channel normalised latents (the nano models' VAE).
 
     Pixels (b, 3, h, w) in [-1, 1], latents (b, z_channels, h / factor, w / factor). The latent's
     mean and standard deviation are folded into `quant_conv` and `post_quant_conv` when training
     ends, so latents leave here with unit variance and the scaling factor is 1.
     """
+
+    format = "nano-vae"
+    config_type = AutoencoderConfig
+    what = "an autoencoder"
+    stored = torch.float16
+    config: AutoencoderConfig
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()

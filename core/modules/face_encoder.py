@@ -5,9 +5,9 @@ degraded faces, then their latents are drawn together; afterwards the encoder of
 alone turns a photograph into tokens, and a small adapter brings them to the text tokens' width.
 """
 
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Annotated, Self
 
 import torch
@@ -15,12 +15,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..architecture import CLOSED, Between, build, describe
-from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
+from ..architecture import CLOSED, Between, SavedNetwork
+from ..checkpoint import read_tensors
 from ..errors import CheckpointError, FacewrightError, check_image
 from .autoencoder import AutoencoderConfig, Encoder
 
-FACE_ENCODER_FORMAT = "flipnet-face-encoder"
 _ADAPTER = "facewright.adapter"
 """Metadata of a file: "trained", or "untrained" as face-associate leaves it."""
 
@@ -71,8 +70,13 @@ class TokenAdapter(nn.Module):
         return self.layers(z) + self.positions
 
 
-class FaceEncoder(nn.Module):
+class FaceEncoder(SavedNetwork):
     """Aligned faces -> face tokens c_id = tau(E_l(y))."""
+
+    format = "flipnet-face-encoder"
+    config_type = FaceEncoderConfig
+    what = "a face encoder"
+    config: FaceEncoderConfig
 
     def __init__(self, config: FaceEncoderConfig | None = None) -> None:
         super().__init__()
@@ -107,7 +111,7 @@ class FaceEncoder(nn.Module):
 
     def save(
         self,
-        path: str | Path,
+        path: str | os.PathLike[str],
         *,
         trained: bool = True,
         dtype: torch.dtype | None = None,
@@ -118,13 +122,11 @@ class FaceEncoder(nn.Module):
         Args:
             trained: False where the adapter is as it was made, and its tokens are noise.
         """
-        tensors = {k: v.to(dtype or v.dtype) for k, v in self.state_dict().items()}
-        metadata = make_metadata(FACE_ENCODER_FORMAT, asdict(self.config), **extra)
-        metadata[_ADAPTER] = "trained" if trained else "untrained"
-        save_safetensors(path, tensors, metadata)
+        mark = {_ADAPTER: "trained" if trained else "untrained"}
+        super().save(path, dtype=dtype, **extra, **mark)
 
     @classmethod
-    def from_file(cls, path: str | Path, *, untrained: bool = False) -> Self:
+    def from_file(cls, path: str | os.PathLike[str], *, untrained: bool = False) -> Self:
         """Load a file written by `save`, float32, frozen, in eval mode.
 
         Args:
@@ -135,7 +137,6 @@ class FaceEncoder(nn.Module):
                 adapter that was never trained.
         """
         tensors, metadata = read_tensors(path)
-        values = read_config(metadata, FACE_ENCODER_FORMAT, source=str(path))
         if not untrained and not _adapter_is_trained(metadata):
             raise CheckpointError(
                 f"{path} comes from the training stage face-associate: its adapter has not been "
@@ -143,8 +144,7 @@ class FaceEncoder(nn.Module):
                 "_face_encoder.safetensors that the stage flipnet-restore exports beside its LoRA "
                 "and its BoostHub."
             )
-        config = describe(FaceEncoderConfig, values, source=str(path), what="a face encoder")
-        return build(lambda: cls(config), tensors, source=str(path))
+        return cls.from_tensors(tensors, metadata, source=str(path))
 
 
 def append_tokens(text: Tensor, faces: Tensor) -> Tensor:

@@ -1,15 +1,14 @@
 """A small recogniser of rendered faces: an embedding of who it is, and features of how it looks."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..architecture import CLOSED, Between, build, describe
-from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
+from ..architecture import CLOSED, Between, SavedNetwork
 from ..errors import FacewrightError
 
 FORMAT = "nano-identity"
@@ -41,12 +40,18 @@ class _Stage(nn.Sequential):
         )  # fmt: skip
 
 
-class IdentityEncoder(nn.Module):
+class IdentityEncoder(SavedNetwork):
     """(b, 3, h, w) face crops in [0, 1] -> (b, dim) embeddings of length 1.
 
     The cosine of two embeddings tells whether two photographs show the same person. Faces should
     be aligned alike (FFHQ template). Trained with InfoNCE over identities (arXiv:1807.03748).
     """
+
+    format = FORMAT
+    config_type = IdentityConfig
+    what = "an identity encoder"
+    stored = torch.float16
+    config: IdentityConfig
 
     def __init__(self, config: IdentityConfig) -> None:
         super().__init__()
@@ -75,20 +80,3 @@ class IdentityEncoder(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         return self.embed(self.features(faces)[-1])
-
-    @classmethod
-    def from_file(cls, path: str | Path) -> "IdentityEncoder":
-        """Load a file written by `save`, frozen and in eval mode.
-
-        Raises:
-            CheckpointError: the file is something else.
-        """
-        tensors, metadata = read_tensors(path)
-        values = read_config(metadata, FORMAT, source=str(path))
-        config = describe(IdentityConfig, values, source=str(path), what="an identity encoder")
-        return build(lambda: cls(config), tensors, source=str(path))
-
-    def save(self, path: str | Path, **extra: str) -> None:
-        """Write a safetensors file in half precision with the architecture in its metadata."""
-        tensors = {k: v.half() for k, v in self.state_dict().items()}
-        save_safetensors(path, tensors, make_metadata(FORMAT, asdict(self.config), **extra))

@@ -8,17 +8,16 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..architecture import build, describe
+from ..architecture import describe
 from ..checkpoint import read_config, read_metadata, read_tensors
 from ..files.known import NANO_DIR, NANO_SIZE, bundled_path
 from ..methods.osdface import VisualRepresentationEmbedder
-from ..modules.autoencoder import AutoencoderConfig, AutoencoderKL
+from ..modules.autoencoder import AutoencoderKL
 from ..modules.identity import IdentityEncoder
 from .sd_config import UNetConfig
 
 __all__ = ["NANO_DIR", "NANO_SIZE"]
 
-VAE_FORMAT = "nano-vae"
 UNET_FORMAT = "nano-unet"
 
 
@@ -28,11 +27,7 @@ def load_vae(path: str | Path | None = None) -> AutoencoderKL:
     Raises:
         CheckpointError: the file is missing or something else (all loaders here).
     """
-    path = path or bundled_path("nano_vae")
-    tensors, metadata = read_tensors(path)
-    values = read_config(metadata, VAE_FORMAT, source=str(path))
-    config = describe(AutoencoderConfig, values, source=str(path), what="an autoencoder")
-    return build(lambda: AutoencoderKL(config), tensors, source=str(path))
+    return AutoencoderKL.from_file(path or bundled_path("nano_vae"))
 
 
 def load_vre(path: str | Path | None = None) -> VisualRepresentationEmbedder:

@@ -149,7 +149,7 @@ def spoiled(tmp_path, change_tensors=None, **changes):
     [
         ({"mode": "repaint"}, "`mode`: .*'restore' or 'degrade', got 'repaint'"),
         ({"colour": 1}, "Update facewright"),
-        ({"dim_head": 7}, "damaged"),
+        ({"dim_head": 7}, "multiples of its heads' 7"),
         ({"sites": {}}, "`sites`: .*at least 1"),
         ({"sites": {FIRST: 24}}, "of another shape"),
         ({"change_tensors": lambda t: dict(list(t.items())[1:])}, "1 of 10 tensors missing"),

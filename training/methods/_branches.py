@@ -6,7 +6,6 @@ a discriminator; with two branches their features can be drawn together.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -15,8 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...core.architecture import build, describe
-from ...core.checkpoint import make_metadata, read_config, read_tensors, save_safetensors
+from ...core.architecture import SavedNetwork
+from ...core.checkpoint import read_tensors
 from ...core.modules.autoencoder import Decoder
 from ..losses.adversarial import (
     PatchDiscriminator,
@@ -84,15 +83,12 @@ class AssociatingConfig(Protocol):
     half: bool
 
 
-class WithDecoder(nn.Module):
+class WithDecoder(SavedNetwork):
     """First base of an encoder that `core` knows: the decoder that trains it, and files of both."""
 
-    format: ClassVar[str]
-    """Of the files."""
+    what = "an autoencoder"
     encoder_type: ClassVar[type[nn.Module]]
     """What a restorer needs of it: the second base, whose weights have the same names."""
-    config_type: ClassVar[type]
-    config: Any
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -108,18 +104,13 @@ class WithDecoder(nn.Module):
         return alone.eval()
 
     def write(self, path: Path, facts: dict) -> Path:
-        metadata = make_metadata(self.format, asdict(self.config))
-        metadata["facewright.training"] = json.dumps(facts)
-        save_safetensors(path, self.state_dict(), metadata)
+        SavedNetwork.save(self, path, **{"facewright.training": json.dumps(facts)})
         return path
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Raises CheckpointError where the file is none of ours."""
-        tensors, metadata = read_tensors(path)
-        values = read_config(metadata, cls.format, source=str(path))
-        config = describe(cls.config_type, values, source=str(path), what="an autoencoder")
-        return build(lambda: cls(config), tensors, source=str(path), frozen=False)
+        return cls.from_tensors(*read_tensors(path), source=str(path), frozen=False)
 
 
 class BranchRecipe(Recipe):

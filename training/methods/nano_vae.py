@@ -3,7 +3,6 @@
 import copy
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -11,12 +10,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...core.checkpoint import make_metadata, save_safetensors
 from ...core.color import YCBCR
 from ...core.metrics import feature_distance, psnr, ssim
 from ...core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from ...core.modules.identity import IdentityEncoder
-from ...core.weights.nano import VAE_FORMAT, load_vae
+from ...core.weights.nano import load_vae
 from ..losses.masks import box_mask
 from ..losses.pixel import sobel
 from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
@@ -159,10 +157,7 @@ class NanoVAERecipe(Recipe):
         if not self.config.decoder_only:
             fold_latent_scale(vae, self.latent_mean.cpu(), self.latent_std.cpu())
         path = folder / "nano_vae.safetensors"
-        metadata = make_metadata(
-            VAE_FORMAT, asdict(vae.config), **{"facewright.training": json.dumps(facts)}
-        )
-        save_safetensors(path, {k: v.half() for k, v in vae.state_dict().items()}, metadata)
+        vae.save(path, **{"facewright.training": json.dumps(facts)})
         return [path]
 
     def _mask(self, batch: Batch) -> Tensor:
