@@ -28,6 +28,7 @@ from facewright.benchmarks.onestep import TINY_UNET, UNET, PeakMemory, clock
 from facewright.core.diffusion.backbone import Model
 from facewright.core.diffusion.boosthub import predicting, with_boosthubs
 from facewright.core.diffusion.library import diffusers_classes
+from facewright.core.host import host
 from facewright.core.methods.flipnet import (
     BoostHubConfig,
     BoostHubs,
@@ -37,7 +38,6 @@ from facewright.core.methods.flipnet import (
 )
 from facewright.core.modules.fast import fast_dtype, use_fast_layers
 from facewright.headless.host.builtin_sampling import KSampler
-from facewright.headless.host.host import host
 from torch.utils.flop_counter import FlopCounterMode
 
 RESULTS = Path(__file__).parent / "results"

@@ -22,6 +22,7 @@ from facewright.core.degradation import Degradation
 from facewright.core.diffusion.boosthub import predicting
 from facewright.core.drawing.sheet import contact_sheet
 from facewright.core.files.known import bundled_path
+from facewright.core.host import host
 from facewright.core.images import Picture, write_picture
 from facewright.core.lora.files import read_lora
 from facewright.core.methods.flipnet import (
@@ -35,7 +36,6 @@ from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.modules.face_encoder import FaceEncoder, append_tokens
 from facewright.core.sampling import ddim, guided
 from facewright.core.weights import nano
-from facewright.headless.host.host import host
 from facewright.training.data.real_damage import real_damage
 from facewright.training.world.faces3d import photos
 

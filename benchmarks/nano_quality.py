@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from facewright.core.degradation import Degradation
+from facewright.core.host import host
 from facewright.core.images import Picture, write_picture
 from facewright.core.metrics import (
     edge_ratio,
@@ -27,7 +28,6 @@ from facewright.core.metrics import (
 from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.restorer import restore_one_step
 from facewright.core.weights import nano
-from facewright.headless.host.host import host
 from facewright.training.world.faces3d import photos
 
 RESULTS = Path(__file__).parent / "results"

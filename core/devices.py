@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
@@ -13,7 +14,7 @@ from .errors import FacewrightError, shorten
 M = TypeVar("M", bound=nn.Module)
 
 VARIABLE = "FACEWRIGHT_DEVICE"
-"""Environment variable that chooses the device, for this process and those it starts."""
+"""Environment variable in which the user names the device."""
 AUTO = "auto"
 PREFERRED = ("cuda", "mps", "xpu")
 """Kinds that are taken by themselves, the first that is there."""
@@ -21,13 +22,36 @@ _BRANDS = {"cuda": "CUDA", "mps": "Apple's MPS", "xpu": "Intel's XPU"}
 _WITH_FLOAT64 = ("cpu", "cuda", "meta")
 
 
+_asked: ContextVar[str | None] = ContextVar("facewright_device", default=None)
+
+
+@contextmanager
+def computing_on(name: str | None) -> Iterator[None]:
+    """What is done in here computes there, whatever `FACEWRIGHT_DEVICE` says; None: as it says."""
+    token = _asked.set(name)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def compute_on(name: str) -> None:
+    """As `computing_on`, for the rest of a command or of the life of a process."""
+    _asked.set(name)
+
+
+def asked_device() -> str:
+    """The name that `computing_on` or `FACEWRIGHT_DEVICE` gives; "auto" where neither does."""
+    return (_asked.get() or os.environ.get(VARIABLE) or AUTO).strip().lower()
+
+
 def compute_device() -> torch.device:
-    """The device that `FACEWRIGHT_DEVICE` names; of itself CUDA, Apple's MPS, Intel's XPU or CPU.
+    """The `asked_device`; of itself CUDA, Apple's MPS, Intel's XPU or CPU.
 
     Raises:
-        FacewrightError: it names one that is not there.
+        FacewrightError: it is not there.
     """
-    return find_device(os.environ.get(VARIABLE) or AUTO)
+    return find_device(asked_device())
 
 
 def find_device(name: str) -> torch.device:

@@ -4,9 +4,7 @@ Names, keywords and defaults follow ComfyUI's V3 node API (v0.3.64), so that the
 load in both hosts. An unknown keyword is a TypeError here as it is there.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -259,53 +257,6 @@ class ui:  # noqa: N801
 
     PreviewImage = PreviewImage
     PreviewText = PreviewText
-
-
-_running: ContextVar[Any] = ContextVar("facewright_host")
-_default: list[Callable[[], Any]] = []
-
-
-@contextmanager
-def running(host: Any) -> Iterator[Any]:
-    """Let nodes run by `host` (a `nodes._host.Host`) inside; other threads keep theirs."""
-    token = _running.set(host)
-    try:
-        yield host
-    finally:
-        _running.reset(token)
-
-
-def run_by_default(make: Callable[[], Any]) -> None:
-    """Have nodes run by the host that `make` gives wherever no `running` says another."""
-    _default[:] = [make]
-
-
-def current_host() -> Any:
-    """The host that runs nodes here.
-
-    Raises:
-        FacewrightError: nobody does.
-    """
-    host = _running.get(None)
-    if host is not None:
-        return host
-    if not _default:
-        raise FacewrightError(
-            "Nothing runs nodes in this process. Import facewright.headless first, which runs them "
-            "without ComfyUI."
-        )
-    return _default[0]()
-
-
-class _CurrentHost:
-    """Each attribute is that of the current host."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(current_host(), name)
-
-
-host = _CurrentHost()
-"""What node files import: whoever runs them when they ask."""
 
 
 def called(node_id: Any, title: Any) -> str:

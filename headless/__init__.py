@@ -1,7 +1,7 @@
 from typing import Any
 
 from ..core._moved import keep_paths
-from ..core.node_api import run_by_default
+from ..core.host import run_otherwise
 
 keep_paths(
     __name__,
@@ -10,12 +10,12 @@ keep_paths(
 
 
 def _embedded() -> Any:
-    from .host.host import host
+    from .host.host import HeadlessHost
 
-    return host
+    return HeadlessHost()
 
 
-run_by_default(_embedded)
+run_otherwise(_embedded)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ import inspect
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ import torch
 
 from ..core.errors import FacewrightError, shorten
 from ..core.files.shapes import shown, words
+from ..core.host import find_host, running
 from ..core.node_api import Blocked, Input, Schema, called, is_ui_form
+from ..core.weights.model_folders import ModelFolders
 from .host.catalogue import input_specs, node_classes
+from .host.host import HeadlessHost
 from .host.saving import RunContext, context
 from .workflows.assign import set_inputs
 from .workflows.input_files import named_by_hand
@@ -48,6 +51,7 @@ def run_workflow(
     on_node: Callable[[str, int, int], None] = lambda title, done, total: None,
     on_text: Callable[[str, str, str], None] = lambda node_id, title, text: None,
     known: Mapping[str, Outputs] | None = None,
+    models: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
 ) -> dict[str, Outputs]:
     """Run a workflow without ComfyUI.
 
@@ -62,6 +66,7 @@ def run_workflow(
         on_text: called with id, title and text of each node that shows text.
         known: outputs of nodes that need not run again, from an earlier run of the same workflow
             whose inputs to them were the same.
+        models: models folder, or several, for this run alone; default: those of this machine.
 
     Returns:
         The outputs of every node that ran, by node id. Nodes that only a lazy input asks for run
@@ -71,49 +76,60 @@ def run_workflow(
     Raises:
         WorkflowError: the file cannot run as it stands, or a node refused its inputs.
     """
-    source = read_workflow(workflow)
-    api = to_api(source, input_specs)
-    set_inputs(api, inputs or {}, input_specs)
-    run = RunContext(
-        input_dir=Path(input_dir) if input_dir is not None else Path.cwd(),
-        output_dir=Path(output_dir),
-        prompt={k: _without_tensors(v) for k, v in api.items()},
-        workflow=source if is_ui_form(source) else None,
-        named=named_by_hand(inputs or {}),
-    )
-    token = context.set(run)
-    try:
-        order = check(api)
-        results: dict[str, Outputs] = {k: _again(v) for k, v in (known or {}).items()}
+    roots = [models] if isinstance(models, str | os.PathLike) else models
+    with running(HeadlessHost(ModelFolders(roots)) if roots else find_host()):
+        source = read_workflow(workflow)
+        api = to_api(source, input_specs)
+        set_inputs(api, inputs or {}, input_specs)
+        run = RunContext(
+            input_dir=Path(input_dir) if input_dir is not None else Path.cwd(),
+            output_dir=Path(output_dir),
+            prompt={k: _without_tensors(v) for k, v in api.items()},
+            workflow=source if is_ui_form(source) else None,
+            named=named_by_hand(inputs or {}),
+        )
+        token = context.set(run)
+        try:
+            return _run(api, known or {}, on_node, on_text)
+        finally:
+            context.reset(token)
 
-        def bring(wanted: str) -> None:
-            waiting = [wanted]
-            while waiting:  # no recursion: chains may be thousands of nodes long
-                node_id = waiting[-1]
-                lacking = [_source(api, node_id, name) for name in _eager(api, node_id)]
+
+def _run(
+    api: ApiWorkflow,
+    known: Mapping[str, Outputs],
+    on_node: Callable[[str, int, int], None],
+    on_text: Callable[[str, str, str], None],
+) -> dict[str, Outputs]:
+    order = check(api)
+    results: dict[str, Outputs] = {k: _again(v) for k, v in known.items()}
+
+    def bring(wanted: str) -> None:
+        waiting = [wanted]
+        while waiting:  # no recursion: chains may be thousands of nodes long
+            node_id = waiting[-1]
+            lacking = [_source(api, node_id, name) for name in _eager(api, node_id)]
+            lacking = [k for k in lacking if k not in results]
+            if not lacking and node_id not in results:
+                lacking = [_source(api, node_id, k) for k in _wanted(api, node_id, results)]
                 lacking = [k for k in lacking if k not in results]
-                if not lacking and node_id not in results:
-                    lacking = [_source(api, node_id, k) for k in _wanted(api, node_id, results)]
-                    lacking = [k for k in lacking if k not in results]
-                if lacking and node_id not in results:
-                    waiting += reversed(lacking)
-                    continue
-                waiting.pop()
-                if node_id in results:
-                    continue
-                title = node_title(api, node_id)
-                on_node(title, len(results), len(order))
-                results[node_id] = _execute(api, node_id, results)
-                for text in _texts(results[node_id].ui):
-                    on_text(node_id, title, text)
+            if lacking and node_id not in results:
+                waiting += reversed(lacking)
+                continue
+            waiting.pop()
+            if node_id in results:
+                continue
+            title = node_title(api, node_id)
+            on_node(title, len(results), len(order))
+            results[node_id] = _execute(api, node_id, results)
+            for text in _texts(results[node_id].ui):
+                on_text(node_id, title, text)
 
-        needed = _needed(api, order)
-        for node_id in order:
-            if node_id in needed:
-                bring(node_id)
-        return {k: v for k, v in results.items() if Blocked not in map(type, v)}
-    finally:
-        context.reset(token)
+    needed = _needed(api, order)
+    for node_id in order:
+        if node_id in needed:
+            bring(node_id)
+    return {k: v for k, v in results.items() if Blocked not in map(type, v)}
 
 
 def _again(outputs: Outputs) -> Outputs:

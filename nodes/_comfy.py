@@ -28,6 +28,7 @@ from torch import Generator, Tensor, nn
 from ..core.checkpoint import load_strict
 from ..core.checkpoint.identify import UNetFacts
 from ..core.errors import FacewrightError, shorten
+from ..core.host import run_otherwise
 from ..core.lora.merge import (
     LoraReport,
     check_strength,
@@ -150,6 +151,7 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
 
 
 host = ComfyHost()
+run_otherwise(lambda: host)
 
 
 class ComfyBackbone:

@@ -9,6 +9,7 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
+from ._all import all_nodes, file_inputs
 from ._comfy_files import model_folders
 
 
@@ -33,12 +34,13 @@ def _surroundings() -> Any:
     import comfyui_version
 
     from ..core.doctor import Surroundings
-    from ._all import file_inputs
+    from ..core.weights.model_folders import ModelFolders
 
     ours = _ours()
     comfy_nodes = import_module("nodes")  # ComfyUI's, whatever lies beside this package
     return Surroundings(
         places=model_folders,
+        base=ModelFolders().base,
         has_node=comfy_nodes.NODE_CLASS_MAPPINGS.__contains__,
         title=comfy_nodes.NODE_DISPLAY_NAME_MAPPINGS.get,
         files=lambda kind: file_inputs(ours[kind]) if kind in ours else {},
@@ -52,8 +54,6 @@ def _surroundings() -> Any:
 
 
 def _ours() -> dict[str, type]:
-    from ._all import all_nodes
-
     return {node.GET_SCHEMA().node_id: node for node in all_nodes()}
 
 

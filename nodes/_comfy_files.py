@@ -1,13 +1,12 @@
 """Files in ComfyUI's model folders: where they are looked for, and who else may add to them."""
 
-import os
 from pathlib import Path
 
 import folder_paths
 
 from ..core.errors import CheckpointError, shorten
-from ..core.faces import look_in
 from ..core.files.confined import is_plain
+from ..core.files.search import named_roots
 from ..core.people.person import SUFFIX as PERSON_FILE
 from ..core.weights.known_files import known_file
 from ..core.weights.model_folders import ANALYZER_FOLDERS, check_name, either_separator
@@ -19,14 +18,6 @@ folder_paths.add_model_folder_path(
     "facewright", str(Path(folder_paths.models_dir) / "facewright"), is_default=True
 )
 folder_paths.folder_names_and_paths["facewright"][1].update({*_WEIGHT_FILES, PERSON_FILE})
-# Where the optional face analyzers look for their weights.
-os.environ["FACEWRIGHT_MODELS"] = os.pathsep.join(
-    filter(None, (os.environ.get("FACEWRIGHT_MODELS"), folder_paths.models_dir))
-)
-
-
-def _analyzer_folders() -> list[Path]:
-    return [Path(path) for folder in ANALYZER_FOLDERS for path in model_folders(folder)]
 
 
 def model_folders(folder: str) -> list[Path]:
@@ -36,15 +27,16 @@ def model_folders(folder: str) -> list[Path]:
     return [Path(folder_paths.models_dir) / folder]
 
 
-look_in(_analyzer_folders)
-
-
 class ComfyFiles:
     """The part of `nodes._host.Host` that is about files."""
 
     def model_files(self, folder: str) -> list[str]:
         names = folder_paths.get_filename_list(folder)
         return sorted(name for name in names if not name.endswith(PERSON_FILE))
+
+    def search_roots(self) -> list[Path]:
+        folders = (path for folder in ANALYZER_FOLDERS for path in model_folders(folder))
+        return [*named_roots(), Path(folder_paths.models_dir), *folders]
 
     def person_files(self) -> list[str]:
         names = folder_paths.get_filename_list("facewright")

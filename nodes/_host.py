@@ -44,6 +44,10 @@ class Host(Protocol):
         """
         ...
 
+    def search_roots(self) -> list[Path]:
+        """Where the weights of optional face analyzers and scores are searched."""
+        ...
+
     def person_files(self) -> list[str]:
         """Names of the .person files in "facewright", for `model_path`, sorted; [] without any."""
         ...
@@ -160,6 +164,7 @@ if TYPE_CHECKING:
 elif "comfy.model_management" in sys.modules:
     from ._comfy import ComfyExtension, host, io, ui
 else:
-    from ..core.node_api import ComfyExtension, host, io, ui
+    from ..core.host import host
+    from ..core.node_api import ComfyExtension, io, ui
 
 __all__ = ["ComfyExtension", "Host", "Progress", "host", "io", "ui"]

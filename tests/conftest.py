@@ -1,5 +1,6 @@
 """Shared fixtures: one thread, fixed seeds, and a backbone that needs no weights."""
 
+import contextlib
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -76,3 +77,14 @@ def backbone():
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def models_in():
+    """Give it a models folder, and what this test runs looks for weights there alone."""
+    from facewright.core.host import running
+    from facewright.core.weights.model_folders import ModelFolders
+    from facewright.headless.host.host import HeadlessHost
+
+    with contextlib.ExitStack() as stack:
+        yield lambda folder: stack.enter_context(running(HeadlessHost(ModelFolders([folder]))))

@@ -3,7 +3,6 @@
 import functools
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import tomllib
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..devices import AUTO, PREFERRED, VARIABLE, compute_device, device_count, why_not
+from ..devices import AUTO, PREFERRED, VARIABLE, asked_device, compute_device, device_count, why_not
 from ..modules.fast import fast_dtype
 from .surroundings import Surroundings
 
@@ -120,7 +119,7 @@ def dtypes(around: Surroundings) -> dict[str, Any]:
 
 
 def _why_there(device: torch.device) -> str:
-    asked = os.environ.get(VARIABLE) or AUTO
+    asked = asked_device()
     if asked != AUTO:
         return f"--device or {VARIABLE} asks for {asked}"
     if device.type == "cpu":

@@ -11,6 +11,8 @@ class Surroundings:
 
     places: Callable[[str], list[Path]]
     """Folders searched for the files of a models folder ("checkpoints", ...), first match first."""
+    base: Path | None = None
+    """Where the base model is said to be, whatever its name."""
     has_node: Callable[[str], bool]
     """Whether a node class can run here."""
     title: Callable[[str], str | None]

@@ -1,7 +1,7 @@
 """Every weight file that facewright knows: where it was looked for, what lies there, its terms."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 
 from ..checkpoint import identify, read_metadata
 from ..errors import CheckpointError
-from ..files.known import BASE, NANO_DIR, VGG, KnownFile
+from ..files.known import BASE, BASE_WITH_TEXT, NANO_DIR, VGG, KnownFile
 from ..methods import specs
 from ..weights.known_files import (
     ALEXNET,
@@ -20,7 +20,7 @@ from ..weights.known_files import (
     RETINAFACE,
     known_files,
 )
-from ..weights.model_folders import SUFFIXES, find_known, named_base
+from ..weights.model_folders import SUFFIXES, find_known
 from .hashes import Hashes
 from .surroundings import Surroundings
 
@@ -38,7 +38,7 @@ def restorers(around: Surroundings) -> list[dict[str, Any]]:
     found = []
     for spec in specs().values():
         try:
-            spec.find(_Places(around.places))
+            spec.find(_Places(around))
             lacks = []
         except CheckpointError as error:
             lacks = str(error).split("\n")
@@ -50,10 +50,11 @@ def restorers(around: Surroundings) -> list[dict[str, Any]]:
 class _Places:
     """A `core.methods.FileSource` that says in few words what is missing."""
 
-    places: Callable[[str], list[Path]]
+    around: Surroundings
 
     def known(self, file: KnownFile) -> Path:
-        found = find_known(file, self.places)
+        base = self.around.base if file in (BASE, BASE_WITH_TEXT) else None
+        found = base or find_known(file, self.around.places)
         if found is None:
             raise CheckpointError(file.what)
         return found
@@ -62,8 +63,7 @@ class _Places:
 def _entry(file: KnownFile, around: Surroundings, hashes: Hashes | None) -> dict[str, Any]:
     places = [*(p for f in file.folders for p in around.places(f)), *elsewhere(file)]
     places = list(dict.fromkeys(places))
-    base = named_base() if file is BASE else None
-    named = [base] if base else []
+    named = [around.base] if around.base and file is BASE else []
     copies = [_copy(path, file, hashes) for path in (*named, *find_all(places, file.names))]
     return {
         "what": file.what,

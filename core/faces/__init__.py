@@ -6,7 +6,6 @@ from typing import TypeGuard
 import torch
 
 from ..errors import FacewrightError
-from ..files.search import look_in
 from ..geometry.face import DenseLandmarker, Face, FaceAnalyzer
 from .selection import ORDERS, detect_faces, select_faces
 
@@ -22,7 +21,6 @@ __all__ = [
     "dense_landmarker",
     "detect_faces",
     "load_analyzer",
-    "look_in",
     "select_faces",
 ]
 
@@ -39,8 +37,8 @@ def load_analyzer(
 
     Args:
         name: one of `ANALYZERS`.
-        model_dir: folder that holds the weights; None searches FACEWRIGHT_MODELS and ComfyUI's
-            models folder. Not read by "skimage"; for "nano" it replaces `weights/nano`.
+        model_dir: folder that holds the weights; None searches the models folders of this
+            run. Not read by "skimage"; for "nano" it replaces `weights/nano`.
         device: of "insightface" and "facexlib", where it is CUDA: the others' networks are small,
             and compute on the CPU. None takes the one that `core.devices` chooses.
 

@@ -1,29 +1,23 @@
 """Where weights of optional analyzers may lie. Nothing is ever downloaded."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
-_further: list[Callable[[], Iterable[Path]]] = []
+from ..host import find_host
 
 
-def look_in(folders: Callable[[], Iterable[Path]]) -> None:
-    """Have every search look in these folders as well, which are asked for each time."""
-    _further.append(folders)
+def named_roots() -> list[Path]:
+    """Models folders that the user names in FACEWRIGHT_MODELS, separated like PATH."""
+    return [Path(p) for p in os.environ.get("FACEWRIGHT_MODELS", "").split(os.pathsep) if p]
 
 
 def model_roots(model_dir: str | Path | None, extra: Iterable[Path] = ()) -> list[Path]:
-    """Folders to search: `model_dir` alone, or FACEWRIGHT_MODELS, ComfyUI's models and `extra`.
-
-    What `look_in` added comes before `extra`.
-    """
+    """Folders to search: `model_dir` alone, or those of the host of this run and `extra`."""
     if model_dir is not None:
         return [Path(model_dir)]
-    roots = [Path(p) for p in os.environ.get("FACEWRIGHT_MODELS", "").split(os.pathsep) if p]
-    comfyui = os.environ.get("COMFYUI_PATH")
-    if comfyui:
-        roots.append(Path(comfyui) / "models")
-    return list(dict.fromkeys([*roots, *(p for ask in _further for p in ask()), *extra]))
+    host = find_host()
+    return list(dict.fromkeys([*(host.search_roots() if host else named_roots()), *extra]))
 
 
 def find_file(

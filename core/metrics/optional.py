@@ -63,7 +63,7 @@ def lpips_missing(net: str) -> str | None:
 
 def lpips_distance(restored: Tensor, gt: Tensor, net: str) -> Tensor:
     """LPIPS v0.1 (Zhang et al., arXiv:1801.03924), (n,); `net` is "alex" or "vgg"."""
-    model = _lpips_model(net, restored.device)
+    model = _lpips_model(net, _found(_LPIPS_FILES[net]), restored.device)
     values = [
         model(x[None].float(), y[None].float(), normalize=True).flatten()
         for x, y in zip(restored, gt, strict=True)
@@ -72,15 +72,16 @@ def lpips_distance(restored: Tensor, gt: Tensor, net: str) -> Tensor:
 
 
 @cache
-def _lpips_model(net: str, device: torch.device) -> torch.nn.Module:
-    return lpips_network(net).to(device)
+def _lpips_model(net: str, backbone: Path, device: torch.device) -> torch.nn.Module:
+    return lpips_network(net, backbone).to(device)
 
 
-def lpips_network(net: str) -> torch.nn.Module:
+def lpips_network(net: str, backbone: Path | None = None) -> torch.nn.Module:
     """The `lpips` package's network with the user's backbone, frozen; differentiable in its inputs.
 
     Args:
         net: "alex" or "vgg".
+        backbone: file of torchvision's weights; None searches the models folders.
 
     Raises:
         FacewrightError: the package cannot be imported.
@@ -96,7 +97,7 @@ def lpips_network(net: str) -> torch.nn.Module:
         warnings.simplefilter("ignore", UserWarning)
         # The package would download the backbone; its own small heads come with it.
         model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
-    path = _found(_LPIPS_FILES[net])
+    path = backbone or _found(_LPIPS_FILES[net])
     tensors = {k: v for k, v in read_tensors(path)[0].items() if k.startswith("features.")}
     # lpips cuts `features` into slices whose children keep their numbers.
     names = {k.split(".", 1)[1]: k for k in model.net.state_dict()}
@@ -213,7 +214,7 @@ def inception_features(pictures: Tensor) -> Tensor:
     reason = inception_missing()
     if reason:
         raise FacewrightError(reason)
-    layers = _inception(pictures.device)
+    layers = _inception(_found(_INCEPTION_FILE), pictures.device)
     rows = []
     for picture in pictures:
         with torch.no_grad():
@@ -223,8 +224,7 @@ def inception_features(pictures: Tensor) -> Tensor:
 
 
 @cache
-def _inception(device: torch.device) -> torch.nn.Module:
-    path = _found(_INCEPTION_FILE)
+def _inception(path: Path, device: torch.device) -> torch.nn.Module:
     content = path.read_bytes() if path.stat().st_size <= _INCEPTION_ROOM else b""
     # TorchScript is a program, which could write any file as soon as it is loaded: only the very
     # bytes that NVIDIA publishes are, the ones just read and no others.

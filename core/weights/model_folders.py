@@ -15,6 +15,7 @@ from ..checkpoint import identify, read_metadata
 from ..checkpoint.identify import training_facts
 from ..errors import CheckpointError, FacewrightError, listed, shorten
 from ..files.known import BASE, BASE_WITH_TEXT, KnownFile, bundled_path
+from ..files.search import named_roots
 from .known_files import known_file
 
 ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright")
@@ -22,28 +23,13 @@ ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright")
 SUFFIXES = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
 
 
-def named_base() -> Path | None:
-    """The base model that `FACEWRIGHT_BASE` names: a single file or a diffusers folder.
-
-    Raises:
-        CheckpointError: it names nothing.
-    """
-    named = os.environ.get("FACEWRIGHT_BASE")
-    if not named:
-        return None
-    path = Path(named).expanduser()
-    if not path.exists():
-        raise CheckpointError(f"FACEWRIGHT_BASE names {path}, which is not there.")
-    return path
-
-
-def default_roots() -> list[Path]:
-    """Models folders to search, first match first.
+def default_roots(*first: Path) -> list[Path]:
+    """Models folders to search, first match first: `first`, and what is set up on this machine.
 
     `FACEWRIGHT_MODELS` (several, separated like PATH), ComfyUI's own (`COMFYUI_PATH`), and the
     workspace that comfy-cli makes.
     """
-    roots = [Path(p) for p in os.environ.get("FACEWRIGHT_MODELS", "").split(os.pathsep) if p]
+    roots = [*first, *named_roots()]
     comfyui = comfyui_path()
     if comfyui is not None:
         roots.append(comfyui / "models")
@@ -91,17 +77,16 @@ class ExtraFolders:
             last.append(path)
 
 
-def extra_folders() -> ExtraFolders:
-    """What extra_model_paths.yaml adds, read as ComfyUI reads it.
+def extra_folders(comfyui: Path) -> ExtraFolders:
+    """What extra_model_paths.yaml of a ComfyUI adds, read as that reads it.
 
     Paths are relative to `base_path`, or to the file itself.
 
     Raises:
         FacewrightError: the file is there and cannot be read.
     """
-    comfyui = comfyui_path()
-    file = comfyui and comfyui / "extra_model_paths.yaml"
-    if not file or not file.is_file():
+    file = comfyui / "extra_model_paths.yaml"
+    if not file.is_file():
         return ExtraFolders()
     try:
         import yaml
@@ -160,11 +145,9 @@ def find_known(file: KnownFile, places: Callable[[str], list[Path]]) -> Path | N
         places: folders searched for the files of a models folder, first match first.
 
     Raises:
-        CheckpointError: training exported several; FACEWRIGHT_BASE names nothing; or a bundled file
-            is missing from this installation.
+        CheckpointError: training exported several, or a bundled file is missing from this
+            installation.
     """
-    if file in (BASE, BASE_WITH_TEXT) and (named := named_base()):
-        return named
     paths = (p / n for f in file.folders for n in file.names for p in places(f))
     exact = None if file.bundled else next(filter(is_there, paths), None)
     # What somebody trained goes before the bundled files, which are always there.
@@ -203,20 +186,42 @@ def _trained_by(path: Path) -> tuple[str, str] | None:
 class ModelFolders:
     """Looks weight files up by name in ComfyUI's folder layout, or loose in one folder."""
 
-    def __init__(self, roots: Iterable[str | os.PathLike[str]] | None = None) -> None:
+    def __init__(
+        self,
+        roots: Iterable[str | os.PathLike[str]] | None = None,
+        *,
+        first: Path | None = None,
+        base: Path | None = None,
+    ) -> None:
         """
         Args:
             roots: models folders; by default `default_roots` and, after them, `extra_folders`.
+            first: one that comes before those of this machine.
+            base: the base model, a single file or a diffusers folder, wherever it lies; by default
+                what `FACEWRIGHT_BASE` names.
         """
-        self.roots = [Path(r).expanduser() for r in roots] if roots else default_roots()
-        comfyui = None if roots else comfyui_path()
-        self._comfyui = comfyui and comfyui / "models"
+        own = default_roots(*[first] if first else [])
+        self.roots = [Path(r).expanduser() for r in roots] if roots else own
+        self._comfyui = None if roots else comfyui_path()
+        self._base = base or os.environ.get("FACEWRIGHT_BASE")
+
+    @property
+    def base(self) -> Path | None:
+        """Where the base model is said to be, whatever its name.
+
+        Raises:
+            CheckpointError: it is not there.
+        """
+        path = Path(self._base).expanduser() if self._base else None
+        if path and not path.exists():
+            raise CheckpointError(f"FACEWRIGHT_BASE names {path}, which is not there.")
+        return path
 
     @functools.cached_property
     def extra(self) -> ExtraFolders:
         """Folders that ComfyUI's extra_model_paths.yaml adds; none where roots were named."""
         # Only read where something is looked for: a broken file is nothing to the rest.
-        return extra_folders() if self._comfyui else ExtraFolders()
+        return extra_folders(self._comfyui) if self._comfyui else ExtraFolders()
 
     def folders(self, folder: str) -> list[Path]:
         """Where the files of a folder ("facewright", "loras", ...) lie, first match first."""
@@ -228,10 +233,14 @@ class ModelFolders:
 
     def _places(self, folder: str, own: Callable[[Path], list[Path]]) -> Iterator[Path]:
         for root in self.roots:
-            if root == self._comfyui:
+            if self._comfyui and root == self._comfyui / "models":
                 yield from self.extra.before.get(folder, ())
             yield from own(root)
         yield from self.extra.after.get(folder, ())
+
+    def search_roots(self) -> list[Path]:
+        """Where weights of optional face analyzers and scores are searched, first match first."""
+        return [*self.roots, *(path for f in ANALYZER_FOLDERS for path in self.folders(f))]
 
     def names(self, folder: str, suffixes: Collection[str] = SUFFIXES) -> list[str]:
         """Files in a folder ("facewright", "loras", "checkpoints", "vae", ...), sorted.
@@ -277,12 +286,13 @@ class ModelFolders:
         return found
 
     def known(self, file: KnownFile) -> Path:
-        """A known file, under any of its names; the base model also where `named_base` is.
+        """A known file, under any of its names; the base model also where `base` is.
 
         Raises:
             CheckpointError: not there; the sentence says source, folder and licence.
         """
-        found = find_known(file, self.places)
+        base = self.base if file in (BASE, BASE_WITH_TEXT) else None
+        found = base or find_known(file, self.places)
         if found is None:
             raise CheckpointError(self._lacks(file))
         return found

@@ -1,7 +1,6 @@
 """What the commands share: the app, words and bars on standard error, options, exit codes."""
 
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -229,35 +228,34 @@ def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def use_models(folder: Path | None, base: Path | None = None) -> None:
-    """Let everything that looks for weights, face detectors included, look here first."""
-    from ...core.weights.model_folders import ModelFolders
-    from ..host.host import host
+    """Let everything that looks for weights, face detectors included, look here first.
 
-    if base is not None:
-        os.environ["FACEWRIGHT_BASE"] = str(base)
-    if folder is not None:
-        others = os.environ.get("FACEWRIGHT_MODELS")
-        os.environ["FACEWRIGHT_MODELS"] = os.pathsep.join(filter(None, [str(folder), others]))
-    host.folders = ModelFolders()
+    This and `use_device` are for the command alone that `sentences` runs.
+    """
+    from ...core.host import find_host, run_for
+    from ...core.weights.model_folders import ModelFolders
+    from ..host.host import HeadlessHost
+
+    named = folder is not None or base is not None
+    run_for(HeadlessHost(ModelFolders(first=folder, base=base)) if named else find_host())
 
 
 def use_device(name: str | None) -> None:
-    """Compute there; so do the processes that are started from now on.
+    """Compute there, with all workers.
 
     Args:
         name: as given on the command line; None leaves it to FACEWRIGHT_DEVICE.
     """
-    from ...core.devices import AUTO, VARIABLE, find_device
+    from ...core.devices import VARIABLE, asked_device, compute_on, find_device
     from ...core.errors import FacewrightError
 
-    given = (name or os.environ.get(VARIABLE) or AUTO).strip().lower()
     try:
-        find_device(given)
+        find_device(name or asked_device())
     except FacewrightError as error:
         hint = VARIABLE if name is None else "--device"
         raise typer.BadParameter(str(error), param_hint=hint) from error
     if name is not None:
-        os.environ[VARIABLE] = given
+        compute_on(name)
 
 
 Models = Annotated[

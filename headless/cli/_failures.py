@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from types import FrameType
 from typing import Any
 
@@ -45,7 +46,7 @@ def sentences(command: Callable | None = None, *, interrupted: str = _GO_ON) -> 
 
         try:
             with _sigterm_raises():
-                command(*args, **kwargs)
+                copy_context().run(command, *args, **kwargs)  # its settings end with it
         except FacewrightError as error:
             fail(str(error))
         except KeyboardInterrupt as error:

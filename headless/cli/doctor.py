@@ -47,8 +47,8 @@ def doctor(
     something.
     """
     from ...core.doctor import diagnose
+    from ...core.host import host
     from ..host.catalogue import plain_process
-    from ..host.host import host
     from ..workflows.workflow import read_workflow
     from ..workflows.workflow_file import WorkflowError
 

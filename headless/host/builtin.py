@@ -11,8 +11,9 @@ from ...core.diffusion.backbone import OneStepSampler, denoise
 from ...core.diffusion.loading import load_checkpoint, load_vae
 from ...core.diffusion.text import Clip
 from ...core.errors import FacewrightError, shorten
+from ...core.host import host
 from ...core.images import read_picture
-from ...core.node_api import host, io
+from ...core.node_api import io
 from ..workflows.input_files import input_file
 from . import builtin_sampling, videos
 from .saving import context, save_pictures

@@ -7,7 +7,8 @@ from ...core.diffusion.backbone import Model
 from ...core.diffusion.boosthub import predicting
 from ...core.diffusion.text import Clip
 from ...core.errors import FacewrightError
-from ...core.node_api import host, io
+from ...core.host import host
+from ...core.node_api import io
 from ...core.sampling import SCHEDULERS, euler, guided, noisy, sigmas
 from ...nodes._convert import from_conditioning, to_conditioning
 

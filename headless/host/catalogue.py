@@ -58,6 +58,7 @@ def plain_process(folders: ModelFolders) -> Surroundings:
     comfyui = comfyui_path()
     return Surroundings(
         places=folders.places,
+        base=folders.base,
         has_node=node_classes().__contains__,
         title=title,
         files=lambda kind: file_inputs(node_classes()[kind]) if kind in node_classes() else {},

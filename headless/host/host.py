@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,12 @@ from ...core.diffusion.backbone import (
 from ...core.diffusion.loading import load_nano
 from ...core.diffusion.vae import Vae
 from ...core.errors import CheckpointError, shorten
-from ...core.faces import look_in
 from ...core.files.confined import is_plain
 from ...core.lora.merge import LoraReport
 from ...core.methods.flipnet import BoostHubs, Condition
 from ...core.node_api import Blocked, PreviewImage, PreviewText
 from ...core.people.person import SUFFIX as PERSON_FILE
-from ...core.weights.model_folders import ANALYZER_FOLDERS, ModelFolders, check_name
+from ...core.weights.model_folders import ModelFolders, check_name
 from .saving import context, save_pictures
 from .videos import HeadlessVideos
 
@@ -33,13 +33,16 @@ class _Silent:
         """Nobody watches."""
 
 
+@dataclass(frozen=True)
 class HeadlessHost(HeadlessVideos):
     """Implements `nodes._host.Host` on diffusers, in this process."""
 
-    def __init__(self) -> None:
-        self.folders = ModelFolders()
-        self.report_progress: Callable[[int], Any] = lambda total: _Silent()
-        """Makes the bar of `progress`; the command line replaces it."""
+    folders: ModelFolders = field(default_factory=ModelFolders)
+    begin_progress: Callable[[int], Any] | None = None
+    """Makes the bar of `progress`."""
+
+    def search_roots(self) -> list[Path]:
+        return self.folders.search_roots()
 
     def model_files(self, folder: str) -> list[str]:
         return self.folders.names(folder)
@@ -89,7 +92,7 @@ class HeadlessHost(HeadlessVideos):
         return OneStepSampler(timestep), torch.tensor([sigma, 0.0])
 
     def progress(self, total: int) -> Any:
-        return self.report_progress(total)
+        return self.begin_progress(total) if self.begin_progress else _Silent()
 
     def check_interrupt(self) -> None:
         """Ctrl-C raises KeyboardInterrupt by itself in a plain process."""
@@ -121,12 +124,3 @@ class HeadlessHost(HeadlessVideos):
 
     def show_text(self, text: str, cls: type) -> PreviewText:
         return PreviewText(text)
-
-
-def _analyzer_folders() -> list[Path]:
-    return [path for folder in ANALYZER_FOLDERS for path in host.folders.folders(folder)]
-
-
-look_in(_analyzer_folders)
-host = HeadlessHost()
-"""The host that nodes see in a plain process."""

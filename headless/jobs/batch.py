@@ -1,5 +1,6 @@
 """Jobs over many files: what to read, where to write, skipping what is finished, failing singly."""
 
+import pickle
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -7,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...core.devices import asked_device, computing_on
 from ...core.errors import FacewrightError, os_sentence
 from ...core.files.writing import remove_leftovers
+from ...core.host import find_host, running
 from .planning import J, Job, find_pictures, plan
 from .staging import Staged, place, remove_staging
 from .workers import Processes, Team, WorkerLostError, spread
@@ -123,6 +126,32 @@ class _Attempt:
         return {**facts, "seconds": round(time.perf_counter() - started, 3)}
 
 
+@dataclass(frozen=True)
+class AsHere:
+    """Work that finds weights and computes in another process as it would in this one."""
+
+    work: Callable[[Any], Any]
+    host: Any
+    device: str
+
+    @classmethod
+    def now(cls, work: Callable[[Any], Any]) -> "AsHere":
+        return cls(work, find_host(), asked_device())
+
+    def __call__(self, job: Any) -> Any:
+        with running(self.host), computing_on(self.device):
+            return self.work(job)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The work is unpacked there, since reading it may look for weights.
+        return _unpacked, (pickle.dumps(self.work), self.host, self.device)
+
+
+def _unpacked(work: bytes, host: Any, device: str) -> AsHere:
+    with running(host), computing_on(device):
+        return AsHere(pickle.loads(work), host, device)
+
+
 def carried_out(
     work: Callable[[T], R], jobs: Sequence[T], workers: int | Team
 ) -> Generator[tuple[T, R | WorkerLostError], None, None]:
@@ -137,7 +166,7 @@ def carried_out(
         return
     team = Processes(workers) if isinstance(workers, int) else workers
     try:
-        with closing(spread(team, work, jobs)) as results:
+        with closing(spread(team, AsHere.now(work), jobs)) as results:
             yield from results
     except WorkerLostError as error:
         raise FacewrightError(

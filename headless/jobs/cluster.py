@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.devices import VARIABLE
 from ...core.errors import FacewrightError
 from .workers import Team, Worker, WorkerLostError
 
@@ -22,8 +21,6 @@ ATTEMPTS = 3
 """As in `Team.attempts`: a machine may go that did nothing wrong."""
 _LOOKED_FOR = 20
 """Files that a worker must see before it is given work."""
-_PASSED_ON = ("FACEWRIGHT_MODELS", "FACEWRIGHT_BASE", "COMFYUI_PATH", VARIABLE)
-"""What says where weights lie and where to compute."""
 _SMALL_STORE = 80 * 2**20
 """Bytes of Ray's shared memory, near its minimum: pictures travel by file."""
 
@@ -191,7 +188,6 @@ class _Setting:
 
     folder: str
     """The current one, from which relative paths count."""
-    environment: dict[str, str]
     version: str | None
     reads: list[Path]
     mark: tuple[Path, str] | None
@@ -200,8 +196,7 @@ class _Setting:
     def here(cls, reads: list[Path], mark: tuple[Path, str] | None) -> "_Setting":
         from ...core.doctor.machine import own_version
 
-        known = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        return cls(os.getcwd(), known, own_version(), reads, mark)
+        return cls(os.getcwd(), own_version(), reads, mark)
 
     def problem(self) -> str | None:
         """Take the place, and say what is not as it should be on this machine."""
@@ -232,7 +227,6 @@ class _Setting:
                 f"The worker on {machine} has facewright {own_version()}, and this machine "
                 f"{self.version}. Install the same version everywhere."
             )
-        os.environ.update(self.environment)
         return None
 
 

@@ -26,7 +26,7 @@ from .align_photo import (
     AlignPhoto,
     files_of,
     kept_faces,
-    ready_analyzer,
+    loaded_analyzer,
 )
 
 MANIFEST = "align_manifest.jsonl"
@@ -122,7 +122,7 @@ class AlignRun:
         self.manifest.start()
         work = AlignPhoto(self.options, self.out)
         if workers > 1:
-            ready_analyzer.cache_clear()  # each worker has its own
+            loaded_analyzer.cache_clear()  # each worker has its own
         with one_thread():
 
             def run(jobs: Sequence[AlignJob], **more: Any) -> Summary:

@@ -10,10 +10,12 @@ import torch
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from ...core.devices import asked_device
 from ...core.diffusion.text import read_caption
 from ...core.errors import FacewrightError
 from ...core.faces import Face, FaceAnalyzer, detect_faces, load_analyzer, select_faces
 from ...core.files import shapes
+from ...core.files.search import model_roots
 from ...core.files.shapes import Shape
 from ...core.files.writing import content_hash
 from ...core.geometry.align import box_points
@@ -220,9 +222,14 @@ def files_of(record: Record) -> list[Record]:
     return [*kept, *([record["caption"]] if kept and record["caption"] else [])]
 
 
-@functools.lru_cache(maxsize=1)
 def ready_analyzer(name: str) -> FaceAnalyzer:
     """An analyzer of `core.faces`, loaded once in each process."""
+    return loaded_analyzer(name, tuple(model_roots(None)), asked_device())
+
+
+@functools.lru_cache(maxsize=1)
+def loaded_analyzer(name: str, roots: tuple[Path, ...], device: str) -> FaceAnalyzer:
+    """See `ready_analyzer`; other folders or another device are another analyzer."""
     return load_analyzer(name)
 
 

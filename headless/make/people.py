@@ -9,13 +9,13 @@ from torch import Tensor
 from ...core.devices import compute_device
 from ...core.errors import CheckpointError, FacewrightError
 from ...core.files.known import ARCFACE
+from ...core.host import host
 from ...core.images import read_picture
 from ...core.people.matching import Matches
 from ...core.people.person import Person, check_names
 from ...core.people.recogniser import Recogniser
 from ...core.pipeline.pictures import Restored
 from ...core.pipeline.videos import RestoredVideo
-from ..host.host import host
 
 
 class Photographs(Sequence):

@@ -8,6 +8,7 @@ from ...core.diffusion.source import DiffusersModels
 from ...core.errors import CheckpointError, FacewrightError
 from ...core.faces import dense_landmarker, load_analyzer
 from ...core.files.known import ARCFACE
+from ...core.host import host, running
 from ...core.methods import spec_of
 from ...core.people.recogniser import load_recogniser, nano_recogniser
 from ...core.pipeline import pictures
@@ -15,7 +16,7 @@ from ...core.pipeline.options import RestoreOptions
 from ...core.pipeline.pictures import Restored
 from ...core.weights import nano
 from ...core.weights.model_folders import ModelFolders
-from ..host.host import host
+from ..host.host import HeadlessHost
 
 __all__ = ["RestoreOptions", "Restored", "Restorer", "load_restorer"]
 
@@ -39,9 +40,12 @@ def load_restorer(
         FacewrightError: no such method, or an analyzer that does not do for it.
         LoraError: a LoRA does not fit the base model.
     """
+    if models is not None:
+        folders = models if isinstance(models, ModelFolders) else ModelFolders([models])
+        with running(HeadlessHost(folders)):
+            return load_restorer(name, analyzer=analyzer, measured=measured)
     spec = spec_of(name)
-    folders = models if isinstance(models, ModelFolders) else models and ModelFolders([models])
-    source = DiffusersModels(folders or host.folders)
+    source = DiffusersModels(host.folders)
     bundled = all(file.bundled for file in spec.files)
     judged = measured and not spec.takes_people
     # Bundled methods bring who finds the landmarks of their albums.

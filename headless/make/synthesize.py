@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...core.devices import asked_device
 from ...core.diffusion.backbone import Model
 from ...core.diffusion.boosthub import check_fits, predicting
 from ...core.diffusion.loading import load_checkpoint
@@ -19,6 +20,7 @@ from ...core.diffusion.vae import Vae
 from ...core.errors import CheckpointError, FacewrightError
 from ...core.files.known import BASE, bundled_path
 from ...core.geometry.square import centred_square
+from ...core.host import host
 from ...core.images import PICTURE_SUFFIXES, Picture, read_picture, to_array, write_picture
 from ...core.lora.files import read_lora
 from ...core.methods.flipnet import TEXT_TOKENS, BoostHubs, Condition, nano_files
@@ -27,7 +29,6 @@ from ...core.restorer import decode_finite
 from ...core.sampling import ddim, ddim_timesteps, guided
 from ...core.schedule import NUM_TRAIN_TIMESTEPS
 from ...core.weights import nano
-from ..host.host import host
 from ..jobs.batch import OnJob, Summary, unwatched
 from ..jobs.manifest import Record
 from ..jobs.planning import Job
@@ -164,7 +165,7 @@ class SynthesizeRun(RecordedRun):
             FacewrightError: the models cannot be read, or do not go together.
         """
         if not all(map(self.finished, self.jobs)):
-            _synthesizer(self._weights)  # their faults are not those of a picture
+            _synthesizer(self._weights, asked_device())  # their faults are not those of a picture
         if workers != 1:
             _synthesizer.cache_clear()  # each worker has its own
         return super().carry_out(workers=workers, on_job=on_job)
@@ -184,7 +185,9 @@ class _Synthesize:
             given = {"caption": read_caption(job.source)}
         hq = _square(picture.pixels[:3], size)
         caption = given.get("caption", "")
-        lq = _synthesizer(self.weights).degrade(hq, job.seed or 0, self.options, caption)
+        lq = _synthesizer(self.weights, asked_device()).degrade(
+            hq, job.seed or 0, self.options, caption
+        )
         write_picture(job.target, lq, Picture(lq, icc=picture.icc))
         notes = list(picture.notes)
         height, width = picture.pixels.shape[-2:]
@@ -270,7 +273,7 @@ class Synthesizer:
 
 
 @functools.lru_cache(maxsize=1)
-def _synthesizer(weights: DegradeWeights) -> Synthesizer:
+def _synthesizer(weights: DegradeWeights, device: str) -> Synthesizer:
     return Synthesizer.load(weights)
 
 

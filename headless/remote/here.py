@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..host.host import host
+from ...core.host import find_host, running
 from ..runner import Outputs, input_specs, run_workflow
 from ..workflows.report import RunReport, node_reports, seeds_of
 from .server import prepared
@@ -44,23 +45,24 @@ class Here:
         """
         started = time.perf_counter()
         report = RunReport()
-        steps = _follow(on_progress)
+        on_node, steps = _follow(on_progress)
 
         def take_text(node_id: str, title: str, text: str) -> None:
             before = report.texts.get(node_id)
             report.texts[node_id] = text if before is None else f"{before}\n{text}"
             on_text(node_id, title, text)
 
-        results = run_workflow(
-            self.workflow,
-            inputs,
-            input_dir=input_dir,
-            output_dir=output_dir,
-            on_node=steps,
-            on_text=take_text,
-            known=self._kept,
-        )
-        api = prepared(self.workflow, input_specs, inputs)
+        with running(replace(find_host(), begin_progress=steps)):
+            results = run_workflow(
+                self.workflow,
+                inputs,
+                input_dir=input_dir,
+                output_dir=output_dir,
+                on_node=on_node,
+                on_text=take_text,
+                known=self._kept,
+            )
+            api = prepared(self.workflow, input_specs, inputs)
         self._keep(api, results)
         report.seeds = seeds_of(api)
         report.nodes = node_reports(api, {k: v.seconds for k, v in results.items()})
@@ -88,8 +90,10 @@ def _sources(node: Mapping[str, Any]) -> set[str]:
     return {str(v[0]) for v in node["inputs"].values() if isinstance(v, list) and len(v) == 2}
 
 
-def _follow(on_progress: Callable[[str, float], None]) -> Callable[[str, int, int], None]:
-    """An `on_node` after which progress inside the node moves between its start and its end."""
+def _follow(
+    on_progress: Callable[[str, float], None],
+) -> tuple[Callable[[str, int, int], None], Callable[[int], Any]]:
+    """An `on_node`, and a host's `begin_progress` that moves between a node's start and its end."""
     at = ("", 0, 1)
 
     def on_node(title: str, done: int, total: int) -> None:
@@ -106,5 +110,4 @@ def _follow(on_progress: Callable[[str, float], None]) -> Callable[[str, int, in
             title, done, total = at
             on_progress(title, (done + min(self.done / self.total, 1)) / total)
 
-    host.report_progress = Steps
-    return on_node
+    return on_node, Steps

@@ -9,10 +9,9 @@ import torch
 from facewright.core.doctor.needs import needs_of
 from facewright.core.errors import FacewrightError
 from facewright.core.files.confined import inside, is_plain
-from facewright.core.weights.model_folders import ModelFolders
+from facewright.core.host import host
 from facewright.headless.cli import app
 from facewright.headless.host.catalogue import plain_process
-from facewright.headless.host.host import host
 from facewright.headless.host.videos import CreateVideo
 from facewright.headless.runner import node_classes, run_workflow
 from facewright.headless.workflows.input_files import input_file
@@ -42,7 +41,7 @@ def opened():
 
 
 @pytest.fixture
-def rooms(tmp_path, monkeypatch):
+def rooms(tmp_path, monkeypatch, models_in):
     """An input folder, a models folder and, beside them, what nobody may touch."""
     for name in ("input/sub", "models/facewright", "models/checkpoints", "secret", "home"):
         (tmp_path / name).mkdir(parents=True)
@@ -66,7 +65,7 @@ def rooms(tmp_path, monkeypatch):
     (room / "linked").symlink_to(secret)
     (room / "round.png").symlink_to(room / "round.png")
     os.mkfifo(room / "pipe.png")
-    monkeypatch.setattr(host, "folders", ModelFolders([tmp_path / "models"]))
+    models_in(tmp_path / "models")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SECRET", str(secret))
     monkeypatch.chdir(room)

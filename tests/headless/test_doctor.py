@@ -383,11 +383,10 @@ def test_the_command_and_its_exit_codes(tmp_path):
     assert run(str(tmp_path / "x.json")).exit_code == 1
 
 
-def test_the_node_tells_of_the_workflow_it_is_in(tmp_path, monkeypatch):
-    from facewright.headless.host.host import host
+def test_the_node_tells_of_the_workflow_it_is_in(tmp_path, models_in):
     from facewright.headless.runner import run_workflow
 
-    monkeypatch.setattr(host, "folders", ModelFolders([tmp_path]))
+    models_in(tmp_path)
     node = {"class_type": "FacewrightDoctor", "inputs": {"hashes": False}}
     # The rest of the workflow is no output: it does not run, and is told of all the same.
     lora = {"class_type": "FacewrightLoadLoRA", "inputs": {"lora": "x.safetensors"}}

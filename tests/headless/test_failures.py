@@ -14,7 +14,6 @@ from facewright.core.errors import FacewrightError, os_sentence
 from facewright.core.files.writing import written_whole
 from facewright.headless.cli import app
 from facewright.headless.cli._failures import run_app, sentences
-from facewright.headless.host.host import host
 from facewright.headless.jobs.batch import Job, run_jobs
 from safetensors.torch import save_file
 from typer.testing import CliRunner
@@ -109,8 +108,6 @@ def doctor(tmp_path, monkeypatch):
     models.mkdir(parents=True)
     (models / "pytorch_lora_weights.safetensors").touch()
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("FACEWRIGHT_MODELS", os.environ.get("FACEWRIGHT_MODELS", ""))
-    monkeypatch.setattr(host, "folders", host.folders)
     return ["doctor", "--no-hash", "--models", str(models.parent)]
 
 

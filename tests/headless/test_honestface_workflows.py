@@ -9,14 +9,13 @@ import torch
 import torch.nn.functional as F
 from facewright.core import demo
 from facewright.core.faces import load_analyzer
+from facewright.core.host import host
 from facewright.core.images import Picture, write_picture
 from facewright.core.node_api import io
 from facewright.core.people.album import make_person
 from facewright.core.people.recogniser import nano_recogniser
 from facewright.core.weights import nano
-from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless.host.builtin import ImageBatch
-from facewright.headless.host.host import host
 from facewright.headless.runner import node_classes, run_workflow
 from facewright.headless.workflows.workflow import read_workflow
 from facewright.training.world.scenes import group_scene
@@ -104,7 +103,7 @@ def test_nobody_gets_the_photos_of_another_when_one_album_is_left_out(tmp_path):
 
 
 @pytest.fixture
-def thin(osdface_files, monkeypatch):
+def thin(osdface_files, monkeypatch, models_in):
     """Thin weights for SD 2.1; recogniser, landmarks and eyes are those of rendered people."""
     from facewright.core.methods.honestface import IDEConfig, IdentityEmbedder, eye_channels
     from facewright.core.people.recogniser import fingerprint
@@ -141,7 +140,7 @@ def thin(osdface_files, monkeypatch):
         )
         (own / "people").mkdir(exist_ok=True)
         person.save(own / f"people/{file}.person")
-    monkeypatch.setattr(host, "folders", ModelFolders([models]))
+    models_in(models)
     found = classmethod(lambda cls, backend: io.NodeOutput(analyzer))
     monkeypatch.setattr(node_classes()["FacewrightLoadFaceAnalyzer"], "execute", found)
     return {

@@ -8,12 +8,12 @@ import torch
 from facewright.core.checkpoint import read_tensors, save_safetensors
 from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.errors import CheckpointError, LoraError
+from facewright.core.host import host
 from facewright.core.lora.files import read_lora
 from facewright.core.lora.merge import merge_lora, parse_lora
 from facewright.core.weights import nano
 from facewright.core.weights.convert import convert
 from facewright.headless.cli import app
-from facewright.headless.host.host import host
 from facewright.headless.make.export import merge, recast, restyle
 from typer.testing import CliRunner
 
@@ -178,12 +178,12 @@ def test_a_torch_file_of_old_peft_is_read_with_its_config(folder):
         assert weight.scale == 0.5
 
 
-def test_the_node_finds_the_config_beside_the_file(folder, tmp_path, monkeypatch):
+def test_the_node_finds_the_config_beside_the_file(folder, tmp_path, models_in):
     from facewright.nodes.lora import LoadLoRA
 
     loras = tmp_path / "models" / "loras"
     shutil.copytree(folder, loras / "mine")
-    monkeypatch.setattr(host, "model_path", lambda kind, name: tmp_path / "models" / kind / name)
+    models_in(tmp_path / "models")
     model = host.load_nano(lora=False)[0]
     patched, report = LoadLoRA.execute(model, "mine/adapter_model.safetensors", 1.0).args
     assert "alpha 1 from its peft metadata" in report

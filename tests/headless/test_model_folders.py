@@ -13,7 +13,6 @@ from facewright.core.files.known import BASE, NANO_DIR, VGG
 from facewright.core.methods import honestface, osdface, spec_of, specs
 from facewright.core.weights.known_files import TABLE, known_file, known_files, with_table
 from facewright.core.weights.model_folders import ModelFolders
-from facewright.headless.host.host import host
 from facewright.training.train import stages
 from safetensors.torch import save_file
 
@@ -88,9 +87,8 @@ def test_but_for_the_folders_that_are_marked_as_default(comfyui, tmp_path, monke
     assert ModelFolders().path("loras", "a.safetensors") == named
 
 
-def test_face_detectors_are_looked_for_there_too(comfyui, tmp_path, monkeypatch):
+def test_face_detectors_are_looked_for_there_too(comfyui, tmp_path):
     (comfyui / "extra_model_paths.yaml").write_text(f"x:\n  facedetection: {tmp_path / 'fd'}\n")
-    monkeypatch.setattr(host, "folders", ModelFolders())
     with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / "fd"))):
         load_analyzer("facexlib")
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from facewright.core.people.person import Person
 from facewright.headless.cli import app
-from facewright.headless.host.host import host
 from facewright.training.world.faces3d import photos
 from PIL import Image
 from typer.testing import CliRunner
@@ -18,7 +17,6 @@ runner = CliRunner()
 def nowhere(monkeypatch, tmp_path):
     monkeypatch.setenv("COMFYUI_PATH", "/nowhere")
     monkeypatch.setenv("FACEWRIGHT_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr(host, "folders", host.folders)
 
 
 @pytest.fixture(scope="module")

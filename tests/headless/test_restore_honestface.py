@@ -22,7 +22,6 @@ from facewright.core.people.recogniser import fingerprint, load_recogniser, nano
 from facewright.core.weights import nano
 from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless.cli import app
-from facewright.headless.host.host import host
 from facewright.headless.make import restore as restore_module
 from facewright.headless.make.restore import Restorer
 from facewright.training.world.faces3d import photos
@@ -36,7 +35,6 @@ ALICE, BOB = 2**40 + 3, 2**40 + 4
 def nowhere(monkeypatch, tmp_path):
     monkeypatch.setenv("COMFYUI_PATH", "/nowhere")
     monkeypatch.setenv("FACEWRIGHT_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr(host, "folders", host.folders)
 
 
 def cli(*args):

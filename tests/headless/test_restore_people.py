@@ -16,7 +16,6 @@ from facewright.core.people.receipts import KEYWORD
 from facewright.core.restorer import restore_in_chunks
 from facewright.core.weights import nano
 from facewright.headless.cli import app
-from facewright.headless.host.host import host
 from facewright.headless.make import restore_files
 from facewright.headless.make.restore import RestoreOptions, Restorer
 from facewright.training.world.faces3d import photos
@@ -33,7 +32,6 @@ ALICE, BOB, EVE = 2**40 + 3, 2**40 + 4, 2**40 + 5
 def nowhere(monkeypatch, tmp_path):
     monkeypatch.setenv("COMFYUI_PATH", "/nowhere")
     monkeypatch.setenv("FACEWRIGHT_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr(host, "folders", host.folders)
 
 
 @pytest.fixture(scope="module")

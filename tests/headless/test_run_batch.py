@@ -54,7 +54,8 @@ API = {
 @pytest.fixture
 def batch(tmp_path, monkeypatch):
     classes = {n.GET_SCHEMA().node_id: n for n in (*BUILTIN, Amount, Scale)}
-    monkeypatch.setattr("facewright.headless.runner.node_classes", lambda: classes)
+    for place in ("runner", "host.catalogue"):
+        monkeypatch.setattr(f"facewright.headless.{place}.node_classes", lambda: classes)
     monkeypatch.setattr(Amount, "calls", 0)
     (tmp_path / "in/sub").mkdir(parents=True)
     for name, value in (("a.jpg", 100), ("b.png", 150), ("sub/c.png", 200)):

@@ -9,8 +9,6 @@ import re
 from pathlib import Path
 
 import pytest
-from facewright.core.weights.model_folders import ModelFolders
-from facewright.headless.host.host import host
 from facewright.headless.runner import check, input_specs, node_classes, run_workflow
 from facewright.headless.workflows.workflow import to_api
 
@@ -29,9 +27,9 @@ def meant(path):
 
 
 @pytest.fixture
-def all_weights(tmp_path, monkeypatch):
+def all_weights(tmp_path, models_in):
     """A models folder where whatever a workflow names is there."""
-    monkeypatch.setattr(host, "folders", ModelFolders([tmp_path]))
+    models_in(tmp_path)
 
     def put(api):
         for value in (v for n in api.values() for v in n["inputs"].values()):

@@ -13,8 +13,6 @@ from facewright.core.diffusion.text import Clip
 from facewright.core.faces import Face
 from facewright.core.node_api import io
 from facewright.core.weights import nano
-from facewright.core.weights.model_folders import ModelFolders
-from facewright.headless.host.host import host
 from facewright.headless.runner import check, input_specs, node_classes, run_workflow
 from facewright.headless.workflows.workflow import WorkflowError, read_workflow, to_api
 from PIL import Image
@@ -95,8 +93,8 @@ class OneFace:
         return [Face((60, 50, 140, 150), 1.0)]
 
 
-def test_osdface_restore_runs_with_thin_weights(osdface_files, tmp_path, monkeypatch):
-    monkeypatch.setattr(host, "folders", ModelFolders([osdface_files]))
+def test_osdface_restore_runs_with_thin_weights(osdface_files, tmp_path, monkeypatch, models_in):
+    models_in(osdface_files)
     loader = node_classes()["FacewrightLoadFaceAnalyzer"]
     found = classmethod(lambda cls, backend: io.NodeOutput(OneFace()))
     monkeypatch.setattr(loader, "execute", found)
@@ -115,8 +113,8 @@ def test_osdface_restore_runs_with_thin_weights(osdface_files, tmp_path, monkeyp
     np.testing.assert_array_equal(after[0], array[0])
 
 
-def test_missing_weights_are_named_before_anything_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(host, "folders", ModelFolders([tmp_path]))
+def test_missing_weights_are_named_before_anything_runs(tmp_path, models_in):
+    models_in(tmp_path)
     api = to_api(read_workflow(FOLDER / "osdface_restore.json"), input_specs)
     with pytest.raises(WorkflowError) as error:
         check(api)
@@ -188,9 +186,9 @@ def test_nano_practice_loop_scores_against_the_original(nano_flipnet, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["restore", "degrade"])
-def test_flipnet_runs_with_thin_weights(mode, flipnet_sd21, tmp_path, monkeypatch):
+def test_flipnet_runs_with_thin_weights(mode, flipnet_sd21, tmp_path, monkeypatch, models_in):
     name = f"flipnet_{mode}"
-    monkeypatch.setattr(host, "folders", ModelFolders([flipnet_sd21]))
+    models_in(flipnet_sd21)
     said = []
 
     def encode(self, text):

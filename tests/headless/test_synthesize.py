@@ -16,11 +16,11 @@ from facewright.core.diffusion.boosthub import with_boosthubs
 from facewright.core.errors import FacewrightError
 from facewright.core.files import known
 from facewright.core.geometry.square import centred_square
+from facewright.core.host import host
 from facewright.core.images import read_picture
 from facewright.core.methods.flipnet import BoostHubs, Conditioning
 from facewright.core.schedule import alpha_bar
 from facewright.headless.cli import app
-from facewright.headless.host.host import host
 from facewright.headless.make import synthesize as synthesize_module
 from facewright.headless.make.synthesize import (
     DegradeWeights,
@@ -39,10 +39,8 @@ QUICK = SynthesizeOptions(steps=2, eta=1.0, copies=2, seed=3)
 
 
 @pytest.fixture(autouse=True)
-def models(monkeypatch):
-    """--models is for a whole process; put things back."""
+def nowhere(monkeypatch):
     monkeypatch.setenv("FACEWRIGHT_MODELS", "")
-    monkeypatch.setattr(host, "folders", host.folders)
 
 
 @pytest.fixture
@@ -321,7 +319,7 @@ def test_a_caption_in_another_encoding_costs_its_own_picture_only(
             seen.append(caption)
             return hq
 
-    monkeypatch.setattr(synthesize_module, "_synthesizer", lambda weights: Fake())
+    monkeypatch.setattr(synthesize_module, "_synthesizer", lambda *args: Fake())
     sd21 = replace(weights, base=tmp_path / "stable-diffusion-2-1-base")
     (gt / "a.txt").write_bytes("Zoë".encode("latin-1"))
     (gt / "sub/b.txt").write_text("a man (smiling)", encoding="utf-8-sig")

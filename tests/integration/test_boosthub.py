@@ -253,7 +253,7 @@ def relative(a, b):
 def headless_nano(ran):
     from facewright.core.diffusion.loading import _nano, _nano_with_lora
     from facewright.core.files import known
-    from facewright.headless.host.host import host
+    from facewright.core.host import host
 
     kept, known.NANO_DIR = known.NANO_DIR, ran["home"] / "nano"
     for cached in (_nano, _nano_with_lora):
@@ -269,7 +269,7 @@ def headless_nano(ran):
 @pytest.mark.parametrize("mode", ["cached", "joint"])
 @pytest.mark.parametrize("name", RUNS)
 def test_comfyui_and_diffusers_sample_the_same(ran, headless_nano, name, mode):
-    from facewright.headless.host.host import host
+    from facewright.core.host import host
 
     inputs = ran["inputs"]
     condition = Condition(latent=inputs["y"], timestep=30, seed=2, mode=mode)
@@ -281,7 +281,7 @@ def test_comfyui_and_diffusers_sample_the_same(ran, headless_nano, name, mode):
 
 
 def test_comfyui_and_diffusers_sample_the_same_with_stable_diffusions_layout(ran, thin_model):
-    from facewright.headless.host.host import host
+    from facewright.core.host import host
 
     inputs = ran["inputs"]
     condition = Condition(latent=inputs["sd_y"])

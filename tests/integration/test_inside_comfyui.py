@@ -74,9 +74,9 @@ def headless(ran):
     from facewright.core.diffusion import loading
     from facewright.core.diffusion.loading import _nano, _nano_with_lora, load_checkpoint
     from facewright.core.files import known
+    from facewright.core.host import host
     from facewright.core.restorer import restore_one_step
     from facewright.core.weights import nano
-    from facewright.headless.host.host import host
 
     models, inputs = ran["home"] / "models", ran["inputs"]
     kept, known.NANO_DIR = known.NANO_DIR, ran["home"] / "nano"

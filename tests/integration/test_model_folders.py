@@ -42,7 +42,7 @@ def test_extra_model_paths_are_read_as_comfyui_reads_them(comfyui, tmp_path, mon
     theirs = {k: v for k, v in json.loads(done.stdout.splitlines()[-1]).items() if v}
     monkeypatch.setenv("COMFYUI_PATH", str(home))
     monkeypatch.delenv("FACEWRIGHT_MODELS", raising=False)
-    extra, own = extra_folders(), str(home / "models" / "loras")
+    extra, own = extra_folders(home), str(home / "models" / "loras")
     assert {k: list(map(str, [*extra.before[k], *extra.after[k]])) for k in extra.after} == theirs
     loras = list(map(str, ModelFolders().folders("loras")))
     assert loras.index(own) == 2

@@ -7,9 +7,7 @@ from facewright.core.faces import load_analyzer
 from facewright.core.people.person import Person
 from facewright.core.people.recogniser import nano_recogniser
 from facewright.core.weights import nano
-from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless import runner
-from facewright.headless.host.host import host as embedded
 from facewright.nodes._host import host, io
 from facewright.nodes.faces import DetectFaces
 from facewright.nodes.people import LoadPerson, MatchPeople, PersonAlbum, SavePerson
@@ -28,8 +26,8 @@ def recogniser():
 
 
 @pytest.fixture
-def models(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded, "folders", ModelFolders([tmp_path]))
+def models(tmp_path, models_in):
+    models_in(tmp_path)
     return tmp_path
 
 

@@ -39,9 +39,9 @@ def test_a_seed_gives_the_same_restored_faces(picture, device, on_cpu):
 
 def test_a_seed_gives_ksampler_the_same_latent(device, on_cpu):
     """What FLIPNET and the practice loop sample with, without ComfyUI."""
+    from facewright.core.host import host
     from facewright.headless.host.builtin import VAEDecode, VAEEncode
     from facewright.headless.host.builtin_sampling import KSampler
-    from facewright.headless.host.host import host
 
     image, prompt = torch.rand(1, 32, 32, 3), [[torch.randn(1, 5, 128), {}]]
 
@@ -61,8 +61,8 @@ def test_a_seed_gives_ksampler_the_same_latent(device, on_cpu):
 
 @pytest.mark.slow
 def test_the_one_step_sampler_gives_what_the_restorer_does(device):
+    from facewright.core.host import host
     from facewright.headless.host.builtin import SamplerCustom, VAEEncode
-    from facewright.headless.host.host import host
     from facewright.nodes.one_step import OneStepRestore
 
     model, vae = host.load_nano(lora=True)

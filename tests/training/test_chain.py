@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 from facewright.core.weights import nano
-from facewright.core.weights.model_folders import ModelFolders
-from facewright.headless.host import host as hosts
 from facewright.headless.runner import run_workflow
 from facewright.headless.workflows.workflow import read_workflow
 from facewright.training.train import train
@@ -103,14 +101,14 @@ def far(own_weights, a, b):
 
 @pytest.mark.parametrize("stage", ["onestep", "honestface", "flipnet-restore", "flipnet-degrade"])
 def test_what_a_stage_exports_changes_the_picture_in_the_nodes(
-    chain, own_weights, stage, tmp_path, monkeypatch
+    chain, own_weights, stage, tmp_path, models_in
 ):
     _, facts = chain
     stem = f"{stage.replace('-', '_')}_nano"
     # Its adapter is trained with the restoration; before, the node refuses it.
     encoder = next(f for f in facts["flipnet_restore_nano"]["files"] if "encoder" in f.name)
     own_weights.put(tmp_path / "models", facts[stem]["files"], encoder)
-    monkeypatch.setattr(hosts.host, "folders", ModelFolders([tmp_path / "models"]))
+    models_in(tmp_path / "models")
     name = own_weights.GRAPHS[stage][0]
     bundled = read_workflow(own_weights.WORKFLOWS / f"api/{name}.api.json")
     for node in bundled.values():

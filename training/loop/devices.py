@@ -5,7 +5,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from ...core.devices import AUTO, VARIABLE, find_device
+from ...core.devices import AUTO, asked_device, find_device
 from ..settings.config import ConfigError, TrainConfig
 
 _ACCELERATES_OWN = "ACCELERATE_TORCH_DEVICE"
@@ -13,7 +13,7 @@ _ACCELERATES_OWN = "ACCELERATE_TORCH_DEVICE"
 
 def with_chosen_device(config: TrainConfig) -> TrainConfig:
     """The config as it is run: --device and FACEWRIGHT_DEVICE come before its `cpu`."""
-    name = _chosen()
+    name = asked_device()
     if name == AUTO:
         return config
     return config.model_copy(update={"cpu": find_device(name).type == "cpu"})
@@ -30,7 +30,7 @@ def accelerator(config: TrainConfig, **settings: Any) -> Accelerator:
         ConfigError: one device was chosen for several processes.
         FacewrightError: it is not there.
     """
-    name = _chosen()
+    name = asked_device()
     if name == AUTO or config.cpu:
         return Accelerator(cpu=config.cpu, **settings)
     device = find_device(name)
@@ -51,7 +51,3 @@ def accelerator(config: TrainConfig, **settings: Any) -> Accelerator:
             del os.environ[_ACCELERATES_OWN]
         else:
             os.environ[_ACCELERATES_OWN] = before
-
-
-def _chosen() -> str:
-    return os.environ.get(VARIABLE) or AUTO
