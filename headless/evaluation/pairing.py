@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ...core.errors import FacewrightError
+from ...core.errors import FacewrightError, listed
 from ...core.files.scan import LeftAside, pictures_in
 from ..jobs.manifest import read_records
 from ..jobs.recorded import MANIFEST
@@ -280,12 +280,6 @@ def _no_pair(
     return (
         f"No picture of {where} has the name of a picture in {gt}; files are paired by their path "
         "inside the folder, without the suffix. Rename one side, or give the right folders.\n"
-        f"Without an original: {listed(wanted)}\n"
-        f"Originals not used: {listed(list(originals))}"
+        f"Without an original: {listed(wanted, _NAMED)}\n"
+        f"Originals not used: {listed(originals, _NAMED)}"
     )
-
-
-def listed(names: Sequence[str], most: int = _NAMED) -> str:
-    """Names in one line, the first ones where they are many."""
-    text = ", ".join(names[:most])
-    return text if len(names) <= most else f"{text} and {len(names) - most} more"

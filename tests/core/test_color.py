@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from facewright.core.color import COLOR_MODES, lab_to_rgb, match_color, rgb_to_lab, wavelet_low
+from facewright.core.color import (
+    COLOR_MODES,
+    YCBCR,
+    lab_to_rgb,
+    luma,
+    match_color,
+    rgb_to_lab,
+    wavelet_low,
+)
 from facewright.core.errors import FacewrightError
 
 
@@ -19,6 +27,18 @@ def test_lab_agrees_with_scikit_image():
     want = color.rgb2lab(x[0].permute(1, 2, 0).numpy())
     got = rgb_to_lab(x)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(got, want, atol=0.02)
+
+
+def test_luma_and_ycbcr_are_those_of_jpeg():
+    from PIL import Image
+
+    rgb = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    want = np.asarray(Image.fromarray(rgb).convert("YCbCr"), dtype=float)
+    got = rgb @ np.array(YCBCR).T + [0, 128, 128]
+    assert np.abs(got - want).max() <= 1
+    x = torch.from_numpy(rgb).double()
+    np.testing.assert_allclose(luma(x, -1)[..., 0], got[..., 0])
+    assert torch.equal(luma(x.permute(2, 0, 1))[0], luma(x, 2)[..., 0])
 
 
 def test_lab_comes_back():

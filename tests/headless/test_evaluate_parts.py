@@ -21,7 +21,6 @@ from facewright.headless.evaluation import pair_folders, score_all, summarize
 from facewright.headless.evaluation.cases import extremes
 from facewright.headless.evaluation.comparison import Comparison, number, with_unit
 from facewright.headless.evaluation.glossary import MEANING
-from facewright.headless.evaluation.pairing import listed
 from facewright.headless.evaluation.scoring import choose_metrics
 from facewright.training.world.faces3d import photos
 from PIL import Image
@@ -129,11 +128,6 @@ def test_methods_get_names_that_differ(tmp_path):
     folders = [touch(tmp_path / name, "a.png") for name in ("x/out", "y/out", "GT", "last")]
     assert list(pair_folders(folders).methods) == ["x/out", "y/out", "GT (2)", "last"]
     assert list(pair_folders([folders[3]] * 2).methods) == ["last", "last (2)"]
-
-
-def test_long_lists_are_cut():
-    assert listed(["a", "b"]) == "a, b"
-    assert listed([str(i) for i in range(30)], 2) == "0, 1 and 28 more"
 
 
 @pytest.fixture(scope="module")

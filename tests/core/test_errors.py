@@ -1,0 +1,49 @@
+"""Sentences that list names, refusals of batches, and numbers as JSON takes them."""
+
+import json
+import math
+
+import pytest
+import torch
+from facewright.core.errors import FacewrightError, check_counts, listed, not_finite
+from facewright.core.files.json_text import strict
+
+
+def test_long_lists_are_cut_and_counted():
+    assert listed(["a", "b", "c"]) == "a, b, c"
+    assert listed(iter("abcde")) == "a, b, c and 2 more"
+    assert listed(map(str, range(30)), 2, between="; ") == "0; 1 and 28 more"
+    assert listed([]) == ""
+    long = listed(["x" * 500, 7])
+    assert len(long) < 200 and long.endswith(", 7")
+    assert listed(["a\nb"]) == "a\N{REPLACEMENT CHARACTER}b"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_one_picture_or_as_many_go_with_a_batch(count):
+    check_counts(torch.zeros(3, 1), torch.zeros(count, 1), names=("restored", "gt"))
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_other_counts_are_refused(count):
+    words = f"`restored` holds 3 pictures and `gt` {count}. Connect as many .* single `gt` for all"
+    with pytest.raises(FacewrightError, match=words):
+        check_counts(torch.zeros(3, 1), torch.zeros(count, 1), names=("restored", "gt"))
+
+
+def test_entries_without_numbers_are_found():
+    x = torch.zeros(5, 2, 3)
+    x[1, 0, 2], x[4, 1, 0] = math.nan, -math.inf
+    assert not_finite(x) == [1, 4]
+    assert not_finite(x[:0]) == []
+
+
+def test_strict_json_holds_no_number_that_json_does_not_know():
+    value = {1: math.nan, "deep": [{"x": (math.inf, 0.123456789, 3)}], "none": None, "yes": True}
+    plain = strict(value, digits=6)
+    assert plain == {
+        "1": None, "deep": [{"x": [None, 0.123457, 3]}], "none": None, "yes": True
+    }  # fmt: skip
+    assert strict([math.inf, -math.inf, math.nan], infinity=True) == ["inf", "-inf", None]
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert strict(0.1 + 0.2) == 0.1 + 0.2
