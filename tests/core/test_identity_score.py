@@ -55,6 +55,7 @@ def test_faces_are_found_in_whole_pictures_and_missing_ones_said(recogniser, ana
     assert scores.mean("cosine") == pytest.approx(sum(scores.values["cosine"][:2]) / 2)
     content = json.loads(scores.to_json())
     assert content["pictures"][2]["cosine"] is None and content["recogniser"] == recogniser.id
+    assert content["pictures"][0]["degrees"] == round(scores.values["degrees"][0], 6)
     assert "picture 2: cannot be compared (no face found)" in scores.report()
     empty = score_identity(image[2:], crops, recogniser, analyzer=analyzer)
     assert (

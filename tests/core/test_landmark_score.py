@@ -111,6 +111,7 @@ def test_pictures_without_faces_stop_nothing():
     assert scores.mean("ald_all") == scores.values["ald_all"][4] > 0
     content = json.loads(scores.to_json(), parse_constant=pytest.fail)
     assert [len(image["faces"]) for image in content["images"]] == [0, 0, 0, 0, 1]
+    assert [image["missing"] for image in content["images"]] == [*scores.notes[:4], None]
     assert content["mean"]["ald_all"] == pytest.approx(scores.mean("ald_all"))
     nothing = score_landmarks(pictures(0), pictures(0), analyzer)
     assert math.isnan(nothing.mean("l2"))

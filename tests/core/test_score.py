@@ -77,6 +77,9 @@ def test_equal_pictures_are_infinite_for_people_and_null_for_programs(pictures):
     ]
     content = json.loads(scores.to_json(), parse_constant=pytest.fail)
     assert content["mean"]["psnr"] == {"restored": None, "lq": None, "gain": 0.0}
+    _, restored, _ = pictures  # where some are finite, they make the mean
+    two = score_images(torch.stack([gt[0], restored[1]]), named_metrics("psnr"), gt=gt[:2])
+    assert two.mean("psnr") == two.values["psnr"][1] < math.inf == two.values["psnr"][0]
 
 
 def test_several_pictures_are_a_line_each_and_their_means(pictures):

@@ -87,6 +87,8 @@ def test_pictures_are_brought_to_a_size():
     torch.testing.assert_close(half[..., 2:-2], ramp.view(3, 3, 2, 6, 2).mean((2, 4))[..., 2:-2],
                                atol=2e-3, rtol=0)  # fmt: skip
     assert resized(torch.ones(3, 2, 2), 9, 9).max() == 1
+    stripes = torch.arange(96).remainder(2).float().expand(3, 96, 96)
+    assert (resized(stripes, 10, 10)[..., 1:-1] - 0.5).abs().max() < 0.06  # not one of them alone
 
 
 def test_text_that_is_too_long_loses_its_middle():
@@ -96,7 +98,8 @@ def test_text_that_is_too_long_loses_its_middle():
     short = fitting(name, 90, font)
     assert font.getlength(short) <= 90 and "..." in short
     assert name.startswith(short.split("...")[0]) and name.endswith(short.split("...")[1])
-    assert len(short) > 8
+    head, tail = short.split("...")
+    assert len(tail) - len(head) in (0, 1) and len(head) > 2
 
 
 def test_a_plate_holds_its_text():
