@@ -8,14 +8,17 @@ from ..core.pipeline.options import RestoreOptions
 from ._host import io
 
 
-def option_input(name: str, kind: Any = None, **other: Any) -> io.Input:
-    """The input of an option of `RestoreOptions`.
+def option_input(
+    name: str, kind: Any = None, *, of: type = RestoreOptions, **other: Any
+) -> io.Input:
+    """The input of an option.
 
     Args:
+        of: the dataclass that declares it.
         kind: of the input, where the option's default does not tell it.
         other: what this input has otherwise than the option: a default, a widget's largest value.
     """
-    (field,) = (f for f in fields(RestoreOptions) if f.name == name)
+    (field,) = (f for f in fields(of) if f.name == name)
     option: Option = field.metadata["option"]
     given = {"id": name, "default": field.default, "tooltip": option.help}
     if option.choices:

@@ -13,6 +13,7 @@ from ..core.methods.flipnet import (
     TEXT_TOKENS,
     BoostHubs,
     Condition,
+    FlipnetOptions,
     nano_files,
 )
 from ..core.modules.boosthub import check_loras
@@ -21,6 +22,7 @@ from ..core.modules.face_encoder import append_tokens
 from ._convert import from_conditioning, from_latent, to_conditioning, to_nchw
 from ._files import check_files, file_input
 from ._host import host, io
+from ._options import option_input
 from ._types import Analyzer, BoostHub, FaceEncoder, output
 
 _SD21_WIDTH = 1024
@@ -100,12 +102,9 @@ class ApplyBoostHub(io.ComfyNode):
                     "are sampled, or one for each. Its size may differ from theirs. Without a face "
                     "nodes behind this one do not run.",
                 ),
-                io.Float.Input(
+                option_input(
                     "phi",
-                    default=1.0,
-                    min=0.0,
-                    max=2.0,
-                    step=0.01,
+                    of=FlipnetOptions,
                     tooltip="How much the condition counts. 0: not at all; 1: as trained; more: "
                     "closer to the condition.",
                 ),
@@ -119,19 +118,15 @@ class ApplyBoostHub(io.ComfyNode):
                     "(Perturbed-Attention Guidance, Deep Shrink): in joint these change how the "
                     "condition is read as well, in cached they do not.",
                 ),
-                io.Int.Input(
+                option_input(
                     "lq_timestep",
-                    default=0,
-                    min=0,
-                    max=300,
+                    of=FlipnetOptions,
                     tooltip="Noise on the condition, in training timesteps. 0 trusts it fully; "
                     "with more, its finest details are taken less literally.",
                 ),
-                io.Int.Input(
+                option_input(
                     "lq_seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
+                    of=FlipnetOptions,
                     tooltip="Seed of the noise on the condition.",
                 ),
                 io.Conditioning.Input(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.methods.flipnet import FlipnetOptions, NanoFlipnetOptions
 from .graph import Graph, Node
 from .parts import (
     LOADER_WIDTH,
@@ -16,17 +17,24 @@ from .parts import (
     words_of,
 )
 
-NEGATIVE = "low quality, blurry, poorly rendered hands"
-"""FLIPNET's negative prompt for restoration."""
+PHOTOGRAPHS, NANO = FlipnetOptions(), NanoFlipnetOptions()
 # Chosen by looking: blur that is plain to see, of the kind that the restorer was trained on too.
 LOOP_SEED = 9
 _FRESH_NOISE = (
     "Newer ComfyUI gives cleaner pictures than 0.3.64 with `euler_ancestral`: that one starts its "
     "fresh noise from the same seed as the first noise."
 )
-NANO_SAMPLING = {"steps": 30, "sampler_name": "euler_ancestral", "scheduler": "normal"}
+NANO_SAMPLING = {
+    "steps": NANO.steps,
+    "sampler_name": "euler_ancestral",
+    "scheduler": NANO.scheduler,
+}
 """The nano models predict badly at high noise; fresh noise keeps that out of the picture."""
-PAPER_SAMPLING = {"steps": 50, "sampler_name": "ddim", "scheduler": "ddim_uniform"}
+PAPER_SAMPLING = {
+    "steps": PHOTOGRAPHS.steps,
+    "sampler_name": "ddim",
+    "scheduler": PHOTOGRAPHS.scheduler,
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ def _sampled(
         (300, 280),
         model=looking.out(0),
         seed=seed,
-        cfg=1.0 if positive == negative else 1.5,
+        cfg=1.0 if positive == negative else PHOTOGRAPHS.guidance,
         positive=positive,
         negative=negative,
         latent_image=looking.out(1),
@@ -255,8 +263,8 @@ def _sd21(graph: Graph, mode: str) -> tuple[Loaded, Node, Node]:
     prompts = [
         graph.add("CLIPTextEncode", (500, y), (340, 110), title=title, clip=base.out(1), text=text)
         for y, title, text in (
-            (100, "Describe the picture", "a portrait photo of a person"),
-            (270, "What is not wanted", NEGATIVE if mode == "restore" else ""),
+            (100, "Describe the picture", PHOTOGRAPHS.prompt),
+            (270, "What is not wanted", PHOTOGRAPHS.negative if mode == "restore" else ""),
         )
     ]
     analyzer = graph.add(

@@ -1,16 +1,18 @@
 """Faces restored in one step, whatever made their prompts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
+from ..errors import CheckpointError, shorten
 from ..geometry.face import DenseLandmarker
 from ..people.person import Person
 from ..people.recogniser import Recogniser
-from ..restorer import Backbone, restore_in_chunks
+from ..restorer import ONE_STEP_TIMESTEP, Backbone, restore_in_chunks
+from ..schedule import NUM_TRAIN_TIMESTEPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,8 @@ class OneStepFaces:
     recogniser: Recogniser | None = None
     landmarker: DenseLandmarker | None = None
     takes_people: bool = False
+    timestep: int = ONE_STEP_TIMESTEP
+    """At which the weights were trained."""
 
     @torch.no_grad()
     def restore(
@@ -45,7 +49,23 @@ class OneStepFaces:
             self.embed(faces, people),
             self.backbone,
             chunk_size=chunk_size,
+            timestep=self.timestep,
             generator=generator,
             on_chunk=on_chunk,
         )
         return restored.to(lq.device)
+
+
+def trained_timestep(lora: Mapping[str, str]) -> int:
+    """The timestep that a LoRA's metadata tells of; OSDFace's where it says nothing.
+
+    Raises:
+        CheckpointError: no timestep there is.
+    """
+    said = lora.get("timestep", str(ONE_STEP_TIMESTEP))
+    if said not in map(str, range(NUM_TRAIN_TIMESTEPS)):
+        raise CheckpointError(
+            f"The LoRA says that it was trained at timestep {shorten(repr(said), 40)}, but there "
+            f"are those from 0 to {NUM_TRAIN_TIMESTEPS - 1} only. Export it again from its run."
+        )
+    return int(said)

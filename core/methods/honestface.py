@@ -45,7 +45,7 @@ from ..modules.identity_tokens import IDEConfig, Identity, IdentityTokens
 from ..modules.reference_tokens import FacialFeatureExtractor
 from ..people.person import Person
 from ..people.recogniser import Recogniser, fingerprint, load_recogniser
-from ._onestep import OneStepFaces
+from ._onestep import OneStepFaces, trained_timestep
 from ._references import encode_faces
 from ._spec import ModelSource, RestorerSpec
 from .osdface import VisualRepresentationEmbedder
@@ -308,8 +308,10 @@ def _load(
     device = source.device()
     ide = _ide(ide_file, frozen, analyzer).to(device)
     vre = VisualRepresentationEmbedder.from_files(vre_file).to(device)
+    tensors, metadata = read_lora(lora)
     return OneStepFaces(
-        backbone=source.backbone(base, read_lora(lora)),
+        backbone=source.backbone(base, (tensors, metadata)),
+        timestep=trained_timestep(metadata),
         embed=lambda lq, people: encode_faces(lq, people, ide, vre, device=device).cond,
         size=size,
         device=device,

@@ -30,7 +30,7 @@ from ..geometry.face import FaceAnalyzer
 from ..lora.files import read_lora
 from ..modules.autoencoder import AutoencoderConfig, Encoder
 from ..modules.quantizer import TokenSelection, VectorQuantizer, select_tokens
-from ._onestep import OneStepFaces
+from ._onestep import OneStepFaces, trained_timestep
 from ._spec import FileSource, ModelSource, RestorerSpec
 
 VRE_FORMAT = "osdface-vre"
@@ -291,8 +291,10 @@ def _load(
     base, *embedder, lora = files.values()
     device = source.device()
     vre = VisualRepresentationEmbedder.from_files(*embedder).to(device)
+    tensors, metadata = read_lora(lora)
     return OneStepFaces(
-        backbone=source.backbone(base, read_lora(lora)),
+        backbone=source.backbone(base, (tensors, metadata)),
+        timestep=trained_timestep(metadata),
         embed=lambda lq, people: vre(lq),
         size=size,
         device=device,

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from facewright.core.errors import FacewrightError
+from facewright.core.errors import CheckpointError, FacewrightError
+from facewright.core.methods._onestep import OneStepFaces, trained_timestep
 from facewright.core.restorer import restore_in_chunks, restore_one_step
 
 
@@ -79,3 +80,25 @@ def test_an_exception_of_the_caller_ends_the_work():
             torch.rand(6, 3, 8, 8), torch.rand(1, 5, 6), recorder, chunk_size=2, on_chunk=stop
         )
     assert recorder.batches == [2]
+
+
+class Late(Recorder):
+    def denoise(self, z_t, t, cond):
+        return z_t * 0 + t / 1000
+
+
+def test_faces_are_restored_at_the_timestep_the_weights_were_trained_at():
+    lq, cond = torch.rand(3, 3, 16, 16), torch.rand(3, 5, 6)
+    for said, t in (({}, 399), ({"timestep": "250"}, 250)):
+        faces = OneStepFaces(
+            backbone=Late(),
+            embed=lambda lq, people: cond,
+            size=16,
+            timestep=trained_timestep(said),
+        )
+        torch.testing.assert_close(
+            faces.restore(lq, [None] * 3), torch.full_like(lq, 0.5 + t / 2000)
+        )
+    for said in ("1000", "-1", "soon", "9" * 5000):
+        with pytest.raises(CheckpointError, match="from 0 to 999 only"):
+            trained_timestep({"timestep": said})
