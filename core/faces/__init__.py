@@ -7,7 +7,7 @@ import torch
 
 from ..errors import FacewrightError
 from ..geometry.face import DenseLandmarker, Face, FaceAnalyzer
-from .selection import ORDERS, detect_faces, select_faces
+from .selection import ORDERS, ROOM, detect_faces, select_faces
 
 ANALYZERS = ("skimage", "nano", "insightface", "facexlib")
 """Names `load_analyzer` knows."""
@@ -15,6 +15,7 @@ ANALYZERS = ("skimage", "nano", "insightface", "facexlib")
 __all__ = [
     "ANALYZERS",
     "ORDERS",
+    "ROOM",
     "DenseLandmarker",
     "Face",
     "FaceAnalyzer",

@@ -20,6 +20,8 @@ _KEYS = {
 ORDERS = tuple(_KEYS)
 """Orders `select_faces` knows."""
 
+ROOM = 0.25
+"""Share by which a picture is extended where no face is seen: aligned faces fill it."""
 _LOG = logging.getLogger(__name__)
 _FARTHEST = 8
 """Longer sides of the picture that anything of a face may lie away from its corner."""

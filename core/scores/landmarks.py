@@ -13,7 +13,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from ..errors import check_counts, check_image
-from ..faces import Face, FaceAnalyzer, dense_landmarker, detect_faces
+from ..faces import ROOM, Face, FaceAnalyzer, dense_landmarker, detect_faces
 from ..geometry.landmarks import (
     affine_landmark_distance,
     best_affine,
@@ -25,8 +25,6 @@ from .scores import Scores
 
 LABELS = {"ald_eyes": "A-LD eyes", "ald_mouth": "A-LD mouth", "ald_all": "A-LD all", "l2": "L2-LD"}
 """The scores, and their names for people."""
-_ROOM = 0.25
-"""Share by which a picture is extended where no face is seen: aligned faces fill it."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ def _find(analyzer: FaceAnalyzer, picture: Tensor) -> list[Face]:
     picture = picture.float().clamp(0, 1)
     if not picture.isfinite().all():
         return []
-    found = detect_faces(analyzer, picture) or detect_faces(analyzer, picture, padding=_ROOM)
+    found = detect_faces(analyzer, picture) or detect_faces(analyzer, picture, padding=ROOM)
     return [face for face in found if face.landmarks is not None]
 
 

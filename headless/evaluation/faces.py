@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...core.devices import compute_device, widened
 from ...core.errors import FacewrightError
-from ...core.faces import Face, dense_landmarker, detect_faces, load_analyzer
+from ...core.faces import ROOM, Face, dense_landmarker, detect_faces, load_analyzer
 from ...core.geometry.align import align_faces
 from ...core.metrics import Metric
 
@@ -17,8 +17,6 @@ ANALYZERS = ("nano", "insightface", "facexlib")
 """Analyzers with landmarks."""
 _DENSE = ("ald_eyes", "ald_mouth")
 _LANDMARKS = ("ald", *_DENSE, "lmd")
-_ROOM = 0.25
-"""Share by which a picture is extended where no face is seen: aligned faces fill it."""
 
 
 @dataclass
@@ -134,7 +132,7 @@ class FaceReader:
         wanted = None if like is None else like.face
         if like is not None and wanted is None:
             return None
-        for padding in (0.0, _ROOM):
+        for padding in (0.0, ROOM):
             faces = detect_faces(self.analyzer, picture, padding=padding)
             if wanted is None:
                 if faces:

@@ -22,7 +22,7 @@ from ..settings.strict import ConfigError
 from .damage import UnreadableError, inside
 from .files import AGAIN, SUFFIXES, decode_picture, digest_of, to_tensor
 from .shard_files import ShardFile, shard_files
-from .sources import Photo, Photos, split_people
+from .sources import Photo, Photos, grouped, split_people
 from .tar_index import Member, read_index
 
 
@@ -59,10 +59,7 @@ class ShardPhotos(Photos):
     damaged: dict[str, str] = field(repr=False)
 
     def __post_init__(self) -> None:
-        groups = defaultdict(list)
-        for index, person in enumerate(self.people):
-            groups[person].append(index)
-        self.by_identity = list(groups.values())
+        self.by_identity = grouped(self.people)
 
     def name(self, index: int) -> str:
         return self.samples[index].key

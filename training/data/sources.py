@@ -71,6 +71,14 @@ class Photos(Protocol):
         return {}
 
 
+def grouped(people: Iterable[int]) -> list[list[int]]:
+    """Numbers of the photos of every person, from who is on each."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index, person in enumerate(people):
+        groups[person].append(index)
+    return list(groups.values())
+
+
 @dataclass
 class WorldPhotos(Photos):
     """Rendered faces held as arrays on disk, read where they lie."""
@@ -82,10 +90,7 @@ class WorldPhotos(Photos):
     """How, and which split."""
 
     def __post_init__(self) -> None:
-        groups = defaultdict(list)
-        for index, identity in enumerate(self.identities.tolist()):
-            groups[identity].append(index)
-        self.by_identity = list(groups.values())
+        self.by_identity = grouped(self.identities.tolist())
 
     def name(self, index: int) -> str:
         return f"{index:06d}"
@@ -115,10 +120,7 @@ class FolderPhotos(Photos):
         return self.lost
 
     def __post_init__(self) -> None:
-        groups = defaultdict(list)
-        for index, person in enumerate(self.people):
-            groups[person].append(index)
-        self.by_identity = list(groups.values())
+        self.by_identity = grouped(self.people)
 
     def name(self, index: int) -> str:
         return self.names[index]
