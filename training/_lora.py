@@ -1,6 +1,7 @@
 """LoRA on a diffusers UNet through peft, and its file format."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +30,10 @@ def add_lora(
     from peft import LoraConfig, inject_adapter_in_model
 
     module.requires_grad_(False)
+    # peft computes alpha / rank, whatever its annotation of alpha says.
     config = LoraConfig(
         r=rank,
-        lora_alpha=alpha,
+        lora_alpha=alpha,  # pyright: ignore[reportArgumentType]
         init_lora_weights="gaussian",
         # Names end a path ("...attn1.to_q"); peft matches them as suffixes.
         target_modules=list(targets),
@@ -39,8 +41,8 @@ def add_lora(
     inject_adapter_in_model(config, module)
 
 
-def lora_layers(module: nn.Module) -> dict[str, nn.Module]:
-    """peft's wrapped layers by their path in the original module."""
+def lora_layers(module: nn.Module) -> dict[str, Any]:
+    """peft's own `LoraLayer`s by their path in the original module."""
     from peft.tuners.lora import LoraLayer
 
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, LoraLayer)}
@@ -85,7 +87,7 @@ def _parameters(module: nn.Module) -> list[str]:
     return [name.replace(".base_layer.", ".") for name in names]
 
 
-def _shapes(layer: nn.Module) -> tuple[torch.Size, torch.Size]:
+def _shapes(layer: Any) -> tuple[torch.Size, torch.Size]:
     up = layer.lora_B["default"].weight
     return layer.lora_A["default"].weight.shape, up.flatten(1).shape
 
@@ -105,7 +107,7 @@ class MergedCall(nn.Module):
             for part in (layer.lora_A, layer.lora_B):
                 part.requires_grad_(True)
 
-    def forward(self, *args: object, **kwargs: object) -> object:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         weights = {}
         for name, layer in lora_layers(self.module).items():
             up, down = layer.lora_B["default"].weight, layer.lora_A["default"].weight

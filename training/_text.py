@@ -46,6 +46,8 @@ class TextEncoder(nn.Module):
 class NoText(nn.Module):
     """A prompt of zeros, whatever the caption: for base models that never read."""
 
+    prompt: Tensor
+
     def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
         self.register_buffer("prompt", torch.zeros(tokens, width), persistent=False)

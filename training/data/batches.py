@@ -134,10 +134,10 @@ class Batches:
                 samples.append(Sample(photo, seed))
                 readable += 1
             if len(samples) == size:
-                yield self._place(collate(samples))
+                yield self._received(collate(samples))
                 samples = []
         if samples:
-            yield self._place(collate(samples))
+            yield self._received(collate(samples))
         if not readable:
             raise lost(f"None of the {len(order)} held-out pictures can be read any more.")
 

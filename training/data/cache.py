@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def picture_digest(picture: Tensor) -> str:
     """Hexadecimal digits that equal pictures (3, h, w) share, wherever they lie."""
-    return hashlib.blake2b(picture.contiguous().numpy(), digest_size=16).hexdigest()
+    return hashlib.blake2b(picture.contiguous().numpy().data, digest_size=16).hexdigest()
 
 
 class FrozenCache:
@@ -55,15 +55,19 @@ class FrozenCache:
             digests: of each picture, see `picture_digest`; None for one that will not come again.
         """
         folder = self._folder(what, net)
-        found = [d and self._read(folder / d[:2] / f"{d}.safetensors") for d in digests]
-        missing = [i for i, value in enumerate(found) if value is None]
+        found: dict[int, Tensor] = {}
+        for i, digest in enumerate(digests):
+            kept = self._read(folder / digest[:2] / f"{digest}.safetensors") if digest else None
+            if kept is not None:
+                found[i] = kept
+        missing = [i for i in range(len(digests)) if i not in found]
         if missing:
             for i, value in zip(missing, compute(pictures[missing]), strict=True):
                 found[i] = value
                 if digest := digests[i]:
                     self._write(folder / digest[:2] / f"{digest}.safetensors", value)
         dtype = torch.float32 if found[0].is_floating_point() else found[0].dtype
-        return torch.stack([value.to(pictures.device, dtype) for value in found])
+        return torch.stack([found[i].to(pictures.device, dtype) for i in range(len(digests))])
 
     def _folder(self, what: str, net: nn.Module) -> Path:
         if (what, net) not in self._names:

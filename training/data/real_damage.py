@@ -6,6 +6,7 @@ faces get theirs here: a family of its own that blur, resize, white noise and JP
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -126,4 +127,6 @@ def _sensor_noise(light: Tensor, rng: np.random.Generator) -> Tensor:
     return light + (shot * light + read**2).sqrt() * noise
 
 
-_APPLY = dict(zip(DAMAGES, (_haze, _low_light, _motion, _sensor_noise), strict=True))
+_APPLY: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = dict(
+    zip(DAMAGES, (_haze, _low_light, _motion, _sensor_noise), strict=True)
+)

@@ -87,22 +87,24 @@ def shard_files(patterns: Iterable[str], cache: Path) -> list[ShardFile]:
     """
     from fsspec.implementations.local import LocalFileSystem
 
-    found: dict[str, ShardFile | _Remote | None] = {}
+    found: dict[str, ShardFile | _Remote] = {}
+    named = set()
     missing = []
     for text in (whole for pattern in patterns for whole in _expanded(pattern)):
         for filesystem, path in _located(text):
             url = filesystem.unstrip_protocol(path)
-            if isinstance(filesystem, LocalFileSystem):
-                found[url] = ShardFile(Path(path).stem, Path(path))
-                present = Path(path).is_file()
+            named.add(url)
+            if not isinstance(filesystem, LocalFileSystem):
+                entry = _remote(filesystem, path, url, cache)
             else:
-                found[url] = _remote(filesystem, path, url, cache)
-                present = found[url] is not None
-            if not present:
+                entry = ShardFile(Path(path).stem, Path(path)) if Path(path).is_file() else None
+            if entry is None:
                 missing.append(text)
+            else:
+                found[url] = entry
     if missing:
         raise ConfigError(
-            f"{len(missing)} of {len(found)} shards in `data.shards` are not there: "
+            f"{len(missing)} of {len(named)} shards in `data.shards` are not there: "
             f"{listed(missing)}. Name files that exist; `folder/*.tar` takes all of a "
             "folder."
         )

@@ -185,8 +185,8 @@ def _samples(
     parts: dict[str, dict[str, Member]] = defaultdict(dict)
     for member in members:
         match = re.fullmatch(r"(?:\./)*((?:.*/)?[^/.]+)\.([^/]+)", member.name)
-        kind = match and _kind(match[2].lower())
-        if not kind:
+        kind = _kind(match[2].lower()) if match else None
+        if match is None or not kind:
             continue
         other = parts[match[1]].get(kind)
         if other and other.name != member.name:

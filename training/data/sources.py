@@ -53,6 +53,7 @@ class Photos(Protocol):
 
     def name(self, index: int) -> str:
         """What files made from this photo are called."""
+        ...
 
     def load(self, index: int, seed: int = 0) -> Photo:
         """Photo number `index`; `seed` decides what is drawn each time, like a crop.
@@ -61,10 +62,12 @@ class Photos(Protocol):
             UnreadableError: a file of this photo is gone or damaged.
             DataLostError: all of them are gone.
         """
+        ...
 
     def digest(self) -> str:
         """What tells this data set from others, sha256 in hexadecimal: names and sizes of its
         files, or how it was rendered."""
+        ...
 
     def damage(self) -> dict[str, str]:
         """File -> why, of what was left out when the source was opened."""

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import TypeGuard
 
 from ...core.files.writing import written_whole
 
@@ -66,7 +67,7 @@ def _line(text: str) -> dict | None:
     return line
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     """NaN and infinity are, too: a loss may be; numbers no float holds are not."""
     if isinstance(value, int) and not isinstance(value, bool):
         return abs(value) < 2**63

@@ -77,22 +77,19 @@ def read_checkpoint(path: Path) -> dict:
         state = read_content(path, again=again)
     except CheckpointError as error:
         raise CheckpointError(f"{path} is not a readable training state: {error}") from error
-    wrong = [
-        name
-        for name, kind in _KINDS.items()
-        if not isinstance(state, dict) or not isinstance(state.get(name), kind)
-    ]
+    held = state if isinstance(state, dict) else {}
+    wrong = [name for name, kind in _KINDS.items() if not isinstance(held.get(name), kind)]
     if wrong:
         raise CheckpointError(
             f"{path} is no training state of `facewright train`: {listed(wrong)} is missing or "
             f"of another kind. {again}"
         )
-    if where := non_finite(state):
+    if where := non_finite(held):
         raise CheckpointError(
             f"{path} holds NaN or infinite numbers ({shorten(where)}): the run had diverged. "
             f"{_instead(path)}"
         )
-    return state
+    return held
 
 
 def _instead(path: Path) -> str:

@@ -18,6 +18,7 @@ from ..data import Batches
 from ..log.visual import RunLog, picture_grid
 from ..recipe import Batch
 from .engine import Engine
+from .guard import NonFiniteGuard
 from .state import capture
 
 _SHOWN = 8
@@ -109,15 +110,14 @@ def dry_run(
     }
 
 
-class _Noted:
+class _Noted(NonFiniteGuard):
     """In the place of the engine's guard: which phases ran and which were not finite."""
-
-    in_bad_row = False
 
     def scaled(self, phase: str, step: int, finite: bool) -> None:
         """A scaler that still looks for its scale says nothing of the run."""
 
     def __init__(self) -> None:
+        self.rows = {}  # no row of bad steps is kept
         self.ran: set[str] = set()
         self.bad_ones: set[str] = set()
 
@@ -151,7 +151,7 @@ def _step(engine: Engine, fetch: Callable[[], list[Batch]]) -> float:
     if budget.max_steps:
         engine.step = budget.max_steps - 1
     else:
-        engine.spent = 60 * budget.max_minutes * (1 - 1e-6)
+        engine.spent = budget.seconds * (1 - 1e-6)
     start = time.perf_counter()
     engine.train_step(fetch())
     if engine.device.type == "cuda":
@@ -289,10 +289,10 @@ def _speed(engine: Engine, spent: list[float], samples: int) -> dict[str, float]
 def _budget(engine: Engine, speed: dict[str, float]) -> dict[str, float]:
     """Steps, validations and seconds until the end; writing checkpoints is not counted."""
     budget = engine.config.budget
-    steps = budget.max_steps or max(1, round(60 * budget.max_minutes / speed["seconds_per_step"]))
+    steps = budget.max_steps or max(1, round(budget.seconds / speed["seconds_per_step"]))
     # One before the first step, one after the last.
     validations = 2 + (steps - 1) // engine.config.validate_every
-    training = 60 * budget.max_minutes if budget.max_minutes else steps * speed["seconds_per_step"]
+    training = budget.seconds or steps * speed["seconds_per_step"]
     seconds = training + validations * speed["validation_seconds"]
     return {"steps": steps, "validations": validations, "seconds": seconds}
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import DistributedType
@@ -246,7 +247,8 @@ class Engine:
                 terms = self._backward(phase, names, micro_batches, progress)
                 if terms is None:
                     continue
-                norm = self.accelerator.clip_grad_norm_(params, config.clip)
+                # None under DeepSpeed alone, which is refused.
+                norm: Any = self.accelerator.clip_grad_norm_(params, config.clip)
             logged |= {f"{phase}/{k}": v for k, v in terms.items()}
             logged[f"{phase}/grad_norm"] = float(norm)
             rates = [group["lr"] for o in self.optimizers[phase] for group in o.param_groups]
@@ -390,7 +392,7 @@ class Engine:
         budget = self.config.budget
         if budget.max_steps:
             return min(1.0, self.step / budget.max_steps)
-        return min(1.0, agreed(self.accelerator, self.spent) / (60 * budget.max_minutes))
+        return min(1.0, agreed(self.accelerator, self.spent) / budget.seconds)
 
     def _stopping(self) -> bool:
         return agreed(self.accelerator, self.stopped_by) is not None

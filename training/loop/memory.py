@@ -41,8 +41,8 @@ def recompute_activations(net: nn.Module) -> None:
             )
         if isinstance(module, ResBlock | AttnBlock):
             module.forward = _Recomputed(module)
-        elif hasattr(module, "enable_gradient_checkpointing"):
-            module.enable_gradient_checkpointing()
+        elif callable(enable := getattr(module, "enable_gradient_checkpointing", None)):
+            enable()
 
 
 def hold_in(dtype: torch.dtype, nets: dict[str, nn.Module], names: tuple[str, ...]) -> None:

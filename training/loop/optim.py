@@ -37,9 +37,9 @@ class Muon(Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[nn.Parameter] | list[dict], lr: float, momentum: float = 0.95
+        self, params: list[nn.Parameter] | list[dict], lr: float, momentum: float = 0.95
     ) -> None:
-        super().__init__(list(params), {"lr": lr, "momentum": momentum})
+        super().__init__(params, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -108,7 +108,7 @@ class AveragedWeights:
     """
 
     def __init__(self, params: Iterable[nn.Parameter], decay: float) -> None:
-        self.params = [p for p in params if p.requires_grad]
+        self.params: list[Tensor] = [p for p in params if p.requires_grad]
         self.averages = [p.detach().clone() for p in self.params]
         self.decay, self.updates = decay, 0
 
@@ -116,7 +116,8 @@ class AveragedWeights:
     def update(self) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(self.averages, self.params, 1 - decay)
+        # torch's annotations take what begins with an underscore for its own.
+        torch._foreach_lerp_(self.averages, self.params, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def swap(self) -> None:

@@ -1,9 +1,11 @@
 """What the processes of a run have to agree on. With one process nothing is asked of anybody."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
+
+T = TypeVar("T")
 
 
 def gathered(accelerator: Accelerator, value: Any) -> list:
@@ -11,7 +13,7 @@ def gathered(accelerator: Accelerator, value: Any) -> list:
     return gather_object([value]) if accelerator.num_processes > 1 else [value]
 
 
-def agreed(accelerator: Accelerator, value: float | str | None) -> float | str | None:
+def agreed(accelerator: Accelerator, value: T) -> T:
     """The main process's value: processes must leave the loop at the same step."""
     if accelerator.num_processes == 1:
         return value

@@ -92,7 +92,9 @@ def _section_came_or_went(key: str, before: Mapping[str, Any], now: Mapping[str,
     """Whether a key is on one side alone for its section, and not for another version of this."""
     other = now if key in before else before
     section = key.rpartition(".")[0]
-    return section in other or (section and not any(k.startswith(f"{section}.") for k in other))
+    if section in other:
+        return True
+    return bool(section) and not any(k.startswith(f"{section}.") for k in other)
 
 
 def _moved(key: str, old: Any, new: Any) -> bool:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
-from torch import nn
 
 from ...core.modules.identity import IdentityEncoder
 from ...core.modules.vgg import VGG16, VGG19
@@ -21,7 +20,7 @@ class ExtractorConfig(Strict):
     )
     path: Path = Field(description="weight file: torchvision's VGG, or an identity encoder")
 
-    def load(self) -> nn.Module:
+    def load(self) -> IdentityEncoder | VGG16 | VGG19:
         """The extractor in evaluation mode, without gradients for its weights."""
         if self.kind == "nano":
             return IdentityEncoder.from_file(self.path)

@@ -1,6 +1,7 @@
 """A discriminator in latent space: the diffusion UNet's own encoder judges noised latents."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from .._lora import MergedCall, add_lora
 class _UNetEncoder(nn.Module):
     """conv_in, down blocks and mid block of a diffusers UNet2DConditionModel."""
 
-    def __init__(self, unet: nn.Module) -> None:
+    def __init__(self, unet: Any) -> None:
         super().__init__()
         self.time_proj, self.time_embedding = unet.time_proj, unet.time_embedding
         self.conv_in, self.down_blocks = unet.conv_in, unet.down_blocks
@@ -21,10 +22,10 @@ class _UNetEncoder(nn.Module):
 
     def enable_gradient_checkpointing(self) -> None:
         """For the blocks as well, which the UNet would have told."""
+        again = partial(checkpoint, use_reentrant=False)
         for module in self.modules():
             if hasattr(module, "gradient_checkpointing"):
-                module.gradient_checkpointing = True
-                module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+                vars(module).update(gradient_checkpointing=True, _gradient_checkpointing_func=again)
 
     def forward(self, z_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """(b, c, h, w), (b,), (b, n, d) -> (b, c', h', w') at the bottleneck."""
@@ -55,10 +56,10 @@ class LatentDiscriminator(nn.Module):
     """
 
     def __init__(
-        self, unet: nn.Module, *, rank: int = 16, hidden: int | None = None, merged: bool = False
+        self, unet: Any, *, rank: int = 16, hidden: int | None = None, merged: bool = False
     ) -> None:
         super().__init__()
-        c = unet.config.block_out_channels[-1]
+        c: int = unet.config.block_out_channels[-1]
         hidden = hidden or 2 * c
         self.encoder = _UNetEncoder(unet)
         add_lora(self.encoder, rank, rank)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ...core.errors import FacewrightError
 from ...core.metrics.optional import lpips_missing, lpips_network
+from .perceptual import FeatureExtractor
 
 SHARPNESS = 10.0
 """k of Eq. 11."""
@@ -81,14 +82,14 @@ class FeatureLpips(nn.Module):
     Mean over stages of the spatial mean of |f/|f| - g/|g||^2, where |.| is along the channels.
     """
 
-    def __init__(self, extractor: nn.Module) -> None:
+    def __init__(self, extractor: FeatureExtractor) -> None:
         super().__init__()
         self.extractor = extractor
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         pairs = zip(self.extractor.features(x), self.extractor.features(y), strict=True)
         terms = [(_unit(f) - _unit(g)).square().sum(1).mean((1, 2)) for f, g in pairs]
-        return sum(terms) / len(terms)
+        return sum(terms[1:], terms[0]) / len(terms)
 
 
 def _unit(maps: Tensor) -> Tensor:

@@ -20,8 +20,9 @@ _SOBEL = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
 class FeatureExtractor(Protocol):
     """What the perceptual terms compare images by."""
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor, /) -> list[Tensor]:
         """Maps (b, c_i, h_i, w_i), fine to coarse, of images (b, 3, h, w) in [0, 1]."""
+        ...
 
 
 def sobel_magnitude(images: Tensor) -> Tensor:
@@ -78,6 +79,8 @@ class Dists(nn.Module):
         if (alpha is None) != (beta is None):
             raise FacewrightError("DISTS weights come in pairs: give both alpha and beta or none.")
         self.extractor = extractor
+        self.alpha: Tensor | None
+        self.beta: Tensor | None
         self.register_buffer("alpha", None if alpha is None else alpha.flatten().clamp(min=0))
         self.register_buffer("beta", None if beta is None else beta.flatten().clamp(min=0))
 
@@ -85,7 +88,7 @@ class Dists(nn.Module):
         return [images, *self.extractor.features(images)]
 
     def _weights(self, channels: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
-        if self.alpha is None:
+        if self.alpha is None or self.beta is None:
             uniform = torch.cat([like.new_full((c,), 0.5 / (c * len(channels))) for c in channels])
             return uniform, uniform
         if len(self.alpha) != sum(channels):

@@ -124,12 +124,12 @@ def _sections(section: BaseModel) -> Iterator[BaseModel]:
 
 
 def _base(backbone: BackboneConfig) -> dict[str, str]:
-    if backbone.source == "random":
-        return {"kind": "random", "name": "random", "terms": "a random network, for trials"}
-    if backbone.source == "sd":
+    if backbone.source == "sd" and backbone.path:
         return {"kind": "sd", "name": backbone.path.name, "terms": _BASE}
-    terms = _OWN if _bundled(backbone.unet) else "a small model of a training like this one"
-    return {"kind": "nano", "name": backbone.unet.stem, "terms": terms}
+    if backbone.source == "nano" and backbone.unet:
+        terms = _OWN if _bundled(backbone.unet) else "a small model of a training like this one"
+        return {"kind": "nano", "name": backbone.unet.stem, "terms": terms}
+    return {"kind": "random", "name": "random", "terms": "a random network, for trials"}
 
 
 def _bundled(path: Path) -> bool:

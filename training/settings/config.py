@@ -5,6 +5,7 @@ belongs to the stage (`Recipe.Config`).
 """
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -105,6 +106,11 @@ class Budget(Strict):
         if (self.max_steps is None) == (self.max_minutes is None):
             raise ValueError("give exactly one of max_steps and max_minutes")
         return self
+
+    @property
+    def seconds(self) -> float:
+        """Of `max_minutes`; 0 where steps are counted."""
+        return 60 * (self.max_minutes or 0)
 
 
 def _yaml_no(value: object) -> object:
@@ -269,7 +275,7 @@ def _override(data: dict, text: str) -> tuple[str, ...]:
     return place
 
 
-def _explain(item: dict, model: type[BaseModel], lines: dict[tuple, str]) -> str:
+def _explain(item: Mapping, model: type[BaseModel], lines: dict[tuple, str]) -> str:
     where = ".".join(shorten(part, 40) for part in item["loc"])
     place, line = (), ""
     for part in item["loc"]:  # a union's tag stands in no file

@@ -58,6 +58,10 @@ class FolderData(Photographs):
     folder: Path
 
 
+def _expanded(path: str) -> str:
+    return path if "://" in path else str(expand_path(path))
+
+
 class ShardsData(Photographs):
     """Pictures in WebDataset tar shards, local or at any URL that fsspec reads, cut as in a folder.
 
@@ -79,10 +83,8 @@ class ShardsData(Photographs):
 
     @field_validator("shards")
     @classmethod
-    def _expanded(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if not isinstance(value, str):
-            return tuple(map(cls._expanded, value))
-        return value if "://" in value else str(expand_path(value))
+    def _paths(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        return _expanded(value) if isinstance(value, str) else tuple(map(_expanded, value))
 
     @property
     def brings_lq(self) -> bool:

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 
+Bound = torch.Tensor | float
+
 _TEXELS = 256
 FRACTAL, FRACTAL_2, FINE, FINE_2 = range(4)
 
@@ -84,7 +86,7 @@ class Field:
     pixel: torch.Tensor
 
     def window(
-        self, left: torch.Tensor, top: torch.Tensor, right: torch.Tensor, bottom: torch.Tensor
+        self, left: Bound, top: Bound, right: Bound, bottom: Bound
     ) -> tuple[slice, slice] | None:
         """Rows and columns that hold all pixels with left < u < right and top < v < bottom; None
         when there are none. Bounds are (b, 1, 1) or numbers."""
