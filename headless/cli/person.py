@@ -8,8 +8,7 @@ import typer
 from ._common import (
     OUT,
     AsJson,
-    Device,
-    Models,
+    Machine,
     app,
     check_choice,
     counted,
@@ -21,11 +20,11 @@ from ._common import (
     progress,
     say,
     say_aside,
-    use_device,
-    use_models,
     write_json,
+    wrong_usage,
 )
 from ._failures import sentences
+from ._options import grouped
 
 person = typer.Typer(help="Albums of a person: several photographs in one .person file.")
 app.add_typer(person, name="person", no_args_is_help=True)
@@ -33,7 +32,9 @@ app.add_typer(person, name="person", no_args_is_help=True)
 
 @person.command()
 @sentences(interrupted="Interrupted. No album was written.")
+@grouped
 def make(
+    *,
     inputs: Annotated[
         list[str],
         inputs_argument("Photos of one person, folders, or patterns.", "PHOTOS"),
@@ -57,8 +58,7 @@ def make(
             "insightface; with the nano recogniser, nano."
         ),
     ] = None,
-    models: Models = None,
-    device: Device = None,
+    machine: Machine,
     size: Annotated[
         int | None,
         typer.Option(
@@ -85,42 +85,20 @@ def make(
     if out.suffix != SUFFIX:
         raise typer.BadParameter(f"{out} should end in {SUFFIX}.", param_hint="--out")
     aside = LeftAside()
-    try:
+    with wrong_usage():
         paths = [path for path, _ in find_pictures(inputs, out, aside)]
-    except FacewrightError as error:
-        fail(str(error), 2)
-
-    use_device(device)
-    use_models(models)
-    loaded, faces = find_recogniser(recogniser), load_analyzer(chosen)
+    machine.use()
+    networks = {"recogniser": find_recogniser(recogniser), "analyzer": load_analyzer(chosen)}
     photos, failed = readable(paths)
     if not photos.paths:
         say_aside(aside)
         _fail_for(failed, len(paths))
-
-    from ...core.people.album import make_person
-
-    with progress("Looking", len(photos), quiet=as_json) as show:
-        done = 0
-
-        def on_photo(n: int) -> None:
-            nonlocal done
-            done += n
-            show(f"{done} of {len(photos)}", done)
-
-        try:
-            album, report = make_person(
-                photos,
-                name=name or out.stem,
-                sources=[path.name for path in photos.paths],
-                analyzer=faces,
-                recogniser=loaded,
-                crop_size=size or (NANO_SIZE if nano else 512),
-                on_photo=on_photo,
-            )
-        except FacewrightError:
-            say_aside(aside)
-            raise
+    try:
+        about = {"name": name or out.stem, "crop_size": size or (NANO_SIZE if nano else 512)}
+        album, report = _album(photos, as_json, **about, **networks)
+    except FacewrightError:
+        say_aside(aside)
+        raise
     album.save(out)
     if as_json:
         unread = [{"input": str(path), "error": error} for path, error in failed.items()]
@@ -132,6 +110,21 @@ def make(
         say(f"Written to {out}.")
         say_aside(aside)
     _fail_for(failed, len(paths))
+
+
+def _album(photos: Any, as_json: bool, **given: Any) -> tuple[Any, list[str]]:
+    from ...core.people.album import make_person
+
+    with progress("Looking", len(photos), quiet=as_json) as show:
+        done = 0
+
+        def on_photo(n: int) -> None:
+            nonlocal done
+            done += n
+            show(f"{done} of {len(photos)}", done)
+
+        sources = [path.name for path in photos.paths]
+        return make_person(photos, sources=sources, on_photo=on_photo, **given)
 
 
 @person.command()
