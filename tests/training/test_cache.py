@@ -5,7 +5,10 @@ import json
 import pytest
 import torch
 from facewright.training.data import Batches
+from facewright.training.data.batches import _Collate
 from facewright.training.data.cache import FrozenCache, picture_digest
+from facewright.training.data.samples import Sample
+from facewright.training.data.sources import Photo
 from facewright.training.loop.engine import Engine
 from facewright.training.methods.onestep import OneStepConfig
 from facewright.training.settings.config import ConfigError, load_config
@@ -138,3 +141,11 @@ def test_pairs_are_cut_anew_each_time_and_take_no_cache(tmp_path):
     )
     with pytest.raises(ConfigError, match="leave `cache` out"):
         load_config(path, OneStepConfig, ["recipe={vre: x, backbone: {source: random}}"])
+
+
+def test_no_digest_of_what_was_never_made():
+    photo = Photo(torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(4), 0)
+    there = photo._replace(lq=photo.pixels)
+    batch = _Collate(None, 0, cached=True, fixed=True)([Sample(photo, 1), Sample(there, 2)])
+    assert "lq" not in batch
+    assert batch["lq_digest"] == [None, picture_digest(batch["gt"][1])]

@@ -6,7 +6,7 @@ So a run resumes exactly by knowing its step, with any number of worker processe
 
 import logging
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -109,21 +109,10 @@ class Batches:
         Raises:
             DataLostError: the photos are gone, or too many of them cannot be read.
         """
-        degradation = self.config.degradation
-        if degradation:
-            preset = degradation.validation or degradation.presets[0]
-            degradation = degradation.model_copy(update={"presets": (preset,)})
-        groups = self.validation_photos.by_identity
-        if self.config.data.views > 1:
-            order = [i for group in groups for i in group]
-        else:
-            rounds = range(max(len(g) for g in groups))
-            order = [group[r] for r in rounds for group in groups if r < len(group)]
-        order = order[: self.config.validate_images]
-        # Held-out samples are the same ones each time: their seeds hang on no variant.
-        if degradation:
-            degradation = degradation.model_copy(update={"variants": None})
-        collate = _Collate(degradation, 0, cached=self.config.cache is not None, fixed=True)
+        order = self._validation_order()
+        collate = _Collate(
+            self._validation_degradation(), 0, cached=self.config.cache is not None, fixed=True
+        )
         size = max(self.config.batch_size, self.config.grid_images)
         careful, samples, readable = Careful(), [], 0
         for index in order:
@@ -140,6 +129,23 @@ class Batches:
             yield self._received(collate(samples))
         if not readable:
             raise lost(f"None of the {len(order)} held-out pictures can be read any more.")
+
+    def _validation_order(self) -> list[int]:
+        groups = self.validation_photos.by_identity
+        if self.config.data.views > 1:
+            order = [i for group in groups for i in group]
+        else:
+            rounds = range(max(len(g) for g in groups))
+            order = [group[r] for r in rounds for group in groups if r < len(group)]
+        return order[: self.config.validate_images]
+
+    def _validation_degradation(self) -> DegradationConfig | None:
+        """One preset, and no variants: held-out samples are the same ones each time."""
+        degradation = self.config.degradation
+        if degradation is None:
+            return None
+        preset = degradation.validation or degradation.presets[0]
+        return degradation.model_copy(update={"presets": (preset,), "variants": None})
 
     def _validation_photo(self, index: int, seed: int, careful: Careful) -> Photo | None:
         """With the first of the person's other photos as references, as many as wanted."""
@@ -219,31 +225,37 @@ class _Collate:
             "identity": torch.tensor([p.identity for p in photos]),
             "seed": torch.tensor(seeds),
         }
-        if any(unreadable):
-            batch["unreadable"] = {file: why for found in unreadable for file, why in found.items()}
-        if any(p.caption for p in photos):
-            batch["caption"] = [p.caption for p in photos]
-        if any(p.references for p in photos):
-            batch |= _pad([p.references for p in photos])
-        lq = torch.empty_like(gt)
-        made = [i for i, p in enumerate(photos) if p.lq is None]
-        for i, photo in enumerate(photos):
-            if photo.lq is not None:
-                lq[i] = photo.lq.float() / 255
-        if made and self.degradation:
-            settings = self.degradation
-            chosen = [self._damage(gt[i], seeds[i], settings.variants) for i in made]
-            lq[made] = degrade(gt[made], chosen, settings.presets, settings.overrides)
-        if self.degradation or not made:
-            batch["lq"] = lq
+        batch |= _besides(photos, unreadable)
+        lq = self._lq(gt, photos, seeds)
+        if all(picture is not None for picture in lq):
+            batch["lq"] = torch.stack(lq)
         if self.cached:
-            batch["gt_digest"] = [picture_digest(picture) for picture in gt]
-            returning = self.fixed or (self.degradation and self.degradation.variants)
-            batch["lq_digest"] = [
-                picture_digest(picture) if returning or photo.lq is not None else None
-                for picture, photo in zip(lq, photos, strict=True)
-            ]
+            batch |= self._digests(gt, photos, lq)
         return batch
+
+    def _lq(self, gt: Tensor, photos: Sequence[Photo], seeds: list[int]) -> list[Tensor | None]:
+        """What came with the photos, else what is made of them; None where nothing is to be."""
+        lq = [None if p.lq is None else p.lq.float() / 255 for p in photos]
+        missing = [i for i, picture in enumerate(lq) if picture is None]
+        if missing and self.degradation:
+            settings = self.degradation
+            chosen = [self._damage(gt[i], seeds[i], settings.variants) for i in missing]
+            made = degrade(gt[missing], chosen, settings.presets, settings.overrides)
+            for i, picture in zip(missing, made, strict=True):
+                lq[i] = picture
+        return lq
+
+    def _digests(self, gt: Tensor, photos: Sequence[Photo], lq: list[Tensor | None]) -> Batch:
+        """Of the pictures that come back, None for others."""
+        fixed = self.fixed or (self.degradation is not None and self.degradation.variants)
+        returning = [
+            picture if fixed or photo.lq is not None else None
+            for picture, photo in zip(lq, photos, strict=True)
+        ]
+        return {
+            "gt_digest": [picture_digest(picture) for picture in gt],
+            "lq_digest": [None if p is None else picture_digest(p) for p in returning],
+        }
 
     def _damage(self, gt: Tensor, seed: int, variants: int | None) -> int:
         """Seed of the degradation: the sample's own, or one of the picture's few."""
@@ -251,6 +263,18 @@ class _Collate:
             return seed
         variant = int(np.random.default_rng([6, seed]).integers(variants))
         return (int(picture_digest(gt)[:10], 16) * 2**10 + variant) % VALIDATION_SEED
+
+
+def _besides(photos: Sequence[Photo], unreadable: Sequence[Mapping[str, str]]) -> Batch:
+    """What a batch holds only where one of its samples has it."""
+    found: Batch = {}
+    if any(unreadable):
+        found["unreadable"] = {file: why for files in unreadable for file, why in files.items()}
+    if any(p.caption for p in photos):
+        found["caption"] = [p.caption for p in photos]
+    if any(p.references for p in photos):
+        found |= _pad([p.references for p in photos])
+    return found
 
 
 def _pad(references: list[tuple[Tensor, ...]]) -> Batch:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from ..settings.data_sections import PairFolders, PairsData
@@ -23,7 +22,7 @@ from .files import (
     to_tensor,
     upright_size,
 )
-from .sources import Photo, Photos, open_folder
+from .sources import Photo, Photos, open_folder, whole_picture
 
 
 @dataclass
@@ -64,8 +63,7 @@ class PairPhotos(Photos):
             )
             for image in images
         )
-        box = torch.tensor([0.0, 0.0, self.size - 1, self.size - 1])
-        return Photo(gt, box, index, degraded, read_caption(hq))
+        return Photo(gt, whole_picture(self.size), index, degraded, read_caption(hq))
 
     def digest(self) -> str:
         return digest_of(

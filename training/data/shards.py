@@ -3,6 +3,10 @@
 Members that share a name up to the first dot of its last part are one sample (WebDataset's
 `base_plus_ext`). A folder that is packed as it is gives the same photos, people, split, order and
 digest as the folder.
+
+Own code, because sample n of a run may be any member of any shard: the webdataset package reads
+shards as streams alone (its former indexed reader `wids` cut names at 100 bytes, stopped at a cut
+tar, and fetched URLs by a shell command).
 """
 
 import posixpath
@@ -12,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -22,7 +25,7 @@ from ..settings.strict import ConfigError
 from .damage import UnreadableError, inside
 from .files import AGAIN, SUFFIXES, decode_picture, digest_of, to_tensor
 from .shard_files import ShardFile, shard_files
-from .sources import Photo, Photos, grouped, split_people
+from .sources import Photo, Photos, grouped, split_photos, whole_picture
 from .tar_index import Member, read_index
 
 
@@ -66,12 +69,11 @@ class ShardPhotos(Photos):
 
     def load(self, index: int, seed: int = 0) -> Photo:
         sample = self.samples[index]
-        box = torch.tensor([0.0, 0.0, self.size - 1, self.size - 1])
         with inside(sample.shard.parent):
             pixels = self._picture(sample.shard, sample.picture)
             lq = self._picture(sample.shard, sample.lq) if sample.lq else None
             caption = _caption(sample.shard, sample.caption) if sample.caption else ""
-        return Photo(pixels, box, self.people[index], lq, caption)
+        return Photo(pixels, whole_picture(self.size), self.people[index], lq, caption)
 
     def _picture(self, shard: Path, member: Member) -> Tensor:
         image: Image.Image = decode_picture(_content(shard, member), f"{shard}: {member.name}")
@@ -115,8 +117,7 @@ def open_shards(config: ShardsData) -> tuple[ShardPhotos, ShardPhotos]:
     patterns = (config.shards,) if isinstance(config.shards, str) else config.shards
     samples, damaged = _read_all(shard_files(patterns, config.cache), config)
     groups = _groups(samples, config.identity)
-    people = sorted(set(groups))
-    if len(people) < 2:
+    if len(people := set(groups)) < 2:
         raise ConfigError(
             f"The shards {', '.join(patterns)} hold {len(samples)} pictures of {len(people)} "
             "people, at least 2 are needed. A picture's name goes on after its first dot with "
@@ -124,15 +125,12 @@ def open_shards(config: ShardsData) -> tuple[ShardPhotos, ShardPhotos]:
             + ("; with `identity: parent` it begins with the person's folder." * (len(people) == 1))
             + "".join(f" {shard}: {why}." for shard, why in list(damaged.items())[:3])
         )
-    number = {name: i for i, name in enumerate(people)}
 
-    def split(wanted: set[str]) -> ShardPhotos:
-        chosen = [(s, number[g]) for s, g in zip(samples, groups, strict=True) if g in wanted]
-        photos, numbers = map(list, zip(*chosen, strict=True))
-        return ShardPhotos(photos, numbers, config.size, config.captions, damaged)
+    def split(chosen: list[int], people: list[int]) -> ShardPhotos:
+        photos = [samples[i] for i in chosen]
+        return ShardPhotos(photos, people, config.size, config.captions, damaged)
 
-    training, validation = split_people(people, config.held_out)
-    return split(training), split(validation)
+    return split_photos(groups, config.held_out, split)
 
 
 def _groups(samples: list[ShardSample], identity: str) -> list[str]:

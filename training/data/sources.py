@@ -3,10 +3,10 @@
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from .files import (
 )
 
 log = logging.getLogger(__name__)
+
+P = TypeVar("P", bound="Photos")
 
 
 class Photo(NamedTuple):
@@ -82,6 +84,11 @@ def grouped(people: Iterable[int]) -> list[list[int]]:
     return list(groups.values())
 
 
+def whole_picture(size: int) -> Tensor:
+    """Box of a face whose place is not known: aligned data sets fill the picture with it."""
+    return torch.tensor([0.0, 0.0, size - 1, size - 1])
+
+
 @dataclass
 class WorldPhotos(Photos):
     """Rendered faces held as arrays on disk, read where they lie."""
@@ -132,10 +139,8 @@ class FolderPhotos(Photos):
         path = self.files[index]
         with inside(self.folder):
             pixels = to_tensor(centred_square(read_picture(path), self.size))
-        # Where the face is, is not known here; aligned data sets fill the picture with it.
-        box = torch.tensor([0.0, 0.0, self.size - 1, self.size - 1])
         caption = read_caption(path) if self.captions else ""
-        return Photo(pixels, box, self.people[index], caption=caption)
+        return Photo(pixels, whole_picture(self.size), self.people[index], caption=caption)
 
     def digest(self) -> str:
         texts = [f.with_suffix(".txt") for f in self.files] if self.captions else []
@@ -164,8 +169,7 @@ def open_folder(
         str(f.parent.relative_to(folder)) if identity == "parent" else person
         for f, _, person in found.samples
     ]
-    people = sorted(set(groups))
-    if len(people) < 2:
+    if len(people := set(groups)) < 2:
         raise ConfigError(
             f"The data folder {folder} holds pictures of {len(people)} people, at least 2 "
             f"are needed. Pictures end in {', '.join(SUFFIXES)}; subfolders are searched."
@@ -173,22 +177,36 @@ def open_folder(
         )
     if found.aside:
         log.warning("%s: %s", folder, found.aside.sentence())
-    training, validation = split_people(people, held_out, limit)
-    number = {name: i for i, name in enumerate(people)}
 
-    def split(wanted: set[str]) -> FolderPhotos:
+    def split(chosen: list[int], people: list[int]) -> FolderPhotos:
+        mine = [files[i] for i in chosen]
+        names = [relative_name(folder, file) for file in mine]
+        return FolderPhotos(folder, mine, names, people, size, captions, found.lost)
+
+    return split_photos(groups, held_out, split, limit)
+
+
+def split_photos(
+    groups: Sequence[str],
+    held_out: float,
+    split: Callable[[list[int], list[int]], P],
+    limit: int | None = None,
+) -> tuple[P, P]:
+    """Training and validation photographs.
+
+    Args:
+        groups: what the person on each photo is called.
+        split: makes a split of the numbers of its photos, and of the number of who is on each.
+        limit: keeps only so many people.
+    """
+    number = {name: i for i, name in enumerate(sorted(set(groups)))}
+
+    def of(wanted: set[str]) -> P:
         chosen = [i for i, group in enumerate(groups) if group in wanted]
-        return FolderPhotos(
-            folder,
-            [files[i] for i in chosen],
-            [relative_name(folder, files[i]) for i in chosen],
-            [number[groups[i]] for i in chosen],
-            size,
-            captions,
-            found.lost,
-        )
+        return split(chosen, [number[groups[i]] for i in chosen])
 
-    return split(training), split(validation)
+    training, validation = split_people(number, held_out, limit)
+    return of(training), of(validation)
 
 
 def _bytes(name: str) -> bytes:
