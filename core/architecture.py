@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import (
+    check_finite,
     check_fits,
     load_strict,
     make_metadata,
@@ -102,15 +103,17 @@ def build(
     *,
     source: str,
     load: Callable[[_M], nn.Module] = lambda module: module,
+    place: Callable[[Tensor], Tensor] | None = None,
     frozen: bool = True,
 ) -> _M:
-    """What `make` makes, with a file's tensors in it; in float32 on the CPU.
+    """What `make` makes, with a file's tensors in it: in float32 on the CPU, or placed elsewhere.
 
     It is made without memory first: only where all names and shapes are the file's is there room
     for it. All its state has to be in the file.
 
     Args:
         load: the part of it whose tensors these are.
+        place: brings a tensor where and how it is to be; what it leaves as it is stays shared.
         frozen: without gradients and in evaluation mode; else as `make` makes it, for training.
 
     Raises:
@@ -121,15 +124,19 @@ def build(
             module = make()
     except CheckpointError:
         raise
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever libraries make of values that do not go together
         raise CheckpointError(
             f"{source} describes a network that cannot be built ({shorten(error, 160)}). Use the "
             "original file."
         ) from error
     part = load(module)
     check_fits(part, tensors, source=source)
-    part.to_empty(device="cpu")
-    load_strict(part, tensors, source=source)
+    if place is None:
+        part.to_empty(device="cpu")
+        load_strict(part, tensors, source=source)
+    else:
+        check_finite(tensors, source=source)
+        part.load_state_dict({k: place(v) for k, v in tensors.items()}, assign=True)
     return module.eval().requires_grad_(False) if frozen else module
 
 

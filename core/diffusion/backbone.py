@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from ..checkpoint import check_finite, check_fits
-from ..errors import CheckpointError, FacewrightError, shorten
+from .. import architecture
+from ..errors import FacewrightError, shorten
 from ..lora.merge import LoraReport, merge_lora, parse_lora
 from ..methods.flipnet import ALREADY_APPLIED, TEXT_TOKENS, BoostHubs, Condition
 from ..modules.boosthub import check_loras
@@ -35,26 +35,14 @@ def build(
     Raises:
         CheckpointError: the weights do not fit the architecture.
     """
-    with torch.device("meta"):  # random initialisation of 866 M parameters takes longer than a face
-        module = use_fast_layers(_from_config(cls, config, source))
-    check_fits(module, tensors, source=source)
-    check_finite(tensors, source=source)
-    module.load_state_dict(
-        {k: _placed(v, dtype, device) for k, v in tensors.items()}, strict=True, assign=True
-    )
-    return module.eval().requires_grad_(False)
-
-
-def _from_config(cls: type, config: Mapping[str, Any], source: str) -> nn.Module:
     # Names with an underscore are diffusers' own notes, such as the class to build instead.
     known = {k: v for k, v in config.items() if not k.startswith("_")}
-    try:
-        return cls.from_config(known)
-    except Exception as error:  # whatever diffusers makes of values that do not go together
-        raise CheckpointError(
-            f"{source} describes a {cls.__name__} that cannot be built "
-            f"({shorten(error, 160)}). Download the model again."
-        ) from error
+    return architecture.build(
+        lambda: use_fast_layers(cls.from_config(known)),
+        tensors,
+        source=source,
+        place=lambda tensor: _placed(tensor, dtype, device),
+    )
 
 
 def _placed(tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
