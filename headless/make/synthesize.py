@@ -12,18 +12,17 @@ from PIL import Image
 from torch import Tensor
 
 from ...core.devices import asked_device
-from ...core.diffusion.backbone import Model
+from ...core.diffusion.backbone import DiffusersBackbone
 from ...core.diffusion.boosthub import check_fits, predicting
-from ...core.diffusion.loading import load_checkpoint
-from ...core.diffusion.text import TEXT_FOLDERS, Clip, read_caption
-from ...core.diffusion.vae import Vae
+from ...core.diffusion.source import DiffusersModels
+from ...core.diffusion.text import TEXT_FOLDERS, read_caption
 from ...core.errors import CheckpointError, FacewrightError
-from ...core.files.known import BASE, bundled_path
+from ...core.files.known import BASE, NANO_BASE, bundled_path
 from ...core.geometry.square import centred_square
 from ...core.host import host
 from ...core.images import PICTURE_SUFFIXES, Picture, read_picture, to_array, write_picture
 from ...core.lora.files import read_lora
-from ...core.methods.flipnet import TEXT_TOKENS, BoostHubs, Condition, nano_files
+from ...core.methods.flipnet import BoostHubs, Condition, nano_files
 from ...core.modules.boosthub import check_loras
 from ...core.restorer import decode_finite
 from ...core.sampling import ddim, ddim_timesteps, guided
@@ -202,11 +201,8 @@ class _Synthesize:
 class Synthesizer:
     """FLIPNET's degradation mode with its models loaded."""
 
-    model: Model
-    vae: Vae
+    backbone: DiffusersBackbone
     hubs: BoostHubs
-    clip: Clip | None = None
-    """None: a prompt of zeros, for models without text."""
 
     @classmethod
     def load(cls, weights: DegradeWeights) -> Self:
@@ -216,28 +212,19 @@ class Synthesizer:
             LoraError: the LoRA does not fit the base model.
         """
         hubs = BoostHubs.from_file(weights.boosthub)
-        if hubs.config.mode != "degrade":
-            raise CheckpointError(
-                f"{weights.boosthub.name} was trained to {hubs.config.mode}, not to degrade. Give "
-                "the BoostHub of a degradation mode."
-            )
-        model, vae = load_checkpoint(weights.base) if weights.base else host.load_nano(lora=False)
-        if vae is None:
-            raise CheckpointError(
-                f"{model.name} holds no VAE. Use the whole SD 2.1-base checkpoint."
-            )
-        check_fits(hubs, model.unet, model.name)
-        model, _ = host.apply_lora(model, *read_lora(weights.lora), 1.0)
-        check_loras(hubs.config.mode, model.loras)
-        synthesizer = cls(model, vae, hubs, Clip(weights.base) if weights.base else None)
+        hubs.config.check_mode("degrade", weights.boosthub.name)
+        base = weights.base or bundled_path(NANO_BASE)
+        backbone = DiffusersModels().backbone(base, read_lora(weights.lora))
+        check_fits(hubs, backbone.model.unet, backbone.model.name)
+        check_loras(hubs.config.mode, backbone.model.loras)
+        synthesizer = cls(backbone, hubs)
         synthesizer.prompt("")  # a text encoder that is missing shows now
         return synthesizer
 
     def prompt(self, text: str) -> Tensor:
-        """(1, n, d) tokens."""
-        if self.clip is None:
-            return torch.zeros(1, TEXT_TOKENS, self.model.config["cross_attention_dim"])
-        return self.clip.caption(text)
+        """(1, n, d) tokens; zeros for models without text."""
+        clip = self.backbone.clip
+        return clip.caption(text) if clip else self.backbone.read("")
 
     @torch.no_grad()
     def degrade(
@@ -257,18 +244,17 @@ class Synthesizer:
         Raises:
             NonFiniteError: the decoder gave NaN or infinity, even in float32.
         """
-        latent = self.vae.encode(hq[None] * 2 - 1)
+        latent = self.backbone.vae.encode(hq[None] * 2 - 1)
         positive, negative = self.prompt(caption), self.prompt("")
-        looking = host.apply_boosthub(
-            self.model, self.hubs, Condition(latent=latent, phi=options.phi)
-        )
+        condition = Condition(latent=latent, phi=options.phi)
+        looking = self.backbone.model.looking_at(self.hubs, condition)
         noise = torch.Generator().manual_seed(seed)
         z_T = torch.randn(latent.shape, generator=noise)  # noqa: N806
         with predicting(looking, positive) as predict:
             away = None if torch.equal(positive, negative) else lambda z, t: predict(z, t, negative)
             eps = guided(lambda z, t: predict(z, t, positive), away, options.cfg)
             z_0 = ddim(eps, z_T, steps=options.steps, eta=options.eta or 0.0, generator=noise)
-        pixels = decode_finite(z_0, host.backbone(self.model, self.vae))
+        pixels = decode_finite(z_0, self.backbone)
         return pixels[0].add(1).div(2).clamp(0, 1).float().cpu()
 
 

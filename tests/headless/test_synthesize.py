@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from facewright.core.checkpoint import read_tensors, save_safetensors
+from facewright.core.diffusion.backbone import DiffusersBackbone
 from facewright.core.diffusion.boosthub import with_boosthubs
 from facewright.core.errors import FacewrightError
 from facewright.core.files import known
@@ -145,7 +146,8 @@ def test_guidance_is_between_caption_and_empty_prompt(weights):
         def caption(self, text):
             return prompts[text]
 
-    looking = replace(synthesizer, clip=Words())
+    model, vae = synthesizer.backbone.model, synthesizer.backbone.vae
+    looking = replace(synthesizer, backbone=DiffusersBackbone(model, vae, Words()))
     hq = torch.rand(3, 32, 32)
 
     def made(caption, cfg, with_text=looking):
