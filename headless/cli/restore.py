@@ -30,6 +30,7 @@ from ._common import (
     wrong_usage,
 )
 from ._failures import sentences
+from ._methods import MethodCommand, method_options
 from ._options import grouped
 from ._workers import GpusPerWorker, Overwrite, Ray, Sharing, chosen_workers
 
@@ -47,8 +48,8 @@ class Weights(Machine):
     weights: Annotated[
         str | None,
         typer.Option(
-            help="osdface; honestface, which looks at photos of the same person (the default with "
-            "--person or --reference); or nano (demo models for rendered faces)."
+            help="The method and its weights; by default osdface, with --person or --reference "
+            "honestface.",
         ),
     ] = None
     analyzer: Annotated[
@@ -187,11 +188,12 @@ class SharingFiles(Sharing):
         return nullcontext() if self.workers is None and self.ray is None else one_thread()
 
 
-@app.command()
+@app.command(cls=MethodCommand)
 @sentences
 @grouped
 def restore(
     *,
+    ctx: typer.Context,
     inputs: Annotated[
         list[str], inputs_argument("Pictures, videos, folders, or patterns like *.jpg.", None)
     ],
@@ -210,6 +212,7 @@ def restore(
     """
     faces.check(options)
     name = weights.chosen(faces.given)
+    options = replace(options, method=method_options(ctx, name))
     weights.use()
 
     from ...core.faces.selection import parse_pick

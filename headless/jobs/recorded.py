@@ -19,7 +19,7 @@ from .planning import Job, distinct, plan
 from .workers import Team
 
 MANIFEST = "manifest.jsonl"
-_INPUT_SHA = "input_sha256"
+INPUT_SHA = "input_sha256"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class RecordedRun:
                 if record.get(key) != value:
                     difference = f"its {key} is not the one given now"
             there = (folder / record["output"]).exists()
-            if job and there and not difference and not _same_input(record, job.source):
+            if job and there and not difference and not same_input(record, job.source):
                 raise FacewrightError(
                     f"{folder / record['output']} was made from another picture than "
                     f"{job.source}. Choose another output folder, delete it to have it made from "
@@ -189,13 +189,13 @@ class _Witnessed:
 
     def __call__(self, job: RecordedJob) -> dict[str, Any]:
         facts = self.work(job)
-        facts["record"][_INPUT_SHA] = file_mark(job.source)
+        facts["record"][INPUT_SHA] = file_mark(job.source)
         return facts
 
 
-def _same_input(record: Record, source: Path) -> bool:
+def same_input(record: Record, source: Path) -> bool:
     """Whether the picture is the one of the record, or the record does not say."""
-    before = record.get(_INPUT_SHA)
+    before = record.get(INPUT_SHA)
     # What cannot be read is a fault of that picture, found when its turn comes.
     return before is None or not source.is_file() or file_mark(source) == before
 

@@ -17,9 +17,9 @@ from ...core.pipeline.options import RestoreOptions
 from ...core.pipeline.videos import restore_video
 from ...core.video.files import frame_count
 from ..jobs.batch import OnJob, Summary, run_jobs, unwatched
-from ..jobs.manifest import Manifest, Record
+from ..jobs.manifest import Manifest
 from ..jobs.planning import Job, plan
-from ..jobs.recorded import file_mark
+from ..jobs.recorded import INPUT_SHA, file_mark, same_input
 from ..jobs.workers import Team
 from .people import facts
 from .restore import Restorer, load_restorer
@@ -81,8 +81,7 @@ class RestoreFile:
 
     def __call__(self, job: Job) -> dict[str, Any]:
         made = (self._video if is_video(job.source) else self._picture)(job)
-        size, mark = job.source.stat().st_size, file_mark(job.source)
-        return {**made, "record": {"bytes": size, "input_sha256": mark}}
+        return {**made, "record": {INPUT_SHA: file_mark(job.source)}}
 
     def _picture(self, job: Job) -> dict[str, Any]:
         picture = read_picture(job.source)
@@ -158,7 +157,7 @@ class RestoreRun:
     def _checked(self, job: Job, names: set[str]) -> Job:
         """The job, refused where its result is there and was made of something else."""
         record = self._record.get(self._output(job))
-        if record is None or not job.target.exists() or _made_of(record, job):
+        if record is None or not job.target.exists() or same_input(record, job.source):
             return job
         if record.get("input") != job.name and record.get("input") in names:
             # What it was made of has its result elsewhere now.
@@ -215,15 +214,3 @@ class RestoreRun:
 
 def _suffix(path: Path) -> str:
     return ".mp4" if is_video(path) else written_suffix(path)
-
-
-def _made_of(record: Record, job: Job) -> bool:
-    """Whether a result's record names the job's file as it is now."""
-    if not job.source.is_file():
-        return True  # a fault of that file, found when its turn comes
-    now, then = job.source.stat(), job.target.stat()
-    if record.get("input") != job.name or record.get("bytes", now.st_size) != now.st_size:
-        return False
-    # Reading all files again would take long; one that was written since is read.
-    mark = record.get("input_sha256")
-    return now.st_mtime <= then.st_mtime or mark in (None, file_mark(job.source))

@@ -1,0 +1,123 @@
+"""Options that methods bring along: whichever `core.methods` declares, under their own names."""
+
+import functools
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from ...core.options import Option
+from ._common import fail, wrong_usage
+
+_GIVEN = "facewright.method"
+
+
+class MethodCommand(TyperCommand):
+    """A command with a `--weights` that names a method, and the options of all methods.
+
+    What methods there are is only looked up when the command runs or shows its help: that imports
+    torch.
+    """
+
+    def get_params(self, ctx: typer.Context) -> list[Any]:
+        params = super().get_params(ctx)
+        for param in params:
+            if param.name == "weights":
+                param.help = f"{param.help} {_described()}"
+        *own, last = params  # --help comes last
+        return [*own, *_method_params(), last]
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        names = {param.name for param in _method_params()}
+        given = {name: ctx.params.pop(name) for name in names & ctx.params.keys()}
+        ctx.meta[_GIVEN] = {name: value for name, value in given.items() if value is not None}
+        return rest
+
+
+def method_options(ctx: typer.Context, name: str) -> Any:
+    """The method's own options as they were given, None without any.
+
+    Ends with exit code 2 where it has no such options.
+    """
+    from ...core.methods import specs
+    from ...core.options import options_of
+
+    given, kind = ctx.meta[_GIVEN], specs()[name].options
+    for option in sorted(given.keys() - options_of(kind).keys()):
+        flag = f"--{option.replace('_', '-')}"
+        fail(f"{flag} is for {_names(_shared()[option])}, and {name} has no such option.", 2)
+    if not given:
+        return None
+    with wrong_usage():
+        return kind(**given)
+
+
+@dataclass
+class _Shared:
+    """An option of one or several methods."""
+
+    kind: Any
+    option: Option
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """By the name of the method."""
+
+
+def _shared() -> dict[str, _Shared]:
+    from ...core.methods import specs
+
+    found: dict[str, _Shared] = {}
+    for name, spec in specs().items():
+        for f in fields(spec.options) if spec.options else ():
+            if option := f.metadata.get("option"):
+                shared = found.setdefault(f.name, _Shared(f.type, option))
+                shared.defaults[name] = f.default
+    return found
+
+
+@functools.cache
+def _method_params() -> Sequence[Any]:
+    """Of all methods together; None where one is not given."""
+    shown = []
+    for name, shared in _shared().items():
+        default, *others = dict.fromkeys(map(_shown, shared.defaults.values()))
+        said = [f"{value} for {_names_with(shared, value)}" for value in others]
+        about = typer.Option(
+            metavar="|".join(shared.option.choices) or None,
+            help=f"{shared.option.help} Default: {'; '.join([default, *said])}.",
+            rich_help_panel=f"Only with --weights {_names(shared)}",
+        )
+        kind = Annotated[shared.kind | None, about]
+        shown.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        )
+
+    def method(**given: Any) -> None:
+        """Never called: typer makes the options of its signature."""
+
+    method.__signature__ = inspect.Signature(shown)
+    method.__annotations__ = {p.name: p.annotation for p in shown}
+    app = typer.Typer(add_completion=False)
+    app.command()(method)
+    return [p for p in typer.main.get_command(app).params if p.name in _shared()]
+
+
+def _names(shared: _Shared) -> str:
+    return " or ".join(shared.defaults)
+
+
+def _names_with(shared: _Shared, value: str) -> str:
+    return " and ".join(name for name, v in shared.defaults.items() if _shown(v) == value)
+
+
+def _shown(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value) or "none"
+
+
+def _described() -> str:
+    from ...core.methods import specs
+
+    return "; ".join(f"{name}, {spec.help}" for name, spec in specs().items()) + "."

@@ -1,0 +1,228 @@
+"""`facewright restore` over pictures and videos together, with a method that needs no weights."""
+
+import json
+import math
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from facewright.core.errors import CheckpointError, FacewrightError
+from facewright.core.faces import Face
+from facewright.core.images import Picture, read_picture, write_picture
+from facewright.core.methods import spec_of
+from facewright.core.methods._onestep import OneStepFaces
+from facewright.headless.cli import app
+from facewright.headless.make import restore as restore_module
+from facewright.headless.make import restore_files
+from facewright.headless.make.restore import Restorer, load_restorer
+from typer.testing import CliRunner
+
+runner = CliRunner()
+
+
+class OneFace:
+    name, points = "fake", 68
+
+    def detect(self, image):
+        h, w = image.shape[-2:]
+        return [Face((w * 0.3, h * 0.3, w * 0.7, h * 0.7), 1.0)]
+
+    def landmarks(self, crops):
+        points = torch.rand(68, 2, generator=torch.Generator().manual_seed(0))
+        return (points * crops.shape[-1]).expand(len(crops), -1, -1)
+
+
+class Remembers(OneStepFaces):
+    given: list = []  # noqa: RUF012
+
+    def restore(self, lq, people, *, options=None, **how):
+        self.given.append(options)
+        return super().restore(lq, people, options=options, **how)
+
+
+@pytest.fixture(autouse=True)
+def doubles(monkeypatch, backbone):
+    from facewright.core.people.recogniser import nano_recogniser
+    from facewright.core.weights import nano
+
+    def load(name, *, analyzer=None, measured=False):
+        method = Remembers(
+            backbone=backbone, embed=lambda lq, people: torch.zeros(len(lq), 77, 4), size=32
+        )
+        judge = nano_recogniser(nano.load_identity("loss")) if measured else None
+        return Restorer(method, OneFace(), judge)
+
+    Remembers.given.clear()
+    monkeypatch.setattr(restore_files, "load_restorer", load)
+    monkeypatch.delenv("FACEWRIGHT_MODELS", raising=False)
+    monkeypatch.setenv("COMFYUI_PATH", "/nowhere")
+
+
+def picture(path, seed=0):
+    pixels = torch.rand(3, 40, 48, generator=torch.Generator().manual_seed(seed))
+    write_picture(path, pixels, Picture(pixels))
+    return path
+
+
+def video(path, frames=4, size=(40, 48)):
+    pytest.importorskip("av")
+    from facewright.core.video.files import write_video
+
+    tone = torch.sin(2 * math.pi * 440 * torch.arange(4000) / 16000)[None] * 0.3
+    noise = torch.rand(3, *size, generator=torch.Generator().manual_seed(1))
+    write_video(path, [noise] * frames, Fraction(16), crf=0, sound=(tone, 16000))
+    return path
+
+
+def cli(*args):
+    return runner.invoke(app, ["restore", *map(str, args), "--weights", "nano"])
+
+
+def done(*args):
+    result = cli(*args, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_a_video_a_picture_and_a_folder(tmp_path):
+    import av
+    from facewright.core.video.files import read_frames
+
+    clip, photo = video(tmp_path / "clip.mov.mp4"), picture(tmp_path / "photo.png")
+    picture(tmp_path / "folder/sub/a.png")
+    video(tmp_path / "folder/b.mkv".replace("mkv", "mp4"))
+    out = tmp_path / "out"
+    args = (clip, photo, tmp_path / "folder", "-o", out)
+    more = ("--receipts", "--compare", "--max-drift", 2, "--crf", 0)
+    summary = done(*args, *more)
+    made = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    results = ["b.mp4", "clip.mov.mp4", "photo.png", "sub/a.png"]
+    assert made == sorted(
+        [
+            *results,
+            *(f"{name}.receipts.json" for name in results),
+            *(str(Path(name).with_suffix("")) + "_compare.png" for name in results),
+            "restore.jsonl",
+        ]
+    )
+    by_name = {Path(entry["input"]).name: entry for entry in summary["done"]}
+    assert all(entry["faces"] == 1 and len(entry["receipts"]) == 1 for entry in by_name.values())
+    assert by_name["clip.mov.mp4"]["receipts"][0]["frames"]["count"] == 4
+    with av.open(str(out / "clip.mov.mp4")) as container:
+        (sound,) = container.streams.audio
+        assert sum(frame.samples for frame in container.decode(sound)) >= 4000
+    before, after = (torch.stack(list(read_frames(f / "clip.mov.mp4"))) for f in (tmp_path, out))
+    inside, corner = (slice(None), slice(None), slice(17, 23), slice(21, 27)), (..., slice(3), 0)
+    assert (before[inside] - after[inside]).abs().mean() > 0.05
+    assert (before[corner] - after[corner]).abs().max() < 0.02
+    pair = read_picture(out / "clip.mov_compare.png").pixels
+    assert pair.shape[-1] > 2 * 48
+
+    again = done(*args, *more)
+    assert not again["done"] and len(again["skipped"]) == 4
+    (out / "clip.mov.mp4").unlink()
+    assert [entry["input"] for entry in done(*args, *more)["done"]] == [str(clip)]
+    assert "1 video with 1 face" in cli(clip, "-o", tmp_path / "x.mp4").stderr
+
+
+def test_a_video_is_written_to_a_folder_or_an_mp4(tmp_path):
+    clip = video(tmp_path / "clip.mp4")
+    result = cli(clip, "-o", tmp_path / "x.png")
+    assert result.exit_code == 2 and ".mp4" in result.stderr
+    assert done(clip, "-o", tmp_path / "x.mp4")["done"][0]["output"] == str(tmp_path / "x.mp4")
+    assert not (tmp_path / "restore.jsonl").exists()
+
+
+def test_a_picture_that_comes_later_is_not_taken_for_finished(tmp_path):
+    """Its name was given to the result of another, which now goes by a name of its own."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    picture(folder / "a.png", 1)
+    (folder / "a.png").rename(folder / "a.gif")
+    done(folder, "-o", out)
+    first = (out / "a.png").read_bytes()
+    picture(folder / "a.png", 2)
+    summary = done(folder, "-o", out)
+    assert {Path(entry["output"]).name for entry in summary["done"]} == {"a.png", "a_gif.png"}
+    assert (out / "a.png").read_bytes() != first
+    assert not done(folder, "-o", out)["done"]
+    records = [json.loads(line) for line in (out / "restore.jsonl").read_text().splitlines()]
+    assert {r["output"]: r["input"] for r in records} == {"a.png": "a.png", "a_gif.png": "a.gif"}
+
+
+def test_a_result_of_another_picture_is_kept(tmp_path):
+    out = tmp_path / "out"
+    one, other = picture(tmp_path / "1/a.png", 1), picture(tmp_path / "2/a.png", 2)
+    done(one, "-o", out)
+    first = (out / "a.png").read_bytes()
+    result = cli(other, "-o", out)
+    assert result.exit_code == 1 and "was restored from another file" in result.stderr
+    assert (out / "a.png").read_bytes() == first
+    assert done(other, "-o", out, "--overwrite")["done"]
+    assert not done(other, "-o", out)["done"]
+
+
+def test_results_without_a_record_are_finished(tmp_path):
+    """As earlier versions left them."""
+    source, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    done(source, "-o", out)
+    (out / "restore.jsonl").unlink()
+    assert not done(source, "-o", out)["done"] and not (out / "restore.jsonl").exists()
+
+
+def test_a_methods_own_options_reach_it_and_no_other(tmp_path):
+    source = picture(tmp_path / "a.png")
+    args = ["restore", str(source), "-o", str(tmp_path / "b.png"), "--weights", "nano-flipnet"]
+    result = runner.invoke(app, [*args, "--phi", "0.5", "--no-face-tokens"])
+    assert result.exit_code == 0, result.output
+    (given,) = Remembers.given
+    kind = spec_of("nano-flipnet").options
+    assert given == replace(kind(), phi=0.5, face_tokens=False)
+    for wrong, words in (
+        (["--phi", "7"], "`phi` should be"),
+        (["--weights", "nano", "--phi", "0.5"], "--phi is for flipnet or nano-flipnet"),
+    ):
+        result = runner.invoke(app, [*args, *wrong])
+        assert result.exit_code == 2 and words in result.stderr
+    shown = " ".join(runner.invoke(app, ["restore", "--help"]).stdout.replace("│", " ").split())
+    assert "--phi" in shown and "honestface, which looks at photos" in shown
+
+
+# ---- before anything large is loaded
+
+
+def test_all_that_is_missing_is_named_before_anything_is_loaded(tmp_path, monkeypatch):
+    """Weights, who compares faces, and a detector with landmarks."""
+    with pytest.raises(CheckpointError) as refusal:
+        load_restorer("osdface", tmp_path, measured=True)
+    for words in (
+        "v2-1_512-ema-pruned.safetensors",
+        "pytorch_lora_weights.safetensors",
+        "backbone.pth",
+        "gives no dense landmarks",
+    ):
+        assert words in str(refusal.value)
+
+
+def test_what_receipts_need_is_looked_for_before_the_weights_are_loaded(osdface_files, monkeypatch):
+    def load(*args, **kwargs):
+        pytest.fail("weights were loaded")
+
+    spec = replace(spec_of("osdface"), build=load)
+    monkeypatch.setattr(restore_module, "spec_of", lambda name: spec)
+    with pytest.raises(FacewrightError, match="no dense landmarks"):
+        load_restorer("osdface", osdface_files, measured=True)
+    monkeypatch.setattr(restore_module, "load_analyzer", lambda name: OneFace())
+    with pytest.raises(CheckpointError, match=r"backbone\.pth"):
+        load_restorer("osdface", osdface_files, measured=True)
+
+
+def test_names_of_the_manual():
+    from facewright import headless
+    from facewright.headless.restore import Restorer as Old
+
+    assert headless.load_restorer is load_restorer and Old is Restorer
+    assert headless.RestoreOptions(color="lab").color == "lab"
+    with pytest.raises(FacewrightError, match="known: osdface"):
+        load_restorer("nana")
