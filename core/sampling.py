@@ -3,10 +3,11 @@
 Two notations for one thing: z_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps of unit variance, which
 networks see, and x = z_t / sqrt(a_t) = x_0 + sigma eps, in which deterministic DDIM is Euler's
 method (Karras et al. 2022, arXiv:2206.00364, App. C). Schedules follow ComfyUI's to the last bit
-that decides a timestep, so that a workflow gives the same picture in either host. The exception is
-fresh noise (`eta`): ours starts from seed + 1 on the CPU, as that of newer ComfyUI versions does
-there. ComfyUI 0.3.64 starts it from the seed itself, so on a CPU the first fresh noise repeats the
-noise the run began with; a GPU draws other numbers. Pictures of these differ from ours.
+that decides a timestep, so that a workflow gives the same picture in either host; diffusers' do
+not. The exception is fresh noise (`eta`): ours starts from seed + 1 on the CPU, as that of newer
+ComfyUI versions does there. ComfyUI 0.3.64 starts it from the seed itself, so on a CPU the first
+fresh noise repeats the noise the run began with; a GPU draws other numbers. Pictures of these
+differ from ours.
 """
 
 from collections.abc import Callable

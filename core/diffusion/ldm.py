@@ -1,7 +1,8 @@
 """Stable Diffusion single files (the original "LDM" layout) as diffusers modules.
 
 The architecture is read off the tensors themselves, so a thin model of the same layout loads like
-the full one and nothing is fetched from a hub. Layout facts: CompVis latent-diffusion,
+the full one and nothing is fetched from a hub. Own code, because diffusers' converters are no
+public part of it and stop at the first tensor they miss. Layout facts: CompVis latent-diffusion,
 `openaimodel.py` and `model.py`.
 """
 

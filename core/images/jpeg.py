@@ -1,4 +1,7 @@
-"""JPEG: its picture decoded without the segments that only speak about it."""
+"""JPEG: its picture decoded without the segments that only speak about it.
+
+Pillow decodes; they are cut out here, because broken ones keep it from opening a sound picture.
+"""
 
 import io
 import struct

@@ -1,5 +1,6 @@
 """PNG: pixels from the chunks that hold them, the rest apart, so that neither spoils the other.
 
+Own code, because Pillow cuts colours of 16 bits to 8, and OpenCV keeps nothing but the pixels.
 After the PNG specification, third edition: section 5 (chunks), 9 (filtering), 11 (their content).
 """
 

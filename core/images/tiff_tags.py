@@ -1,4 +1,7 @@
-"""The directory of a TIFF: tags as they stand, checked when they are asked for (TIFF 6.0, 2)."""
+"""The directory of a TIFF: tags as they stand, checked when they are asked for (TIFF 6.0, 2).
+
+Own code, because one broken tag must not cost the picture, as where a decoder reads both at once.
+"""
 
 import struct
 from collections.abc import Collection

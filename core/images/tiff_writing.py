@@ -1,4 +1,7 @@
-"""TIFF with 8 or 16 bits: every tag that describes pixels comes from the pixels written."""
+"""TIFF with 8 or 16 bits: every tag that describes pixels comes from the pixels written.
+
+Pillow writes no colours of 16 bits.
+"""
 
 import io
 import zlib

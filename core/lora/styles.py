@@ -1,4 +1,4 @@
-"""One LoRA under the names that different programs look for."""
+"""One LoRA under the names that different programs look for: peft and diffusers each know one."""
 
 import json
 from collections import Counter

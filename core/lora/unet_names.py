@@ -1,8 +1,8 @@
 """Names of the modules of a Stable Diffusion UNet, as each program writes them.
 
 A name is looked up in a table of what the model has, never taken apart, so that what comes out is
-a module of the model. Layout facts: diffusers' `UNet2DConditionModel`, and CompVis
-latent-diffusion's `openaimodel.py` for the original names.
+a module of the model; no library's table has every program's spelling. Layout facts: diffusers'
+`UNet2DConditionModel`, and CompVis latent-diffusion's `openaimodel.py` for the original names.
 """
 
 from collections.abc import Collection, Iterable, Mapping

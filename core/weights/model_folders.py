@@ -1,4 +1,7 @@
-"""Where weight files lie on disk, and what to tell someone whose file is not there."""
+"""Where weight files lie on disk, and what to tell someone whose file is not there.
+
+As ComfyUI's `folder_paths` finds them, which is only there inside ComfyUI.
+"""
 
 import configparser
 import contextlib
