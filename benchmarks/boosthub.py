@@ -28,7 +28,6 @@ from facewright.benchmarks.onestep import TINY_UNET, UNET, PeakMemory, clock
 from facewright.core.diffusion.backbone import Model
 from facewright.core.diffusion.boosthub import predicting, with_boosthubs
 from facewright.core.diffusion.library import diffusers_classes
-from facewright.core.host import host
 from facewright.core.methods.flipnet import (
     BoostHubConfig,
     BoostHubs,
@@ -38,6 +37,7 @@ from facewright.core.methods.flipnet import (
 )
 from facewright.core.modules.fast import fast_dtype, use_fast_layers
 from facewright.headless.host.builtin_sampling import KSampler
+from facewright.headless.host.host import HeadlessHost
 from torch.utils.flop_counter import FlopCounterMode
 
 RESULTS = Path(__file__).parent / "results"
@@ -82,7 +82,7 @@ def models_for(model, hubs, side):
     return {
         "stock": model,
         **{
-            mode: host.apply_boosthub(model, hubs, Condition(latent=latent, mode=mode))
+            mode: HeadlessHost().apply_boosthub(model, hubs, Condition(latent=latent, mode=mode))
             for mode in ("cached", "joint")
         },
     }
@@ -182,7 +182,7 @@ def measure_peak(way, side, tiny, dtype):
         z = torch.randn(1, 4, side // 8, side // 8)
         looking = model
         if way != "stock":
-            looking = host.apply_boosthub(model, hubs, Condition(latent=z, mode=way))
+            looking = HeadlessHost().apply_boosthub(model, hubs, Condition(latent=z, mode=way))
         with predicting(looking, prompt) as predict:
             predict(z, 500, prompt)
 

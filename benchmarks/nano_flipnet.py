@@ -22,7 +22,6 @@ from facewright.core.degradation import Degradation
 from facewright.core.diffusion.boosthub import predicting
 from facewright.core.drawing.sheet import contact_sheet
 from facewright.core.files.known import bundled_path
-from facewright.core.host import host
 from facewright.core.images import Picture, write_picture
 from facewright.core.lora.files import read_lora
 from facewright.core.methods.flipnet import (
@@ -36,6 +35,7 @@ from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.modules.face_encoder import FaceEncoder, append_tokens
 from facewright.core.sampling import ddim, guided
 from facewright.core.weights import nano
+from facewright.headless.host.host import HeadlessHost
 from facewright.training.data.real_damage import real_damage
 from facewright.training.world.faces3d import photos
 
@@ -55,9 +55,9 @@ class Flipnet:
     """One mode of the nano models, sampled in batches."""
 
     def __init__(self, mode: str, steps: int) -> None:
-        base, self.vae = host.load_nano(lora=False)
+        base, self.vae = HeadlessHost().load_nano(lora=False)
         boosthub, encoder, lora = map(bundled_path, nano_files(mode))
-        self.model, _ = host.apply_lora(base, *read_lora(lora), 1.0)
+        self.model, _ = HeadlessHost().apply_lora(base, *read_lora(lora), 1.0)
         self.hubs, self.steps = BoostHubs.from_file(boosthub), steps
         self.encoder = FaceEncoder.from_file(encoder) if mode == "restore" else None
         width = self.model.config["cross_attention_dim"]
@@ -77,7 +77,9 @@ class Flipnet:
         positive = negative = self.text
         if self.encoder is not None:
             positive = append_tokens(self.text, self.encoder(condition))
-        looking = host.apply_boosthub(self.model, self.hubs, Condition(latent=latent, phi=phi))
+        looking = HeadlessHost().apply_boosthub(
+            self.model, self.hubs, Condition(latent=latent, phi=phi)
+        )
         noise = torch.Generator().manual_seed(seed)
         z_t = torch.randn(latent.shape, generator=noise)
         with predicting(looking, positive) as predict:
@@ -91,7 +93,7 @@ class Flipnet:
 def restore(count: int, steps: int) -> dict:
     gt, gallery, mask = people(count)
     lq, _ = Degradation.preset("severe")(gt, seed=FIRST_IDENTITY)
-    backbone = host.backbone(*host.load_nano(lora=False))
+    backbone = HeadlessHost().backbone(*HeadlessHost().load_nano(lora=False))
     ceiling = by_batches(
         lambda x: backbone.decode(backbone.encode(x * 2 - 1)).add(1).div(2).clamp(0, 1), gt
     )

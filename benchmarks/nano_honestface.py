@@ -24,13 +24,13 @@ from facewright.core.degradation import Degradation
 from facewright.core.drawing.sheet import contact_sheet
 from facewright.core.geometry.eyes import eye_crops
 from facewright.core.geometry.landmarks import affine_landmark_distance, region_points
-from facewright.core.host import host
 from facewright.core.images import Picture, write_picture
 from facewright.core.methods.honestface import Identity, IdentityEmbedder, nano_ide
 from facewright.core.metrics import edge_ratio, face_box_mask, feature_distance, psnr
 from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.restorer import restore_one_step
 from facewright.core.weights import nano
+from facewright.headless.host.host import HeadlessHost
 from facewright.training.losses.masked import attention_mask
 from facewright.training.world.faces3d import photos
 
@@ -76,9 +76,9 @@ class Trained:
         """The exported files in a folder."""
         parts = ("lora", "vre", "ide")
         lora, vre, ide = (files / f"nano_honestface_{part}.safetensors" for part in parts)
-        model, vae = host.load_nano(lora=False)
-        model, _ = host.apply_lora(model, *read_tensors(lora), 1.0)
-        return cls(nano_ide(ide), nano.load_vre(vre), host.backbone(model, vae))
+        model, vae = HeadlessHost().load_nano(lora=False)
+        model, _ = HeadlessHost().apply_lora(model, *read_tensors(lora), 1.0)
+        return cls(nano_ide(ide), nano.load_vre(vre), HeadlessHost().backbone(model, vae))
 
     def restore(self, lq: torch.Tensor, identity: Identity) -> torch.Tensor:
         return restore_one_step(lq, self.ide.condition(self.vre, lq, identity), self.backbone)[0]

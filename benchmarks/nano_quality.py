@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from facewright.core.degradation import Degradation
-from facewright.core.host import host
 from facewright.core.images import Picture, write_picture
 from facewright.core.metrics import (
     edge_ratio,
@@ -28,6 +27,7 @@ from facewright.core.metrics import (
 from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.restorer import restore_one_step
 from facewright.core.weights import nano
+from facewright.headless.host.host import HeadlessHost
 from facewright.training.world.faces3d import photos
 
 RESULTS = Path(__file__).parent / "results"
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     gt, gallery, mask = people(options.identities)
     lq, _ = Degradation.preset(options.preset)(gt, seed=FIRST_IDENTITY)
-    backbone = host.backbone(*host.load_nano(lora=True))
+    backbone = HeadlessHost().backbone(*HeadlessHost().load_nano(lora=True))
     vre = nano.load_vre()
     cond = by_batches(vre, lq)
 

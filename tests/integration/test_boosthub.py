@@ -253,13 +253,13 @@ def relative(a, b):
 def headless_nano(ran):
     from facewright.core.diffusion.loading import _nano, _nano_with_lora
     from facewright.core.files import known
-    from facewright.core.host import host
+    from facewright.headless.host.host import HeadlessHost
 
     kept, known.NANO_DIR = known.NANO_DIR, ran["home"] / "nano"
     for cached in (_nano, _nano_with_lora):
         cached.cache_clear()
     try:
-        return host.load_nano(lora=False)[0]
+        return HeadlessHost().load_nano(lora=False)[0]
     finally:
         known.NANO_DIR = kept
         for cached in (_nano, _nano_with_lora):
@@ -269,11 +269,11 @@ def headless_nano(ran):
 @pytest.mark.parametrize("mode", ["cached", "joint"])
 @pytest.mark.parametrize("name", RUNS)
 def test_comfyui_and_diffusers_sample_the_same(ran, headless_nano, name, mode):
-    from facewright.core.host import host
+    from facewright.headless.host.host import HeadlessHost
 
     inputs = ran["inputs"]
     condition = Condition(latent=inputs["y"], timestep=30, seed=2, mode=mode)
-    model = host.apply_boosthub(headless_nano, ran["hubs"], condition)
+    model = HeadlessHost().apply_boosthub(headless_nano, ran["hubs"], condition)
     over = name in ("denoise", "all of it over a picture")
     latent = inputs["encoded"] if over else torch.zeros(2, 4, 16, 16)
     made = headless_sample(model, latent, inputs["positive"], inputs["negative"], **RUNS[name])
@@ -281,11 +281,11 @@ def test_comfyui_and_diffusers_sample_the_same(ran, headless_nano, name, mode):
 
 
 def test_comfyui_and_diffusers_sample_the_same_with_stable_diffusions_layout(ran, thin_model):
-    from facewright.core.host import host
+    from facewright.headless.host.host import HeadlessHost
 
     inputs = ran["inputs"]
     condition = Condition(latent=inputs["sd_y"])
-    model = host.apply_boosthub(thin_model[0], ran["sd_hubs"], condition)
+    model = HeadlessHost().apply_boosthub(thin_model[0], ran["sd_hubs"], condition)
     text = inputs["text"]
     made = headless_sample(model, torch.zeros(1, 4, 16, 16), text, text * 0.5)
     assert relative(made, ran["out"]["sd"]) <= 1e-4

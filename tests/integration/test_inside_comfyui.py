@@ -74,9 +74,9 @@ def headless(ran):
     from facewright.core.diffusion import loading
     from facewright.core.diffusion.loading import _nano, _nano_with_lora, load_checkpoint
     from facewright.core.files import known
-    from facewright.core.host import host
     from facewright.core.restorer import restore_one_step
     from facewright.core.weights import nano
+    from facewright.headless.host.host import HeadlessHost
 
     models, inputs = ran["home"] / "models", ran["inputs"]
     kept, known.NANO_DIR = known.NANO_DIR, ran["home"] / "nano"
@@ -85,7 +85,7 @@ def headless(ran):
     try:
         out = {}
         for name in ("base", "onestep"):
-            backbone = host.backbone(*host.load_nano(lora=name == "onestep"))
+            backbone = HeadlessHost().backbone(*HeadlessHost().load_nano(lora=name == "onestep"))
             restored, latent = restore_one_step(inputs["nano_x"], inputs["nano_cond"], backbone)
             out[f"nano_{name}"], out[f"nano_{name}_latent"] = restored.movedim(1, -1), latent
         vae = nano.load_vae()
@@ -103,7 +103,7 @@ def headless(ran):
     finally:
         loading.fast_dtype = fast
     lora = read_tensors(models / "loras" / "pytorch_lora_weights.safetensors")
-    patched, _ = host.apply_lora(model, *lora, 0.7)
+    patched, _ = HeadlessHost().apply_lora(model, *lora, 0.7)
     x, cond = inputs["x"], inputs["cond"]
     generator = torch.Generator().manual_seed(5)
     for name, m, g in (
@@ -111,7 +111,7 @@ def headless(ran):
         ("sd_lora", patched, None),
         ("sd_sampled", model, generator),
     ):
-        restored, _ = restore_one_step(x, cond, host.backbone(m, vae), generator=g)
+        restored, _ = restore_one_step(x, cond, HeadlessHost().backbone(m, vae), generator=g)
         out[name] = restored.movedim(1, -1)
     return out
 

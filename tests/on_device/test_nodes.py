@@ -39,14 +39,14 @@ def test_a_seed_gives_the_same_restored_faces(picture, device, on_cpu):
 
 def test_a_seed_gives_ksampler_the_same_latent(device, on_cpu):
     """What FLIPNET and the practice loop sample with, without ComfyUI."""
-    from facewright.core.host import host
     from facewright.headless.host.builtin import VAEDecode, VAEEncode
     from facewright.headless.host.builtin_sampling import KSampler
+    from facewright.headless.host.host import HeadlessHost
 
     image, prompt = torch.rand(1, 32, 32, 3), [[torch.randn(1, 5, 128), {}]]
 
     def sampled(name="euler_ancestral"):
-        model, vae = host.load_nano(lora=False)
+        model, vae = HeadlessHost().load_nano(lora=False)
         latent = VAEEncode.execute(image, vae)[0]
         assert latent["samples"].device.type == "cpu"
         out = KSampler.execute(
@@ -61,15 +61,15 @@ def test_a_seed_gives_ksampler_the_same_latent(device, on_cpu):
 
 @pytest.mark.slow
 def test_the_one_step_sampler_gives_what_the_restorer_does(device):
-    from facewright.core.host import host
     from facewright.headless.host.builtin import SamplerCustom, VAEEncode
+    from facewright.headless.host.host import HeadlessHost
     from facewright.nodes.one_step import OneStepRestore
 
-    model, vae = host.load_nano(lora=True)
+    model, vae = HeadlessHost().load_nano(lora=True)
     image, cond = torch.rand(1, 64, 64, 3), [[torch.randn(1, 77, 128), {}]]
     restored, latent = OneStepRestore.execute(model, vae, cond, image, 399, "mean", 0, 4)
     assert restored.device.type == latent["samples"].device.type == "cpu"
-    sampler, sigmas = host.one_step_sampler(399)
+    sampler, sigmas = HeadlessHost().one_step_sampler(399)
     encoded = VAEEncode.execute(image, vae)[0]
     out = SamplerCustom.execute(model, False, 0, 1.0, cond, cond, sampler, sigmas, encoded)[0]
     assert close(out["samples"], latent["samples"])
