@@ -137,7 +137,7 @@ def restore_in_chunks(
     backbone: Backbone,
     *,
     chunk_size: int,
-    on_chunk: Callable[[int], None] = lambda faces: None,
+    on_chunk: Callable[[int], object] = lambda faces: None,
     timestep: int = ONE_STEP_TIMESTEP,
     generator: Generator | None = None,
 ) -> tuple[Tensor, Tensor]:

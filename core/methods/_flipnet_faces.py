@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..geometry.face import DenseLandmarker
-from ..modules.face_encoder import append_tokens
+from ..modules.face_encoder import FaceEncoder, append_tokens
 from ..options import check_options, option
 from ..people.person import Person
 from ..people.recogniser import Recogniser
@@ -78,8 +78,7 @@ class FlipnetFaces:
     backbone: ManyStepBackbone
     hubs: nn.Module
     """`core.methods.flipnet.BoostHubs`."""
-    encoder: nn.Module
-    """`core.modules.face_encoder.FaceEncoder`."""
+    encoder: FaceEncoder
     size: int
     device: torch.device
     options: FlipnetOptions
@@ -113,7 +112,7 @@ class FlipnetFaces:
         """
         options = options or self.options
         seed = 0 if generator is None else generator.initial_seed()
-        prompts = [self.backbone.read(text) for text in (options.prompt, options.negative)]
+        prompts = self.backbone.read(options.prompt), self.backbone.read(options.negative)
         restored = torch.empty_like(lq)
         for part, place in zip(lq.split(chunk_size), restored.split(chunk_size), strict=True):
             if len(part):

@@ -25,14 +25,25 @@ from ..restorer import Backbone
 class FaceRestorer(Protocol):
     """A method with its networks loaded: aligned faces in, restored faces out."""
 
-    size: int
-    """Side of the crops in pixels."""
-    recogniser: Recogniser | None
-    """Who tells people apart (albums, guard); None: none came with the method."""
-    landmarker: DenseLandmarker | None
-    """Whose landmarks its albums hold; None: the pipeline's analyzer gives them."""
-    takes_people: bool
-    """Whether photographs of the person mean anything to it."""
+    @property
+    def size(self) -> int:
+        """Side of the crops in pixels."""
+        ...
+
+    @property
+    def recogniser(self) -> Recogniser | None:
+        """Who tells people apart (albums, guard); None: none came with the method."""
+        ...
+
+    @property
+    def landmarker(self) -> DenseLandmarker | None:
+        """Whose landmarks its albums hold; None: the pipeline's analyzer gives them."""
+        ...
+
+    @property
+    def takes_people(self) -> bool:
+        """Whether photographs of the person mean anything to it."""
+        ...
 
     def restore(
         self,
@@ -59,6 +70,7 @@ class FaceRestorer(Protocol):
         Returns:
             (n, 3, s, s) in [0, 1], on the device of `lq`.
         """
+        ...
 
 
 class ManyStepBackbone(Backbone, Protocol):
@@ -68,12 +80,14 @@ class ManyStepBackbone(Backbone, Protocol):
         self, cond: Tensor
     ) -> AbstractContextManager[Callable[[Tensor, int, Tensor], Tensor]]:
         """(z_t, t, cond) -> eps for one run of a sampler; `cond` is the positive prompt."""
+        ...
 
     def looking_at(self, hubs: nn.Module, z: Tensor, **about: Any) -> "ManyStepBackbone":
         """The same with FLIPNET's BoostHubs, which look at a latent as `encode` gives it.
 
         `about` are further fields of `core.methods.flipnet.Condition`.
         """
+        ...
 
     def read(self, text: str) -> Tensor:
         """(1, 77, d) of a prompt.
@@ -81,6 +95,7 @@ class ManyStepBackbone(Backbone, Protocol):
         Raises:
             FacewrightError: the model reads no text, or its text encoder is not there.
         """
+        ...
 
 
 class FileSource(Protocol):
@@ -92,6 +107,7 @@ class FileSource(Protocol):
         Raises:
             CheckpointError: nowhere; the sentence says what to put where, its source and licence.
         """
+        ...
 
 
 class ModelSource(FileSource, Protocol):
@@ -102,6 +118,7 @@ class ModelSource(FileSource, Protocol):
 
     def device(self) -> torch.device:
         """Where networks compute."""
+        ...
 
     def backbone(
         self, base: Path, *loras: tuple[dict[str, Tensor], dict[str, str]]
@@ -112,6 +129,7 @@ class ModelSource(FileSource, Protocol):
             CheckpointError: not the model that methods are made for, or without a VAE.
             LoraError: a LoRA does not fit.
         """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +89,7 @@ class BoostHubs(SavedNetwork):
         )
 
     def __getitem__(self, site: str) -> BoostHub:
-        return self.hubs[_module_name(site)]
+        return cast("BoostHub", self.hubs[_module_name(site)])
 
     @classmethod
     def beside(cls, unet: Mapping[str, Tensor], config: BoostHubConfig) -> Self:

@@ -40,7 +40,7 @@ from ..geometry.eyes import eye_crops
 from ..geometry.face import DenseLandmarker, FaceAnalyzer
 from ..geometry.landmarks import affine_landmark_distance, region_points
 from ..lora.files import read_lora
-from ..modules.eye_extractor import eye_channels, load_eye_extractor
+from ..modules.eye_extractor import EyeExtractor, eye_channels, load_eye_extractor
 from ..modules.identity_tokens import IDEConfig, Identity, IdentityTokens
 from ..modules.reference_tokens import FacialFeatureExtractor
 from ..people.person import Person
@@ -67,7 +67,7 @@ class IdentityEmbedder(nn.Module):
         config: IDEConfig,
         *,
         recogniser: Recogniser,
-        extractor: nn.Module,
+        extractor: EyeExtractor,
         landmarker: DenseLandmarker,
     ) -> None:
         super().__init__()
@@ -239,7 +239,7 @@ class IdentityEmbedder(nn.Module):
         path: str | os.PathLike[str],
         *,
         recogniser: Recogniser,
-        extractor: nn.Module,
+        extractor: EyeExtractor,
         landmarker: DenseLandmarker,
     ) -> Self:
         """Load a file written by `save`, frozen, in eval mode and float32.

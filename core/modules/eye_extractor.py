@@ -1,9 +1,7 @@
-"""What describes eyes for HonestFace: a frozen network with feature stages from fine to coarse."""
+"""What describes eyes for HonestFace."""
 
 import os
 from pathlib import Path
-
-from torch import nn
 
 from ..checkpoint import detect_format, read_tensors
 from ..errors import CheckpointError
@@ -11,8 +9,11 @@ from .identity import FORMAT as NANO_IDENTITY
 from .identity import IdentityEncoder
 from .vgg import VGG16
 
+EyeExtractor = VGG16 | IdentityEncoder
+"""A frozen network whose first and third feature stages describe eyes."""
 
-def load_eye_extractor(path: str | os.PathLike[str]) -> nn.Module:
+
+def load_eye_extractor(path: str | os.PathLike[str]) -> EyeExtractor:
     """torchvision's VGG-16, or the identity encoder of rendered faces, frozen.
 
     Raises:
@@ -30,7 +31,7 @@ def load_eye_extractor(path: str | os.PathLike[str]) -> nn.Module:
     return VGG16.from_file(path, "max")[0]
 
 
-def eye_channels(extractor: nn.Module) -> tuple[int, int]:
+def eye_channels(extractor: EyeExtractor) -> tuple[int, int]:
     """Channels of the first and third stage of what `load_eye_extractor` returns."""
     if isinstance(extractor, IdentityEncoder):
         return extractor.config.ch[0], extractor.config.ch[2]
