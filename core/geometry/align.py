@@ -32,7 +32,7 @@ class Tracks:
     """Frames of the movement that smoothing halves; 0 where nothing is smoothed."""
     weight: Tensor
     """(n,) float64 in [0, 1]: how much of the restored face is shown, less where it fades in."""
-    source: Tensor | None = None
+    source: Tensor
     """(n,) int64: which of the faces that were found it is, -1 where it was filled in."""
 
 

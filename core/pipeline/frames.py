@@ -24,7 +24,8 @@ from .options import RestoreOptions
 from .pictures import Restorer, put_back
 from .tracks import TrackReceipts, match_tracks
 
-_NO_TRACKS = Tracks(torch.empty(0, dtype=torch.int64), 0.0, torch.empty(0, dtype=torch.float64))
+_NONE = torch.empty(0, dtype=torch.int64)
+_NO_TRACKS = Tracks(_NONE, 0.0, torch.empty(0, dtype=torch.float64), _NONE)
 
 
 @dataclass
@@ -110,16 +111,21 @@ class FrameRestorer:
 
         None in place of a frame without a face: it stays what it was.
         """
-        crops, mine = self._crops(first, frames)
-        if not len(crops):
+        index = self._places.image_index
+        mine = (index >= first) & (index < first + len(frames))
+        if not mine.any():
             return [None] * len(frames)
-        number = crops.tracks.number.tolist()
-        people, options = [self._person(k) for k in number], self.options
+        crops, options = self._crops(first, frames, mine), self.options
+        at, number = index[mine].tolist(), self._tracks.number[mine].tolist()
+        people = [self._person(k) for k in number]
         faces = self._renewed(crops.pixels, people)
         faces, guard = self.restorer.guarded(crops.pixels, faces, people, options)
-        if guard is not None:
-            self._hold_back(first, crops, guard)
-            self.receipts.add(guard, number, [first + i for i in crops.image_index.tolist()])
+        shown = self._tracks.weight[mine]
+        if guard is not None and self.receipts is not None:
+            shown = shown * self._coming_again(guard, number, at)
+            self.receipts.add(guard, number, at)
+        # A color change cannot be steadied over a track of which only a part is here.
+        crops.tracks = Tracks(self._tracks.number[mine], 0.0, shown, self._tracks.source[mine])
         if self._steady is not None:
             change = change_of_moments(
                 color_moments(faces, options.color), self._steady[mine].to(faces), options.color
@@ -154,36 +160,31 @@ class FrameRestorer:
     def _person(self, track: int) -> Person | None:
         return self.options.person if self.matches is None else self.matches.person_of(track)
 
-    def _hold_back(self, first: int, crops: FaceCrops, guard: GuardResult) -> None:
-        """A face that was held back comes again over `fade` frames, not with a jump."""
+    def _coming_again(self, guard: GuardResult, number: list[int], at: list[int]) -> Tensor:
+        """How much is shown of each face: held back, it comes again over `fade` frames."""
+        shown = torch.ones(len(at), dtype=torch.float64)
         if self.options.max_drift is None:
-            return
+            return shown
         step = 1 / (self.options.fade + 1)
-        for i, receipt in enumerate(guard.receipts):
-            track, frame = int(crops.tracks.number[i]), first + int(crops.image_index[i])
+        for i, (receipt, track, frame) in enumerate(zip(guard.receipts, number, at, strict=True)):
             before, share = self._shown.get(track, (frame, 1.0))
             most = min(receipt.strength, share + step * (frame - before))
             if receipt.strength > 0:
-                crops.tracks.weight[i] *= most / receipt.strength
+                shown[i] = most / receipt.strength
             self._shown[track] = (frame, most)
+        return shown
 
-    def _crops(self, first: int, frames: Sequence[Tensor]) -> tuple[FaceCrops, Tensor]:
-        """Faces of some frames, and which of all they are."""
-        at = self._places.image_index
-        mine = (at >= first) & (at < first + len(frames))
+    def _crops(self, first: int, frames: Sequence[Tensor], mine: Tensor) -> FaceCrops:
         places = FacePlaces(
             matrix=self._places.matrix[mine],
-            image_index=at[mine] - first,
+            image_index=self._places.image_index[mine] - first,
             landmarks=None,
             boxes=self._places.boxes[mine],
             scores=self._places.scores[mine],
         )
-        tracks = Tracks(self._tracks.number[mine], 0.0, self._tracks.weight[mine])
-        crops = FaceCrops(
+        return FaceCrops(
             **vars(places),
             pixels=cut_out(frames, places, self.side),
             image_sizes=[(f.shape[-2], f.shape[-1]) for f in frames],
             report=[],
-            tracks=tracks,
         )
-        return crops, mine

@@ -62,9 +62,19 @@ class Restorer:
     """Brings a network to the compute device before each use, and says which."""
 
     @property
-    def recogniser(self) -> Recogniser | None:
-        """Tells people apart: what albums, the guard and receipts need."""
-        return self.method.recogniser or self.judge
+    def recogniser(self) -> Recogniser:
+        """Tells people apart: what albums, the guard and receipts need.
+
+        Raises:
+            FacewrightError: there is none.
+        """
+        found = self.method.recogniser or self.judge
+        if found is None:
+            raise FacewrightError(
+                "Receipts compare faces by a recogniser, and this restorer has none. Give it one, "
+                "or use weights that bring one."
+            )
+        return found
 
     def with_recogniser(self, recogniser: Recogniser) -> "Restorer":
         """So that results of methods without one can be guarded, too.
@@ -95,13 +105,12 @@ class Restorer:
                 "These weights restore from the picture alone and have no use for photographs of "
                 f"the person. Use others: {', '.join(able)}."
             )
-        if options.measured and self.recogniser is None:
-            raise FacewrightError(
-                "Receipts compare faces by a recogniser, and this restorer has none. Give it one, "
-                "or use weights that bring one."
-            )
-        for person in [*options.people, *([options.person] if options.person else [])]:
-            person.check_fits(self.recogniser.id, self.landmarker.points)
+        albums = [*options.people, *([options.person] if options.person else [])]
+        if not options.measured and not albums:
+            return
+        recogniser = self.recogniser
+        for person in albums:
+            person.check_fits(recogniser.id, self.landmarker.points)
 
     def settled(
         self, options: RestoreOptions, names: Sequence[str] = ()

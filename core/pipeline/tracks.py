@@ -81,6 +81,8 @@ class _TrackReceipt:
     """What the receipts of one face say over its frames."""
 
     first: int
+    worst: tuple[int, Receipt]
+    """The frame and the receipt of the largest drift."""
     last: int = -1
     verdicts: Counter[str] = field(default_factory=Counter)
     drift: float = 0.0
@@ -88,7 +90,6 @@ class _TrackReceipt:
     weakest: float = 1.0
     ranges: list[list[int]] = field(default_factory=list)
     """First and last frames of runs in which it was not kept."""
-    worst: tuple[int, Receipt] | None = None
 
     @property
     def count(self) -> int:
@@ -106,7 +107,7 @@ class _TrackReceipt:
             elif len(self.ranges) < _MOST_RANGES:
                 self.ranges.append([frame, frame])
         # Turned round, so that a NaN is the worst of all.
-        if self.worst is None or not receipt.drift_restored <= self.worst[1].drift_restored:
+        if not receipt.drift_restored <= self.worst[1].drift_restored:
             self.worst = (frame, receipt)
 
     def entry(self, track: int) -> dict[str, Any]:
@@ -149,7 +150,8 @@ class TrackReceipts:
         """Receipts of the next frames, with the track and the frame of each."""
         self.recogniser, self.action = guard.recogniser, guard.action
         for receipt, track, frame in zip(guard.receipts, tracks, frames, strict=True):
-            self._tracks.setdefault(track, _TrackReceipt(frame)).add(frame, receipt)
+            first = _TrackReceipt(frame, (frame, receipt))
+            self._tracks.setdefault(track, first).add(frame, receipt)
 
     @property
     def entries(self) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """A video file with its faces restored; everything else of it stays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,12 +55,14 @@ def restore_video(
         frames.look(frame)
         on_frames(1)
     report = frames.settle()
-    largest, shown = frames.largest(), []
+    largest, shown = frames.largest(), None
 
-    def change(first: int, seen: list[Tensor]) -> list[Tensor | None]:
+    def change(first: int, seen: Sequence[Tensor]) -> list[Tensor | None]:
+        nonlocal shown
         changed = frames.restore(first, seen)
         if largest is not None and first <= largest < first + len(seen):
-            shown.append((seen[largest - first], changed[largest - first]))
+            after = changed[largest - first]
+            shown = None if after is None else (seen[largest - first], after)
         on_frames(len(seen))
         return changed
 
@@ -71,5 +73,5 @@ def restore_video(
         notes,
         frames.matches,
         frames.receipts,
-        shown[0] if shown else None,
+        shown,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 
 from ...core.options import Option
 from ._common import fail, wrong_usage
@@ -25,8 +25,8 @@ class MethodCommand(TyperCommand):
     def get_params(self, ctx: typer.Context) -> list[Any]:
         params = super().get_params(ctx)
         for param in params:
-            if param.name == "weights":
-                param.help = f"{param.help} {_described()}"
+            if isinstance(param, TyperOption) and param.name == "weights":
+                param.help = _described()
         *own, last = params  # --help comes last
         return [*own, *_method_params(), last]
 
@@ -50,7 +50,7 @@ def method_options(ctx: typer.Context, name: str) -> Any:
     for option in sorted(given.keys() - options_of(kind).keys()):
         flag = f"--{option.replace('_', '-')}"
         fail(f"{flag} is for {_names(_shared()[option])}, and {name} has no such option.", 2)
-    if not given:
+    if kind is None or not given:
         return None
     with wrong_usage():
         return kind(**given)
@@ -120,4 +120,5 @@ def _shown(value: Any) -> str:
 def _described() -> str:
     from ...core.methods import specs
 
-    return "; ".join(f"{name}, {spec.help}" for name, spec in specs().items()) + "."
+    known = "; ".join(f"{name}, {spec.help}" for name, spec in specs().items())
+    return f"{known}. By default osdface, with --person or --reference honestface."

@@ -45,13 +45,7 @@ class Weights(Machine):
             "SD 2.1-base where it has another name: a file or a diffusers folder.", callback=exists
         ),
     ] = None
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            help="The method and its weights; by default osdface, with --person or --reference "
-            "honestface.",
-        ),
-    ] = None
+    weights: Annotated[str | None, typer.Option(help="The method and its weights.")] = None
     analyzer: Annotated[
         str | None,
         typer.Option(

@@ -56,14 +56,14 @@ def load_restorer(
     faces = _tried(problems, lambda: load_analyzer(analyzer or spec.analyzer))
     if faces is not None and dense:
         _tried(problems, lambda: dense_landmarker(faces))
-    if len(problems) > 1:
-        raise CheckpointError("\n".join(map(str, problems)))
-    if problems:
-        raise problems[0]
+    if problems or files is None or faces is None:
+        several = CheckpointError("\n".join(map(str, problems)))
+        raise problems[0] if len(problems) == 1 else several
     recogniser = None
     if judged:
-        own = nano.load_identity("loss") if bundled else None
-        recogniser = load_recogniser(judge) if own is None else nano_recogniser(own)
+        recogniser = (
+            load_recogniser(judge) if judge else nano_recogniser(nano.load_identity("loss"))
+        )
     return Restorer(spec.build(files, source, faces), faces, recogniser)
 
 

@@ -89,7 +89,7 @@ class RestoreFile:
         if self.compare and result.faces:
             _write_comparison(job.beside(COMPARISON), picture.pixels, result.pixels)
         text = None
-        if self.options.receipts:
+        if self.options.receipts and result.guard:
             write_atomic(job.beside(RECEIPTS), result.guard.json.encode())
             if job.target.suffix.lower() == ".png":
                 text = {KEYWORD: result.guard.json}
@@ -112,7 +112,7 @@ class RestoreFile:
         )
         if self.compare and result.shown:
             _write_comparison(job.beside(COMPARISON), *result.shown)
-        if self.options.receipts:
+        if self.options.receipts and result.guard:
             write_atomic(job.beside(RECEIPTS), result.guard.json.encode())
         said = {"faces": result.faces, "report": result.report, "notes": result.notes}
         return {**said, **facts(result)}
@@ -152,11 +152,11 @@ class RestoreRun:
         self._stale: set[Path] = set()
         if self._record is not None and not overwrite:
             names = {job.name for job in self.jobs}
-            self.jobs = [self._checked(job, names) for job in self.jobs]
+            self.jobs = [self._checked(job, names, self._record) for job in self.jobs]
 
-    def _checked(self, job: Job, names: set[str]) -> Job:
+    def _checked(self, job: Job, names: set[str], records: Manifest) -> Job:
         """The job, refused where its result is there and was made of something else."""
-        record = self._record.get(self._output(job))
+        record = records.get(self._output(job))
         if record is None or not job.target.exists() or same_input(record, job.source):
             return job
         if record.get("input") != job.name and record.get("input") in names:
