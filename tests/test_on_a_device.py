@@ -158,12 +158,12 @@ def test_a_server_chooses_its_device_itself(machine, tmp_path):
 
 
 def test_ray_gives_out_the_devices(machine, monkeypatch):
-    from facewright.headless.cli._workers import chosen_workers
+    from facewright.headless.cli._workers import Sharing
     from typer import Exit
 
     monkeypatch.setenv(devices.VARIABLE, "cuda:1")
     with pytest.raises(Exit):
-        chosen_workers("local", 2, reads=(), writes=None)
+        Sharing(ray="local", workers=2).team((), None)
 
 
 def test_random_numbers_go_on_as_they_were():

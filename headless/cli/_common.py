@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,12 +212,16 @@ def fail_for(summary: Any, total: int) -> None:
         fail(f"{len(lines)} of {counted(total, 'picture')} failed:\n" + "\n".join(lines))
 
 
-def say_done(text: str, summary: Any) -> None:
+def say_done(
+    text: str,
+    summary: Any,
+    about: Callable[[dict[str, Any]], Iterable[str]] = lambda entry: entry.get("notes", ()),
+) -> None:
     """ "3 pictures written to out", what was there before, and what is to be known of each."""
     if summary.skipped:
         text += f"; {len(summary.skipped)} were finished before (--overwrite does them again)"
     say(f"{text}.")
-    notes = ((entry["input"], line) for entry in summary.done for line in entry.get("notes", ()))
+    notes = ((entry["input"], line) for entry in summary.done for line in about(entry))
     for source, line in dict.fromkeys(notes):
         say(f"{source}: {line}")
 

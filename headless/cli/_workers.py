@@ -1,7 +1,7 @@
 """What the commands have in common whose pictures may be shared out."""
 
-import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,20 +29,12 @@ Ray = Annotated[
         rich_help_panel="Cluster",
     ),
 ]
-GpusPerWorker = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="With --ray: 0.5 lets two workers share one; 0 computes on CPUs. By default 1 where "
-        "the cluster has any.",
-        rich_help_panel="Cluster",
-    ),
-]
+Overwrite = Annotated[bool, typer.Option(help="Do finished pictures again.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sharing:
-    """Who makes the pictures."""
+    """Who does the pictures."""
 
     workers: Annotated[
         int | None,
@@ -52,13 +44,45 @@ class Sharing:
 
     @property
     def gpus(self) -> float | None:
-        """Of each of Ray's workers."""
+        """Of each of Ray's workers; None: one, where there are any."""
         return 0
+
+    @property
+    def threads(self) -> AbstractContextManager:
+        """For work that computes the same whoever does it, and by itself with all cores."""
+        from ..jobs.recorded import one_thread
+
+        return nullcontext() if self.workers is None and self.ray is None else one_thread()
+
+    def team(self, reads: Iterable[Path], writes: Path | None) -> Any:
+        """What `run_jobs` takes as `workers`: a number, or a team of Ray's.
+
+        Ends with exit code 2 where --ray asks for what is not there.
+        """
+        gpus = self.gpus
+        if self.ray is None:
+            if gpus:
+                fail("--gpus-per-worker is for --ray; without it, CUDA_VISIBLE_DEVICES chooses.", 2)
+            return self.workers or 1
+        from ...core.devices import asked_device
+        from ..jobs.cluster import RayTeam
+
+        device = asked_device()
+        if ":" in device:
+            fail(
+                f"Ray decides which device a worker gets, and {device} would be the same for all: "
+                f"give --device {device.partition(':')[0]}.",
+                2,
+            )
+        if device == "cpu":
+            gpus = 0
+        with wrong_usage():
+            return RayTeam(self.ray, self.workers, gpus=gpus, reads=reads, writes=writes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharingModels(Sharing):
-    """Who makes the pictures, with models that a GPU may hold."""
+    """Who does the pictures, with models that a GPU may hold."""
 
     workers: Annotated[
         int | None,
@@ -66,14 +90,19 @@ class SharingModels(Sharing):
             min=1, help="Processes that share the pictures, each with the models.", show_default="1"
         ),
     ] = None
-    gpus_per_worker: GpusPerWorker = None
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="With --ray: 0.5 lets two workers share one; 0 computes on CPUs. By default 1 "
+            "where the cluster has any.",
+            rich_help_panel="Cluster",
+        ),
+    ] = None
 
     @property
     def gpus(self) -> float | None:
         return self.gpus_per_worker
-
-
-Overwrite = Annotated[bool, typer.Option(help="Do finished pictures again.")]
 
 
 def make_pictures(label: str, todo: Any, sharing: Sharing, as_json: bool, kind: str = "") -> None:
@@ -83,13 +112,7 @@ def make_pictures(label: str, todo: Any, sharing: Sharing, as_json: bool, kind: 
         label: of the bar.
         kind: what kind of pictures they are, such as " of 128 x 128 pixels".
     """
-    team = chosen_workers(
-        sharing.ray,
-        sharing.workers,
-        reads=(job.source for job in todo.jobs),
-        writes=todo.folder,
-        gpus=sharing.gpus,
-    )
+    team = sharing.team((job.source for job in todo.jobs), todo.folder)
     with job_progress(label, len(todo.jobs), as_json, team) as on_job:
         summary = todo.carry_out(workers=team, on_job=on_job)
     if as_json:
@@ -99,35 +122,3 @@ def make_pictures(label: str, todo: Any, sharing: Sharing, as_json: bool, kind: 
         say_done(f"{made}{kind} written to {todo.out}", summary)
         say_aside(todo.aside)
     fail_for(summary, len(todo.jobs))
-
-
-def chosen_workers(
-    ray: str | None,
-    workers: int | None,
-    *,
-    reads: Iterable[Path],
-    writes: Path | None,
-    gpus: float | None = 0,
-) -> Any:
-    """What `run_jobs` takes as `workers`: a number, or a team of Ray's.
-
-    Ends with exit code 2 where --ray asks for what is not there.
-    """
-    if ray is None:
-        if gpus:
-            fail("--gpus-per-worker is for --ray; without it, CUDA_VISIBLE_DEVICES chooses.", 2)
-        return workers or 1
-    from ...core.devices import AUTO, VARIABLE
-    from ..jobs.cluster import RayTeam
-
-    device = os.environ.get(VARIABLE) or AUTO
-    if ":" in device:
-        fail(
-            f"Ray decides which device a worker gets, and {device} would be the same for all: "
-            f"give --device {device.partition(':')[0]}.",
-            2,
-        )
-    if device == "cpu":
-        gpus = 0
-    with wrong_usage():
-        return RayTeam(ray, workers, gpus=gpus, reads=reads, writes=writes)

@@ -1,6 +1,5 @@
 """`facewright evaluate` and `facewright score`: how good restored pictures are, in numbers."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +23,7 @@ from ._common import (
 )
 from ._failures import sentences
 from ._options import grouped
-from ._workers import Ray, chosen_workers
+from ._workers import Sharing
 
 _NAMED = 20
 """Pictures named on the terminal; the report names all."""
@@ -73,6 +72,20 @@ class Measured:
         return choose_metrics(names, self.faces, gt is not None, sets=sets)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SharingCases(Sharing):
+    """Who scores the pictures."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that share the pictures, with one thread each: any number gives the "
+            "same digits. By default one picture at a time, with all cores.",
+        ),
+    ] = None
+
+
 @app.command()
 @sentences(
     interrupted="Interrupted before the report was written. Scores are not kept: the same command "
@@ -102,15 +115,7 @@ def evaluate(
         str | None, typer.Option(help="Metric that decides which cases are worst and best.")
     ] = None,
     cases: Annotated[int, typer.Option(min=0, help="How many of each are shown.")] = 5,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Processes that share the pictures, with one thread each: any number gives the "
-            "same digits. By default one picture at a time, with all cores.",
-        ),
-    ] = None,
-    ray: Ray = None,
+    sharing: SharingCases,
     as_json: AsJson = False,
 ) -> None:
     """Score restored pictures against their originals and write a report with intervals."""
@@ -123,7 +128,7 @@ def evaluate(
         settings = measured.settings(gt, sets=True)
         sort_metric(settings.metrics, sort)
         pairing = pair_folders(folders, gt, lq)
-    scores = _scored(pairing, settings, workers, ray, as_json)
+    scores = _scored(pairing, settings, sharing, as_json)
     result = summarize(scores)
     if len(scores.failed) == len(scores.rows):
         fail("Not a single picture could be scored:\n" + _lines(_left_out(result)))
@@ -136,21 +141,17 @@ def evaluate(
         fail("Left out:\n" + _lines(_left_out(result)))
 
 
-def _scored(
-    pairing: Any, settings: Any, workers: int | None, ray: str | None, as_json: bool
-) -> Any:
+def _scored(pairing: Any, settings: Any, sharing: SharingCases, as_json: bool) -> Any:
     from ..evaluation import score_all
-    from ..jobs.recorded import one_thread
 
     total = len(pairing.cases)
     reads = (path for case in pairing.cases for path in (case.gt, *case.versions.values()) if path)
-    team = chosen_workers(ray, workers, reads=reads, writes=None)
+    team = sharing.team(reads, None)
 
     def on_case(done: int, name: str) -> None:
         show(f"{done} of {total}: {name}", done)
 
-    threads = nullcontext() if workers is None and ray is None else one_thread()
-    with threads, progress("Scoring", total, as_json, team) as show:
+    with sharing.threads, progress("Scoring", total, as_json, team) as show:
         return score_all(pairing, settings, on_case, workers=team)
 
 

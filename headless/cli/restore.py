@@ -1,6 +1,5 @@
 """`facewright restore`: faces of pictures and videos made good."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +23,7 @@ from ._common import (
     path_or_name,
     say,
     say_aside,
+    say_done,
     use_device,
     use_models,
     write_json,
@@ -32,7 +32,7 @@ from ._common import (
 from ._failures import sentences
 from ._methods import MethodCommand, method_options
 from ._options import grouped
-from ._workers import GpusPerWorker, Overwrite, Ray, Sharing, chosen_workers
+from ._workers import Overwrite, SharingModels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ class Faces:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharingFiles(Sharing):
+class SharingFiles(SharingModels):
     """Who restores the files."""
 
     workers: Annotated[
@@ -162,24 +162,6 @@ class SharingFiles(Sharing):
             "number gives the same bytes. By default one file at a time, with all cores.",
         ),
     ] = None
-    ray: Ray = None
-    gpus_per_worker: GpusPerWorker = None
-
-    def team(self, run: Any) -> Any:
-        return chosen_workers(
-            self.ray,
-            self.workers,
-            reads=(job.source for job in run.jobs),
-            writes=run.folder,
-            gpus=self.gpus_per_worker,
-        )
-
-    @property
-    def threads(self) -> Any:
-        """With what `run` computes the same whoever does it."""
-        from ..jobs.recorded import one_thread
-
-        return nullcontext() if self.workers is None and self.ray is None else one_thread()
 
 
 @app.command(cls=MethodCommand)
@@ -219,7 +201,7 @@ def restore(
         options, unread = faces.read(options, out, run.aside)
     analyzer = weights.analyzer or analyzer_for(options.people)
     work = RestoreFile(RestorerChoice(name, analyzer, options.measured), options, compare)
-    team = sharing.team(run)
+    team = sharing.team((job.source for job in run.jobs), run.folder)
     with sharing.threads:
         if not run.ready:
             work = _ready(work)
@@ -259,10 +241,9 @@ def _report(summary: Any, out: Path) -> None:
     text = counted(pictures, "picture") if pictures or not videos else ""
     text += " and " * bool(text and videos) + (counted(videos, "video") if videos else "")
     text += f" with {counted(faces, 'face')} written to {out}"
-    if summary.skipped:
-        text += f"; {len(summary.skipped)} were finished before (--overwrite does them again)"
-    say(text + ".")
-    for entry in summary.done:
-        lines = [] if entry["faces"] else [entry["report"]]
-        for line in [*entry["notes"], *lines, *entry.get("who", []), *entry.get("held_back", [])]:
-            say(f"{entry['input']}: {line}")
+    say_done(text, summary, _about)
+
+
+def _about(entry: dict[str, Any]) -> list[str]:
+    lines = [] if entry["faces"] else [entry["report"]]
+    return [*entry["notes"], *lines, *entry.get("who", []), *entry.get("held_back", [])]
