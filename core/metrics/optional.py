@@ -10,6 +10,7 @@ import importlib.util
 import io
 import os
 import pickle
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -169,19 +170,23 @@ def _iqa_model(name: str, device: torch.device) -> Callable[..., Tensor]:
             ) from error
 
 
+_one_at_a_time = threading.Lock()
+
+
 @contextlib.contextmanager
 def _weights_only() -> Iterator[None]:
     """pyiqa reads its files with unrestricted pickle; torch lets the environment overrule that."""
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+    with _one_at_a_time:
+        before = os.environ.get(name)
+        os.environ[name] = "1"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = before
 
 
 def inception_missing() -> str | None:

@@ -15,8 +15,6 @@ from ...core._plugins import import_all
 from ._common import app
 from ._failures import run_app
 
-# What Pillow thinks of a file is said by the reader of pictures, in a sentence.
-warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 import_all(sys.modules[__name__])
 
 
@@ -39,4 +37,6 @@ def _main(
 
 def main() -> None:
     """Entry point of `facewright` and `python -m facewright`."""
+    # What Pillow thinks of a file is said by the reader of pictures, in a sentence.
+    warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
     run_app(app)

@@ -93,7 +93,9 @@ class RayTeam(Team):
             # Ray writes there that workers died, which is said here where it matters.
             nowhere = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
-            logging.getLogger("ray").setLevel(logging.CRITICAL)
+            log = logging.getLogger("ray")
+            stack.callback(log.setLevel, log.level)
+            log.setLevel(logging.CRITICAL)
             folder = stack.enter_context(_session_folder()) if self.address == LOCAL else ""
             stack.callback(ray.shutdown)
             if self.address == LOCAL:
