@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,6 +58,12 @@ def listed(
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return between.join(shorten(name, longest) for name in names[:most]) + more
+
+
+def first_of(sentences: Sequence[str], rest: str = "And {} more.", most: int = 20) -> list[str]:
+    """As many as people read, and where there are others `rest` with their number in it."""
+    left = len(sentences) - most
+    return [*sentences[:most], *([rest.format(left)] if left > 0 else [])]
 
 
 _ADVICE = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..core.errors import FacewrightError, shorten
+from ..core.errors import FacewrightError, first_of, shorten
 from ..core.files.shapes import shown, words
 from ..core.host import find_host, running
 from ..core.node_api import Blocked, Input, Schema, called, is_ui_form
@@ -174,14 +174,9 @@ def check(api: ApiWorkflow) -> list[str]:
     if not problems:
         problems = [p for node_id in order if (p := _ask_node(api, node_id))]
     if problems:
-        more = f" And {len(problems) - _MOST_SAID} more." if len(problems) > _MOST_SAID else ""
-        said = " ".join(problems[:_MOST_SAID])
-        raise WorkflowError(f"This workflow cannot run. {said}{more}")
+        said = " ".join(first_of(problems))
+        raise WorkflowError(f"This workflow cannot run. {said}")
     return order
-
-
-_MOST_SAID = 20
-"""Problems told at once."""
 
 
 def _order(api: ApiWorkflow, schemas: Mapping[str, Schema]) -> list[str]:

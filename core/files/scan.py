@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import shorten
+from ..errors import first_of, shorten
 
 PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".bmp", ".dib",
@@ -84,10 +84,8 @@ class LeftAside:
             f"{count} {shorten(suffix, 40) or 'without a suffix'} ({why})"
             for (suffix, why), count in sorted(self.counts.items())
         ]
-        named = sorted(self.named.items())
-        parts += [f"{shorten(path, 160)} ({why})" for path, why in named[:_NAMED]]
-        if len(named) > _NAMED:
-            parts.append(f"{len(named) - _NAMED} more of the kind, which --json lists")
+        named = [f"{shorten(path, 160)} ({why})" for path, why in sorted(self.named.items())]
+        parts += first_of(named, "{} more of the kind, which --json lists", _NAMED)
         return f"Left aside: {', '.join(parts)}." if parts else ""
 
     def special(self, path: Path, mode: int) -> None:

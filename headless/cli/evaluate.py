@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ...core.errors import first_of
 from ._common import (
     OUT,
     AsJson,
@@ -24,9 +25,6 @@ from ._common import (
 from ._failures import sentences
 from ._options import grouped
 from ._workers import Sharing
-
-_NAMED = 20
-"""Pictures named on the terminal; the report names all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,8 +218,7 @@ def _left_out(result: Any) -> list[str]:
 
 
 def _lines(lines: list[str]) -> str:
-    more = [f"... and {len(lines) - _NAMED} more; the report names all"]
-    return "\n".join(lines if len(lines) <= _NAMED else lines[:_NAMED] + more)
+    return "\n".join(first_of(lines, "... and {} more; the report names all"))
 
 
 def _print_json(result: Any, report: Path) -> None:

@@ -13,8 +13,6 @@ GT, LQ = "GT", "LQ"
 """What the originals and the degraded pictures are called in every table and picture."""
 _COMPARE = "_compare"
 """What `restore --compare` adds to the name of its before/after pictures."""
-_NAMED = 20
-"""Names listed in one sentence; the report lists all."""
 
 
 @dataclass(frozen=True)
@@ -280,6 +278,6 @@ def _no_pair(
     return (
         f"No picture of {where} has the name of a picture in {gt}; files are paired by their path "
         "inside the folder, without the suffix. Rename one side, or give the right folders.\n"
-        f"Without an original: {listed(wanted, _NAMED)}\n"
-        f"Originals not used: {listed(originals, _NAMED)}"
+        f"Without an original: {listed(wanted, 20)}\n"
+        f"Originals not used: {listed(originals, 20)}"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ...core.errors import shorten
+from ...core.errors import first_of, shorten
 from ...core.files.shapes import words
 from ...core.images import write_atomic
 from ...core.node_api import WIDGET_TYPES, called, is_ui_form
@@ -301,8 +301,7 @@ def _fetch(server: str, entry: shape.Entry, output_dir: Path) -> list[Path]:
                 refused.append(str(error))
     if refused:
         rest = f" The run's other files, {len(saved)}, are in {output_dir}." if saved else ""
-        more = f" And {len(refused) - 5} more." if len(refused) > 5 else ""
-        raise WorkflowError(" ".join(refused[:5]) + more + rest)
+        raise WorkflowError(" ".join(first_of(refused, most=5)) + rest)
     return saved
 
 

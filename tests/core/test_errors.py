@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from facewright.core.errors import FacewrightError, check_counts, listed, not_finite
+from facewright.core.errors import FacewrightError, check_counts, first_of, listed, not_finite
 from facewright.core.files.json_text import strict
 
 
@@ -17,6 +17,12 @@ def test_long_lists_are_cut_and_counted():
     long = listed(["x" * 500, 7])
     assert len(long) < 200 and long.endswith(", 7")
     assert listed(["a\nb"]) == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_the_first_sentences_and_the_number_of_the_rest():
+    assert first_of(["A.", "B."]) == ["A.", "B."]
+    assert first_of(["A.", "B.", "C."], most=1) == ["A.", "And 2 more."]
+    assert first_of(["a", "b"], "{} left", 1) == ["a", "1 left"]
 
 
 @pytest.mark.parametrize("count", [1, 3])

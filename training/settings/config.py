@@ -20,14 +20,12 @@ from pydantic import (
 )
 
 from ...core.degradation import Degradation
-from ...core.errors import shorten
+from ...core.errors import first_of, shorten
 from ...core.files.writing import written_whole
 from .data_sections import FolderData, PairsData, ShardsData, WorldData
 from .strict import ConfigError, Refused, Strict
 from .yaml_text import parse_yaml, read_yaml
 
-_MOST_TOLD = 20
-"""Wrong keys that are spelled out."""
 PACKAGE = "package:"
 """Starts a path below the package's own folder, wherever that is installed; all other paths of a
 config are relative to where the command is given."""
@@ -232,10 +230,8 @@ def load_config(
     except ValidationError as error:
         told = error.errors(include_url=False)
         found = list(dict.fromkeys(_explain(item, model, where) for item in told))
-        more = [f"  and {len(found) - _MOST_TOLD} more"] if len(found) > _MOST_TOLD else []
-        raise ConfigError(
-            f"{shorten(path, 200)} is not a valid config:\n" + "\n".join(found[:_MOST_TOLD] + more)
-        ) from error
+        told = "\n".join(first_of(found, "  and {} more"))
+        raise ConfigError(f"{shorten(path, 200)} is not a valid config:\n{told}") from error
 
 
 def _located(value: Any) -> Any:
