@@ -5,6 +5,7 @@ knows no method. A `Recipe` owns networks and losses and knows no loop. Any subc
 name in a file of `training/methods/` is found by that name.
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..core.checkpoint.identify import TRAINING_KEY
 from .data.batch import Batch
 from .data.cache import FrozenCache
 from .settings.config import Strict
@@ -36,6 +38,11 @@ class Evaluation:
     metrics: dict[str, float]
     images: dict[str, Tensor] = field(default_factory=dict)
     """Columns of the picture grid, by name: (n, 3, s, s) in [0, 1], the same samples every time."""
+
+
+def as_metadata(facts: dict) -> dict[str, str]:
+    """What `Recipe.export` is told of the run, for the metadata of its files."""
+    return {TRAINING_KEY: json.dumps(facts)}
 
 
 EXPORT_ONLY = ("name", "half")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..architecture import CLOSED, Between, SavedNetwork
 from ..checkpoint import read_tensors
+from ..checkpoint.identify import TRAINING_KEY
 from ..errors import CheckpointError, FacewrightError, check_image
 from .autoencoder import AutoencoderConfig, Encoder
 
@@ -170,4 +171,4 @@ def _adapter_is_trained(metadata: Mapping[str, str]) -> bool:
     if _ADAPTER in metadata:
         return metadata[_ADAPTER] == "trained"
     # Files from before this mark say which training stage wrote them.
-    return '"stage": "face-associate"' not in metadata.get("facewright.training", "")
+    return '"stage": "face-associate"' not in metadata.get(TRAINING_KEY, "")

@@ -4,7 +4,6 @@ A stage trains one or two branches, each to reproduce its own input, judged by p
 a discriminator; with two branches their features can be drawn together.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +25,7 @@ from ..losses.adversarial import (
 from ..losses.association import association_loss, retrieval_rate
 from ..losses.extractors import ExtractorConfig
 from ..losses.perceptual import feature_distance
-from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
+from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe, as_metadata
 from ..settings.config import Strict
 
 
@@ -104,7 +103,7 @@ class WithDecoder(SavedNetwork):
         return alone.eval()
 
     def write(self, path: Path, facts: dict) -> Path:
-        SavedNetwork.save(self, path, **{"facewright.training": json.dumps(facts)})
+        SavedNetwork.save(self, path, **as_metadata(facts))
         return path
 
     @classmethod
@@ -255,7 +254,6 @@ class AssociatingRecipe(BranchRecipe):
         """The LQ encoder without its decoder: what the next stage and the nodes read."""
         path = folder / f"{self.config.name}.safetensors"
         dtype = torch.float16 if self.config.half else torch.float32
-        training = {"facewright.training": json.dumps(facts)}
         encoder = self.autoencoders["lq"].without_decoder()
-        encoder.save(path, dtype=dtype, **options, **training)
+        encoder.save(path, dtype=dtype, **options, **as_metadata(facts))
         return path

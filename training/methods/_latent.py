@@ -1,6 +1,5 @@
 """What recipes that train on the latents of a frozen VAE have in common."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from .._backbone import BackboneConfig, TrainingBackbone
 from .._lora import save_lora
 from .._scores import face_scores
 from ..losses import masks
-from ..recipe import EXPORT_ONLY, Batch, Recipe
+from ..recipe import EXPORT_ONLY, Batch, Recipe, as_metadata
 from ..settings.config import Strict
 
 
@@ -68,7 +67,7 @@ class LatentRecipe(Recipe):
     def _stored(self, facts: dict) -> tuple[torch.dtype, dict[str, str]]:
         """Type and metadata of exported files."""
         dtype = torch.float16 if self.config.half else torch.float32
-        return dtype, {"facewright.training": json.dumps(facts)}
+        return dtype, as_metadata(facts)
 
     def _save_lora(self, folder: Path, unet: nn.Module, facts: dict, **more: str) -> Path:
         c = self.config

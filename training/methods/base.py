@@ -1,6 +1,5 @@
 """Pretraining of a small latent diffusion UNet: the nano stand-in for Stable Diffusion 2.1-base."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from ...core.checkpoint import make_metadata, save_safetensors
 from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
 from ...core.weights.nano import UNET_FORMAT, load_vae
-from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
+from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe, as_metadata
 from ..settings.config import Strict
 
 
@@ -125,9 +124,7 @@ class BaseRecipe(Recipe):
 
     def export(self, folder: Path, facts: dict) -> list[Path]:
         path = folder / "nano_unet.safetensors"
-        metadata = make_metadata(
-            UNET_FORMAT, self.config.unet.arguments(), **{"facewright.training": json.dumps(facts)}
-        )
+        metadata = make_metadata(UNET_FORMAT, self.config.unet.arguments(), **as_metadata(facts))
         tensors = {k: v.half() for k, v in self.nets["unet"].state_dict().items()}
         save_safetensors(path, tensors, metadata)
         return [path]

@@ -4,7 +4,6 @@ Trained are the LoRA, the projection of the prompt tokens and the identity embed
 recognisers and the extractor of the eyes stay frozen.
 """
 
-import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Literal
@@ -33,7 +32,7 @@ from ..losses.masked import (
     MeanSquaredError,
     attention_mask,
 )
-from ..recipe import Batch
+from ..recipe import Batch, as_metadata
 from ..settings.config import ConfigError, Strict
 from .onestep import Generator, OneStepConfig, OneStepRecipe, Weights
 
@@ -209,7 +208,7 @@ class HonestFaceRecipe(OneStepRecipe):
     def export(self, folder: Path, facts: dict) -> list[Path]:
         """OSDFace's files, and the identity embedder."""
         path = folder / f"{self.config.name}_ide.safetensors"
-        self.ide.save(path, half=self.config.half, **{"facewright.training": json.dumps(facts)})
+        self.ide.save(path, half=self.config.half, **as_metadata(facts))
         return [*super().export(folder, facts), path]
 
 

@@ -1,6 +1,5 @@
 """Identity encoders of rendered faces: one for losses, another, never in a loss, for scores."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from ...core.errors import FacewrightError
 from ...core.modules.identity import IdentityConfig, IdentityEncoder
-from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
+from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe, as_metadata
 from ..settings.config import Strict
 
 
@@ -85,7 +84,7 @@ class IdentityRecipe(Recipe):
 
     def export(self, folder: Path, facts: dict) -> list[Path]:
         path = folder / f"{self.config.name}.safetensors"
-        self.nets["encoder"].save(path, **{"facewright.training": json.dumps(facts)})
+        self.nets["encoder"].save(path, **as_metadata(facts))
         return [path]
 
 

@@ -1,6 +1,5 @@
 """Detector and landmark net of the nano models, trained on rendered group pictures."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from ...core.faces.nano import (
     NanoFacesConfig,
     face_square,
 )
-from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
+from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe, as_metadata
 from ..settings.config import Strict
 from ..world.faces3d import photos
 from ..world.scenes import GroupScene, group_scene
@@ -158,7 +157,7 @@ class NanoFacesRecipe(Recipe):
 
     def export(self, folder: Path, facts: dict) -> list[Path]:
         path = folder / FILE
-        self.nets["faces"].nets.save(path, **{"facewright.training": json.dumps(facts)})
+        self.nets["faces"].nets.save(path, **as_metadata(facts))
         return [path]
 
 

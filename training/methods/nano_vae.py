@@ -1,7 +1,6 @@
 """The nano models' autoencoder: pixels at 1/4 of the size, eight channels of unit variance."""
 
 import copy
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from ...core.modules.identity import IdentityEncoder
 from ...core.weights.nano import load_vae
 from ..losses.masks import box_mask
 from ..losses.pixel import sobel
-from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe
+from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe, as_metadata
 from ..settings.config import Strict
 
 
@@ -157,7 +156,7 @@ class NanoVAERecipe(Recipe):
         if not self.config.decoder_only:
             fold_latent_scale(vae, self.latent_mean.cpu(), self.latent_std.cpu())
         path = folder / "nano_vae.safetensors"
-        vae.save(path, **{"facewright.training": json.dumps(facts)})
+        vae.save(path, **as_metadata(facts))
         return [path]
 
     def _mask(self, batch: Batch) -> Tensor:
