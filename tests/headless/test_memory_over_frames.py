@@ -103,6 +103,44 @@ done(report=report)
 """
 )
 
+COMMAND = (
+    WEIGHTLESS
+    + """
+from pathlib import Path
+from facewright.core.methods._onestep import OneStepFaces
+from facewright.core.people.recogniser import Recogniser
+from facewright.core.pipeline.pictures import Restorer
+from facewright.core.video.files import write_video
+from facewright.headless.cli import main
+from facewright.headless.make import restore_files
+
+class Looks(torch.nn.Module):
+    def forward(self, x):
+        return F.adaptive_avg_pool2d(x - 0.5, 2).flatten(1)
+
+class Points(Told):
+    points = 68
+    def landmarks(self, crops):
+        return torch.rand(len(crops), 68, 2) * crops.shape[-1]
+
+def load(name, **choice):
+    embed = lambda lq, people: torch.zeros(len(lq), 4, 8)
+    method = OneStepFaces(backbone=Backbone(), embed=embed, size=64)
+    return Restorer(method, Points(), Recogniser(Looks(), name="nano-identity", dim=12))
+
+restore_files.load_restorer = load
+path = Path(folder) / f"{count}.mp4"
+write_video(path, (torch.rand(3, 96, 128) for _ in range(count)), 25)
+options = ["--weights", "nano", "--receipts", "--max-drift", "1", "--color", "adain", "--compare"]
+sys.argv = ["facewright", "restore", str(path), "-o", f"{folder}/out{count}", *options]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+done(receipts=Path(f"{folder}/out{count}/{count}.mp4.receipts.json").read_text())
+"""
+)
+
 FOLDER = (
     START
     + """
@@ -141,6 +179,13 @@ def test_a_video_of_1000_frames_needs_what_100_need(tmp_path):
     few, many = (run(VIDEO, count, tmp_path) for count in (100, 1000))
     assert "2000 faces restored" in many["report"]
     assert many["peak"] < 1.2 * few["peak"]
+
+
+def test_the_command_needs_for_1000_frames_what_100_need(tmp_path):
+    pytest.importorskip("av")
+    few, many = (run(COMMAND, count, tmp_path) for count in (100, 1000))
+    assert [face["frames"]["count"] for face in json.loads(many["receipts"])["faces"]] == [1000] * 2
+    assert many["peak"] < 1.2 * few["peak"], (few["peak"], many["peak"])
 
 
 def test_a_folder_of_1000_frames_needs_what_100_need(tmp_path):
