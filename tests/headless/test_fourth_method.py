@@ -9,7 +9,7 @@ from facewright import nodes
 from facewright.core import demo, methods
 from facewright.core.images import Picture, read_picture, write_picture
 from facewright.core.weights import known_files
-from facewright.headless.cli import app
+from facewright.headless.cli import _methods, app
 from facewright.headless.host import catalogue
 from facewright.training import methods as recipes
 from PIL import Image
@@ -31,7 +31,8 @@ validate_images: 1
 
 
 def forget():
-    for cached in (methods.specs, known_files.known_files, catalogue.node_classes):
+    caches = methods.specs, known_files.known_files, catalogue.node_classes, _methods._method_params
+    for cached in caches:
         cached.cache_clear()
     for package in ROOMS:
         sys.modules.pop(f"{package.__name__}.sharpening", None)
@@ -86,10 +87,13 @@ def test_a_fourth_method_is_trained_found_and_restores(fourth, tmp_path):
 
     picture, _ = demo.picture("face")
     write_picture(tmp_path / "in.png", picture[0], Picture(picture[0]))
-    out = tmp_path / "out.png"
-    run("restore", tmp_path / "in.png", "-o", out, "--weights", "sharpening", "--models", models)
-    restored = read_picture(out).pixels
-    assert (restored - picture[0]).abs().max() > 0.02
+    out, restored = tmp_path / "out.png", {}
+    restore = ("restore", tmp_path / "in.png", "-o", out, "--weights", "sharpening", "--overwrite")
+    for amount in (0, 2):
+        run(*restore, "--models", models, "--amount", amount)
+        restored[amount] = read_picture(out).pixels
+    assert (restored[2] - restored[0]).abs().max() > 0.02
+    assert "amount" in run("restore", "--help")
     assert (
         "sharpening"
         in CliRunner().invoke(app, ["restore", "x", "-o", "y", "--weights", "no"]).stderr
