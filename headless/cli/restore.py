@@ -223,6 +223,10 @@ def _ready(work: Any) -> Any:
 
     What is missing or does not go together is no fault of a picture, and shows here.
     """
+    from ..make.restore import check_albums
+
+    with wrong_usage():
+        check_albums(work.models.name, work.options.people)
     restorer = work.models.restorer
     photos = work.options.references
     with wrong_usage():

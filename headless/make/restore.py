@@ -1,15 +1,19 @@
 """Restorers by their names, from files on this machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from os import PathLike
 from typing import Literal, TypeVar
 
+from ...core.checkpoint import CONFIG_KEY, read_metadata
 from ...core.diffusion.source import DiffusersModels
 from ...core.errors import CheckpointError, FacewrightError
 from ...core.faces import dense_landmarker, load_analyzer
+from ...core.files.json_text import JsonError, parse_json
 from ...core.files.known import ARCFACE
 from ...core.host import host, running
 from ...core.methods import spec_of
+from ...core.people.person import Person
 from ...core.people.recogniser import load_recogniser, nano_recogniser
 from ...core.pipeline import pictures
 from ...core.pipeline.options import RestoreOptions
@@ -18,7 +22,7 @@ from ...core.weights import nano
 from ...core.weights.model_folders import ModelFolders
 from ..host.host import HeadlessHost
 
-__all__ = ["RestoreOptions", "Restored", "Restorer", "load_restorer"]
+__all__ = ["RestoreOptions", "Restored", "Restorer", "check_albums", "load_restorer"]
 
 T = TypeVar("T")
 Models = str | PathLike[str] | ModelFolders | None
@@ -65,6 +69,21 @@ def load_restorer(
             load_recogniser(judge) if judge else nano_recogniser(nano.load_identity("loss"))
         )
     return Restorer(spec.build(files, source, faces), faces, recogniser)
+
+
+def check_albums(name: str, people: Sequence[Person]) -> None:
+    """Hold albums against what the weight files of a method say of themselves; quick.
+
+    Raises:
+        FacewrightError: an album was made with another recogniser than a file was trained with.
+    """
+    # What is missing or broken is named by who loads it.
+    with suppress(CheckpointError, JsonError):
+        for path in spec_of(name).find(DiffusersModels(host.folders)).values() if people else ():
+            said = read_metadata(path) if path.suffix == ".safetensors" else {}
+            trained_with = parse_json(said.get(CONFIG_KEY, "{}")).get("recogniser")
+            for person in people if isinstance(trained_with, str) else ():
+                person.check_fits(trained_with)
 
 
 def _tried(problems: list[FacewrightError], find: Callable[[], T]) -> T | None:

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from facewright.core.checkpoint import read_metadata
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import Face
+from facewright.core.files.known import bundled_path
 from facewright.core.images import Picture, read_picture, write_picture
 from facewright.core.methods import spec_of
 from facewright.core.methods._onestep import OneStepFaces
+from facewright.core.methods.honestface import NANO_FILES
+from facewright.core.people.person import Person
 from facewright.headless.cli import app
 from facewright.headless.make import restore as restore_module
 from facewright.headless.make import restore_files
-from facewright.headless.make.restore import Restorer, load_restorer
+from facewright.headless.make.restore import Restorer, check_albums, load_restorer
 from typer.testing import CliRunner
 
 runner = CliRunner()
@@ -216,6 +220,19 @@ def test_what_receipts_need_is_looked_for_before_the_weights_are_loaded(osdface_
     monkeypatch.setattr(restore_module, "load_analyzer", lambda name: OneFace())
     with pytest.raises(CheckpointError, match=r"backbone\.pth"):
         load_restorer("osdface", osdface_files, measured=True)
+
+
+def test_an_album_of_another_recogniser_is_refused_by_the_headers_of_files():
+    album = Person(
+        name="eve", crops=torch.zeros(1, 3, 8, 8), embeddings=torch.eye(1, 96),
+        landmarks=torch.zeros(1, 68, 2), quality=torch.ones(1), recogniser="arcface-r50:0",
+        sources=("1",),
+    )  # fmt: skip
+    with pytest.raises(FacewrightError, match="album of eve was made with the recogniser arcface"):
+        check_albums("nano-honestface", [album])
+    said = json.loads(read_metadata(bundled_path(NANO_FILES[0]))["facewright.config"])
+    check_albums("nano-honestface", [replace(album, recogniser=said["recogniser"])])
+    check_albums("honestface", [album])  # nothing is there: who loads it says so
 
 
 def test_names_of_the_manual():

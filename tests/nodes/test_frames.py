@@ -1,5 +1,7 @@
 """Frames through the nodes: whose face is whose, what passes through, progress, stopping."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from facewright.core.faces import Face
@@ -163,7 +165,7 @@ def test_the_stop_button_is_heard_between_frames(monkeypatch, node):
     assert len(asked) == 4
 
 
-def restore_video(path, faces, **options):
+def restore_video(path, faces, whole=False, **options):
     values = {
         "crop_size": 64, "smoothing": 0.5, "fill_gaps": 3, "fade": 3, "cut_threshold": 1.0,
         "strength": 1.0, "color": "none", "feather": 0.12, "min_size": 0, "min_score": 0.0,
@@ -174,10 +176,11 @@ def restore_video(path, faces, **options):
         def forward(self, crops):
             return torch.zeros(len(crops), 4, 8)
 
-    return RestoreVideo.execute(
+    result = RestoreVideo.execute(
         video=VideoFile(path), model=None, vae=None, vre=Vre(), analyzer=Told(faces),
         **(values | options),
-    ).result[:2]  # fmt: skip
+    ).result  # fmt: skip
+    return result if whole else result[:2]
 
 
 def test_a_video_is_restored_as_its_frames_are(weightless, bars, tmp_path):
@@ -221,6 +224,34 @@ def test_frames_at_strength_0_are_the_source_bit_by_bit_and_losses_are_told(weig
 
     pairs = list(zip(luma(source), luma(video.path), strict=True))
     assert len(pairs) == 12 and all((a == b).all() for a, b in pairs)
+
+
+def test_a_videos_faces_are_guarded_and_matched(weightless, tmp_path, monkeypatch):
+    """What the node gets goes to the pipeline; what comes back goes out."""
+    from facewright.core.video.files import write_video
+    from facewright.nodes import frames as node
+
+    got = {}
+
+    def restore(restorer, source, target, options, *, on_frames):
+        got.update(restorer=restorer, options=options)
+        write_video(target, [torch.rand(3, 16, 16)], 25)
+        guard = SimpleNamespace(json="{}", held_back=["face 0: held back"])
+        return SimpleNamespace(report="told", notes=["a note"], guard=guard)
+
+    monkeypatch.setattr(node, "restore_video", restore)
+    write_video(tmp_path / "a.mp4", [torch.rand(3, 120, 200)], 25)
+    shared = {"recogniser": "judge", "crop_size": 96, "pick": "1", "padding": 0.2, "crf": 20}
+    on = {"guard": "fall back", "max_drift": 0.7, "posterior": "sample", "seed": 9}
+    report, receipts = restore_video(tmp_path / "a.mp4", FRAMES, **shared, **on, whole=True)[1:]
+    assert receipts == "{}" and report.splitlines() == ["told", "face 0: held back", "a note"]
+    options, restorer = got["options"], got["restorer"]
+    assert (options.pick, options.padding, options.crf, options.seed) == ("1", 0.2, 20, 9)
+    assert (options.max_drift, options.on_drift) == (0.7, "fall back")
+    assert restorer.judge == "judge" and restorer.method.size == 96
+    assert not restorer.method.takes_people and restorer.place is not None
+    restore_video(tmp_path / "a.mp4", FRAMES, **shared)
+    assert (got["options"].max_drift, got["options"].seed) == (None, None)
 
 
 def test_the_moving_demo_is_the_group_seen_through_a_window():
