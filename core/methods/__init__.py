@@ -8,18 +8,19 @@ from ..errors import FacewrightError, shorten
 from ._spec import FaceRestorer, ManyStepBackbone, ModelSource, RestorerSpec
 
 __all__ = [
+    "DEFAULT",
+    "DEFAULT_WITH_PEOPLE",
     "FaceRestorer",
     "ManyStepBackbone",
     "ModelSource",
     "RestorerSpec",
-    "default_restorer",
     "spec_of",
     "specs",
 ]
 
 
-DEFAULT = "osdface"
-"""The restorer where people name none."""
+DEFAULT, DEFAULT_WITH_PEOPLE = "osdface", "honestface"
+"""The restorer where people name none: without and with photographs of a person."""
 
 
 @cache
@@ -29,11 +30,6 @@ def specs() -> dict[str, RestorerSpec]:
     found = [spec for module in modules for spec in getattr(module, "SPECS", ())]
     found.sort(key=lambda spec: (spec.bundled, spec.name != DEFAULT))
     return {spec.name: spec for spec in found}
-
-
-def default_restorer(with_people: bool = False) -> str:
-    """Its name; `with_people` the first that has a use for photographs of a person."""
-    return next(spec.name for spec in specs().values() if spec.takes_people or not with_people)
 
 
 def spec_of(name: str) -> RestorerSpec:

@@ -379,7 +379,7 @@ SPECS = (
     ),
     RestorerSpec(
         name="nano-flipnet",
-        help="the same with demo models for rendered faces",
+        help="its demo models for rendered faces",
         files=(NANO_BASE, *nano_files("restore")),
         build=partial(_load, options=NanoFlipnetOptions(), size=NANO_SIZE),
         analyzer="nano",

@@ -339,7 +339,7 @@ SPECS = (
     ),
     RestorerSpec(
         name="nano-honestface",
-        help="the same with demo models for rendered faces",
+        help="its demo models for rendered faces",
         files=(NANO_BASE, NANO_IDENTITY, *NANO_FILES),
         build=_load_nano,
         analyzer="nano",

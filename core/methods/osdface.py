@@ -312,7 +312,7 @@ SPECS = (
     ),
     RestorerSpec(
         name="nano",
-        help="demo models for rendered faces",
+        help="osdface's demo models for rendered faces",
         files=NANO_FILES,
         build=partial(_load, size=NANO_SIZE),
         analyzer="nano",

@@ -118,7 +118,7 @@ def _shown(value: Any) -> str:
 
 
 def _described() -> str:
-    from ...core.methods import specs
+    from ...core.methods import DEFAULT, DEFAULT_WITH_PEOPLE, specs
 
     known = "; ".join(f"{name}, {spec.help}" for name, spec in specs().items())
-    return f"{known}. By default osdface, with --person or --reference honestface."
+    return f"{known}. By default {DEFAULT}, with --person or --reference {DEFAULT_WITH_PEOPLE}."

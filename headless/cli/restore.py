@@ -65,10 +65,10 @@ class Weights(Machine):
             given: the option that gives photographs of people; empty without any.
         """
         from ...core.faces import ANALYZERS
-        from ...core.methods import specs
+        from ...core.methods import DEFAULT, DEFAULT_WITH_PEOPLE, specs
 
         check_choice("--analyzer", self.analyzer or ANALYZERS[0], ANALYZERS)
-        name = self.weights or ("honestface" if given else "osdface")
+        name = self.weights or (DEFAULT_WITH_PEOPLE if given else DEFAULT)
         check_choice("--weights", name, tuple(specs()))
         spec = specs()[name]
         if not given or spec.takes_people:
@@ -77,8 +77,8 @@ class Weights(Machine):
             others = [other for other, of in specs().items() if of.takes_people]
             fail(
                 f"{name} restores from the picture alone, so {given} has no use with --weights "
-                f"{name}. Leave --weights out, which takes HonestFace, or choose one of "
-                f"{', '.join(others)}.",
+                f"{name}. Leave --weights out, which takes {DEFAULT_WITH_PEOPLE}, or choose one "
+                f"of {', '.join(others)}.",
                 2,
             )
         return spec.with_people
