@@ -27,13 +27,14 @@ from torch import Generator, Tensor, nn
 
 from ..core.checkpoint import load_strict
 from ..core.checkpoint.identify import UNetFacts
-from ..core.errors import FacewrightError, shorten
+from ..core.errors import FacewrightError
 from ..core.host import run_otherwise
 from ..core.lora.merge import (
     LoraReport,
     check_strength,
     check_sum,
     kohya_name,
+    misfits,
     parse_lora,
     to_kohya,
     unfit,
@@ -73,22 +74,19 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
         names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
         weights = parse_lora(tensors, metadata, names.keys())
         stored = model.model.state_dict()
-        targets, strays = {}, []
-        for name, change in weights.changes.items():
-            key = f"diffusion_model.{names.get(name)}"
-            if key not in stored or not change.fits(stored[key].shape):
-                strays.append(shorten(name.removesuffix(".weight")))
-                continue
-            check_sum(name, stored[key], change, strength)
-            targets[name] = key
+        keys = {name: f"diffusion_model.{names.get(name)}" for name in weights.changes}
+        targets = {name: stored[key] for name, key in keys.items() if key in stored}
+        strays = misfits(weights.changes, targets)
         patched = model.clone()
         if not strays:
+            for name, change in weights.changes.items():
+                check_sum(name, targets[name], change, strength)
             places = {
                 kohya_name(m): f"diffusion_model.{names[f'{m}.weight']}" for m in weights.modules
             }
             found = comfy.lora.load_lora(to_kohya(weights), places)
             applied = set(patched.add_patches(found, strength))
-            strays = [name for name, key in targets.items() if key not in applied]
+            strays = [name for name, key in keys.items() if key not in applied]
         if strays:
             other = _facts(model).other
             came = f", and `model` is {other}" if other else ""

@@ -217,16 +217,7 @@ def merge_lora(
     check_strength(strength)
     weights = parse_lora(lora_tensors, metadata, unet_state_dict.keys())
     changes = weights.changes
-    problems = []
-    for name, change in changes.items():
-        target = unet_state_dict.get(name)
-        if target is None:
-            problems.append(f"{_module(name)} does not exist in the model")
-        elif not change.fits(target.shape):
-            problems.append(
-                f"{_module(name)} should be {tuple(target.shape)}, came {change.made_for}"
-            )
-    if problems:
+    if problems := misfits(changes, unet_state_dict):
         raise unfit(problems, len(changes))
     with torch.no_grad():
         for name, change in changes.items():
@@ -238,8 +229,18 @@ def merge_lora(
     return LoraReport.of(weights)
 
 
-def _module(parameter: str) -> str:
-    return shorten(parameter.removesuffix(".weight"))
+def misfits(
+    changes: Mapping[str, LoraWeight | Difference], parameters: Mapping[str, Tensor]
+) -> list[str]:
+    """What of a LoRA a model has no place for, in words, by the names of its parameters."""
+    problems = []
+    for name, change in changes.items():
+        module, target = shorten(name.removesuffix(".weight")), parameters.get(name)
+        if target is None:
+            problems.append(f"{module} does not exist in the model")
+        elif not change.fits(target.shape):
+            problems.append(f"{module} should be {tuple(target.shape)}, came {change.made_for}")
+    return problems
 
 
 def _sum(target: Tensor, change: LoraWeight | Difference, strength: float) -> Tensor:
