@@ -59,11 +59,6 @@ def group_picture() -> tuple[Tensor, Tensor]:
     return picture("group")
 
 
-def face_picture() -> tuple[Tensor, Tensor]:
-    """lq and gt of one face, each (1, 3, 512, 512) float32 in [0, 1]."""
-    return picture("face")
-
-
 def _moving_over(wide: Tensor) -> Tensor:
     """(16, 3, h, w) views of (1, 3, h, w'), from left to right by whole pixels; even sizes."""
     height, width = wide.shape[-2:]

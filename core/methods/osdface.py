@@ -106,7 +106,7 @@ class VisualRepresentationEmbedder(SavedNetwork):
 
     @property
     def grid_size(self) -> int:
-        """Cells along one side of the feature map that `token_positions` counts in."""
+        """Cells along one side of the feature map that `select` counts positions in."""
         return self.config.input_size // self.config.encoder.factor
 
     def prepare(self, lq: Tensor) -> Tensor:
@@ -163,10 +163,6 @@ class VisualRepresentationEmbedder(SavedNetwork):
         -1 where the image has fewer distinct codes. Each image's result is the one it has alone.
         """
         return self.select(lq).tokens
-
-    def token_positions(self, lq: Tensor) -> Tensor:
-        """(b, num_tokens) int64 row-major cell of the grid each token was found at, or -1."""
-        return self.select(lq).positions
 
     def embed(self, tokens: Tensor) -> Tensor:
         """(b, n) codes -> (b, n, proj_out) prompt tokens. A code of -1 projects a zero vector."""

@@ -107,7 +107,7 @@ def test_a_batch_equals_its_images_one_by_one(small, monkeypatch, chunk):
         assert torch.equal(alone.tokens[0], tokens[i])
         assert torch.equal(alone.positions[0], positions[i])
     torch.testing.assert_close(small(lq)[3:4], small(lq[3:4]))
-    assert torch.equal(small.token_positions(lq), positions)
+    assert torch.equal(small.select(lq).positions, positions)
     assert torch.equal(small.tokenize(lq), tokens)
 
 
@@ -126,7 +126,7 @@ def test_released_size_encodes_one_image_at_a_time(official, monkeypatch):
 def test_no_image_gives_no_tokens(small):
     lq = torch.empty(0, 3, 32, 32)
     assert small.tokenize(lq).shape == (0, 77)
-    assert small.token_positions(lq).shape == (0, 77)
+    assert small.select(lq).positions.shape == (0, 77)
     assert small(lq).shape == (0, 77, 12)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from facewright.core.degradation import Degradation
-from facewright.core.demo import face_picture, group_picture
+from facewright.core.demo import group_picture, picture
 from facewright.core.diffusion.text import Clip
 from facewright.core.faces import Face
 from facewright.core.node_api import io
@@ -59,7 +59,7 @@ def test_degrade_presets_runs_as_shipped(tmp_path):
     results = run_workflow(FOLDER / "degrade_presets.json", output_dir=tmp_path)
     shown = titles(results, "degrade_presets")
     degraded, recipe, report = shown["Degrade"]
-    lq = Degradation.replay(face_picture()[1], json.loads(recipe))
+    lq = Degradation.replay(picture("face")[1], json.loads(recipe))
     assert torch.equal(degraded, lq.movedim(1, -1))
     assert shown["What was done, in words"].ui["text"] == (report,)
     assert [line.split(":")[0] for line in shown["Degradation Sheet"][1].splitlines()] == (
@@ -72,7 +72,7 @@ def test_practice_loop_runs_as_shipped_and_restores_something(tmp_path):
     results = run_workflow(FOLDER / "practice_loop.json", output_dir=tmp_path)
     shown = titles(results, "practice_loop")
     score, report, text = shown["Image Score"]
-    gt = face_picture()[1].movedim(1, -1)
+    gt = picture("face")[1].movedim(1, -1)
     psnr, baseline = (
         -10 * math.log10((x - gt).double().square().mean())
         for x in (shown["Paste Faces"][0], shown["Degrade"][0])
@@ -178,8 +178,8 @@ def test_nano_practice_loop_scores_against_the_original(nano_flipnet, tmp_path):
     shown = titles(results, name)
     gt = shown["Detect Faces"][1]
     mean = json.loads(shown["Image Score"][2])["mean"]["psnr"]
-    for key, picture in zip(("lq", "restored"), decoded, strict=True):
-        psnr = -10 * math.log10((picture.clamp(0, 1) - gt).double().square().mean())
+    for key, pixels in zip(("lq", "restored"), decoded, strict=True):
+        psnr = -10 * math.log10((pixels.clamp(0, 1) - gt).double().square().mean())
         assert mean[key] == pytest.approx(psnr, abs=1e-3)
     assert shown["Scores"].ui["text"] == (shown["Image Score"][1],)
     assert len(list(tmp_path.rglob("*.png"))) == 3

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from facewright.core.degradation import Degradation
-from facewright.core.demo import face_picture
+from facewright.core.demo import picture
 from facewright.headless.remote.server import server_specs
 from facewright.headless.workflows.workflow import to_api
 from facewright.nodes import all_nodes
@@ -161,7 +161,7 @@ def test_degrade_presets_runs_as_shipped(server):
     outputs = run(server, prompt)
     # The recipe that was shown does the same again.
     (recipe,) = outputs[by_title["The same as a recipe, to do it again"]]["text"]
-    gt = face_picture()[1]
+    gt = picture("face")[1]
     expected = Degradation.replay(gt, json.loads(recipe))
     entry = {"outputs": outputs}
     (degraded,) = saved(server, entry, by_title["Save the degraded picture"])
