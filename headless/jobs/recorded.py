@@ -116,7 +116,9 @@ class RecordedRun:
         for record in self.manifest:
             job = ours.get(record["output"])
             wanted = job.settings if job else settings
-            difference = self._difference(record, wanted) if wanted is not None else ""
+            difference = ""
+            if wanted is not None:
+                difference = differing(self._as_options(record), self._as_options(wanted))
             for key, value in (job.given if job and not difference else {}).items():
                 if record.get(key) != value:
                     difference = f"its {key} is not the one given now"
@@ -139,16 +141,6 @@ class RecordedRun:
                     f"{there[0]} exists and {self.manifest.path} does not, so it was not made by "
                     "this command. Choose another output folder, or --overwrite to replace it."
                 )
-
-    def _difference(self, record: Record, wanted: Record) -> str:
-        """What two settings differ in, as options of the command; empty where they agree."""
-        there, now = self._as_options(record), self._as_options(wanted)
-        parts = [
-            f"{name} {there.get(name, 'not given')} there, {now.get(name, 'not given')} now"
-            for name in dict.fromkeys([*there, *now])
-            if there.get(name) != now.get(name)
-        ]
-        return "; ".join(parts)
 
     def finished(self, job: RecordedJob) -> bool:
         """Whether both the file and its record are there."""
@@ -191,6 +183,16 @@ class _Witnessed:
         facts = self.work(job)
         facts["record"][INPUT_SHA] = file_mark(job.source)
         return facts
+
+
+def differing(there: Record, now: Record) -> str:
+    """What two settings differ in, by their names; empty where they agree."""
+    parts = [
+        f"{name} {there.get(name, 'not given')} there, {now.get(name, 'not given')} now"
+        for name in dict.fromkeys([*there, *now])
+        if there.get(name) != now.get(name)
+    ]
+    return "; ".join(parts)
 
 
 def same_input(record: Record, source: Path) -> bool:

@@ -16,7 +16,7 @@ from ...core.people.curation import ALIKE, HASH_BITS, Reason, find_duplicates
 from ..jobs.batch import OnJob, Summary, run_jobs, unwatched
 from ..jobs.manifest import Manifest, Record
 from ..jobs.planning import distinct, find_pictures
-from ..jobs.recorded import one_thread
+from ..jobs.recorded import differing, one_thread
 from .align_photo import (
     DUPLICATE,
     SUFFIXES,
@@ -94,12 +94,8 @@ class AlignRun:
                 )
 
     def _difference(self, record: Record) -> str:
-        there = record["options"]
-        return "; ".join(
-            f"{name.replace('_', ' ')} {there.get(name)} there, {value} now"
-            for name, value in self._settings.items()
-            if there.get(name) != value
-        )
+        both = (record["options"], self._settings)
+        return differing(*({k.replace("_", " "): v for k, v in of.items()} for of in both))
 
     def _photo_of(self, file: str) -> str:
         """From a face's or caption's name to what the photo's only face would be called."""

@@ -234,7 +234,8 @@ def test_pairs_and_captions_that_cannot_be_read_are_left_out(tmp_path):
             pixels = np.random.default_rng(i).integers(0, 256, (36, 36, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / side / f"{i}.png")
     data = {"source": "pairs", "folders": [tmp_path], "size": 32, "largest": 36, "workers": 0}
-    names = Batches(TrainConfig(**base(data)), CPU).train_photos.names
+    pairs = Batches(TrainConfig(**base(data)), CPU).train_photos.pairs
+    names = [pair.name for pair in pairs]
     (tmp_path / "LQ" / f"{names[0]}.png").write_bytes(b"")  # found when the pairs are compared
     halve(tmp_path / "HQ" / f"{names[1]}.png")
     (tmp_path / "HQ" / f"{names[2]}.txt").write_bytes(b"\xff")

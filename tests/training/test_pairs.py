@@ -81,8 +81,8 @@ def test_two_folders_of_other_names_are_pairs_too(pairs, tmp_path):
     (pairs / "LQ").rename(tmp_path / "bad")
     data = pair_data({"hq": tmp_path / "good", "lq": tmp_path / "bad"})
     train, held_out = open_source(config(data).data)
-    assert len(train.files) == 5 and len(held_out.files) == 1
-    assert not set(train.files) & set(held_out.files)
+    assert len(train.pairs) == 5 and len(held_out.pairs) == 1
+    assert not set(train.pairs) & set(held_out.pairs)
     assert train.name(0).startswith("sub/")
 
 
@@ -181,7 +181,7 @@ def test_both_sides_of_the_split_have_pictures(pairs, folder_of_people, share):
 
 def test_the_split_knows_names_not_where_the_folder_lies(pairs, tmp_path, monkeypatch):
     def held_out(folder):
-        return open_source(config(pair_data(folder, held_out=0.5)).data)[1].names
+        return [p.name for p in open_source(config(pair_data(folder, held_out=0.5)).data)[1].pairs]
 
     absolute = held_out(pairs)
     monkeypatch.chdir(tmp_path)

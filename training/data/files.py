@@ -1,7 +1,8 @@
 """Pictures and captions from files."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from ...core import images
 from ...core.diffusion import text
-from ...core.errors import FacewrightError
 from ...core.files.scan import PICTURE_SUFFIXES, LeftAside, pictures_in
 from .damage import UnreadableError
 
@@ -92,19 +92,18 @@ def read_picture(path: Path) -> Image.Image:
     Raises:
         UnreadableError: the file is gone, damaged or no picture.
     """
-    return _rgb(lambda: images.read_picture(path), path)
+    with _unreadable(path):
+        return _rgb(images.read_picture(path))
 
 
 def decode_picture(data: bytes, name: str) -> Image.Image:
     """`read_picture` of a file's content."""
-    return _rgb(lambda: images.decode_picture(data, name), name)
+    with _unreadable(name):
+        return _rgb(images.decode_picture(data, name))
 
 
-def _rgb(decode: Callable[[], images.Picture], name: object) -> Image.Image:
-    try:
-        return Image.fromarray(images.to_array(decode().pixels[:3]))
-    except Exception as error:  # decoders raise whatever damage leads them to
-        raise UnreadableError(name, error) from error
+def _rgb(picture: images.Picture) -> Image.Image:
+    return Image.fromarray(images.to_array(picture.pixels[:3]))
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -113,10 +112,16 @@ def upright_size(path: Path) -> tuple[int, int]:
     Raises:
         UnreadableError: the file is no picture.
     """
-    try:
+    with _unreadable(path):
         return images.upright_size(path)
-    except Exception as error:  # as above
-        raise UnreadableError(path, error) from error
+
+
+@contextmanager
+def _unreadable(name: object) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # decoders raise whatever damage leads them to
+        raise UnreadableError(name, error) from error
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -130,10 +135,8 @@ def read_caption(picture: Path) -> str:
     Raises:
         UnreadableError: the file is no UTF-8 text.
     """
-    try:
+    with _unreadable(picture.with_suffix(".txt")):
         return text.read_caption(picture)
-    except FacewrightError as error:
-        raise UnreadableError(picture.with_suffix(".txt"), error) from error
 
 
 def digest_of(files: Iterable[tuple[str, int]]) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -22,30 +23,37 @@ from .files import (
     to_tensor,
     upright_size,
 )
-from .sources import Photo, Photos, open_folder, whole_picture
+from .sources import Photo, Photos, open_folder, parted, whole_picture
+
+
+class Pair(NamedTuple):
+    """A good and a degraded file."""
+
+    name: str
+    files: tuple[Path, Path]
+    folders: tuple[Path, Path]
+    """That the files were found below."""
+    key: str
+    """The name with that of the data set."""
 
 
 @dataclass
 class PairPhotos(Photos):
     """HQ and LQ files cut alike: a random square after a random resize, drawn by the seed."""
 
-    files: list[tuple[Path, Path]]
-    tops: list[tuple[Path, Path]]
-    """The folders that the files were found below."""
-    names: list[str]
+    pairs: list[Pair]
     size: int
     largest: int
 
     def __post_init__(self) -> None:
-        self.by_identity = [[i] for i in range(len(self.files))]
+        self.by_identity = [[i] for i in range(len(self.pairs))]
 
     def name(self, index: int) -> str:
-        return self.names[index]
+        return self.pairs[index].name
 
     def load(self, index: int, seed: int = 0) -> Photo:
-        hq, lq = self.files[index]
-        images = []
-        for path, top in zip((hq, lq), self.tops[index], strict=True):
+        pair, images = self.pairs[index], []
+        for path, top in zip(pair.files, pair.folders, strict=True):
             with inside(top):
                 images.append(read_picture(path))
         rng = np.random.default_rng([4, seed])
@@ -63,13 +71,13 @@ class PairPhotos(Photos):
             )
             for image in images
         )
-        return Photo(gt, whole_picture(self.size), index, degraded, read_caption(hq))
+        return Photo(gt, whole_picture(self.size), index, degraded, read_caption(pair.files[0]))
 
     def digest(self) -> str:
         return digest_of(
-            (f"{side}/{name}{file.suffix}", size_of(file))
-            for name, pair in zip(self.names, self.files, strict=True)
-            for side, file in zip(("HQ", "LQ"), pair, strict=True)
+            (f"{side}/{pair.name}{file.suffix}", size_of(file))
+            for pair in self.pairs
+            for side, file in zip(("HQ", "LQ"), pair.files, strict=True)
         )
 
 
@@ -81,7 +89,7 @@ class Mixed(Photos):
     faces: Photos
 
     def __post_init__(self) -> None:
-        self.first = len(self.pairs.files)
+        self.first = len(self.pairs.pairs)
         self.by_identity = self.pairs.by_identity + [
             [self.first + i for i in group] for group in self.faces.by_identity
         ]
@@ -111,48 +119,29 @@ def open_pairs(config: PairsData) -> tuple[Photos, Photos]:
         ConfigError: a folder is empty, a file has no counterpart, two differ in size, or there is
             a single pair.
     """
-    files, tops, names, keys = [], [], [], []
+    pairs = []
     for entry in config.folders:
         folders = _folders(entry)
         folder = entry if isinstance(entry, Path) else entry.hq
         # Not the path as typed: a run resumed from another folder must hold out the same pairs.
         data_set = os.path.basename(os.path.abspath(folder))
-        for name, pair in _pairs(folders).items():
-            files.append(pair)
-            tops.append(folders)
-            names.append(name)
-            keys.append(f"{data_set}/{name}")
-    if len(files) < 2:
+        for name, files in _pairs(folders).items():
+            pairs.append(Pair(name, files, folders, f"{data_set}/{name}"))
+    if len(pairs) < 2:
         raise ConfigError(
-            f"There is a single pair, {files[0][0]}, and at least 2 are needed: one to train on "
-            "and one held out for validation. Add pairs."
+            f"There is a single pair, {pairs[0].files[0]}, and at least 2 are needed: one to train "
+            "on and one held out for validation. Add pairs."
         )
-    held_out = _held_out(keys, config.held_out)
-
-    def split(keep: bool) -> PairPhotos:
-        chosen = [i for i in range(len(files)) if (i in held_out) == keep]
-        return PairPhotos(
-            *([column[i] for i in chosen] for column in (files, tops, names)),
-            size=config.size,
-            largest=config.largest,
-        )
-
-    train, validation = split(False), split(True)
+    train, validation = (
+        PairPhotos([pairs[i] for i in sorted(chosen)], config.size, config.largest)
+        for chosen in parted([pair.key for pair in pairs], config.held_out)
+    )
     if config.faces is None:
         return train, validation
     faces, faces_validation = open_folder(
         config.faces, config.size, config.held_out, "file", limit=config.faces_limit
     )
     return Mixed(train, faces), Mixed(validation, faces_validation)
-
-
-def _held_out(keys: list[str], share: float) -> set[int]:
-    """Numbers of the held-out ones: as many as `share` says, one at least, not all; by name."""
-    ranked = sorted(
-        range(len(keys)),
-        key=lambda i: hashlib.sha256(keys[i].encode("utf-8", "surrogateescape")).hexdigest(),
-    )
-    return set(ranked[: min(len(keys) - 1, max(1, round(share * len(keys))))])
 
 
 def _folders(entry: Path | PairFolders) -> tuple[Path, Path]:

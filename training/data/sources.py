@@ -199,28 +199,33 @@ def split_photos(
         split: makes a split of the numbers of its photos, and of the number of who is on each.
         limit: keeps only so many people.
     """
-    number = {name: i for i, name in enumerate(sorted(set(groups)))}
+    people = sorted(set(groups))
+    number = {name: i for i, name in enumerate(people)}
 
-    def of(wanted: set[str]) -> P:
-        chosen = [i for i, group in enumerate(groups) if group in wanted]
-        return split(chosen, [number[groups[i]] for i in chosen])
+    numbers = [number[group] for group in groups]
 
-    training, validation = split_people(number, held_out, limit)
+    def of(wanted: set[int]) -> P:
+        chosen = [i for i, person in enumerate(numbers) if person in wanted]
+        return split(chosen, [numbers[i] for i in chosen])
+
+    training, validation = map(set, parted(people, held_out, limit))
     return of(training), of(validation)
 
 
-def _bytes(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")  # names of files may be any bytes
+def parted(
+    names: Sequence[str], held_out: float, limit: int | None = None
+) -> tuple[list[int], list[int]]:
+    """Numbers of those to train on and of those held out, at least one each, in no order.
 
+    The side of each hangs on its name alone: adding pictures moves none to the other.
 
-def split_people(
-    names: Iterable[str], held_out: float, limit: int | None = None
-) -> tuple[set[str], set[str]]:
-    """Those to train on and those held out, at least one each; `limit` keeps only so many.
-
-    A person's side hangs on the name alone: adding pictures moves nobody to the other.
+    Args:
+        names: of people or pictures; names of files may be any bytes.
+        held_out: share of them.
+        limit: keeps only so many.
     """
-    ranked = sorted(names, key=lambda name: hashlib.sha256(_bytes(name)).hexdigest())[:limit]
+    digests = [hashlib.sha256(n.encode("utf-8", "surrogateescape")).hexdigest() for n in names]
+    ranked = sorted(range(len(names)), key=digests.__getitem__)[:limit]
     most = len(ranked) - 1  # somebody is left to train on
-    validation = set(ranked[: min(most, max(1, round(held_out * len(ranked))))])
-    return set(ranked) - validation, validation
+    count = min(most, max(1, round(held_out * len(ranked))))
+    return ranked[count:], ranked[:count]
