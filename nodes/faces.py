@@ -57,13 +57,8 @@ class DetectFaces(io.ComfyNode):
                 io.Image.Input("image", tooltip="One picture, a batch, or the frames of a video."),
                 Analyzer.Input("analyzer", tooltip="From Load Face Detector or Load Nano Models."),
                 crop_size_input(),
-                option_input(
-                    "order", tooltip="How faces are numbered, from 0, separately in every picture."
-                ),
-                option_input(
-                    "pick",
-                    tooltip='Numbers of the faces to take, such as "0" or "0, 2". Empty: all.',
-                ),
+                option_input("order"),
+                option_input("pick"),
                 option_input("min_size", io.Int, default=0, max=8192),
                 option_input(
                     "min_score",
@@ -76,11 +71,7 @@ class DetectFaces(io.ComfyNode):
                     tooltip="Take at most this many faces of a picture, in the given order. "
                     "0: no limit.",
                 ),
-                option_input(
-                    "padding",
-                    tooltip="Extend the picture's border by this share before looking. Try 0.3 "
-                    "where a face fills the whole picture and is not found.",
-                ),
+                option_input("padding"),
             ],
             outputs=[
                 output(Faces, "faces", "Where the faces are, for Paste Faces."),

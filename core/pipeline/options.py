@@ -47,21 +47,20 @@ class RestoreOptions:
         0.12, "Width of the soft border as a share of the crop.", low=0.01, high=0.5, step=0.01
     )
     order: str = option(
-        "left to right", "How the faces of a picture are numbered, from 0.", choices=_ORDERS
+        "left to right",
+        "How faces are numbered, from 0, separately in every picture.",
+        choices=_ORDERS,
     )
-    pick: str = option(
-        "", 'Restore only the faces of these numbers, from 0: "0" or "0, 2". Empty takes all.'
-    )
+    pick: str = option("", 'Numbers of the faces to take, such as "0" or "0, 2". Empty: all.')
     min_size: float = option(0.0, "Faces smaller than this many pixels are left alone.", low=0)
     min_score: float = option(
         0.0, "Faces the detector is less sure of are left alone.", low=0.0, high=1.0, step=0.01
     )
-    max_faces: int = option(
-        0, "Take at most this many faces of a picture. 0: no limit.", low=0, high=None
-    )
+    max_faces: int = option(0, "Take at most this many faces of a picture. 0: no limit.", low=0)
     padding: float = option(
         0.0,
-        "Extend pictures by this share of the longer side to find faces that touch the border.",
+        "Extend the picture's border by this share before looking. Try 0.3 where a face fills the "
+        "whole picture and is not found.",
         low=0.0,
         high=1.0,
         step=0.05,

@@ -165,12 +165,6 @@ class TrackReceipts:
         return [of.line(k) for k, of in tracks if of.count > of.verdicts["kept"]]
 
     @property
-    def report(self) -> str:
-        """A line per face."""
-        tracks = sorted(self._tracks.items())
-        return "\n".join(of.line(track) for track, of in tracks) or "no faces"
-
-    @property
     def json(self) -> str:
         """Strict JSON in ASCII; null for unknown numbers."""
         content = {

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, fields
 from typing import Annotated, Any
 
 import typer
@@ -49,32 +49,22 @@ def method_options(ctx: typer.Context, name: str) -> Any:
     given, kind = ctx.meta[_GIVEN], specs()[name].options
     for option in sorted(given.keys() - options_of(kind).keys()):
         flag = f"--{option.replace('_', '-')}"
-        fail(f"{flag} is for {_names(_shared()[option])}, and {name} has no such option.", 2)
+        fail(f"{flag} is for {' or '.join(_fields()[option])}, and {name} has no such option.", 2)
     if kind is None or not given:
         return None
     with wrong_usage():
         return kind(**given)
 
 
-@dataclass
-class _Shared:
-    """An option of one or several methods."""
-
-    kind: Any
-    option: Option
-    defaults: dict[str, Any] = field(default_factory=dict)
-    """By the name of the method."""
-
-
-def _shared() -> dict[str, _Shared]:
+def _fields() -> dict[str, dict[str, Field]]:
+    """Options of methods: the field that declares one, for each method that has it."""
     from ...core.methods import specs
 
-    found: dict[str, _Shared] = {}
+    found: dict[str, dict[str, Field]] = {}
     for name, spec in specs().items():
-        for f in fields(spec.options) if spec.options else ():
-            if option := f.metadata.get("option"):
-                shared = found.setdefault(f.name, _Shared(f.type, option))
-                shared.defaults[name] = f.default
+        for field in fields(spec.options) if spec.options else ():
+            if "option" in field.metadata:
+                found.setdefault(field.name, {})[name] = field
     return found
 
 
@@ -82,15 +72,16 @@ def _shared() -> dict[str, _Shared]:
 def _method_params() -> Sequence[Any]:
     """Of all methods together; None where one is not given."""
     shown = []
-    for name, shared in _shared().items():
-        default, *others = dict.fromkeys(map(_shown, shared.defaults.values()))
-        said = [f"{value} for {_names_with(shared, value)}" for value in others]
+    for name, declared in _fields().items():
+        field = next(iter(declared.values()))
+        option: Option = field.metadata["option"]
+        defaults = ", ".join(f"{f.default!r} ({of})" for of, f in declared.items())
         about = typer.Option(
-            metavar="|".join(shared.option.choices) or None,
-            help=f"{shared.option.help} Default: {'; '.join([default, *said])}.",
-            rich_help_panel=f"Only with --weights {_names(shared)}",
+            metavar="|".join(option.choices) or None,
+            help=f"{option.help} Default: {defaults}.",
+            rich_help_panel=f"Only with --weights {' or '.join(declared)}",
         )
-        kind = Annotated[shared.kind | None, about]
+        kind = Annotated[field.type | None, about]
         shown.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
         )
@@ -102,19 +93,7 @@ def _method_params() -> Sequence[Any]:
     method.__annotations__ = {p.name: p.annotation for p in shown}
     app = typer.Typer(add_completion=False)
     app.command()(method)
-    return [p for p in typer.main.get_command(app).params if p.name in _shared()]
-
-
-def _names(shared: _Shared) -> str:
-    return " or ".join(shared.defaults)
-
-
-def _names_with(shared: _Shared, value: str) -> str:
-    return " and ".join(name for name, v in shared.defaults.items() if _shown(v) == value)
-
-
-def _shown(value: Any) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value) or "none"
+    return [p for p in typer.main.get_command(app).params if p.name in _fields()]
 
 
 def _described() -> str:
