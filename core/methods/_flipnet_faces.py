@@ -89,7 +89,8 @@ class FlipnetFaces:
 
     def check(self) -> None:
         """Raise FacewrightError where the parts do not go together."""
-        nothing = torch.zeros(1, 3, self.backbone.factor, self.backbone.factor)
+        side = 8 * self.backbone.factor
+        nothing = torch.zeros(1, 3, side, side)
         self.backbone.looking_at(self.hubs, self.backbone.encode(nothing))
         append_tokens(self.backbone.read(self.options.prompt), self.encoder.adapter.positions[None])
 
