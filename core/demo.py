@@ -54,11 +54,6 @@ def album_photos(name: str) -> Tensor:
     return torch.cat(strip.split(strip.shape[-2], dim=-1)).contiguous()
 
 
-def group_picture() -> tuple[Tensor, Tensor]:
-    """lq and gt, each (1, 3, h, w) float32 in [0, 1]."""
-    return picture("group")
-
-
 def _moving_over(wide: Tensor) -> Tensor:
     """(16, 3, h, w) views of (1, 3, h, w'), from left to right by whole pixels; even sizes."""
     height, width = wide.shape[-2:]

@@ -1,6 +1,8 @@
-"""Draw the pictures of the help pages: `python -m facewright.docs.pictures`.
+"""Draw the pictures of help pages and templates: `python -m facewright.docs.pictures`.
 
 They are what the bundled nano models make in the shipped workflows, so new weights want new ones.
+Workflows that need files of one's own show, in ComfyUI's template browser, what their nano
+counterpart makes, and say so.
 """
 
 import tempfile
@@ -8,15 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from ..core.drawing.sheet import contact_sheet
+from ..core.images import Picture, read_picture, write_picture
 from ..headless.runner import run_workflow
 from ..workflows.build import degrade_presets, nano_restore
 from ..workflows.flipnet import nano_flipnet_restore
-from ..workflows.graph import Graph
+from ..workflows.graph import FOLDER, Graph
 from ..workflows.honestface import nano_group_people, nano_honestface_restore
+from ..workflows.video import nano_smooth_frames
 from .build import PAGES
 
 IMAGES = PAGES / "images"
@@ -64,19 +69,62 @@ SHOWN: dict[Callable[[], Graph], dict[str, tuple[int, tuple[tuple[str, int, str]
 }
 
 
+# The same for ComfyUI's template browser, a picture per workflow.
+THUMBNAILS: dict[Callable[[], Graph], tuple[int, tuple[tuple[str, int, str], ...]]] = {
+    nano_honestface_restore: (
+        2,
+        (
+            ("Demo Picture", 0, "degraded"),
+            ("Paste without photographs", 0, "without photographs"),
+            ("Paste with photographs", 0, "with photographs"),
+            ("Demo Picture", 1, "original"),
+        ),
+    ),
+    nano_group_people: (1, (("Match People", 1, ""), ("Paste Faces", 0, "restored"))),
+    nano_smooth_frames: (1, (("Demo Picture", 0, "every frame"), ("Paste Faces", 0, "steady"))),
+}
+
+# Workflow -> the one that shows the same steps with bundled models, and what to write on it.
+_FILES = "with your own model files"
+COUNTERPART = {
+    "osdface_restore": ("nano_restore", _FILES),
+    "trained_restore": ("nano_restore", _FILES),
+    "flipnet_restore": ("nano_flipnet_restore", _FILES),
+    "flipnet_degrade": ("nano_flipnet_degrade", _FILES),
+    "honestface_restore": ("nano_honestface_restore", _FILES),
+    "group_photo_people": ("nano_group_people", _FILES),
+    "nano_restore_video": ("nano_smooth_frames", "videos of any length"),
+}
+
+
 def main() -> list[Path]:
     """Run the workflows and write the pictures; the same files every time on one machine."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     written = []
-    for make, pictures in SHOWN.items():
+    for make in {**SHOWN, **THUMBNAILS}:
         graph = make()
         ids = {node["_meta"]["title"]: node_id for node_id, node in graph.api().items()}
         with tempfile.TemporaryDirectory() as folder:
             results = run_workflow(graph.ui(), output_dir=folder)
-        for name, (columns, shown) in pictures.items():
-            batches = [(results[ids[title]][index], label) for title, index, label in shown]
+
+        def batches(shown: tuple, results: dict = results, ids: dict = ids) -> list:
+            return [(results[ids[title]][index], label) for title, index, label in shown]
+
+        for name, (columns, shown) in SHOWN.get(make, {}).items():
             written.append(IMAGES / f"{name}.jpg")
-            _write(written[-1], _sheet(batches, columns))
+            _write(written[-1], _sheet(batches(shown), columns))
+        if make in THUMBNAILS:
+            columns, shown = THUMBNAILS[make]
+            first = [(batch[:1], label) for batch, label in batches(shown)]
+            sheet = _sheet(first, columns)
+            written.append(FOLDER / f"{graph.name}.jpg")
+            write_picture(written[-1], sheet, Picture(sheet))
+    for name, (other, label) in COUNTERPART.items():
+        pixels = read_picture(FOLDER / f"{other}.jpg").pixels
+        band = max(pixels.shape[-2:]) // 8  # under the picture, whose own labels stay readable
+        sheet = contact_sheet([F.pad(pixels, (0, 0, 0, band), value=0.1)], [label], 1)
+        written.append(FOLDER / f"{name}.jpg")
+        write_picture(written[-1], sheet, Picture(sheet))
     return written
 
 

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...core.demo import group_picture
+from ...core.demo import picture
 from ...core.drawing.compare import compare
 from ...core.images import Picture, write_picture
 from .restore import Restorer
@@ -21,7 +21,7 @@ def run_demo(out: Path, console: Any) -> list[Path]:
         console: a rich console that is told what happens.
     """
     started = time.perf_counter()
-    lq, _ = group_picture()
+    lq, _ = picture("group")
     result = Restorer.nano().restore(lq[0])
     pictures = {
         "before.png": lq[0],

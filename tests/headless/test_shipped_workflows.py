@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from facewright.core import demo as demos
 from facewright.core.degradation import Degradation
-from facewright.core.demo import group_picture, picture
 from facewright.core.diffusion.text import Clip
 from facewright.core.faces import Face
 from facewright.core.node_api import io
@@ -42,7 +42,7 @@ def test_a_workflow_saved_before_demo_picture_had_a_choice_still_runs():
     (node,) = api.values()
     shown = {"class_type": "PreviewImage", "inputs": {"images": [str(demo["id"]), 0]}}
     results = run_workflow({str(demo["id"]): node, "99": shown})
-    assert torch.equal(results[str(demo["id"])][0], group_picture()[0].movedim(1, -1))
+    assert torch.equal(results[str(demo["id"])][0], demos.picture("group")[0].movedim(1, -1))
 
 
 def titles(results, name):
@@ -59,7 +59,7 @@ def test_degrade_presets_runs_as_shipped(tmp_path):
     results = run_workflow(FOLDER / "degrade_presets.json", output_dir=tmp_path)
     shown = titles(results, "degrade_presets")
     degraded, recipe, report = shown["Degrade"]
-    lq = Degradation.replay(picture("face")[1], json.loads(recipe))
+    lq = Degradation.replay(demos.picture("face")[1], json.loads(recipe))
     assert torch.equal(degraded, lq.movedim(1, -1))
     assert shown["What was done, in words"].ui["text"] == (report,)
     assert [line.split(":")[0] for line in shown["Degradation Sheet"][1].splitlines()] == (
@@ -72,7 +72,7 @@ def test_practice_loop_runs_as_shipped_and_restores_something(tmp_path):
     results = run_workflow(FOLDER / "practice_loop.json", output_dir=tmp_path)
     shown = titles(results, "practice_loop")
     score, report, text = shown["Image Score"]
-    gt = picture("face")[1].movedim(1, -1)
+    gt = demos.picture("face")[1].movedim(1, -1)
     psnr, baseline = (
         -10 * math.log10((x - gt).double().square().mean())
         for x in (shown["Paste Faces"][0], shown["Degrade"][0])

@@ -16,9 +16,9 @@ def close(a, b):
 
 @pytest.fixture
 def picture():
-    from facewright.core.demo import group_picture
+    from facewright.core.demo import picture
 
-    return group_picture()[0]
+    return picture("group")[0]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Screenshots for the documentation: `python -m facewright.workflows.screenshots FOLDER`.
+"""Screenshots for the documentation: `python -m facewright.docs.screenshots FOLDER`.
 
 The browser test writes them to FOLDER, from a real editor:
 `FACEWRIGHT_SCREENSHOTS=FOLDER pytest tests/integration/test_browser.py -m "comfyui and slow"`.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-DOCS = Path(__file__).parents[1] / "docs" / "images" / "workflows"
+DOCS = Path(__file__).parent / "images" / "workflows"
 _SIZE = (1800, 1200)
 _MOST = 150_000
 """Bytes."""
