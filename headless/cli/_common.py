@@ -212,18 +212,37 @@ def fail_for(summary: Any, total: int) -> None:
         fail(f"{len(lines)} of {counted(total, 'picture')} failed:\n" + "\n".join(lines))
 
 
-def say_done(
-    text: str,
+def tell(
     summary: Any,
+    total: int,
+    aside: Any,
+    text: str,
+    as_json: bool,
+    *,
     about: Callable[[dict[str, Any]], Iterable[str]] = lambda entry: entry.get("notes", ()),
+    **more: Any,
 ) -> None:
-    """ "3 pictures written to out", what was there before, and what is to be known of each."""
-    if summary.skipped:
-        text += f"; {len(summary.skipped)} were finished before (--overwrite does them again)"
-    say(f"{text}.")
-    notes = ((entry["input"], line) for entry in summary.done for line in about(entry))
-    for source, line in dict.fromkeys(notes):
-        say(f"{source}: {line}")
+    """Say what became of a batch, and end with exit code 1 where pictures failed, naming each.
+
+    Args:
+        summary: of `run_jobs`.
+        total: how many pictures there were.
+        aside: what a search of folders found and did not take.
+        text: "3 pictures written to out", for people.
+        about: what is to be known of a picture that is done.
+        more: further entries of the JSON.
+    """
+    if as_json:
+        write_json({**more, **summary.as_dict(), "left_aside": aside.entries()})
+    else:
+        if summary.skipped:
+            text += f"; {len(summary.skipped)} were finished before (--overwrite does them again)"
+        say(f"{text}.")
+        notes = ((entry["input"], line) for entry in summary.done for line in about(entry))
+        for source, line in dict.fromkeys(notes):
+            say(f"{source}: {line}")
+        say_aside(aside)
+    fail_for(summary, total)
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -8,16 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ._common import (
-    counted,
-    fail,
-    fail_for,
-    job_progress,
-    say_aside,
-    say_done,
-    write_json,
-    wrong_usage,
-)
+from ._common import counted, fail, job_progress, tell, wrong_usage
 
 Ray = Annotated[
     str | None,
@@ -115,10 +106,5 @@ def make_pictures(label: str, todo: Any, sharing: Sharing, as_json: bool, kind: 
     team = sharing.team((job.source for job in todo.jobs), todo.folder)
     with job_progress(label, len(todo.jobs), as_json, team) as on_job:
         summary = todo.carry_out(workers=team, on_job=on_job)
-    if as_json:
-        write_json({**summary.as_dict(), "left_aside": todo.aside.entries()})
-    else:
-        made = counted(len(summary.done), "picture")
-        say_done(f"{made}{kind} written to {todo.out}", summary)
-        say_aside(todo.aside)
-    fail_for(summary, len(todo.jobs))
+    made = f"{counted(len(summary.done), 'picture')}{kind} written to {todo.out}"
+    tell(summary, len(todo.jobs), todo.aside, made, as_json)

@@ -206,15 +206,9 @@ def _report_folder(out: Path | None, folders: list[Path], gt: Path | None, lq: P
 
 
 def _left_out(result: Any) -> list[str]:
-    from ..evaluation.tables import problems
+    from ..evaluation.page import left_out
 
-    scores = result.scores
-    lines = [f"{u.file}: {u.why}" for u in scores.pairing.unmatched]
-    for row in [*scores.failed, *scores.gaps]:
-        lines += [f"{row.case} ({row.method}): {why}" for why in problems(row)]
-    for method, whys in scores.set_problems.items():
-        lines += [f"{method}: {name}: {why}" for name, why in whys.items()]
-    return lines
+    return [f"{name}: {why}" for found in left_out(result).values() for name, why in found]
 
 
 def _lines(lines: list[str]) -> str:

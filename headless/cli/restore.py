@@ -16,17 +16,14 @@ from ._common import (
     counted,
     exists,
     fail,
-    fail_for,
     inputs_argument,
     job_progress,
     path_option,
     path_or_name,
     say,
-    say_aside,
-    say_done,
+    tell,
     use_device,
     use_models,
-    write_json,
     wrong_usage,
 )
 from ._failures import sentences
@@ -208,12 +205,8 @@ def restore(
         with job_progress("Restoring", len(run.jobs), as_json, team) as on_job:
             work = replace(work, watch=on_job.within) if team == 1 else work.unloaded()
             summary = run.carry_out(work, workers=team, on_job=on_job)
-    if as_json:
-        write_json({**summary.as_dict(), "left_aside": run.aside.entries()})
-    else:
-        _report(summary, out)
-        say_aside(run.aside)
-    fail_for(summary, len(run.jobs))
+    made = f"{_made(summary)} written to {out}"
+    tell(summary, len(run.jobs), run.aside, made, as_json, about=_about)
     if unread:
         fail(f"{counted(unread, 'reference')} could not be read; see above.")
 
@@ -236,7 +229,7 @@ def _ready(work: Any) -> Any:
     return replace(work, options=options)
 
 
-def _report(summary: Any, out: Path) -> None:
+def _made(summary: Any) -> str:
     from ..make.restore_files import is_video
 
     faces = sum(entry["faces"] for entry in summary.done)
@@ -244,8 +237,7 @@ def _report(summary: Any, out: Path) -> None:
     pictures = len(summary.done) - videos
     text = counted(pictures, "picture") if pictures or not videos else ""
     text += " and " * bool(text and videos) + (counted(videos, "video") if videos else "")
-    text += f" with {counted(faces, 'face')} written to {out}"
-    say_done(text, summary, _about)
+    return f"{text} with {counted(faces, 'face')}"
 
 
 def _about(entry: dict[str, Any]) -> list[str]:

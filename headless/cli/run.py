@@ -17,14 +17,12 @@ from ._common import (
     Machine,
     app,
     counted,
-    fail_for,
     path_argument,
     path_option,
     path_or_name,
     progress,
     say,
-    say_aside,
-    say_done,
+    tell,
     write_json,
     wrong_usage,
 )
@@ -259,14 +257,8 @@ class _Task:
 
             runs = Runs(self.out, api, node, one)
             summary = runs.do(jobs, overwrite=batch.overwrite, on_job=on_job)
-        if self.as_json:
-            told = {**summary.as_dict(), "left_aside": aside.entries()}
-            write_json({"where": self.where.name, **told})
-        else:
-            done = counted(len(summary.done), "picture")
-            say_done(f"{done} done, results in {self.out}", summary)
-            say_aside(aside)
-        fail_for(summary, len(jobs))
+        done = f"{counted(len(summary.done), 'picture')} done, results in {self.out}"
+        tell(summary, len(jobs), aside, done, self.as_json, where=self.where.name)
 
     def _check_still_there(self, past: int, total: int) -> None:
         """Where the server is gone, no further picture can be done."""

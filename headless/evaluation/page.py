@@ -59,7 +59,7 @@ def to_html(result: Result, ends: Extremes | None, plot: bytes | None) -> str:
         ends=ends,
         fewest=FEWEST,
         identical=any(mean.infinite and m.better == "higher" for m, mean in means),
-        left_out=_left_out(result),
+        left_out=left_out(result),
         meaning=MEANING,
         names=" and ".join(scores.pairing.restored),
         picture=_picture,
@@ -214,7 +214,7 @@ def _data(picture: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
-def _left_out(result: Result) -> dict[str, list[tuple[str, str]]]:
+def left_out(result: Result) -> dict[str, list[tuple[str, str]]]:
     """Heading -> names and why they, or values of theirs, are missing."""
     scores = result.scores
     gaps = [(f"{row.case} ({row.method})", "; ".join(problems(row))) for row in scores.gaps]
