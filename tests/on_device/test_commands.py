@@ -36,6 +36,17 @@ def test_restore(tmp_path, more):
     assert (tmp_path / LQ.name).exists() and (tmp_path / f"{LQ.name}.receipts.json").exists()
 
 
+def test_restore_a_video(tmp_path):
+    pytest.importorskip("av")
+    from facewright.core import demo
+    from facewright.core.video.files import write_video
+
+    write_video(tmp_path / "a.mp4", demo.picture("moving group")[0][:4], 16)
+    words = ("--weights", "nano", "--color", "adain", "--max-drift", 0.05, "--seed", 1)
+    command("restore", tmp_path / "a.mp4", "-o", tmp_path / "out", "--receipts", *words)
+    assert (tmp_path / "out/a.mp4.receipts.json").exists()
+
+
 def test_an_album_and_who_is_who(tmp_path):
     words = ("--analyzer", "nano", "--recogniser", "nano")
     command("person", "make", GT, "-o", tmp_path / "ada.person", *words)
