@@ -52,8 +52,10 @@ class FrameRestorer:
     def __post_init__(self) -> None:
         self.options, self.notes = self.restorer.settled(self.options)
         self.side = self.restorer.side(self.options)
-        if self.options.measured:
-            self.receipts = TrackReceipts()
+        none = torch.empty(0, 3, self.side, self.side)
+        _, guard = self.restorer.guarded(none, none, [], self.options)
+        if guard is not None:  # who judges is known, also where no face follows
+            self.receipts = TrackReceipts(guard.recogniser, guard.action)
 
     @torch.no_grad()
     def look(self, frame: Tensor) -> None:

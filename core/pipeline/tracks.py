@@ -142,13 +142,13 @@ class _TrackReceipt:
 class TrackReceipts:
     """Receipts of a video's faces, in as much memory as there are faces followed."""
 
-    recogniser: str = ""
-    action: str = ""
+    recogniser: str
+    """`Recogniser.id` of who judged."""
+    action: str
     _tracks: dict[int, _TrackReceipt] = field(default_factory=dict)
 
     def add(self, guard: GuardResult, tracks: Sequence[int], frames: Sequence[int]) -> None:
         """Receipts of the next frames, with the track and the frame of each."""
-        self.recogniser, self.action = guard.recogniser, guard.action
         for receipt, track, frame in zip(guard.receipts, tracks, frames, strict=True):
             first = _TrackReceipt(frame, (frame, receipt))
             self._tracks.setdefault(track, first).add(frame, receipt)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ...core.drawing.compare import compare
+from ...core.errors import FacewrightError
 from ...core.files.scan import VIDEO_SUFFIXES, LeftAside
 from ...core.files.writing import remove_leftovers
 from ...core.images import Picture, read_picture, write_atomic, write_picture, written_suffix
@@ -16,6 +17,7 @@ from ...core.people.receipts import KEYWORD
 from ...core.pipeline.options import RestoreOptions
 from ...core.pipeline.videos import restore_video
 from ...core.video.files import frame_count
+from ...core.video.reading import load_av
 from ..jobs.batch import OnJob, Summary, run_jobs, unwatched
 from ..jobs.manifest import Manifest
 from ..jobs.planning import Job, plan
@@ -145,6 +147,8 @@ class RestoreRun:
         self.jobs = plan(
             inputs, out, _suffix, endings=endings, aside=self.aside, also=VIDEO_SUFFIXES
         )
+        if any(is_video(job.source) for job in self.jobs) and (why := _no_videos()):
+            self.jobs = [replace(j, refused=why) if is_video(j.source) else j for j in self.jobs]
         single = self.jobs[0].target == out
         self.folder = out.parent if single else out
         self.needed = [ending for ending in endings if ending == RECEIPTS]
@@ -210,6 +214,15 @@ class RestoreRun:
         if self._record is not None:
             self._record.add({"output": self._output(job), "input": job.name, **record})
         return made
+
+
+def _no_videos() -> str:
+    """Why none can be read here; else empty."""
+    try:
+        load_av()
+    except FacewrightError as error:
+        return str(error)
+    return ""
 
 
 def _suffix(path: Path) -> str:

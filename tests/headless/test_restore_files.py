@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -137,6 +138,18 @@ def test_a_video_is_written_to_a_folder_or_an_mp4(tmp_path):
     assert result.exit_code == 2 and ".mp4" in result.stderr
     assert done(clip, "-o", tmp_path / "x.mp4")["done"][0]["output"] == str(tmp_path / "x.mp4")
     assert not (tmp_path / "restore.jsonl").exists()
+
+
+def test_without_pyav_the_pictures_are_restored(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/clip.mp4").write_bytes(b"a video")
+    picture(tmp_path / "in/a.png")
+    monkeypatch.setitem(sys.modules, "av", None)
+    result = cli(tmp_path / "in", "-o", tmp_path / "out")
+    assert result.exit_code == 1 and "pip install av" in result.stderr
+    assert (tmp_path / "out/a.png").exists() and "1 of 2 pictures failed" in result.stderr
+    monkeypatch.setattr(restore_files, "load_restorer", lambda *a, **k: pytest.fail("loaded"))
+    assert cli(tmp_path / "in/clip.mp4", "-o", tmp_path / "out").exit_code == 1
 
 
 def test_a_picture_that_comes_later_is_not_taken_for_finished(tmp_path):
