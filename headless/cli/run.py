@@ -162,7 +162,7 @@ def run(
     with place.entered(source) as where:
         if not as_json:
             say(f"Running {workflow} in {where.name}.")
-        task = _Task(where, source, inputs, input_dir, out, as_json)
+        task = _Task(where, source, inputs, input_dir or Path.cwd(), out, as_json)
         if batch.batch:
             task.over(batch)
         else:
@@ -201,7 +201,7 @@ class _Task:
     where: _Where
     source: Any
     inputs: dict[str, Any]
-    input_dir: Path | None
+    input_dir: Path
     out: Path
     as_json: bool
 
@@ -278,15 +278,14 @@ class _Task:
         from ..remote.here import Here
         from ..remote.server import run_on_server
 
-        run: Callable[..., Any]
-        if self.where.server is None:
-            run, read_from = Here(self.source, changing).run, self.input_dir
-        else:
-            run = functools.partial(run_on_server, self.source, self.where.server)
-            read_from = self.input_dir or Path.cwd()
+        run: Callable[..., Any] = (
+            Here(self.source, changing).run
+            if self.where.server is None
+            else functools.partial(run_on_server, self.source, self.where.server)
+        )
 
         def go(inputs: dict[str, Any], folder: Path, show: Callable[[str, float], None]) -> Any:
             told = {"output_dir": folder, "on_progress": show, "on_text": on_text}
-            return run(inputs, input_dir=read_from, **told)
+            return run(inputs, input_dir=self.input_dir, **told)
 
         return go

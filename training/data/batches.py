@@ -227,8 +227,9 @@ class _Collate:
         }
         batch |= _besides(photos, unreadable)
         lq = self._lq(gt, photos, seeds)
-        if all(picture is not None for picture in lq):
-            batch["lq"] = torch.stack(lq)
+        made = [picture for picture in lq if picture is not None]
+        if len(made) == len(lq):
+            batch["lq"] = torch.stack(made)
         if self.cached:
             batch |= self._digests(gt, photos, lq)
         return batch
