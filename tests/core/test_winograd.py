@@ -34,7 +34,6 @@ def counted(monkeypatch):
     calls = []
     original = winograd.conv3x3
     monkeypatch.setattr(winograd, "conv3x3", lambda *a: calls.append(1) or original(*a))
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     return calls
 
 
@@ -62,16 +61,6 @@ def test_layers_are_swapped_and_only_used_where_they_pay(counted):
     assert net(x).requires_grad  # with gradients PyTorch's own
     assert len(counted) == 1
     assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
-
-
-def test_wide_vectors_are_left_to_pytorch(counted, monkeypatch):
-    net = use_fast_layers(nn.Conv2d(64, 64, 3, padding=1), convolutions=True)
-    with torch.no_grad():
-        net(torch.randn(1, 64, 64, 64))
-        assert len(counted) == 1
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-        net(torch.randn(1, 64, 64, 64))
-    assert len(counted) == 1
 
 
 def test_half_precision_is_left_to_pytorch(counted):
