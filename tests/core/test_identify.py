@@ -11,6 +11,7 @@ from facewright.core.checkpoint import (
 )
 from facewright.core.checkpoint.identify import BIAS
 from facewright.core.errors import CheckpointError
+from facewright.core.modules.identity import IdentityConfig, IdentityEncoder
 from facewright.core.weights import nano
 from safetensors import safe_open
 
@@ -92,3 +93,13 @@ def test_no_more_than_the_header_and_one_tensor_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "safe_open", Watched)
     assert identify(path).unet.channels == 9
     assert read == [BIAS]
+
+
+def test_a_network_is_stored_in_its_format_or_the_one_that_is_asked_for(tmp_path):
+    net = IdentityEncoder(IdentityConfig(ch=(8, 8), dim=4, input_size=8))
+    net.register_buffer("steps", torch.tensor(70_000))
+    for dtype, stored in ((None, torch.float16), (torch.bfloat16, torch.bfloat16)):
+        net.save(tmp_path / "x.safetensors", dtype=dtype, note="kept")
+        tensors, metadata = read_tensors(tmp_path / "x.safetensors")
+        assert tensors.pop("steps").item() == 70_000 and metadata["note"] == "kept"
+        assert {v.dtype for v in tensors.values()} == {stored}

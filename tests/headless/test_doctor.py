@@ -308,6 +308,7 @@ def test_damaged_files_are_named(tmp_path):
             "a LoRA; a file of models/facewright was",
         ),
         ("facewright", "flipnet_restore_boosthub", "something.of.ours", None),
+        ("loras", "flipnet_restore_lora", "something.of.others", None),
     ],
 )
 def test_a_lora_in_place_of_another_file_is_named(tmp_path, folder, name, key, said):
