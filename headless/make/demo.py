@@ -7,7 +7,7 @@ from typing import Any
 from ...core.demo import picture
 from ...core.drawing.compare import compare
 from ...core.images import Picture, write_picture
-from .restore import Restorer
+from .restore import load_restorer
 
 PAGE = "https://github.com/facewright/facewright#real-faces"
 """Which files photographs need; an installed package has no README to look into."""
@@ -22,7 +22,7 @@ def run_demo(out: Path, console: Any) -> list[Path]:
     """
     started = time.perf_counter()
     lq, _ = picture("group")
-    result = Restorer.nano().restore(lq[0])
+    result = load_restorer("nano").restore(lq[0])
     pictures = {
         "before.png": lq[0],
         "restored.png": result.pixels,

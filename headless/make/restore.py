@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from os import PathLike
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from ...core.checkpoint import CONFIG_KEY, read_metadata
 from ...core.diffusion.source import DiffusersModels
@@ -15,9 +15,8 @@ from ...core.host import host, running
 from ...core.methods import spec_of
 from ...core.people.person import Person
 from ...core.people.recogniser import load_recogniser, nano_recogniser
-from ...core.pipeline import pictures
 from ...core.pipeline.options import RestoreOptions
-from ...core.pipeline.pictures import Restored
+from ...core.pipeline.pictures import Restored, Restorer
 from ...core.weights import nano
 from ...core.weights.model_folders import ModelFolders
 from ..host.host import HeadlessHost
@@ -30,7 +29,7 @@ Models = str | PathLike[str] | ModelFolders | None
 
 def load_restorer(
     name: str, models: Models = None, *, analyzer: str | None = None, measured: bool = False
-) -> "Restorer":
+) -> Restorer:
     """A method with its networks; everything it needs is looked for before anything is loaded.
 
     Args:
@@ -93,23 +92,3 @@ def _tried(problems: list[FacewrightError], find: Callable[[], T]) -> T | None:
     except FacewrightError as error:
         problems.append(error)
         return None
-
-
-class Restorer(pictures.Restorer):
-    """As in `core.pipeline.pictures`, by the names that it had before `load_restorer`."""
-
-    @classmethod
-    def nano(
-        cls, analyzer: str = "nano", *, method: Literal["osdface", "honestface"] = "osdface"
-    ) -> "Restorer":
-        """The bundled models for rendered faces. They make photographs worse."""
-        name = "nano" if method == "osdface" else "nano-honestface"
-        return load_restorer(name, analyzer=analyzer)
-
-    @classmethod
-    def osdface(cls, analyzer: str = "skimage", folders: Models = None) -> "Restorer":
-        return load_restorer("osdface", folders, analyzer=analyzer)
-
-    @classmethod
-    def honestface(cls, analyzer: str = "insightface", folders: Models = None) -> "Restorer":
-        return load_restorer("honestface", folders, analyzer=analyzer)

@@ -211,10 +211,10 @@ def test_a_lora_of_another_model_is_refused(osdface_files, monkeypatch):
     lora["unet.x.to_q.lora_B.weight"] = torch.zeros(4, 2)
     save_file(lora, osdface_files / "loras/pytorch_lora_weights.safetensors")
     with pytest.raises(LoraError):
-        Restorer.osdface("skimage", ModelFolders([osdface_files]))
+        load_restorer("osdface", ModelFolders([osdface_files]))
     (osdface_files / "checkpoints/v2-1_512-ema-pruned.safetensors").write_bytes(b"\0" * 64)
     with pytest.raises(CheckpointError):
-        Restorer.osdface("skimage", ModelFolders([osdface_files]))
+        load_restorer("osdface", ModelFolders([osdface_files]))
 
 
 def test_a_base_model_of_any_name(osdface_files, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from facewright.core.weights import nano
 from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless.cli import app
 from facewright.headless.make import restore as restore_module
-from facewright.headless.make.restore import Restorer
+from facewright.headless.make.restore import load_restorer
 from facewright.training.world.faces3d import photos
 from typer.testing import CliRunner
 
@@ -85,7 +85,7 @@ def honestface_files(osdface_files, monkeypatch):
 def test_honestface_from_files_which_belong_together(honestface_files, tmp_path):
     models, asked = honestface_files
     folders = ModelFolders([models])
-    restorer = Restorer.honestface("facexlib", folders)
+    restorer = load_restorer("honestface", folders, analyzer="facexlib")
     pixels = (torch.rand(3, 48, 56) * 255).round() / 255
     write_picture(tmp_path / "a.png", pixels, Picture(pixels))
     alice, _ = make_person(
@@ -112,7 +112,7 @@ def test_honestface_from_files_which_belong_together(honestface_files, tmp_path)
 
     torch.save(IResNet((2, 2, 2, 2)).state_dict(), models / "facewright/backbone.pth")
     with pytest.raises(CheckpointError, match="was trained with the recogniser"):
-        Restorer.honestface("facexlib", folders)
+        load_restorer("honestface", folders, analyzer="facexlib")
 
 
 def test_what_honestface_lacks_is_named_at_once(tmp_path):

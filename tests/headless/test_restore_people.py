@@ -17,7 +17,7 @@ from facewright.core.restorer import restore_in_chunks
 from facewright.core.weights import nano
 from facewright.headless.cli import app
 from facewright.headless.make import restore_files
-from facewright.headless.make.restore import RestoreOptions, Restorer
+from facewright.headless.make.restore import RestoreOptions, load_restorer
 from facewright.training.world.faces3d import photos
 from facewright.training.world.scenes import group_scene
 from PIL import Image
@@ -36,7 +36,7 @@ def nowhere(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def restorer():
-    return Restorer.nano(method="honestface")
+    return load_restorer("nano-honestface")
 
 
 def portraits(seed, *shots):
@@ -146,7 +146,7 @@ def test_nobody_known_is_nobody_given(group, restorer, albums):
 
 def test_osdface_stays_as_it_was(group):
     """Without people: bit for bit what its parts give, one after the other."""
-    restorer = Restorer.nano()
+    restorer = load_restorer("nano")
     crops = crops_of(group, restorer)
     faces, _ = restore_in_chunks(
         crops.pixels, nano.load_vre()(crops.pixels), restorer.method.backbone, chunk_size=4
@@ -369,7 +369,7 @@ def test_python_says_what_does_not_fit(group, albums):
         RestoreOptions(people=[albums["alice"]], person=albums["bob"])
     with pytest.raises(FacewrightError, match="more than one album"):
         RestoreOptions(people=[albums["alice"], albums["alice"]])
-    plain = Restorer.nano()
+    plain = load_restorer("nano")
     with pytest.raises(FacewrightError, match=r"no use for photographs.*: honestface"):
         plain.restore(group, RestoreOptions(people=[albums["alice"]]))
     with pytest.raises(FacewrightError, match="has none"):

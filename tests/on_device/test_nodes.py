@@ -24,12 +24,16 @@ def picture():
 @pytest.mark.slow
 def test_a_seed_gives_the_same_restored_faces(picture, device, on_cpu):
     from facewright.headless.make.people import find_recogniser
-    from facewright.headless.make.restore import RestoreOptions, Restorer
+    from facewright.headless.make.restore import RestoreOptions, load_restorer
 
     options = RestoreOptions(seed=3, receipts=True, max_faces=1, color="lab")
 
     def restored():
-        return Restorer.nano().with_recogniser(find_recogniser("nano")).restore(picture[0], options)
+        return (
+            load_restorer("nano")
+            .with_recogniser(find_recogniser("nano"))
+            .restore(picture[0], options)
+        )
 
     there, here = restored(), on_cpu(restored)
     assert there.faces == here.faces == 1
