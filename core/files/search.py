@@ -16,8 +16,12 @@ def model_roots(model_dir: str | Path | None, extra: Iterable[Path] = ()) -> lis
     """Folders to search: `model_dir` alone, or those of the host of this run and `extra`."""
     if model_dir is not None:
         return [Path(model_dir)]
-    host = find_host()
-    return list(dict.fromkeys([*(host.search_roots() if host else named_roots()), *extra]))
+    if (host := find_host()) is not None:
+        roots = host.search_roots()
+    else:
+        comfyui = os.environ.get("COMFYUI_PATH")
+        roots = [*named_roots(), *([Path(comfyui) / "models"] if comfyui else [])]
+    return list(dict.fromkeys([*roots, *extra]))
 
 
 def find_file(

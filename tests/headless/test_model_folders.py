@@ -10,9 +10,11 @@ from facewright.core.diffusion.source import DiffusersModels
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
 from facewright.core.files.known import BASE, NANO_DIR, VGG
+from facewright.core.host import running
 from facewright.core.methods import honestface, osdface, spec_of, specs
 from facewright.core.weights.known_files import TABLE, known_file, known_files, with_table
 from facewright.core.weights.model_folders import ModelFolders
+from facewright.headless.host.host import HeadlessHost
 from facewright.training.train import stages
 from safetensors.torch import save_file
 
@@ -89,7 +91,8 @@ def test_but_for_the_folders_that_are_marked_as_default(comfyui, tmp_path, monke
 
 def test_face_detectors_are_looked_for_there_too(comfyui, tmp_path):
     (comfyui / "extra_model_paths.yaml").write_text(f"x:\n  facedetection: {tmp_path / 'fd'}\n")
-    with pytest.raises(CheckpointError, match=re.escape(str(tmp_path / "fd"))):
+    looked = pytest.raises(CheckpointError, match=re.escape(str(tmp_path / "fd")))
+    with running(HeadlessHost()), looked:
         load_analyzer("facexlib")
 
 
