@@ -103,7 +103,7 @@ class WithDecoder(SavedNetwork):
         return alone.eval()
 
     def write(self, path: Path, facts: dict) -> Path:
-        SavedNetwork.save(self, path, **as_metadata(facts))
+        SavedNetwork.save(self, path, dtype=None, **as_metadata(facts))
         return path
 
     @classmethod
