@@ -24,7 +24,8 @@ EXTRAS = {"demo": "headless", "test": "dev", "bench": "dev"}
 STEPS = {
     "demo": [["-m", "facewright", "demo"]],
     "test": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."],
-             ["-c", "from importlinter.cli import lint_imports_command as go; go()", "--no-cache"],
+             ["-c", "from importlinter.cli import lint_imports_command as go; go()",
+              "--no-cache", "--no-logo"],
              ["-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile"]],
 }  # fmt: skip
 """What each command runs, by the Python of .venv; further arguments go to the last step. Tests run

@@ -21,33 +21,38 @@ TOPS = ("core", "nodes", "headless", "training")
 MOST_LOOSE = {"core": 14, "headless": 3, "training": 8}
 
 
-def sources(*folders):
-    return sorted(p for folder in folders for p in (ROOT / folder).rglob("*.py"))
+@pytest.fixture(scope="module")
+def imported():
+    """Module of the product -> what it imports, lazily too: modules, and packages of others."""
+    graph = grimp.build_graph(
+        "facewright",
+        include_external_packages=True,
+        exclude_type_checking_imports=True,
+        cache_dir=None,
+    )
+    own = [m for m in graph.modules if m.partition(".")[0] == "facewright"]
+    return {m: graph.find_modules_directly_imported_by(m) for m in own}
 
 
-def imports(path):
-    """(top-level package, whether inside a function or for types alone) per import of others."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    lazy = set()
-    for node in ast.walk(tree):
-        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        if function or typing_only:
-            lazy.update(map(id, ast.walk(node)))
-    for node in ast.walk(tree):
+def at_once(path):
+    """Packages that a file imports when it is itself imported."""
+    waiting = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name.split(".")[0], id(node) in lazy
+            yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield node.module.split(".")[0], id(node) in lazy
+            yield node.module.partition(".")[0]
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+        elif not isinstance(node, ast.expr | ast.FunctionDef | ast.AsyncFunctionDef):
+            waiting += ast.iter_child_nodes(node)
 
 
-def test_no_file_imports_itself_by_way_of_others():
+def test_no_file_imports_itself_by_way_of_others(imported):
     """Lazily neither: whoever reads a file can read what it stands on first."""
-    graph = grimp.build_graph("facewright", exclude_type_checking_imports=True, cache_dir=None)
-    assert len(graph.modules) > 300
-    files = {m: graph.find_modules_directly_imported_by(m) for m in graph.modules}
-    graphlib.TopologicalSorter(files).prepare()  # a CycleError names the files
+    assert len(imported) > 300
+    graphlib.TopologicalSorter(imported).prepare()  # a CycleError names the files
 
 
 @pytest.mark.parametrize("top", MOST_LOOSE)
@@ -56,21 +61,27 @@ def test_few_files_lie_outside_the_rooms(top):
     assert len(loose) <= MOST_LOOSE[top], loose
 
 
-def test_core_imports_at_once_only_what_comfyui_ships():
-    for path in sources("core"):
-        for name, lazy in imports(path):
-            if name not in sys.stdlib_module_names:
-                lazy = lazy or path.name == "shapes.py"  # imported only by who reads such files
-                assert name in CORE_MAY | (CORE_MAY_LAZILY if lazy else set()), (path, name)
+def test_core_imports_at_once_only_what_comfyui_ships(imported):
+    known = {"facewright", *CORE_MAY, *sys.stdlib_module_names}
+    for module, names in imported.items():
+        if module.startswith("facewright.core."):
+            packages = {name.partition(".")[0] for name in names}
+            assert packages <= known | CORE_MAY_LAZILY, module
+    for path in (ROOT / "core").rglob("*.py"):
+        if path.name != "shapes.py":  # imported only by who reads such files
+            assert set(at_once(path)) <= known, path
 
 
-def test_few_files_import_comfyui():
-    for path in [*sources(*TOPS), ROOT / "__init__.py", ROOT / "__main__.py"]:
-        comfy = COMFY & {name for name, _ in imports(path)}
-        may = path.parent == ROOT / "nodes" and path.name.startswith("_comfy")
-        assert bool(comfy) == may, (path, comfy)
+def test_few_files_import_comfyui(imported):
+    for module, names in imported.items():
+        if module.split(".")[1:2] not in [["tests"], ["benchmarks"]]:
+            may = module.startswith("facewright.nodes._comfy")
+            assert bool(COMFY & names) == may, module
 
 
-def test_the_product_does_not_import_its_tests():
-    for path in sources(*TOPS):
-        assert not {name for name, _ in imports(path)} & {"tests", "pytest"}, path
+def test_the_product_does_not_import_its_tests(imported):
+    tops = tuple(f"facewright.{top}" for top in TOPS)
+    for module, names in imported.items():
+        if module.startswith(tops):
+            packages = {n.removeprefix("facewright.").partition(".")[0] for n in names}
+            assert not packages & {"tests", "benchmarks", "pytest"}, module
