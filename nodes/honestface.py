@@ -4,14 +4,13 @@ from ..core.errors import CheckpointError
 from ..core.faces import dense_landmarker
 from ..core.files.known import bundled_path
 from ..core.lora.files import read_lora
-from ..core.methods._references import encode_faces
+from ..core.methods._references import encode_faces, references_of
 from ..core.methods.honestface import (
     NANO_FILES,
     IdentityEmbedder,
     load_eye_extractor,
     nano_ide,
 )
-from ..core.pipeline.references import references_of
 from ..core.weights import nano
 from ._convert import one_batch, to_conditioning, to_image, to_nchw
 from ._files import check_files, file_input

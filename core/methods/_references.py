@@ -1,4 +1,4 @@
-"""Prompts of faces and their albums, and what the albums had to do with them."""
+"""Whose photographs a face is restored with, and prompts of faces and their albums."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,76 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import FacewrightError
+from ..people.album import make_person, photo_names
+from ..people.matching import Matches
 from ..people.person import Person
-from ..restorer import Backbone
+from ..restorer import ONE_STEP_TIMESTEP, Backbone
 from ._onestep import OneStepFaces
 from .osdface import VisualRepresentationEmbedder
 
 if TYPE_CHECKING:
     from .honestface import IdentityEmbedder
+
+
+def references_of(
+    faces: int,
+    ide: "IdentityEmbedder",
+    crop_size: int,
+    *,
+    photos: Sequence[Tensor] = (),
+    person: Person | None = None,
+    matches: Matches | None = None,
+) -> tuple[list[Person | None], list[str]]:
+    """The album for each face, of the one source that is connected.
+
+    Args:
+        faces: how many are to be restored.
+        ide: with whose recogniser and landmarks albums are made of `photos`.
+        crop_size: side of the aligned photographs in pixels.
+        photos: (3, h, w) in [0, 1] of any sizes, aligned or not, all of one person.
+        person: an album for all faces.
+        matches: an album or nobody for each face.
+
+    Returns:
+        One album or None per face, and warnings.
+
+    Raises:
+        FacewrightError: several sources, matches of another number of faces, or photos without a
+            usable face.
+    """
+    connected = [
+        name
+        for name, given in (
+            ("references", bool(len(photos))),
+            ("person", person is not None),
+            ("matches", matches is not None),
+        )
+        if given
+    ]
+    if len(connected) > 1:
+        raise FacewrightError(
+            f"{' and '.join(f'`{name}`' for name in connected)} are connected; whose photographs "
+            "count? Connect one of them: `matches` where a picture shows several people."
+        )
+    if matches is not None:
+        if len(matches) != faces:
+            raise FacewrightError(
+                f"`matches` tells of {len(matches)} faces but `image` holds {faces}. Connect Match "
+                "People to the same Detect Faces that the crops come from."
+            )
+        return [matches.person_of(i) for i in range(faces)], []
+    report: list[str] = []
+    if len(photos):
+        person, report = make_person(
+            photos,
+            name="references",
+            sources=photo_names(len(photos)),
+            analyzer=ide.landmarker,
+            recogniser=ide.recogniser,
+            crop_size=crop_size,
+        )
+    return [person] * faces, report[1:]
 
 
 @dataclass(frozen=True)
@@ -73,12 +136,14 @@ def one_step_faces(
     ide: "IdentityEmbedder | None",
     size: int,
     place: Callable[[nn.Module], torch.device],
+    timestep: int = ONE_STEP_TIMESTEP,
 ) -> OneStepFaces:
     """OSDFace, or HonestFace where it has an `ide`, of networks that a host moves about.
 
     Args:
         size: side of the crops in pixels.
         place: brings a network to the compute device before each use, and says which.
+        timestep: at which the weights were trained.
     """
 
     def embed(lq: Tensor, people: Sequence[Person | None]) -> Tensor:
@@ -90,7 +155,12 @@ def one_step_faces(
 
     own = {} if ide is None else {"recogniser": ide.recogniser, "landmarker": ide.landmarker}
     return OneStepFaces(
-        backbone=backbone, embed=embed, size=size, takes_people=ide is not None, **own
+        backbone=backbone,
+        embed=embed,
+        size=size,
+        takes_people=ide is not None,
+        timestep=timestep,
+        **own,
     )
 
 

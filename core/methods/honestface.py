@@ -46,7 +46,7 @@ from ..modules.reference_tokens import FacialFeatureExtractor
 from ..people.person import Person
 from ..people.recogniser import Recogniser, fingerprint, load_recogniser
 from ._onestep import OneStepFaces, trained_timestep
-from ._references import encode_faces
+from ._references import one_step_faces
 from ._spec import ModelSource, RestorerSpec
 from .osdface import VisualRepresentationEmbedder
 
@@ -309,16 +309,9 @@ def _load(
     ide = _ide(ide_file, frozen, analyzer).to(device)
     vre = VisualRepresentationEmbedder.from_files(vre_file).to(device)
     tensors, metadata = read_lora(lora)
-    return OneStepFaces(
-        backbone=source.backbone(base, (tensors, metadata)),
-        timestep=trained_timestep(metadata),
-        embed=lambda lq, people: encode_faces(lq, people, ide, vre, device=device).cond,
-        size=size,
-        device=device,
-        recogniser=ide.recogniser,
-        landmarker=ide.landmarker,
-        takes_people=True,
-    )
+    backbone = source.backbone(base, (tensors, metadata))
+    at = trained_timestep(metadata)
+    return one_step_faces(backbone, vre, ide, size, lambda network: device, at)
 
 
 def _load_nano(
