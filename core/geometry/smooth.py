@@ -33,7 +33,7 @@ def smooth_path(
         (frames, d) float64.
     """
     from scipy.linalg import solveh_banded
-    from scipy.sparse import diags
+    from scipy.sparse import eye
 
     count = len(path)
     if count < 3:
@@ -41,7 +41,8 @@ def smooth_path(
     y = np.where(seen[:, None], path, 0.0)
     stiffness = (2 - 2 * math.cos(2 * math.pi / period)) ** -2
     # Diagonals of D'D, D the second differences.
-    difference = diags([1.0, -2.0, 1.0], [0, 1, 2], shape=(count - 2, count))
+    first, middle, last = (eye(count - 2, count, k) for k in range(3))
+    difference = first - 2 * middle + last
     square = difference.T @ difference
     bands = np.stack([np.pad(square.diagonal(k), (k, 0)) for k in (2, 1, 0)])
     weight = seen.astype(np.float64)
@@ -69,5 +70,6 @@ def smooth_over_tracks(values: Tensor, tracks: Tracks) -> Tensor:
     out = values.cpu().double().flatten(1).numpy().copy()
     for number in tracks.number.unique().tolist():
         mine = (tracks.number == number).numpy()
-        out[mine] = smooth_path(out[mine], np.isfinite(out[mine]).all(1), tracks.period)
+        seen = np.isfinite(out[mine].sum(1))
+        out[mine] = smooth_path(out[mine], seen, tracks.period)
     return torch.from_numpy(out).view(values.shape).to(values)
