@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from facewright.core.checkpoint.identify import TRAINING_KEY
 from facewright.core.errors import FacewrightError
 from facewright.core.files.writing import written_whole
 from facewright.headless.cli import app
@@ -236,7 +237,7 @@ def test_a_pattern_for_more_shards_than_there_can_be_is_refused(pattern):
 )  # fmt: skip
 def test_what_a_file_says_of_its_training_is_taken_as_text_alone(tmp_path, facts, monkeypatch):
     path = tmp_path / "w.safetensors"
-    monkeypatch.setattr(provenance, "_metadata", lambda path: {provenance.TRAINING_KEY: facts})
+    monkeypatch.setattr(provenance, "_metadata", lambda path: {TRAINING_KEY: facts})
     terms = provenance._terms("recipe.vre", path)
     assert terms and all(isinstance(t, str) and len(t) < 999 and t.isprintable() for t in terms)
     assert provenance._input("recipe.vre", path)["stage"] is None
