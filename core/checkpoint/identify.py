@@ -63,7 +63,7 @@ _WEIGHTS = (
     "diffusion_pytorch_model.fp16.safetensors",
     "diffusion_pytorch_model.bin",
 )
-_CONTEXTS = {768: "1.x", 1280: "XL's refiner", 2048: "XL"}
+_CONTEXTS: dict[int | None, str] = {768: "1.x", 1280: "XL's refiner", 2048: "XL"}
 """Channels of the text conditioning, by Stable Diffusion's version."""
 _INPUTS = {
     5: "a depth model such as SD 2-depth",

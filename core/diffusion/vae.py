@@ -32,12 +32,13 @@ class Vae:
     """diffusers' or ours."""
 
     def __init__(self, module: nn.Module) -> None:
+        self.module = module.eval().requires_grad_(False)
+        config = self.module.config
         if isinstance(module, NanoAutoencoder):
-            self.factor = module.config.factor
+            self.factor: int = config.factor
         else:
             use_fast_layers(module, convolutions=True)
-            self.factor = 2 ** (len(module.config.block_out_channels) - 1)
-        self.module = module.eval().requires_grad_(False)
+            self.factor = 2 ** (len(config.block_out_channels) - 1)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:

@@ -75,7 +75,7 @@ def _alternatives(pattern: str) -> list[tuple[bool, list[_Step]]]:
     while at < len(pattern):
         whole, steps = ways[-1]
         if step := _STEP.match(pattern, at):
-            steps.append(_step(*step.groups(), pattern))
+            steps.append(_step(step[1], step[2], pattern))
             at = step.end()
             continue
         if pattern[at] == "^" and not steps and not whole:
