@@ -94,7 +94,7 @@ class UNetFacts:
                 return (
                     "an unCLIP model of Stable Diffusion 2.1 (it takes the embedding of an image)"
                 )
-            return f"Stable Diffusion {_CONTEXTS.get(self.context, 'with a class embedding')}"
+            return f"Stable Diffusion {_CONTEXTS.get(self.context or 0, 'with a class embedding')}"
         if self.channels in _INPUTS:
             return f"{_INPUTS[self.channels]} (its UNet takes {self.channels} channels, not 4)"
         if self.channels != 4:

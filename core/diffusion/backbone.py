@@ -128,9 +128,9 @@ class DiffusersBackbone:
     def denoise(self, z_t: Tensor, t: int, cond: Tensor) -> Tensor:
         return denoise(self.model, z_t, t, cond)
 
-    def predicting(self, positive: Tensor) -> AbstractContextManager[Predict]:
+    def predicting(self, cond: Tensor) -> AbstractContextManager[Predict]:
         """The noise prediction for one run of a sampler (`core.diffusion.boosthub.predicting`)."""
-        return predicting(self.model, positive)
+        return predicting(self.model, cond)
 
     def looking_at(self, hubs: BoostHubs, z: Tensor, **about: Any) -> "DiffusersBackbone":
         """The same with BoostHubs that look at a latent (b, c, h, w) as `encode` gives it.

@@ -36,7 +36,7 @@ def find_fan(roots: Iterable[Path]) -> Path | None:
 
 
 class FanLandmarker:
-    """The landmarker of one weight file; follows `DenseLandmarker`."""
+    """The landmarker of one weight file; `landmarks` and `heatmaps` follow `DenseLandmarker`."""
 
     points = POINTS
 

@@ -73,7 +73,7 @@ class FaceAnalyzer(Protocol):
         ...
 
 
-class DenseLandmarker(Protocol):
+class DenseLandmarker(FaceAnalyzer, Protocol):
     """A face analyzer that also finds dense landmarks in faces that are cut out already."""
 
     points: int

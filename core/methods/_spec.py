@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from ..errors import CheckpointError
 from ..files.known import KnownFile
@@ -82,7 +82,7 @@ class ManyStepBackbone(Backbone, Protocol):
         """(z_t, t, cond) -> eps for one run of a sampler; `cond` is the positive prompt."""
         ...
 
-    def looking_at(self, hubs: nn.Module, z: Tensor, **about: Any) -> "ManyStepBackbone":
+    def looking_at(self, hubs: Any, z: Tensor, **about: Any) -> "ManyStepBackbone":
         """The same with FLIPNET's BoostHubs, which look at a latent as `encode` gives it.
 
         `about` are further fields of `core.methods.flipnet.Condition`.

@@ -96,7 +96,7 @@ class IdentityTokens(nn.Module):
         return self.fuse(vre_tokens, self.tokens(identity))
 
 
-def _fusion(config: IDEConfig) -> nn.Module:
+def _fusion(config: IDEConfig) -> MixingFusion | AttentionFusion:
     if config.fusion == "mix":
         return MixingFusion(config.vre_tokens, 4 + config.queries)
     if config.fusion == "attention":
