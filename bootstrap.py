@@ -1,7 +1,7 @@
 """Sets facewright up beside this file and runs it; needs nothing but Python 3.11 or newer.
 
     python bootstrap.py demo     restore a bundled picture with the bundled models
-    python bootstrap.py test     lint and test
+    python bootstrap.py test     lint, check types and test
     python bootstrap.py bench    list the benchmarks; with a NAME, run one
 
 Works the same on Linux, macOS and Windows. Everything is installed into the folder .venv, pinned by
@@ -26,6 +26,7 @@ STEPS = {
     "test": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."],
              ["-c", "from importlinter.cli import lint_imports_command as go; go()",
               "--no-cache", "--no-logo"],
+             ["-m", "basedpyright"],
              ["-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile"]],
 }  # fmt: skip
 """What each command runs, by the Python of .venv; further arguments go to the last step. Tests run

@@ -18,7 +18,8 @@ class TextEncoder(nn.Module):
         from ..core.diffusion.text import check_encoder
 
         diffusers_classes()  # makes transformers importable beside a broken torchvision
-        from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers.models.clip.modeling_clip import CLIPTextModel
+        from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
         for part in ("tokenizer", "text_encoder"):
             if not (folder / part).is_dir():

@@ -110,7 +110,8 @@ def _load(folder: Path) -> tuple[Any, Any]:
 
     diffusers_classes()  # makes transformers importable beside a torchvision for another torch
     try:
-        from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers.models.clip.modeling_clip import CLIPTextModel
+        from transformers.models.clip.tokenization_clip import CLIPTokenizer
     except (ImportError, RuntimeError) as error:
         raise FacewrightError(
             f"Prompts need transformers ({error}). Install it with `pip install transformers`."
