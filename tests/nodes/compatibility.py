@@ -8,6 +8,8 @@ import json
 import sys
 from pathlib import Path
 
+import facewright.headless  # noqa: F401  (runs nodes where no ComfyUI does)
+
 HERE = Path(__file__).parent
 SNAPSHOT = HERE / "schema_snapshot.json"
 RELEASED = HERE / "released"
