@@ -21,13 +21,7 @@ from .host.host import HeadlessHost
 from .host.saving import RunContext, context
 from .workflows.assign import set_inputs
 from .workflows.input_files import named_by_hand
-from .workflows.workflow import (
-    ApiWorkflow,
-    WorkflowError,
-    node_title,
-    to_api,
-    unknown_node,
-)
+from .workflows.workflow import ApiWorkflow, WorkflowError, node_title, to_api, unknown_node
 from .workflows.workflow_file import is_link, read_workflow
 
 _CASTS = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}

@@ -57,12 +57,8 @@ _STEPS: dict[str, dict[str, tuple[Check, str]]] = {
         "sigma": (_between(0, 10), "a standard deviation from 0 up, in units of [0, 1]"),
         "seed": (_integer(0, 2**63 - 1), "an integer from 0 up"),
     },
-    "jpeg": {
-        "quality": (_integer(1, 100), "an integer from 1 to 100"),
-    },
-    "shift": {
-        "rgb": (_several(3, _between(-1, 1)), "three numbers from -1 to 1"),
-    },
+    "jpeg": {"quality": (_integer(1, 100), "an integer from 1 to 100")},
+    "shift": {"rgb": (_several(3, _between(-1, 1)), "three numbers from -1 to 1")},
     "grey": {},
     "brightness": {"amount": _GAIN},
     "contrast": {"amount": _GAIN},

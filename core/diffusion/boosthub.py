@@ -35,13 +35,7 @@ class BoostHubProcessor:
     def __init__(self, site: str, hubs: BoostHubs, state: Conditioning, inner: Any) -> None:
         self.site, self.hubs, self.state, self.inner = site, hubs, state, inner
 
-    def __call__(
-        self,
-        attn: nn.Module,
-        hidden_states: Tensor,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Tensor:
+    def __call__(self, attn: nn.Module, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         out = self.inner(attn, hidden_states, *args, **kwargs)
         return self.hubs.joined(self.site, hidden_states, out, self.state)
 

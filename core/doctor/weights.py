@@ -12,14 +12,7 @@ from ..checkpoint import identify, read_metadata
 from ..errors import CheckpointError
 from ..files.known import BASE, BASE_WITH_TEXT, NANO_DIR, VGG, KnownFile
 from ..methods import specs
-from ..weights.known_files import (
-    ALEXNET,
-    FAN,
-    INCEPTION,
-    INSIGHTFACE,
-    RETINAFACE,
-    known_files,
-)
+from ..weights.known_files import ALEXNET, FAN, INCEPTION, INSIGHTFACE, RETINAFACE, known_files
 from ..weights.model_folders import SUFFIXES, find_known
 from .hashes import Hashes
 from .surroundings import Surroundings

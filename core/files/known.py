@@ -108,9 +108,7 @@ BASE = KnownFile(
     commercial="yes",
 )
 BASE_WITH_TEXT = replace(
-    BASE,
-    names=BASE.names[-1:],
-    what=f"{BASE.what} as a diffusers folder with its text encoder",
+    BASE, names=BASE.names[-1:], what=f"{BASE.what} as a diffusers folder with its text encoder"
 )
 NANO_BASE = bundled("nano_unet", "the nano UNet")
 """The diffusion model for rendered faces; the VAE that belongs to it lies beside it."""

@@ -12,13 +12,7 @@ from .face import Face
 from .templates import template
 from .warp import fit_similarity, warp
 
-BOX_POINTS = (
-    (0.295, 0.37),
-    (0.705, 0.37),
-    (0.5, 0.61),
-    (0.33, 0.79),
-    (0.67, 0.79),
-)
+BOX_POINTS = ((0.295, 0.37), (0.705, 0.37), (0.5, 0.61), (0.33, 0.79), (0.67, 0.79))
 """Where the five points lie in a detector's box, as shares of its width and height."""
 
 

@@ -167,11 +167,7 @@ def _to_8(values: np.ndarray) -> np.ndarray:
 
 
 def _with_alpha(
-    rgb: np.ndarray,
-    extra: np.ndarray,
-    page: Directory,
-    layout: Layout,
-    conversions: list[str],
+    rgb: np.ndarray, extra: np.ndarray, page: Directory, layout: Layout, conversions: list[str]
 ) -> np.ndarray:
     """With the first channel that is an alpha channel; others are left out."""
     count = extra.shape[2]

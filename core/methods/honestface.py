@@ -15,12 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..architecture import build, describe
-from ..checkpoint import (
-    make_metadata,
-    read_config,
-    read_tensors,
-    save_safetensors,
-)
+from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
 from ..devices import widened, without_autocast
 from ..errors import CheckpointError, FacewrightError, check_image, shorten
 from ..faces import dense_landmarker, load_analyzer
@@ -299,10 +294,7 @@ def _ide(path: Path, frozen: Sequence[Path], analyzer: FaceAnalyzer) -> Identity
 
 
 def _load(
-    files: Mapping[KnownFile, Path],
-    source: ModelSource,
-    analyzer: FaceAnalyzer,
-    size: int = 512,
+    files: Mapping[KnownFile, Path], source: ModelSource, analyzer: FaceAnalyzer, size: int = 512
 ) -> OneStepFaces:
     base, *frozen, ide_file, vre_file, lora = files.values()
     device = source.device()

@@ -18,11 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..architecture import CLOSED, Between, SavedNetwork, build
-from ..checkpoint import (
-    describe_format,
-    detect_format,
-    read_tensors,
-)
+from ..checkpoint import describe_format, detect_format, read_tensors
 from ..devices import channels_last, without_autocast
 from ..errors import CheckpointError, NonFiniteError, check_image, listed
 from ..files.known import BASE, NANO_BASE, NANO_SIZE, KnownFile, bundled
@@ -279,10 +275,7 @@ def _needed(source: FileSource) -> Sequence[KnownFile]:
 
 
 def _load(
-    files: Mapping[KnownFile, Path],
-    source: ModelSource,
-    analyzer: FaceAnalyzer,
-    size: int = 512,
+    files: Mapping[KnownFile, Path], source: ModelSource, analyzer: FaceAnalyzer, size: int = 512
 ) -> OneStepFaces:
     base, *embedder, lora = files.values()
     device = source.device()

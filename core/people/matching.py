@@ -178,11 +178,7 @@ def _assign(cosines: np.ndarray, threshold: float) -> list[tuple[int, int]]:
 
 
 def _check(
-    embeddings: Tensor,
-    image_index: Tensor,
-    people: list[Person],
-    threshold: float,
-    recogniser: str,
+    embeddings: Tensor, image_index: Tensor, people: list[Person], threshold: float, recogniser: str
 ) -> None:
     for person in people:
         person.check_fits(recogniser)

@@ -89,10 +89,7 @@ class Receipt:
             "max_drift": self.max_drift,
             "drift": self.drift,
             "drift_restored": self.drift_restored,
-            "cosine": {
-                "input": self.cosine_input,
-                "references": self.cosine_references,
-            },
+            "cosine": {"input": self.cosine_input, "references": self.cosine_references},
             "a_ld": {
                 region: {"px": m.ald[region], "eye_distances": m.share(region)}
                 for region in REGIONS

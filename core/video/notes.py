@@ -132,10 +132,7 @@ def damage(video: Video, moved: int) -> list[str]:
         (video.stopped, f"The file is damaged; it was read as far as that goes ({video.stopped})."),
         (video.broken_packets, f"{video.broken_packets} damaged pieces of it were left out."),
         (video.broken_frames, f"{video.broken_frames} of its frames are damaged."),
-        (
-            told > video.frames,
-            f"The file speaks of {told} frames; {video.frames} could be read.",
-        ),
+        (told > video.frames, f"The file speaks of {told} frames; {video.frames} could be read."),
         (video.resized, f"{video.resized} frames of another size were scaled to the first one's."),
         (moved, f"{moved} frames had no time of their own, or one before their predecessor's."),
     )

@@ -67,9 +67,7 @@ def _annotation(field: Field) -> Any:
         return field.type if get_origin(field.type) is Annotated else None
     if option.choices:
         about = typer.Option(
-            metavar="|".join(option.choices),
-            callback=_chosen(option.choices),
-            help=option.help,
+            metavar="|".join(option.choices), callback=_chosen(option.choices), help=option.help
         )
     elif field.type is bool and not field.default:
         about = typer.Option(f"--{field.name.replace('_', '-')}", help=option.help)

@@ -28,8 +28,7 @@ class Sharing:
     """Who does the pictures."""
 
     workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes that share the pictures.", show_default="1"),
+        int | None, typer.Option(min=1, help="Processes that share the pictures.", show_default="1")
     ] = None
     ray: Ray = None
 

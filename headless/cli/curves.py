@@ -11,12 +11,10 @@ from ._failures import sentences
 @sentences
 def curves(
     run: Annotated[
-        Path,
-        path_argument("The run's output folder, or its metrics.jsonl.", callback=exists),
+        Path, path_argument("The run's output folder, or its metrics.jsonl.", callback=exists)
     ],
     out: Annotated[
-        Path | None,
-        path_option("PNG; without it curves.png in the folder.", *OUT),
+        Path | None, path_option("PNG; without it curves.png in the folder.", *OUT)
     ] = None,
 ) -> None:
     """Draw the losses, held-out metrics and times of a training run.

@@ -35,8 +35,7 @@ def doctor(
     hash_files: Annotated[
         bool,
         typer.Option(
-            "--hash/--no-hash",
-            help="SHA-256 of every weight file, kept until the file changes.",
+            "--hash/--no-hash", help="SHA-256 of every weight file, kept until the file changes."
         ),
     ] = True,
     as_json: AsJson = False,

@@ -36,8 +36,7 @@ app.add_typer(person, name="person", no_args_is_help=True)
 def make(
     *,
     inputs: Annotated[
-        list[str],
-        inputs_argument("Photos of one person, folders, or patterns.", "PHOTOS"),
+        list[str], inputs_argument("Photos of one person, folders, or patterns.", "PHOTOS")
     ],
     out: Annotated[Path, path_option("The .person file to write.", *OUT)],
     recogniser: Annotated[
@@ -132,8 +131,7 @@ def _album(photos: Any, as_json: bool, **given: Any) -> tuple[Any, list[str]]:
 def show(
     file: Annotated[Path, path_argument("A .person file.", metavar="FILE")],
     sheet: Annotated[
-        Path | None,
-        path_option("Also write its photos on one sheet, such as album.png."),
+        Path | None, path_option("Also write its photos on one sheet, such as album.png.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -115,8 +115,7 @@ class Batch:
         ),
     ] = None
     batch_node: Annotated[
-        str | None,
-        typer.Option(help="The node that takes the pictures, where several load one."),
+        str | None, typer.Option(help="The node that takes the pictures, where several load one.")
     ] = None
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --batch: do finished pictures again.")

@@ -66,8 +66,7 @@ def train(
         ),
     ] = False,
     sheet: Annotated[
-        Path | None,
-        path_option("With --dry-run: PNG of the first batch, degraded above good."),
+        Path | None, path_option("With --dry-run: PNG of the first batch, degraded above good.")
     ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="Show the stages and the configs that came along.")

@@ -6,13 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.metrics import Metric
-from ...core.metrics.statistics import (
-    FEWEST,
-    Difference,
-    Mean,
-    mean_interval,
-    paired_difference,
-)
+from ...core.metrics.statistics import FEWEST, Difference, Mean, mean_interval, paired_difference
 from .pairing import LQ
 from .scoring import Row, Scores
 

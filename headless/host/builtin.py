@@ -30,10 +30,7 @@ class PlainNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> Any:
         return io.Schema(
-            cls.ID,
-            inputs=list(cls.INPUTS),
-            outputs=list(cls.OUTPUTS),
-            is_output_node=cls.IS_OUTPUT,
+            cls.ID, inputs=list(cls.INPUTS), outputs=list(cls.OUTPUTS), is_output_node=cls.IS_OUTPUT
         )
 
 

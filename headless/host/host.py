@@ -10,11 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.devices import compute_device
-from ...core.diffusion.backbone import (
-    DiffusersBackbone,
-    Model,
-    OneStepSampler,
-)
+from ...core.diffusion.backbone import DiffusersBackbone, Model, OneStepSampler
 from ...core.diffusion.loading import load_nano
 from ...core.diffusion.vae import Vae
 from ...core.errors import CheckpointError, shorten

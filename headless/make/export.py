@@ -28,12 +28,7 @@ _UNET_FILE = "diffusion_pytorch_model.safetensors"
 
 
 def merge(
-    lora: Path,
-    base: Path,
-    out: Path,
-    *,
-    strength: float = 1.0,
-    dtype: torch.dtype | None = None,
+    lora: Path, base: Path, out: Path, *, strength: float = 1.0, dtype: torch.dtype | None = None
 ) -> tuple[Path, str]:
     """Write a base model with a LoRA in its weights: W + strength * (alpha / rank) B A.
 

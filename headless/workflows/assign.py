@@ -11,11 +11,7 @@ from .workflow_file import is_link
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True}
 _TRUTH |= {"false": False, "no": False, "off": False, "0": False}
-_WANTED = {
-    "INT": "a whole number",
-    "FLOAT": "a number",
-    "BOOLEAN": "true or false",
-}
+_WANTED = {"INT": "a whole number", "FLOAT": "a number", "BOOLEAN": "true or false"}
 
 
 _SHOWN = 40
