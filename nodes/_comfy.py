@@ -267,16 +267,20 @@ def _keeping_non_finite(process: Any) -> Any:
     return processed
 
 
+def _vae_patcher(vae: Any) -> Any:
+    return comfy.model_patcher.ModelPatcher(
+        vae.first_stage_model,
+        load_device=vae.device,
+        offload_device=comfy.model_management.vae_offload_device(),
+    )
+
+
 def _float32_vae(vae: Any) -> Any:
     """A copy of the VAE in float32; the user's own stays as it is."""
     clone = copy.copy(vae)
     clone.first_stage_model = copy.deepcopy(vae.first_stage_model).float()
     clone.vae_dtype = torch.float32
-    clone.patcher = comfy.model_patcher.ModelPatcher(
-        clone.first_stage_model,
-        load_device=vae.device,
-        offload_device=comfy.model_management.vae_offload_device(),
-    )
+    clone.patcher = _vae_patcher(clone)
     return clone
 
 
@@ -385,11 +389,7 @@ def nano_vae(autoencoder: AutoencoderKL) -> Any:
     # The smallest VAE ComfyUI knows sets up devices and dtype; then it gets our network.
     vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
     vae.first_stage_model = autoencoder
-    vae.patcher = comfy.model_patcher.ModelPatcher(
-        autoencoder,
-        load_device=vae.device,
-        offload_device=comfy.model_management.vae_offload_device(),
-    )
+    vae.patcher = _vae_patcher(vae)
     factor, width = autoencoder.config.factor, autoencoder.config.ch
     vae.latent_channels = autoencoder.config.z_channels
     vae.downscale_ratio = vae.upscale_ratio = factor

@@ -36,7 +36,7 @@ def _surroundings() -> Any:
     from ..core.doctor import Surroundings
     from ..core.weights.model_folders import ModelFolders
 
-    ours = _ours()
+    ours = {node.GET_SCHEMA().node_id: node for node in all_nodes()}
     comfy_nodes = import_module("nodes")  # ComfyUI's, whatever lies beside this package
     return Surroundings(
         places=model_folders,
@@ -51,10 +51,6 @@ def _surroundings() -> Any:
         dtypes=_dtypes(),
         warnings=tuple(_taken(ours, comfy_nodes.NODE_CLASS_MAPPINGS)),
     )
-
-
-def _ours() -> dict[str, type]:
-    return {node.GET_SCHEMA().node_id: node for node in all_nodes()}
 
 
 def _dtypes() -> dict[str, str]:

@@ -1,6 +1,9 @@
 """Weight files as inputs: combos that explain themselves when empty, missing files in words."""
 
+from collections.abc import Iterable
+
 from ..core.errors import CheckpointError
+from ..core.files.known import KnownFile, bundled_path
 from ._host import host, io
 
 NONE = "none"
@@ -28,6 +31,16 @@ def check_files(folder: str, *names: str | None) -> bool | str:
         except CheckpointError as error:
             missing.append(str(error))
     return " ".join(missing) or True
+
+
+def check_bundled(files: Iterable[KnownFile]) -> bool | str:
+    """`check_files` for weights that come with the package."""
+    try:
+        for file in files:
+            bundled_path(file)
+    except CheckpointError as error:
+        return str(error)
+    return True
 
 
 def _none_yet(folder: str) -> str:

@@ -34,3 +34,21 @@ def crop_size_input(
 ) -> io.Input:
     """The side of the face crops, which no weights tell a node beforehand."""
     return option_input("size", io.Int, id="crop_size", default=512, step=16, tooltip=tooltip)
+
+
+def seed_input(tooltip: str, *, redrawn: bool = True, **other: Any) -> io.Input:
+    """A seed; where it is `redrawn`, the editor may take another one after each run."""
+    given = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": redrawn or None}
+    return io.Int.Input("seed", tooltip=tooltip, **given, **other)
+
+
+def posterior_inputs(drawn: str, *, redrawn: bool = True, **other: Any) -> list[io.Input]:
+    """Whether the degraded faces' latent is drawn, and its seed; `drawn` says how it is."""
+    posterior = io.Combo.Input(
+        "posterior",
+        options=["mean", "sample"],
+        default="mean",
+        tooltip=f"mean: the same result every time. sample: draws the latent at random, {drawn}",
+        **other,
+    )
+    return [posterior, seed_input('Used where `posterior` is "sample".', redrawn=redrawn, **other)]

@@ -11,6 +11,7 @@ from ..core.errors import FacewrightError
 from ..core.files.json_text import JsonError, parse_json
 from ._convert import alpha_of, rgb_view, to_image, to_nchw
 from ._host import host, io
+from ._options import seed_input
 from ._steps import reporter
 from ._types import output
 
@@ -21,19 +22,28 @@ _PRESET_TIP += "\n".join(f"{name}: {preset.summary}" for name, preset in PRESETS
 _SEED_TIP = "Everything random follows from it. Picture i of a batch takes seed + i."
 
 
-def _bound(id: str, words: str, most: int, *, whole: bool = False):
+_RANGES = {
+    "scale": ("reduction of each side: 4 makes 128 pixels of 512", 64),
+    "blur": ("blur, as the sigma of a Gaussian in pixels", 100),
+    "noise": ("noise, in steps of 8-bit colour", 255),
+    "quality": ("quality of the JPEG, 1 to 100", 100),
+}
+"""What two widgets, NAME_min and NAME_max, bound, and its largest value."""
+
+
+def _bound(name: str, end: str) -> io.Input:
     """One of the two ends of a range; -1 leaves the range to the preset."""
-    make = partial(io.Int.Input, step=1) if whole else partial(io.Float.Input, step=0.1)
-    end = "Least" if id.endswith("min") else "Most"
-    other = id[:-3] + ("max" if id.endswith("min") else "min")
+    words, most = _RANGES[name]
+    make = partial(io.Int.Input, step=1) if name == "quality" else partial(io.Float.Input, step=0.1)
+    other = "max" if end == "min" else "min"
     return make(
-        id,
+        f"{name}_{end}",
         optional=True,
         default=_OF_THE_PRESET,
         min=_OF_THE_PRESET,
         max=most,
-        tooltip=f"{end} {words}. Below 0: of the preset; if `{other}` alone is set, exactly that "
-        "value.",
+        tooltip=f"{'Least' if end == 'min' else 'Most'} {words}. Below 0: of the preset; if "
+        f"`{name}_{other}` alone is set, exactly that value.",
     )
 
 
@@ -57,22 +67,8 @@ class Degrade(io.ComfyNode):
                     default="moderate",
                     tooltip=_PRESET_TIP,
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    control_after_generate=True,
-                    tooltip=_SEED_TIP,
-                ),
-                _bound("scale_min", "reduction of each side: 4 makes 128 pixels of 512", 64),
-                _bound("scale_max", "reduction of each side: 4 makes 128 pixels of 512", 64),
-                _bound("blur_min", "blur, as the sigma of a Gaussian in pixels", 100),
-                _bound("blur_max", "blur, as the sigma of a Gaussian in pixels", 100),
-                _bound("noise_min", "noise, in steps of 8-bit colour", 255),
-                _bound("noise_max", "noise, in steps of 8-bit colour", 255),
-                _bound("quality_min", "quality of the JPEG, 1 to 100", 100, whole=True),
-                _bound("quality_max", "quality of the JPEG, 1 to 100", 100, whole=True),
+                seed_input(_SEED_TIP),
+                *(_bound(name, end) for name in _RANGES for end in ("min", "max")),
                 io.Combo.Input(
                     "passes",
                     optional=True,
@@ -128,27 +124,20 @@ class Degrade(io.ComfyNode):
         image,
         preset,
         seed,
-        scale_min=_OF_THE_PRESET,
-        scale_max=_OF_THE_PRESET,
-        blur_min=_OF_THE_PRESET,
-        blur_max=_OF_THE_PRESET,
-        noise_min=_OF_THE_PRESET,
-        noise_max=_OF_THE_PRESET,
-        quality_min=_OF_THE_PRESET,
-        quality_max=_OF_THE_PRESET,
         passes=_KEEP,
         order=_KEEP,
         kernel_size=_OF_THE_PRESET,
         recipe=None,
+        **ends,
     ) -> io.NodeOutput:
         gt = to_nchw(image)
         finished = reporter(len(gt))
         if not recipe or not recipe.strip():
             given = {
-                "scale": _range(scale_min, scale_max),
-                "sigma": _range(blur_min, blur_max),
-                "noise": _range(noise_min, noise_max, unit=255),
-                "quality": _range(quality_min, quality_max),
+                "scale": _range(ends, "scale"),
+                "sigma": _range(ends, "blur"),
+                "noise": _range(ends, "noise", unit=255),
+                "quality": _range(ends, "quality"),
                 "passes": None if passes == _KEEP else int(passes),
                 "order": None if order == _KEEP else order,
             }
@@ -186,14 +175,7 @@ class DegradationSheet(io.ComfyNode):
             ),
             inputs=[
                 io.Image.Input("image", tooltip="A good picture; of a batch, the first."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    control_after_generate=True,
-                    tooltip="The seed of every preset. Try several: presets draw their strength.",
-                ),
+                seed_input("The seed of every preset. Try several: presets draw their strength."),
                 io.String.Input(
                     "presets",
                     optional=True,
@@ -225,10 +207,11 @@ class DegradationSheet(io.ComfyNode):
         return io.NodeOutput(picture, report, ui=host.preview(picture, cls))
 
 
-def _range(low: float, high: float, unit: float = 1) -> tuple[float, float] | None:
+def _range(ends: dict[str, float], name: str, unit: float = 1) -> tuple[float, float] | None:
     """Both ends of a range from two widgets, which cannot be empty: negative is "not set"."""
-    ends = [end for end in (low, high) if end >= 0]
-    return (ends[0] / unit, ends[-1] / unit) if ends else None
+    given = [ends.get(f"{name}_{end}", _OF_THE_PRESET) for end in ("min", "max")]
+    kept = [end for end in given if end >= 0]
+    return (kept[0] / unit, kept[-1] / unit) if kept else None
 
 
 def _read(text: str, count: int) -> list[dict]:

@@ -84,16 +84,7 @@ class DetectFaces(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        image,
-        analyzer,
-        crop_size,
-        order,
-        pick,
-        min_size,
-        min_score,
-        max_faces,
-        padding,
+        cls, image, analyzer, crop_size, order, pick, min_size, min_score, max_faces, padding
     ) -> io.NodeOutput:
         pictures = rgb_view(image)
         found = [
@@ -159,15 +150,9 @@ class PasteFaces(io.ComfyNode):
         return ["restored"] if len(faces) else []
 
     @classmethod
-    def execute(cls, image, faces, feather, color, strength, restored=None) -> io.NodeOutput:
-        pasted, mask = paste_faces(
-            alpha_view(image),
-            faces,
-            rgb_view(restored, "restored") if len(faces) else faces.pixels,
-            feather=feather,
-            color=color,
-            strength=strength,
-        )
+    def execute(cls, image, faces, restored=None, **options) -> io.NodeOutput:
+        restored = rgb_view(restored, "restored") if len(faces) else faces.pixels
+        pasted, mask = paste_faces(alpha_view(image), faces, restored, **options)
         return io.NodeOutput(to_image(pasted), mask.float().cpu())
 
 

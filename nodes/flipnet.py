@@ -1,7 +1,5 @@
 """FLIPNET: sampling that looks at a condition image, face tokens, and the models for both."""
 
-from pathlib import Path
-
 import torch
 
 from ..core.errors import CheckpointError, FacewrightError
@@ -20,7 +18,7 @@ from ..core.modules.boosthub import check_loras
 from ..core.modules.face_encoder import FaceEncoder as Encoder
 from ..core.modules.face_encoder import append_tokens
 from ._convert import from_conditioning, from_latent, to_conditioning, to_nchw
-from ._files import check_files, file_input
+from ._files import check_bundled, check_files, file_input
 from ._host import host, io
 from ._options import option_input
 from ._types import Analyzer, BoostHub, FaceEncoder, output
@@ -240,9 +238,8 @@ class FaceTokens(io.ComfyNode):
     @classmethod
     def execute(cls, face_encoder, image, positive=None, negative=None) -> io.NodeOutput:
         width = face_encoder.config.width
-        open_ones = [
-            name for name, p in (("positive", positive), ("negative", negative)) if p is None
-        ]
+        prompts = {"positive": positive, "negative": negative}
+        open_ones = [name for name, prompt in prompts.items() if prompt is None]
         if open_ones and width == _SD21_WIDTH:
             raise FacewrightError(
                 f"This face encoder belongs to Stable Diffusion 2.1, which reads text, but nothing "
@@ -285,25 +282,16 @@ class LoadNanoFlipnet(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, mode) -> bool | str:
-        try:
-            _nano(mode)
-        except CheckpointError as error:
-            return str(error)
-        return True
+        return check_bundled(nano_files(mode))
 
     @classmethod
     def execute(cls, mode) -> io.NodeOutput:
-        boosthub, encoder, lora_file = _nano(mode)
+        boosthub, encoder, lora_file = map(bundled_path, nano_files(mode))
         hubs, lora = BoostHubs.from_file(boosthub), read_lora(lora_file)
         check_loras(hubs.config.mode, [lora[1]])
         model, vae = host.load_nano(lora=False)
         model, _ = host.apply_lora(model, *lora, 1.0)
         return io.NodeOutput(model, vae, hubs, Encoder.from_file(encoder), load_analyzer("nano"))
-
-
-def _nano(mode: str) -> list[Path]:
-    """The bundled files of a mode, in the order of `nano_files`."""
-    return [bundled_path(file) for file in nano_files(mode)]
 
 
 NODES = [LoadBoostHub, ApplyBoostHub, LoadFaceEncoder, FaceTokens, LoadNanoFlipnet]

@@ -9,7 +9,7 @@ from ..core.video.files import frame_count
 from ..core.video.smoothing import smooth_faces
 from ._convert import rgb_view, to_image
 from ._host import host, io
-from ._options import crop_size_input, option_input
+from ._options import crop_size_input, option_input, posterior_inputs
 from ._steps import reporter
 from ._types import Analyzer, Faces, Ide, People, Person, Recogniser, Vre, output
 
@@ -59,15 +59,9 @@ class SmoothFaces(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, faces, strength, fill_gaps, fade, cut_threshold) -> io.NodeOutput:
+    def execute(cls, image, faces, **options) -> io.NodeOutput:
         smoothed, report = smooth_faces(
-            rgb_view(image),
-            faces,
-            strength=strength,
-            fill_gaps=fill_gaps,
-            fade=fade,
-            cut_threshold=cut_threshold,
-            on_frame=reporter(len(image)),
+            rgb_view(image), faces, on_frame=reporter(len(image)), **options
         )
         crops = to_image(smoothed.pixels)
         return io.NodeOutput(smoothed, crops, len(smoothed), report)
@@ -148,22 +142,7 @@ class RestoreVideo(io.ComfyNode):
                     "Needs a recogniser, and an analyzer with dense landmarks.",
                 ),
                 option_input("max_drift", io.Float, default=0.5, step=0.01, optional=True),
-                io.Combo.Input(
-                    "posterior",
-                    options=["mean", "sample"],
-                    default="mean",
-                    optional=True,
-                    tooltip="mean: the same result every time. sample: draws the latent at random, "
-                    "the same numbers in all frames.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    optional=True,
-                    tooltip='Used where `posterior` is "sample".',
-                ),
+                *posterior_inputs("the same numbers in all frames.", optional=True, redrawn=False),
             ],
             outputs=[
                 output(io.Video, "restored", "For Save Video.", name="video"),

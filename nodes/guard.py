@@ -10,8 +10,6 @@ from ._options import option_input
 from ._steps import reporter
 from ._types import Analyzer, Faces, Matches, Person, Recogniser, output
 
-"""Receipts shown on the node itself; a video may have thousands."""
-
 
 class IdentityGuard(io.ComfyNode):
     @classmethod

@@ -1,19 +1,13 @@
 """HonestFace: restoration that looks at photographs of the same person."""
 
-from ..core.errors import CheckpointError
 from ..core.faces import dense_landmarker
 from ..core.files.known import bundled_path
 from ..core.lora.files import read_lora
 from ..core.methods._references import encode_faces, references_of
-from ..core.methods.honestface import (
-    NANO_FILES,
-    IdentityEmbedder,
-    load_eye_extractor,
-    nano_ide,
-)
+from ..core.methods.honestface import NANO_FILES, IdentityEmbedder, load_eye_extractor, nano_ide
 from ..core.weights import nano
 from ._convert import one_batch, to_conditioning, to_image, to_nchw
-from ._files import check_files, file_input
+from ._files import check_bundled, check_files, file_input
 from ._host import host, io
 from ._steps import reporter
 from ._types import Analyzer, Ide, Matches, Person, Recogniser, Vre, output
@@ -184,12 +178,7 @@ class LoadNanoHonestface(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls) -> bool | str:
-        try:
-            for file in NANO_FILES:
-                bundled_path(file)
-        except CheckpointError as error:
-            return str(error)
-        return True
+        return check_bundled(NANO_FILES)
 
     @classmethod
     def execute(cls) -> io.NodeOutput:

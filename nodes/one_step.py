@@ -5,7 +5,7 @@ import torch
 from ..core.restorer import ONE_STEP_TIMESTEP, restore_in_chunks
 from ._convert import from_conditioning, rgb_view, to_image
 from ._host import host, io
-from ._options import option_input
+from ._options import option_input, posterior_inputs
 from ._steps import reporter
 from ._types import output
 
@@ -33,21 +33,7 @@ class OneStepRestore(io.ComfyNode):
                 io.Int.Input(
                     "timestep", default=ONE_STEP_TIMESTEP, min=0, max=999, tooltip=_TIMESTEP_TIP
                 ),
-                io.Combo.Input(
-                    "posterior",
-                    options=["mean", "sample"],
-                    default="mean",
-                    tooltip="mean: the same result every time. sample: draws the latent at random, "
-                    "as the released OSDFace script does.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    control_after_generate=True,
-                    tooltip='Used where `posterior` is "sample".',
-                ),
+                *posterior_inputs("as the released OSDFace script does."),
                 option_input("faces_at_once", max=256),
             ],
             outputs=[
