@@ -16,28 +16,13 @@ from ...core.images import read_picture
 from ...core.node_api import io
 from ..workflows.input_files import input_file
 from . import builtin_sampling, videos
+from .plain import PlainNode
 from .saving import context, save_pictures
-
-
-class PlainNode(io.ComfyNode):
-    """Schemas here carry ids and types only; the texts are ComfyUI's."""
-
-    ID = ""
-    INPUTS: tuple = ()
-    OUTPUTS: tuple = ()
-    IS_OUTPUT = False
-
-    @classmethod
-    def define_schema(cls) -> Any:
-        return io.Schema(
-            cls.ID, inputs=list(cls.INPUTS), outputs=list(cls.OUTPUTS), is_output_node=cls.IS_OUTPUT
-        )
 
 
 class LoadImage(PlainNode):
     """A picture of the input folder, or one named by hand; alpha goes to MASK as 1 - alpha."""
 
-    ID = "LoadImage"
     # A plain string: what may be chosen is any file, not a list.
     INPUTS = (io.String.Input("image"),)
     OUTPUTS = (io.Image.Output(), io.Mask.Output())
@@ -61,7 +46,6 @@ class LoadImage(PlainNode):
 class ImageBatch(PlainNode):
     """Two batches as one; the second is cut to the shape of the first and resized, as there."""
 
-    ID = "ImageBatch"
     INPUTS = (io.Image.Input("image1"), io.Image.Input("image2"))
     OUTPUTS = (io.Image.Output(),)
 
@@ -83,7 +67,6 @@ class ImageBatch(PlainNode):
 class SaveImage(PlainNode):
     """PNGs `<prefix>_00001_.png`, numbered on, with the workflow in their metadata."""
 
-    ID = "SaveImage"
     INPUTS = (io.Image.Input("images"), io.String.Input("filename_prefix", default="ComfyUI"))
     IS_OUTPUT = True
 
@@ -93,7 +76,6 @@ class SaveImage(PlainNode):
 
 
 class PreviewImage(PlainNode):
-    ID = "PreviewImage"
     INPUTS = (io.Image.Input("images"),)
     IS_OUTPUT = True
 
@@ -103,7 +85,6 @@ class PreviewImage(PlainNode):
 
 
 class PreviewAny(PlainNode):
-    ID = "PreviewAny"
     INPUTS = (io.AnyType.Input("source"),)
     IS_OUTPUT = True
 
@@ -115,7 +96,6 @@ class PreviewAny(PlainNode):
 class CheckpointLoaderSimple(PlainNode):
     """SD 2.1-base."""
 
-    ID = "CheckpointLoaderSimple"
     INPUTS = (io.String.Input("ckpt_name"),)
     OUTPUTS = (io.Model.Output(), io.Clip.Output(), io.Vae.Output())
 
@@ -127,7 +107,6 @@ class CheckpointLoaderSimple(PlainNode):
 
 
 class VAELoader(PlainNode):
-    ID = "VAELoader"
     INPUTS = (io.String.Input("vae_name"),)
     OUTPUTS = (io.Vae.Output(),)
 
@@ -137,7 +116,6 @@ class VAELoader(PlainNode):
 
 
 class VAEEncode(PlainNode):
-    ID = "VAEEncode"
     INPUTS = (io.Image.Input("pixels"), io.Vae.Input("vae"))
     OUTPUTS = (io.Latent.Output(),)
 
@@ -152,7 +130,6 @@ class VAEEncode(PlainNode):
 
 
 class VAEDecode(PlainNode):
-    ID = "VAEDecode"
     INPUTS = (io.Latent.Input("samples"), io.Vae.Input("vae"))
     OUTPUTS = (io.Image.Output(),)
 
@@ -169,7 +146,6 @@ class VAEDecode(PlainNode):
 class SamplerCustom(PlainNode):
     """Runs our one-step sampler; any other SAMPLER needs a real ComfyUI."""
 
-    ID = "SamplerCustom"
     INPUTS = (
         io.Model.Input("model"),
         io.Boolean.Input("add_noise", default=True),

@@ -11,73 +11,59 @@ from ...core.host import host
 from ...core.node_api import io
 from ...core.sampling import SCHEDULERS, euler, guided, noisy, sigmas
 from ...nodes._convert import from_conditioning, to_conditioning
+from .plain import PlainNode
 
 SAMPLERS = {"euler": 0.0, "ddim": 0.0, "euler_ancestral": 1.0}
 """Name -> share of fresh noise. Without a mask, ComfyUI's ddim is Euler's method."""
 
 
-class CLIPTextEncode(io.ComfyNode):
+class CLIPTextEncode(PlainNode):
     """A prompt in plain words, for SD 2.1-base loaded from its diffusers folder."""
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            "CLIPTextEncode",
-            inputs=[io.String.Input("text", multiline=True), io.Clip.Input("clip")],
-            outputs=[io.Conditioning.Output()],
-        )
+    INPUTS = (io.String.Input("text", multiline=True), io.Clip.Input("clip"))
+    OUTPUTS = (io.Conditioning.Output(),)
 
     @classmethod
     def execute(cls, text: str, clip: Clip) -> io.NodeOutput:
         return io.NodeOutput(to_conditioning(clip.encode(text)))
 
 
-class EmptyLatentImage(io.ComfyNode):
+class EmptyLatentImage(PlainNode):
     """Four channels at an eighth of the size; KSampler makes them the model's channels."""
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            "EmptyLatentImage",
-            inputs=[
-                io.Int.Input("width", default=512, min=16),
-                io.Int.Input("height", default=512, min=16),
-                io.Int.Input("batch_size", default=1, min=1),
-            ],
-            outputs=[io.Latent.Output()],
-        )
+    INPUTS = (
+        io.Int.Input("width", default=512, min=16),
+        io.Int.Input("height", default=512, min=16),
+        io.Int.Input("batch_size", default=1, min=1),
+    )
+    OUTPUTS = (io.Latent.Output(),)
 
     @classmethod
     def execute(cls, width: int, height: int, batch_size: int) -> io.NodeOutput:
         return io.NodeOutput({"samples": torch.zeros(batch_size, 4, height // 8, width // 8)})
 
 
-class KSampler(io.ComfyNode):
+class KSampler(PlainNode):
     """Euler's method on ComfyUI's noise levels, from ComfyUI's noise.
 
     euler_ancestral draws its fresh noise on the CPU from seed + 1, as ComfyUI has come to do there;
     its earlier versions, and its GPUs, draw other noise.
     """
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            "KSampler",
-            inputs=[
-                io.Model.Input("model"),
-                io.Int.Input("seed", default=0, min=0, control_after_generate=True),
-                io.Int.Input("steps", default=20, min=1, max=1000),
-                io.Float.Input("cfg", default=8.0, min=0.0, max=100.0),
-                # Plain strings: what ComfyUI knows beyond these is refused in a sentence.
-                io.String.Input("sampler_name", default="euler"),
-                io.String.Input("scheduler", default="normal"),
-                io.Conditioning.Input("positive"),
-                io.Conditioning.Input("negative"),
-                io.Latent.Input("latent_image"),
-                io.Float.Input("denoise", default=1.0, min=0.0, max=1.0),
-            ],
-            outputs=[io.Latent.Output()],
-        )
+    INPUTS = (
+        io.Model.Input("model"),
+        io.Int.Input("seed", default=0, min=0, control_after_generate=True),
+        io.Int.Input("steps", default=20, min=1, max=1000),
+        io.Float.Input("cfg", default=8.0, min=0.0, max=100.0),
+        # Plain strings: what ComfyUI knows beyond these is refused in a sentence.
+        io.String.Input("sampler_name", default="euler"),
+        io.String.Input("scheduler", default="normal"),
+        io.Conditioning.Input("positive"),
+        io.Conditioning.Input("negative"),
+        io.Latent.Input("latent_image"),
+        io.Float.Input("denoise", default=1.0, min=0.0, max=1.0),
+    )
+    OUTPUTS = (io.Latent.Output(),)
 
     @classmethod
     def validate_inputs(cls, sampler_name: str | None, scheduler: str | None) -> bool | str:

@@ -7,7 +7,6 @@ import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from ...core.files.writing import written_whole
 from ...core.node_api import io
 from ...core.video.files import write_video
 from ..workflows.input_files import input_file
+from .plain import PlainNode
 from .saving import context, free_names
 
 
@@ -52,13 +52,12 @@ class HeadlessVideos:
         return VideoFile(path)
 
 
-class LoadVideo(io.ComfyNode):
+class LoadVideo(PlainNode):
     """A video of the input folder, or one named by hand."""
 
-    @classmethod
-    def define_schema(cls) -> Any:
-        # A plain string: what may be chosen is any file, not a list.
-        return io.Schema("LoadVideo", inputs=[io.String.Input("file")], outputs=[io.Video.Output()])
+    # A plain string: what may be chosen is any file, not a list.
+    INPUTS = (io.String.Input("file"),)
+    OUTPUTS = (io.Video.Output(),)
 
     @classmethod
     def execute(cls, file: str | Path) -> io.NodeOutput:
@@ -69,13 +68,11 @@ class LoadVideo(io.ComfyNode):
         return io.NodeOutput(VideoFile(path))
 
 
-class CreateVideo(io.ComfyNode):
+class CreateVideo(PlainNode):
     """Frames as a video, without sound here."""
 
-    @classmethod
-    def define_schema(cls) -> Any:
-        inputs = [io.Image.Input("images"), io.Float.Input("fps", default=30.0)]
-        return io.Schema("CreateVideo", inputs=inputs, outputs=[io.Video.Output()])
+    INPUTS = (io.Image.Input("images"), io.Float.Input("fps", default=30.0))
+    OUTPUTS = (io.Video.Output(),)
 
     @classmethod
     def execute(cls, images: Tensor, fps: float) -> io.NodeOutput:
@@ -84,18 +81,16 @@ class CreateVideo(io.ComfyNode):
         return io.NodeOutput(VideoFile(path))
 
 
-class SaveVideo(io.ComfyNode):
+class SaveVideo(PlainNode):
     """`<prefix>_00001_.mp4`, numbered on: a copy of the file."""
 
-    @classmethod
-    def define_schema(cls) -> Any:
-        inputs = [
-            io.Video.Input("video"),
-            io.String.Input("filename_prefix", default="video/ComfyUI"),
-            io.Combo.Input("format", options=["auto", "mp4"], default="auto"),
-            io.Combo.Input("codec", options=["auto", "h264"], default="auto"),
-        ]
-        return io.Schema("SaveVideo", inputs=inputs, is_output_node=True)
+    INPUTS = (
+        io.Video.Input("video"),
+        io.String.Input("filename_prefix", default="video/ComfyUI"),
+        io.Combo.Input("format", options=["auto", "mp4"], default="auto"),
+        io.Combo.Input("codec", options=["auto", "h264"], default="auto"),
+    )
+    IS_OUTPUT = True
 
     @classmethod
     def execute(

@@ -48,8 +48,7 @@ class Here:
         on_node, steps = _follow(on_progress)
 
         def take_text(node_id: str, title: str, text: str) -> None:
-            before = report.texts.get(node_id)
-            report.texts[node_id] = text if before is None else f"{before}\n{text}"
+            report.add_text(node_id, text)
             on_text(node_id, title, text)
 
         with running(replace(find_host(), begin_progress=steps)):

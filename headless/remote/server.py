@@ -103,8 +103,7 @@ def run_on_server(
         for text in told if isinstance(told, list | tuple) else (told,):
             said = words(text, _MOST_TEXT)
             on_text(node_id, title, said)
-            before = report.texts.get(node_id)
-            report.texts[node_id] = said if before is None else f"{before}\n{said}"
+            report.add_text(node_id, said)
     report.saved = _fetch(server, entry, output_dir)
     report.nodes = node_reports(api, progress.seconds, frozenset(progress.cached))
     report.seconds = time.monotonic() - started

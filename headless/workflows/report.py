@@ -30,6 +30,10 @@ class RunReport:
     """Seeds in use, each under the name that `--set` takes."""
     seconds: float = 0.0
 
+    def add_text(self, node_id: str, text: str) -> None:
+        before = self.texts.get(node_id)
+        self.texts[node_id] = text if before is None else f"{before}\n{text}"
+
     def as_dict(self) -> dict[str, Any]:
         nodes = [
             {"id": n.id, "title": n.title, "seconds": _rounded(n.seconds), "cached": n.cached}
