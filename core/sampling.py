@@ -237,11 +237,8 @@ def ddim(
     levels = sigma_of(a[[*ddim_timesteps(steps), 0]])
     x = widened(z_T) / a[ddim_timesteps(steps)[0]].sqrt()
 
-    def inner(z_t: Tensor, t: int) -> Tensor:
-        return predict(narrowed(z_t, z_T), t)
-
     x = euler(
-        inner,
+        lambda z_t, t: predict(narrowed(z_t, z_T), t),
         x,
         levels,
         eta=eta,

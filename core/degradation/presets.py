@@ -72,18 +72,9 @@ class Preset:
 
 def _own(summary: str, *ways: tuple[float, Range, Range, tuple[int, int]]) -> Preset:
     """Own presets blur in proportion to the reduction, so that they mean the same at every size."""
+    how = {"sigma": (0.10, 0.45), "sigma_per_scale": True, "reduce": ("area",)}
     return Preset(
-        tuple(
-            (
-                weight,
-                (
-                    Pass(
-                        scale, (0.10, 0.45), noise, quality, sigma_per_scale=True, reduce=("area",)
-                    ),
-                ),
-            )
-            for weight, scale, noise, quality in ways
-        ),
+        tuple((w, (Pass(scale=s, noise=n, quality=q, **how),)) for w, s, n, q in ways),
         source="facewright; blur goes with the reduction, so any image size will do",
         evidence="own",
         summary=summary,

@@ -21,6 +21,7 @@ _WHERE = (
     f"Put {_FILE} (release v0.1.0 of xinntao/facexlib on GitHub) into models/facedetection. "
     "It was trained on WIDER FACE, whose pictures are for research; nothing is downloaded here."
 )
+_MIN_SCORE = 0.8
 _ALIGNED = 512
 
 
@@ -37,7 +38,6 @@ class FacexlibAnalyzer:
         self,
         model_dir: str | Path | None = None,
         *,
-        min_score: float = 0.8,
         device: torch.device | None = None,
     ) -> None:
         """Load the weights below `model_dir` (or below the usual folders).
@@ -53,8 +53,9 @@ class FacexlibAnalyzer:
         own = [Path(p) / "weights" for p in (spec.submodule_search_locations or [])] if spec else []
         roots = model_roots(model_dir, own)
         path = find_file(roots, ("facexlib", "facedetection", "facewright"), (_FILE,))
+        self._searched = ", ".join(map(str, roots))
         if path is None:
-            searched = ", ".join(str(root) for root in roots) or "the models folders"
+            searched = self._searched or "the models folders"
             raise CheckpointError(
                 f"The face analyzer 'facexlib' found no {_FILE} in {searched}. " + _WHERE
             )
@@ -65,7 +66,6 @@ class FacexlibAnalyzer:
                 f"The face analyzer 'facexlib' found {path}, but its package cannot be imported "
                 f"({error}). Install it with `pip install facexlib`."
             ) from error
-        self._min_score = min_score
         # facexlib knows these two kinds alone.
         device = device or compute_device()
         self._device = device if device.type == "cuda" else torch.device("cpu")
@@ -73,13 +73,12 @@ class FacexlibAnalyzer:
         tensors = {k.removeprefix("module."): v for k, v in read_tensors(path)[0].items()}
         load_strict(self._net, tensors, source=str(path))
         dense = fan.find_fan(roots)
-        self._searched = ", ".join(str(root) for root in roots)
         self._fan = None if dense is None else fan.FanLandmarker(dense, self._device)
 
     @torch.no_grad()
     def detect(self, image: Tensor) -> list[Face]:
         """Faces of a (3, h, w) picture in [0, 1], best first; 98 landmarks where FAN is there."""
-        rows = torch.from_numpy(self._net.detect_faces(to_bgr8(image), self._min_score)).float()
+        rows = torch.from_numpy(self._net.detect_faces(to_bgr8(image), _MIN_SCORE)).float()
         points = rows[:, 5:15].view(-1, 5, 2)
         dense = [None] * len(points)
         if self._fan is not None and len(points):

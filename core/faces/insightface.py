@@ -59,7 +59,6 @@ class InsightFaceAnalyzer:
         self,
         model_dir: str | Path | None = None,
         *,
-        min_score: float = 0.5,
         device: torch.device | None = None,
     ) -> None:
         """Load the pack below `model_dir` (or below the usual folders).
@@ -92,7 +91,7 @@ class InsightFaceAnalyzer:
         device = device or compute_device()
         self._app.prepare(
             ctx_id=(device.index or 0) if device.type == "cuda" else -1,
-            det_thresh=min_score,
+            det_thresh=0.5,
             det_size=(640, 640),
         )
 

@@ -16,7 +16,7 @@ from ..files import known
 from ..geometry.face import Face, check_crops
 from ..geometry.heatmaps import gaussian_heatmaps
 from ..geometry.landmarks import five_points
-from ..geometry.warp import invert, pixel_grid, transform, warp
+from ..geometry.warp import centered_map, invert, pixel_grid, transform, warp
 
 FORMAT = "nano-faces"
 FILE = "nano_faces.safetensors"
@@ -283,12 +283,7 @@ def suppress(squares: Tensor) -> Tensor:
 
 def crop_map(x: float, y: float, size: float, angle: float, side: int) -> Tensor:
     """Map to a crop of `side` px around a face of `size` px, rolled back by `angle` radians."""
-    scale = side / (CONTEXT * size)
-    c, s = math.cos(angle) * scale, math.sin(angle) * scale
-    linear = torch.tensor([[c, s], [-s, c]], dtype=torch.float64)
-    shift = torch.full((2,), (side - 1) / 2, dtype=torch.float64)
-    shift = shift - linear @ torch.tensor([x, y], dtype=torch.float64)
-    return torch.cat([linear, shift[:, None]], 1)
+    return centered_map(x, y, angle, side / (CONTEXT * size), side)
 
 
 def face_square(points: Tensor) -> tuple[float, float, float]:

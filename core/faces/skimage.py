@@ -11,7 +11,7 @@ from torch import Tensor
 from ..color import luma
 from ..errors import FacewrightError
 from ..geometry.face import Face
-from ..geometry.warp import invert, pixel_grid, scale_of, transform, warp
+from ..geometry.warp import centered_map, invert, pixel_grid, scale_of, transform, warp
 
 _WINDOW = 24
 """Smallest window of the cascade, in pixels."""
@@ -206,12 +206,7 @@ def _shows(matrix: Tensor, window: tuple, gray: Tensor) -> Tensor:
 
 def _patch(x: float, y: float, side: float, degrees: float, face: int, size: int) -> Tensor:
     """Map that shows a face of `side` and roll `degrees` upright, `face` px wide, in the middle."""
-    scale = face / side
-    c, s = math.cos(math.radians(degrees)) * scale, math.sin(math.radians(degrees)) * scale
-    linear = torch.tensor([[c, s], [-s, c]], dtype=torch.float64)
-    middle = torch.full((2,), (size - 1) / 2, dtype=torch.float64)
-    shift = middle - linear @ torch.tensor([x, y], dtype=torch.float64)
-    return torch.cat([linear, shift[:, None]], 1)
+    return centered_map(x, y, math.radians(degrees), face / side, size)
 
 
 def _groups(hits: np.ndarray) -> list[Proposal]:

@@ -121,14 +121,13 @@ ARCFACE = KnownFile(
     licence="non-commercial research only",
     commercial="no",
 )
-IMAGENET_TERMS = "BSD-3-Clause; its training pictures, ImageNet, are for non-commercial research"
 # torchvision writes the first digits of the SHA-256 into the names of its files.
 VGG = KnownFile(
     ("vgg16-397923af.pth", "vgg16.safetensors"),
     folder="facewright",
     what="VGG-16, which describes eyes for HonestFace (torchvision's weights)",
     source="vgg16-397923af.pth from download.pytorch.org/models",
-    licence=IMAGENET_TERMS,
+    licence="BSD-3-Clause; its training pictures, ImageNet, are for non-commercial research",
     commercial="depends",
     sha256="397923af",
 )

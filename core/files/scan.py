@@ -88,10 +88,6 @@ class LeftAside:
         parts += first_of(named, "{} more of the kind, which --json lists", _NAMED)
         return f"Left aside: {', '.join(parts)}." if parts else ""
 
-    def special(self, path: Path, mode: int) -> None:
-        """Name something that is neither a file nor a folder."""
-        self.named[path] = _kind(mode)
-
 
 @functools.cache
 def why_unread(suffix: str) -> str:
@@ -203,7 +199,7 @@ class _Search:
             (self.links if entry.is_symlink() else self.folders).append(path)
             return False
         if not stat.S_ISREG(mode):
-            self.aside.special(path, mode)
+            self.aside.named[path] = _kind(mode)
             return False
         if self.without is not None:
             whole = Path(os.path.realpath(path)) if entry.is_symlink() else real / entry.name

@@ -58,6 +58,18 @@ def transform(matrix: Tensor, points: Tensor) -> Tensor:
     return points @ matrix[..., :2].mT + matrix[..., 2].unsqueeze(-2)
 
 
+def centered_map(x: float, y: float, angle: float, scale: float, side: int) -> Tensor:
+    """Picture -> square of `side` pixels: (x, y) in its middle, `scale` times as large.
+
+    What is rolled by `angle` radians, clockwise in the picture, stands upright there.
+    """
+    c, s = math.cos(angle) * scale, math.sin(angle) * scale
+    linear = torch.tensor([[c, s], [-s, c]], dtype=torch.float64)
+    middle = torch.full((2,), (side - 1) / 2, dtype=torch.float64)
+    shift = middle - linear @ torch.tensor([x, y], dtype=torch.float64)
+    return torch.cat([linear, shift[:, None]], 1)
+
+
 def scale_of(matrix: Tensor) -> float:
     """Lengths in the target per length in the source: sqrt |det|."""
     return float(torch.linalg.det(matrix[:, :2]).abs().sqrt())

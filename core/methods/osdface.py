@@ -7,7 +7,7 @@ restoration step itself, which other methods share, is `core.restorer.restore_on
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Self
@@ -228,35 +228,28 @@ def _explain(files: Mapping[str, object], names: list[str]) -> str:
     )
 
 
-_OSDFACE = "the download link in jkwang28/OSDFace on GitHub"
-_OSDFACE_TERMS = "none stated by its authors; ask them before commercial use"
-
 EMBEDDER = KnownFile(
     ("osdface_vre.safetensors", "associate_2.ckpt"),
     folder="facewright",
     what="OSDFace's face embedder (VRE)",
-    source=_OSDFACE,
-    licence=_OSDFACE_TERMS,
+    source="the download link in jkwang28/OSDFace on GitHub",
+    licence="none stated by its authors; ask them before commercial use",
     commercial="depends",
     stage="onestep",
     part="vre",
 )
-PROJECTION = KnownFile(
-    ("embedding_change_weights.pth",),
-    folder="facewright",
+PROJECTION = replace(
+    EMBEDDER,
+    names=("embedding_change_weights.pth",),
     what="OSDFace's prompt projection",
-    source=_OSDFACE,
-    licence=_OSDFACE_TERMS,
-    commercial="depends",
+    stage="",
+    part="",
 )
-LORA = KnownFile(
-    ("pytorch_lora_weights.safetensors", "pytorch_lora_weights_comfyui.safetensors"),
+LORA = replace(
+    EMBEDDER,
+    names=("pytorch_lora_weights.safetensors", "pytorch_lora_weights_comfyui.safetensors"),
     folder="loras",
     what="OSDFace's UNet LoRA",
-    source=_OSDFACE,
-    licence=_OSDFACE_TERMS,
-    commercial="depends",
-    stage="onestep",
     part="lora",
 )
 NANO_FILES = (

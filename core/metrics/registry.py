@@ -27,10 +27,6 @@ from .optional import (
 from .similarity import edge_ratio, psnr, ssim
 
 
-def _nothing_missing() -> None:
-    return None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Metric:
     """A score: call it with a batch, get one number per picture."""
@@ -56,16 +52,13 @@ class Metric:
     """The extra of this package that brings it."""
     licence: str | None = None
     """Terms of `package` or of weights that have to be put there; None for our own."""
-    missing: Callable[[], str | None] = _nothing_missing
+    missing: Callable[[], str | None] = lambda: None
+    """None if it can be used; else a sentence on what to install and under which licence.
+
+    Cheap: looks for packages and files and imports nothing.
+    """
     extract: Callable[[Tensor], Tensor] | None = None
     """For `fid`: pictures (n, 3, h, w) -> the features (n, d) that it reads, same refusals."""
-
-    def available(self) -> str | None:
-        """None if it can be used; else a sentence on what to install and under which licence.
-
-        Cheap: looks for packages and files and imports nothing.
-        """
-        return self.missing()
 
     def __call__(self, restored: Tensor, gt: Tensor | None = None) -> Tensor:
         """Score a batch.
@@ -83,7 +76,7 @@ class Metric:
             FacewrightError: it is not available, `gt` is missing, shapes do not fit, pictures are
                 too small, or values are NaN, infinite or outside [0, 1] (their indices are named).
         """
-        reason = self.available()
+        reason = self.missing()
         if reason:
             raise FacewrightError(reason)
         inputs = {"restored": restored}

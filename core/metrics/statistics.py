@@ -117,13 +117,11 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def mean_interval(
-    values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE, seed: int = 0
-) -> Mean:
+def mean_interval(values: Sequence[float] | np.ndarray) -> Mean:
     """Mean over the finite values with its interval; infinite and undefined ones are counted."""
     array = _one_axis(values, "values")
     finite = array[np.isfinite(array)]
-    low, high = _interval(finite, confidence, seed)
+    low, high = _interval(finite)
     return Mean(
         mean=float(finite.mean()) if len(finite) else math.nan,
         low=low,
@@ -138,9 +136,6 @@ def paired_difference(
     a: Sequence[float] | np.ndarray,
     b: Sequence[float] | np.ndarray,
     better: str = "higher",
-    *,
-    confidence: float = CONFIDENCE,
-    seed: int = 0,
 ) -> Difference:
     """Compare two methods image by image: a[i] and b[i] belong to the same image.
 
@@ -169,7 +164,7 @@ def paired_difference(
     difference = np.zeros(len(a))
     np.subtract(a, b, out=difference, where=a != b)  # equal infinities differ by 0, not by NaN
     finite = difference[np.isfinite(difference)]
-    low, high = _interval(finite, confidence, seed)
+    low, high = _interval(finite)
     gain = -difference if better == "lower" else difference
     return Difference(
         mean=float(finite.mean()) if len(finite) else math.nan,
@@ -192,10 +187,8 @@ def _tail(confidence: float, n: int) -> float:
     return float(ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - confidence) / 2)))
 
 
-def _interval(finite: np.ndarray, confidence: float, seed: int) -> tuple[float, float]:
-    if len(finite) < FEWEST:
-        return math.nan, math.nan
-    return bootstrap_interval(finite, confidence, seed=seed)
+def _interval(finite: np.ndarray) -> tuple[float, float]:
+    return (math.nan, math.nan) if len(finite) < FEWEST else bootstrap_interval(finite)
 
 
 def _one_axis(values: Sequence[float] | np.ndarray, name: str) -> np.ndarray:

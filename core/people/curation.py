@@ -162,39 +162,39 @@ def perceptual_hash(crop: Tensor) -> str:
     return np.packbits(low > np.median(low)).tobytes().hex()
 
 
+_AGAINST = (
+    (
+        "size", "side", "min_side",
+        "the crop is {:.0f} pixels wide in the picture, at least {:g} are wanted",
+    ),
+    ("sharpness", "sharpness", "min_sharpness", "sharpness {:.2f}, at least {:g} is wanted"),
+    (
+        "outside", "outside", "max_outside",
+        "{:.0%} of the crop lies outside the picture, at most {:.0%} may",
+    ),
+    ("score", "score", "min_score", "the detector's score is {:.2f}, at least {:g} is wanted"),
+    (
+        "yaw", "yaw", "max_yaw",
+        "the face is turned to the side by some {:.0f} degrees, at most {:g} are wanted",
+    ),
+    (
+        "grey", "color", "min_color",
+        "the crop has no colours: its channels differ by {:.1f} of 255 levels, "
+        + "at least {:g} are wanted",
+    ),
+)  # fmt: skip
+"""Kind of a reason, what is measured, the limit it is held against, and words for both."""
+
+
 def reasons(measures: Measures, limits: Limits) -> list[Reason]:
     """Everything that speaks against a crop; [] keeps it."""
-    m, found = measures, []
-    if m.side < limits.min_side:
-        words = (
-            f"the crop is {m.side:.0f} pixels wide in the picture, "
-            f"at least {limits.min_side:g} are wanted"
-        )
-        found.append(Reason("size", words, m.side, limits.min_side))
-    if m.sharpness < limits.min_sharpness:
-        words = f"sharpness {m.sharpness:.2f}, at least {limits.min_sharpness:g} is wanted"
-        found.append(Reason("sharpness", words, m.sharpness, limits.min_sharpness))
-    if m.outside > limits.max_outside:
-        words = (
-            f"{m.outside:.0%} of the crop lies outside the picture, "
-            f"at most {limits.max_outside:.0%} may"
-        )
-        found.append(Reason("outside", words, m.outside, limits.max_outside))
-    if m.score < limits.min_score:
-        words = f"the detector's score is {m.score:.2f}, at least {limits.min_score:g} is wanted"
-        found.append(Reason("score", words, m.score, limits.min_score))
-    if limits.max_yaw is not None and m.yaw is not None and m.yaw > limits.max_yaw:
-        words = (
-            f"the face is turned to the side by some {m.yaw:.0f} degrees, "
-            f"at most {limits.max_yaw:g} are wanted"
-        )
-        found.append(Reason("yaw", words, m.yaw, limits.max_yaw))
-    if limits.min_color is not None and m.color < limits.min_color:
-        words = (
-            f"the crop has no colours: its channels differ by {m.color:.1f} of 255 levels, "
-            f"at least {limits.min_color:g} are wanted"
-        )
-        found.append(Reason("grey", words, m.color, limits.min_color))
+    found = []
+    for kind, measured, limited, words in _AGAINST:
+        value, limit = getattr(measures, measured), getattr(limits, limited)
+        if value is not None and limit is not None:
+            low, high = (value, limit) if limited.startswith("min") else (limit, value)
+            if low < high:
+                found.append(Reason(kind, words.format(value, limit), value, limit))
     return found
 
 

@@ -115,25 +115,16 @@ WHERE = (
 """What to put where a recogniser is asked for, and under which terms."""
 
 
-class _ArcFace(nn.Module):
-    """RGB in [-1, 1] for the network inside."""
+class _Fed(nn.Module):
+    """RGB for ArcFace's network, BGR for AdaFace's, in [-1, 1]; of two results the embedding."""
 
-    def __init__(self, net: IResNet) -> None:
+    def __init__(self, net: IResNet | AdaFaceIR) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, faces: Tensor) -> Tensor:
-        return self.net((faces - 0.5) / 0.5)
-
-
-class _AdaFace(nn.Module):
-    """BGR in [-1, 1] for the network inside, and of its two results the embedding."""
-
-    def __init__(self, net: AdaFaceIR) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, faces: Tensor) -> Tensor:
+        if isinstance(self.net, IResNet):
+            return self.net((faces - 0.5) / 0.5)
         return self.net((faces.flip(1) - 0.5) / 0.5)[0]
 
 
@@ -179,7 +170,7 @@ def _arcface(tensors: Mapping[str, Tensor], source: str) -> Recogniser:
             counts[stage] = max(counts[stage], int(found[2]) + 1)
     name = _depth(tuple(counts), iresnet.DEPTHS, source)
     net = build(lambda: IResNet(tuple(counts)), tensors, source=source)
-    return Recogniser(_ArcFace(net), name=f"arcface-{name}", dim=iresnet.DIM, crop="arcface")
+    return Recogniser(_Fed(net), name=f"arcface-{name}", dim=iresnet.DIM, crop="arcface")
 
 
 def _adaface(tensors: Mapping[str, Tensor], source: str) -> Recogniser:
@@ -188,7 +179,7 @@ def _adaface(tensors: Mapping[str, Tensor], source: str) -> Recogniser:
     counts = tuple(widths.count(width) for width in iresnet.WIDTHS)
     name = _depth(counts, adaface.DEPTHS, source)
     net = build(lambda: AdaFaceIR(counts), tensors, source=source)
-    return Recogniser(_AdaFace(net), name=f"adaface-{name}", dim=iresnet.DIM, crop="arcface")
+    return Recogniser(_Fed(net), name=f"adaface-{name}", dim=iresnet.DIM, crop="arcface")
 
 
 def _depth(counts: tuple[int, ...], known: Mapping[tuple[int, ...], str], source: str) -> str:

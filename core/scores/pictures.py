@@ -40,7 +40,7 @@ def named_metrics(names: str) -> list[Metric]:
                 f"{'whole sets of pictures' if one.reads == 'set' else one.reads}. Choose among "
                 f"{', '.join(scoring_pictures())}, or use `facewright evaluate` on two folders."
             )
-        problem = one.available()
+        problem = one.missing()
         if problem:
             raise FacewrightError(problem)
     return chosen

@@ -4,10 +4,11 @@ Nothing here is ever downloaded by facewright. `python -m facewright.core.weight
 writes the table of docs/licences.md.
 """
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from ..files.known import ARCFACE, BASE, IMAGENET_TERMS, VGG, KnownFile
+from ..files.known import ARCFACE, BASE, VGG, KnownFile
 from ..methods import specs
 
 ADAFACE = KnownFile(
@@ -29,32 +30,26 @@ INSIGHTFACE = KnownFile(
     licence="non-commercial research only, unless licensed from its authors",
     commercial="no",
 )
-_FACEXLIB = "release v0.1.0 of xinntao/facexlib on GitHub"
 RETINAFACE = KnownFile(
     ("detection_Resnet50_Final.pth",),
     folder="facedetection",
     also=("facexlib", "facewright"),
     what="facexlib's face detector (RetinaFace)",
-    source=_FACEXLIB,
+    source="release v0.1.0 of xinntao/facexlib on GitHub",
     licence="published with MIT-licensed code; its training pictures, WIDER FACE, are for research",
     commercial="depends",
 )
-FAN = KnownFile(
-    ("alignment_WFLW_4HG.pth",),
-    folder="facedetection",
-    also=("facexlib", "facewright"),
+FAN = replace(
+    RETINAFACE,
+    names=("alignment_WFLW_4HG.pth",),
     what="facexlib's 98 landmarks (AWing FAN)",
-    source=_FACEXLIB,
     licence="published with MIT-licensed code; its training pictures, WFLW, are for research",
-    commercial="depends",
 )
-ALEXNET = KnownFile(
-    ("alexnet-owt-7be5be79.pth",),
-    folder="facewright",
+ALEXNET = replace(
+    VGG,
+    names=("alexnet-owt-7be5be79.pth",),
     what="AlexNet, for the score lpips (torchvision's weights)",
     source="alexnet-owt-7be5be79.pth from download.pytorch.org/models",
-    licence=IMAGENET_TERMS,
-    commercial="depends",
     sha256="7be5be79",
 )
 INCEPTION = KnownFile(

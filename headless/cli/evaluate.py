@@ -216,12 +216,16 @@ def _lines(lines: list[str]) -> str:
 
 
 def _print_json(result: Any, report: Path) -> None:
-    from ...core.files.json_text import strict
     from ..evaluation.tables import summary
 
     aside = result.scores.pairing.scanned.entries()
-    found = {"report": str(report), **summary(result), "left_aside": aside}
-    write_json(strict(found, infinity=True))
+    _write_numbers({"report": str(report), **summary(result), "left_aside": aside})
+
+
+def _write_numbers(content: dict[str, Any]) -> None:
+    from ...core.files.json_text import strict
+
+    write_json(strict(content, infinity=True))
 
 
 def _print_tables(result: Any, report: Path) -> None:
@@ -286,12 +290,10 @@ def _print_score(row: Any, settings: Any) -> None:
 
 
 def _print_score_json(row: Any, settings: Any) -> None:
-    from ...core.files.json_text import strict
-
     content = {
         "values": row.values,
         "problems": row.problems,
         "notes": row.notes,
         "metrics": {m.name: m.summary for m in settings.metrics},
     }
-    write_json(strict(content, infinity=True))
+    _write_numbers(content)

@@ -116,7 +116,7 @@ def choose_metrics(
             )
         if m.reads in ("landmarks", "embeddings") or m.name == "frechet":
             FaceReader.check(m, faces)
-        if missing := m.available():
+        if missing := m.missing():
             raise FacewrightError(missing)
     return Settings(tuple(chosen), faces)
 

@@ -13,6 +13,7 @@ from ...core.doctor.machine import own_version
 from ...core.errors import FacewrightError
 from ...core.files.names import beside, fit_name
 from ...core.files.scan import LeftAside
+from ...core.files.writing import content_hash
 from .batch import OnJob, Summary, run_jobs, unwatched
 from .manifest import Manifest, OwnRecord, Record
 from .planning import Job, distinct, plan
@@ -204,8 +205,7 @@ def same_input(record: Record, source: Path) -> bool:
 
 def file_mark(path: Path) -> str:
     """The start of a file's SHA-256: enough to tell files of one name apart."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    return content_hash(path)[:12]
 
 
 @contextmanager

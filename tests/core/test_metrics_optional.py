@@ -98,7 +98,7 @@ def fake_lpips(monkeypatch, tmp_path):
 
 def test_lpips_loads_the_users_backbone_and_scores(fake_lpips):
     m = metric("lpips")
-    assert m.available() is None
+    assert m.missing() is None
     a, b = torch.rand(2, 3, 3, 40, 40)
     expected = 2 * (a - b).sum(1).abs().mean((1, 2))
     np.testing.assert_allclose(m(a, b), expected, rtol=1e-5)
@@ -125,8 +125,8 @@ def test_lpips_finds_torchs_own_cache(fake_lpips, tmp_path):
     file = fake_lpips / "alexnet-owt-7be5be79.pth"
     write(tmp_path / "torch/hub/checkpoints" / file.name, file.read_bytes())
     file.unlink()
-    assert metric("lpips").available() is None
-    reason = metric("lpips_vgg").available()
+    assert metric("lpips").missing() is None
+    reason = metric("lpips_vgg").missing()
     assert "vgg16-397923af.pth" in reason and "models/facewright" in reason
     assert "https://download.pytorch.org/models/vgg16-397923af.pth" in reason
     assert str(tmp_path / "torch") in reason and "BSD" in reason
@@ -148,7 +148,7 @@ def test_a_package_that_cannot_be_imported(name, package, fake_lpips, fake_pyiqa
 
 def test_lpips_without_its_package(monkeypatch):
     pretend(monkeypatch, "lpips")
-    reason = metric("lpips").available()
+    reason = metric("lpips").missing()
     assert "pip install lpips" in reason and "BSD-2-Clause" in reason
     with pytest.raises(FacewrightError, match="pip install lpips"):
         metric("lpips")(torch.rand(1, 3, 40, 40), torch.rand(1, 3, 40, 40))
@@ -211,7 +211,7 @@ def fake_pyiqa(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", IQA)
 def test_pyiqa_scores(name, fake_pyiqa, capsys):
     m = metric(name)
-    assert m.available() is None
+    assert m.missing() is None
     a, b = torch.rand(2, 3, 3, 224, 224)
     values = m(a, b) if m.needs == "gt" else m(a)
     assert values.shape == (3,) and values.dtype == torch.float64
@@ -268,7 +268,7 @@ def test_pyiqas_missing_files_are_named(name, fake_pyiqa, tmp_path):
     for path in [*(tmp_path / "torch").rglob("*"), *(tmp_path / "home").rglob("*")]:
         if path.is_file():
             path.unlink()
-    reason = metric(name).available()
+    reason = metric(name).missing()
     files = {
         "dists": ["DISTS_weights-f5e65c96.pth", "vgg16-397923af.pth"], "clipiqa": ["RN50.pt"],
         "maniqa": ["ckpt_koniq10k.pt", "models--timm--vit_base_patch8_224"],
@@ -285,7 +285,7 @@ def test_pyiqas_missing_files_are_named(name, fake_pyiqa, tmp_path):
 @pytest.mark.parametrize("name", IQA)
 def test_without_pyiqa(name, monkeypatch):
     pretend(monkeypatch, "pyiqa")
-    reason = metric(name).available()
+    reason = metric(name).missing()
     assert "pip install pyiqa" in reason and "PolyForm Noncommercial" in reason
 
 
@@ -329,7 +329,7 @@ class Writer(nn.Module):
 def test_fid_features_are_resized_as_clean_fid_does(fake_inception):
     from PIL import Image
 
-    assert metric("fid").available() is None
+    assert metric("fid").missing() is None
     pictures = torch.rand(2, 3, 310, 350)
     expected = []
     for picture in pictures:
@@ -390,7 +390,7 @@ def test_asking_what_is_available_imports_nothing():
         "import json, sys, torch\n"
         "from facewright.core.metrics import METRICS\n"
         "before = set(sys.modules)\n"
-        "[m.available() for m in METRICS.values()]\n"
+        "[m.missing() for m in METRICS.values()]\n"
         "print(json.dumps([sorted(set(sys.modules) - before), 'kornia' in sys.modules]))\n"
     )
     done = subprocess.run(

@@ -45,7 +45,7 @@ def test_every_metric_says_what_a_reader_needs(name):
 @pytest.mark.parametrize("name", OWN)
 def test_own_metrics_are_always_available(name):
     m = metric(name)
-    assert m.available() is None
+    assert m.missing() is None
     assert m.licence is None
 
 
@@ -171,6 +171,6 @@ def test_a_metric_that_is_not_available_says_why_when_called():
         name="x", label="X", better="lower", summary="X.", compute=None,
         missing=lambda: "Install x (licence y).",
     )  # fmt: skip
-    assert missing.available() == "Install x (licence y)."
+    assert missing.missing() == "Install x (licence y)."
     with pytest.raises(FacewrightError, match=r"Install x \(licence y\)"):
         missing(torch.rand(1, 3, 4, 4))
