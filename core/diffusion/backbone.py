@@ -133,19 +133,12 @@ class DiffusersBackbone:
         return predicting(self.model, cond)
 
     def looking_at(self, hubs: BoostHubs, z: Tensor, **about: Any) -> "DiffusersBackbone":
-        """The same with BoostHubs that look at a latent (b, c, h, w) as `encode` gives it.
-
-        `about` are further fields of `core.methods.flipnet.Condition`.
-        """
+        """See `core.methods.ManyStepBackbone`."""
         condition = Condition(latent=z / self.model.scaling_factor, **about)
         return DiffusersBackbone(self.model.looking_at(hubs, condition), self.vae, self.clip)
 
     def read(self, text: str) -> Tensor:
-        """A prompt as tokens (1, 77, d); of a model that reads no text, zeros.
-
-        Raises:
-            FacewrightError: the model reads no text, or its text encoder is not there.
-        """
+        """See `core.methods.ManyStepBackbone`; zeros for a model that reads no text."""
         if self.clip is not None:
             return self.clip.encode(text)
         if text:

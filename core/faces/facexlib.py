@@ -89,19 +89,11 @@ class FacexlibAnalyzer:
         ]
 
     def landmarks(self, crops: Tensor) -> Tensor:
-        """FFHQ-aligned faces (n, 3, s, s) in [0, 1] -> (n, 98, 2) in pixels of the crop.
-
-        Raises:
-            CheckpointError: FAN's weights are not there.
-        """
+        """See `DenseLandmarker`; CheckpointError where FAN's weights are not there."""
         return self._landmarker().landmarks(crops)
 
     def heatmaps(self, crops: Tensor) -> Tensor:
-        """FFHQ-aligned faces (n, 3, s, s) in [0, 1] -> (n, 98, 64, 64), 0 to about 1.
-
-        Raises:
-            CheckpointError: FAN's weights are not there.
-        """
+        """See `DenseLandmarker`; CheckpointError where FAN's weights are not there."""
         return self._landmarker().heatmaps(crops)
 
     def _landmarker(self) -> fan.FanLandmarker:

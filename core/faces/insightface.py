@@ -130,13 +130,7 @@ class InsightFaceAnalyzer:
         return (torch.stack(found) if found else empty).to(crops.device)
 
     def heatmaps(self, crops: Tensor) -> Tensor:
-        """FFHQ-aligned faces (n, 3, s, s) in [0, 1] -> (n, 68, 64, 64), 0 to about 1.
-
-        The model gives points; these are Gaussians around them, all of one width.
-
-        Raises:
-            CheckpointError: the pack has no model of 106 points.
-        """
+        """Gaussians around `landmarks`, all of one width: the model gives points."""
         return gaussian_heatmaps(self.landmarks(crops), crops.shape[-1])
 
 

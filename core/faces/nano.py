@@ -192,10 +192,7 @@ class NanoAnalyzer:
         return ((points + 0.5) * back - 0.5).float().to(crops.device)
 
     def heatmaps(self, crops: Tensor) -> Tensor:
-        """FFHQ-aligned faces (n, 3, s, s) in [0, 1] -> (n, 68, 64, 64), 0 to about 1.
-
-        The network gives points; these are Gaussians around them, all of one width.
-        """
+        """Gaussians around `landmarks`, all of one width: the network gives points."""
         return gaussian_heatmaps(self.landmarks(crops), crops.shape[-1])
 
     def _look(self, pictures: Tensor, maps: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..errors import FacewrightError
 
-_EYES = {68: (range(36, 42), range(42, 48)), 98: (range(60, 68), range(68, 76))}
+EYES = {68: (range(36, 42), range(42, 48)), 98: (range(60, 68), range(68, 76))}
 """Lid contours of the left and the right eye, as seen in the picture."""
 _ENLARGE, _SMALLEST = 1.4, 28 / 512
 """An eye's box: half-side 1.4 times half the eye's width, at least 28 pixels of 512."""
@@ -26,10 +26,10 @@ def eye_crops(faces: Tensor, landmarks: Tensor, size: int) -> Tensor:
         FacewrightError: another number of landmarks.
     """
     k, side = landmarks.shape[1], faces.shape[-1]
-    if k not in _EYES:
+    if k not in EYES:
         raise FacewrightError(f"Eyes are known for 68 and 98 landmarks, got {k}.")
     crops = []
-    for contour in _EYES[k]:
+    for contour in EYES[k]:
         points = landmarks[:, list(contour)].to(faces)
         half_width = (points[..., 0].amax(1) - points[..., 0].amin(1)) / 2
         half = (_ENLARGE * half_width).clamp(min=_SMALLEST * side)

@@ -59,14 +59,8 @@ _PREFIXES = (
 )
 _TEXT_ENCODERS = (
     *("text_encoder.", "text_encoder_", "text_encoders.", "text_model.", "lora_te", "te1_", "te2_"),
-    *(
-        "lora_prior_te_",
-        "lycoris_text_encoder",
-        "lora_text_encoder",
-        "clip_l.",
-        "clip_h.",
-        "clip_g.",
-    ),
+    *("lora_prior_te_", "lycoris_text_encoder", "lora_text_encoder"),
+    *("clip_l.", "clip_h.", "clip_g."),
 )
 
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..color import rgb_to_lab
 from ..devices import widened
-from ..errors import FacewrightError, check_image
+from ..errors import FacewrightError
+from .similarity import check_pair
 
 _SCALES = 5
 _FILTERS = 128
@@ -42,12 +43,7 @@ def ms_swd(a: Tensor, b: Tensor) -> Tensor:
     Raises:
         FacewrightError: shapes that differ, or pictures smaller than the filters.
     """
-    check_image(a, name="a")
-    check_image(b, name="b")
-    if a.shape != b.shape:
-        raise FacewrightError(
-            f"Two batches of one shape are compared: got {tuple(a.shape)} and {tuple(b.shape)}."
-        )
+    check_pair(a, b)
     if min(a.shape[-2:]) < _SIDE:
         raise FacewrightError(
             f"MS-SWD needs pictures of at least {_SIDE} x {_SIDE} pixels, got {tuple(a.shape[-2:])}"

@@ -42,7 +42,7 @@ def psnr(
     Returns:
         (n,) float64; infinite for equal pictures, NaN where the mask is empty.
     """
-    _check_pair(a, b, mask)
+    check_pair(a, b, mask)
     error = _select(a, channels) - _select(b, channels)
     return -10 * torch.log10(_masked_mean(error.square(), mask))
 
@@ -69,7 +69,7 @@ def ssim(
     Raises:
         FacewrightError: shapes that do not match, or pictures smaller than the window.
     """
-    _check_pair(a, b, mask)
+    check_pair(a, b, mask)
     if min(a.shape[-2:]) < _WINDOW:
         raise FacewrightError(
             f"SSIM needs pictures of at least {_WINDOW} x {_WINDOW} pixels, got "
@@ -91,7 +91,7 @@ def edge_ratio(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = Non
     Below 1 where `a` is softer; 1 where neither has an edge, infinite where only `a` has. Noise
     counts as sharpness: read it beside PSNR or SSIM.
     """
-    _check_pair(a, b, mask)
+    check_pair(a, b, mask)
     edges_a = _masked_mean(gradients(widened(a)).abs(), mask)
     edges_b = _masked_mean(gradients(widened(b)).abs(), mask)
     return torch.where((edges_a == 0) & (edges_b == 0), 1.0, edges_a / edges_b)
@@ -134,7 +134,8 @@ def _masked_mean(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tenso
     return (values.mean(1, keepdim=True) * weights).flatten(1).sum(1) / weights.flatten(1).sum(1)
 
 
-def _check_pair(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None) -> None:
+def check_pair(a: torch.Tensor, b: torch.Tensor, mask: torch.Tensor | None = None) -> None:
+    """Raise FacewrightError unless both are pictures of one shape, and the mask is for them."""
     check_image(a, name="a")
     check_image(b, name="b")
     if a.shape != b.shape:

@@ -13,6 +13,7 @@ from ..color import rgb_to_lab, wavelet_low
 from ..devices import widened
 from ..errors import FacewrightError, shorten
 from ..files import json_text
+from ..geometry.eyes import EYES
 from ..geometry.landmarks import affine_landmark_distance, region_points
 from ..geometry.paste import soft_box
 from ..geometry.warp import pixel_grid
@@ -28,7 +29,6 @@ _FEATHER = 0.12
 """Border of the paste, as Paste Faces has it by default."""
 _FINEST = 16
 """Low-pass colours: what is smaller than this share, 1/16, of the crop does not count."""
-_EYES = {68: (slice(36, 42), slice(42, 48)), 98: (slice(60, 68), slice(68, 76))}
 
 
 Verdict = Literal["kept", "lowered", "fell back", "too far"]
@@ -215,7 +215,7 @@ def measure(lq: Tensor, result: Tensor, points_lq: Tensor, points: Tensor) -> li
     seam = _seam(before, after, mask[0, 0])
     sharpness = edge_ratio(result, lq, mask.expand(len(lq), -1, -1, -1))
     ald = {region: _ald(points, points_lq, region) for region in REGIONS}
-    first, second = (widened(points_lq[:, part]).mean(1) for part in _EYES[points_lq.shape[1]])
+    first, second = (widened(points_lq[:, part]).mean(1) for part in EYES[points_lq.shape[1]])
     eyes = (first - second).norm(dim=1)
     return [
         Measured(

@@ -23,13 +23,15 @@ Ray = Annotated[
 Overwrite = Annotated[bool, typer.Option(help="Do finished pictures again.")]
 
 
+def workers_option(text: str, default: str | bool = "1") -> Any:
+    return typer.Option(min=1, help=text, show_default=default)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sharing:
     """Who does the pictures."""
 
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that share the pictures.", show_default="1")
-    ] = None
+    workers: Annotated[int | None, workers_option("Processes that share the pictures.")] = None
     ray: Ray = None
 
     @property
@@ -75,10 +77,7 @@ class SharingModels(Sharing):
     """Who does the pictures, with models that a GPU may hold."""
 
     workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Processes that share the pictures, each with the models.", show_default="1"
-        ),
+        int | None, workers_option("Processes that share the pictures, each with the models.")
     ] = None
     gpus_per_worker: Annotated[
         float | None,

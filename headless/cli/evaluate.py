@@ -24,7 +24,7 @@ from ._common import (
 )
 from ._failures import sentences
 from ._options import grouped
-from ._workers import Sharing
+from ._workers import Sharing, workers_option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +76,10 @@ class SharingCases(Sharing):
 
     workers: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Processes that share the pictures, with one thread each: any number gives the "
-            "same digits. By default one picture at a time, with all cores.",
+        workers_option(
+            "Processes that share the pictures, with one thread each: any number gives the same "
+            "digits. By default one picture at a time, with all cores.",
+            default=True,
         ),
     ] = None
 

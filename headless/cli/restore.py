@@ -29,7 +29,7 @@ from ._common import (
 from ._failures import sentences
 from ._methods import MethodCommand, method_options
 from ._options import grouped
-from ._workers import Overwrite, SharingModels
+from ._workers import Overwrite, SharingModels, workers_option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,10 +153,10 @@ class SharingFiles(SharingModels):
 
     workers: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Processes that share the files, each with the models and one thread: any "
-            "number gives the same bytes. By default one file at a time, with all cores.",
+        workers_option(
+            "Processes that share the files, each with the models and one thread: any number "
+            "gives the same bytes. By default one file at a time, with all cores.",
+            default=True,
         ),
     ] = None
 
