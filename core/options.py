@@ -57,15 +57,10 @@ def check_options(given: Any) -> None:
 
     None is taken where it is the default.
     """
-    asked = [
-        (f, f.metadata["option"], getattr(given, f.name))
-        for f in fields(given)
-        if "option" in f.metadata
-    ]
-    problems = [
-        option.problem(f.name, value)
-        for f, option, value in asked
-        if not (value is None and f.default is None)
-    ]
+    problems = []
+    for f in fields(given):
+        value = getattr(given, f.name)
+        if "option" in f.metadata and not (value is None and f.default is None):
+            problems.append(f.metadata["option"].problem(f.name, value))
     if any(problems):
         raise FacewrightError(" ".join(filter(None, problems)))

@@ -1,6 +1,7 @@
 """What a run will read and write, known before it starts: each input once, each output its own."""
 
 import glob
+import itertools
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -204,12 +205,11 @@ def _free(candidates: Iterable[Path], taken: set[str]) -> Path:
 
 def _alternatives(target: Path, source: Path) -> Iterator[Path]:
     yield target
-    ending, number = source.suffix[1:], 2
+    ending = source.suffix[1:]
     if ending and source.suffix.lower() != target.suffix.lower():
         yield _with_stem(target, f"{target.stem}_{ending}")
-    while True:
+    for number in itertools.count(2):
         yield _with_stem(target, f"{target.stem}_{number}")
-        number += 1
 
 
 def _with_stem(path: Path, stem: str) -> Path:
@@ -217,9 +217,8 @@ def _with_stem(path: Path, stem: str) -> Path:
 
 
 def _beside(target: Path, ending: str) -> Iterator[Path]:
-    by_stem, number = not ending.startswith("."), 2
+    by_stem = not ending.startswith(".")
     yield beside(target, ending, stem=by_stem)
     first, dot, rest = ending.rpartition(".")
-    while True:
+    for number in itertools.count(2):
         yield beside(target, f"{first}_{number}{dot}{rest}", stem=by_stem)
-        number += 1

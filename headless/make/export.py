@@ -54,12 +54,8 @@ def merge(
     """
     check_strength(strength)
     add = _Addition(lora, strength, dtype)
-    if base.is_dir():
-        target = out
-        report = _merge_folder(base, target, add)
-    else:
-        target = _target(out, f"{base.stem}_{lora.stem}")
-        report = _merge_file(base, target, add)
+    target = out if base.is_dir() else _target(out, f"{base.stem}_{lora.stem}")
+    report = (_merge_folder if base.is_dir() else _merge_file)(base, target, add)
     return target, f"{base.name} with {lora.name} merged in: {report}"
 
 

@@ -1,9 +1,11 @@
 """Runs a workflow file in a ComfyUI, over HTTP and its websocket."""
 
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -122,26 +124,22 @@ def prepared(workflow: Mapping[str, Any], specs: Any, inputs: Mapping[str, Any])
 
 
 def server_specs(server: str) -> Callable[[str], NodeSpec | None]:
-    """Node classes as a server describes them."""
-    return _ServerSpecs(server_url(server))
+    """Node classes as a server describes them; it is asked once."""
+    server = server_url(server)
+    url = f"{server}/object_info"
 
+    @cache
+    def known() -> dict[str, Any]:
+        return get(url, dict[str, Any], timeout=60)
 
-class _ServerSpecs:
-    def __init__(self, server: str) -> None:
-        self.server = server
-        self.info: dict[str, Any] | None = None
-
-    def __call__(self, kind: str) -> NodeSpec:
-        url = f"{self.server}/object_info"
-        if self.info is None:
-            self.info = get(url, dict[str, Any], timeout=60)
-        if kind not in self.info:
+    def spec(kind: str) -> NodeSpec:
+        if kind not in known():
             raise WorkflowError(
-                f"The ComfyUI at {self.server} has no node {shorten(kind)}. Install the node pack "
+                f"The ComfyUI at {server} has no node {shorten(kind)}. Install the node pack "
                 "that brings it (for Facewright nodes: this package in custom_nodes) and restart "
                 "it."
             )
-        node = shape.checked(self.info[kind], shape.Node, f"{url} on {shorten(kind)}")
+        node = shape.checked(known()[kind], shape.Node, f"{url} on {shorten(kind)}")
         inputs = [
             _spec(name, entry, optional=group == "optional")
             for group in ("required", "optional")
@@ -149,6 +147,8 @@ class _ServerSpecs:
             if entry
         ]
         return NodeSpec(inputs, node.display_name)
+
+    return spec
 
 
 _EMPTY = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
@@ -317,8 +317,7 @@ def _fetch_one(server: str, file: SavedFile, output_dir: Path) -> Path:
 
 def _free(path: Path, content: bytes) -> Path:
     """`path`, or with a number where another picture has the name: servers count from 1 again."""
-    candidate, number = path, 1
+    candidate, numbers = path, itertools.count(2)
     while candidate.exists() and not (candidate.is_file() and candidate.read_bytes() == content):
-        number += 1
-        candidate = path.with_stem(f"{path.stem}{number}")
+        candidate = path.with_stem(f"{path.stem}{next(numbers)}")
     return candidate

@@ -1,6 +1,7 @@
 """A workflow over a folder: each picture goes into its Load Image node, results keep its name."""
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -155,15 +156,13 @@ class Runs:
             match = _NUMBERED.fullmatch(path.stem)
             prefix = match[1] if match else path.stem
             stem = job.target.stem if self.savers < 2 else f"{job.target.stem}_{prefix}"
-            number = 1
-            while True:
+            for number in itertools.count(1):
                 end = f"_{number:05}{path.suffix}" if number > 1 else path.suffix
                 name = (folder / fit_name(f"{stem}{end}", keep=len(end))).as_posix()
                 # Another picture's result may be called like a further one of this.
                 if name not in names and self._owners.get(_folded(name), key) == key:
+                    names.append(name)
                     break
-                number += 1
-            names.append(name)
         return names
 
 
