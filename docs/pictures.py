@@ -17,12 +17,12 @@ from torch import Tensor
 from ..core.drawing.sheet import contact_sheet
 from ..core.images import Picture, read_picture, write_picture
 from ..headless.runner import run_workflow
-from ..workflows.build import degrade_presets, nano_restore
-from ..workflows.flipnet import nano_flipnet_restore
-from ..workflows.graph import FOLDER, Graph
-from ..workflows.honestface import nano_group_people, nano_honestface_restore
-from ..workflows.video import nano_smooth_frames
 from .build import PAGES
+from .graphs.build import degrade_presets, nano_restore
+from .graphs.flipnet import nano_flipnet_restore
+from .graphs.graph import FOLDER, Graph
+from .graphs.honestface import nano_group_people, nano_honestface_restore
+from .graphs.video import nano_smooth_frames
 
 IMAGES = PAGES / "images"
 WIDTH = 640

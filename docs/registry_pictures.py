@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from ..headless.runner import run_workflow
-from ..workflows.graph import FOLDER
+from .graphs.graph import FOLDER
 
 OUT = Path(__file__).parent / "images"
 ICON, BANNER = (400, 400), (1260, 540)  # square up to 400, and 21:9, as the registry wants them

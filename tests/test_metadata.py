@@ -139,7 +139,7 @@ def _declared(extra):
 
 @pytest.mark.parametrize(("room", "extras"), [
     ("core", ("headless", "faces", "metrics-nc")), ("nodes", ("",)),
-    ("headless", ("headless", "ray")), ("training", ("train",)), ("workflows", ("",)),
+    ("headless", ("headless", "ray")), ("training", ("train",)),
 ])  # fmt: skip
 def test_every_package_that_is_imported_is_declared(room, extras):
     declared = set().union(*map(_declared, extras))

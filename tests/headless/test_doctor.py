@@ -15,10 +15,10 @@ from facewright.core.doctor.words import report_lines
 from facewright.core.files.known import ARCFACE
 from facewright.core.weights.known_files import known_files
 from facewright.core.weights.model_folders import ModelFolders
+from facewright.docs.graphs.graph import FOLDER
 from facewright.headless.cli import app
 from facewright.headless.host.catalogue import plain_process
 from facewright.nodes import all_nodes
-from facewright.workflows.graph import FOLDER
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 

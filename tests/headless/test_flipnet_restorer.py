@@ -8,9 +8,9 @@ from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
 from facewright.core.methods import spec_of
 from facewright.core.methods._flipnet_faces import FlipnetOptions, NanoFlipnetOptions
+from facewright.docs.graphs.graph import FOLDER
 from facewright.headless import load_restorer
 from facewright.headless.runner import run_workflow
-from facewright.workflows.graph import FOLDER
 
 
 def test_the_nano_models_give_what_the_shipped_workflow_gives(tmp_path):

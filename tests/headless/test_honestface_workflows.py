@@ -15,12 +15,12 @@ from facewright.core.node_api import io
 from facewright.core.people.album import make_person
 from facewright.core.people.recogniser import nano_recogniser
 from facewright.core.weights import nano
+from facewright.docs.graphs.demo_picture import ADA, ADA_ALBUM, ADA_SHOT, BO, BO_ALBUM, STRANGER
+from facewright.docs.graphs.graph import FOLDER
 from facewright.headless.host.builtin import ImageBatch
 from facewright.headless.runner import node_classes, run_workflow
 from facewright.headless.workflows.workflow import read_workflow
 from facewright.training.world.scenes import group_scene
-from facewright.workflows.demo_picture import ADA, ADA_ALBUM, ADA_SHOT, BO, BO_ALBUM, STRANGER
-from facewright.workflows.graph import FOLDER
 from PIL import Image
 
 KNOWN = {ADA: "Ada", BO: "Bo", STRANGER: "nobody"}

@@ -16,9 +16,9 @@ from urllib.error import HTTPError
 import numpy as np
 import pytest
 from facewright.core.demo import GROUP_LQ
-from facewright.workflows.build import WORKFLOWS
-from facewright.workflows.graph import FOLDER
-from facewright.workflows.subgraphs import BLUEPRINTS
+from facewright.docs.graphs.build import WORKFLOWS
+from facewright.docs.graphs.graph import FOLDER
+from facewright.docs.graphs.subgraphs import BLUEPRINTS
 from PIL import Image
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]

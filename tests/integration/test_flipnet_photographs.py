@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from facewright.workflows.graph import FOLDER
+from facewright.docs.graphs.graph import FOLDER
 from PIL import Image
 from skimage import data
 

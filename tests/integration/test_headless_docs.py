@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from facewright.workflows.graph import FOLDER
+from facewright.docs.graphs.graph import FOLDER
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 TEXT = (Path(__file__).parents[2] / "docs" / "headless.md").read_text(encoding="utf-8")

@@ -12,12 +12,12 @@ from facewright.core.degradation import Degradation
 from facewright.core.faces import load_analyzer, select_faces
 from facewright.core.images import Picture, read_picture, write_picture
 from facewright.core.people.person import Person
+from facewright.docs.graphs.demo_picture import ADA, BO, STRANGER
+from facewright.docs.graphs.graph import FOLDER
 from facewright.headless.remote.server import run_on_server
 from facewright.headless.runner import run_workflow
 from facewright.headless.workflows.workflow import WorkflowError, read_workflow
 from facewright.training.world.scenes import group_scene
-from facewright.workflows.demo_picture import ADA, BO, STRANGER
-from facewright.workflows.graph import FOLDER
 from PIL import Image
 
 pytestmark = pytest.mark.comfyui

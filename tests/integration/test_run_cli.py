@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from facewright.docs.graphs.graph import FOLDER
 from facewright.headless.cli import app
-from facewright.workflows.graph import FOLDER
 from PIL import Image
 from typer.testing import CliRunner
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from facewright.core.degradation import Degradation
 from facewright.core.demo import picture
+from facewright.docs.graphs.build import WORKFLOWS
+from facewright.docs.graphs.graph import FOLDER
 from facewright.headless.remote.server import server_specs
 from facewright.headless.workflows.workflow import to_api
 from facewright.nodes import all_nodes
-from facewright.workflows.build import WORKFLOWS
-from facewright.workflows.graph import FOLDER
 from PIL import Image
 from skimage import data
 

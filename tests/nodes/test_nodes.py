@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from facewright.core.errors import CheckpointError
+from facewright.docs.graphs.build import WORKFLOWS
+from facewright.docs.graphs.graph import FOLDER
 from facewright.headless.runner import input_specs
 from facewright.headless.workflows.workflow import to_api
 from facewright.nodes import FacewrightExtension, all_nodes
 from facewright.nodes._host import host
-from facewright.workflows.build import WORKFLOWS
-from facewright.workflows.graph import FOLDER
 
 SCHEMAS = [node.GET_SCHEMA() for node in all_nodes()]
 
@@ -162,7 +162,7 @@ def test_shipped_workflows_are_up_to_date_in_both_forms(make):
     for file, content in graph.files():
         shipped = json.loads((FOLDER / file).read_text())
         assert shipped == json.loads(json.dumps(content)), (
-            "run python -m facewright.workflows.build"
+            "run python -m facewright.docs.graphs.build"
         )
 
 

@@ -4,10 +4,10 @@ import itertools
 import json
 
 import pytest
-from facewright.workflows.build import WORKFLOWS
-from facewright.workflows.graph import COLORS, FOLDER
-from facewright.workflows.subgraphs import BLUEPRINTS
-from facewright.workflows.subgraphs import FOLDER as BLUEPRINT_FOLDER
+from facewright.docs.graphs.build import WORKFLOWS
+from facewright.docs.graphs.graph import COLORS, FOLDER
+from facewright.docs.graphs.subgraphs import BLUEPRINTS
+from facewright.docs.graphs.subgraphs import FOLDER as BLUEPRINT_FOLDER
 
 TITLE = 30  # a node's title bar stands above its position
 
@@ -76,7 +76,7 @@ def test_blueprints_are_up_to_date_and_all_ends_are_tied(make):
     graph = make()
     shipped = json.loads((BLUEPRINT_FOLDER / f"{graph.name}.json").read_text())
     assert shipped == json.loads(json.dumps(graph.blueprint())), (
-        "run python -m facewright.workflows.build"
+        "run python -m facewright.docs.graphs.build"
     )
     (whole,) = shipped["definitions"]["subgraphs"]
     assert shipped["nodes"][0]["type"] == whole["id"]

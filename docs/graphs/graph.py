@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import headless  # noqa: F401 (runs the nodes)
-from ..nodes import all_nodes
+from ... import headless  # noqa: F401 (runs the nodes)
+from ...nodes import all_nodes
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[2] / "workflows"
 
 Box = tuple[int, int, int, int]
 """x, y, width and height."""
@@ -87,7 +87,7 @@ def _kinds() -> dict[str, Kind]:
 @functools.cache
 def _notes() -> dict[str, str]:
     """The sections of notes.md by their headings; the name of one in braces stands for its text."""
-    text = (FOLDER / "notes.md").read_text("utf-8")
+    text = (Path(__file__).parent / "notes.md").read_text("utf-8")
     _, *parts = re.split(r"^# (\w+)\n", text, flags=re.MULTILINE)
     notes = {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
     return {name: text.format(**notes) for name, text in notes.items()}

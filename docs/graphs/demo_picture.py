@@ -1,4 +1,4 @@
-"""Draw the pictures that the demos restore: `python -m facewright.workflows.demo_picture`.
+"""Draw the pictures that the demos restore: `python -m facewright.docs.graphs.demo_picture`.
 
 Rendered people, and the same pictures after damage. The faces of the groups are about as large as
 the 128-pixel crops of the nano models, so nothing is lost by cutting them out. The single face has
@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..core import demo
-from ..core.degradation import Degradation
-from ..core.images import Picture, write_picture
-from ..training.world.faces3d import photos
-from ..training.world.scenes import group_scene
+from ...core import demo
+from ...core.degradation import Degradation
+from ...core.images import Picture, write_picture
+from ...training.world.faces3d import photos
+from ...training.world.scenes import group_scene
 
 SCENE_SEED = 20
 DAMAGE_SEED = 1

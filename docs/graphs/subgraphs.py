@@ -13,7 +13,7 @@ from .graph import Graph, Kind, Node, Output, ui_entry
 from .honestface import restore_with_photos
 from .parts import find_faces, restore_crops
 
-FOLDER = Path(__file__).parents[1] / "subgraphs"
+FOLDER = Path(__file__).parents[2] / "subgraphs"
 _INPUT, _OUTPUT = -10, -20  # the ids ComfyUI gives to the two ends of a subgraph
 _SIZE = (320, 480)
 

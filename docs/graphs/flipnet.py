@@ -1,6 +1,6 @@
 """FLIPNET's workflows: looking at a degraded face to restore it, or at a good one to degrade it."""
 
-from ..core.methods.flipnet import FlipnetOptions, NanoFlipnetOptions
+from ...core.methods.flipnet import FlipnetOptions, NanoFlipnetOptions
 from .graph import Graph, Node, Output, workflow
 from .parts import (
     LOADER_WIDTH,

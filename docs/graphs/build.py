@@ -1,4 +1,4 @@
-"""Write the shipped workflows and blueprints: `python -m facewright.workflows.build`.
+"""Write the shipped workflows and blueprints: `python -m facewright.docs.graphs.build`.
 
 Each graph is written down once, below, and saved as `<name>.json` (what ComfyUI's editor opens)
 and `api/<name>.api.json` (what its /prompt endpoint takes). Widget order and types come from the
