@@ -73,16 +73,8 @@ class _Standstill(Engine):
         """As `Engine.run` returns them, with the last scores that the run logged."""
         lines = read_lines(self.config.output / "metrics.jsonl")
         scored = [x["held_out"] for x in lines if "held_out" in x and x["step"] <= self.step]
-        return {
-            "stage": self.recipe.stage,
-            "finished": self._fraction() >= 1,
-            "steps": self.step,
-            "images": self.images,
-            "minutes": round(self.spent / 60, 2),
-            "cpu_seconds": None,  # a checkpoint knows those of one process only
-            "metrics": scored[-1] if scored else {},
-            "stopped_by": None,
-        }
+        # A checkpoint knows the CPU seconds of one process only.
+        return self.measured(scored[-1] if scored else {}, cpu_seconds=None)
 
     def batches(self) -> Batches | None:
         try:

@@ -7,6 +7,7 @@ So a run resumes exactly by knowing its step, with any number of worker processe
 import logging
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -55,25 +56,24 @@ class Batches:
             DataLostError: the data are gone, or too much of them cannot be read. All steps before
                 have had their batches, so a checkpoint written now resumes exactly.
         """
-        config = self.config
+        config, data = self.config, self.config.data
         samples = TrainSamples(
-            self.train_photos,
-            config.seed,
-            config.data.views,
-            self.shelf,
-            config.data.references,
+            self.train_photos, config.seed, data.views, self.shelf, data.references
+        )
+        numbers = _Numbers(
+            first_step * config.accumulate, config.batch_size, self.process, self.processes
         )
         loader = DataLoader(
             samples,
             batch_size=config.batch_size,
-            sampler=self._numbers(first_step),
-            num_workers=config.data.workers,
+            sampler=numbers,
+            num_workers=data.workers,
             collate_fn=_Collate(config.degradation, config.seed, cached=config.cache is not None),
             persistent_workers=False,
             worker_init_fn=leave_signals_to_main,
             # Without one of its own the loader draws from the generator that training saves.
             generator=torch.Generator(),
-            multiprocessing_context="spawn" if config.data.workers else None,
+            multiprocessing_context="spawn" if data.workers else None,
         )
         stream = iter(loader)
         while True:
@@ -90,14 +90,6 @@ class Batches:
             if file not in self.skipped:
                 log.warning("%s could not be read and is left out: %s", file, reason)
                 self.skipped[file] = reason
-
-    def _numbers(self, first_step: int) -> "_Numbers":
-        return _Numbers(
-            first=first_step * self.config.accumulate,
-            batch=self.config.batch_size,
-            process=self.process,
-            processes=self.processes,
-        )
 
     def validation(self) -> Iterator[Batch]:
         """The first `validate_images` held-out samples, the same ones every time.
@@ -177,11 +169,14 @@ def _pass_over_once(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
 
 
+@dataclass
 class _Numbers:
     """Sample numbers of one process, without end: whole batches go round the processes."""
 
-    def __init__(self, *, first: int, batch: int, process: int, processes: int) -> None:
-        self.first, self.batch, self.process, self.processes = first, batch, process, processes
+    first: int
+    batch: int
+    process: int
+    processes: int
 
     def __iter__(self) -> Iterator[int]:
         index = self.first
@@ -194,23 +189,16 @@ class _Numbers:
         return 2**40  # DataLoader asks; never reached
 
 
+@dataclass
 class _Collate:
-    """Stack samples, scale to [0, 1], degrade; runs in the worker processes.
+    """Stack samples, scale to [0, 1], degrade; runs in the worker processes."""
 
-    Args:
-        cached: add digests of the pictures that come back.
-        fixed: every sample comes back as it is.
-    """
-
-    def __init__(
-        self,
-        degradation: DegradationConfig | None,
-        seed: int,
-        *,
-        cached: bool = False,
-        fixed: bool = False,
-    ) -> None:
-        self.degradation, self.seed, self.cached, self.fixed = degradation, seed, cached, fixed
+    degradation: DegradationConfig | None
+    seed: int
+    cached: bool
+    """Add digests of the pictures that come back."""
+    fixed: bool = False
+    """Every sample comes back as it is."""
 
     def __call__(self, samples: list[Sample | DataLostError]) -> Batch | DataLostError:
         for sample in samples:

@@ -22,7 +22,6 @@ _PACKAGES = {"comet_ml": "comet-ml"}
 _ONE_PICTURE = ("aim", "clearml")
 """Trackers whose `log_images` takes one picture per name; the others take a list."""
 
-
 _ROOM = 2**16
 """Bytes that have to fit on the disk before TensorBoard's files are taken up again."""
 
@@ -121,21 +120,18 @@ class TensorBoard:
         self._open(step)
 
     def scalars(self, values: dict[str, float], step: int) -> None:
-        if self.writer is not None:
-            self._attempt(lambda w: [w.add_scalar(k, v, step) for k, v in values.items()])
+        self._attempt(lambda w: [w.add_scalar(k, v, step) for k, v in values.items()])
 
     def held_out(self, values: dict[str, float], grid: np.ndarray | None, step: int) -> None:
         if self.writer is None and self._has_room():
             self._open(step)
         self.scalars({f"held_out/{k}": v for k, v in values.items()}, step)
-        if grid is not None and self.writer is not None:
+        if grid is not None:
             self._attempt(lambda w: w.add_image("held_out", grid, step, dataformats="HWC"))
-        if self.writer is not None:
-            self._attempt(lambda w: w.flush())
+        self._attempt(lambda w: w.flush())
 
     def close(self) -> None:
-        if self.writer is not None:
-            self._attempt(lambda w: w.close())
+        self._attempt(lambda w: w.close())
 
     def _has_room(self) -> bool:
         """Whether another try is worth it; each one that fails shows a thread's traceback."""
@@ -154,6 +150,8 @@ class TensorBoard:
             self._give_up(error)
 
     def _attempt(self, write: Callable[[Any], object]) -> None:
+        if self.writer is None:
+            return
         # A thread writes, and the call after a failure raises what it met.
         try:
             write(self.writer)

@@ -22,7 +22,7 @@ from ..recipe import Batch, Evaluation, Progress, Recipe
 from ..settings.config import ConfigError, TrainConfig
 from .checkpoints import non_finite
 from .devices import accelerator, with_chosen_device
-from .guard import NonFiniteGuard, is_finite
+from .guard import NonFiniteGuard
 from .memory import DTYPES, compile_in_place, hold_in, recompute_activations
 from .optim import AveragedWeights, build_optimizers, set_lr
 from .processes import agreed, gathered, mean_over
@@ -299,7 +299,7 @@ class Engine:
     ) -> None:
         # With a gradient scaler an infinite norm is ordinary: the scaler skips that step itself.
         scaled = self.accelerator.scaler is not None
-        finite = is_finite(terms) and (scaled or math.isfinite(norm))
+        finite = all(map(math.isfinite, terms.values())) and (scaled or math.isfinite(norm))
         # One process with a bad loss: all skip the step, or their weights would part.
         finite = all(gathered(self.accelerator, finite))
         if finite:
@@ -363,17 +363,9 @@ class Engine:
         return evaluation.metrics
 
     def _finish(self, batches: Batches) -> dict:
-        metrics = self._validate(batches)
-        measured = {
-            "stage": self.recipe.stage,
-            "finished": self._fraction() >= 1,
-            "steps": self.step,
-            "images": self.images,
-            "minutes": round(self.spent / 60, 2),
-            "cpu_seconds": round(sum(gathered(self.accelerator, self.cpu_spent))),
-            "metrics": {k: round(v, 5) for k, v in metrics.items()},
-            "stopped_by": self.stopped_by,
-        }
+        metrics = {k: round(v, 5) for k, v in self._validate(batches).items()}
+        cpu_seconds = round(sum(gathered(self.accelerator, self.cpu_spent)))
+        measured = self.measured(metrics, cpu_seconds)
         unreadable = gathered(self.accelerator, batches.skipped)
         facts = measured | {"unreadable": {k: v for found in unreadable for k, v in found.items()}}
         if self.accelerator.is_main_process:
@@ -387,6 +379,19 @@ class Engine:
             write_facts(output, facts)
         self.accelerator.wait_for_everyone()
         return facts
+
+    def measured(self, metrics: dict[str, float], cpu_seconds: int | None) -> dict[str, Any]:
+        """Facts of the run as far as it has come, without any place of this machine."""
+        return {
+            "stage": self.recipe.stage,
+            "finished": self._fraction() >= 1,
+            "steps": self.step,
+            "images": self.images,
+            "minutes": round(self.spent / 60, 2),
+            "cpu_seconds": cpu_seconds,
+            "metrics": metrics,
+            "stopped_by": self.stopped_by,
+        }
 
     def _fraction(self) -> float:
         budget = self.config.budget

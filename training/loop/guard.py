@@ -6,7 +6,6 @@ are those that gave the first, so nothing that is saved meanwhile counts as good
 
 import json
 import logging
-import math
 from pathlib import Path
 
 import torch
@@ -134,7 +133,3 @@ class NonFiniteGuard:
             log.warning("the batch could not be saved to %s: %s", path, error)
             return None
         return path
-
-
-def is_finite(terms: dict[str, float]) -> bool:
-    return all(math.isfinite(v) for v in terms.values())

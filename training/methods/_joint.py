@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,11 @@ from ...core.modules.face_encoder import TokenAdapter
 from .._lora import MergedCall
 
 
-class Prompt:
+class Prompt(NamedTuple):
     """Tokens (b, n, d) that cross-attention reads, and which of them are there (b, n)."""
 
-    def __init__(self, tokens: Tensor, there: Tensor | None = None) -> None:
-        self.tokens, self.there = tokens, there
+    tokens: Tensor
+    there: Tensor | None = None
 
     def for_unet(self, repeats: int = 1) -> dict[str, Tensor | None]:
         there = None if self.there is None else self.there.repeat(repeats, 1)

@@ -6,11 +6,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ...core.metrics import edge_ratio, feature_distance, psnr, ssim
 from ...core.modules.identity import IdentityEncoder
 from .._backbone import BackboneConfig, TrainingBackbone
 from .._lora import save_lora
-from .._scores import face_scores
-from ..losses import masks
+from ..losses.masks import box_mask
 from ..recipe import EXPORT_ONLY, Batch, Recipe, as_metadata
 from ..settings.config import Strict
 
@@ -60,9 +60,21 @@ class LatentRecipe(Recipe):
         return nets
 
     def _scores(self, picture: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Against gt, in the face box."""
-        mask = masks.box_mask(batch["box"], *picture.shape[-2:])
-        return face_scores(picture, batch["gt"], mask, self.nets.get("metric"))
+        """(b,) per score of pictures in [0, 1], against gt.
+
+        The first three are of the face box; features and identity (a cosine) see the whole picture.
+        """
+        gt, mask = batch["gt"], box_mask(batch["box"], *picture.shape[-2:])
+        scores = {
+            "psnr": psnr(picture, gt, mask),
+            "ssim": ssim(picture, gt, mask),
+            "edges": edge_ratio(picture, gt, mask),
+        }
+        if encoder := self.nets.get("metric"):
+            a, b = encoder.features(picture), encoder.features(gt)
+            scores["features"] = feature_distance(a[:3], b[:3])
+            scores["identity"] = (encoder.embed(a[-1]) * encoder.embed(b[-1])).sum(1)
+        return scores
 
     def _stored(self, facts: dict) -> tuple[torch.dtype, dict[str, str]]:
         """Type and metadata of exported files."""

@@ -61,9 +61,8 @@ class BaseRecipe(Recipe):
     The prompt is what the one-step restorer will give: the VRE's tokens of the degraded face.
     """
 
-    changeable = EXPORT_ONLY
-
     stage = "nano_base"
+    changeable = EXPORT_ONLY
     Config = BaseConfig
     config: BaseConfig
 

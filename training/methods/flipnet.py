@@ -21,12 +21,7 @@ from ...core.modules.face_encoder import FaceEncoder
 from ...core.sampling import Predict, ddim, guided
 from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
 from .._backbone import load_backbone
-from .._lora import (
-    ATTENTION_TARGETS,
-    LORA_TARGETS,
-    add_lora,
-    load_lora,
-)
+from .._lora import ATTENTION_TARGETS, LORA_TARGETS, add_lora, load_lora
 from .._text import NoText, TextEncoder
 from ..losses.extractors import ExtractorConfig
 from ..recipe import Batch, Evaluation, Progress
@@ -244,17 +239,12 @@ class _FlipRecipe(LatentRecipe):
                         seen.setdefault(f"eps_mse_t{t}{ending}", []).append(error.mean((1, 2, 3)))
             if not images:
                 made = self.sample(batch, torch.randn_like(z_0))
-                images = self._shown(batch, made)
-                for name, picture in self._compared(batch, made).items():
+                compared, gt = {"lq": batch["lq"], f"{self.mode}d": made}, {"gt": batch["gt"]}
+                images = compared | gt if self.mode == "restore" else gt | compared
+                for name, picture in compared.items():
                     for key, value in self._scores(picture, batch).items():
                         seen.setdefault(f"{name}/{key}", []).append(value)
         return Evaluation({k: torch.cat(v).mean().item() for k, v in seen.items()}, images)
-
-    def _shown(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
-        raise NotImplementedError
-
-    def _compared(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
-        raise NotImplementedError
 
     def export(self, folder: Path, facts: dict) -> list[Path]:
         """The LoRA and the BoostHubs."""
@@ -313,12 +303,6 @@ class RestoreRecipe(_FlipRecipe):
             terms["perceptual"] = c.perceptual * (weight * distance).mean()
         return terms
 
-    def _shown(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
-        return {"lq": batch["lq"], "restored": made, "gt": batch["gt"]}
-
-    def _compared(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
-        return {"lq": batch["lq"], "restored": made}
-
     def export(self, folder: Path, facts: dict) -> list[Path]:
         """The LoRA, the BoostHubs, and the face encoder with the adapter trained with them."""
         encoder = copy.deepcopy(self.face_encoder).cpu()
@@ -338,9 +322,3 @@ class DegradeRecipe(_FlipRecipe):
     goes_into = "`start` of stage `flipnet-restore`, and `facewright synthesize`"
     mode = "degrade"
     input_key, condition_key = "lq", "gt"
-
-    def _shown(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
-        return {"gt": batch["gt"], "lq": batch["lq"], "degraded": made}
-
-    def _compared(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
-        return {"lq": batch["lq"], "degraded": made}

@@ -11,10 +11,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ...core.checkpoint import (
-    load_strict,
-    read_tensors,
-)
+from ...core.checkpoint import load_strict, read_tensors
 from ...core.errors import CheckpointError
 from ...core.modules.autoencoder import AutoencoderConfig
 from ...core.modules.face_encoder import FaceEncoder, FaceEncoderConfig

@@ -30,9 +30,8 @@ class IdentityRecipe(Recipe):
     The data section needs `views: 2`.
     """
 
-    changeable = EXPORT_ONLY
-
     stage = "nano_identity"
+    changeable = EXPORT_ONLY
     Config = IdentityRecipeConfig
     config: IdentityRecipeConfig
 

@@ -57,9 +57,8 @@ class NanoFacesRecipe(Recipe):
     The group pictures are rendered when the run starts; of the engine's batches nothing is read.
     """
 
-    changeable = EXPORT_ONLY
-
     stage = "nano_faces"
+    changeable = EXPORT_ONLY
     Config = NanoFacesRecipeConfig
     config: NanoFacesRecipeConfig
 

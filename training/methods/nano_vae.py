@@ -61,9 +61,8 @@ class NanoVAERecipe(Recipe):
     exported is an ordinary RGB autoencoder with scaling factor 1.
     """
 
-    changeable = EXPORT_ONLY
-
     stage = "nano_vae"
+    changeable = EXPORT_ONLY
     Config = NanoVAEConfig
     config: NanoVAEConfig
 
