@@ -43,6 +43,11 @@ def shorten(text: object, most: int = 80) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in given)
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 picture", "2 pictures"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 SHOWN = 3
 """Names that a sentence lists before it says how many more there are."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import FacewrightError
+from ..errors import FacewrightError, counted
 from .face import Face
 from .templates import template
 from .warp import fit_similarity, warp
@@ -208,5 +208,5 @@ def _line(index: int, faces: Sequence[Face]) -> str:
     how = "aligned by five points" if by_box == 0 else "aligned by box"
     if 0 < by_box < len(faces):
         how = f"{by_box} of them aligned by box"
-    count = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
+    count = counted(len(faces), "face")
     return f"picture {index}: {count}, {how}"

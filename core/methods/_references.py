@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import FacewrightError
+from ..errors import FacewrightError, counted
 from ..people.album import make_person, photo_names
 from ..people.matching import Matches
 from ..people.person import Person
@@ -167,7 +167,7 @@ def one_step_faces(
 def _choice(face: int, person: Person | None, chosen: int, distances: Tensor) -> str:
     if person is None:
         return f"face {face}: no references"
-    photos = "1 photo" if len(person) == 1 else f"{len(person)} photos"
+    photos = counted(len(person), "photo")
     return (
         f"face {face}: {person.name}, {photos}; eyes of {person.sources[chosen]} "
         f"(A-LD {float(distances[chosen]):.1f} px)"

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
-from ..errors import CheckpointError, FacewrightError, listed, shorten
+from ..errors import CheckpointError, FacewrightError, counted, listed, shorten
 
 FORMAT = "person"
 VERSION = 1
@@ -61,7 +61,7 @@ class Person:
     @property
     def info(self) -> str:
         """One line: name, photographs, their size and landmarks, and the recogniser."""
-        count = "1 photograph" if len(self) == 1 else f"{len(self)} photographs"
+        count = counted(len(self), "photograph")
         return (
             f"{self.name}: {count} at {self.crops.shape[-1]} px, {self.landmarks.shape[1]} "
             f"landmarks, embeddings of {self.recogniser}"

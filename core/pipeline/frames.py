@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..color import MOMENT_MODES, change_color, change_of_moments, color_moments
+from ..errors import counted
 from ..faces import Face
 from ..geometry.align import FaceCrops, FacePlaces, Tracks, cut_out, place_faces
 from ..geometry.smooth import smooth_over_tracks
@@ -104,7 +105,8 @@ class FrameRestorer:
             lines += [f"face {i}: {label}" for i, label in enumerate(self.matches.labels)]
         self._identities, self._moments = [], []
         without = frames - len(self._places.image_index.unique())
-        lines.append(f"{len(self._places.matrix)} faces restored; {without} frames without a face")
+        restored = counted(len(self._places.matrix), "face")
+        lines.append(f"{restored} restored; {counted(without, 'frame')} without a face")
         return "\n".join([*self.notes, *lines])
 
     @torch.no_grad()

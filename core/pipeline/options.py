@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FacewrightError
+from ..errors import FacewrightError, shorten
 from ..options import check_options, option
 
 if TYPE_CHECKING:
@@ -139,6 +139,11 @@ class RestoreOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        # The help of an option is no place for numbers of this size.
+        if self.seed is not None and not -(2**63) <= self.seed < 2**64:
+            raise FacewrightError(
+                f"`seed` should be from {-(2**63)} to {2**64 - 1}; came {shorten(self.seed)}."
+            )
         given = [name for name in ("people", "person", "references") if _given(getattr(self, name))]
         if len(given) > 1:
             raise FacewrightError(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import FacewrightError
+from ..errors import FacewrightError, counted
 from ..geometry.align import FaceCrops, FacePlaces, Tracks, cut_out
 from ..geometry.smooth import smooth_path
 from ..geometry.warp import invert
@@ -228,7 +228,7 @@ def _shake(path: np.ndarray, seen: np.ndarray) -> tuple[float, int]:
 def _summary(
     frames: int, cuts: Sequence[int], tracks: int, filled: int, shakes: list[tuple]
 ) -> str:
-    parts = [f"{frames} frames", f"{tracks} {'face' if tracks == 1 else 'faces'} followed"]
+    parts = [counted(frames, "frame"), f"{counted(tracks, 'face')} followed"]
     if cuts:
         parts.insert(1, f"cuts before {', '.join(map(str, cuts))}")
     if filled:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+from ...core.errors import counted
+
 try:
     import typer
 except ImportError:
@@ -197,19 +199,14 @@ def say_written(written: Mapping[Path, str], as_json: bool) -> None:
         say(f"{path}: {what}")
 
 
-def counted(number: int, noun: str) -> str:
-    """ "1 picture", "2 pictures"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def fail_for(summary: Any, total: int) -> None:
+def fail_for(summary: Any, total: int, noun: str = "picture") -> None:
     """End with exit code 1 where pictures failed, naming each."""
     if summary.failed:
         lines = [
             str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
             for path, error in summary.failed.items()
         ]
-        fail(f"{len(lines)} of {counted(total, 'picture')} failed:\n" + "\n".join(lines))
+        fail(f"{len(lines)} of {counted(total, noun)} failed:\n" + "\n".join(lines))
 
 
 def tell(
@@ -219,6 +216,7 @@ def tell(
     text: str,
     as_json: bool,
     *,
+    noun: str = "picture",
     about: Callable[[dict[str, Any]], Iterable[str]] = lambda entry: entry.get("notes", ()),
     **more: Any,
 ) -> None:
@@ -229,6 +227,7 @@ def tell(
         total: how many pictures there were.
         aside: what a search of folders found and did not take.
         text: "3 pictures written to out", for people.
+        noun: what the files are.
         about: what is to be known of a picture that is done.
         more: further entries of the JSON.
     """
@@ -242,7 +241,7 @@ def tell(
         for source, line in dict.fromkeys(notes):
             say(f"{source}: {line}")
         say_aside(aside)
-    fail_for(summary, total)
+    fail_for(summary, total, noun)
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -206,7 +206,7 @@ def restore(
             work = replace(work, watch=on_job.within) if team == 1 else work.unloaded()
             summary = run.carry_out(work, workers=team, on_job=on_job)
     made = f"{_made(summary)} written to {out}"
-    tell(summary, len(run.jobs), run.aside, made, as_json, about=_about)
+    tell(summary, len(run.jobs), run.aside, made, as_json, noun=run.noun, about=_about)
     if unread:
         fail(f"{counted(unread, 'reference')} could not be read; see above.")
 

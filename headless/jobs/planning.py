@@ -45,10 +45,10 @@ def plan(
     """Pair every picture with the file its result goes to.
 
     Files are taken as they are, folders searched with their subfolders (whose structure is kept
-    under `out`), patterns with * ? [ expanded. `out` is a file when a single picture is given and
-    it has a picture's suffix, else a folder, where results take the suffix that `suffix` gives.
-    What would be written to the file of another gets a name of its own; what would replace its
-    source is refused.
+    under `out`), patterns with * ? [ expanded. `out` is a file where it has a picture's suffix
+    or one of `also`, which takes a single picture; else a folder, where results take the suffix
+    that `suffix` gives. What would be written to the file of another gets a name of its own; what
+    would replace its source is refused.
 
     Args:
         endings: further files that are written for each picture, as for `distinct`.
@@ -60,17 +60,20 @@ def plan(
             its source.
     """
     found = find_pictures(inputs, out, aside, also)
-    others = {suffix(source) for source, _ in found if source.suffix.lower() in also}
-    names_a_file = out.suffix.lower() in {*PICTURE_SUFFIXES, *others} and not out.is_dir()
+    names_a_file = out.suffix.lower() in {*PICTURE_SUFFIXES, *also} and not out.is_dir()
     if names_a_file and len(found) == 1:
-        if others and out.suffix.lower() not in others:
+        source, name = found[0]
+        made = suffix(source)
+        fitting = {made} if source.suffix.lower() in also else PICTURE_SUFFIXES
+        if out.suffix.lower() not in fitting:
             raise FacewrightError(
-                f"{found[0][0]} cannot be written to {out}: give a folder, or a name that ends in "
-                f"{others.pop()}."
+                f"{source} cannot be written to {out}: give a folder, or a name that ends in "
+                f"{made}."
             )
-        jobs = [Job(found[0][0], out, found[0][1].as_posix())]
+        jobs = [Job(source, out, name.as_posix())]
     elif names_a_file:
-        raise FacewrightError(f"{len(found)} pictures cannot be written to one file {out}.")
+        kind = "files" if also else "pictures"
+        raise FacewrightError(f"{len(found)} {kind} cannot be written to one file {out}.")
     else:
         jobs = [Job(s, result_path(out, name, suffix(s)), name.as_posix()) for s, name in found]
     return distinct(jobs, endings=endings)

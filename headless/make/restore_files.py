@@ -182,6 +182,11 @@ class RestoreRun:
         return there and not self.overwrite and job.target not in self._stale
 
     @property
+    def noun(self) -> str:
+        """What the files are."""
+        return "file" if any(is_video(job.source) for job in self.jobs) else "picture"
+
+    @property
     def ready(self) -> bool:
         """Whether nothing is left to do."""
         return all(job.refused or self.finished(job) for job in self.jobs)

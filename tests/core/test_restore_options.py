@@ -214,6 +214,7 @@ def test_what_cannot_be_meant_is_refused(recogniser, alice, photo):
         ({"person": alice, "references": [photo]}, "Both `person` and `references`"),
         ({"color": "sepia"}, "`color` should be one of"),
         ({"strength": 2}, "`strength` should be from 0"),
+        ({"seed": 2**64}, "`seed` should be from"),
     ):
         with pytest.raises(FacewrightError, match=words):
             RestoreOptions(**given)

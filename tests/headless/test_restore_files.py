@@ -138,6 +138,15 @@ def test_a_video_is_written_to_a_folder_or_an_mp4(tmp_path):
     assert result.exit_code == 2 and ".mp4" in result.stderr
     assert done(clip, "-o", tmp_path / "x.mp4")["done"][0]["output"] == str(tmp_path / "x.mp4")
     assert not (tmp_path / "restore.jsonl").exists()
+    photo = picture(tmp_path / "photo.png")
+    for name, source, words in (
+        ("x.mkv", clip, "a name that ends in .mp4"),
+        ("x.mov", photo, "a name that ends in .png"),
+        ("x.MP4", tmp_path, "3 files cannot be written to one file"),
+    ):
+        result = cli(source, "-o", tmp_path / name)
+        assert result.exit_code == 2 and words in result.stderr.replace("\n", " ")
+        assert not (tmp_path / name).exists()
 
 
 def test_without_pyav_the_pictures_are_restored(tmp_path, monkeypatch):
@@ -147,7 +156,7 @@ def test_without_pyav_the_pictures_are_restored(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     result = cli(tmp_path / "in", "-o", tmp_path / "out")
     assert result.exit_code == 1 and "pip install av" in result.stderr
-    assert (tmp_path / "out/a.png").exists() and "1 of 2 pictures failed" in result.stderr
+    assert (tmp_path / "out/a.png").exists() and "1 of 2 files failed" in result.stderr
     monkeypatch.setattr(restore_files, "load_restorer", lambda *a, **k: pytest.fail("loaded"))
     assert cli(tmp_path / "in/clip.mp4", "-o", tmp_path / "out").exit_code == 1
 
