@@ -337,8 +337,32 @@ def test_colors_follow_the_input_steadily(recogniser):
         assert flicker(new) < 0.4 * flicker(frames)
 
 
+def test_a_face_that_was_missed_takes_the_colors_of_its_neighbors(recogniser):
+    """The light goes down evenly, so it makes no difference whether frame 8 has the face."""
+    still = scene(3, LEFT)
+    levels = []
+    for missed in (False, True):
+        frames = [torch.where(still == 1, still, still * (1 - t / 30)) for t in range(17)]
+        for t, frame in enumerate(frames):
+            frame[:, LEFT[1], LEFT[0]] = still[:, LEFT[1], LEFT[0]]
+            frame[2, LEFT[1], LEFT[0]] = 0.5 if missed and t == 8 else 1
+        restorer = Restorer(Painter(recogniser), Markers())
+        shown, run = look_and_restore(restorer, frames, RestoreOptions(color="adain"))
+        assert all(new is not None for new in shown) and run.followed == 1
+        levels.append(torch.stack([new[:, 24:36, 22:27].mean() for new in shown]))
+    assert (levels[0] - levels[1]).abs().max() < 0.002
+
+
 def test_with_a_seed_all_frames_get_the_same_numbers(recogniser):
     frames = [scene(3, LEFT, RIGHT)] * 10
     options = RestoreOptions(seed=5, smoothing=0.0)
     new, _ = look_and_restore(Restorer(Painter(recogniser), Markers()), frames, options)
     assert all(torch.equal(frame, new[0]) for frame in new)
+
+
+def test_the_frame_to_show_is_one_where_the_largest_face_has_faded_in(recogniser):
+    sizes = [0, 0, 0, 10, 8, 8, 8, 8, 8]
+    frames = [scene(3, *([(66, 34, half, 0.9)] if half else [])) for half in sizes]
+    options = RestoreOptions(smoothing=0.0, fade=3)
+    _, run = look_and_restore(Restorer(Painter(recogniser), Markers()), frames, options)
+    assert run.largest() in {6, 7, 8}
