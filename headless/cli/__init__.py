@@ -32,7 +32,7 @@ def _main(
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="The version.")
     ] = False,
 ) -> None:
-    """Restores faces in pictures, in one diffusion step per face."""
+    """Restores faces in pictures and videos."""
 
 
 def main() -> None:

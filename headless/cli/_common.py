@@ -17,7 +17,7 @@ except ImportError:
     sys.exit('The facewright command needs more packages: pip install "facewright[headless]"')
 
 app = typer.Typer(
-    help="Restores faces in pictures, in one diffusion step per face.",
+    help="Restores faces in pictures and videos.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

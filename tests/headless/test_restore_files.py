@@ -260,9 +260,17 @@ def test_an_album_of_another_recogniser_is_refused_by_the_headers_of_files():
 
 def test_names_of_the_manual():
     from facewright import headless
+    from facewright.core.people import recogniser
+    from facewright.core.recognition import load_recogniser  # as 0.1.0 had it, like what follows
+    from facewright.headless.remote import server
     from facewright.headless.restore import Restorer as Old
+    from facewright.headless.server import run_on_server
+    from facewright.headless.workflow import read_workflow
+    from facewright.headless.workflows import workflow
 
     assert headless.load_restorer is load_restorer and Old is Restorer
+    assert load_recogniser is recogniser.load_recogniser
+    assert run_on_server is server.run_on_server and read_workflow is workflow.read_workflow
     assert headless.RestoreOptions(color="lab").color == "lab"
     with pytest.raises(FacewrightError, match="known: osdface"):
         load_restorer("nana")
