@@ -1,6 +1,7 @@
 """Weight files as inputs: combos that explain themselves when empty, missing files in words."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from ..core.errors import CheckpointError
 from ..core.files.known import KnownFile, bundled_path
@@ -15,8 +16,7 @@ def file_input(id: str, folder: str, tooltip: str, *, optional: bool = False):
     options = files or [_none_yet(folder)]
     if optional:
         options = [NONE, *files]
-    combo = io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip)
-    return _of_files(combo, folder)
+    return _combo(id, options, tooltip, folder)
 
 
 def check_files(folder: str, *names: str | None) -> bool | str:
@@ -52,9 +52,7 @@ _NO_PERSON = "(no .person files in models/facewright: Save Person makes them, th
 
 def person_input(id: str, tooltip: str):
     """A combo of the albums in models/facewright."""
-    options = host.person_files() or [_NO_PERSON]
-    combo = io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip)
-    return _of_files(combo, "facewright")
+    return _combo(id, host.person_files() or [_NO_PERSON], tooltip, "facewright")
 
 
 def check_person(name: str | None) -> bool | str:
@@ -67,7 +65,8 @@ def check_person(name: str | None) -> bool | str:
     return check_files("facewright", name)
 
 
-def _of_files(combo, folder: str):
-    """Marks a combo whose options are what lies on the disk; a manual must not list them."""
+def _combo(id: str, options: list[str], tooltip: str, folder: str):
+    """Marked as one whose options are what lies on the disk; a manual must not list them."""
+    combo: Any = io.Combo.Input(id, options=options, default=options[0], tooltip=tooltip)
     combo.of_files = folder
     return combo

@@ -17,6 +17,20 @@ from ._types import Analyzer, Faces, Matches, People, Person, Recogniser, output
 _CHAIN_TIP = "Albums of other people, from another node of this kind: this one joins them."
 
 
+def _people_out(next_node: str) -> io.Output:
+    tooltip = f"The albums of `people` and this one, for Match People or the next {next_node}."
+    return output(People, "people_out", tooltip, name="people")
+
+
+def _album_shown(
+    cls: type, person: Album, people: list[Album] | None, report: list[str]
+) -> io.NodeOutput:
+    """The album alone and with the others, on one sheet, and in words."""
+    picture = to_image(album_sheet(person)[None])
+    together, shown = join_people(person, people), host.preview(picture, cls)
+    return io.NodeOutput(person, together, picture, "\n".join(report), ui=shown)
+
+
 class PersonAlbum(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -65,13 +79,7 @@ class PersonAlbum(io.ComfyNode):
             ],
             outputs=[
                 output(Person, "person", "For IDE Encode and Save Person."),
-                output(
-                    People,
-                    "people_out",
-                    "The albums of `people` and this one, for Match People or the next "
-                    "Person Album.",
-                    name="people",
-                ),
+                _people_out("Person Album"),
                 output(
                     io.Image,
                     "picture",
@@ -99,14 +107,7 @@ class PersonAlbum(io.ComfyNode):
             add_to=album,
             on_photo=reporter(len(photos)),
         )
-        picture = to_image(album_sheet(person)[None])
-        return io.NodeOutput(
-            person,
-            join_people(person, people[0] if people else None),
-            picture,
-            "\n".join(report),
-            ui=host.preview(picture, cls),
-        )
+        return _album_shown(cls, person, people[0] if people else None, report)
 
 
 class SavePerson(io.ComfyNode):
@@ -161,13 +162,7 @@ class LoadPerson(io.ComfyNode):
             ],
             outputs=[
                 output(Person, "person", "For IDE Encode."),
-                output(
-                    People,
-                    "people_out",
-                    "The albums of `people` and this one, for Match People or the next "
-                    "Load Person.",
-                    name="people",
-                ),
+                _people_out("Load Person"),
                 output(
                     io.Image,
                     "picture",
@@ -193,14 +188,7 @@ class LoadPerson(io.ComfyNode):
     @classmethod
     def execute(cls, album, people=None) -> io.NodeOutput:
         person = Album.from_file(host.model_path("facewright", album))
-        picture = to_image(album_sheet(person)[None])
-        return io.NodeOutput(
-            person,
-            join_people(person, people),
-            picture,
-            "\n".join([person.info, *strangers(person)]),
-            ui=host.preview(picture, cls),
-        )
+        return _album_shown(cls, person, people, [person.info, *strangers(person)])
 
 
 class MatchPeople(io.ComfyNode):

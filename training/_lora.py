@@ -48,12 +48,12 @@ def lora_layers(module: nn.Module) -> dict[str, Any]:
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, LoraLayer)}
 
 
-def lora_tensors(module: nn.Module, prefix: str = "unet.") -> dict[str, Tensor]:
-    """`<prefix><path>.lora_A.weight` / `.lora_B.weight`, as peft and diffusers write them."""
+def lora_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """`unet.<path>.lora_A.weight` / `.lora_B.weight`, as peft and diffusers write them."""
     tensors = {}
     for name, layer in lora_layers(module).items():
-        tensors[f"{prefix}{name}.lora_A.weight"] = layer.lora_A["default"].weight.detach()
-        tensors[f"{prefix}{name}.lora_B.weight"] = layer.lora_B["default"].weight.detach()
+        tensors[f"unet.{name}.lora_A.weight"] = layer.lora_A["default"].weight.detach()
+        tensors[f"unet.{name}.lora_B.weight"] = layer.lora_B["default"].weight.detach()
     return tensors
 
 

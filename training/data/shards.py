@@ -43,7 +43,7 @@ class ShardSample:
     @property
     def path(self) -> str:
         """Its place in a folder, as far as a shard keeps it."""
-        return f"{self.stem}.{posixpath.basename(self.picture.name).partition('.')[2]}"
+        return _under(self.stem, self.picture.name)
 
     @property
     def stem(self) -> str:

@@ -201,7 +201,6 @@ def split_photos(
     """
     people = sorted(set(groups))
     number = {name: i for i, name in enumerate(people)}
-
     numbers = [number[group] for group in groups]
 
     def of(wanted: set[int]) -> P:

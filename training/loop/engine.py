@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import DistributedType
-from torch import Tensor, nn
+from torch import nn
 
 from ...core.devices import channels_last, seeded
 from ...core.errors import DataLostError, FacewrightError, shorten
@@ -175,7 +175,7 @@ class Engine:
                 self._validate(batches)
             stream = batches.train(first_step=self.step)
             last = time.perf_counter(), time.process_time()
-            while self._fraction() < 1 and not self._stopping():
+            while self._fraction() < 1 and agreed(self.accelerator, self.stopped_by) is None:
                 with self._saved_where_data_are_lost():
                     batch = self._next(stream)
                 if batch is None:
@@ -238,7 +238,8 @@ class Engine:
         """All phases of one optimiser step, on `accumulate` batches."""
         progress = Progress(self.step, self._fraction())
         logged: dict[str, float] = {}
-        kept = self._buffers()
+        counts = (b for net in self.bare.values() for b in net.buffers() if b.is_floating_point())
+        kept = [(buffer, buffer.clone()) for buffer in counts]
         for phase, names in self.phases.items():
             config = self.config.optimizers[phase]
             set_lr(self.optimizers[phase], config, self.step, progress.fraction)
@@ -269,11 +270,6 @@ class Engine:
             logged |= {k: float(v) for k, v in self.recipe.monitor.items()}
             self.log.scalars(mean_over(self.accelerator, logged), self.step)
         self.recipe.monitor.clear()
-
-    def _buffers(self) -> list[tuple[Tensor, Tensor]]:
-        """Buffers of the networks that are trained, each with what it holds now."""
-        found = (b for net in self.bare.values() for b in net.buffers() if b.is_floating_point())
-        return [(buffer, buffer.clone()) for buffer in found]
 
     def _backward(
         self, phase: str, names: tuple[str, ...], micro_batches: list[Batch], progress: Progress
@@ -398,9 +394,6 @@ class Engine:
         if budget.max_steps:
             return min(1.0, self.step / budget.max_steps)
         return min(1.0, agreed(self.accelerator, self.spent) / budget.seconds)
-
-    def _stopping(self) -> bool:
-        return agreed(self.accelerator, self.stopped_by) is not None
 
     @property
     def checkpoints(self) -> Path:

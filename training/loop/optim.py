@@ -11,7 +11,7 @@ from torch.optim import AdamW, Optimizer
 from ..settings.config import OptimizerConfig
 
 
-def orthogonalise(m: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(m: Tensor) -> Tensor:
     """Replace the singular values of every (r, c) matrix in (n, r, c) by about 1.
 
     Quintic Newton-Schulz iteration X <- aX + b(XX^T)X + c(XX^T)^2 X
@@ -21,7 +21,7 @@ def orthogonalise(m: Tensor, steps: int = 5) -> Tensor:
     tall = m.shape[1] > m.shape[2]
     x = m.transpose(1, 2) if tall else m
     x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
-    for _ in range(steps):
+    for _ in range(5):
         gram = x @ x.transpose(1, 2)
         x = a * x + torch.baddbmm(b * gram, gram, gram, alpha=c) @ x
     return x.transpose(1, 2) if tall else x

@@ -22,17 +22,14 @@ class ExtractorConfig(Strict):
 
     def load(self) -> IdentityEncoder | VGG16 | VGG19:
         """The extractor in evaluation mode, without gradients for its weights."""
-        if self.kind == "nano":
-            return IdentityEncoder.from_file(self.path)
-        if self.kind == "vgg19":
-            return VGG19.from_file(self.path)
-        return VGG16.from_file(self.path)[0]
+        if self.kind == "vgg16":
+            return VGG16.from_file(self.path)[0]
+        kind = IdentityEncoder if self.kind == "nano" else VGG19
+        return kind.from_file(self.path)
 
     def load_dists(self) -> EdgeAwarePerceptual:
         """EA-DISTS over this extractor, with learned weights where the file has them."""
-        if self.kind == "nano":
-            return EdgeAwarePerceptual(Dists(IdentityEncoder.from_file(self.path)))
-        if self.kind == "vgg19":
-            return EdgeAwarePerceptual(Dists(VGG19.from_file(self.path)))
+        if self.kind != "vgg16":
+            return EdgeAwarePerceptual(Dists(self.load()))
         extractor, learned = VGG16.from_file(self.path)
         return EdgeAwarePerceptual(Dists(extractor, *(learned or ())))

@@ -131,13 +131,10 @@ def photos(
     aligned: bool = True,
     jitter: float = 0.0,
     supersample: int = 1,
-    strength: float = 1.0,
-    device: torch.device | str = "cpu",
 ) -> RenderedFaces:
     """Photo `photo_seeds[i]` of person `identity_seeds[i]`; a single seed of either serves all.
 
-    Several photos of one person: `photos(7, [0, 1, 2])`. The other arguments are `render`'s and
-    `sample_nuisances`' own.
+    Several photos of one person: `photos(7, [0, 1, 2])`. The other arguments are `render`'s own.
 
     Raises:
         FacewrightError: the lists differ in length, or a seed is negative.
@@ -147,8 +144,7 @@ def photos(
         people = people * len(pictures)
     if len(pictures) == 1:
         pictures = pictures * len(people)
-    identities = sample_identities(people).to(device)
-    nuisances = sample_nuisances(pictures, strength=strength).to(device)
+    identities, nuisances = sample_identities(people), sample_nuisances(pictures)
     return render(
         identities, nuisances, size, aligned=aligned, jitter=jitter, supersample=supersample
     )
