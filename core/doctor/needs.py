@@ -130,10 +130,7 @@ def _file(
         "folder": folder,
         "searched": [str(place) for place in places],
         "path": path and str(path),
-        "what": known and known.what,
-        "source": known and known.source,
-        "licence": known and known.licence,
-        "commercial": known and known.commercial,
+        **{k: known and getattr(known, k) for k in ("what", "source", "licence", "commercial")},
     }
     where = called(node.id, node.title)
     if path is None:

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 
 from ..checkpoint import identify, read_metadata
 from ..errors import CheckpointError
-from ..files.known import BASE, BASE_WITH_TEXT, NANO_DIR, VGG, KnownFile
+from ..files.known import BASE, BASE_WITH_TEXT, NANO_BASE, NANO_DIR, VGG, KnownFile
 from ..methods import specs
 from ..weights.known_files import ALEXNET, FAN, INCEPTION, INSIGHTFACE, RETINAFACE, known_files
 from ..weights.model_folders import SUFFIXES, find_known
@@ -58,6 +58,17 @@ def _entry(file: KnownFile, around: Surroundings, hashes: Hashes | None) -> dict
     places = list(dict.fromkeys(places))
     named = [around.base] if around.base and file is BASE else []
     copies = [_copy(path, file, hashes) for path in (*named, *find_all(places, file.names))]
+    return _told(file, places, copies)
+
+
+def _bundled(hashes: Hashes | None) -> dict[str, Any]:
+    what = "the bundled nano models, for rendered faces"
+    file = replace(NANO_BASE, names=("nano",), folder="weights", what=what)
+    found = any(NANO_DIR.glob("*.safetensors"))
+    return _told(file, [NANO_DIR], [_copy(NANO_DIR, None, hashes)] if found else [])
+
+
+def _told(file: KnownFile, places: list[Path], copies: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "what": file.what,
         "names": list(file.names),
@@ -69,22 +80,6 @@ def _entry(file: KnownFile, around: Surroundings, hashes: Hashes | None) -> dict
         "licence": file.licence,
         "commercial": file.commercial,
         "source": file.source,
-    }
-
-
-def _bundled(hashes: Hashes | None) -> dict[str, Any]:
-    found = any(NANO_DIR.glob("*.safetensors"))
-    return {
-        "what": "the bundled nano models, for rendered faces",
-        "names": ["nano"],
-        "folder": "weights",
-        "searched": [str(NANO_DIR)],
-        "found": found,
-        "copies": [_copy(NANO_DIR, None, hashes)] if found else [],
-        "sha256_begins": None,
-        "licence": "Apache-2.0",
-        "commercial": "yes",
-        "source": "part of facewright",
     }
 
 

@@ -107,7 +107,7 @@ class FacexlibAnalyzer:
     @staticmethod
     def _dense(net: fan.FanLandmarker, image: Tensor, points: Tensor) -> Tensor:
         """(n, 98, 2) in picture pixels: FAN looks at every face aligned to the FFHQ template."""
-        matrix = fit_similarity(points, template("ffhq", _ALIGNED))
+        matrix = fit_similarity(points, template(_ALIGNED))
         window = (0, 0, _ALIGNED, _ALIGNED)
         crops = torch.stack([warp(image.float().clamp(0, 1), m, window) for m in matrix])
         found = net.landmarks(crops).cpu().double()

@@ -147,7 +147,7 @@ def template_box(size: int) -> np.ndarray:
 
     The box whose `BOX_POINTS` lie closest to the template's five points.
     """
-    goal = template("ffhq", size).numpy()
+    goal = template(size).numpy()
     corners = []
     for axis in (0, 1):
         shares = np.array(BOX_POINTS)[:, axis]

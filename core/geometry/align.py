@@ -109,10 +109,8 @@ def align_faces(
     images: Tensor | Sequence[Tensor],
     faces: Sequence[Sequence[Face]],
     size: int = 512,
-    *,
-    name: str = "ffhq",
 ) -> FaceCrops:
-    """Cut faces out by the best similarity between their five points and a template.
+    """Cut faces out by the best similarity between their five points and FFHQ's.
 
     A face without points is aligned by its box and roll, and the report says so.
 
@@ -121,7 +119,6 @@ def align_faces(
             channels RGB in [0, 1].
         faces: per picture, 0 or more.
         size: side of the crops in pixels.
-        name: template, "ffhq" for restorers.
 
     Raises:
         FacewrightError: pictures and face lists that do not match, fewer than three channels,
@@ -134,7 +131,7 @@ def align_faces(
         )
     for picture in images:
         check_picture(picture)
-    places = place_faces(faces, size, name=name)
+    places = place_faces(faces, size)
     return FaceCrops(
         **vars(places),
         pixels=cut_out(images, places, size),
@@ -143,20 +140,17 @@ def align_faces(
     )
 
 
-def place_faces(
-    faces: Sequence[Sequence[Face]], size: int = 512, *, name: str = "ffhq"
-) -> FacePlaces:
+def place_faces(faces: Sequence[Sequence[Face]], size: int = 512) -> FacePlaces:
     """Where `align_faces` would cut the faces out.
 
     Raises:
         FacewrightError: landmarks that cannot be aligned.
     """
-    goal = template(name, size)
     found = [(i, face) for i, of_picture in enumerate(faces) for face in of_picture]
     points = [box_points(f) if f.points5 is None else f.points5.cpu().double() for _, f in found]
     matrix = torch.empty(0, 2, 3, dtype=torch.float64)
     if found:
-        matrix = fit_similarity(torch.stack(points), goal)
+        matrix = fit_similarity(torch.stack(points), template(size))
     return FacePlaces(
         matrix=matrix,
         image_index=torch.tensor([i for i, _ in found], dtype=torch.int64),

@@ -4,12 +4,6 @@ import torch
 
 from ..devices import widened
 from ..errors import FacewrightError, listed, not_finite
-from .templates import template
-
-
-def ffhq_five_points(size: int) -> torch.Tensor:
-    """The FFHQ template for square crops of `size` pixels, (5, 2) float32; see `template`."""
-    return template("ffhq", size).float()
 
 
 def five_points(landmarks: torch.Tensor) -> torch.Tensor:

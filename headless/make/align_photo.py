@@ -117,7 +117,7 @@ class AlignPhoto:
     def _entry(self, job: AlignJob, number: str, picture: Picture, face: Face) -> Record:
         limits, place, pixels = self.options.limits, _place(face), picture.pixels[:3]
         points = torch.tensor(place["landmarks"], dtype=torch.float64)
-        matrix = fit_similarity(points[None], template("ffhq", self.options.size))[0]
+        matrix = fit_similarity(points[None], template(self.options.size))[0]
         crop = warp_square(pixels, matrix, self.options.size)
         measured = measure(crop, matrix, (pixels.shape[1], pixels.shape[2]), face)
         against = reasons(measured, limits)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from facewright.core.errors import FacewrightError
-from facewright.core.geometry.landmarks import ffhq_five_points, five_points
+from facewright.core.geometry.landmarks import five_points
+from facewright.core.geometry.templates import template
 from facewright.training.world.anatomy import canonical_landmarks
 from facewright.training.world.faces3d import photos, render
 from facewright.training.world.identities import sample_identities
@@ -86,7 +87,7 @@ def test_alignment_is_the_least_squares_similarity():
     people, pose = sample_identities(range(6)), sample_nuisances(range(6))
     points = five_points(canonical_landmarks(people, pose))
     matrix = aligned_camera(points, pose, 512, jitter=0.0)
-    target = ffhq_five_points(512).double().numpy()
+    target = template(512).numpy()
     for p, m in zip(points.double().numpy(), matrix, strict=True):
         rows, values = [], []
         for (x, y), (tx, ty) in zip(p, target, strict=True):
@@ -97,7 +98,7 @@ def test_alignment_is_the_least_squares_similarity():
 
 
 def test_aligned_faces_sit_on_the_template(faces):
-    error = (five_points(faces.landmarks) - ffhq_five_points(SIZE)).norm(dim=-1)
+    error = (five_points(faces.landmarks) - template(SIZE).float()).norm(dim=-1)
     assert error.mean() < 0.04 * SIZE
     jittered = photos(range(12), range(50, 62), SIZE, jitter=1.0)
     moved = (jittered.landmarks - faces.landmarks).norm(dim=-1).mean()

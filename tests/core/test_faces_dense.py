@@ -70,7 +70,7 @@ class Detector(nn.Module):
 
     def detect_faces(self, picture, threshold):
         # An upright face twice the size of the template at 128 px, at (20, 10).
-        points = template("ffhq", 128).numpy() * 2 + [20, 10]
+        points = template(128).numpy() * 2 + [20, 10]
         return np.array([[40, 30, 240, 250, 0.9, *points.flatten()]])
 
 
@@ -179,7 +179,7 @@ def test_every_point_stands_for_one_of_theirs():
 
 def test_the_box_of_the_template():
     x0, y0, x1, y1 = template_box(512)
-    goal = template("ffhq", 512).numpy()
+    goal = template(512).numpy()
     assert x0 < goal[:, 0].min() and goal[:, 0].max() < x1
     assert y0 < goal[:, 1].min() and goal[:, 1].max() < y1
     assert 0.9 < (x1 - x0) / (y1 - y0) < 1.1

@@ -43,7 +43,7 @@ def test_crops_are_aligned_like_those_of_the_training(analyzer, scene):
     assert crops.landmarks.shape == (3, 68, 2)
     truth = five_points(scene.landmarks).double()
     for matrix in crops.matrix:
-        errors = (transform(matrix, truth) - template("ffhq", 128)).norm(dim=-1).mean(1)
+        errors = (transform(matrix, truth) - template(128)).norm(dim=-1).mean(1)
         assert errors.min() < 6  # of 128 pixels; heads turn, the template does not
 
 

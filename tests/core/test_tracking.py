@@ -14,7 +14,7 @@ from facewright.core.video.tracking import FrameChange, find_cuts, follow_faces
 from numpy.testing import assert_allclose
 
 SIZE = 64
-FFHQ = template("ffhq", SIZE)
+FFHQ = template(SIZE)
 
 
 def points_at(x, y, side=80.0, angle=0.0):

@@ -121,7 +121,7 @@ def test_faces_land_on_the_template_and_folders_stay(photos, tmp_path):
     assert not summary.failed
     names = ["anna/1.png", "bert/1.png", "group.png"]
     assert pictures(tmp_path / "out") == names
-    goal = template("ffhq", SIZE).numpy()
+    goal = template(SIZE).numpy()
     nano = load_analyzer("nano")
     for name in names:
         record = records(tmp_path / "out")[name.removesuffix(".png")]
@@ -473,9 +473,9 @@ def test_photographs_are_aligned_by_the_box(tmp_path):
     (face,) = records(tmp_path / "out")["me/astronaut"]["faces"]
     assert face["landmarks_from"] == "box" and face["yaw"] is None
     # Her eyes in the photo, seen by hand, come to the template's within a tenth of the crop.
-    matrix = similarity(face["landmarks"], template("ffhq", 128).numpy())
+    matrix = similarity(face["landmarks"], template(128).numpy())
     eyes = np.array([[206, 111], [246, 111]]) @ matrix[:, :2].T + matrix[:, 2]
-    assert np.abs(eyes - template("ffhq", 128).numpy()[:2]).max() < 12.8
+    assert np.abs(eyes - template(128).numpy()[:2]).max() < 12.8
     assert why(tmp_path / "out", "me/tight") == ["outside"]
     assert why(tmp_path / "out", "cup") == ["no face"]
 

@@ -9,7 +9,7 @@ contraction that a few fixed-point steps solve to hundredths of a pixel.
 
 import torch
 
-from ...core.geometry.landmarks import ffhq_five_points
+from ...core.geometry.templates import template
 from .nuisances import Nuisances
 
 _STEPS = 6
@@ -66,7 +66,7 @@ def aligned_camera(
         plane_points: five points in plane coordinates, (b, 5, 2).
         jitter: 1 gives errors of 1 % of the size in position, 2 % in scale and 0.02 rad.
     """
-    target = ffhq_five_points(size).to(plane_points)
+    target = template(size).float().to(plane_points)
     p = torch.view_as_complex(plane_points.double().contiguous())
     q = torch.view_as_complex(target.double().contiguous())[None]
     p_mean, q_mean = p.mean(1, keepdim=True), q.mean(1, keepdim=True)
