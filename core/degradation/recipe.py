@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ..errors import FacewrightError, shorten
@@ -13,22 +14,16 @@ MAX_SIDE = 16384
 Check = Callable[[object], bool]
 
 
-def _integer(lowest: int, highest: int, *, odd: bool = False) -> Check:
+def _between(lowest: float, highest: float, *, whole: bool = False, odd: bool = False) -> Check:
     def check(value: object) -> bool:
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not isinstance(value, int if whole else int | float) or isinstance(value, bool):
             return False
         return lowest <= value <= highest and (value % 2 == 1 or not odd)
 
     return check
 
 
-def _between(lowest: float, highest: float) -> Check:
-    def check(value: object) -> bool:
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            return False
-        return lowest <= value <= highest
-
-    return check
+_integer = partial(_between, whole=True)
 
 
 def _several(count: int, check: Check) -> Check:

@@ -21,6 +21,7 @@ _WHERE = (
     f"Put {_FILE} (release v0.1.0 of xinntao/facexlib on GitHub) into models/facedetection. "
     "It was trained on WIDER FACE, whose pictures are for research; nothing is downloaded here."
 )
+_FOLDERS = ("facexlib", "facedetection", "facewright")
 _MIN_SCORE = 0.8
 _ALIGNED = 512
 
@@ -52,7 +53,7 @@ class FacexlibAnalyzer:
         spec = importlib.util.find_spec("facexlib")
         own = [Path(p) / "weights" for p in (spec.submodule_search_locations or [])] if spec else []
         roots = model_roots(model_dir, own)
-        path = find_file(roots, ("facexlib", "facedetection", "facewright"), (_FILE,))
+        path = find_file(roots, _FOLDERS, (_FILE,))
         self._searched = ", ".join(map(str, roots))
         if path is None:
             searched = self._searched or "the models folders"
@@ -72,7 +73,7 @@ class FacexlibAnalyzer:
         self._net = RetinaFace(network_name="resnet50", device=self._device)
         tensors = {k.removeprefix("module."): v for k, v in read_tensors(path)[0].items()}
         load_strict(self._net, tensors, source=str(path))
-        dense = fan.find_fan(roots)
+        dense = find_file(roots, _FOLDERS, (fan.FILE,))
         self._fan = None if dense is None else fan.FanLandmarker(dense, self._device)
 
     @torch.no_grad()

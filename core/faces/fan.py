@@ -4,7 +4,6 @@ Adaptive Wing Loss (arXiv:1904.07399) on four stacked hourglasses, trained on WF
 2018). HonestFace measures A-LD and L2-LD with it; the network itself is facexlib's.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor
 from ..checkpoint import load_strict, read_tensors
 from ..devices import without_autocast
 from ..errors import FacewrightError
-from ..files.search import find_file
 from ..geometry.face import check_crops
 from ..geometry.heatmaps import cells_to_pixels
 
@@ -28,11 +26,6 @@ _SIZE = 256
 _STEP = 0.25
 _AT_ONCE = 8
 """Faces per pass: four hourglasses hold about 100 MB for each."""
-
-
-def find_fan(roots: Iterable[Path]) -> Path | None:
-    """The weights' file below the usual folders of `roots`."""
-    return find_file(roots, ("facexlib", "facedetection", "facewright"), (FILE,))
 
 
 class FanLandmarker:

@@ -104,7 +104,7 @@ def write_picture(
     if file_format == "PNG" and like.space:
         data = with_space(data, like.space)
     exact = file_format not in _LOSSY or (file_format == "WEBP" and like.lossless)
-    check = _holds(array, exact)
+    check = holds(array, exact)
     write_atomic(path, with_text(data, text) if text else data, check)
     return notes
 
@@ -134,11 +134,6 @@ def write_atomic(
                 f"{path} was not written, because it could not be read back as it should be: "
                 f"{wrong} Try another format, such as PNG, or another disk."
             )
-
-
-def check_png(array: np.ndarray) -> Callable[[Stored], str | None]:
-    """For `write_atomic`: that a lossless file holds this (h, w, c) array."""
-    return _holds(array, exact=True)
 
 
 def _untouched(pixels: Tensor, like: Picture, file_format: str, path: Path) -> Encoded | None:
@@ -174,7 +169,9 @@ def _is_exactly(pixels: Tensor) -> Callable[[Stored], str | None]:
     return check
 
 
-def _holds(array: np.ndarray, exact: bool) -> Callable[[Stored], str | None]:
+def holds(array: np.ndarray, exact: bool = True) -> Callable[[Stored], str | None]:
+    """For `write_atomic`: that a file holds this (h, w, c) array, or of a lossy one about this."""
+
     def check(stored: Stored) -> str | None:
         back = stored.array
         if back.shape[:2] != array.shape[:2]:

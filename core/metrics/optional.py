@@ -128,8 +128,9 @@ def iqa_missing(name: str) -> str | None:
     lacking = [str(_hub() / file) for file in _IQA_FILES[name] if not (_hub() / file).is_file()]
     if name == "clipiqa" and not (_home() / ".cache" / "clip" / "RN50.pt").is_file():
         lacking.append(str(_home() / ".cache" / "clip" / "RN50.pt"))
-    if name == "maniqa" and not _has_timm_backbone():
-        lacking.append(f"{_huggingface()}/models--timm--vit_base_patch8_224.*")
+    timm = "models--timm--vit_base_patch8_224.*"
+    if name == "maniqa" and not any(_huggingface().glob(f"{timm}/snapshots/*/*")):
+        lacking.append(f"{_huggingface()}/{timm}")
     if not lacking:
         return None
     return (
@@ -281,7 +282,3 @@ def _home() -> Path:
 def _huggingface() -> Path:
     home = Path(os.environ.get("HF_HOME", _home() / ".cache" / "huggingface"))
     return Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-
-
-def _has_timm_backbone() -> bool:
-    return any(_huggingface().glob("models--timm--vit_base_patch8_224.*/snapshots/*/*"))

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from ...core.files.names import numbered, sized
-from ...core.images import check_png, to_array, write_atomic
+from ...core.images import holds, to_array, write_atomic
 
 
 @dataclass
@@ -52,7 +52,7 @@ def save_pictures(
         paths.append(next(names))
         array = to_array(image.movedim(-1, 0))
         data = _png(array, run, texts[i] if texts else {})
-        write_atomic(paths[-1], data, check_png(array))
+        write_atomic(paths[-1], data, holds(array))
     return paths
 
 

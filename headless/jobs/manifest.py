@@ -122,7 +122,7 @@ def read_records(path: Path, shape: type[AnyRecord] = AnyRecord) -> list[Record]
     except OSError as error:
         raise FacewrightError(f"{path} cannot be read ({error}).") from error
     single = path.suffix == ".json"
-    lines = [data] if single else data[: _whole_lines(data)].splitlines()
+    lines = [data] if single else data[: data.rfind(b"\n") + 1].splitlines()
     records = []
     for number, line in enumerate(lines, 1):
         try:
@@ -142,10 +142,6 @@ def read_records(path: Path, shape: type[AnyRecord] = AnyRecord) -> list[Record]
             ) from error
         records.append(record)
     return records
-
-
-def _whole_lines(data: bytes) -> int:
-    return data.rfind(b"\n") + 1
 
 
 def _line(record: Record) -> bytes:
