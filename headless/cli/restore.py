@@ -241,5 +241,5 @@ def _made(summary: Any) -> str:
 
 
 def _about(entry: dict[str, Any]) -> list[str]:
-    lines = [] if entry["faces"] else [entry["report"]]
+    lines = [] if entry["faces"] else [entry["report"].replace("\n", "; ")]
     return [*entry["notes"], *lines, *entry.get("who", []), *entry.get("held_back", [])]

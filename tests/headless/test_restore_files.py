@@ -132,6 +132,13 @@ def test_a_video_a_picture_and_a_folder(tmp_path):
     assert "1 video with 1 face" in cli(clip, "-o", tmp_path / "x.mp4").stderr
 
 
+def test_a_file_without_a_face_is_told_on_one_line():
+    from facewright.headless.cli.restore import _about
+
+    entry = {"faces": 0, "report": "3 frames\n0 faces restored", "notes": []}
+    assert _about(entry) == ["3 frames; 0 faces restored"]
+
+
 def test_a_video_is_written_to_a_folder_or_an_mp4(tmp_path):
     clip = video(tmp_path / "clip.mp4")
     result = cli(clip, "-o", tmp_path / "x.png")
