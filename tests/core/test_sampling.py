@@ -12,6 +12,7 @@ from facewright.core.sampling import (
     euler,
     guided,
     is_all_noise,
+    noisy,
     sigmas,
     timestep_of,
 )
@@ -135,3 +136,12 @@ def test_what_is_not_there_is_refused(arguments, words):
         sigmas(*arguments)
     with pytest.raises(FacewrightError, match="1 to 1000 steps"):
         ddim_timesteps(0)
+
+
+def test_the_highest_level_is_filled_with_noise_alone():
+    """z_t of the last timestep then has unit variance: x = z + sqrt(1 + sigma^2) n."""
+    highest = float(SIGMA[-1])
+    z = torch.zeros(1, 4, 8, 8)
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(3))
+    assert torch.allclose(noisy(z, 3, highest), noise * (1 + highest**2) ** 0.5)
+    assert torch.allclose(noisy(z + 2, 3, highest / 2), 2 + noise * highest / 2)

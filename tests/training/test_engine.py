@@ -298,3 +298,31 @@ def test_old_checkpoints_go_and_damaged_ones_are_named(folder_of_people, tmp_pat
     newest.write_bytes(newest.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="one before"):
         Engine(Toy(run.recipe), run).run(resume=True)
+
+
+class Plain(Toy):
+    """Without noise, so that equal batches have equal gradients."""
+
+    def losses(self, phase, batch, progress):
+        if phase == "discriminator":
+            return None
+        return {"mse": F.mse_loss(self.nets["painter"](batch["gt"]), batch["gt"])}
+
+
+def test_gradients_of_accumulated_batches_are_their_mean(folder_of_people, tmp_path, monkeypatch):
+    norms = []
+    g = torch.Generator().manual_seed(2)
+    one, two = ({"gt": torch.rand(2, 3, 32, 32, generator=g)} for _ in range(2))
+    both = {"gt": torch.cat([one["gt"], two["gt"]])}
+    for i, batches in enumerate(([one, two], [both], [one, one], [one])):
+        chosen = config(folder_of_people, tmp_path / str(i), log_every=1000)
+        engine = Engine(Plain(chosen.recipe), chosen)
+        clip = engine.accelerator.clip_grad_norm_
+        monkeypatch.setattr(
+            engine.accelerator,
+            "clip_grad_norm_",
+            lambda parameters, most, clip=clip: norms.append(clip(parameters, most)) or norms[-1],
+        )
+        engine.train_step(batches)
+    assert norms[0].item() == pytest.approx(norms[1].item(), rel=1e-5)
+    assert norms[2].item() == pytest.approx(norms[3].item(), rel=1e-5)
