@@ -137,8 +137,8 @@ def read_records(path: Path, shape: type[AnyRecord] = AnyRecord) -> list[Record]
                 ) from error
             raise FacewrightError(
                 f"Line {number} of {path} is not the record of a picture ({shorten(why, 200)}). "
-                "Delete that line (its picture will be made again), or choose another output "
-                "folder."
+                "Delete that line and the result it tells of, which will be made again, or choose "
+                "another output folder."
             ) from error
         records.append(record)
     return records

@@ -203,6 +203,9 @@ def test_results_without_a_record_are_finished(tmp_path):
     done(source, "-o", out)
     (out / "restore.jsonl").unlink()
     assert not done(source, "-o", out)["done"] and not (out / "restore.jsonl").exists()
+    (out / "restore.jsonl").write_text("damaged\n")
+    result = cli(source, "-o", out)
+    assert result.exit_code == 2 and "Delete that line and the result" in result.stderr
 
 
 def test_a_methods_own_options_reach_it_and_no_other(tmp_path):
