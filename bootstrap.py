@@ -26,7 +26,7 @@ STEPS = {
     "test": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."],
              ["-c", "from importlinter.cli import lint_imports_command as go; go()",
               "--no-cache", "--no-logo"],
-             ["-m", "basedpyright"],
+             ["-m", "basedpyright", "--project", "pyproject.toml"],  # not one in a folder above
              ["-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile"]],
 }  # fmt: skip
 """What each command runs, by the Python of .venv; further arguments go to the last step. Tests run
