@@ -46,6 +46,7 @@ def test_a_sampled_posterior_does_not_depend_on_the_chunks():
         for n in (1, 2, 5)
     ]
     assert torch.equal(runs[0], runs[1]) and torch.equal(runs[0], runs[2])
+    assert not torch.equal(runs[0], restore_in_chunks(lq, cond, Recorder(), chunk_size=5)[0])
 
 
 def test_no_faces_ask_no_model():
