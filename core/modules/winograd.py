@@ -7,7 +7,8 @@ Rounding errors grow to about 1e-5 of the largest value: invisible in a picture,
 for a code search, so OSDFace's embedder does without.
 
 On one thread of a Zen 4 a 512 x 512 face is restored in 0.75 of the time (SD 2.1's VAE decodes in
-0.64 of it), and in 0.74 (0.62) where its AVX-512 is out of use: benchmarks/results/winograd.json.
+0.64 of it), on two in 0.83 (0.72), and in 0.74 (0.62) on one where its AVX-512 is out of use:
+benchmarks/results/winograd.json.
 """
 
 import torch
