@@ -10,7 +10,14 @@ from facewright.core.faces import Face
 from facewright.core.geometry.align import align_faces, box_points
 from facewright.core.geometry.landmarks import five_points
 from facewright.core.geometry.templates import template
-from facewright.core.geometry.warp import corners, fit_similarity, invert, transform, warp
+from facewright.core.geometry.warp import (
+    corners,
+    fit_similarity,
+    invert,
+    transform,
+    warp,
+    warp_square,
+)
 
 
 def face_at(points):
@@ -201,3 +208,18 @@ def test_five_points_of_68():
 
 def test_corners_are_the_outer_edges():
     assert corners(2, 3).tolist() == [[-0.5, -0.5], [2.5, -0.5], [2.5, 1.5], [-0.5, 1.5]]
+
+
+@pytest.mark.parametrize("step", [2.6, 3.4, 9.0])
+def test_a_shrunk_square_shows_each_place_where_it_lies(step):
+    """A long wave is kept as it is; half a fine pixel of shift would be seen."""
+    size, wave = 24, 2 * math.pi / (9 * step)
+    side = round(size * step) + 40
+    y, x = torch.meshgrid(*[torch.arange(side, dtype=torch.float64)] * 2, indexing="ij")
+    picture = (0.5 + 0.4 * torch.sin(wave * (x + 0.5 * y)))[None].float()
+    matrix = torch.tensor([[1 / step, 0, -3.0], [0, 1 / step, -2.0]], dtype=torch.float64)
+    at = torch.arange(size, dtype=torch.float64)
+    v, u = torch.meshgrid(at, at, indexing="ij")
+    expected = 0.5 + 0.4 * torch.sin(wave * step * ((u + 3) + 0.5 * (v + 2)))
+    got = warp_square(picture, matrix, size)[0]
+    assert (got - expected)[4:-4, 4:-4].abs().max() < 0.01

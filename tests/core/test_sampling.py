@@ -145,3 +145,10 @@ def test_the_highest_level_is_filled_with_noise_alone():
     noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(3))
     assert torch.allclose(noisy(z, 3, highest), noise * (1 + highest**2) ** 0.5)
     assert torch.allclose(noisy(z + 2, 3, highest / 2), 2 + noise * highest / 2)
+
+
+def test_the_nearest_timestep_is_nearest_in_the_logarithm():
+    """Between the geometric and the arithmetic mean of two levels the upper one is nearer."""
+    low, high = float(SIGMA[0]), float(SIGMA[1])
+    between = ((low * high) ** 0.5 + (low + high) / 2) / 2
+    assert timestep_of(between) == 1
