@@ -18,6 +18,8 @@ _OWNERSHIP = 0.12
 """Width, in crop sizes, of the seam where two overlapping faces meet."""
 _STRIP = 1024
 """Rows resampled at a time, so that a face of thousands of pixels does not fill the memory."""
+_NOTHING = 1e-3
+"""A mask below counts as 0: what resampling leaves of a zero beside other numbers."""
 
 
 def soft_box(points: Tensor, size: int, feather: float) -> Tensor:
@@ -47,6 +49,7 @@ class _How(TypedDict, total=False):
     feather: float
     color: str
     strength: float
+    masks: Tensor | None
 
 
 @overload
@@ -65,6 +68,7 @@ def paste_faces(
     feather: float = 0.12,
     color: str = "none",
     strength: float = 1.0,
+    masks: Tensor | None = None,
 ) -> tuple[Tensor | list[Tensor], Tensor | list[Tensor]]:
     """Put restored faces back into their pictures.
 
@@ -83,6 +87,8 @@ def paste_faces(
         feather: width of the soft border as a share of the crop, in (0, 0.5].
         color: how the restored faces take over the colours of the crops, see `match_color`.
         strength: 0 leaves the pictures as they are, 1 puts the restored faces in fully.
+        masks: (n, h, w) in [0, 1], one per crop, covering it at any size: m_i is the soft box
+            times the mask, resampled as the faces are. None: the soft box alone.
 
     Returns:
         The pictures in the form they came in, and the masks (b, h, w) or b masks (h, w): the weight
@@ -94,36 +100,35 @@ def paste_faces(
     """
     crops.check_pictures(images)
     _check(crops, restored, feather, strength)
+    _check_masks(crops, masks)
     if isinstance(images, Tensor):
-        out, masks = images.clone(), images.new_zeros(len(images), *images.shape[-2:])
+        out, used = images.clone(), images.new_zeros(len(images), *images.shape[-2:])
     else:
         out = [picture.clone() for picture in images]
-        masks = [picture.new_zeros(picture.shape[-2:]) for picture in images]
+        used = [picture.new_zeros(picture.shape[-2:]) for picture in images]
     coloured = _coloured(crops, restored, color)
     shown = torch.full((len(crops),), strength, dtype=torch.float64)
     if crops.tracks is not None:
         shown = shown * crops.tracks.weight
     together = _by_picture(crops)
     size = crops.pixels.shape[-1]
-    growth = restored.shape[-1] / size
     for i in range(len(crops) if strength > 0 else 0):
         b = int(crops.image_index[i])
         others = [j for j in together[b] if j != i]
-        to_crop = crops.matrix[i] * growth
-        to_crop[:, 2] += growth / 2 - 0.5  # scaled about pixel edges
+        to_face = _to_pixels_of(restored[i, 0], crops, i)
         x0, y0, x1, y1 = _window(crops.matrix[i], size, *images[b].shape[-2:])
         face = coloured(i).to(images[b])
         for top in range(y0, y1, _STRIP):
             strip = (x0, top, x1, min(top + _STRIP, y1))
             where = (slice(strip[1], strip[3]), slice(x0, x1))
             before = images[b][:3, *where]
-            weight = shown[i] * _weight(crops.matrix, i, others, strip, size, feather)
+            weight = shown[i] * _weight(crops, masks, i, others, strip, feather)
             weight = weight.to(before)
-            new = warp(face, invert(to_crop), strip)
+            new = warp(face, invert(to_face), strip)
             target = out[b][:3, *where]
             target.copy_(torch.where(weight > 0, target + weight * (new - before), target))
-            masks[b][where] += weight
-    return out, masks
+            used[b][where] += weight
+    return out, used
 
 
 def _by_picture(crops: FaceCrops) -> dict[int, list[int]]:
@@ -148,20 +153,24 @@ def _coloured(crops: FaceCrops, restored: Tensor, color: str) -> Callable[[int],
 
 
 def _weight(
-    matrix: Tensor,
+    crops: FaceCrops,
+    masks: Tensor | None,
     i: int,
     others: list[int],
     window: tuple[int, int, int, int],
-    size: int,
     feather: float,
 ) -> Tensor:
     """A w_i on the pixels of `window`, (h, w) float64."""
-    grid = pixel_grid(window)
+    matrix, size, grid = crops.matrix, crops.pixels.shape[-1], pixel_grid(window)
 
     def mask_and_nearness(j: int) -> tuple[Tensor, Tensor]:
         points = transform(matrix[j], grid.flatten(0, 1)).view(grid.shape)
         from_center = ((points - (size - 1) / 2) / size).square().sum(-1)
         mask = soft_box(points, size, feather)
+        if masks is not None:
+            own = masks[j : j + 1].detach().cpu().float()
+            there = warp(own, invert(_to_pixels_of(own[0], crops, j)), window)[0]
+            mask = mask * torch.where(there < _NOTHING, 0, there)
         return mask, mask * torch.exp(-from_center / (2 * _OWNERSHIP**2))
 
     mask, near = mask_and_nearness(i)
@@ -172,6 +181,15 @@ def _weight(
         other_mask, other_near = mask_and_nearness(j)
         free, total = free * (1 - other_mask), total + other_near
     return torch.where(near > 0, (1 - free) * near / total.clamp(min=1e-300), 0)
+
+
+def _to_pixels_of(picture: Tensor, crops: FaceCrops, i: int) -> Tensor:
+    """Picture -> pixels of what shows all of crop i at another size, (h, w)."""
+    height, width = picture.shape
+    growth = torch.tensor([width, height], dtype=torch.float64) / crops.pixels.shape[-1]
+    matrix = crops.matrix[i] * growth[:, None]
+    matrix[:, 2] += growth / 2 - 0.5  # scaled about pixel edges
+    return matrix
 
 
 def _meet(a: Tensor, b: Tensor, size: int) -> bool:
@@ -213,3 +231,21 @@ def _check(crops: FaceCrops, restored: Tensor, feather: float, strength: float) 
         raise FacewrightError(f"`feather` is a share of the crop in (0, 0.5], got {feather}.")
     if not 0 <= strength <= 1:
         raise FacewrightError(f"`strength` should lie in [0, 1], got {strength}.")
+
+
+def _check_masks(crops: FaceCrops, masks: Tensor | None) -> None:
+    if masks is None:
+        return
+    if masks.ndim != 3 or 0 in masks.shape[1:] or not masks.is_floating_point():
+        raise FacewrightError(
+            "Masks of faces should be floating point (n, h, w), one per crop, got "
+            f"{str(masks.dtype)[6:]} {tuple(masks.shape)}. Make them with Face Mask (face_masks) "
+            "from the very faces that are pasted."
+        )
+    if len(masks) != len(crops):
+        raise FacewrightError(
+            f"{len(crops)} faces were cut out but {len(masks)} masks came. Give one mask per crop, "
+            "in their order."
+        )
+    if len(masks) and not (masks.amin() >= 0 and masks.amax() <= 1):  # NaN fails as well
+        raise FacewrightError("Masks of faces should lie in [0, 1]; other numbers came.")
