@@ -1,0 +1,81 @@
+"""Detections of one picture that come from several looks at it: every face once."""
+
+import torch
+from torch import Tensor
+
+_SAME = 0.3
+"""Share of their union that two boxes of one face have in common, at least."""
+_INSIDE = 0.6
+"""Share of the smaller box that lies in the larger, where both are one face."""
+
+
+def overlaps(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """What boxes (n, 4) and (m, 4), x0 y0 x1 y1, share: (n, m) of their union, of the smaller one.
+
+    0 where a box has no area.
+    """
+    low = torch.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(2)
+    areas, other_areas = ((b[:, 2:] - b[:, :2]).clamp(min=0).prod(1) for b in (boxes, others))
+    smaller = torch.minimum(areas[:, None], other_areas)
+    union = areas[:, None] + other_areas - shared
+    tiny = torch.finfo(shared.dtype).tiny
+    return shared / union.clamp(min=tiny), shared / smaller.clamp(min=tiny)
+
+
+def merge_weighted(
+    boxes: Tensor, scores: Tensor, points: Tensor, overlap: float = _SAME
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Non-maximum suppression that averages, as BlazeFace does it (arXiv:1907.05047, section 3.4).
+
+    The best detection takes along all that are left and overlap it by more than `overlap` of the
+    union; box and points become their means weighted by score, the score stays the best one's.
+
+    Args:
+        boxes: (n, 4) x0 y0 x1 y1.
+        scores: (n,) above 0.
+        points: (n, k, 2).
+
+    Returns:
+        Boxes (m, 4), scores (m,) and points (m, k, 2), best first.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    boxes, scores, points = boxes[order], scores[order], points[order]
+    shared, _ = overlaps(boxes, boxes)
+    left = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+    rows = torch.cat([boxes, points.flatten(1)], 1)
+    merged, best = [rows[:0]], []
+    for i in range(len(boxes)):
+        if not left[i]:
+            continue
+        group = left & (shared[i] > overlap)
+        group[i] = True  # also a box without area
+        left &= ~group
+        weights = scores[group] / scores[group].sum()
+        merged.append((weights[:, None] * rows[group]).sum(0, keepdim=True))
+        best.append(i)
+    found = torch.cat(merged)
+    return found[:, :4], scores[best], found[:, 4:].unflatten(1, points.shape[1:])
+
+
+def one_of_each(boxes: Tensor, scores: Tensor) -> Tensor:
+    """Which detections to keep so that no face counts twice: (m,) indices, best first.
+
+    For detections of several detectors, ranges, tiles or rotations, whose boxes differ more than
+    those of one look. Two are one face where they share more than 0.3 of their union, or more than
+    0.6 of the smaller one (a tile that cut a face off, a mouth taken for a face): the one with the
+    lower score goes. Nothing is averaged: looks are not equally exact.
+
+    Args:
+        boxes: (n, 4) x0 y0 x1 y1.
+        scores: (n,)
+    """
+    order = scores.argsort(descending=True, stable=True)
+    shared, inside = overlaps(boxes[order], boxes[order])
+    same = (shared > _SAME) | (inside > _INSIDE)
+    kept: list[int] = []
+    for i in range(len(order)):
+        if not same[i, kept].any():
+            kept.append(i)
+    return order[kept]
