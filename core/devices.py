@@ -1,5 +1,6 @@
 """Where to compute: the device that is chosen, and numbers wider than some devices have."""
 
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -124,6 +125,26 @@ def why_not(kind: str) -> str:
     if not built[kind]():
         return f"torch {torch.__version__} was installed without {_brand(kind)}"
     return f"torch finds no such device, or its driver does not suit torch {torch.__version__}"
+
+
+@functools.cache
+def mend_torchvision() -> object:
+    """Make torchvision importable beside a torch that it was not built for.
+
+    Its compiled part does not load then, and its Python part fails on the operators that this one
+    would have declared. Without a body they stand here: diffusers, transformers and spandrel import
+    torchvision, but what they use of it is Python. Costs the import, so call it before theirs.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except ImportError:
+        return None
+    except RuntimeError:  # operator torchvision::nms does not exist
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float threshold) -> Tensor")
+        return library  # what it declares vanishes with it, and the cache keeps it
+    return None
 
 
 def wide_device(device: torch.device) -> torch.device:

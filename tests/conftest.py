@@ -9,33 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from facewright.core.devices import mend_torchvision
 from facewright.core.schedule import alpha_bar, eps_to_x0
 from PIL import Image
 
 torch.set_num_threads(1)
 
 
-def _define_missing_torchvision_ops() -> None:
-    """Let a torchvision built for another torch import: some CPU builds lack its operators.
-
-    transformers and peft import torchvision where it is installed, though nothing here uses it.
-    """
-    try:
-        torch.ops.torchvision.nms  # noqa: B018
-    except (AttributeError, RuntimeError):
-        try:
-            import torchvision  # noqa: F401
-        except ImportError:
-            return
-        except RuntimeError:
-            library = torch.library.Library("torchvision", "DEF")
-            for name in ("nms", "qnms"):
-                library.define(f"{name}(Tensor dets, Tensor scores, float threshold) -> Tensor")
-            _KEEP.append(library)  # the operators vanish with the library object
-
-
-_KEEP: list = []
-_define_missing_torchvision_ops()
+mend_torchvision()
 
 
 class IdentityBackbone:

@@ -32,7 +32,7 @@ PACKAGES = {
 COMFYUI = {
     "comfy", "comfy_api", "comfy_execution", "comfyui_version", "folder_paths", "nodes", "server",
 }  # fmt: skip
-BROUGHT = {"insightface", "facexlib", "torchvision"}
+BROUGHT = {"insightface", "facexlib", "torchvision", "spandrel_extra_arches"}
 
 
 def test_the_project_is_named_as_the_registry_wants_it():

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..core.devices import mend_torchvision
 from ..core.errors import CheckpointError
 
 
@@ -14,10 +15,9 @@ class TextEncoder(nn.Module):
     def __init__(self, folder: Path) -> None:
         """Raises CheckpointError where `tokenizer` or `text_encoder` is not in the folder."""
         super().__init__()
-        from ..core.diffusion.library import diffusers_classes
         from ..core.diffusion.text import check_encoder
 
-        diffusers_classes()  # makes transformers importable beside a broken torchvision
+        mend_torchvision()  # which transformers imports
         from transformers.models.clip.modeling_clip import CLIPTextModel
         from transformers.models.clip.tokenization_clip import CLIPTokenizer
 

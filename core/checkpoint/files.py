@@ -25,6 +25,8 @@ CONFIG_KEY = "facewright.config"
 
 _LONGEST_HEADER = 16 * 2**20
 """Bytes that describe the tensors of a safetensors file."""
+_WRAPPERS = ("state_dict", "params_ema", "params", "model_state_dict", "model", "net")
+"""Under what training programs put the weights: Lightning the first, BasicSR the next two."""
 _SLACK = 4
 """Times the size of its file that tensors may take: several may share their numbers."""
 
@@ -35,8 +37,8 @@ def read_tensors(
     """Read every tensor of a safetensors file or of a torch pickle, onto the CPU.
 
     Args:
-        path: the file, a pickle as `core.files.pickles` takes it. A Lightning checkpoint's
-            tensors are taken from its "state_dict".
+        path: the file, a pickle as `core.files.pickles` takes it. The
+            tensors of a training program's file are taken from its "state_dict" or "params_ema".
         again: a sentence on how to get the file anew, for one that is damaged.
 
     Returns:
@@ -166,8 +168,9 @@ def _sniff(path: Path, again: str) -> str:
 
 
 def _tensors_in(content: object, path: Path) -> dict[str, Tensor]:
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    if isinstance(content, Mapping):
+        inner = (content.get(key) for key in _WRAPPERS)
+        content = next((c for c in inner if isinstance(c, Mapping)), content)
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"{path.name} holds a {type(content).__name__}; a mapping of named tensors was "

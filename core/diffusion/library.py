@@ -1,8 +1,8 @@
 """The library diffusers, which is imported only where a model is built from it."""
 
 import functools
-import sys
 
+from ..devices import mend_torchvision
 from ..errors import FacewrightError
 
 
@@ -13,14 +13,7 @@ def diffusers_classes() -> tuple[type, type]:
     Raises:
         FacewrightError: diffusers is not installed, or cannot be imported.
     """
-    try:
-        import torchvision  # noqa: F401
-    except ImportError:
-        pass
-    except RuntimeError:
-        # Built for another torch. Nothing here needs it, but transformers and peft, which diffusers
-        # imports where they are installed, would fail on it; None makes it look uninstalled.
-        sys.modules["torchvision"] = None  # type: ignore[assignment] (CPython's own convention)
+    mend_torchvision()  # transformers and peft, which diffusers imports, would fail on it
     try:
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
