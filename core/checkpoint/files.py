@@ -128,8 +128,12 @@ def _opened(path: Path, again: str) -> Iterator[Any]:
         ) from error
 
 
-def _sniff(path: Path, again: str) -> str:
-    """ "safetensors", "zip" or "pickle"; anything else is refused with its own sentence."""
+def check_is_a_file(path: Path, again: str) -> bytes:
+    """The first bytes of a weight file of any kind.
+
+    Raises:
+        CheckpointError: no file, an empty one, or what a failed download leaves behind.
+    """
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; a weight file was expected.")
     if not path.is_file():
@@ -149,6 +153,12 @@ def _sniff(path: Path, again: str) -> str:
             f"{path.name} is a web page: the download gave an error or a login page. "
             "Open the link in a browser and save the file itself."
         )
+    return head
+
+
+def _sniff(path: Path, again: str) -> str:
+    """ "safetensors", "zip" or "pickle"; anything else is refused with its own sentence."""
+    head = check_is_a_file(path, again)
     if head.startswith(b"PK\x03\x04"):
         return "zip"
     if head[8:9] == b"{":
