@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -70,9 +70,37 @@ class FaceCrops(FacePlaces):
         if sizes != list(self.image_sizes):
             raise FacewrightError(
                 f"The faces were cut out of {_pictures(self.image_sizes)}, but "
-                f"{_pictures(sizes)} came. Use the same pictures the faces were detected in."
+                f"{_pictures(sizes)} came. Use the same pictures the faces were detected in, or these enlarged."
             )
         self.check()
+
+    def placed_in(self, images: Tensor | Sequence[Tensor]) -> "FaceCrops":
+        """The same faces where they lie in `images`: those they were cut out of, or enlarged ones.
+
+        A face is best cut out of the pixels that a camera made, whatever it is put back into.
+
+        Raises:
+            FacewrightError: as `check_pictures`.
+        """
+        sizes = [(p.shape[-2], p.shape[-1]) for p in images]
+        if not _are_enlarged(self.image_sizes, sizes):
+            self.check_pictures(images)
+            return self
+        pairs = zip(self.image_sizes, sizes, strict=True)
+        factors = [(new[1] / old[1], new[0] / old[0]) for old, new in pairs]
+        factor = torch.tensor(factors, dtype=torch.float64)[self.image_index]
+        back = self.matrix[:, :, :2] / factor[:, None]
+        # Pixel i reaches from i - 1/2 to i + 1/2 in both.
+        shift = self.matrix[:, :, 2] + (self.matrix[:, :, :2] - back).sum(-1) * -0.5
+        placed = replace(
+            self,
+            matrix=torch.cat([back, shift[..., None]], -1),
+            landmarks=None if self.landmarks is None else _grown(self.landmarks, factor[:, None]),
+            boxes=_grown(self.boxes, factor.repeat(1, 2)),
+            image_sizes=sizes,
+        )
+        placed.check_pictures(images)
+        return placed
 
     def check(self) -> None:
         """Raise FacewrightError unless every face has a place in one of the pictures."""
@@ -179,6 +207,22 @@ def check_picture(picture: Tensor) -> None:
         )
     if not picture.is_floating_point():
         raise FacewrightError(f"A picture should be floating point in [0, 1], got {picture.dtype}.")
+
+
+def _are_enlarged(old: Sequence[tuple[int, int]], new: Sequence[tuple[int, int]]) -> bool:
+    """Whether pictures are larger and of the shape that they had, but for the last pixel."""
+    return (
+        len(old) == len(new)
+        and list(old) != list(new)
+        and all(
+            h0 <= h and w0 <= w and abs(h * w0 - w * h0) <= max(h0, w0)
+            for (h0, w0), (h, w) in zip(old, new, strict=True)
+        )
+    )
+
+
+def _grown(points: Tensor, factor: Tensor) -> Tensor:
+    return (points + 0.5) * factor.to(points) - 0.5
 
 
 def _pictures(sizes: Sequence[tuple[int, int]]) -> str:

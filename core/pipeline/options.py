@@ -136,6 +136,25 @@ class RestoreOptions:
         low=0,
         high=51,
     )
+    upscale: str | None = option(
+        None,
+        "Also enlarge the whole picture with this upscaler: a file, or its name in upscale_models. "
+        "Any that spandrel reads, such as ESRGAN, DAT or SwinIR; one of 1x cleans instead.",
+    )
+    upscale_by: float | None = option(
+        None,
+        "How many times as large the picture becomes; by default what the upscaler was made for. "
+        "Another factor is resampled from that.",
+        low=1,
+        high=16,
+    )
+    upscale_tile: int | None = option(
+        None,
+        "Side of the tiles that the upscaler sees, in pixels of the picture. By default what takes "
+        "about 2 GB. Smaller tiles need less memory and more time.",
+        low=128,
+        high=4096,
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -144,6 +163,12 @@ class RestoreOptions:
             raise FacewrightError(
                 f"`seed` should be from {-(2**63)} to {2**64 - 1}; came {shorten(self.seed)}."
             )
+        for name in ("upscale_by", "upscale_tile"):
+            if getattr(self, name) is not None and self.upscale is None:
+                raise FacewrightError(
+                    f"`{name}` says how the whole picture is enlarged; give the upscaler, too, by "
+                    "`upscale` (--upscale)."
+                )
         given = [name for name in ("people", "person", "references") if _given(getattr(self, name))]
         if len(given) > 1:
             raise FacewrightError(
