@@ -35,9 +35,17 @@ def gfpgan(path, seed=0):
     return path
 
 
-def esrgan(path, seed=0, scale=4):
+def esrgan(path, seed=0, scale=4, channels=3):
+    """Draws a texture around gray, of which nothing is cut off at 0 and 1."""
     from spandrel.architectures.ESRGAN import ESRGAN
 
-    network = ESRGAN(num_filters=8, num_blocks=1, scale=scale)
-    torch.save(_drawn(network, seed, gain=0.5), path)
+    network = ESRGAN(in_nc=channels, out_nc=channels, num_filters=8, num_blocks=1, scale=scale)
+    weights = _drawn(network, seed, gain=0.7)
+    for tensor in weights.values():
+        if tensor.ndim == 1:
+            tensor.zero_()
+    *_, weight, bias = weights.values()
+    weight *= 3
+    bias += 0.5
+    torch.save(weights, path)
     return path

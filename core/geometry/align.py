@@ -70,7 +70,7 @@ class FaceCrops(FacePlaces):
         if sizes != list(self.image_sizes):
             raise FacewrightError(
                 f"The faces were cut out of {_pictures(self.image_sizes)}, but "
-                f"{_pictures(sizes)} came. Use the same pictures the faces were detected in, or these enlarged."
+                f"{_pictures(sizes)} came. Use the same pictures the faces were detected in."
             )
         self.check()
 
@@ -211,13 +211,9 @@ def check_picture(picture: Tensor) -> None:
 
 def _are_enlarged(old: Sequence[tuple[int, int]], new: Sequence[tuple[int, int]]) -> bool:
     """Whether pictures are larger and of the shape that they had, but for the last pixel."""
-    return (
-        len(old) == len(new)
-        and list(old) != list(new)
-        and all(
-            h0 <= h and w0 <= w and abs(h * w0 - w * h0) <= max(h0, w0)
-            for (h0, w0), (h, w) in zip(old, new, strict=True)
-        )
+    return len(old) == len(new) > 0 and all(
+        h0 < h and w0 < w and abs(h * w0 - w * h0) <= (h0 + w0) / 2
+        for (h0, w0), (h, w) in zip(old, new, strict=True)
     )
 
 

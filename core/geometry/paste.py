@@ -81,7 +81,7 @@ def paste_faces(
     and "lab" is steadied over each track. Beside the results nothing grows with the pictures.
 
     Args:
-        images: what `align_faces` got: (b, c, h, w), or b pictures (c, h, w).
+        images: what `align_faces` got: (b, c, h, w), or b pictures (c, h, w); or these enlarged.
         crops: from `align_faces`.
         restored: (n, 3, s', s') in [0, 1], one per crop; s' may differ from the crops' size.
         feather: width of the soft border as a share of the crop, in (0, 0.5].
@@ -98,7 +98,7 @@ def paste_faces(
         FacewrightError: numbers out of range, or pictures, crops and restored faces that do not
             belong together.
     """
-    crops.check_pictures(images)
+    crops = crops.placed_in(images)
     _check(crops, restored, feather, strength)
     _check_masks(crops, masks)
     if isinstance(images, Tensor):

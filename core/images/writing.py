@@ -26,6 +26,8 @@ _DEEP = {"PNG", "TIFF", "PPM"}
 _NO_METADATA = {"BMP", "PPM", "JPEG2000"}
 _DPI_IN_EXIF = {"WEBP", "AVIF"}
 _LOSSY = {"JPEG", "WEBP", "AVIF"}
+_LONGEST = {"JPEG": 65_500, "WEBP": 16_383}
+"""Pixels of a side that there may be."""
 _SAVE_OPTIONS = {
     "PNG": {"compress_level": 4},
     # Half-resolution colour would change pixels that the restoration never touched.
@@ -42,6 +44,17 @@ _FAR = 0.15
 def written_suffix(path: Path) -> str:
     """Suffix of the file a picture is written back to: its own where Pillow writes that format."""
     return path.suffix if path.suffix.lower() in FORMATS else ".png"
+
+
+def check_sides(path: Path, height: int, width: int) -> None:
+    """Raise FacewrightError where a file of this suffix holds no picture that large."""
+    file_format = FORMATS.get(path.suffix.lower(), "")
+    most = _LONGEST.get(file_format)
+    if most and max(height, width) > most:
+        raise FacewrightError(
+            f"{path.name} would have {width} x {height} pixels, and {file_format} holds at most "
+            f"{most} a side. Write PNG or TIFF, or a smaller picture."
+        )
 
 
 @no_warnings()
@@ -95,6 +108,7 @@ def write_picture(
             f"{path.name}: {file_format} cannot keep the transparency of this picture. "
             "Write PNG, WebP or TIFF instead."
         )
+    check_sides(path, *pixels.shape[-2:])
     deep = like.bits == 16 and file_format in _DEEP
     array = _to_write(pixels, like, 16 if deep else 8)
     notes = [*like.notes]

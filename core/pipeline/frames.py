@@ -47,6 +47,8 @@ class FrameRestorer:
     _tracks: Tracks = field(default=_NO_TRACKS, init=False)
     _steady: Tensor | None = field(default=None, init=False)
     """(n, 2, 3): the color moments that each face is to have."""
+    size: tuple[int, int] | None = field(default=None, init=False)
+    """Height and width of restored frames where they are enlarged; known from the first look."""
     _shown: dict[int, tuple[int, float]] = field(default_factory=dict, init=False)
     """Of each track the frame restored last and the share of the restored face in it."""
 
@@ -62,6 +64,8 @@ class FrameRestorer:
     def look(self, frame: Tensor) -> None:
         """First pass, the next frame: (3, h, w) in [0, 1]."""
         options = self.options
+        if options.upscale and self.size is None:
+            self.size = self.restorer.size_of(frame, options)
         found = self.restorer.find(frame, options)
         self._found.append([replace(face, landmarks=None) for face in found])
         self._change.see(frame)
@@ -113,12 +117,13 @@ class FrameRestorer:
     def restore(self, first: int, frames: Sequence[Tensor]) -> list[Tensor | None]:
         """Second pass: frames `first`, `first` + 1, ... with their faces restored.
 
-        None in place of a frame without a face: it stays what it was.
+        None in place of a frame without a face: it stays what it was. Where frames are enlarged,
+        all are.
         """
         index = self._places.image_index
         mine = (index >= first) & (index < first + len(frames))
         if not mine.any():
-            return [None] * len(frames)
+            return [self._without_face(frame) for frame in frames]
         crops, options = self._crops(first, frames, mine), self.options
         at, number = index[mine].tolist(), self._tracks.number[mine].tolist()
         people = [self._person(k) for k in number]
@@ -136,9 +141,15 @@ class FrameRestorer:
             )
             faces = change_color(faces, change, options.color)
             options = replace(options, color="none")
-        pasted, _ = put_back(frames, crops, faces, options)
+        larger = [self.restorer.enlarged(frame, options) for frame in frames]
+        pasted, _ = put_back(larger, crops, faces, options)
+        if self.size:
+            return list(pasted)
         with_faces = set(crops.image_index.tolist())
         return [picture if i in with_faces else None for i, picture in enumerate(pasted)]
+
+    def _without_face(self, frame: Tensor) -> Tensor | None:
+        return self.restorer.enlarged(frame, self.options) if self.size else None
 
     @property
     def followed(self) -> int:

@@ -4,7 +4,7 @@ The steps are methods of `Restorer`, and `core.pipeline.frames` takes the same f
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from ..people.matching import Matches, match_faces
 from ..people.person import Person
 from ..people.recogniser import Recogniser
 from .options import RestoreOptions
+from .upscale import Upscaler, find_upscaler, load_upscaler
 
 DEFAULT_DRIFT = 0.5
 """`max_drift` of receipts where nobody said how far a face may drift, as in Identity Guard."""
@@ -60,6 +61,8 @@ class Restorer:
     """Tells people apart where the method brings nobody who does."""
     place: Callable[[nn.Module], torch.device] = to_compute_device
     """Brings a network to the compute device before each use, and says which."""
+    _upscalers: dict[str, Upscaler] = field(default_factory=dict, init=False, repr=False)
+    """Those that options named so far, by the paths of their files."""
 
     @property
     def recogniser(self) -> Recogniser:
@@ -84,6 +87,42 @@ class Restorer:
         """
         dense_landmarker(self.analyzer)
         return replace(self, judge=recogniser)
+
+    def upscaler(self, options: RestoreOptions) -> Upscaler | None:
+        """What enlarges the pictures, where that was asked for; loaded once.
+
+        Raises:
+            FacewrightError: as `load_upscaler`.
+        """
+        name = options.upscale
+        if not name:
+            return None
+        if name not in self._upscalers:
+            self._upscalers[name] = load_upscaler(name)
+        return self._upscalers[name]
+
+    def size_of(self, picture: Tensor, options: RestoreOptions) -> tuple[int, int]:
+        """Height and width of what `restore` makes of a picture (c, h, w).
+
+        Raises:
+            FacewrightError: as `load_upscaler`, or it would be too large.
+        """
+        height, width = picture.shape[-2:]
+        upscaler = self.upscaler(options)
+        return upscaler.size(height, width, options.upscale_by) if upscaler else (height, width)
+
+    def enlarged(self, picture: Tensor, options: RestoreOptions) -> Tensor:
+        """The picture (c, h, w) as large as it is asked for.
+
+        Raises:
+            FacewrightError: as `Upscaler.enlarged`.
+        """
+        upscaler = self.upscaler(options)
+        if upscaler is None:
+            return picture
+        device = self.place(upscaler.network)
+        by, tile = options.upscale_by, options.upscale_tile
+        return upscaler.enlarged(picture, device, by=by, tile=tile).to(picture)
 
     def side(self, options: RestoreOptions) -> int:
         """Of the crops, in pixels."""
@@ -115,7 +154,8 @@ class Restorer:
     def settled(
         self, options: RestoreOptions, names: Sequence[str] = ()
     ) -> tuple[RestoreOptions, list[str]]:
-        """Options that this restorer can carry out, with an album made of the `references`.
+        """Options that this restorer can carry out: with an album made of the `references`, and
+        the `upscale` model as the path of a file that is loaded.
 
         Args:
             names: of the references, for the report.
@@ -124,9 +164,12 @@ class Restorer:
             The options, and what became of the references, a line for each.
 
         Raises:
-            FacewrightError: as `check`, or none of the references shows a face.
+            FacewrightError: as `check` and `load_upscaler`, or none of the references shows a face.
         """
         self.check(options)
+        if options.upscale:
+            options = replace(options, upscale=str(find_upscaler(options.upscale)))
+            self.upscaler(options)
         if not len(options.references):
             return options, []
         self.place(self.recogniser)
@@ -144,20 +187,26 @@ class Restorer:
     def restore(self, picture: Tensor, options: RestoreOptions | None = None) -> Restored:
         """Restore the faces of a picture (c, h, w) in [0, 1], c 3 or 4.
 
-        A picture without a face comes back bit-identical; so do all pixels outside the mask.
+        A picture without a face comes back bit-identical; so do all pixels outside the mask. Where
+        it is enlarged, that holds of the enlarged picture; faces are found in, and cut out of, the
+        picture as it came: an upscaler's inventions are not what restorers were trained on.
 
         Raises:
-            FacewrightError: as `settled`.
+            FacewrightError: as `settled` and `enlarged`.
         """
         options, _ = self.settled(options or RestoreOptions())
+        self.size_of(picture, options)  # too large is too large before the work, too
         crops = align_faces(picture[None], [self.find(picture[:3], options)], self.side(options))
-        report = "\n".join(line.partition(": ")[2] or line for line in crops.report)
+        report = [line.partition(": ")[2] or line for line in crops.report]
         matches = self._match(crops, options) if options.people else None
         people = people_of(len(crops), options, matches)
         faces = self.renewed(crops.pixels, people, options)
         faces, guard = self.guarded(crops.pixels, faces, people, options)
+        if upscaler := self.upscaler(options):
+            picture = self.enlarged(picture, options)
+            report = [*(report if len(crops) else ["no face found"]), upscaler.told(picture)]
         pasted, mask = put_back(picture[None], crops, faces, options)
-        return Restored(pasted[0], mask[0], len(crops), report, matches, guard)
+        return Restored(pasted[0], mask[0], len(crops), "\n".join(report), matches, guard)
 
     def find(self, picture: Tensor, options: RestoreOptions) -> list[Face]:
         """Faces of a picture (3, h, w) that are to be restored, in their order."""

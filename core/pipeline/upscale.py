@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -90,6 +91,11 @@ class Upscaler:
             )
         return found
 
+    def told(self, picture: Tensor) -> str:
+        """A line on a picture that was made by `enlarged`."""
+        height, width = picture.shape[-2:]
+        return f"{width} x {height} pixels by {self.name}"
+
     @torch.no_grad()
     def enlarged(
         self,
@@ -122,7 +128,8 @@ class Upscaler:
             NonFiniteError: the network gave NaN or infinity.
         """
         height, width = self.size(*picture.shape[-2:], by)
-        side = tile or self._tile or self._fitting(device)
+        small = max(picture.shape[-2:]) <= SMALLEST_TILE
+        side = tile or (SMALLEST_TILE if small else self._tile or self._fitting(device))
         while True:
             try:
                 color = self._tiled(picture[:3], device, (height, width), side)
@@ -146,7 +153,8 @@ class Upscaler:
                 smaller,
             )
             side = smaller
-        self._tile = 0 if tile else side
+        if not tile and not small:
+            self._tile = side
         if len(picture) == 3:
             return color
         alpha = picture[3:].float().cpu()[None]
@@ -249,7 +257,7 @@ def _spans(length: int, target: int, side: int) -> Iterator[_Span]:
     count = 1 if length <= side else math.ceil(length / (side - 2 * _CONTEXT))
     edges = [round(i * length / count) for i in range(count + 1)]
     step = length / target
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         first, last = low == 0, high == length
         seen = slice(max(0, low - _CONTEXT), min(length, high + _CONTEXT))
         start = 0 if first else math.floor((low - _BLEND) / step)

@@ -1,6 +1,6 @@
 """A video file with its faces restored; everything else of it stays."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,8 +57,10 @@ def restore_video(
     report = frames.settle()
     largest, shown = frames.largest(), None
 
-    def change(first: int, seen: Sequence[Tensor]) -> list[Tensor | None]:
+    def change(first: int, seen: Sequence[Tensor]) -> Iterable[Tensor | None]:
         nonlocal shown
+        if frames.size and len(seen) > 1:  # one at a time: enlarged frames are large
+            return (one for k in range(len(seen)) for one in change(first + k, seen[k : k + 1]))
         changed = frames.restore(first, seen)
         if largest is not None and first <= largest < first + len(seen):
             after = changed[largest - first]
@@ -66,7 +68,7 @@ def restore_video(
         on_frames(len(seen))
         return changed
 
-    notes = rewrite_video(source, target, change, crf=frames.options.crf)
+    notes = rewrite_video(source, target, change, crf=frames.options.crf, size=frames.size)
     return RestoredVideo(
         frames.followed,
         report,

@@ -65,9 +65,10 @@ def frame_count(source: Source) -> int:
 def rewrite_video(
     source: Source,
     target: Path,
-    change: Callable[[int, Sequence[Tensor]], Sequence[Tensor | None]],
+    change: Callable[[int, Sequence[Tensor]], Iterable[Tensor | None]],
     *,
     crf: int = 16,
+    size: tuple[int, int] | None = None,
 ) -> list[str]:
     """Write an MP4 (H.264, 8 bit) of a video with other pixels; all else stays as far as it can.
 
@@ -80,6 +81,8 @@ def rewrite_video(
         change: gets the number of a frame and some frames from there on, (3, h, w) in [0, 1], and
             returns as many; None for one that stays as it is.
         crf: quality of H.264: 0 lossless, 16 hardly to be told from the source, 23 usual.
+        size: height and width of the frames that `change` returns, all of them, where they have
+            another than those it gets.
 
     Returns:
         Sentences on what the new file does not hold of the source, and what was amiss with that.
@@ -95,7 +98,9 @@ def rewrite_video(
     with opened(source) as video, written_whole(target) as temporary:
         with _mp4(video.av, temporary, target, options_for(video)) as (writer, writing):
             with writing():
-                sink = _Sink(writer, writing, _Form.of(first, video), crf, video.rate)
+                form = _Form.of(first, video)
+                form = replace(form, size=size or form.size)
+                sink = _Sink(writer, writing, form, crf, video.rate)
                 copies = Copies(writer, video)
                 notes = [*sink.form.notes, *missing(video, sides, copies.sources)]
                 notes += [*mark(writer, video), *copies.notes]
@@ -247,6 +252,9 @@ def _pass_on(video: Video, sink: _Sink, frames: list[Any], change: Callable, fir
     seen = [video.pixels(frame) for frame in frames]
     form = sink.form
     for frame, old, new in zip(frames, seen, change(first, seen), strict=True):
+        if new is not None and new.shape != old.shape:
+            sink.encode(form.coding.from_rgb(new, form.halved), frame.pts)
+            continue
         planes = sink.planes(video, frame)
         if new is not None:
             changed = (new.detach().cpu() != old).any(0)

@@ -12,7 +12,14 @@ from ...core.drawing.compare import compare
 from ...core.errors import FacewrightError
 from ...core.files.scan import VIDEO_SUFFIXES, LeftAside
 from ...core.files.writing import remove_leftovers
-from ...core.images import Picture, read_picture, write_atomic, write_picture, written_suffix
+from ...core.images import (
+    Picture,
+    check_sides,
+    read_picture,
+    write_atomic,
+    write_picture,
+    written_suffix,
+)
 from ...core.people.receipts import KEYWORD
 from ...core.pipeline.options import RestoreOptions
 from ...core.pipeline.videos import restore_video
@@ -87,6 +94,7 @@ class RestoreFile:
 
     def _picture(self, job: Job) -> dict[str, Any]:
         picture = read_picture(job.source)
+        check_sides(job.target, *self.models.restorer.size_of(picture.pixels, self.options))
         result = self.models.restorer.restore(picture.pixels, self.options)
         if self.compare and result.faces:
             _write_comparison(job.beside(COMPARISON), picture.pixels, result.pixels)

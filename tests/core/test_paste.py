@@ -217,3 +217,31 @@ def test_wrong_input_gets_a_sentence():
         arguments = {"images": picture, "crops": crops, "restored": face} | change
         with pytest.raises(FacewrightError, match=words):
             paste_faces(**arguments)
+
+
+@pytest.mark.parametrize("size", [(180, 240), (270, 360), (137, 183)])
+def test_faces_are_put_into_the_enlarged_picture(size):
+    """As if they had been cut out of it: where they were, as many times as large."""
+    picture, crops = scene()
+    red = torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    larger = torch.zeros(1, 3, *size)
+    out, mask = paste_faces(larger, crops, red)
+    _, expected = paste_faces(picture, crops, red)
+    y, x = (n / m for n, m in zip(size, picture.shape[-2:], strict=True))
+    assert float(mask.sum()) == pytest.approx(float(expected.sum()) * x * y, rel=0.01)
+    rows, columns = torch.arange(size[0]) + 0.5, torch.arange(size[1]) + 0.5
+    small_rows, small_columns = torch.arange(90) + 0.5, torch.arange(120) + 0.5
+    for weights, at, small, small_at, factor in (
+        (mask.sum((0, 2)), rows, expected.sum((0, 2)), small_rows, y),
+        (mask.sum((0, 1)), columns, expected.sum((0, 1)), small_columns, x),
+    ):
+        center = (weights * at).sum() / weights.sum() / factor
+        assert abs(center - (small * small_at).sum() / small.sum()) < 0.02
+    assert torch.equal(out[:, :, mask[0] == 0], larger[:, :, mask[0] == 0])
+
+
+def test_enlarged_pictures_have_to_be_of_the_same_shape():
+    _, crops = scene()
+    for size in ((180, 220), (90, 120 * 2), (45, 60)):
+        with pytest.raises(FacewrightError, match="same pictures"):
+            paste_faces(torch.rand(1, 3, *size), crops, torch.rand(1, 3, 64, 64))

@@ -14,7 +14,7 @@ from facewright.core.faces import Face
 from facewright.core.geometry.align import Tracks
 from facewright.core.people.album import make_person
 from facewright.core.people.recogniser import Recogniser
-from facewright.core.pipeline import videos
+from facewright.core.pipeline import pictures, videos
 from facewright.core.pipeline.frames import FrameRestorer
 from facewright.core.pipeline.options import RestoreOptions
 from facewright.core.pipeline.pictures import Restorer
@@ -68,6 +68,25 @@ class Painter:
         known = torch.tensor([person is not None for person in people])
         out = out + 0.2 * known.view(-1, 1, 1, 1) + (options or 0)
         return out.clamp(0, 1)
+
+
+class Larger:
+    """Enlarges twice, and shows how large its tiles were."""
+
+    name, network = "x2.pth", torch.nn.Identity()
+
+    def __init__(self):
+        self.tiles = set()
+
+    def size(self, height, width, by=None):
+        return round(height * (by or 2)), round(width * (by or 2))
+
+    def enlarged(self, picture, device, *, by, tile):
+        self.tiles.add(tile)
+        return F.interpolate(picture[None], self.size(*picture.shape[-2:], by))[0]
+
+    def told(self, picture):
+        return f"enlarged, tiles of {self.tiles}"
 
 
 def scene(seed, *faces):
@@ -141,6 +160,9 @@ TABLE = {
     "fade": ({}, 0),
     "cut_threshold": ({}, 1.0),
     "crf": ({}, 30),
+    "upscale": ({}, "x2.pth"),
+    "upscale_by": ({"upscale": "x2.pth"}, 1.5),
+    "upscale_tile": ({"upscale": "x2.pth"}, 128),
 }
 """Field -> what else is set in both runs, and the value it is changed to."""
 KNOWN = {}
@@ -150,17 +172,22 @@ OF_VIDEOS = {"smoothing", "fill_gaps", "fade", "cut_threshold", "crf"}
 
 def restored_picture(recogniser, options):
     method = Painter(recogniser)
-    done = Restorer(method, Markers()).restore(PICTURE, options)
+    restorer = Restorer(method, Markers())
+    done = restorer.restore(PICTURE, options)
     told = (done.faces, done.report, done.guard and done.guard.json, method.chunks)
-    return done.pixels, told
+    return done.pixels, (*told, tiles_of(restorer))
+
+
+def tiles_of(restorer):
+    return [upscaler.tiles for upscaler in restorer._upscalers.values()]
 
 
 def restored_video(recogniser, options, monkeypatch):
     """As `restore_video` does it, with frames in place of a file."""
     method, written, coded = Painter(recogniser), [], []
 
-    def rewrite(source, target, change, *, crf):
-        coded.append(crf)
+    def rewrite(source, target, change, *, crf, size):
+        coded.append((crf, size))
         for first in range(0, len(FRAMES), 8):
             some = FRAMES[first : first + 8]
             new = change(first, some)
@@ -169,9 +196,10 @@ def restored_video(recogniser, options, monkeypatch):
 
     monkeypatch.setattr(videos, "read_frames", lambda source: iter(FRAMES))
     monkeypatch.setattr(videos, "rewrite_video", rewrite)
-    done = videos.restore_video(Restorer(method, Markers()), "in", "out", options)
+    restorer = Restorer(method, Markers())
+    done = videos.restore_video(restorer, "in", "out", options)
     told = (done.faces, done.report, done.guard and done.guard.json, method.chunks, coded)
-    return torch.stack(written), told
+    return torch.stack(written), (*told, tiles_of(restorer))
 
 
 def test_every_option_has_a_row():
@@ -194,6 +222,8 @@ def test_an_option_changed_alone_changes_the_result(
             return restored_picture(recogniser, options(**given))
         return restored_video(recogniser, options(**given), monkeypatch)
 
+    monkeypatch.setattr(pictures, "load_upscaler", lambda name: Larger())
+    monkeypatch.setattr(pictures, "find_upscaler", lambda name: name)
     base, value = TABLE[name]
     if (kind, str(base)) not in KNOWN:
         KNOWN[kind, str(base)] = run(**base)
@@ -202,7 +232,7 @@ def test_an_option_changed_alone_changes_the_result(
     pixels_differ = not torch.equal(before, after)
     if kind == "picture" and name in OF_VIDEOS:
         assert not pixels_differ and told_before == told_after
-    elif name in ("faces_at_once", "receipts", "crf"):
+    elif name in ("faces_at_once", "receipts", "crf", "upscale_tile"):
         assert not pixels_differ and told_before != told_after
     else:
         assert pixels_differ
@@ -215,6 +245,8 @@ def test_what_cannot_be_meant_is_refused(recogniser, alice, photo):
         ({"color": "sepia"}, "`color` should be one of"),
         ({"strength": 2}, "`strength` should be from 0"),
         ({"seed": 2**64}, "`seed` should be from"),
+        ({"upscale_by": 2}, "give the upscaler, too"),
+        ({"upscale_tile": 256}, "give the upscaler, too"),
     ):
         with pytest.raises(FacewrightError, match=words):
             RestoreOptions(**given)
