@@ -8,7 +8,7 @@ from ..checkpoint.files import check_is_a_file
 from ..errors import CheckpointError, shorten
 from ..files.confined import is_plain
 
-_MOST_BYTES = 512 * 2**20
+_MOST_BYTES = 128 * 2**20
 """Of a file; the largest that MediaPipe offers for faces has 4 MB."""
 _MOST_MEMBERS = 64
 _SLACK = 4
@@ -73,8 +73,7 @@ def _members(archive: zipfile.ZipFile, name: str, room: int) -> dict[str, bytes]
                 f"{name} holds {shorten(info.filename)} in a compression that MediaPipe never "
                 f"uses. {_AGAIN}"
             )
-        with archive.open(info) as file:
-            members[info.filename] = file.read(info.file_size)  # which also checks the CRC
+        members[info.filename] = archive.read(info)  # no more than `file_size`, and its CRC checked
     return members
 
 

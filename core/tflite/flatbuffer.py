@@ -29,9 +29,11 @@ class Flatbuffer:
         self.data = data
         self.source = shorten(source)
 
-    def refusal(self, why: str) -> CheckpointError:
+    def refusal(
+        self, why: str, *, advice: str = "Take the official file, unchanged."
+    ) -> CheckpointError:
         """The error of a file that `why`: the rest of a sentence that starts with its name."""
-        return CheckpointError(f"{self.source} {why}. Download the file again from its source.")
+        return CheckpointError(f"{self.source} {why}. {advice}")
 
     def number(self, kind: str, at: int) -> int:
         form = _KINDS[kind]

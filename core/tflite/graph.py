@@ -1,7 +1,6 @@
 """A TensorFlow Lite graph as a torch module: the file's operators, one after the other."""
 
 import math
-from collections import Counter
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from .reader import Model, Operator, TensorInfo, read_model
 __all__ = ["TensorInfo", "TfliteGraph", "load_tflite"]
 
 _MOST_PRODUCTS = 2**38
-"""Multiplications for one entry of a batch; MediaPipe's largest graph for faces needs 2**28."""
+"""Multiplications for one entry of a batch; those for faces need 2**27."""
 _STORED = ("DEQUANTIZE", "DENSIFY")
 """Operators that only unpack constants: done once, when a file is read."""
 
@@ -104,10 +103,12 @@ def load_tflite(data: bytes, *, source: str) -> TfliteGraph:
     _unpack(model)
     for number in model.inputs:
         name, shape = model.tensors[number]
-        if number in model.constants or not shape or shape[0] != 1:
+        is_value = number not in model.constants and model.kinds[number] == "FLOAT32"
+        if not is_value or not shape or shape[0] != 1:
             raise model.file.refusal(f"takes {shorten(name)} of {shape}, not (1, h, w, c)")
     known = set(model.inputs)
-    room, products = MOST_NUMBERS, _MOST_PRODUCTS
+    room, products, stored = MOST_NUMBERS, _MOST_PRODUCTS, model.room
+    room -= sum(math.prod(model.tensors[i].shape) for i in model.inputs)
     steps: list[Placed] = []
     for index, operator in enumerate(model.operators):
         if operator.name in _STORED:
@@ -118,7 +119,8 @@ def load_tflite(data: bytes, *, source: str) -> TfliteGraph:
         numbers = math.prod(node.made())
         room -= numbers
         products -= numbers * placed.step.products
-        if room < 0 or products < 0:
+        stored -= sum(buffer.numel() for buffer in placed.step.buffers())
+        if min(room, products, stored) < 0:
             raise node.refusal("makes the graph larger than any of MediaPipe by far")
         steps.append(placed)
     if not known.issuperset(model.outputs) or not model.outputs or not model.inputs:
@@ -126,7 +128,7 @@ def load_tflite(data: bytes, *, source: str) -> TfliteGraph:
     return TfliteGraph(
         [model.tensors[i] for i in model.inputs],
         [model.tensors[i] for i in model.outputs],
-        _without_pads(steps, model.outputs),
+        _simplified(steps, model.outputs),
         (model.inputs, model.outputs),
     )
 
@@ -153,7 +155,8 @@ def _check_known(model: Model, operator: Operator) -> None:
     if operator.name not in OPERATORS:
         known = ", ".join(sorted([*OPERATORS, *_STORED]))
         raise model.file.refusal(
-            f"uses the operator {operator.name}, which is not supported: only {known}"
+            f"uses the operator {operator.name}, which is not supported: only {known}",
+            advice="MediaPipe's face detectors and face landmarks need no others.",
         )
 
 
@@ -169,29 +172,28 @@ def _placed(node: Node, known: set[int]) -> Placed:
     if not reads or not known.issuperset(reads) or not (joins or reads == node.operator.inputs[:1]):
         raise node.refusal("reads what is not computed before it")
     declared, makes = node.made(), node.operator.outputs[0]
-    if makes in known or makes in stored:
-        raise node.refusal("makes a value that is there already")
+    if makes in known or makes in stored or node.model.kinds[makes] != "FLOAT32":
+        raise node.refusal("makes a value that is there already, or one that is not FLOAT32")
     step, shape = build(node)
     if shape != declared or shape[0] != 1:
         raise node.refusal(f"should make {declared}, with a batch of 1, and makes {shape}")
     return Placed(step, reads, makes)
 
 
-def _without_pads(steps: list[Placed], outputs: tuple[int, ...]) -> list[Placed]:
-    """The same steps, where a convolution pads by itself what a PAD puts around its picture."""
-    uses = Counter(i for placed in steps for i in placed.reads) + Counter(outputs)
+def _simplified(steps: list[Placed], outputs: tuple[int, ...]) -> list[Placed]:
+    """The steps that outputs need; a convolution does by itself what a PAD in front of it does."""
     pads = {
-        placed.makes: placed
+        placed.makes: (placed.step.pads[:4], placed.reads)
         for placed in steps
         if isinstance(placed.step, Pad) and placed.step.is_of_zeros_around
     }
-    kept = []
-    for placed in steps:
-        around = pads.get(placed.reads[0]) if isinstance(placed.step, Convolution) else None
-        if around and uses[around.makes] == 1:
-            pads_of = placed.step.pads, around.step.pads[:4]
-            placed.step.pads = [a + b for a, b in zip(*pads_of, strict=True)]
-            placed = placed._replace(reads=around.reads)
-            kept = [other for other in kept if other is not around]
-        kept.append(placed)
-    return kept
+    kept, needed = [], set(outputs)
+    for step, reads, makes in reversed(steps):
+        if makes not in needed:
+            continue
+        if isinstance(step, Convolution) and reads[0] in pads:
+            around, reads = pads[reads[0]]
+            step.pads = [a + b for a, b in zip(step.pads, around, strict=True)]
+        kept.append(Placed(step, reads, makes))
+        needed.update(reads)
+    return kept[::-1]

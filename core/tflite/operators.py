@@ -21,7 +21,7 @@ from .reader import Model, Operator
 _MOST_REACH = 1024
 """Pixels that a kernel or a stride may span."""
 MOST_NUMBERS = 2**26
-"""Numbers of all values of a graph together, and of a padded one; the mesh needs 2**23."""
+"""Numbers of all values of a graph together, and of a padded one; those for faces need 2**24."""
 
 Function = Callable[[Tensor], Tensor]
 Shape = tuple[int, ...]
@@ -274,9 +274,16 @@ def _pool(node: Node, pool: Callable[..., Tensor], fill: float) -> Built:
     height, width, channels = node.picture()
     share = None
     if fill == 0 and any(pads):  # the share of each window that lies on the picture
-        share = F.avg_pool2d(F.pad(torch.ones(1, 1, height, width), pads), kernel, stride)
+        rows = _on_the_picture(height, size[0], kernel[0], stride[0], pads[2])
+        share = rows[:, None] * _on_the_picture(width, size[1], kernel[1], stride[1], pads[0])
     step = Pool(pool, kernel, stride, pads, fill, share, node.activation(5))
     return step, (1, *size, channels)
+
+
+def _on_the_picture(length: int, made: int, kernel: int, stride: int, before: int) -> Tensor:
+    """The share of each of `made` windows along one axis that lies on `length` pixels."""
+    start = torch.arange(made) * stride - before
+    return ((start + kernel).clamp_max(length) - start.clamp_min(0)) / kernel
 
 
 class Prelu(Step):
@@ -297,7 +304,7 @@ class Prelu(Step):
 def prelu(node: Node) -> Built:
     slope = node.constant(1)
     shape = node.shape(0)
-    if len(shape) == 4 and slope.size == slope.shape[-1] == shape[3]:
+    if len(shape) == 4 and slope.size == shape[3] and slope.shape[-1:] == shape[3:]:
         return Prelu(node.weights(1, slope.shape).flatten()), shape
     return Prelu(_repeated(node, 1, shape)), _joined(node, shape, slope.shape)
 

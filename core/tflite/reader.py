@@ -19,8 +19,9 @@ _MOST_ENTRIES = 10_000
 _MOST_OPERANDS = 100
 _MOST_AXES = 6
 _MOST_LENGTH = 2**24
-_SLACK = 8
-"""Constants that a file may expand to, per byte of it: sparse ones are stored without zeros."""
+_SLACK = 4
+"""Numbers that a file may expand to, per byte of it: sparse constants are stored without zeros."""
+_MOST_NUMBERS = 2**25
 
 _TYPES = (
     "FLOAT32", "FLOAT16", "INT32", "UINT8", "INT64", "STRING", "BOOL", "INT16", "COMPLEX64", "INT8",
@@ -77,8 +78,12 @@ class Model:
 
     file: Flatbuffer
     tensors: list[TensorInfo]
+    kinds: list[str]
+    """The type of each tensor's numbers."""
     constants: dict[int, np.ndarray]
     """By number of their tensor, dense, as they lie in the file or expanded."""
+    room: int
+    """Numbers that constants may take in memory."""
     operators: list[Operator]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -105,12 +110,15 @@ def read_model(data: bytes, source: str) -> Model:
     tensors, kinds = [], []
     for entry in entries:
         tensors.append(TensorInfo(entry.text(3), _shape(file, entry)))
-        kinds.append(entry.number(1, "i8"))
+        kinds.append(_kind(entry))
     names = [_operator_name(code) for code in root.tables(1, most=_MOST_ENTRIES)]
+    room = min(_SLACK * len(data) + 2**16, _MOST_NUMBERS)
     return Model(
         file=file,
         tensors=tensors,
-        constants=_constants(root, entries, tensors, kinds),
+        kinds=kinds,
+        constants=_constants(root, entries, tensors, kinds, room),
+        room=room,
         operators=[
             _operator(entry, names, len(tensors)) for entry in graph.tables(3, most=_MOST_ENTRIES)
         ],
@@ -127,6 +135,17 @@ def _shape(file: Flatbuffer, entry: Table) -> tuple[int, ...]:
             f"axes of 1 to {_MOST_LENGTH} are expected"
         )
     return tuple(shape.tolist())
+
+
+def _kind(entry: Table) -> str:
+    code = entry.number(1, "i8")
+    name = _TYPES[code] if 0 <= code < len(_TYPES) else f"type {code}"
+    if name not in _DTYPES:
+        raise entry.file.refusal(
+            f"has the tensor {shorten(entry.text(3))} in {name}, which is not supported: only "
+            f"{', '.join(_DTYPES)}"
+        )
+    return name
 
 
 def _operator_name(code: Table) -> str:
@@ -160,20 +179,14 @@ def _numbers(table: Table, field: int, tensors: int, *, fewest: int = 0) -> tupl
 
 
 def _constants(
-    root: Table, entries: list[Table], tensors: list[TensorInfo], kinds: list[int]
+    root: Table, entries: list[Table], tensors: list[TensorInfo], kinds: list[str], room: int
 ) -> dict[int, np.ndarray]:
     file, found = root.file, {}
     buffers = root.tables(4, most=_MOST_ENTRIES)
-    room = _SLACK * len(file.data) + 2**16
     for number, (entry, (name, shape), kind) in enumerate(
         zip(entries, tensors, kinds, strict=True)
     ):
         told = f"the tensor {shorten(name)}"
-        type_name = _TYPES[kind] if 0 <= kind < len(_TYPES) else f"type {kind}"
-        if type_name not in _DTYPES:
-            raise file.refusal(
-                f"holds {told} in {type_name}, which is not supported: only {', '.join(_DTYPES)}"
-            )
         index = entry.number(2, "u32")
         if index >= len(buffers):
             raise file.refusal(f"is damaged: it lists {len(buffers)} buffers; {told} has {index}")
@@ -186,9 +199,9 @@ def _constants(
         room -= count
         if room < 0:
             raise file.refusal("expands to far more numbers than it has bytes")
-        dtype = np.dtype(_DTYPES[type_name])
+        dtype = np.dtype(_DTYPES[kind])
         if len(stored) % dtype.itemsize:
-            raise file.refusal(f"is damaged: {told} has {len(stored)} bytes of {type_name}")
+            raise file.refusal(f"is damaged: {told} has {len(stored)} bytes of {kind}")
         values = stored.view(dtype)
         sparsity = entry.table(6)
         if sparsity is not None:
