@@ -1,7 +1,9 @@
 """Faces found, cut out upright, and put back."""
 
+import logging
+
 from ..core.drawing.faces import draw_faces
-from ..core.faces import ANALYZERS, detect_faces, load_analyzer, select_faces
+from ..core.faces import ANALYZERS, NoFace, choice_of, find_faces, load_analyzer, none_left
 from ..core.geometry.align import align_faces
 from ..core.geometry.paste import paste_faces
 from ._convert import alpha_view, rgb_view, to_image
@@ -9,6 +11,8 @@ from ._host import SHOWN, host, io
 from ._options import crop_size_input, option_input
 from ._steps import steps
 from ._types import Analyzer, Faces, output
+
+_LOG = logging.getLogger(__name__)
 
 
 class LoadFaceAnalyzer(io.ComfyNode):
@@ -87,25 +91,35 @@ class DetectFaces(io.ComfyNode):
         cls, image, analyzer, crop_size, order, pick, min_size, min_score, max_faces, padding
     ) -> io.NodeOutput:
         pictures = rgb_view(image)
-        found = [
-            select_faces(
-                detect_faces(analyzer, picture[0].contiguous(), padding=padding),
+        found, none = [], {}
+
+        def on_none(why: NoFace) -> None:
+            none[len(found)] = why
+
+        for picture in steps(pictures.split(1) if len(pictures) else ()):
+            faces = find_faces(
+                analyzer,
+                picture[0].contiguous(),
+                padding=padding,
                 order=order,
                 pick=pick,
                 min_size=min_size,
                 min_score=min_score,
                 max_count=max_faces,
+                on_none=on_none,
             )
-            for picture in steps(pictures.split(1) if len(pictures) else ())
-        ]
-        faces = align_faces(pictures, found, crop_size)
+            found.append(faces)
+        faces = align_faces(pictures, found, crop_size, none)
         preview = to_image(draw_faces(pictures, faces))
+        summary = none_left(none.values(), len(pictures))
+        if summary:
+            _LOG.warning("Detect Faces: %s", summary)
         return io.NodeOutput(
             faces,
             to_image(faces.pixels),
             preview,
             len(faces),
-            "\n".join(faces.report),
+            "\n".join([*faces.report, *choice_of(analyzer)]),
             ui=host.preview(preview[:SHOWN], cls),
         )
 

@@ -1,5 +1,6 @@
-"""Numbered or named frames around the faces that were found."""
+"""Numbered or named frames around the faces that were found, or why there are none."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,15 +8,23 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..geometry.align import FaceCrops
-from .paint import BLACK, font_of, lay_over
+from ..geometry.face import NoFace
+from .paint import BLACK, WHITE, fitting, font_of, lay_over, wrapped
 
 _FAR = 1e6
 """Pixels from a picture's corner beyond which no line is drawn any further."""
 _FRAME = (255, 208, 0)
+_DARK = (16, 16, 16, 225)
+_BAND = 0.45
+"""Share of a picture's height that words may cover."""
+_SMALLEST = 8
+"""Letters in pixels that can be read."""
 
 
 def draw_faces(images: Tensor, faces: FaceCrops, labels: Sequence[str] | None = None) -> Tensor:
     """Draw the border of every crop and its number, counted from 0 in each picture, or its label.
+
+    Over the bottom of a picture without a face a band says why, where that is known.
 
     Args:
         images: (b, 3, h, w) in [0, 1], the batch the faces were found in.
@@ -46,7 +55,34 @@ def draw_faces(images: Tensor, faces: FaceCrops, labels: Sequence[str] | None = 
             draw.rectangle([box[0] - 4, box[1] - 4, box[2] + 4, box[3] + 4], fill=_FRAME)
             draw.text(place, text, fill=BLACK, font=font, anchor="lt")
         lay_over(out[i], sheet)
+    for i in faces.none.keys() - set(faces.image_index.tolist()):
+        sheet = _band(faces.none[i], w, h)
+        lay_over(out[i], sheet, (0, h - sheet.height))
     return out
+
+
+def _band(none: NoFace, width: int, height: int) -> Image.Image:
+    """A dark band that says why there is no face, in letters as large as fit.
+
+    What to try next is left out where a small picture has no room for it.
+    """
+    most = height * _BAND
+    sizes = range(max(12, min(height, width) // 24), _SMALLEST - 1, -1)
+    choices = [(text, size) for text in (none.sentences, none.short) for size in sizes]
+    for text, size in choices:
+        font, edge, line = font_of(size), max(2, size // 2), math.ceil(1.3 * size)
+        lines = wrapped(text, width - 2 * edge, font)
+        whole = all(font.getlength(shown) <= width - 2 * edge for shown in lines)
+        if whole and line * len(lines) + 2 * edge <= most:
+            break
+    lines = lines[: max(1, int((height - 2 * edge) // line))]
+    sheet = Image.new("RGBA", (width, min(height, line * len(lines) + 2 * edge)), _DARK)
+    draw = ImageDraw.Draw(sheet)
+    draw.rectangle((0, 0, width, max(1, size // 6) - 1), fill=_FRAME)
+    for number, shown in enumerate(lines):
+        place = (edge, edge + number * line)
+        draw.text(place, fitting(shown, width - 2 * edge, font), WHITE, font)
+    return sheet
 
 
 def _inside(

@@ -62,6 +62,18 @@ def fitting(text: str, room: float, font: Font) -> str:
     return shown
 
 
+def wrapped(text: str, room: float, font: Font) -> list[str]:
+    """Lines of whole words, each at most `room` pixels wide where its words are."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
 def plate(
     text: str,
     width: int,

@@ -6,28 +6,39 @@ from typing import TypeGuard
 import torch
 
 from ..errors import FacewrightError
-from ..geometry.face import DenseLandmarker, Face, FaceAnalyzer
-from .selection import ORDERS, ROOM, detect_faces, select_faces
+from ..geometry.face import DenseLandmarker, Face, FaceAnalyzer, NoFace
+from .auto import AutoAnalyzer, choose
+from .selection import ORDERS, ROOM, detect_faces, find_faces, none_left, select_faces
 
-ANALYZERS = ("skimage", "nano", "insightface", "facexlib")
+ANALYZERS = ("skimage", "nano", "insightface", "facexlib", "auto")
 """Names `load_analyzer` knows."""
 
 __all__ = [
     "ANALYZERS",
     "ORDERS",
     "ROOM",
+    "AutoAnalyzer",
     "DenseLandmarker",
     "Face",
     "FaceAnalyzer",
+    "NoFace",
+    "choice_of",
     "dense_landmarker",
     "detect_faces",
+    "find_faces",
     "load_analyzer",
+    "none_left",
     "select_faces",
 ]
 
 
 def load_analyzer(
-    name: str, model_dir: str | Path | None = None, device: torch.device | None = None
+    name: str,
+    model_dir: str | Path | None = None,
+    device: torch.device | None = None,
+    *,
+    dense: bool = False,
+    points: int | None = None,
 ) -> FaceAnalyzer:
     """An analyzer by name; only its own packages are imported, and nothing is downloaded.
 
@@ -35,6 +46,8 @@ def load_analyzer(
     - "nano": rendered faces, 68 landmarks, weights shipped with this package.
     - "insightface", "facexlib": five points, with the user's own package and weights, and 68 or
       98 landmarks where their weights are there too.
+    - "auto": an `AutoAnalyzer`, the first of mediapipe, facexlib, insightface and skimage that is
+      ready; it says which that is, and why.
 
     Args:
         name: one of `ANALYZERS`.
@@ -42,6 +55,8 @@ def load_analyzer(
             run. Not read by "skimage"; for "nano" it replaces `weights/nano`.
         device: of "insightface" and "facexlib", where it is CUDA: the others' networks are small,
             and compute on the CPU. None takes the one that `core.devices` chooses.
+        dense: "auto" takes one with dense landmarks. Whatever else is named is taken as it is.
+        points: "auto" takes one with so many dense landmarks, such as albums hold.
 
     Raises:
         CheckpointError: weights that are missing or wrong, with where to get them.
@@ -63,7 +78,24 @@ def load_analyzer(
         from .facexlib import FacexlibAnalyzer
 
         return FacexlibAnalyzer(model_dir, device=device)
+    if name == "auto":
+
+        def fits(analyzer: FaceAnalyzer) -> None:
+            found = dense_landmarker(analyzer).points
+            if points not in (None, found):
+                raise FacewrightError(f"it gives {found} landmarks, and {points} are needed")
+
+        needed = fits if dense or points else None
+        return choose(lambda n: load_analyzer(n, model_dir, device), model_dir, check=needed)
     raise FacewrightError(f"No face analyzer '{name}'; known: {', '.join(ANALYZERS)}.")
+
+
+def choice_of(analyzer: FaceAnalyzer) -> list[str]:
+    """Sentences for reports: what "auto" chose and why, and what is broken; none if people chose.
+
+    The first is about the choice.
+    """
+    return [analyzer.looked, *analyzer.warnings] if isinstance(analyzer, AutoAnalyzer) else []
 
 
 def dense_landmarker(analyzer: FaceAnalyzer) -> DenseLandmarker:
@@ -75,9 +107,9 @@ def dense_landmarker(analyzer: FaceAnalyzer) -> DenseLandmarker:
     """
     if not _is_dense(analyzer):
         raise FacewrightError(
-            f"The face analyzer '{analyzer.name}' gives no dense landmarks. Load one that does: "
-            "facexlib (98 points) or insightface (68) with your own weights, or nano (68) for "
-            "rendered faces."
+            f"The face analyzer '{analyzer.name}' gives no dense landmarks. "
+            f"{' '.join([*choice_of(analyzer), ''])}Load one that does: facexlib (98 points) or "
+            "insightface (68) with your own weights, or nano (68) for rendered faces."
         )
     analyzer.landmarks(torch.zeros(0, 3, 64, 64))  # of no face at all: raises what is missing
     return analyzer

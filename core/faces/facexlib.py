@@ -1,6 +1,5 @@
 """facexlib's RetinaFace and FAN: boxes, five and 98 points, with the user's package and weights."""
 
-import importlib.util
 from pathlib import Path
 
 import torch
@@ -9,19 +8,19 @@ from torch import Tensor
 from ..checkpoint import load_strict, read_tensors
 from ..devices import compute_device
 from ..errors import CheckpointError, FacewrightError
-from ..files.search import find_file, model_roots
+from ..files.search import find_file
 from ..geometry.face import Face
 from ..geometry.templates import template
 from ..geometry.warp import fit_similarity, invert, transform, warp
 from . import fan
 from .insightface import to_bgr8
+from .needs import NEEDS, find_weights, roots_of
 
-_FILE = "detection_Resnet50_Final.pth"
+_FILE = NEEDS["facexlib"].file
 _WHERE = (
     f"Put {_FILE} (release v0.1.0 of xinntao/facexlib on GitHub) into models/facedetection. "
     "It was trained on WIDER FACE, whose pictures are for research; nothing is downloaded here."
 )
-_FOLDERS = ("facexlib", "facedetection", "facewright")
 _MIN_SCORE = 0.8
 _ALIGNED = 512
 
@@ -50,10 +49,8 @@ class FacexlibAnalyzer:
             CheckpointError: the file is missing or another one.
             FacewrightError: the package is not installed.
         """
-        spec = importlib.util.find_spec("facexlib")
-        own = [Path(p) / "weights" for p in (spec.submodule_search_locations or [])] if spec else []
-        roots = model_roots(model_dir, own)
-        path = find_file(roots, _FOLDERS, (_FILE,))
+        roots = roots_of("facexlib", model_dir)
+        path = find_weights("facexlib", model_dir)
         self._searched = ", ".join(map(str, roots))
         if path is None:
             searched = self._searched or "the models folders"
@@ -73,7 +70,7 @@ class FacexlibAnalyzer:
         self._net = RetinaFace(network_name="resnet50", device=self._device)
         tensors = {k.removeprefix("module."): v for k, v in read_tensors(path)[0].items()}
         load_strict(self._net, tensors, source=str(path))
-        dense = find_file(roots, _FOLDERS, (fan.FILE,))
+        dense = find_file(roots, NEEDS["facexlib"].folders, (fan.FILE,))
         self._fan = None if dense is None else fan.FanLandmarker(dense, self._device)
 
     @torch.no_grad()

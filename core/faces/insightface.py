@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ..devices import compute_device
 from ..errors import CheckpointError, FacewrightError
-from ..files.search import find_file, model_roots
 from ..geometry.align import BOX_POINTS
 from ..geometry.face import Face, check_crops
 from ..geometry.heatmaps import gaussian_heatmaps
 from ..geometry.templates import template
+from .needs import find_weights, roots_of
 
 _WHERE = (
     "Put a model pack such as buffalo_l (unzipped, from the insightface project's model zoo) into "
@@ -70,10 +70,9 @@ class InsightFaceAnalyzer:
             CheckpointError: no detector file is there.
             FacewrightError: the package is not installed.
         """
-        roots = model_roots(model_dir, [Path.home() / ".insightface"])
-        detector = find_file(roots, ("insightface", "models"), ("det_*.onnx", "scrfd*.onnx"))
+        detector = find_weights("insightface", model_dir)
         if detector is None:
-            searched = ", ".join(str(root) for root in roots)
+            searched = ", ".join(map(str, roots_of("insightface", model_dir)))
             raise CheckpointError(
                 f"The face analyzer 'insightface' found no detector (det_*.onnx) in {searched}. "
                 + _WHERE

@@ -2,14 +2,17 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import FacewrightError
-from ..geometry.face import Face, FaceAnalyzer
+from ..errors import FacewrightError, counted, listed
+from ..geometry.face import Face, FaceAnalyzer, NoFace
 
 _KEYS = {
     "left to right": lambda face: face.center[0],
@@ -68,15 +71,140 @@ def select_faces(
     Raises:
         FacewrightError: an unknown order or an unreadable `pick`.
     """
+    return choose_faces(
+        faces,
+        order=order,
+        pick=pick,
+        min_size=min_size,
+        min_score=min_score,
+        max_count=max_count,
+    ).faces
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The faces of a picture to work on."""
+
+    faces: list[Face]
+    none: NoFace | None = None
+    """Why, where there is none."""
+
+
+def choose_faces(
+    faces: list[Face],
+    *,
+    order: str = "left to right",
+    pick: str = "",
+    min_size: float = 0.0,
+    min_score: float = -math.inf,
+    max_count: int = 0,
+) -> Selected:
+    """As `select_faces`, and why none is left."""
     if order not in _KEYS:
         raise FacewrightError(f"No face order '{order}'; known: {', '.join(ORDERS)}.")
     wanted = parse_pick(pick)
     key = _KEYS[order]
     kept = [face for face in faces if face.size >= min_size and face.score >= min_score]
     kept.sort(key=lambda face: (key(face), *face.center))
+    able = len(kept)
     if wanted:
-        kept = [kept[i] for i in wanted if i < len(kept)]
-    return kept[:max_count] if max_count > 0 else kept
+        kept = [kept[i] for i in wanted if i < able]
+    if kept:
+        return Selected(kept[:max_count] if max_count > 0 else kept)
+    return Selected([], _none_left(faces, able, wanted, min_size, min_score))
+
+
+def _none_left(
+    faces: list[Face], able: int, wanted: list[int], min_size: float, min_score: float
+) -> NoFace:
+    """Why none of `faces` is taken, `able` of which are large and sure enough."""
+    if not faces:
+        return NoFace("no face found")
+    small = [face.size for face in faces if face.size < min_size]
+    doubtful = [f.score for f in faces if f.size >= min_size and f.score < min_score]
+    limits, advice = [], []
+    if small:
+        best = f"{'the largest ' * (len(small) > 1)}{int(max(small))} px"
+        limits.append((len(small), f"smaller than {min_size:g} px ({best})"))
+        advice.append("a smaller min_size")
+    if doubtful:
+        best = f"{'the surest ' * (len(doubtful) > 1)}{math.floor(100 * max(doubtful)) / 100:.2f}"
+        limits.append((len(doubtful), f"less sure than {min_score:g} ({best})"))
+        advice.append("a smaller min_score")
+    words = [f"{number} {limit}" for number, limit in limits]
+    if len(limits) == 1 and not able:
+        words = ["all " * (len(faces) > 1) + limits[0][1]]
+    if able:
+        words.append(f"none numbered {listed(wanted, between=' or ')} (numbers start at 0)")
+        advice.append("other numbers in pick")
+    found = f"{counted(len(faces), 'face')} found"
+    return NoFace(", ".join([found, *words]), f"Try {' and '.join(advice)}.")
+
+
+def find_faces(
+    analyzer: FaceAnalyzer,
+    image: Tensor,
+    *,
+    padding: float = 0.0,
+    on_none: Callable[[NoFace], object] = lambda why: None,
+    **choice: Any,
+) -> list[Face]:
+    """`detect_faces`, then `choose_faces`.
+
+    Args:
+        on_none: told why where no face is left.
+        choice: as for `choose_faces`.
+
+    Raises:
+        FacewrightError: as those.
+    """
+    found = detect_faces(analyzer, image, padding=padding)
+    selected = choose_faces(found, **choice)
+    if selected.none is not None:
+        on_none(_by(selected.none, analyzer.name, bool(found), padding))
+    return selected.faces
+
+
+def none_left(none: Iterable[NoFace], of: int, noun: str = "picture") -> str:
+    """A summary for the log and for reports: "No face to work on in 2 of 3 pictures: ...".
+
+    Args:
+        none: why, for each picture without a face; empty gives nothing.
+        of: how many pictures there are.
+        noun: what they are.
+    """
+    counts = Counter(none)
+    if not counts:
+        return ""
+    whys: Counter[str] = Counter()
+    for one, number in counts.items():
+        whys[one.why] += number
+    several = [f"{why} ({counted(number, noun)})" for why, number in whys.most_common()]
+    where = "" if of == 1 else f" in {counts.total()} of {counted(of, noun)}"
+    words = next(iter(whys)) if len(whys) == 1 else listed(several, between="; ")
+    advice = dict.fromkeys(one.advice for one, _ in counts.most_common() if one.advice)
+    return " ".join([f"No face to work on{where}: {words}.", *list(advice)[:2]])
+
+
+def _by(none: NoFace, name: str, found: bool, padding: float) -> NoFace:
+    """With who looked, and what to try where nothing was found."""
+    why = none.why.replace(" found", f" found by {name}", 1)
+    if found:
+        return NoFace(why, none.advice)
+    if name == "nano":
+        return NoFace(
+            why,
+            "nano knows computer-drawn faces only: for photographs choose another face detector, "
+            "such as auto.",
+        )
+    tips = []
+    if name == "skimage":
+        tips.append("another face detector, as skimage sees upright frontal faces only")
+    if padding < ROOM:
+        tips.append("a padding of 0.3 where a face fills the picture")
+    if name != "skimage":
+        tips.append("another face detector")
+    return NoFace(why, f"Try {', or '.join(tips)}.")
 
 
 def detect_faces(

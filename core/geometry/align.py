@@ -1,14 +1,14 @@
 """Faces cut out upright, at the size and in the position a restorer expects."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..errors import FacewrightError, counted
-from .face import Face
+from .face import Face, NoFace
 from .templates import template
 from .warp import fit_similarity, warp
 
@@ -58,6 +58,8 @@ class FaceCrops(FacePlaces):
     """One line per picture."""
     tracks: Tracks | None = None
     """Where the pictures are frames of a video and Smooth Faces has followed their faces."""
+    none: dict[int, NoFace] = field(default_factory=dict)
+    """By the picture, why it has no face, where whoever looked says so."""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -137,6 +139,7 @@ def align_faces(
     images: Tensor | Sequence[Tensor],
     faces: Sequence[Sequence[Face]],
     size: int = 512,
+    none: Mapping[int, NoFace] | None = None,
 ) -> FaceCrops:
     """Cut faces out by the best similarity between their five points and FFHQ's.
 
@@ -147,6 +150,7 @@ def align_faces(
             channels RGB in [0, 1].
         faces: per picture, 0 or more.
         size: side of the crops in pixels.
+        none: by the picture, why it has no face.
 
     Raises:
         FacewrightError: pictures and face lists that do not match, fewer than three channels,
@@ -159,12 +163,13 @@ def align_faces(
         )
     for picture in images:
         check_picture(picture)
-    places = place_faces(faces, size)
+    places, none = place_faces(faces, size), dict(none or {})
     return FaceCrops(
         **vars(places),
         pixels=cut_out(images, places, size),
         image_sizes=[(p.shape[-2], p.shape[-1]) for p in images],
-        report=[_line(i, of_picture) for i, of_picture in enumerate(faces)],
+        report=[_line(i, of_picture, none.get(i)) for i, of_picture in enumerate(faces)],
+        none=none,
     )
 
 
@@ -235,9 +240,11 @@ def _landmarks(faces: list[Face]) -> Tensor | None:
     return None
 
 
-def _line(index: int, faces: Sequence[Face]) -> str:
+def _line(index: int, faces: Sequence[Face], none: NoFace | None) -> str:
     if not faces:
-        return f"picture {index}: no face found, it passes through unchanged"
+        plain = NoFace("no face found") if none is None else none
+        unchanged = f"picture {index}: {plain.why}, it passes through unchanged"
+        return f"{unchanged}. {plain.advice}" if plain.advice else unchanged
     by_box = sum(face.points5 is None for face in faces)
     how = "aligned by five points" if by_box == 0 else "aligned by box"
     if 0 < by_box < len(faces):

@@ -47,6 +47,26 @@ class Face:
         return Face(box, self.score, move(self.points5), move(self.landmarks), self.angle)
 
 
+@dataclass(frozen=True)
+class NoFace:
+    """Why a picture has no face to work on, in plain words."""
+
+    why: str
+    """No sentence yet: "3 faces found by nano, none numbered 5"."""
+    advice: str = ""
+    """What to try next, a whole sentence."""
+
+    @property
+    def short(self) -> str:
+        """Why, as a sentence."""
+        return f"{self.why[:1].upper()}{self.why[1:]}."
+
+    @property
+    def sentences(self) -> str:
+        """Both, for people who look at the picture."""
+        return f"{self.short} {self.advice}".rstrip()
+
+
 def check_crops(crops: Tensor) -> int:
     """The side s of FFHQ-aligned faces (n, 3, s, s).
 

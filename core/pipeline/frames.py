@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..color import MOMENT_MODES, change_color, change_of_moments, color_moments
 from ..errors import counted
-from ..faces import Face
+from ..faces import Face, NoFace, choice_of, none_left
 from ..geometry.align import FaceCrops, FacePlaces, Tracks, cut_out, place_faces
 from ..geometry.smooth import smooth_over_tracks
 from ..people.guard import GuardResult
@@ -41,6 +41,7 @@ class FrameRestorer:
     """Of the faces restored so far, where they are measured."""
     _change: FrameChange = field(default_factory=FrameChange, init=False)
     _found: list[list[Face]] = field(default_factory=list, init=False)
+    _none: list[NoFace] = field(default_factory=list, init=False)
     _identities: list[Tensor] = field(default_factory=list, init=False)
     _moments: list[Tensor] = field(default_factory=list, init=False)
     _places: FacePlaces = field(init=False)
@@ -66,7 +67,7 @@ class FrameRestorer:
         options = self.options
         if options.upscale and self.size is None:
             self.size = self.restorer.size_of(frame, options)
-        found = self.restorer.find(frame, options)
+        found = self.restorer.find(frame, options, on_none=self._none.append)
         self._found.append([replace(face, landmarks=None) for face in found])
         self._change.see(frame)
         if not found or not (options.people or options.color in MOMENT_MODES):
@@ -109,9 +110,12 @@ class FrameRestorer:
             lines += [f"face {i}: {label}" for i, label in enumerate(self.matches.labels)]
         self._identities, self._moments = [], []
         without = frames - len(self._places.image_index.unique())
-        restored = counted(len(self._places.matrix), "face")
-        lines.append(f"{restored} restored; {counted(without, 'frame')} without a face")
-        return "\n".join([*self.notes, *lines])
+        restored = len(self._places.matrix)
+        done = f"{counted(restored, 'face')} restored"
+        lines.append(f"{done}; {counted(without, 'frame')} without a face")
+        if not restored:
+            lines.append(none_left(self._none, frames, "frame"))
+        return "\n".join([*self.notes, *lines, *choice_of(self.restorer.analyzer)])
 
     @torch.no_grad()
     def restore(self, first: int, frames: Sequence[Tensor]) -> list[Tensor | None]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..devices import compute_device
 from ..errors import FacewrightError
-from ..faces import Face, FaceAnalyzer, dense_landmarker, detect_faces, select_faces
+from ..faces import Face, FaceAnalyzer, NoFace, choice_of, dense_landmarker, find_faces
 from ..geometry.align import FaceCrops, align_faces
 from ..geometry.face import DenseLandmarker
 from ..geometry.paste import paste_faces
@@ -196,7 +196,9 @@ class Restorer:
         """
         options, _ = self.settled(options or RestoreOptions())
         self.size_of(picture, options)  # too large is too large before the work, too
-        crops = align_faces(picture[None], [self.find(picture[:3], options)], self.side(options))
+        none: list[NoFace] = []
+        found = self.find(picture[:3], options, on_none=none.append)
+        crops = align_faces(picture[None], [found], self.side(options), dict(enumerate(none)))
         report = [line.partition(": ")[2] or line for line in crops.report]
         matches = self._match(crops, options) if options.people else None
         people = people_of(len(crops), options, matches)
@@ -204,14 +206,29 @@ class Restorer:
         faces, guard = self.guarded(crops.pixels, faces, people, options)
         if upscaler := self.upscaler(options):
             picture = self.enlarged(picture, options)
-            report = [*(report if len(crops) else ["no face found"]), upscaler.told(picture)]
+            if not len(crops):  # enlarged, it does not pass through unchanged
+                report = [f"{why.why}. {why.advice}" for why in none]
+            report.append(upscaler.told(picture))
+        report += choice_of(self.analyzer)
         pasted, mask = put_back(picture[None], crops, faces, options)
         return Restored(pasted[0], mask[0], len(crops), "\n".join(report), matches, guard)
 
-    def find(self, picture: Tensor, options: RestoreOptions) -> list[Face]:
-        """Faces of a picture (3, h, w) that are to be restored, in their order."""
-        return select_faces(
-            detect_faces(self.analyzer, picture, padding=options.padding),
+    def find(
+        self,
+        picture: Tensor,
+        options: RestoreOptions,
+        on_none: Callable[[NoFace], object] = lambda why: None,
+    ) -> list[Face]:
+        """Faces of a picture (3, h, w) that are to be restored, in their order.
+
+        Args:
+            on_none: told why where there is none.
+        """
+        return find_faces(
+            self.analyzer,
+            picture,
+            padding=options.padding,
+            on_none=on_none,
             order=options.order,
             pick=options.pick,
             min_size=options.min_size,
