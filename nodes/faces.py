@@ -1,9 +1,19 @@
 """Faces found, cut out upright, and put back."""
 
 import logging
+from typing import Any
 
 from ..core.drawing.faces import draw_faces
-from ..core.faces import ANALYZERS, NoFace, choice_of, find_faces, load_analyzer, none_left
+from ..core.faces import (
+    ANALYZERS,
+    NEEDS,
+    NoFace,
+    choice_of,
+    find_faces,
+    find_weights,
+    load_analyzer,
+    none_left,
+)
 from ..core.geometry.align import align_faces
 from ..core.geometry.paste import paste_faces
 from ._convert import alpha_view, rgb_view, to_image
@@ -31,10 +41,14 @@ class LoadFaceAnalyzer(io.ComfyNode):
                     "backend",
                     options=list(ANALYZERS),
                     default=ANALYZERS[0],
-                    tooltip="skimage: upright frontal faces, boxes only; needs scikit-image, no "
-                    "weights. insightface, facexlib: five points, so tilted faces are set upright, "
-                    "and dense landmarks where those weights are there too; each needs its package "
-                    "and its weights. nano: computer-drawn faces of the demo.",
+                    tooltip="auto: the best of mediapipe, facexlib, insightface and skimage "
+                    "that is ready here; reports say which and why. mediapipe: covered "
+                    "and turned faces, 68 landmarks; needs its file, no package. "
+                    "facexlib, insightface: five points, so tilted faces are set "
+                    "upright, and dense landmarks where those weights are there too; "
+                    "each needs its package and its weights. skimage: upright frontal "
+                    "faces, boxes only; needs scikit-image, no weights. nano: computer- "
+                    "drawn faces of the demo.",
                 ),
             ],
             outputs=[output(Analyzer, "analyzer", "For Detect Faces.")],
@@ -43,6 +57,11 @@ class LoadFaceAnalyzer(io.ComfyNode):
     @classmethod
     def execute(cls, backend) -> io.NodeOutput:
         return io.NodeOutput(load_analyzer(backend, device=host.device()))
+
+    @classmethod
+    def fingerprint_inputs(cls, backend) -> Any:
+        """What "auto" chooses from: files that came since the last run are seen."""
+        return [str(find_weights(name)) for name in NEEDS] if backend == "auto" else backend
 
 
 class DetectFaces(io.ComfyNode):
@@ -80,9 +99,13 @@ class DetectFaces(io.ComfyNode):
             outputs=[
                 output(Faces, "faces", "Where the faces are, for Paste Faces."),
                 output(io.Image, "crops", "The faces, for VRE Encode and restore."),
-                output(io.Image, "preview", "The pictures with numbered frames."),
+                output(
+                    io.Image,
+                    "preview",
+                    "The pictures with numbered frames; one without a face says why.",
+                ),
                 output(io.Int, "count", "Faces of all pictures together."),
-                output(io.String, "report", "A line per picture on what was found."),
+                output(io.String, "report", "A line per picture on what was found, and by whom."),
             ],
         )
 

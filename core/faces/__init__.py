@@ -7,7 +7,8 @@ import torch
 
 from ..errors import FacewrightError
 from ..geometry.face import DenseLandmarker, Face, FaceAnalyzer, NoFace
-from .auto import AutoAnalyzer, choose
+from .auto import AutoAnalyzer, Choice, choose
+from .needs import NEEDS, find_weights
 from .selection import ORDERS, ROOM, detect_faces, find_faces, none_left, select_faces
 
 ANALYZERS = ("skimage", "nano", "insightface", "facexlib", "auto")
@@ -15,9 +16,11 @@ ANALYZERS = ("skimage", "nano", "insightface", "facexlib", "auto")
 
 __all__ = [
     "ANALYZERS",
+    "NEEDS",
     "ORDERS",
     "ROOM",
     "AutoAnalyzer",
+    "Choice",
     "DenseLandmarker",
     "Face",
     "FaceAnalyzer",
@@ -26,6 +29,7 @@ __all__ = [
     "dense_landmarker",
     "detect_faces",
     "find_faces",
+    "find_weights",
     "load_analyzer",
     "none_left",
     "select_faces",
@@ -95,7 +99,9 @@ def choice_of(analyzer: FaceAnalyzer) -> list[str]:
 
     The first is about the choice.
     """
-    return [analyzer.looked, *analyzer.warnings] if isinstance(analyzer, AutoAnalyzer) else []
+    if not isinstance(analyzer, AutoAnalyzer):
+        return []
+    return [analyzer.choice.looked, *analyzer.choice.warnings]
 
 
 def dense_landmarker(analyzer: FaceAnalyzer) -> DenseLandmarker:
@@ -107,9 +113,10 @@ def dense_landmarker(analyzer: FaceAnalyzer) -> DenseLandmarker:
     """
     if not _is_dense(analyzer):
         raise FacewrightError(
-            f"The face analyzer '{analyzer.name}' gives no dense landmarks. "
-            f"{' '.join([*choice_of(analyzer), ''])}Load one that does: facexlib (98 points) or "
-            "insightface (68) with your own weights, or nano (68) for rendered faces."
+            f"The face analyzer '{analyzer.name}' gives no dense landmarks. Load one that does: "
+            "mediapipe (68 points), facexlib (98) or insightface (68) with your own weights, or "
+            "nano (68) for rendered faces."
+            f"{''.join(f' {line}' for line in choice_of(analyzer))}"
         )
     analyzer.landmarks(torch.zeros(0, 3, 64, 64))  # of no face at all: raises what is missing
     return analyzer

@@ -25,21 +25,14 @@ class Passed:
     """What it needs is there and does not work, which is worth a warning."""
 
 
-class AutoAnalyzer:
-    """The analyzer that was chosen: it does all the work, and gives what it can give."""
+@dataclass(frozen=True)
+class Choice:
+    """Which analyzer "auto" took, and why."""
 
-    def __init__(self, chosen: FaceAnalyzer, file: Path | None, passed: tuple[Passed, ...]) -> None:
-        self.chosen, self.file, self.passed = chosen, file, passed
-        self.name = chosen.name
-
-    def detect(self, image: Tensor) -> list[Face]:
-        """See `FaceAnalyzer`."""
-        return self.chosen.detect(image)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "chosen":  # not there yet: this is being copied
-            raise AttributeError(name)
-        return getattr(self.chosen, name)
+    name: str
+    file: Path | None
+    """Its weights; None where it needs none."""
+    passed: tuple[Passed, ...]
 
     @property
     def looked(self) -> str:
@@ -62,6 +55,23 @@ class AutoAnalyzer:
             for passed in self.passed
             if passed.broken
         ]
+
+
+class AutoAnalyzer:
+    """The analyzer that was chosen: it does all the work, and gives what it can give."""
+
+    def __init__(self, chosen: FaceAnalyzer, choice: Choice) -> None:
+        self.chosen, self.choice = chosen, choice
+        self.name = chosen.name
+
+    def detect(self, image: Tensor) -> list[Face]:
+        """See `FaceAnalyzer`."""
+        return self.chosen.detect(image)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "chosen":  # not there yet: this is being copied
+            raise AttributeError(name)
+        return getattr(self.chosen, name)
 
 
 def choose(
@@ -95,7 +105,7 @@ def choose(
             passed.append(Passed(name, "it gives no dense landmarks"))
         else:
             try:
-                chosen = AutoAnalyzer(load(name), file, tuple(passed))
+                chosen = AutoAnalyzer(load(name), Choice(name, file, tuple(passed)))
             except Exception as error:  # noqa: BLE001 (other people's packages raise anything)
                 passed.append(Passed(name, _sentence(error), broken=True))
                 continue
@@ -105,9 +115,9 @@ def choose(
             except FacewrightError as error:
                 passed.append(Passed(name, str(error)))
                 continue
-            for warning in chosen.warnings:
+            for warning in chosen.choice.warnings:
                 _LOG.warning(warning)
-            _LOG.info(chosen.looked)
+            _LOG.info(chosen.choice.looked)
             return chosen
     raise CheckpointError(_none_is_ready(passed, model_dir, check is not None))
 

@@ -1,6 +1,7 @@
 """What each face analyzer for photographs needs before it is worth loading, and where that lies."""
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ class Needs:
     @property
     def packaged(self) -> bool:
         """Whether its package is installed; nothing is imported."""
+        if self.package in sys.modules:  # whose specification may be none
+            return sys.modules[self.package] is not None
         return not self.package or importlib.util.find_spec(self.package) is not None
 
 

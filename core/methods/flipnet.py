@@ -374,7 +374,7 @@ SPECS = (
         needed=lambda source: (BASE_WITH_TEXT, *RESTORE_FILES),
         further_files=DEGRADE_FILES,
         build=partial(_load, options=FlipnetOptions(), size=512),
-        analyzer="skimage",
+        analyzer="auto",
         options=FlipnetOptions,
     ),
     RestorerSpec(

@@ -319,7 +319,7 @@ SPECS = (
         help="which looks at photos of the same person",
         files=(BASE, ARCFACE, VGG, IDE_FILE, VRE_FILE, LORA_FILE),
         build=_load,
-        analyzer="insightface",
+        analyzer="auto",
         takes_people=True,
     ),
     RestorerSpec(

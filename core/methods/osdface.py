@@ -290,7 +290,7 @@ SPECS = (
         files=(BASE, EMBEDDER, PROJECTION, LORA),
         needed=_needed,
         build=_load,
-        analyzer="skimage",
+        analyzer="auto",
     ),
     RestorerSpec(
         name="nano",

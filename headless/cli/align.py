@@ -57,15 +57,15 @@ def align(
     from ..make.align import AlignRun
 
     machine.use()
-    options, passed_over = _decided(options, keep)
+    options, choice = _decided(options, keep)
     with wrong_usage():
         todo = AlignRun(inputs, out, options)
+    for line in () if as_json else choice[:1]:
+        say(line)
     if options.analyzer == "skimage" and not as_json:
-        for line in passed_over:
-            say(line)
         say(
             "skimage finds boxes only: crops are aligned to about a tenth of the face. For "
-            "training use insightface or facexlib.",
+            "training use mediapipe, facexlib or insightface.",
             "yellow",
         )
     with job_progress("Aligning", len(todo.jobs), quiet=as_json) as on_job:
@@ -84,19 +84,19 @@ def align(
 
 
 def _decided(options: AlignOptions, keep: KeepOptions) -> tuple[AlignOptions, list[str]]:
-    """The options with the analyzer that is ready, and why better ones were passed over."""
+    """The options with the analyzer that is ready, and what is to be said of "auto"'s choice."""
     from ...core.faces import ANALYZERS
     from ..make.align_photo import choose_analyzer
 
-    check_choice("--analyzer", options.analyzer, ("auto", *ANALYZERS))
-    chosen, passed_over = choose_analyzer(options.analyzer)
+    check_choice("--analyzer", options.analyzer, ANALYZERS)
+    chosen, choice = choose_analyzer(options.analyzer)
     if keep.max_yaw is not None and chosen == "skimage":
         fail(
             "--max-yaw is estimated from a face's five points, and skimage finds boxes only. Leave "
             "it out, or choose another --analyzer.",
             2,
         )
-    return replace(options, analyzer=chosen, limits=keep.limits(options.size)), passed_over
+    return replace(options, analyzer=chosen, limits=keep.limits(options.size)), choice
 
 
 def _sheet(todo: Any) -> Path | None:

@@ -45,7 +45,8 @@ class Measured:
         typer.Option(
             "--faces",
             "--analyzer",
-            help="Also score faces, found by nano (rendered faces), insightface or facexlib.",
+            help="Also score faces, found by auto (the best that is ready here and gives dense "
+            "landmarks), or by one of mediapipe, facexlib, insightface, or nano (rendered faces).",
         ),
     ] = None
 
@@ -56,6 +57,7 @@ class Measured:
             FacewrightError: something that cannot be measured here.
         """
         from ...core.errors import FacewrightError
+        from ...core.faces import choice_of, load_analyzer
         from ..evaluation.faces import ANALYZERS
         from ..evaluation.scoring import choose_metrics
 
@@ -64,10 +66,15 @@ class Measured:
                 f"--faces {self.faces}: faces are scored with {', '.join(ANALYZERS)}, which find "
                 "landmarks."
             )
+        faces = self.faces
+        if faces == "auto":
+            analyzer = load_analyzer(faces, dense=True)
+            say(choice_of(analyzer)[0])
+            faces = analyzer.name
         names = self.metrics
         if names is not None:
             names = [name.strip() for name in names.split(",") if name.strip()]
-        return choose_metrics(names, self.faces, gt is not None, sets=sets)
+        return choose_metrics(names, faces, gt is not None, sets=sets)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,8 +53,9 @@ def make(
     analyzer: Annotated[
         str | None,
         typer.Option(
-            help="What finds faces and landmarks: insightface, facexlib or nano. By default "
-            "insightface; with the nano recogniser, nano."
+            help="What finds faces and landmarks: auto (mediapipe, facexlib or insightface, the "
+            "first that is ready), or one of these, or nano. By default auto; with the nano "
+            "recogniser, nano."
         ),
     ] = None,
     machine: Machine,
@@ -71,7 +72,7 @@ def make(
     Photos without a face are named and left out, and so are files that cannot be read.
     """
     from ...core.errors import FacewrightError
-    from ...core.faces import ANALYZERS, load_analyzer
+    from ...core.faces import ANALYZERS, choice_of, load_analyzer
     from ...core.files.scan import LeftAside
     from ...core.people.person import SUFFIX
     from ...core.weights.nano import NANO_SIZE
@@ -79,7 +80,7 @@ def make(
     from ..make.people import find_recogniser, readable
 
     nano = recogniser == "nano"
-    chosen = analyzer or ("nano" if nano else "insightface")
+    chosen = analyzer or ("nano" if nano else "auto")
     check_choice("--analyzer", chosen, ANALYZERS)
     if out.suffix != SUFFIX:
         raise typer.BadParameter(f"{out} should end in {SUFFIX}.", param_hint="--out")
@@ -87,7 +88,10 @@ def make(
     with wrong_usage():
         paths = [path for path, _ in find_pictures(inputs, out, aside)]
     machine.use()
-    networks = {"recogniser": find_recogniser(recogniser), "analyzer": load_analyzer(chosen)}
+    networks = {
+        "recogniser": find_recogniser(recogniser),
+        "analyzer": load_analyzer(chosen, dense=True),
+    }
     photos, failed = readable(paths)
     if not photos.paths:
         say_aside(aside)
@@ -95,6 +99,7 @@ def make(
     try:
         about = {"name": name or out.stem, "crop_size": size or (NANO_SIZE if nano else 512)}
         album, report = _album(photos, as_json, **about, **networks)
+        report = [*choice_of(networks["analyzer"]), *report]
     except FacewrightError:
         say_aside(aside)
         raise

@@ -46,8 +46,8 @@ class Weights(Machine):
     analyzer: Annotated[
         str | None,
         typer.Option(
-            help="Face detector: skimage (OSDFace's default), insightface (HonestFace's) or "
-            "facexlib (for albums made with it), or nano."
+            help="Face detector: auto (the best one that is ready here, and that fits the albums), "
+            "or one of mediapipe, facexlib, insightface, skimage; nano (rendered faces)."
         ),
     ] = None
 
@@ -189,15 +189,15 @@ def restore(
     weights.use()
 
     from ...core.faces.selection import parse_pick
-    from ..make.people import analyzer_for
+    from ..make.people import points_of
     from ..make.restore_files import RestoreFile, RestorerChoice, RestoreRun, endings
 
     with wrong_usage():
         parse_pick(options.pick)
         run = RestoreRun(inputs, out, endings(options, compare), overwrite=overwrite)
         options, unread = faces.read(options, out, run.aside)
-    analyzer = weights.analyzer or analyzer_for(options.people)
-    work = RestoreFile(RestorerChoice(name, analyzer, options.measured), options, compare)
+    choice = RestorerChoice(name, weights.analyzer, options.measured, points_of(options.people))
+    work = RestoreFile(choice, options, compare)
     team = sharing.team((job.source for job in run.jobs), run.folder)
     with sharing.threads:
         if not run.ready:
@@ -216,11 +216,14 @@ def _ready(work: Any) -> Any:
 
     What is missing or does not go together is no fault of a picture, and shows here.
     """
+    from ...core.faces import choice_of
     from ..make.restore import check_albums
 
     with wrong_usage():
         check_albums(work.models.name, work.options.people)
     restorer = work.models.restorer
+    for line in choice_of(restorer.analyzer)[:1]:  # what is broken was warned of
+        say(line)
     photos = work.options.references
     with wrong_usage():
         options, report = restorer.settled(work.options, [p.name for p in photos.paths])

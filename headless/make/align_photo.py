@@ -13,7 +13,14 @@ from pydantic_core import PydanticCustomError
 from ...core.devices import asked_device
 from ...core.diffusion.text import read_caption
 from ...core.errors import FacewrightError
-from ...core.faces import Face, FaceAnalyzer, detect_faces, load_analyzer, select_faces
+from ...core.faces import (
+    Face,
+    FaceAnalyzer,
+    choice_of,
+    detect_faces,
+    load_analyzer,
+    select_faces,
+)
 from ...core.files import shapes
 from ...core.files.search import model_roots
 from ...core.files.shapes import Shape
@@ -30,7 +37,6 @@ from .options import AlignOptions
 
 SUFFIXES = {"png": ".png", "jpg": ".jpg"}
 DUPLICATE = "duplicate"
-_AUTO = ("insightface", "facexlib", "skimage")
 
 
 @dataclass(frozen=True)
@@ -42,25 +48,13 @@ class AlignJob(Job):
 
 
 def choose_analyzer(name: str) -> tuple[str, list[str]]:
-    """A name of `core.faces.ANALYZERS`, and for "auto" why better ones were passed over.
-
-    "auto" takes the first of insightface, facexlib and skimage that is ready here: the first two
-    give five points, the last one boxes. It never takes nano, which is made for rendered faces.
+    """A name of `core.faces.ANALYZERS`, and for "auto" which it is, why, and what is broken.
 
     Raises:
         FacewrightError: the one that was named cannot be loaded, or none can.
     """
-    if name != "auto":
-        ready_analyzer(name)
-        return name, []
-    missing = []
-    for candidate in _AUTO:
-        try:
-            ready_analyzer(candidate)
-            return candidate, missing
-        except FacewrightError as error:
-            missing.append(str(error))
-    raise FacewrightError("No face detector is ready:\n" + "\n".join(missing))
+    analyzer = ready_analyzer(name)
+    return analyzer.name, choice_of(analyzer)
 
 
 @dataclass(frozen=True)

@@ -120,9 +120,9 @@ class AlignOptions:
 
     analyzer: str = option(
         "auto",
-        "Face detector: insightface or facexlib (five points), skimage (boxes only, so that crops "
-        "are off by up to a tenth), nano (rendered faces). auto takes the first that is ready, "
-        "never nano.",
+        "Face detector: mediapipe, facexlib or insightface (five points), skimage (boxes only, so "
+        "that crops are off by up to a tenth), nano (rendered faces). auto takes the first that is "
+        "ready, in this order, never nano.",
     )
     size: int = option(512, "Side of the crops in pixels.", low=64, high=2048)
     faces: str = option(

@@ -28,7 +28,12 @@ Models = str | PathLike[str] | ModelFolders | None
 
 
 def load_restorer(
-    name: str, models: Models = None, *, analyzer: str | None = None, measured: bool = False
+    name: str,
+    models: Models = None,
+    *,
+    analyzer: str | None = None,
+    measured: bool = False,
+    points: int | None = None,
 ) -> Restorer:
     """A method with its networks; everything it needs is looked for before anything is loaded.
 
@@ -37,6 +42,7 @@ def load_restorer(
         models: a models folder; by default FACEWRIGHT_MODELS and ComfyUI's.
         analyzer: one of `core.faces.ANALYZERS`; by default that of the method.
         measured: also load who compares faces, for `max_drift` and `receipts`.
+        points: how many landmarks albums hold; the analyzer "auto" takes one that gives so many.
 
     Raises:
         CheckpointError: files that are missing (all of them named) or wrong.
@@ -46,7 +52,7 @@ def load_restorer(
     if models is not None:
         folders = models if isinstance(models, ModelFolders) else ModelFolders([models])
         with running(HeadlessHost(folders)):
-            return load_restorer(name, analyzer=analyzer, measured=measured)
+            return load_restorer(name, analyzer=analyzer, measured=measured, points=points)
     spec = spec_of(name)
     source = DiffusersModels(host.folders)
     bundled = all(file.bundled for file in spec.files)
@@ -56,7 +62,8 @@ def load_restorer(
     problems: list[FacewrightError] = []
     files = _tried(problems, lambda: spec.find(source))
     judge = _tried(problems, lambda: source.known(ARCFACE) if judged and not bundled else None)
-    faces = _tried(problems, lambda: load_analyzer(analyzer or spec.analyzer))
+    found_by = analyzer or spec.analyzer
+    faces = _tried(problems, lambda: load_analyzer(found_by, dense=dense, points=points))
     if faces is not None and dense:
         _tried(problems, lambda: dense_landmarker(faces))
     if problems or files is None or faces is None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...core.drawing.compare import compare
 from ...core.errors import FacewrightError
+from ...core.faces import AutoAnalyzer, Choice
 from ...core.files.scan import VIDEO_SUFFIXES, LeftAside
 from ...core.files.writing import remove_leftovers
 from ...core.images import (
@@ -59,6 +60,11 @@ class RestorerChoice:
     analyzer: str | None = None
     measured: bool = False
     """Faces are compared by a recogniser."""
+    points: int | None = None
+    """How many landmarks the albums hold, for the analyzer "auto"."""
+
+    chosen: Choice | None = None
+    """What "auto" chose elsewhere: another machine of a cluster might choose otherwise."""
 
     @cached_property
     def restorer(self) -> Restorer:
@@ -66,11 +72,22 @@ class RestorerChoice:
         Raises:
             FacewrightError: as `load_restorer`.
         """
-        return load_restorer(self.name, analyzer=self.analyzer, measured=self.measured)
+        name = self.chosen.name if self.chosen else self.analyzer
+        loaded = load_restorer(self.name, analyzer=name, measured=self.measured, points=self.points)
+        if self.chosen:
+            return replace(loaded, analyzer=AutoAnalyzer(loaded.analyzer, self.chosen))
+        return loaded
+
+    def unloaded(self) -> "RestorerChoice":
+        """The same without its models, for others to load."""
+        loaded = self.__dict__.get("restorer")
+        auto = loaded.analyzer if loaded else None
+        return replace(self, chosen=auto.choice if isinstance(auto, AutoAnalyzer) else self.chosen)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Loaded models stay where they are; a worker loads its own.
-        return RestorerChoice, (self.name, self.analyzer, self.measured)
+        fields = (self.name, self.analyzer, self.measured, self.points, self.chosen)
+        return RestorerChoice, fields
 
 
 @dataclass(frozen=True)
@@ -86,7 +103,7 @@ class RestoreFile:
 
     def unloaded(self) -> "RestoreFile":
         """The same without the models that it holds."""
-        return replace(self, models=replace(self.models))
+        return replace(self, models=self.models.unloaded())
 
     def __call__(self, job: Job) -> dict[str, Any]:
         made = (self._video if is_video(job.source) else self._picture)(job)

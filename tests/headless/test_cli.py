@@ -188,7 +188,7 @@ def test_missing_weights_are_all_named_with_their_source(calls, tmp_path):
 
 
 def test_osdface_from_files(calls, osdface_files, tmp_path, monkeypatch):
-    monkeypatch.setattr(restore_module, "load_analyzer", lambda name: OneFace())
+    monkeypatch.setattr(restore_module, "load_analyzer", lambda name, **needs: OneFace())
     picture(tmp_path / "a.png")
     args = ["--models", str(osdface_files), "--size", "64", "--json"]
     result = runner.invoke(
@@ -206,7 +206,7 @@ def test_a_lora_of_another_model_is_refused(osdface_files, monkeypatch):
     from facewright.core.weights.model_folders import ModelFolders
     from safetensors.torch import save_file
 
-    monkeypatch.setattr(restore_module, "load_analyzer", lambda name: OneFace())
+    monkeypatch.setattr(restore_module, "load_analyzer", lambda name, **needs: OneFace())
     lora = {"unet.x.to_q.lora_A.weight": torch.zeros(2, 4)}
     lora["unet.x.to_q.lora_B.weight"] = torch.zeros(4, 2)
     save_file(lora, osdface_files / "loras/pytorch_lora_weights.safetensors")
@@ -218,7 +218,7 @@ def test_a_lora_of_another_model_is_refused(osdface_files, monkeypatch):
 
 
 def test_a_base_model_of_any_name(osdface_files, tmp_path, monkeypatch):
-    monkeypatch.setattr(restore_module, "load_analyzer", lambda name: OneFace())
+    monkeypatch.setattr(restore_module, "load_analyzer", lambda name, **needs: OneFace())
     for name in ("FACEWRIGHT_MODELS", "FACEWRIGHT_BASE"):
         monkeypatch.setenv(name, "")  # what the command sets goes away after the test
     monkeypatch.setenv("COMFYUI_PATH", "/nowhere")

@@ -208,7 +208,7 @@ class FivePoints:
 
 def test_analyzers_of_five_points(tmp_path, monkeypatch):
     """Landmarks are those five, and a face elsewhere is not taken for the original's."""
-    monkeypatch.setattr(evaluation_faces, "load_analyzer", lambda name: FivePoints())
+    monkeypatch.setattr(evaluation_faces, "load_analyzer", lambda name, **needs: FivePoints())
     for folder, levels in {"m": (0.2, 0.3, 0.4), "gt": (0.4, 0.4, 0.6)}.items():
         for name, level in zip("abc", levels, strict=True):
             picture = torch.full((3, 128, 128), level)
@@ -231,7 +231,7 @@ def test_analyzers_whose_landmark_weights_are_there(monkeypatch):
         def landmarks(self, crops):
             return torch.zeros(len(crops), 98, 2)
 
-    monkeypatch.setattr(evaluation_faces, "load_analyzer", lambda name: Dense())
+    monkeypatch.setattr(evaluation_faces, "load_analyzer", lambda name, **needs: Dense())
     settings = choose_metrics(["ald_eyes", "ald_mouth"], "facexlib", True)
     assert [m.name for m in settings.metrics] == ["ald_eyes", "ald_mouth"]
     note = evaluation_faces.FaceReader("facexlib").note()

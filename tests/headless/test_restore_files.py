@@ -52,7 +52,7 @@ def doubles(monkeypatch, backbone):
     from facewright.core.people.recogniser import nano_recogniser
     from facewright.core.weights import nano
 
-    def load(name, *, analyzer=None, measured=False):
+    def load(name, *, analyzer=None, measured=False, points=None):
         method = Remembers(
             backbone=backbone, embed=lambda lq, people: torch.zeros(len(lq), 77, 4), size=32
         )
@@ -250,7 +250,7 @@ def test_what_receipts_need_is_looked_for_before_the_weights_are_loaded(osdface_
     monkeypatch.setattr(restore_module, "spec_of", lambda name: spec)
     with pytest.raises(FacewrightError, match="no dense landmarks"):
         load_restorer("osdface", osdface_files, measured=True)
-    monkeypatch.setattr(restore_module, "load_analyzer", lambda name: OneFace())
+    monkeypatch.setattr(restore_module, "load_analyzer", lambda name, **needs: OneFace())
     with pytest.raises(CheckpointError, match=r"backbone\.pth"):
         load_restorer("osdface", osdface_files, measured=True)
 

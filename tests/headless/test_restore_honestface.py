@@ -74,8 +74,8 @@ def honestface_files(osdface_files, monkeypatch):
     ide.save(facewright / "honestface_ide.safetensors")
     asked = []
 
-    def load(name):
-        asked.append(name)
+    def load(name, **needs):
+        asked.append((name, needs))
         return OneFace()
 
     monkeypatch.setattr(restore_module, "load_analyzer", load)
@@ -101,11 +101,11 @@ def test_honestface_from_files_which_belong_together(honestface_files, tmp_path)
     person = ("--person", tmp_path / "alice.person")
     result = cli(tmp_path / "a.png", "-o", tmp_path / "out.png", *person, *args)
     assert result.exit_code == 0, result.stderr
-    assert asked[-1] == "facexlib", "the analyzer with as many landmarks as the album"
+    assert asked[-1] == ("auto", {"dense": True, "points": 98}), "as many landmarks as the album"
     assert json.loads(result.stdout)["done"][0]["matches"][0]["person"] == "alice"
     plain = ("--weights", "honestface")
     nobody = cli(tmp_path / "a.png", "-o", tmp_path / "no.png", *args, *plain)
-    assert nobody.exit_code == 0 and asked[-1] == "insightface"
+    assert nobody.exit_code == 0 and asked[-1] == ("auto", {"dense": True, "points": None})
     mine, without = (read_picture(tmp_path / f"{n}.png").pixels for n in ("out", "no"))
     assert not torch.equal(mine, without)
     assert torch.equal(mine[:, 0], read_picture(tmp_path / "a.png").pixels[:, 0])
@@ -129,7 +129,8 @@ def test_what_honestface_lacks_is_named_at_once(tmp_path):
         "backbone.pth",
         "non-commercial research",
         "vgg16-397923af.pth",
-        "det_*.onnx",
+        "face_landmarker.task",
+        "detection_Resnet50_Final.pth",
         str(tmp_path / "loras"),
     ):
         assert words in result.stderr, words
