@@ -119,7 +119,8 @@ def test_a_turned_gray_photograph_without_a_face(tmp_path, x2, found):
     Image.fromarray(gray).save(tmp_path / "in.jpg", exif=exif, quality=100)
     out = tmp_path / "out.jpg"
     (entry,) = done(tmp_path / "in.jpg", "-o", out, "--upscale", x2, "--upscale-by", 1.5)
-    assert entry["report"] == "no face found\n45 x 75 pixels by x2.pth"
+    why, enlarged = entry["report"].splitlines()
+    assert why.startswith("no face found by ") and enlarged == "45 x 75 pixels by x2.pth"
     after = read_picture(out)
     assert after.pixels.shape == (3, 75, 45) and after.grey
 
