@@ -8,6 +8,8 @@ from ..errors import CheckpointError
 
 Commercial = Literal["yes", "no", "depends"]
 """May a file be used commercially? "depends": read its terms, or ask who made it."""
+SUFFIXES = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
+"""Of weight files."""
 BUNDLED = "weights/nano"
 """`folder` of a file that comes with facewright."""
 NANO_SIZE = 128

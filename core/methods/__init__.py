@@ -1,10 +1,13 @@
 """One file per paper. `ls core/methods` is the list of methods."""
 
 import sys
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 from .._plugins import import_all
 from ..errors import FacewrightError, shorten
+from ..files.known import SUFFIXES
 from ._spec import FaceRestorer, ManyStepBackbone, ModelSource, RestorerSpec
 
 __all__ = [
@@ -33,13 +36,20 @@ def specs() -> dict[str, RestorerSpec]:
 
 
 def spec_of(name: str) -> RestorerSpec:
-    """The restorer of a name.
+    """The restorer of a name, or the one that takes a weight file of that name or path.
 
     Raises:
         FacewrightError: there is none; says which there are.
     """
-    if name not in specs():
-        raise FacewrightError(
-            f"There is no restorer {shorten(repr(name))}; known: {', '.join(specs())}."
-        )
-    return specs()[name]
+    if name in specs():
+        return specs()[name]
+    path = Path(name)
+    for spec in specs().values():
+        if spec.any_file and (path.suffix.lower() in SUFFIXES or path.is_file()):
+            known = next((f for f in spec.files if path.name in f.names), spec.any_file)
+            given = str(path.absolute()) if path.is_file() else name
+            return replace(spec, name=given, files=(replace(known, names=(given,)),), needed=None)
+    raise FacewrightError(
+        f"There is no restorer {shorten(repr(name))}; known: {', '.join(specs())}, and the files "
+        "of face restorers, such as GFPGANv1.4.pth."
+    )

@@ -155,11 +155,20 @@ class RestorerSpec:
     """Which of `files` are needed on this machine; None: all."""
     further_files: tuple[KnownFile, ...] = ()
     """Files of the method that its restorer does not use."""
+    any_file: KnownFile | None = None
+    """Where people may name any file instead of the method: where such lie, and their terms where
+    they are none of `files`. None: they cannot."""
 
     @property
     def bundled(self) -> bool:
         """Whether all its files come with facewright."""
         return all(file.bundled for file in self.files)
+
+    def notes(self, files: Mapping[KnownFile, Path]) -> list[str]:
+        """What people should know of the files that were chosen for them, or by them."""
+        if self.any_file is None:
+            return []
+        return [f"{p.name}: {f.what}. Licence: {f.licence}." for f, p in files.items()]
 
     def find(self, source: FileSource) -> dict[KnownFile, Path]:
         """Where the files it needs lie; quick, and to be asked before anything large is loaded.

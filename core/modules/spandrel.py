@@ -54,8 +54,8 @@ def load_image_model(path: str | Path) -> "ImageModelDescriptor":
         if state.keys() >= _CODEFORMER:
             raise CheckpointError(
                 f"{path.name} is CodeFormer, which spandrel leaves to a package of its own: `pip "
-                f"install spandrel_extra_arches`. CodeFormer's terms ({CODEFORMER_TERMS}) forbid "
-                "commercial use; GFPGANv1.4.pth is free for it."
+                f"install spandrel_extra_arches`. Its terms ({CODEFORMER_TERMS}) forbid commercial "
+                "use. GFPGANv1.4.pth and RestoreFormer.pth need no further package."
             )
         raise CheckpointError(
             f"{path.name} is {identify(path, tensors, metadata).what}, and no network that "

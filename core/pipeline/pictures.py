@@ -61,6 +61,8 @@ class Restorer:
     """Tells people apart where the method brings nobody who does."""
     place: Callable[[nn.Module], torch.device] = to_compute_device
     """Brings a network to the compute device before each use, and says which."""
+    notes: Sequence[str] = ()
+    """What people should know of its weights; every report of `settled` begins with it."""
     _upscalers: dict[str, Upscaler] = field(default_factory=dict, init=False, repr=False)
     """Those that options named so far, by the paths of their files."""
 
@@ -161,7 +163,7 @@ class Restorer:
             names: of the references, for the report.
 
         Returns:
-            The options, and what became of the references, a line for each.
+            The options, the `notes`, and what became of the references, a line for each.
 
         Raises:
             FacewrightError: as `check` and `load_upscaler`, or none of the references shows a face.
@@ -171,7 +173,7 @@ class Restorer:
             options = replace(options, upscale=str(find_upscaler(options.upscale)))
             self.upscaler(options)
         if not len(options.references):
-            return options, []
+            return options, [*self.notes]
         self.place(self.recogniser)
         person, report = make_person(
             options.references,
@@ -181,7 +183,7 @@ class Restorer:
             recogniser=self.recogniser,
             crop_size=self.side(options),
         )
-        return replace(options, references=(), person=person), report[1:]
+        return replace(options, references=(), person=person), [*self.notes, *report[1:]]
 
     @torch.no_grad()
     def restore(self, picture: Tensor, options: RestoreOptions | None = None) -> Restored:

@@ -17,13 +17,14 @@ from typing import Any
 from ..checkpoint import identify, read_metadata
 from ..checkpoint.identify import training_facts
 from ..errors import CheckpointError, FacewrightError, listed, shorten
-from ..files.known import BASE, BASE_WITH_TEXT, KnownFile, bundled_path
+from ..files.known import BASE, BASE_WITH_TEXT, SUFFIXES, KnownFile, bundled_path
 from ..files.search import named_roots
 from .known_files import known_file
 
+IMAGE_MODELS = ("upscale_models", "facerestore_models")
+"""Where networks that spandrel runs lie: ComfyUI's own folder, and that of face restoring packs."""
 ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright")
 """Where the weights of optional face analyzers lie."""
-SUFFIXES = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
 
 
 def default_roots(*first: Path) -> list[Path]:
@@ -323,7 +324,9 @@ class ModelFolders:
         return ", ".join(map(str, self._places(folder, lambda root: [root])))
 
     def _look_alikes(self, file: KnownFile) -> str:
-        """A sentence on files of other names that may be the base model."""
+        """A sentence on files of other names that may be the base model, or a network as well."""
+        if file.folder in IMAGE_MODELS:
+            return self.image_models()
         if file is not BASE:
             return ""
         found = [path for folder in file.folders for path in self._bases(folder)]
@@ -333,6 +336,11 @@ class ModelFolders:
             f" {listed(map(str, found))}: of the same architecture. Where one is {file.what}, "
             "name it with --base or FACEWRIGHT_BASE."
         )
+
+    def image_models(self) -> str:
+        """A sentence on the files of upscalers and face restorers that are there, if any."""
+        there = {name for folder in IMAGE_MODELS for name in self.names(folder)}
+        return f" There are {listed(sorted(there), 10)}." if there else ""
 
     def _bases(self, folder: str) -> Iterator[Path]:
         for place in self.folders(folder):

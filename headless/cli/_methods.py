@@ -43,10 +43,10 @@ def method_options(ctx: typer.Context, name: str) -> Any:
 
     Ends with exit code 2 where it has no such options.
     """
-    from ...core.methods import specs
+    from ...core.methods import spec_of
     from ...core.options import options_of
 
-    given, kind = ctx.meta[_GIVEN], specs()[name].options
+    given, kind = ctx.meta[_GIVEN], spec_of(name).options
     for option in sorted(given.keys() - options_of(kind).keys()):
         flag = f"--{option.replace('_', '-')}"
         fail(f"{flag} is for {' or '.join(_fields()[option])}, and {name} has no such option.", 2)

@@ -42,7 +42,9 @@ class Weights(Machine):
             "SD 2.1-base where it has another name: a file or a diffusers folder.", callback=exists
         ),
     ] = None
-    weights: Annotated[str | None, typer.Option(help="The method and its weights.")] = None
+    weights: Annotated[
+        str | None, typer.Option(parser=path_or_name, help="The method and its weights.")
+    ] = None
     analyzer: Annotated[
         str | None,
         typer.Option(
@@ -56,18 +58,22 @@ class Weights(Machine):
         use_models(self.models, self.base)
 
     def chosen(self, given: str) -> str:
-        """The name of a `RestorerSpec`; ends with exit code 2 where it cannot be meant.
+        """The name that `spec_of` knows; ends with exit code 2 where it cannot be meant.
 
         Args:
             given: the option that gives photographs of people; empty without any.
         """
+        from ...core.errors import FacewrightError
         from ...core.faces import ANALYZERS
-        from ...core.methods import DEFAULT, DEFAULT_WITH_PEOPLE, specs
+        from ...core.host import host
+        from ...core.methods import DEFAULT, DEFAULT_WITH_PEOPLE, spec_of, specs
 
         check_choice("--analyzer", self.analyzer or ANALYZERS[0], ANALYZERS)
-        name = self.weights or (DEFAULT_WITH_PEOPLE if given else DEFAULT)
-        check_choice("--weights", name, tuple(specs()))
-        spec = specs()[name]
+        try:
+            spec = spec_of(self.weights or (DEFAULT_WITH_PEOPLE if given else DEFAULT))
+        except FacewrightError as error:
+            fail(f"{error}{host.folders.image_models()}", 2)
+        name = spec.name
         if not given or spec.takes_people:
             return name
         if not spec.with_people:
@@ -184,9 +190,9 @@ def restore(
     A video becomes an MP4 with its sound; it is gone through twice, a few frames at a time.
     """
     faces.check(options)
+    weights.use()
     name = weights.chosen(faces.given)
     options = replace(options, method=method_options(ctx, name))
-    weights.use()
 
     from ...core.faces.selection import parse_pick
     from ..make.people import points_of

@@ -38,7 +38,8 @@ def load_restorer(
     """A method with its networks; everything it needs is looked for before anything is loaded.
 
     Args:
-        name: one of `core.methods.specs`, such as "osdface".
+        name: one of `core.methods.specs`, such as "osdface", or a face restorer's file: its path,
+            or its name in `upscale_models` or `facerestore_models`.
         models: a models folder; by default FACEWRIGHT_MODELS and ComfyUI's.
         analyzer: one of `core.faces.ANALYZERS`; by default that of the method.
         measured: also load who compares faces, for `max_drift` and `receipts`.
@@ -74,7 +75,8 @@ def load_restorer(
         recogniser = (
             load_recogniser(judge) if judge else nano_recogniser(nano.load_identity("loss"))
         )
-    return Restorer(spec.build(files, source, faces), faces, recogniser)
+    notes = spec.notes(files)
+    return Restorer(spec.build(files, source, faces), faces, recogniser, notes=notes)
 
 
 def check_albums(name: str, people: Sequence[Person]) -> None:

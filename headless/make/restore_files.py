@@ -56,7 +56,7 @@ class RestorerChoice:
     """Which models, loaded where and when they are first needed."""
 
     name: str
-    """One of `core.methods.specs`."""
+    """As `load_restorer` takes it."""
     analyzer: str | None = None
     measured: bool = False
     """Faces are compared by a recogniser."""
