@@ -162,7 +162,9 @@ def _check_known(model: Model, operator: Operator) -> None:
 
 def _placed(node: Node, known: set[int]) -> Placed:
     """An operator ready to run; `known` are the values that are there before it."""
-    build, kind = OPERATORS[node.operator.name]
+    build, kind, most = OPERATORS[node.operator.name]
+    if len(node.operator.inputs) > most:
+        raise node.refusal(f"has {len(node.operator.inputs)} operands where it takes {most}")
     if node.operator.options is not None and kind and node.operator.options_kind != kind:
         raise node.refusal(f"has options of the kind {node.operator.options_kind}, not {kind}")
     # Constants that an operator has no use for as such (weights, shapes) are part of its step.

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from .reader import Model, Operator
+from .reader import MOST_OPERANDS, Model, Operator
 
 _MOST_REACH = 1024
 """Pixels that a kernel or a stride may span."""
@@ -335,8 +335,6 @@ class Combine(Step):
 
 def combine(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Node], Built]:
     def build(node: Node) -> Built:
-        if len(node.operator.inputs) != 2:
-            raise node.refusal(f"has {len(node.operator.inputs)} operands, not 2")
         stored = [i for i in (0, 1) if node.operator.inputs[i] in node.model.constants]
         constant = _repeated(node, stored[0], node.shape(1 - stored[0])) if stored else None
         if not stored and len(node.shape(0)) != len(node.shape(1)):
@@ -550,27 +548,28 @@ def _apply(function: Function) -> Callable[[Node], Built]:
     return lambda node: (Apply(function), node.shape(0))
 
 
-OPERATORS: dict[str, tuple[Callable[[Node], Built], int]] = {
-    "ADD": (combine(torch.add), 11),
-    "AVERAGE_POOL_2D": (average_pool_2d, 5),
-    "CONCATENATION": (concatenation, 10),
-    "CONV_2D": (conv_2d, 1),
-    "DEPTHWISE_CONV_2D": (depthwise_conv_2d, 2),
-    "DEPTH_TO_SPACE": (depth_to_space, 94),
-    "LOGISTIC": (_apply(torch.sigmoid), 0),
-    "MAX_POOL_2D": (max_pool_2d, 5),
-    "MEAN": (mean, 27),
-    "MIRROR_PAD": (mirror_pad, 77),
-    "MUL": (combine(torch.mul), 21),
-    "PAD": (pad, 22),
-    "PADV2": (pad, 43),
-    "PRELU": (prelu, 0),
-    "RELU": (_apply(F.relu), 0),
-    "RELU6": (_apply(F.relu6), 0),
-    "RELU_N1_TO_1": (_apply(relu_n1_to_1), 0),
-    "RESHAPE": (reshape, 17),
-    "RESIZE_BILINEAR": (resize_bilinear, 15),
-    "SUB": (combine(torch.sub), 28),
-    "TANH": (_apply(torch.tanh), 0),
+OPERATORS: dict[str, tuple[Callable[[Node], Built], int, int]] = {
+    "ADD": (combine(torch.add), 11, 2),
+    "AVERAGE_POOL_2D": (average_pool_2d, 5, 1),
+    "CONCATENATION": (concatenation, 10, MOST_OPERANDS),
+    "CONV_2D": (conv_2d, 1, 3),
+    "DEPTHWISE_CONV_2D": (depthwise_conv_2d, 2, 3),
+    "DEPTH_TO_SPACE": (depth_to_space, 94, 1),
+    "LOGISTIC": (_apply(torch.sigmoid), 0, 1),
+    "MAX_POOL_2D": (max_pool_2d, 5, 1),
+    "MEAN": (mean, 27, 2),
+    "MIRROR_PAD": (mirror_pad, 77, 2),
+    "MUL": (combine(torch.mul), 21, 2),
+    "PAD": (pad, 22, 2),
+    "PADV2": (pad, 43, 3),
+    "PRELU": (prelu, 0, 2),
+    "RELU": (_apply(F.relu), 0, 1),
+    "RELU6": (_apply(F.relu6), 0, 1),
+    "RELU_N1_TO_1": (_apply(relu_n1_to_1), 0, 1),
+    "RESHAPE": (reshape, 17, 2),
+    "RESIZE_BILINEAR": (resize_bilinear, 15, 2),
+    "SUB": (combine(torch.sub), 28, 2),
+    "TANH": (_apply(torch.tanh), 0, 1),
 }
-"""By name: how each is built, and the kind of its options in the schema (0: it has none)."""
+"""By name: how each is built, the kind of its options in the schema (0: it has none), and how many
+operands it takes at most."""

@@ -16,7 +16,7 @@ from .flatbuffer import Flatbuffer, Table
 
 _MOST_ENTRIES = 10_000
 """Tensors, buffers or operators of a file; the official ones have up to 700."""
-_MOST_OPERANDS = 100
+MOST_OPERANDS = 100
 _MOST_AXES = 6
 _MOST_LENGTH = 2**24
 _SLACK = 4
@@ -171,7 +171,7 @@ def _operator(entry: Table, names: list[str], tensors: int) -> Operator:
 
 def _numbers(table: Table, field: int, tensors: int, *, fewest: int = 0) -> tuple[int, ...]:
     numbers = table.vector(field, "<i4")
-    if len(numbers) > _MOST_OPERANDS or not all(fewest <= n < tensors for n in numbers):
+    if len(numbers) > MOST_OPERANDS or not all(fewest <= n < tensors for n in numbers):
         raise table.file.refusal(
             f"is damaged: it has {tensors} tensors and uses {shorten(numbers.tolist()[:20])}"
         )
