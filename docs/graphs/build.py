@@ -14,6 +14,7 @@ from .parts import (
     find_faces,
     load_sd21,
     paste_and_compare,
+    photograph,
     restore_crops,
     save_images,
     score,
@@ -65,12 +66,12 @@ def osdface_restore(graph: Graph) -> None:
     load_sd21(graph, "pytorch_lora_weights.safetensors")
     files = {"embedder": "associate_2.ckpt", "projector": "embedding_change_weights.pth"}
     graph.add("LoadVRE", (20, 430, LOADER_WIDTH, 90), **files)
-    graph.add("LoadFaceAnalyzer", (20, 580, LOADER_WIDTH, 60), backend="skimage")
+    graph.add("LoadFaceAnalyzer", (20, 580, LOADER_WIDTH, 60), backend="auto")
     graph.group("Models", "load")
-    picture = graph.add("LoadImage", (500, 100, 340, 420), image="example.png")
+    picture = photograph(graph, (500, 100, 340, 420))
     graph.group("Picture", "load")
     _face_chain(graph, 900, picture["image"], 512)
-    graph.note((-480, 100, 440, 400))
+    graph.note((-480, 100, 440, 640))
 
 
 @workflow

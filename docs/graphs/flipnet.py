@@ -9,6 +9,7 @@ from .parts import (
     find_faces,
     load_sd21,
     paste_and_compare,
+    photograph,
     save_images,
     score,
 )
@@ -150,8 +151,9 @@ def _load_sd21(graph: Graph, mode: str) -> tuple[Output, dict[str, Output]]:
     ):
         said = {"title": title, "clip": base["clip"], "text": text}
         prompts[name] = graph.add("CLIPTextEncode", (500, y, 340, 110), **said)["conditioning"]
-    analyzer = graph.add("LoadFaceAnalyzer", (20, 720, LOADER_WIDTH, 60), backend="skimage")
-    picture = graph.add("LoadImage", (500, 440, 340, 370), image="example.png")
+    analyzer = graph.add("LoadFaceAnalyzer", (20, 720, LOADER_WIDTH, 60), backend="auto")
+    title = "Your photograph" if mode == "restore" else "A good photograph"
+    picture = photograph(graph, (500, 440, 340, 370), title)
     graph.group("Models", "load", *loaded, analyzer)
     graph.group("Words and picture", "load")
     return picture["image"], prompts
@@ -162,7 +164,7 @@ def flipnet_restore(graph: Graph) -> None:
     """Photographs, with Stable Diffusion 2.1-base and restoration weights of your own."""
     picture, prompts = _load_sd21(graph, "restore")
     _restored(graph, 900, picture, 512, prompts)
-    graph.note((-480, 100, 440, 360))
+    graph.note((-480, 100, 440, 500))
 
 
 @workflow
@@ -170,4 +172,4 @@ def flipnet_degrade(graph: Graph) -> None:
     """Photographs, with Stable Diffusion 2.1-base and degradation weights of your own."""
     picture, prompts = _load_sd21(graph, "degrade")
     _degraded(graph, 900, picture, 512, prompts)
-    graph.note((-480, 100, 440, 340))
+    graph.note((-480, 100, 440, 480))

@@ -10,6 +10,7 @@ from .parts import (
     find_faces,
     load_sd21,
     paste_and_compare,
+    photograph,
     words,
 )
 
@@ -19,7 +20,7 @@ def _load_sd21(graph: Graph) -> None:
     load_sd21(graph, "honestface_lora.safetensors")
     graph.add("LoadVRE", (20, 420, LOADER_WIDTH, 90), embedder="honestface_vre.safetensors")
     graph.add("LoadRecogniser", (20, 560, LOADER_WIDTH, 80), recogniser_file="backbone.pth")
-    graph.add("LoadFaceAnalyzer", (20, 690, LOADER_WIDTH, 60), backend="facexlib")
+    graph.add("LoadFaceAnalyzer", (20, 690, LOADER_WIDTH, 60), backend="auto")
     files = {"embedder": "honestface_ide.safetensors", "eye_extractor": "vgg16-397923af.pth"}
     graph.add("LoadIDE", (20, 800, LOADER_WIDTH, 110), **files)
     graph.group("Models", "load")
@@ -79,7 +80,7 @@ def honestface_restore(graph: Graph) -> None:
     """One person's picture and photographs, with SD 2.1-base and weights of your own."""
     _load_sd21(graph)
     pictures = [
-        graph.add("LoadImage", (x, y, 340, 380), title=title, image="example.png")
+        photograph(graph, (x, y, 340, 380), title)
         for x, y, title in (
             (500, 100, "The damaged picture"),
             (900, 100, "A good photo of them"),
@@ -112,8 +113,7 @@ def honestface_restore(graph: Graph) -> None:
 def group_photo_people(graph: Graph) -> None:
     """Several people in one picture, each with an album, on SD 2.1-base."""
     _load_sd21(graph)
-    given = {"title": "The damaged picture", "image": "example.png"}
-    picture = graph.add("LoadImage", (500, 100, 340, 380), **given)["image"]
+    picture = photograph(graph, (500, 100, 340, 380), "The damaged picture")["image"]
     graph.group("Picture", "load")
     people = None
     for y, name in ((100, "alice"), (520, "bob")):

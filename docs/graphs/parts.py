@@ -19,6 +19,16 @@ def load_sd21(graph: Graph, lora: str) -> Node:
     return base
 
 
+def photograph(graph: Graph, box: Box, title: str = "Your photograph") -> Node:
+    """A picture that people have to choose themselves.
+
+    It names a file that nobody has: ComfyUI shows that at once, and runs nothing in its place. Its
+    own example.png is a drawing, of which a restorer of faces makes nothing.
+    """
+    name = f"choose {title[:1].lower()}{title[1:]}.png"
+    return graph.add("LoadImage", box, title=title, image=name)
+
+
 def find_faces(graph: Graph, x: int, image: Output, size: int | None = None) -> Node:
     """A column of its own, 340 pixels wide."""
     found = graph.add("DetectFaces", (x, 100, 340, 560), image=image, crop_size=size)

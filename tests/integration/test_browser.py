@@ -146,7 +146,10 @@ def blueprints(server):
 @pytest.fixture(scope="module")
 def seen(server, home, programs, screenshots, blueprints, tmp_path_factory):
     """Everything one browser saw of one server."""
-    shutil.copy(GROUP_LQ, home / "input" / "example.png")
+    for name in NAMES:  # the photographs that people are asked to choose
+        for node in json.loads((FOLDER / f"api/{name}.api.json").read_text()).values():
+            if node["class_type"] == "LoadImage":
+                shutil.copy(GROUP_LQ, home / "input" / node["inputs"]["image"])
     node, chromium, playwright = programs
     job = {
         "address": server.address,

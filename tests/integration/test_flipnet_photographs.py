@@ -23,7 +23,8 @@ def photograph(home, weights):
     for mode in ("restore", "degrade"):
         weights.flipnet(home / "models", mode)
     pixels = data.astronaut()
-    Image.fromarray(pixels).save(home / "input" / "example.png")
+    for chosen in ("your photograph", "a good photograph"):
+        Image.fromarray(pixels).save(home / "input" / f"choose {chosen}.png")
     yield pixels
     for path in {*(home / "models").rglob("*")} - before:
         path.unlink()

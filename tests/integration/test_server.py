@@ -195,16 +195,22 @@ def test_a_picture_without_a_face_leaves_vae_decode_out(server):
         "8": {"class_type": "PreviewAny", "inputs": {"source": ["3", 4]}},
     }
     outputs = run(server, prompt)
-    assert "no face" in outputs["8"]["text"][0] and "7" not in outputs
+    assert "no face found by nano" in outputs["8"]["text"][0] and "7" not in outputs
+    (shown,) = outputs["3"]["images"]  # the band, on the preview alone
+    assert np.asarray(Image.open(io.BytesIO(server.picture(shown)))).max() > 200
 
 
 @pytest.mark.usefixtures("face_detector")
 def test_osdface_restore_runs_on_files_in_the_real_formats(server, home):
-    Image.fromarray(data.astronaut()).save(home / "input" / "example.png")
     prompt = shipped("api/osdface_restore.api")
     loader = next(n for n in prompt.values() if n["class_type"] == "CheckpointLoaderSimple")
     loader["inputs"]["ckpt_name"] = "thin.safetensors"
+    chosen = home / "input" / "choose your photograph.png"
+    status, answer = server.post("/prompt", prompt=prompt)
+    assert status == 400 and f"Invalid image file: {chosen.name}" in json.dumps(answer)
+    Image.fromarray(data.astronaut()).save(chosen)
     entry = server.run(prompt)
+    chosen.unlink()
     assert failure(entry) is None
     saver = next(i for i, node in prompt.items() if node["class_type"] == "SaveImage")
     restored = saved(server, entry, saver)[0]
