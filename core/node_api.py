@@ -1,7 +1,7 @@
 """Stand-ins for the part of `comfy_api.latest` that our nodes use, for running without ComfyUI.
 
-Names, keywords and defaults follow ComfyUI's V3 node API (v0.3.64), so that the same node classes
-load in both hosts. An unknown keyword is a TypeError here as it is there.
+Names, keywords and defaults follow ComfyUI's V3 node API (v0.3.64; BoundingBox is newer), so that
+the same node classes load in both hosts. An unknown keyword is a TypeError here as it is there.
 """
 
 from collections.abc import Mapping
@@ -99,6 +99,11 @@ class _ComboInput(WidgetInput):
     options: list[str] = field(default_factory=list)
     control_after_generate: bool | None = None
     upload: Any = None
+
+
+@dataclass
+class _BoundingBoxInput(WidgetInput):
+    component: str | None = None
 
 
 AnInput = TypeVar("AnInput", bound=Input)
@@ -245,6 +250,7 @@ class io:  # noqa: N801 (ComfyUI's name)
     Sigmas = Socket("SIGMAS", Input)
     Noise = Socket("NOISE", Input)
     Guider = Socket("GUIDER", Input)
+    BoundingBox = Socket("BOUNDING_BOX", _BoundingBoxInput)
     AnyType = Socket("*", Input)
 
     @staticmethod

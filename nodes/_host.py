@@ -2,7 +2,8 @@
 
 Node files import `ComfyExtension, io, ui, host` from here and nothing else of either side.
 From `io` they use ComfyNode, Schema, NodeOutput, Custom, Image, Mask, Latent, Conditioning, Model,
-Vae, Sampler, Sigmas, Video, Int, Float, Boolean, Combo, String and Hidden.
+Vae, Sampler, Sigmas, Video, Int, Float, Boolean, Combo, String and Hidden, and BoundingBox where
+it is there.
 """
 
 import sys

@@ -249,23 +249,24 @@ def detect_faces(
     ]
 
 
+def plausible(face: Face, height: int, width: int) -> bool:
+    """Whether a face of a picture lies near it, is larger than a pixel, and has no NaN."""
+    most = _FARTHEST * max(height, width)
+    box = torch.tensor(face.box, dtype=torch.float64).view(2, 2)
+    given = [p for p in (face.points5, face.landmarks) if p is not None]
+    points = [box, *(p.detach().cpu().double() for p in given)]
+    if not all(p.numel() and bool((p.abs() <= most).all()) for p in points):  # NaN is not
+        return False
+    # By what it is cut out.
+    five = box if face.points5 is None else points[1]
+    return bool((five.amax(0) - five.amin(0)).max() >= 1)
+
+
 def _plausible(
     faces: list[Face], height: int, width: int, on_lost: Callable[[str], object]
 ) -> list[Face]:
     """Without those that lie nowhere near the picture: one of them costs no more than itself."""
-    most = _FARTHEST * max(height, width)
-
-    def sound(face: Face) -> bool:
-        box = torch.tensor(face.box, dtype=torch.float64).view(2, 2)
-        given = [p for p in (face.points5, face.landmarks) if p is not None]
-        points = [box, *(p.detach().cpu().double() for p in given)]
-        if not all(p.numel() and bool((p.abs() <= most).all()) for p in points):  # NaN is not
-            return False
-        # By what it is cut out.
-        five = box if face.points5 is None else points[1]
-        return bool((five.amax(0) - five.amin(0)).max() >= 1)
-
-    kept = [face for face in faces if sound(face)]
+    kept = [face for face in faces if plausible(face, height, width)]
     if len(kept) < len(faces):
         on_lost(
             f"The face analyzer placed {len(faces) - len(kept)} of {len(faces)} faces where there "

@@ -102,7 +102,8 @@ class DenseLandmarker(FaceAnalyzer, Protocol):
     def landmarks(self, crops: Tensor) -> Tensor:
         """FFHQ-aligned faces (n, 3, s, s) in [0, 1] -> (n, points, 2) in pixels of the crop.
 
-        Nothing is detected: every crop is taken for a face. n may be 0.
+        Every crop is taken for a face; NaN where one's landmarks stay unknown, which a landmarker
+        may do that has to find the face first. n may be 0.
         """
         ...
 

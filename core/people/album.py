@@ -87,27 +87,38 @@ def make_person(
             found.append(_Photo(source, crops, embeddings))
         on_photo(1)
     if not found:
-        raise FacewrightError(
-            f"No photo of {name} can be used: {'; '.join(report) or 'there are none'}. Use photos "
-            "that show the face large and roughly from the front."
-        )
+        raise _nothing(name, report)
     chosen = zip(found, _consensus(found, threshold_of(recogniser.name), report), strict=True)
     parts = [(p.crops.pixels[i], p.sizes[i], p.embeddings[i]) for p, i in chosen]
     pixels, sizes, embeddings = (torch.stack(part) for part in zip(*parts, strict=True))
     crops = to_bytes(pixels).float() / 255
+    landmarks = landmarker.landmarks(crops).float().cpu()
+    known = landmarks.isfinite().flatten(1).all(1)
+    pairs = list(zip((photo.source for photo in found), known.tolist(), strict=True))
+    unknown = (source for source, good in pairs if not good)
+    report += [f"{source}: left out, its landmarks are unknown" for source in unknown]
+    if not known.any():
+        raise _nothing(name, report)
     person = Person(
         name=name,
-        crops=crops,
-        embeddings=embeddings.float(),
-        landmarks=landmarker.landmarks(crops).float().cpu(),
-        quality=photo_quality(crops, sizes),
+        crops=crops[known],
+        embeddings=embeddings[known].float(),
+        landmarks=landmarks[known],
+        quality=photo_quality(crops, sizes)[known],
         recogniser=recogniser.id,
-        sources=tuple(photo.source for photo in found),
+        sources=tuple(source for source, good in pairs if good),
     )
     if add_to is not None:
         person = _joined(add_to, person)
     report += strangers(person)
     return person, [person.info, *report]
+
+
+def _nothing(name: str, report: Sequence[str]) -> FacewrightError:
+    return FacewrightError(
+        f"No photo of {name} can be used: {'; '.join(report) or 'there are none'}. Use photos "
+        "that show the face large and roughly from the front."
+    )
 
 
 def photo_names(count: int, add_to: Person | None = None) -> list[str]:

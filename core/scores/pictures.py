@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import FacewrightError, check_counts, check_image, listed, not_finite
-from ..faces import Face, FaceAnalyzer, detect_faces
+from ..faces import Face, FaceAnalyzer, dense_landmarker, detect_faces
 from ..metrics import METRICS, Metric, metric
 from .landmarks import dense, nearest_face
 from .scores import Scores
@@ -134,13 +134,18 @@ def score_images(
 
 def _faces(analyzer: FaceAnalyzer, image: Tensor) -> list[Face]:
     found = detect_faces(analyzer, image[0])
-    if any(face.landmarks is None for face in found):
-        raise FacewrightError(
-            f"The face detector {analyzer.name!r} gives boxes or five points, and landmark metrics "
-            "compare dense points. Use one that gives them: facexlib or insightface with their "
-            "landmark weights, or nano for rendered faces. Or leave ald and lmd out of `metrics`."
-        )
-    return found
+    known = [face for face in found if face.landmarks is not None]
+    if len(known) < len(found):
+        try:
+            dense_landmarker(analyzer)  # may have seen no landmarks in this one face
+        except FacewrightError as error:
+            raise FacewrightError(
+                f"The face detector {analyzer.name!r} gives boxes or five points, and landmark "
+                "metrics compare dense points. Use one that gives them: facexlib or insightface "
+                "with their landmark weights, or nano for rendered faces. Or leave ald and lmd out "
+                "of `metrics`."
+            ) from error
+    return known
 
 
 def _score(one: Metric, read: dict[str, Any], name: str) -> float:

@@ -14,8 +14,10 @@ IDS = [schema.node_id for schema in SCHEMAS]
 # ComfyUI's own nodes that the pages name, by their English titles.
 CORE_NODES = {
     "CLIP Text Encode",
+    "Detect Face Landmarks (MediaPipe)",
     "KSampler",
     "Load Checkpoint",
+    "Load Face Detection Model (MediaPipe)",
     "Load Image",
     "Load Video",
     "Preview as Text",

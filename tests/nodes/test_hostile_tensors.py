@@ -16,6 +16,7 @@ from facewright.core.geometry.warp import warp
 from facewright.nodes import (
     compare,
     degrade,
+    detections,
     faces,
     flipnet,
     frames,
@@ -83,6 +84,15 @@ def _detect(s, image, padding=0.1):
     return faces.DetectFaces.execute(image=image, analyzer=s["told"], **options)
 
 
+def _from_boxes(s, image):
+    options = {
+        "crop_size": SIZE, "order": "size", "pick": "", "min_size": 0, "min_score": 0.0,
+        "max_faces": 0, "label": "",
+    }  # fmt: skip
+    boxes = {"x": 10, "y": 10, "width": 30, "height": 30}
+    return detections.FacesFromDetections.execute(image=image, bounding_boxes=boxes, **options)
+
+
 def _restore(s, image):
     options = {"timestep": 399, "posterior": "mean", "seed": 0, "faces_at_once": 2}
     given = {"model": s["model"], "vae": s["vae"], "conditioning": s["cond"]}
@@ -128,6 +138,7 @@ def _ide(s, image, references=None):
 GOOD = object()
 NODES = {
     "detect": (_detect, {"image"}),
+    "from boxes": (_from_boxes, {"image"}),
     "paste image": (lambda s, image: _paste(s, image, s["good"]), {"image"}),
     "paste restored": (lambda s, image: _paste(s, s["good"], image), {"restored"}),
     "smooth": (_smooth, {"image"}),

@@ -17,6 +17,16 @@ CORE = {
     "Load Image": ("加载图像", "画像を読み込む", "Cargar imagen"),
     "Load Video": ("加载视频", "ビデオを読み込む", "Cargar video"),
     "Save Video": ("保存视频", "ビデオを保存", "Guardar video"),
+    "Load Face Detection Model": (
+        "加载 MediaPipe 人脸标记器",
+        "MediaPipe Face Landmarker を読み込む",
+        "Cargar MediaPipe Face Landmarker",
+    ),
+    "Detect Face Landmarks": (
+        "MediaPipe 人脸标记器",
+        "MediaPipe Face Landmarker",
+        "MediaPipe Face Landmarker",
+    ),
 }
 # What is the same in every language.
 TERMS = re.compile(
