@@ -126,7 +126,11 @@ class FacesFromDetections(io.ComfyNode):
             outputs=[
                 output(Faces, "faces", "Where the faces are, for Paste Faces."),
                 output(io.Image, "crops", "The faces, for VRE Encode and restore."),
-                output(io.Image, "preview", "The pictures with numbered frames."),
+                output(
+                    io.Image,
+                    "preview",
+                    "The pictures with numbered frames; one without a face says why.",
+                ),
                 output(io.Int, "count", "Faces of all pictures together."),
                 output(
                     io.String,

@@ -11,6 +11,7 @@ ComfyUI 0.33), none of which is imported here:
 - MASK: (m, h, w) in [0, 1].
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,17 +22,20 @@ from torch import Tensor
 
 from ..errors import FacewrightError, counted, listed, shorten
 from ..geometry.align import FaceCrops, align_faces
-from ..geometry.face import Face
+from ..geometry.face import Face, NoFace
 from .foreign import UnusableError, is_list, kind, landmark_face, number
 from .merging import overlaps
-from .selection import plausible, select_faces
+from .selection import Selected, choose_faces, none_left, plausible
 
+_LOG = logging.getLogger(__name__)
 _SAME = 0.3
 """Share of their union that two boxes of one face have in common, at least."""
 _SPECK = 8
 """Pixels: parts of a mask that are smaller along an axis are no faces."""
 _PART = 0.05
 """Share of a mask's largest part from which another part belongs to the same face."""
+_NAMED = 8
+"""Detections of a picture that are named where they are left out."""
 _AGAIN = "Detect in the very pictures that go into `image`."
 
 
@@ -65,9 +69,22 @@ class _Picture:
         if (overlaps(boxes[:1], boxes[1:])[0] > _SAME).any():
             raise UnusableError("is a face that is there already")
 
+    def choose(self, **selection: Any) -> Selected:
+        """Those to work on, or why there is none."""
+        chosen = choose_faces(self.faces, **selection)
+        if self.faces:
+            return chosen
+        advice = "Try a lower threshold of the detector, or another one."
+        if self.left_out:
+            advice = f"Left out: {listed(self.left_out, _NAMED)}."
+        return Selected([], NoFace("no face in the detections", advice))
+
     @property
     def note(self) -> str:
-        return f"; left out: {listed(self.left_out, 8)}" if self.left_out else ""
+        """What was left out, behind the report's line on the faces."""
+        if not self.left_out or not self.faces:
+            return ""
+        return f"; left out: {listed(self.left_out, _NAMED)}"
 
 
 def faces_from_detections(
@@ -95,10 +112,11 @@ def faces_from_detections(
             picture, or one for all, and each connected part (of 8 neighbours) is a face.
         label: boxes are taken that bear one of these names, separated by commas, in upper or lower
             case; empty takes all.
-        selection: see `select_faces`.
+        selection: see `choose_faces`.
 
     Returns:
-        The faces. The report says of each picture what of the detections was left out, and why.
+        The faces. The report says of each picture what of the detections was left out, and why;
+        the log tells of pictures without a face to work on.
 
     Raises:
         FacewrightError: nothing is given, or something that is none of these, or of other pictures.
@@ -127,7 +145,11 @@ def faces_from_detections(
     for what, read, detections in sources:
         for picture, of_picture in zip(found, detections, strict=True):
             picture.add(what, read, of_picture)
-    crops = align_faces(pictures, [select_faces(f.faces, **selection) for f in found], size)
+    chosen = [picture.choose(**selection) for picture in found]
+    none = {i: one.none for i, one in enumerate(chosen) if one.none is not None}
+    if summary := none_left(none.values(), count):
+        _LOG.warning("Faces from Detections: %s", summary)
+    crops = align_faces(pictures, [one.faces for one in chosen], size, none)
     report = [f"{line}{f.note}" for line, f in zip(crops.report, found, strict=True)]
     return replace(crops, report=report)
 
