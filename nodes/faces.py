@@ -175,6 +175,7 @@ class PasteFaces(io.ComfyNode):
                     "in CIE Lab.",
                 ),
                 option_input("strength"),
+                option_input("detail", optional=True),
             ],
             outputs=[
                 output(io.Image, "pasted", "The pictures with the restored faces.", name="image"),

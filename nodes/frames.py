@@ -143,6 +143,7 @@ class RestoreVideo(io.ComfyNode):
                 ),
                 option_input("max_drift", io.Float, default=0.5, step=0.01, optional=True),
                 *posterior_inputs("the same numbers in all frames.", optional=True, redrawn=False),
+                option_input("detail", optional=True),
             ],
             outputs=[
                 output(io.Video, "restored", "For Save Video.", name="video"),

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..color import MOMENT_MODES, change_color, color_change, match_color
 from ..errors import FacewrightError
 from .align import FaceCrops
+from .detail import lost_detail
 from .smooth import smooth_over_tracks
 from .warp import corners, invert, pixel_grid, scale_of, transform, warp
 
@@ -50,6 +51,7 @@ class _How(TypedDict, total=False):
     color: str
     strength: float
     masks: Tensor | None
+    detail: float
 
 
 @overload
@@ -69,6 +71,7 @@ def paste_faces(
     color: str = "none",
     strength: float = 1.0,
     masks: Tensor | None = None,
+    detail: float = 0.0,
 ) -> tuple[Tensor | list[Tensor], Tensor | list[Tensor]]:
     """Put restored faces back into their pictures.
 
@@ -89,6 +92,8 @@ def paste_faces(
         strength: 0 leaves the pictures as they are, 1 puts the restored faces in fully.
         masks: (n, h, w) in [0, 1], one per crop, covering it at any size: m_i is the soft box
             times the mask, resampled as the faces are. None: the soft box alone.
+        detail: share, in [0, 1], of what shrinking took from faces larger than `restored` that is
+            given back where it is no damage (`core.geometry.detail`); restored_i becomes that.
 
     Returns:
         The pictures in the form they came in, and the masks (b, h, w) or b masks (h, w): the weight
@@ -99,7 +104,7 @@ def paste_faces(
             belong together.
     """
     crops = crops.placed_in(images)
-    _check(crops, restored, feather, strength)
+    _check(crops, restored, feather, strength, detail)
     _check_masks(crops, masks)
     if isinstance(images, Tensor):
         out, used = images.clone(), images.new_zeros(len(images), *images.shape[-2:])
@@ -118,6 +123,7 @@ def paste_faces(
         to_face = _to_pixels_of(restored[i, 0], crops, i)
         x0, y0, x1, y1 = _window(crops.matrix[i], size, *images[b].shape[-2:])
         face = coloured(i).to(images[b])
+        lost = lost_detail(images[b][:3], to_face, face) if detail > 0 else None
         for top in range(y0, y1, _STRIP):
             strip = (x0, top, x1, min(top + _STRIP, y1))
             where = (slice(strip[1], strip[3]), slice(x0, x1))
@@ -125,6 +131,8 @@ def paste_faces(
             weight = shown[i] * _weight(crops, masks, i, others, strip, feather)
             weight = weight.to(before)
             new = warp(face, invert(to_face), strip)
+            if lost is not None:
+                new = (new + detail * lost(strip)).clamp(0, 1).to(before)
             target = out[b][:3, *where]
             target.copy_(torch.where(weight > 0, target + weight * (new - before), target))
             used[b][where] += weight
@@ -216,7 +224,9 @@ def _resized(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x.to(like), like.shape[-2:], mode="bilinear", antialias=True)
 
 
-def _check(crops: FaceCrops, restored: Tensor, feather: float, strength: float) -> None:
+def _check(
+    crops: FaceCrops, restored: Tensor, feather: float, strength: float, detail: float
+) -> None:
     if restored.ndim != 4 or restored.shape[1] != 3 or restored.shape[-1] != restored.shape[-2]:
         raise FacewrightError(
             f"Restored faces should be square crops (n, 3, s, s), got {tuple(restored.shape)}. "
@@ -229,8 +239,9 @@ def _check(crops: FaceCrops, restored: Tensor, feather: float, strength: float) 
         )
     if not 0 < feather <= 0.5:
         raise FacewrightError(f"`feather` is a share of the crop in (0, 0.5], got {feather}.")
-    if not 0 <= strength <= 1:
-        raise FacewrightError(f"`strength` should lie in [0, 1], got {strength}.")
+    for name, share in (("strength", strength), ("detail", detail)):
+        if not 0 <= share <= 1:
+            raise FacewrightError(f"`{name}` should lie in [0, 1], got {share}.")
 
 
 def _check_masks(crops: FaceCrops, masks: Tensor | None) -> None:

@@ -156,6 +156,15 @@ class RestoreOptions:
         high=4096,
     )
 
+    detail: float = option(
+        0.0,
+        "For faces larger than the crop: gives back what shrinking them took away, where the "
+        "restorer kept what was left of it and it is no noise. 0: nothing of it.",
+        low=0.0,
+        high=1.0,
+        step=0.05,
+    )
+
     def __post_init__(self) -> None:
         check_options(self)
         # The help of an option is no place for numbers of this size.

@@ -302,6 +302,7 @@ def put_back(
         feather=options.feather,
         color=options.color,
         strength=options.strength,
+        detail=options.detail,
     )
 
 

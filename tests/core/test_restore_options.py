@@ -163,6 +163,7 @@ TABLE = {
     "upscale": ({}, "x2.pth"),
     "upscale_by": ({"upscale": "x2.pth"}, 1.5),
     "upscale_tile": ({"upscale": "x2.pth"}, 128),
+    "detail": ({}, 1.0),
 }
 """Field -> what else is set in both runs, and the value it is changed to."""
 KNOWN = {}
