@@ -1,22 +1,24 @@
 """What shrinking a large face took away, given back where the restorer kept what was left of it.
 
-Of a face with k picture pixels for one of the crop (k > 1) the crop holds nothing finer than itself.
-The rest is h = x - up(down(x)), x the picture and down and up the pipeline's own warps. In it lie
-lashes and hair as well as grain, block edges and scratches, and what is which shows in the crop: its
-finest octave went through the restorer. With p(.) that octave, D = down(x) the crop and F the
+Of a face with k picture pixels for one of the crop (k > 1) the crop holds nothing finer than its
+own pixels. The rest is h = x - up(down(x)), x the picture, down and up the pipeline's own warps. In
+it lie lashes and hair as well as grain, block edges and scratches. Which is which shows in the
+crop, whose finest octave went through the restorer. With p(.) that octave, D = down(x) and F the
 restored face,
 
-    w   = rho^2 max(0, 1 - 2 (1 - a) N / E)
-    rho = max(0, <p(D), p(F)>) / sqrt((<p(D)^2> + eps) (<p(F)^2> + eps))
-    E   = <down(h^2)>,  N = median of E over the face,  a = rho^2 where E <= N
+    w    = rho2 max(0, 1 - 2 (1 - a) N / E)
+    rho2 = max(0, <p(D) p(F)>)^2 / ((<p(D)^2> + eps) (<p(F)^2> + eps))
+    E    = <down(h^2)>,  N = median of E over the face,  a = rho2 of all places with E <= N
 
-and the pasted face becomes up(F) + detail up(w) h. <.> are means over a neighborhood and the three
-colors. rho^2 is the share of the one octave that the other explains: 1 where the restorer kept or only
-softened what it saw, 0 where it took it out (a scratch), drew something else (h would be a second
-outline) or moved it. The other factor is a Wiener filter: N is what lies everywhere, and where little of
-the crop's own quiet places survived (a), it is taken for noise, for which the one octave is a mild
-measure, as grain grows towards the fine and faces do not. Its power is subtracted twice, as in spectral
-subtraction, because what remains of noise is seen before what lacks of detail.
+and up(F) + detail up(w) h is pasted in place of up(F). <.> are means over a neighborhood and the
+three colors.
+
+rho2 in [0, 1] is the share of one octave that the other explains: 1 where the restorer kept what it
+saw or only softened it; 0 where it took it out (a scratch), or drew or moved something, so that h
+would be a second outline. The second factor is a Wiener filter (Wiener, 1949): N is what lies
+everywhere, and as far as the restorer took away what lies in the crop's quiet places (1 - a), it is
+noise. That is subtracted twice, as in spectral subtraction (Berouti et al., ICASSP 1979): grain
+grows towards the fine and faces do not, so the crop's octave judges h mildly.
 """
 
 from collections.abc import Callable
@@ -54,15 +56,20 @@ def lost_detail(picture: Tensor, matrix: Tensor, face: Tensor) -> Callable[[Wind
     if scale_of(matrix) >= 1:
         return None
     down = warp(picture, matrix, (0, 0, size, size)).float()
-    weight = _kept(down, face.float(), _energy(picture, down, matrix), _inside(picture, matrix, size))
-    kept, up = torch.cat([down, weight]), invert(matrix)
+    energy, inside = _energy(picture, down, matrix), _inside(picture, matrix, size)
+    weight = _kept(down, face.float(), energy, inside)
+    up = invert(matrix)
 
     def of(window: Window) -> Tensor:
-        x0, y0, x1, y1 = window
-        coarse = warp(kept, up, window)
-        return coarse[3:].clamp(0, 1) * (picture[:, y0:y1, x0:x1].float() - coarse[:3])
+        return warp(weight, up, window) * _finer(picture, down, up, window)
 
     return of
+
+
+def _finer(picture: Tensor, down: Tensor, up: Tensor, window: Window) -> Tensor:
+    """h in a window of the picture."""
+    x0, y0, x1, y1 = window
+    return picture[:, y0:y1, x0:x1].float() - warp(down, up, window)
 
 
 def _kept(down: Tensor, face: Tensor, energy: Tensor, inside: Tensor) -> Tensor:
@@ -95,11 +102,9 @@ def _energy(picture: Tensor, down: Tensor, matrix: Tensor) -> Tensor:
             part = _part(picture, up, window, 4 + 2 * step)
             if part is None:
                 continue
-            left, top, right, bottom = part
-            h = picture[:, top:bottom, left:right].float() - warp(down, up, part)
             moved = matrix.clone()
-            moved[:, 2] += matrix[:, :2] @ matrix.new_tensor([left, top])
-            squares = h.square().mean(0, keepdim=True)
+            moved[:, 2] += matrix[:, :2] @ matrix.new_tensor(part[:2])
+            squares = _finer(picture, down, up, part).square().mean(0, keepdim=True)
             energy[:, window[1] : window[3], x0 : window[2]] = warp(squares, moved, window)
     return energy
 

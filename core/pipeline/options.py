@@ -158,8 +158,9 @@ class RestoreOptions:
 
     detail: float = option(
         0.0,
-        "For faces larger than the crop: gives back what shrinking them took away, where the "
-        "restorer kept what was left of it and it is no noise. 0: nothing of it.",
+        "For faces larger than the crop, which come out softer: how much of the fine detail lost "
+        "by shrinking is given back. Only where the restorer agreed with the input, not noise or "
+        "damage. 0: none.",
         low=0.0,
         high=1.0,
         step=0.05,

@@ -62,6 +62,8 @@ class Painter:
 
     def restore(self, lq, people, *, options, generator, chunk_size, on_chunk=None):
         self.chunks.add(chunk_size)
+        if options == "as it was":
+            return lq
         out = 1 - 0.8 * lq
         if generator is not None:
             out = out + 0.2 * torch.rand(lq.shape, generator=generator)
@@ -163,7 +165,7 @@ TABLE = {
     "upscale": ({}, "x2.pth"),
     "upscale_by": ({"upscale": "x2.pth"}, 1.5),
     "upscale_tile": ({"upscale": "x2.pth"}, 128),
-    "detail": ({}, 1.0),
+    "detail": ({"method": "as it was"}, 1.0),
 }
 """Field -> what else is set in both runs, and the value it is changed to."""
 KNOWN = {}
