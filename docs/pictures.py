@@ -88,6 +88,8 @@ THUMBNAILS: dict[Callable[[], Graph], tuple[int, tuple[tuple[str, int, str], ...
 _FILES = "with your own model files"
 COUNTERPART = {
     "osdface_restore": ("nano_restore", _FILES),
+    "classic_restore": ("nano_restore", _FILES),
+    "compare_restorers": ("nano_restore", _FILES),
     "trained_restore": ("nano_restore", _FILES),
     "flipnet_restore": ("nano_flipnet_restore", _FILES),
     "flipnet_degrade": ("nano_flipnet_degrade", _FILES),

@@ -5,7 +5,8 @@ all, so whatever moves there is mended here.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.latent_formats
@@ -52,6 +53,9 @@ from ._comfy_videos import ComfyVideos
 from ._convert import channels_first, to_image
 
 __all__ = ["ComfyExtension", "host", "io", "ui"]
+
+_IMAGE_MODEL_ROOM = 2**30
+"""Bytes that an UPSCALE_MODEL takes for a face of 512 pixels beyond its weights, about."""
 
 
 class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
@@ -128,6 +132,24 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
         patcher = _patcher_of(module)
         comfy.model_management.load_models_gpu([patcher], force_full_load=True)
         return patcher.load_device
+
+    @contextmanager
+    def image_model(self, model: Any) -> Iterator[None]:
+        patcher = getattr(model, "patcher", None)  # newer versions keep one with the model
+        if patcher is not None:
+            comfy.model_management.load_models_gpu(
+                [patcher], memory_required=_IMAGE_MODEL_ROOM, force_full_load=True
+            )
+            yield
+            return
+        device = self.device()
+        needed = comfy.model_management.module_size(model.model) + _IMAGE_MODEL_ROOM
+        comfy.model_management.free_memory(needed, device)
+        try:
+            model.to(device)
+            yield
+        finally:
+            model.to("cpu")  # where ComfyUI's own nodes leave it
 
     def preview(self, image: Tensor, cls: type) -> Any:
         # Of a picture without faces there is nothing to show, and ComfyUI's own preview fails.

@@ -2,12 +2,13 @@
 
 Node files import `ComfyExtension, io, ui, host` from here and nothing else of either side.
 From `io` they use ComfyNode, Schema, NodeOutput, Custom, Image, Mask, Latent, Conditioning, Model,
-Vae, Sampler, Sigmas, Video, Int, Float, Boolean, Combo, String and Hidden, and BoundingBox where
-it is there.
+Vae, UpscaleModel, Sampler, Sigmas, Video, Int, Float, Boolean, Combo, String and Hidden, and
+BoundingBox where it is there.
 """
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -117,6 +118,10 @@ class Host(Protocol):
 
         The host may move it away again when it needs the memory for something else.
         """
+        ...
+
+    def image_model(self, model: Any) -> AbstractContextManager[None]:
+        """While in it, an UPSCALE_MODEL is on the compute device."""
         ...
 
     def preview(self, image: Tensor, cls: type) -> Any:

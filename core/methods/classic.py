@@ -116,8 +116,8 @@ def restore_with_model(
             "Connect the crops of Detect Faces."
         )
     restored = torch.empty_like(lq)
-    for face, place in zip(lq.split(1), restored.split(1), strict=True):
-        x = _resized(face, SIDE).to(model.device, model.dtype)
+    for i, place in enumerate(restored):
+        x = _resized(lq[i : i + 1], SIDE).to(model.device, model.dtype)
         seed = 0 if generator is None else int(torch.randint(2**62, (1,), generator=generator))
         with seeded(model.device, seed), without_autocast(model.device):
             y = _call(model, x, fidelity)
@@ -131,7 +131,7 @@ def restore_with_model(
                 f"{model.architecture.name} gave NaN or infinite pixels. Get its file again from "
                 "its original source, or choose another."
             )
-        place.copy_(_resized(y.float(), lq.shape[-1]).clamp(0, 1))
+        place.copy_(_resized(y.float(), lq.shape[-1])[0].clamp(0, 1))
         on_face(1)
     return restored
 

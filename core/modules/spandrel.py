@@ -83,8 +83,9 @@ def load_image_model(path: str | Path) -> "ImageModelDescriptor":
 
 def describe_image_model(model: Any) -> str:
     """What spandrel's network is, in words: "an upscaler (ESRGAN, 4x)"."""
-    size = f", {model.scale}x" if model.scale != 1 else ""
-    return f"{_KINDS.get(model.purpose, 'a network')} ({model.architecture.name}{size})"
+    kind = _KINDS.get(getattr(model, "purpose", ""), "another kind of network")
+    arch, scale = getattr(model, "architecture", None), getattr(model, "scale", 1)
+    return f"{kind} ({arch.name}{f', {scale}x' if scale != 1 else ''})" if arch else kind
 
 
 def _registry() -> tuple[Any, Any]:

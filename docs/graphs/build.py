@@ -5,14 +5,14 @@ and `api/<name>.api.json` (what its /prompt endpoint takes). Widget order and ty
 nodes themselves, the texts of the notes from notes.md.
 """
 
-from . import flipnet, honestface, subgraphs, video  # noqa: F401 (their workflows)
+from . import classic, flipnet, honestface, subgraphs, video  # noqa: F401 (their workflows)
 from .graph import WORKFLOWS, Graph, Node, Output, workflow
 from .parts import (
     BEFORE_AFTER,
     LOADER_WIDTH,
     compare_and_save,
     find_faces,
-    load_sd21,
+    load_osdface,
     paste_and_compare,
     photograph,
     restore_crops,
@@ -63,10 +63,7 @@ def trained_restore(graph: Graph) -> None:
 @workflow
 def osdface_restore(graph: Graph) -> None:
     """Photographs, with Stable Diffusion 2.1-base and the released OSDFace weights."""
-    load_sd21(graph, "pytorch_lora_weights.safetensors")
-    files = {"embedder": "associate_2.ckpt", "projector": "embedding_change_weights.pth"}
-    graph.add("LoadVRE", (20, 430, LOADER_WIDTH, 90), **files)
-    graph.add("LoadFaceAnalyzer", (20, 580, LOADER_WIDTH, 60), backend="auto")
+    load_osdface(graph)
     graph.group("Models", "load")
     picture = photograph(graph, (500, 100, 340, 420))
     graph.group("Picture", "load")

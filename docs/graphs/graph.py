@@ -38,6 +38,7 @@ _CORE = {
     "PreviewAny": "source * -> ",
     "SaveImage": "images IMAGE, filename_prefix STRING -> ",
     "SaveVideo": "video VIDEO, filename_prefix STRING, format COMBO, codec COMBO -> ",
+    "UpscaleModelLoader": "model_name COMBO -> UPSCALE_MODEL",
     "VAEDecode": "samples LATENT, vae VAE -> IMAGE",
     "VAEEncode": "pixels IMAGE, vae VAE -> LATENT",
 }

@@ -29,6 +29,14 @@ def photograph(graph: Graph, box: Box, title: str = "Your photograph") -> Node:
     return graph.add("LoadImage", box, title=title, image=name)
 
 
+def load_osdface(graph: Graph) -> None:
+    """SD 2.1-base with OSDFace's released files, and a face detector, one below the other."""
+    load_sd21(graph, "pytorch_lora_weights.safetensors")
+    files = {"embedder": "associate_2.ckpt", "projector": "embedding_change_weights.pth"}
+    graph.add("LoadVRE", (20, 430, LOADER_WIDTH, 90), **files)
+    graph.add("LoadFaceAnalyzer", (20, 580, LOADER_WIDTH, 60), backend="auto")
+
+
 def find_faces(graph: Graph, x: int, image: Output, size: int | None = None) -> Node:
     """A column of its own, 340 pixels wide."""
     found = graph.add("DetectFaces", (x, 100, 340, 560), image=image, crop_size=size)

@@ -13,7 +13,9 @@ from ...core.diffusion.text import Clip
 from ...core.errors import FacewrightError, shorten
 from ...core.host import host
 from ...core.images import read_picture
+from ...core.modules.spandrel import load_image_model
 from ...core.node_api import io
+from ...core.weights.model_folders import IMAGE_MODELS, check_name
 from ..workflows.input_files import input_file
 from . import builtin_sampling, videos
 from .plain import PlainNode
@@ -115,6 +117,20 @@ class VAELoader(PlainNode):
         return io.NodeOutput(load_vae(host.model_path("vae", vae_name)))
 
 
+class UpscaleModelLoader(PlainNode):
+    """A network that spandrel runs, also where packs for face restoring keep theirs."""
+
+    INPUTS = (io.String.Input("model_name"),)
+    OUTPUTS = (io.UpscaleModel.Output(),)
+
+    @classmethod
+    def execute(cls, model_name: str) -> io.NodeOutput:
+        check_name(model_name)
+        there = (f for f in IMAGE_MODELS if host.folders.find(f, model_name))
+        path = host.model_path(next(there, IMAGE_MODELS[0]), model_name)
+        return io.NodeOutput(load_image_model(path))
+
+
 class VAEEncode(PlainNode):
     INPUTS = (io.Image.Input("pixels"), io.Vae.Input("vae"))
     OUTPUTS = (io.Latent.Output(),)
@@ -202,6 +218,7 @@ BUILTIN = (
     PreviewAny,
     CheckpointLoaderSimple,
     VAELoader,
+    UpscaleModelLoader,
     VAEEncode,
     VAEDecode,
     SamplerCustom,

@@ -1,7 +1,8 @@
 """The headless `Host` (see nodes/_host.py): MODEL and VAE are diffusers modules in this process."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,11 @@ class HeadlessHost(HeadlessVideos):
         device = self.device()
         module.to(device)
         return device
+
+    @contextmanager
+    def image_model(self, model: Any) -> Iterator[None]:
+        self.load(model.model)
+        yield
 
     def preview(self, image: Tensor, cls: type) -> PreviewImage:
         return PreviewImage(image, cls=cls)

@@ -19,6 +19,7 @@ CORE_NODES = {
     "Load Checkpoint",
     "Load Face Detection Model (MediaPipe)",
     "Load Image",
+    "Load Upscale Model",
     "Load Video",
     "Preview as Text",
     "SamplerCustom",

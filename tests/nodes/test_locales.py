@@ -16,6 +16,11 @@ CORE = {
     "Save Image": ("保存图像", "画像を保存", "Guardar imagen"),
     "Load Image": ("加载图像", "画像を読み込む", "Cargar imagen"),
     "Load Video": ("加载视频", "ビデオを読み込む", "Cargar video"),
+    "Load Upscale Model": (
+        "加载放大模型",
+        "拡大モデルを読み込む",
+        "Cargar Modelo de Escala Superior",
+    ),
     "Save Video": ("保存视频", "ビデオを保存", "Guardar video"),
     "Load Face Detection Model": (
         "加载 MediaPipe 人脸标记器",
