@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .conflicts import find_conflicts
+from .detectors import detectors
 from .hashes import Hashes
 from .machine import devices, dtypes, packages, versions
 from .needs import needs_of
@@ -37,8 +38,9 @@ def diagnose(
 
     Returns:
         "schema", "ok" (False where the workflow lacks something), "versions", "devices", "dtypes",
-        "packages", "weights", "workflow" (None without one), "warnings" and "restorers" (what
-        each choice of `facewright restore --weights` lacks).
+        "packages", "weights", "workflow" (None without one), "warnings", "restorers" (what
+        each choice of `facewright restore --weights` lacks) and "detectors" (what each face
+        detector lacks, and which of them the analyzer "auto" takes).
     """
     hashes = Hashes(on_bytes) if hash_files else None
     found = all_weights(around, hashes)
@@ -57,6 +59,7 @@ def diagnose(
         "workflow": needed,
         "warnings": warnings,
         "restorers": restorers(around),
+        "detectors": detectors(around),
     }
 
 

@@ -13,8 +13,9 @@ from ..files.confined import is_plain
 from ..files.known import NANO_DIR, KnownFile
 from ..metrics.registry import METRICS
 from ..node_api import called, is_ui_form
-from ..weights.known_files import FAN, INSIGHTFACE, RETINAFACE, known_file
+from ..weights.known_files import FAN, INSIGHTFACE, MEDIAPIPE_FILES, RETINAFACE, known_file
 from ..weights.model_folders import either_separator, is_there
+from .detectors import lacking, lacks_of_auto
 from .surroundings import Surroundings
 from .weights import UNREADABLE, elsewhere, find_all
 
@@ -37,8 +38,16 @@ _ANALYZERS: dict[str, tuple[str, str, tuple[KnownFile, ...]]] = {
     "skimage": ("skimage", "scikit-image", ()),
     "insightface": ("insightface", "insightface onnxruntime", (INSIGHTFACE,)),
     "facexlib": ("facexlib", "facexlib", (RETINAFACE, FAN)),
+    "mediapipe": ("torch", "torch", MEDIAPIPE_FILES),
     "nano": ("torch", "torch", ()),
 }
+_DENSE = {
+    "FacewrightIdentityGuard",
+    "FacewrightLandmarkScore",
+    "FacewrightLoadIDE",
+    "FacewrightPerson",
+}
+"""Nodes that ask a face analyzer for dense landmarks."""
 _DRAWN_BY_THE_EDITOR = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode", "GetNode", "SetNode"}
 _ONE_STEP = {"FacewrightOneStepRestore", "FacewrightOneStepSampler", "FacewrightApplyBoostHub"}
 _MUTED, _BYPASSED = 2, 4
@@ -69,9 +78,10 @@ def needs_of(workflow: Mapping[str, Any], around: Surroundings) -> dict[str, Any
     nodes = list(_nodes(workflow, around))
     files = [f for node in nodes for f in _files(node, around, _is_base(nodes))]
     strangers = [_stranger(node, around) for node in nodes if not around.has_node(node.kind)]
+    dense = any(node.kind in _DENSE for node in nodes)
     lacks = [f["problem"] for f in files if f["problem"]]
     lacks += [n["problem"] for n in strangers if n["problem"]]
-    lacks += [sentence for node in nodes for sentence in _packages(node, around)]
+    lacks += [sentence for node in nodes for sentence in _packages(node, around, dense)]
     lacks = list(dict.fromkeys(lacks))
     return {"files": files, "nodes": strangers, "lacks": lacks, "ok": not lacks}
 
@@ -172,21 +182,21 @@ def _missing(value: str, folder: str, places: list[Path], known: KnownFile | Non
     return text
 
 
-def _packages(node: _Node, around: Surroundings) -> Iterator[str]:
+def _packages(node: _Node, around: Surroundings, dense: bool) -> Iterator[str]:
     """A sentence for each package, and what belongs to it, that a node of ours lacks."""
     where = called(node.id, node.title)
-    if node.kind == "FacewrightLoadFaceAnalyzer":
-        module, install, files = _ANALYZERS.get(str(node.value("backend", 0)), ("torch", "", ()))
+    backend = str(node.value("backend", 0))
+    if node.kind == "FacewrightLoadFaceAnalyzer" and backend == "auto":
+        yield from (f"{where} {sentence}" for sentence in lacks_of_auto(around, dense))
+    elif node.kind == "FacewrightLoadFaceAnalyzer":
+        module, install, files = _ANALYZERS.get(backend, ("torch", "", ()))
         if importlib.util.find_spec(module) is None:
             yield f"{where} needs a package: python -m pip install {install}"
         # FAN only serves dense landmarks, which not every workflow asks for.
         for file in files[:1]:
             places = [p for f in file.folders for p in around.places(f)]
             if not find_all([*places, *elsewhere(file)], file.names):
-                yield (
-                    f"{where} needs {file.what}: put {file.names[0]} into {places[0]}. "
-                    f"Source: {file.source}. Licence: {file.licence}."
-                )
+                yield f"{where} {lacking(file, places[0])}"
     elif node.kind == "FacewrightImageScore":
         names = str(node.value("metrics", 0) or "")
         for metric in (METRICS.get(n.strip()) for n in names.split(",")):

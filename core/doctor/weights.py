@@ -12,6 +12,7 @@ from ..checkpoint import identify, read_metadata
 from ..errors import CheckpointError
 from ..files.known import BASE, BASE_WITH_TEXT, NANO_BASE, NANO_DIR, VGG, KnownFile
 from ..methods import specs
+from ..tflite import load_tflite, read_task, read_tflite
 from ..weights.known_files import ALEXNET, FAN, INCEPTION, INSIGHTFACE, RETINAFACE, known_files
 from ..weights.model_folders import SUFFIXES, find_known
 from .hashes import Hashes
@@ -136,6 +137,16 @@ def _file(path: Path, hashes: Hashes | None) -> dict[str, Any]:
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
 
 
+def read_header(path: Path) -> None:
+    """Raise CheckpointError where the first bytes of a weight file are not those of one."""
+    if path.suffix == ".task":
+        read_task(path)
+    elif path.suffix == ".tflite":
+        load_tflite(read_tflite(path), source=str(path))
+    elif path.suffix not in UNREADABLE:
+        read_metadata(path)
+
+
 def _problem(path: Path, known: KnownFile | None, files: list[dict[str, Any]]) -> str | None:
     """Why a file cannot be used, as far as its first bytes and its header tell."""
     try:
@@ -144,8 +155,7 @@ def _problem(path: Path, known: KnownFile | None, files: list[dict[str, Any]]) -
         elif not files:
             return f"{path} holds no weights."
         for file in files:
-            if Path(file["path"]).suffix not in UNREADABLE:
-                read_metadata(file["path"])
+            read_header(Path(file["path"]))
     except (CheckpointError, OSError) as error:
         return str(error)
     return None

@@ -20,6 +20,8 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
         "",
         *restorer_lines(report),
         "",
+        *detector_lines(report),
+        "",
         *machine_lines(report),
     ]
 
@@ -68,6 +70,15 @@ def restorer_lines(report: Mapping[str, Any]) -> Iterator[str]:
     for entry in report["restorers"]:
         lacks = ", ".join(entry["lacks"])
         yield f"  {entry['name']}: {f'lacks {lacks}' if lacks else 'ready'}"
+
+
+def detector_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Which face detector "auto" takes, and what the others lack."""
+    about = report["detectors"]
+    yield f"Face detectors (auto: {about['auto'] or 'none'}). {about['why']}"
+    for entry in about["all"]:
+        lacks = f"not ready: {entry['lacks']}" if entry["lacks"] else f"ready; {entry['about']}"
+        yield f"  {entry['name']}: {lacks}"
 
 
 def state(entry: Mapping[str, Any]) -> str:

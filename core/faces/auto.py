@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import CheckpointError, FacewrightError, shorten
+from ..files.known import MEDIAPIPE
 from ..geometry.face import Face, FaceAnalyzer
 from .needs import NEEDS, find_weights, home_of
 
@@ -97,10 +98,8 @@ def choose(
     passed: list[Passed] = []
     for name, needs in NEEDS.items():
         file = find_weights(name, model_dir)
-        if needs.file and file is None:
-            passed.append(Passed(name, f"{needs.file} is not in {home_of(name, model_dir)}"))
-        elif not needs.packaged:
-            passed.append(Passed(name, f"the package {needs.install} is not installed"))
+        if lacks := needs.lacks(file, home_of(name, model_dir)):
+            passed.append(Passed(name, lacks))
         elif check is not None and not needs.dense:
             passed.append(Passed(name, "it gives no dense landmarks"))
         else:
@@ -123,13 +122,12 @@ def choose(
 
 
 def _none_is_ready(passed: list[Passed], model_dir: str | Path | None, dense: bool) -> str:
-    best = next(iter(NEEDS))
     what = " that gives the landmarks needed here" if dense else ""
     lines = "\n".join(f"- {p.name}: {p.why}" for p in passed)
     return (
-        f"No face analyzer{what} is ready. The best one needs no package: put {NEEDS[best].file} "
-        f"into {home_of(best, model_dir)} (Apache-2.0; `facewright doctor` says where to get it). "
-        f"What they lack:\n{lines}"
+        f"No face analyzer{what} is ready. The best one needs no package: put "
+        f"{MEDIAPIPE.names[0]} ({MEDIAPIPE.source}; {MEDIAPIPE.licence}) into "
+        f"{home_of('mediapipe', model_dir)}. What they lack:\n{lines}"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files.known import MEDIAPIPE
 from ..files.search import find_file, model_roots
 
 
@@ -39,6 +40,17 @@ class Needs:
             return sys.modules[self.package] is not None
         return not self.package or importlib.util.find_spec(self.package) is not None
 
+    def lacks(self, file: Path | None, home: Path) -> str:
+        """What is not here, in words; empty where it is worth loading.
+
+        Args:
+            file: its weights, where they were found.
+            home: where they should be.
+        """
+        if self.file and file is None:
+            return f"{self.file} is not in {home}"
+        return "" if self.packaged else f"the package {self.install} is not installed"
+
 
 def _of_facexlib() -> list[Path]:
     spec = importlib.util.find_spec("facexlib")
@@ -48,10 +60,10 @@ def _of_facexlib() -> list[Path]:
 NEEDS = {
     "mediapipe": Needs(
         "finds covered, turned and small faces, with 68 landmarks",
-        file="face_landmarker.task",
-        patterns=("face_landmarker.task",),
-        home="detection",
-        folders=("detection", "facewright"),
+        file=MEDIAPIPE.names[0],
+        patterns=MEDIAPIPE.names,
+        home=MEDIAPIPE.folder,
+        folders=MEDIAPIPE.folders,
     ),
     "facexlib": Needs(
         "finds small and turned faces, with five points",

@@ -133,3 +133,22 @@ VGG = KnownFile(
     commercial="depends",
     sha256="397923af",
 )
+MEDIAPIPE = KnownFile(
+    ("face_landmarker.task",),
+    folder="detection",
+    also=("facewright",),
+    what="MediaPipe's face detector and mesh of 478 points",
+    source="storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/"
+    "face_landmarker.task",
+    licence="Apache-2.0",
+    commercial="yes",
+    sha256="64184e22",
+)
+MEDIAPIPE_FULL_RANGE = replace(
+    MEDIAPIPE,
+    names=("face_detection_full_range_sparse.tflite", "face_detection_full_range.tflite"),
+    what="MediaPipe's detector for small and distant faces",
+    source="mediapipe/modules/face_detection in google-ai-edge/mediapipe on GitHub, or in the "
+    "wheel of mediapipe 0.10.21",
+    sha256="",
+)

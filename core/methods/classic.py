@@ -251,7 +251,7 @@ SPECS = (
         needed=_needed,
         any_file=ANY,
         build=_load,
-        analyzer="skimage",
+        analyzer="auto",
         options=ClassicOptions,
     ),
 )

@@ -8,7 +8,14 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from ..files.known import ARCFACE, BASE, VGG, KnownFile
+from ..files.known import (
+    ARCFACE,
+    BASE,
+    MEDIAPIPE,
+    MEDIAPIPE_FULL_RANGE,
+    VGG,
+    KnownFile,
+)
 from ..methods import specs
 
 ADAFACE = KnownFile(
@@ -22,6 +29,7 @@ ADAFACE = KnownFile(
 )
 
 
+MEDIAPIPE_FILES = (MEDIAPIPE, MEDIAPIPE_FULL_RANGE)
 INSIGHTFACE = KnownFile(
     ("buffalo_l", "antelopev2", "buffalo_s"),
     folder="insightface/models",
@@ -67,7 +75,8 @@ INCEPTION = KnownFile(
 def known_files() -> tuple[KnownFile, ...]:
     """Files that people get elsewhere, those of the methods first."""
     of_methods = [f for spec in specs().values() for f in (*spec.files, *spec.further_files)]
-    shared = (ARCFACE, ADAFACE, VGG, INSIGHTFACE, RETINAFACE, FAN, ALEXNET, INCEPTION)
+    found = (*MEDIAPIPE_FILES, INSIGHTFACE, RETINAFACE, FAN)
+    shared = (ARCFACE, ADAFACE, VGG, *found, ALEXNET, INCEPTION)
     listed = dict.fromkeys([BASE, *of_methods, *shared])
     return tuple(file for file in listed if not file.bundled)
 

@@ -23,7 +23,7 @@ from .known_files import known_file
 
 IMAGE_MODELS = ("upscale_models", "facerestore_models")
 """Where networks that spandrel runs lie: ComfyUI's own folder, and that of face restoring packs."""
-ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright")
+ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright", "detection")
 """Where the weights of optional face analyzers lie."""
 
 

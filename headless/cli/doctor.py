@@ -97,7 +97,7 @@ def _show(report: dict[str, Any]) -> None:
     for copy in (copy for entry in report["weights"] for copy in entry["copies"]):
         for line in words.copy_lines(copy):
             tell(line, "red" if line.startswith("cannot be used") else None)
-    for line in words.restorer_lines(report):
+    for line in (*words.restorer_lines(report), *words.detector_lines(report)):
         tell(line)
     for line in words.machine_lines(report):
         tell(line)

@@ -6,13 +6,15 @@ import importlib.util
 import json
 import os
 import re
+import zipfile
 
 import pytest
 import torch
 from facewright.core import doctor
 from facewright.core.doctor import diagnose, hashes, machine, needs
 from facewright.core.doctor.words import report_lines
-from facewright.core.files.known import ARCFACE
+from facewright.core.faces.needs import Needs
+from facewright.core.files.known import ARCFACE, MEDIAPIPE
 from facewright.core.weights.known_files import known_files
 from facewright.core.weights.model_folders import ModelFolders
 from facewright.docs.graphs.graph import FOLDER
@@ -220,8 +222,10 @@ def test_the_keys_of_the_report_are_a_promise(tmp_path):
     assert report["schema"] == doctor.SCHEMA == 1
     assert list(report) == [
         "schema", "ok", "versions", "devices", "dtypes", "packages", "weights", "workflow",
-        "warnings", "restorers",
+        "warnings", "restorers", "detectors",
     ]  # fmt: skip
+    assert set(report["detectors"]) == {"auto", "why", "all"}
+    assert set(report["detectors"]["all"][0]) == {"name", "about", "file", "lacks"}
     assert set(report["versions"]) == {
         "facewright", "facewright_path", "python", "system", "torch", "numpy", "comfyui"
     }  # fmt: skip
@@ -396,3 +400,61 @@ def test_the_node_tells_of_the_workflow_it_is_in(tmp_path, models_in):
     assert "needs x.safetensors in models/loras" in text
     assert json.loads(as_json)["ok"] is False
     assert results["1"].ui.as_dict() == {"text": (text,)}
+
+
+# --- face detectors
+
+
+def put_task(folder, content=None):
+    """A container in MediaPipe's format, or other bytes under its name."""
+    path = folder / "detection" / "face_landmarker.task"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("face_detector.tflite", b"")
+    if content is not None:
+        path.write_bytes(content)
+    return path
+
+
+def test_it_says_which_detector_auto_takes_and_why(tmp_path):
+    without = look(tmp_path, hash_files=False)
+    assert without["detectors"]["auto"] == "skimage"
+    assert f"face_landmarker.task is not in {tmp_path / 'detection'}" in without["detectors"]["why"]
+    file = put_task(tmp_path)
+    found = look(tmp_path, hash_files=False)
+    about, *others = found["detectors"]["all"]
+    assert found["detectors"]["auto"] == "mediapipe" and about["file"] == str(file)
+    assert not about["lacks"] and all(o["lacks"] for o in others if o["name"] != "skimage")
+    assert entry(found, MEDIAPIPE.what)["commercial"] == "yes"
+    text = "\n".join(report_lines(found))
+    assert "Face detectors (auto: mediapipe)" in text and "  mediapipe: ready" in text
+    put_task(tmp_path, b"<html>not found</html>")
+    broken = look(tmp_path, hash_files=False)
+    assert broken["detectors"]["auto"] == "skimage"
+    assert "web page" in broken["detectors"]["all"][0]["lacks"]
+    assert "web page" in entry(broken, MEDIAPIPE.what)["copies"][0]["problem"]
+
+
+@FORMS
+def test_a_workflow_on_auto_needs_one_detector_that_does(tmp_path, monkeypatch, form):
+    def about(name):
+        found = look(tmp_path, shipped(name + form), hash_files=False)["workflow"]["lacks"]
+        return [line for line in found if "Load Face Detector" in line]
+
+    assert about("osdface_restore") == []  # skimage is installed here
+    (lack,) = about("honestface_restore")
+    for words in ("dense landmarks", "face_landmarker.task", MEDIAPIPE.source, "Apache-2.0"):
+        assert words in lack
+    monkeypatch.setattr(Needs, "packaged", property(lambda needs: not needs.package))
+    (lack,) = about("osdface_restore")
+    assert "finds no face detector, and needs" in lack
+    put_task(tmp_path)
+    assert about("osdface_restore") == about("honestface_restore") == []
+
+
+def test_a_workflow_on_mediapipe_needs_its_file(tmp_path):
+    node = {"class_type": "FacewrightLoadFaceAnalyzer", "inputs": {"backend": "mediapipe"}}
+    (lack,) = look(tmp_path, {"1": node}, hash_files=False)["workflow"]["lacks"]
+    assert "face_landmarker.task" in lack and MEDIAPIPE.source in lack
+    put_task(tmp_path)
+    assert look(tmp_path, {"1": node}, hash_files=False)["workflow"]["ok"]
