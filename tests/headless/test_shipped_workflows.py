@@ -10,12 +10,17 @@ import torch
 from facewright.core import demo as demos
 from facewright.core.degradation import Degradation
 from facewright.core.diffusion.text import Clip
+from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
+from facewright.core.methods import classic
+from facewright.core.methods.classic import load_face_model, restore_with_model
 from facewright.core.node_api import io
 from facewright.core.weights import nano
 from facewright.headless.runner import check, input_specs, node_classes, run_workflow
 from facewright.headless.workflows.workflow import WorkflowError, read_workflow, to_api
 from PIL import Image
+
+from ..image_models import restoreformer
 
 FOLDER = Path(nano.__file__).parents[2] / "workflows"
 
@@ -206,3 +211,65 @@ def test_flipnet_runs_with_thin_weights(mode, flipnet_sd21, tmp_path, monkeypatc
     assert len(list((tmp_path / "out").rglob("*.png"))) == 2
     negative = "low quality, blurry, poorly rendered hands" if mode == "restore" else ""
     assert said == ["a portrait photo of a person", negative]
+
+
+def photograph_in(folder):
+    """Faces that the bundled analyzer finds, as a file of one's own."""
+    pixels = (demos.picture("face")[0][0].movedim(0, -1).numpy() * 255).round().astype(np.uint8)
+    Image.fromarray(pixels).save(folder / "a.png")
+    return pixels, {
+        "LoadImage.image": str(folder / "a.png"),
+        "FacewrightLoadFaceAnalyzer.backend": "nano",
+    }
+
+
+def one_network(models, monkeypatch):
+    """A small RestoreFormer under the name that the workflows ask for."""
+    pytest.importorskip("spandrel")
+    monkeypatch.setattr(classic, "SIDE", 64)
+    (models / "upscale_models").mkdir(parents=True)
+    restoreformer(models / "upscale_models/GFPGANv1.4.pth")
+    return load_face_model(models / "upscale_models/GFPGANv1.4.pth")
+
+
+@pytest.mark.parametrize("form", ["classic_restore.json", "api/classic_restore.api.json"])
+def test_classic_restore_runs_with_a_small_network(tmp_path, monkeypatch, models_in, form):
+    network = one_network(tmp_path / "models", monkeypatch)
+    models_in(tmp_path / "models")
+    before, inputs = photograph_in(tmp_path)
+    results = run_workflow(FOLDER / form, inputs, output_dir=tmp_path / "out")
+    shown = titles(results, "classic_restore")
+    crops, (pasted, mask) = shown["Detect Faces"][1].movedim(-1, 1), shown["Paste Faces"]
+    restored = restore_with_model(network, crops).movedim(1, -1)
+    assert len(crops) and torch.equal(shown["Restore with Model"][0], restored)
+    outside = mask[0] == 0
+    assert torch.equal(pasted[0][outside], torch.from_numpy(before)[outside] / 255)
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+
+
+def test_compare_restorers_gives_both_the_same_crops(
+    osdface_files, tmp_path, monkeypatch, models_in
+):
+    network = one_network(osdface_files, monkeypatch)
+    models_in(osdface_files)
+    _, inputs = photograph_in(tmp_path)
+    inputs |= {
+        "FacewrightLoadVRE.embedder": "osdface_vre.safetensors",
+        "FacewrightLoadVRE.projector": "none",
+        "FacewrightDetectFaces.crop_size": 64,
+    }
+    file = FOLDER / "compare_restorers.json"
+    shown = titles(run_workflow(file, inputs, output_dir=tmp_path / "out"), "compare_restorers")
+    crops = shown["Detect Faces"][1].movedim(-1, 1)
+    expected = restore_with_model(network, crops).movedim(1, -1)
+    assert torch.equal(shown["Restore with Model"][0], expected)
+    one, other = shown["Paste OSDFace's"][0], shown["Paste GFPGAN's"][0]
+    assert torch.equal(shown["Paste OSDFace's"][1], shown["Paste GFPGAN's"][1])  # the masks
+    assert not torch.equal(one, other) and not torch.equal(one, expected)
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 3
+
+
+def test_a_missing_face_restorer_is_named_with_its_source(tmp_path, models_in):
+    models_in(tmp_path)
+    with pytest.raises(FacewrightError, match=r"GFPGAN, a face restorer is missing: put GFPGANv1"):
+        run_workflow(FOLDER / "classic_restore.json", photograph_in(tmp_path)[1])
