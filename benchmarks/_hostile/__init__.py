@@ -15,6 +15,7 @@ KINDS = {
     "weight metadata and state dicts": ("weights", "described", 1000),
     "safetensors bytes": ("weights", "tensor_bytes", 1000),
     "pickles": ("pickles", "pickles", 1200),
+    "TensorFlow Lite files": ("tflite", "files", 1000),
     "diffusers config.json": ("weights", "configs", 500),
     "workflow JSON": ("workflows", "shapes", 2000),
     "workflows that are run": ("workflows", "runs", 500),

@@ -335,7 +335,7 @@ class Combine(Step):
 
 def combine(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Node], Built]:
     def build(node: Node) -> Built:
-        stored = [i for i in (0, 1) if node.operator.inputs[i] in node.model.constants]
+        stored = [i for i, n in enumerate(node.operator.inputs) if n in node.model.constants]
         constant = _repeated(node, stored[0], node.shape(1 - stored[0])) if stored else None
         if not stored and len(node.shape(0)) != len(node.shape(1)):
             raise node.refusal(f"joins values of {node.shape(0)} and {node.shape(1)}")
@@ -536,12 +536,12 @@ def relu_n1_to_1(x: Tensor) -> Tensor:
 
 _FUSED: dict[int, Function | None] = {
     0: None,
-    1: F.relu,
-    2: relu_n1_to_1,
-    3: F.relu6,
-    4: torch.tanh,
+    1: torch.relu_,
+    2: lambda x: x.clamp_(-1, 1),
+    3: lambda x: x.clamp_(0, 6),
+    4: torch.tanh_,
 }
-"""Activations by their code in the schema."""
+"""Activations by their code in the schema, written over what an operator has just made."""
 
 
 def _apply(function: Function) -> Callable[[Node], Built]:

@@ -203,6 +203,7 @@ def test_results_of_another_shape(made):
     [
         ("RELU", {}, 2),
         ("RELU", {}, 0),
+        ("ADD", {}, 1),
         ("ADD", {}, 3),
         ("ADD", {"FusedActivationFunction": 9}, 2),
         ("CONV_2D", {"StrideH": 1, "StrideW": 1}, 2),
