@@ -34,8 +34,8 @@ class IdentityGuard(io.ComfyNode):
                 ),
                 Analyzer.Input(
                     "analyzer",
-                    tooltip="Finds dense landmarks: nano, insightface or facexlib of Load Face "
-                    "Detector.",
+                    tooltip="Finds dense landmarks: mediapipe, facexlib, insightface or nano of "
+                    "Load Face Detector.",
                 ),
                 option_input(
                     "max_drift",

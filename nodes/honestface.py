@@ -40,8 +40,8 @@ class LoadIDE(io.ComfyNode):
                 ),
                 Analyzer.Input(
                     "analyzer",
-                    tooltip="From Load Face Detector: facexlib, insightface or nano, which find "
-                    "dense landmarks.",
+                    tooltip="From Load Face Detector: mediapipe, facexlib, insightface or nano, "
+                    "which find dense landmarks.",
                 ),
             ],
             outputs=[output(Ide, "ide", "For IDE Encode.")],

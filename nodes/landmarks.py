@@ -34,9 +34,9 @@ class LandmarkScore(io.ComfyNode):
                 ),
                 Analyzer.Input(
                     "analyzer",
-                    tooltip="Finds the landmarks, so it must give dense ones: facexlib (98 "
-                    "points) or insightface (68) with their landmark weights, or nano (68) for "
-                    "rendered faces.",
+                    tooltip="Finds the landmarks, so it must give dense ones: mediapipe (68 "
+                    "points), facexlib (98) or insightface (68) with their landmark weights, or "
+                    "nano (68) for rendered faces.",
                 ),
             ],
             outputs=[

@@ -57,8 +57,8 @@ class PersonAlbum(io.ComfyNode):
                 ),
                 Analyzer.Input(
                     "analyzer",
-                    tooltip="From Load Face Detector: facexlib, insightface or nano, which find "
-                    "dense landmarks.",
+                    tooltip="From Load Face Detector: mediapipe, facexlib, insightface or nano, "
+                    "which find dense landmarks.",
                 ),
                 Recogniser.Input(
                     "recogniser",

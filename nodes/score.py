@@ -42,8 +42,8 @@ class ImageScore(io.ComfyNode):
                     "analyzer",
                     optional=True,
                     tooltip="Finds the landmarks for ald and lmd, so it must give dense ones "
-                    "(facexlib or insightface with landmark weights; nano for rendered faces). A "
-                    "picture without a face is no error.",
+                    "(mediapipe, or facexlib or insightface with landmark weights; nano for "
+                    "rendered faces). A picture without a face is no error.",
                 ),
             ],
             outputs=[
