@@ -1,6 +1,5 @@
 """Faces found, cut out upright, and put back."""
 
-import logging
 from typing import Any
 
 from ..core.drawing.faces import draw_faces
@@ -13,6 +12,7 @@ from ..core.faces import (
     find_weights,
     load_analyzer,
     none_left,
+    warn_of_none,
 )
 from ..core.geometry.align import align_faces
 from ..core.geometry.paste import paste_faces
@@ -21,8 +21,6 @@ from ._host import SHOWN, host, io
 from ._options import crop_size_input, option_input
 from ._steps import steps
 from ._types import Analyzer, Faces, output
-
-_LOG = logging.getLogger(__name__)
 
 
 class LoadFaceAnalyzer(io.ComfyNode):
@@ -134,9 +132,7 @@ class DetectFaces(io.ComfyNode):
             found.append(faces)
         faces = align_faces(pictures, found, crop_size, none)
         preview = to_image(draw_faces(pictures, faces))
-        summary = none_left(none.values(), len(pictures))
-        if summary:
-            _LOG.warning("Detect Faces: %s", summary)
+        warn_of_none("Detect Faces", none_left(none.values(), len(pictures)))
         return io.NodeOutput(
             faces,
             to_image(faces.pixels),

@@ -1,5 +1,6 @@
 """Faces of a video's frames: followed, and kept from shaking and flickering; whole videos."""
 
+from ..core.faces import warn_of_none
 from ..core.methods._references import one_step_faces
 from ..core.people.guard import ACTIONS
 from ..core.pipeline.options import RestoreOptions
@@ -196,6 +197,7 @@ class RestoreVideo(io.ComfyNode):
             ),
             on_frames=reporter(2 * frame_count(source)),
         )
+        warn_of_none("Restore Video", done.none)
         receipts = done.guard.json if done.guard else ""
         held_back = done.guard.held_back if done.guard else []
         report = "\n".join([done.report, *held_back, *done.notes])

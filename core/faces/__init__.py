@@ -9,7 +9,7 @@ from ..errors import FacewrightError
 from ..geometry.face import DenseLandmarker, Face, FaceAnalyzer, NoFace
 from .auto import AutoAnalyzer, Choice, choose
 from .needs import NEEDS, find_weights
-from .selection import ORDERS, ROOM, detect_faces, find_faces, none_left, select_faces
+from .selection import ORDERS, ROOM, detect_faces, find_faces, none_left, select_faces, warn_of_none
 
 ANALYZERS = ("skimage", "nano", "insightface", "facexlib", "auto")
 """Names `load_analyzer` knows."""
@@ -33,6 +33,7 @@ __all__ = [
     "load_analyzer",
     "none_left",
     "select_faces",
+    "warn_of_none",
 ]
 
 

@@ -186,6 +186,16 @@ def none_left(none: Iterable[NoFace], of: int, noun: str = "picture") -> str:
     return " ".join([f"No face to work on{where}: {words}.", *list(advice)[:2]])
 
 
+def warn_of_none(who: str, summary: str) -> None:
+    """Log what `none_left` says, if anything.
+
+    Args:
+        who: the title of a node.
+    """
+    if summary:
+        _LOG.warning("%s: %s", who, summary)
+
+
 def _by(none: NoFace, name: str, found: bool, padding: float) -> NoFace:
     """With who looked, and what to try where nothing was found."""
     why = none.why.replace(" found", f" found by {name}", 1)

@@ -39,6 +39,8 @@ class FrameRestorer:
     """Who is who, one entry per face that was followed; known once settled."""
     receipts: TrackReceipts | None = field(default=None, init=False)
     """Of the faces restored so far, where they are measured."""
+    none: str = field(default="", init=False)
+    """Why no frame has a face to restore, where that is so; known once settled."""
     _change: FrameChange = field(default_factory=FrameChange, init=False)
     _found: list[list[Face]] = field(default_factory=list, init=False)
     _none: list[NoFace] = field(default_factory=list, init=False)
@@ -114,7 +116,8 @@ class FrameRestorer:
         done = f"{counted(restored, 'face')} restored"
         lines.append(f"{done}; {counted(without, 'frame')} without a face")
         if not restored:
-            lines.append(none_left(self._none, frames, "frame"))
+            self.none = none_left(self._none, frames, "frame")
+            lines += [self.none] * bool(self.none)
         return "\n".join([*self.notes, *lines, *choice_of(self.restorer.analyzer)])
 
     @torch.no_grad()

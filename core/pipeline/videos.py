@@ -30,6 +30,8 @@ class RestoredVideo:
     """Where `max_drift` or `receipts` asked for them."""
     shown: tuple[Tensor, Tensor] | None = None
     """A frame (3, h, w) before and after: the one with the largest face; None without faces."""
+    none: str = ""
+    """Why no frame has a face to restore, where that is so."""
 
 
 def restore_video(
@@ -76,4 +78,5 @@ def restore_video(
         frames.matches,
         frames.receipts,
         shown,
+        frames.none,
     )

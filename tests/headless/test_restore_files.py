@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import sys
 from dataclasses import replace
 from fractions import Fraction
@@ -11,17 +12,20 @@ import pytest
 import torch
 from facewright.core.checkpoint import read_metadata
 from facewright.core.errors import CheckpointError, FacewrightError
-from facewright.core.faces import Face
+from facewright.core.faces import AutoAnalyzer, Choice, Face, choice_of
+from facewright.core.faces.auto import Passed
 from facewright.core.files.known import bundled_path
 from facewright.core.images import Picture, read_picture, write_picture
 from facewright.core.methods import spec_of
 from facewright.core.methods._onestep import OneStepFaces
 from facewright.core.methods.honestface import NANO_FILES
 from facewright.core.people.person import Person
+from facewright.core.pipeline.options import RestoreOptions
 from facewright.headless.cli import app
 from facewright.headless.make import restore as restore_module
 from facewright.headless.make import restore_files
 from facewright.headless.make.restore import Restorer, check_albums, load_restorer
+from facewright.headless.make.restore_files import RestorerChoice
 from typer.testing import CliRunner
 
 runner = CliRunner()
@@ -89,6 +93,40 @@ def done(*args):
     result = cli(*args, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
+
+
+def test_what_auto_chose_goes_to_other_processes(tmp_path, monkeypatch):
+    """And why no face was found is told of each picture, in one process and in two."""
+    asked, own = [], restore_files.load_restorer
+    choice = Choice("skimage", None, (Passed("mediapipe", "its file is not there"),))
+
+    def load(name, *, analyzer=None, **more):
+        asked.append(analyzer)
+        loaded = own(name, **more)
+        found = loaded.analyzer if analyzer else AutoAnalyzer(loaded.analyzer, choice)
+        return replace(loaded, analyzer=found)
+
+    monkeypatch.setattr(restore_files, "load_restorer", load)
+    first = RestorerChoice("osdface")
+    assert choice_of(first.restorer.analyzer)
+    other = pickle.loads(pickle.dumps(first.unloaded()))
+    assert choice_of(other.restorer.analyzer) == choice_of(first.restorer.analyzer)
+    assert asked == [None, "skimage"] and other.unloaded().chosen == choice
+    reports = [
+        c.restorer.restore(torch.rand(3, 40, 40), RestoreOptions(min_size=99)).report
+        for c in (first, other)
+    ]
+    assert reports[0] == reports[1]
+    lines = reports[0].splitlines()
+    assert lines[0].startswith("1 face found by fake, smaller than 99 px (16 px), it passes")
+    assert lines[
+        1
+    ] == "Faces are looked for by skimage, because its file is not there; skimage " + (
+        "finds fewer faces, upright frontal ones, and no points in them."
+    )
+    result = cli(picture(tmp_path / "a.png"), "-o", tmp_path / "out", "--min-size", 99)
+    assert result.stderr.count("looked for by skimage") == 2, "at the start, and with the picture"
+    assert "a.png: " in result.stderr and "smaller than 99 px" in result.stderr
 
 
 def test_a_video_a_picture_and_a_folder(tmp_path):

@@ -3,13 +3,16 @@
 import pytest
 import torch
 from facewright.core.errors import FacewrightError
-from facewright.core.faces import Face
+from facewright.core.faces import AutoAnalyzer, Choice, Face
+from facewright.core.faces.auto import Passed
+from facewright.core.host import running
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig
+from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless.host.builtin import VAEDecode
 from facewright.headless.host.host import HeadlessHost
 from facewright.nodes.compare import Compare
-from facewright.nodes.faces import DetectFaces, PasteFaces
+from facewright.nodes.faces import DetectFaces, LoadFaceAnalyzer, PasteFaces
 from facewright.nodes.nano import DemoPicture
 from facewright.nodes.one_step import OneStepRestore, OneStepSampler
 from facewright.nodes.osdface import VREEncode
@@ -99,6 +102,46 @@ def test_a_batch_with_and_without_faces_goes_all_the_way(weightless, vre):
     outside = mask == 0
     assert torch.equal(pasted[outside], photos[outside])
     assert (pasted[~outside] != photos[~outside]).any()
+
+
+def test_why_there_is_no_face_stands_on_the_preview_alone(caplog):
+    photos = torch.rand(2, 240, 320, 4)
+    faces, _, preview, count, report = detect(photos, [face(150, 60)], [], min_size=64)
+    assert count == 0
+    small = "1 face found by told, smaller than 64 px (40 px), it passes through unchanged."
+    lines = report.splitlines()
+    assert lines[0] == f"picture 0: {small} Try a smaller min_size."
+    assert lines[1].startswith("picture 1: no face found by told, it passes through unchanged. Try")
+    assert len(caplog.messages) == 1 and "in 2 of 2 pictures" in caplog.messages[0]
+    for shown, photo in zip(preview, photos[..., :3], strict=True):
+        rows = (shown != photo).any(-1).any(-1).nonzero()[:, 0]
+        assert rows.min() > 120 and rows.max() == 239
+    pasted, _ = paste(photos, faces, photos[:0])
+    assert torch.equal(pasted, photos)
+
+
+def test_the_report_says_what_auto_chose_and_the_rest_stays(tmp_path):
+    choice = Choice("skimage", None, (Passed("mediapipe", "broken", broken=True),))
+    auto = AutoAnalyzer(Told([face(150, 60)]), choice)
+    options = {"crop_size": 64, "order": "size", "pick": "", "min_size": 0, "min_score": 0.0}
+    done = DetectFaces.execute(
+        torch.rand(1, 120, 200, 3), auto, **options, max_faces=0, padding=0.0
+    )
+    found, said, warning = done.result[4].splitlines()
+    assert found == "picture 0: 1 face, aligned by box"
+    assert (
+        said.startswith("Faces are looked for by skimage, because broken") and "broken" in warning
+    )
+
+
+def test_auto_is_asked_again_when_files_come(tmp_path):
+    with running(HeadlessHost(ModelFolders([tmp_path]))):
+        before = LoadFaceAnalyzer.fingerprint_inputs("auto")
+        assert before == LoadFaceAnalyzer.fingerprint_inputs("auto")
+        (tmp_path / "detection").mkdir()
+        (tmp_path / "detection" / "face_landmarker.task").touch()
+        assert before != LoadFaceAnalyzer.fingerprint_inputs("auto")
+        assert LoadFaceAnalyzer.fingerprint_inputs("nano") == "nano"
 
 
 def test_each_face_is_embedded_as_it_would_be_alone(vre):

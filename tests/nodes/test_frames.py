@@ -203,6 +203,23 @@ def test_a_video_is_restored_as_its_frames_are(weightless, bars, tmp_path):
     assert bars[0].total == 24 and sum(bars[0].told) == 24
 
 
+def test_a_video_without_a_face_says_so(weightless, tmp_path, caplog):
+    pytest.importorskip("av")
+    from facewright.core.video.files import write_video
+
+    write_video(tmp_path / "a.mp4", [torch.rand(3, 64, 64)] * 3, 25, crf=0)
+    small = [(30, 30)]
+    _, report = restore_video(tmp_path / "a.mp4", [[], small, []], min_size=64)
+    summary = (
+        "No face to work on in 3 of 3 frames: no face found by told (2 frames); 1 face found by "
+        "told, smaller than 64 px (40 px) (1 frame)."
+    )
+    assert "0 faces restored; 3 frames without a face" in report and summary in report
+    assert [m for m in caplog.messages if m.startswith(f"Restore Video: {summary}")]
+    _, report = restore_video(tmp_path / "a.mp4", [[], small, []])
+    assert "No face to work on" not in report
+
+
 def test_frames_at_strength_0_are_the_source_bit_by_bit_and_losses_are_told(weightless, tmp_path):
     av = pytest.importorskip("av")
     source = tmp_path / "a.mkv"
@@ -238,7 +255,7 @@ def test_a_videos_faces_are_guarded_and_matched(weightless, tmp_path, monkeypatc
         got.update(restorer=restorer, options=options)
         write_video(target, [torch.rand(3, 16, 16)], 25)
         guard = SimpleNamespace(json="{}", held_back=["face 0: held back"])
-        return SimpleNamespace(report="told", notes=["a note"], guard=guard)
+        return SimpleNamespace(none="", report="told", notes=["a note"], guard=guard)
 
     monkeypatch.setattr(node, "restore_video", restore)
     write_video(tmp_path / "a.mp4", [torch.rand(3, 120, 200)], 25)
