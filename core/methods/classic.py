@@ -117,7 +117,8 @@ def restore_with_model(
         )
     restored = torch.empty_like(lq)
     for i, place in enumerate(restored):
-        x = _resized(lq[i : i + 1], SIDE).to(model.device, model.dtype)
+        # In the usual layout, as GFPGAN looks at its memory directly.
+        x = _resized(lq[i : i + 1], SIDE).to(model.device, model.dtype).contiguous()
         seed = 0 if generator is None else int(torch.randint(2**62, (1,), generator=generator))
         with seeded(model.device, seed), without_autocast(model.device):
             y = _call(model, x, fidelity)

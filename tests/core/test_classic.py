@@ -69,6 +69,12 @@ def test_crops_of_other_sizes_are_resized_and_back():
     assert restore_with_model(network, torch.rand(0, 3, 512, 512)).shape == (0, 3, 512, 512)
 
 
+def test_pictures_of_a_host_have_their_channels_last_and_networks_first():
+    network = Network("GFPGAN", lambda x: x.view(1, -1).view(x.shape))
+    lq = torch.rand(2, 512, 512, 3).movedim(-1, 1)
+    torch.testing.assert_close(restore_with_model(network, lq), lq)
+
+
 def test_noise_comes_from_the_seed_and_not_from_the_batch():
     draws = Network("GFPGAN", lambda x: torch.rand(x.shape) - 0.5)
     lq = torch.rand(3, 3, 512, 512)
