@@ -54,6 +54,8 @@ def saved(server, entry, node_id):
 
 def test_every_node_is_there_with_our_descriptions(server):
     info = server.get("/object_info")
+    # Sockets for values that older ones do not know, see tests/integration/test_detections.py.
+    newer = () if "PrimitiveBoundingBox" in info else ("face_landmarks", "bounding_boxes")
     for node in all_nodes():
         schema = node.GET_SCHEMA()
         seen = info[schema.node_id]
@@ -62,7 +64,7 @@ def test_every_node_is_there_with_our_descriptions(server):
         assert seen["output"] == [o.io_type for o in schema.outputs]
         assert seen["output_tooltips"] == [o.tooltip for o in schema.outputs]
         for part, optional in (("required", False), ("optional", True)):
-            inputs = [i for i in schema.inputs if i.optional == optional]
+            inputs = [i for i in schema.inputs if i.optional == optional and i.id not in newer]
             assert seen["input_order"].get(part, []) == [i.id for i in inputs]
             for i in inputs:
                 assert seen["input"][part][i.id][1]["tooltip"] == i.tooltip

@@ -2,10 +2,13 @@
 
 import importlib.util
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from facewright.core.checkpoint import make_metadata, save_safetensors
+from facewright.core.faces.mesh import IBUG_OF_MESH
+from facewright.core.geometry.templates import template
 from facewright.core.methods.flipnet import BoostHubConfig, BoostHubs
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
@@ -233,3 +236,132 @@ def nano_bundle(folder, unet_class):
             double_norm=False,
         )
     ).save(folder / "nano_vre.safetensors")
+
+
+def upright_mesh():
+    """(478, 3) points in the 192 px of ComfyUI's mesh, the five as the template has them."""
+    points = torch.rand(478, 3, generator=torch.Generator().manual_seed(8)) * 64 + 64
+    five = (template(512).float() + 0.5) / 512 * 160 + 16
+    for index, place in ((IBUG_OF_MESH[36:42], 0), (IBUG_OF_MESH[42:48], 1)):
+        points[list(index), :2] = five[place]
+    for point, place in ((30, 2), (48, 3), (54, 4)):
+        points[IBUG_OF_MESH[point], :2] = five[place]
+    return points
+
+
+def mediapipe_landmarker(path):
+    """The layout of mediapipe_face_fp32.safetensors of Comfy-Org, as ComfyUI 0.33 reads it.
+
+    Its detectors take white for a face: blocks of zeros pass on what comes in, so all they do is
+    look for the brightest pixel of a cell. Faces are upright squares, of 40 of the short range's
+    128 px and 50 of the full range's 192. The mesh sees `upright_mesh` in each.
+    """
+    tensors = {}
+
+    def conv(name, c_in, c_out, kernel=1, groups=1):
+        tensors[f"{name}.weight"] = torch.zeros(c_out, c_in // groups, kernel, kernel)
+        tensors[f"{name}.bias"] = torch.zeros(c_out)
+
+    def passes(*names):
+        """The first channel, as it is."""
+        for name in names:
+            weight = tensors[f"{name}.weight"]
+            weight[0, 0, weight.shape[2] // 2, weight.shape[3] // 2] = 1
+
+    def linear(name, c_in, c_out):
+        tensors[f"{name}.weight"] = torch.zeros(c_out, c_in)
+        tensors[f"{name}.bias"] = torch.zeros(c_out)
+
+    def box(side):
+        """About the anchor: centre, size and six keypoints, of which the first two are the eyes."""
+        points = [-0.2, -0.1, 0.2, -0.1, 0, 0.1, 0, 0.2, -0.4, 0, 0.4, 0]
+        return torch.tensor([0, 0, side, side, *(side * p for p in points)])
+
+    d = "detector_short"
+    conv(f"{d}.stem", 3, 24, 5)
+    tensors[f"{d}.stem.weight"][0, :, 2, 2] = 1 / 3
+    widths = (24, 24, 28, 32, 36, 42, 48, 56, 64, 72, 80, 88, 96, 96, 96, 96, 96)
+    for i, (a, b) in enumerate(pairwise(widths)):
+        conv(f"{d}.blocks.{i}.depthwise", a, a, 3, groups=a)
+        conv(f"{d}.blocks.{i}.pointwise", a, b)
+    for cells, channels, anchors in ((16, 88, 2), (8, 96, 6)):
+        conv(f"{d}.cls_{cells}", channels, anchors)
+        conv(f"{d}.reg_{cells}", channels, 16 * anchors)
+        tensors[f"{d}.reg_{cells}.bias"] = box(40.0).repeat(anchors)
+        tensors[f"{d}.cls_{cells}.bias"].fill_(-20)
+    tensors[f"{d}.cls_8.weight"][0, 0] = 6
+    tensors[f"{d}.cls_8.bias"][0] = -3
+
+    def block(name, c_in, middle, c_out):
+        conv(f"{name}.dw1", c_in, c_in, 3, groups=c_in)
+        conv(f"{name}.pw1", c_in, middle)
+        conv(f"{name}.dw2", middle, middle, 3, groups=middle)
+        conv(f"{name}.pw2", middle, c_out)
+
+    d = "detector_full"
+    conv(f"{d}.stem", 3, 32, 3)
+    tensors[f"{d}.stem.weight"][0, :, 1, 1] = 1 / 3
+    stages = ((32, 8, 2), (64, 16, 3), (128, 32, 3), (192, 48, 3), (384, 96, 4))
+    width, i = 32, 0
+    for channels, middle, blocks in stages:
+        for _ in range(blocks):
+            block(f"{d}.backbone.{i}", width, middle, channels)
+            width, i = channels, i + 1
+    passes(*(f"{d}.backbone.2.{part}" for part in ("dw1", "pw1", "dw2", "pw2")))
+    for i, (a, b) in enumerate(((64, 48), (128, 64), (192, 96))):
+        conv(f"{d}.lateral_convs.{i}", a, b)
+    passes(f"{d}.lateral_convs.0")
+    conv(f"{d}.top_conv", 384, 96)
+    for level, (channels, blocks) in enumerate(((96, 2), (64, 2), (48, 1))):
+        for i in range(blocks):
+            block(f"{d}.decoder_levels.{level}.{i}", channels, channels // 2, channels)
+    conv(f"{d}.decoder_reduce_convs.0", 96, 64)
+    conv(f"{d}.decoder_reduce_convs.1", 64, 48)
+    conv(f"{d}.cls_conv", 48, 4)
+    tensors[f"{d}.cls_conv.weight"][:, 0] = 1
+    conv(f"{d}.cls_dw", 4, 4, 3, groups=4)
+    for k in range(4):  # each of the 2 x 2 cells that a step of 2 covers
+        tensors[f"{d}.cls_dw.weight"][k, 0, 1 + k // 2, 1 + k % 2] = 6
+    tensors[f"{d}.cls_dw.bias"].fill_(-3)
+    conv(f"{d}.reg_conv", 48, 64)
+    conv(f"{d}.reg_dw", 64, 64, 3, groups=64)
+    tensors[f"{d}.reg_dw.bias"] = box(50.0).repeat(4)
+
+    def mesh_block(name, a, b):
+        conv(f"{name}.depthwise", a, a, 3, groups=a)
+        conv(f"{name}.pointwise", a, b)
+        tensors[f"{name}.prelu_dwise.weight"] = torch.ones(a)
+        tensors[f"{name}.prelu_out.weight"] = torch.ones(b)
+
+    conv("mesh.stem", 3, 16, 3)
+    tensors["mesh.prelu_stem.weight"] = torch.ones(16)
+    widths = (16, 16, 16, 32, 32, 32, 64, 64, 64, *([128] * 9))
+    for i, (a, b) in enumerate(pairwise(widths)):
+        mesh_block(f"mesh.blocks.{i}", a, b)
+    conv("mesh.head_reduce", 128, 8)
+    tensors["mesh.prelu_head_reduce.weight"] = torch.ones(8)
+    mesh_block("mesh.head_block", 8, 8)
+    conv("mesh.head_presence", 8, 1, 3)
+    tensors["mesh.head_presence.bias"].fill_(4)
+    conv("mesh.head_landmarks", 8, 478 * 3, 3)
+    tensors["mesh.head_landmarks.bias"] = upright_mesh().flatten()
+
+    for name, sizes in (("token_reduce", (146, 96)), ("token_embed", (2, 64)), ("head", (64, 52))):
+        linear(f"blendshapes.{name}", *sizes)
+    tensors["blendshapes.cls_token"] = torch.zeros(1, 1, 64)
+    for i in range(4):
+        name = f"blendshapes.blocks.{i}"
+        for norm in ("ln1", "ln2"):
+            tensors[f"{name}.{norm}.weight"] = torch.ones(64)
+        for mlp, width, hidden in (("token_mlp", 97, 384), ("channel_mlp", 64, 256)):
+            linear(f"{name}.{mlp}1", width, hidden)
+            linear(f"{name}.{mlp}2", hidden, width)
+
+    tensors["canonical_vertices"] = upright_mesh() - 96
+    tensors["procrustes_indices"] = torch.arange(0, 468, 30, dtype=torch.int32)
+    tensors["procrustes_weights"] = torch.ones(16)
+    parts = "face_oval left_eye right_eye left_eyebrow right_eyebrow lips irises nose tesselation"
+    for i, part in enumerate(parts.split()):
+        tensors[f"topology.{part}"] = torch.tensor([[i, i + 1]], dtype=torch.int32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_safetensors(path, tensors, {})
