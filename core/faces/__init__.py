@@ -11,7 +11,7 @@ from .auto import AutoAnalyzer, Choice, choose
 from .needs import NEEDS, find_weights
 from .selection import ORDERS, ROOM, detect_faces, find_faces, none_left, select_faces, warn_of_none
 
-ANALYZERS = ("skimage", "nano", "insightface", "facexlib", "auto")
+ANALYZERS = ("skimage", "nano", "insightface", "facexlib", "mediapipe", "auto")
 """Names `load_analyzer` knows."""
 
 __all__ = [
@@ -49,6 +49,7 @@ def load_analyzer(
 
     - "skimage": upright frontal faces, boxes and roll only, no weights (needs scikit-image).
     - "nano": rendered faces, 68 landmarks, weights shipped with this package.
+    - "mediapipe": 68 landmarks and faces of any size, on Google's own files, free for any use.
     - "insightface", "facexlib": five points, with the user's own package and weights, and 68 or
       98 landmarks where their weights are there too.
     - "auto": an `AutoAnalyzer`, the first of mediapipe, facexlib, insightface and skimage that is
@@ -58,8 +59,9 @@ def load_analyzer(
         name: one of `ANALYZERS`.
         model_dir: folder that holds the weights; None searches the models folders of this
             run. Not read by "skimage"; for "nano" it replaces `weights/nano`.
-        device: of "insightface" and "facexlib", where it is CUDA: the others' networks are small,
-            and compute on the CPU. None takes the one that `core.devices` chooses.
+        device: of "insightface" and "facexlib", where it is CUDA, and of "mediapipe", where it is
+            any: the others' networks are small, and compute on the CPU. None takes the one that
+            `core.devices` chooses.
         dense: "auto" takes one with dense landmarks. Whatever else is named is taken as it is.
         points: "auto" takes one with so many dense landmarks, such as albums hold.
 
@@ -83,6 +85,10 @@ def load_analyzer(
         from .facexlib import FacexlibAnalyzer
 
         return FacexlibAnalyzer(model_dir, device=device)
+    if name == "mediapipe":
+        from .mediapipe import MediapipeAnalyzer
+
+        return MediapipeAnalyzer(model_dir, device=device)
     if name == "auto":
 
         def fits(analyzer: FaceAnalyzer) -> None:

@@ -59,21 +59,29 @@ def merge_weighted(
     return found[:, :4], scores[best], found[:, 4:].unflatten(1, points.shape[1:])
 
 
+def same_face(boxes: Tensor, others: Tensor) -> Tensor:
+    """Which of boxes (n, 4) and (m, 4) can only be one face, (n, m) bool.
+
+    They share more than 0.3 of their union, or more than 0.6 of the smaller one: a tile cut a face
+    off, or a mouth was taken for a face.
+    """
+    shared, inside = overlaps(boxes, others)
+    return (shared > _SAME) | (inside > _INSIDE)
+
+
 def one_of_each(boxes: Tensor, scores: Tensor) -> Tensor:
     """Which detections to keep so that no face counts twice: (m,) indices, best first.
 
     For detections of several detectors, ranges, tiles or rotations, whose boxes differ more than
-    those of one look. Two are one face where they share more than 0.3 of their union, or more than
-    0.6 of the smaller one (a tile that cut a face off, a mouth taken for a face): the one with the
-    lower score goes. Nothing is averaged: looks are not equally exact.
+    those of one look. Of two that are one face (`same_face`) the one with the lower score goes.
+    Nothing is averaged: looks are not equally exact.
 
     Args:
         boxes: (n, 4) x0 y0 x1 y1.
         scores: (n,)
     """
     order = scores.argsort(descending=True, stable=True)
-    shared, inside = overlaps(boxes[order], boxes[order])
-    same = (shared > _SAME) | (inside > _INSIDE)
+    same = same_face(boxes[order], boxes[order])
     kept: list[int] = []
     for i in range(len(order)):
         if not same[i, kept].any():
