@@ -212,8 +212,9 @@ RESTOREFORMER = replace(
 CODEFORMER = replace(
     GFPGAN,
     names=("codeformer.pth", "codeformer-v0.1.0.pth"),
-    what="CodeFormer, a face restorer (needs `pip install spandrel_extra_arches`)",
-    source="release v0.1.0 of sczhou/CodeFormer on GitHub",
+    what="CodeFormer, a face restorer",
+    source="release v0.1.0 of sczhou/CodeFormer on GitHub; needs `pip install "
+    "spandrel_extra_arches`",
     licence=CODEFORMER_TERMS,
     commercial="no",
 )

@@ -51,7 +51,7 @@ def compare_restorers(graph: Graph) -> None:
     crops = find_faces(graph, 900, picture, 512)["crops"]
     by_osdface = restore_crops(graph, 1300, crops)["restored"]
     by_gfpgan = _with_model(graph, (1680, 100, 320, 120), crops)["restored"]
-    graph.group("Restore them with the other", "restore")
+    graph.group("The same faces by GFPGAN", "restore")
     pasted = [
         graph.add("PasteFaces", (2060, y, 280, 180), title=title, image=picture, restored=restored)
         for y, title, restored in (

@@ -33,14 +33,18 @@ HONESTFACE = (
     ("FacewrightLoadIDE", "embedder", "honestface_ide.safetensors"),
     ("FacewrightLoadIDE", "eye_extractor", "vgg16-397923af.pth"),
 )
+OSDFACE = (
+    SD21,
+    ("FacewrightLoadLoRA", "lora", "pytorch_lora_weights.safetensors"),
+    ("FacewrightLoadVRE", "embedder", "associate_2.ckpt"),
+    ("FacewrightLoadVRE", "projector", "embedding_change_weights.pth"),
+)
+GFPGAN = ("UpscaleModelLoader", "model_name", "GFPGANv1.4.pth")
 # The only workflows that do not run as shipped, and what has to be put into models/ for them.
 FILES = {
-    "osdface_restore": (
-        SD21,
-        ("FacewrightLoadLoRA", "lora", "pytorch_lora_weights.safetensors"),
-        ("FacewrightLoadVRE", "embedder", "associate_2.ckpt"),
-        ("FacewrightLoadVRE", "projector", "embedding_change_weights.pth"),
-    ),
+    "osdface_restore": OSDFACE,
+    "classic_restore": (GFPGAN,),
+    "compare_restorers": (*OSDFACE, GFPGAN),
     "trained_restore": (
         ("FacewrightLoadLoRA", "lora", "onestep_nano_lora.safetensors"),
         ("FacewrightLoadVRE", "embedder", "onestep_nano_vre.safetensors"),
