@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..devices import compute_device
+from ..errors import CheckpointError
 from ..geometry.face import Face, check_crops
 from ..geometry.heatmaps import gaussian_heatmaps
 from ..geometry.warp import transform
@@ -78,18 +79,22 @@ class MediapipeAnalyzer:
         *,
         device: torch.device | None = None,
         rotations: bool = False,
+        networks: MediapipeNetworks | None = None,
     ) -> None:
         """Load the files below `model_dir` (or below the usual folders).
 
         Args:
             device: None takes the one that `core.devices` chooses.
             rotations: look at the picture turned by 90, 180 and 270 degrees, too. Without, faces
-                up to 60 degrees from upright are found, and lying ones sometimes.
+                up to 60 degrees from upright are found, and others now and then, often taken for
+                upright.
+            networks: to use instead of files.
 
         Raises:
             CheckpointError: face_landmarker.task is missing, or a file is another one.
         """
-        self._nets = MediapipeNetworks.from_folder(model_dir, device or compute_device())
+        device = device or compute_device()
+        self._nets = networks or MediapipeNetworks.from_folder(model_dir, device)
         self._turns = [math.pi / 2 * k for k in (1, 2, 3)] if rotations else []
 
     @property
@@ -105,7 +110,12 @@ class MediapipeAnalyzer:
 
         Returns:
             Boxes (n, 4), scores (n,) and keypoints (n, 6, 2), best first.
+
+        Raises:
+            CheckpointError: the file of the full range is not there.
         """
+        if far and self.note:
+            raise CheckpointError(f"The full range cannot be asked. {self.note}")
         found = self._search(image, whole(*image.shape[1:]), FULL if far else SHORT)
         return found.boxes, found.scores, found.points
 

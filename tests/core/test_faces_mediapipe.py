@@ -1,0 +1,391 @@
+"""The analyzer mediapipe: over stand-ins that know the truth, and against official answers."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from facewright.core.errors import CheckpointError, FacewrightError
+from facewright.core.faces import dense_landmarker, load_analyzer
+from facewright.core.faces.detection_grid import FULL, SHORT, decode
+from facewright.core.faces.mediapipe import MediapipeAnalyzer
+from facewright.core.faces.mesh import IBUG_OF_MESH, mesh_to_5, mesh_to_68
+from facewright.core.faces.views import sample, tiles, view, whole
+from facewright.core.geometry.align import align_faces
+from facewright.core.geometry.warp import transform
+from PIL import Image
+
+from .mediapipe_world import PATTERN, Truth, world
+from .tflite_files import Writer
+
+
+def mesh_of(face):
+    return face.at(PATTERN)[None].float()
+
+
+def check_found(face, truth, tolerance=0.01):
+    """A `Face` against what the world says, in shares of the face."""
+    allowed = tolerance * truth.size
+    torch.testing.assert_close(face.landmarks, mesh_to_68(mesh_of(truth))[0], atol=allowed, rtol=0)
+    torch.testing.assert_close(face.points5, mesh_to_5(mesh_of(truth))[0], atol=allowed, rtol=0)
+    assert abs((face.angle - truth.roll + math.pi) % math.tau - math.pi) < 0.02
+    assert face.center == pytest.approx((truth.x, truth.y), abs=2 * allowed)
+    assert face.size == pytest.approx(truth.size, rel=0.03)
+
+
+# --- the detectors' outputs
+
+
+def naive_anchors(side, strides, each):
+    found = []
+    for stride, count in zip(strides, each, strict=True):
+        for row in range(side // stride):
+            for column in range(side // stride):
+                found += [((column + 0.5) * stride / side, (row + 0.5) * stride / side)] * count
+    return found
+
+
+@pytest.mark.parametrize(
+    ("grid", "count", "naive"),
+    [(SHORT, 896, (128, (8, 16), (2, 6))), (FULL, 2304, (192, (4,), (1,)))],
+)
+def test_anchors_are_those_of_a_loop(grid, count, naive):
+    assert grid.count == count == len(grid.anchors())
+    torch.testing.assert_close(grid.anchors(), torch.tensor(naive_anchors(*naive)))
+
+
+def test_raw_outputs_are_decoded_as_by_hand():
+    g = torch.Generator().manual_seed(1)
+    raw = torch.randn(2, 896, 16, generator=g) * 20
+    logits = torch.full((2, 896, 1), -500.0)
+    raw[:, :, 2:4] = 40
+    logits[0, 700], logits[0, 3], logits[1, 5] = 2.0, 400.0, 1.0
+    raw[1, 5, 7] = torch.nan
+    (boxes, scores, points), nothing = decode(SHORT, raw, logits)
+    assert [len(t) for t in nothing] == [0, 0, 0]
+    assert scores.tolist() == pytest.approx([1.0, 1 / (1 + math.exp(-2.0))])
+    for n, k in enumerate((3, 700)):
+        v = [float(x) / 128 for x in raw[0, k]]
+        ax, ay = naive_anchors(128, (8, 16), (2, 6))[k]
+        x, y = v[0] + ax, v[1] + ay
+        half_w, half_h = v[2] / 2, v[3] / 2
+        want = [x - half_w, y - half_h, x + half_w, y + half_h]
+        assert boxes[n].tolist() == pytest.approx(want, abs=1e-6)
+        keys = [(v[4 + 2 * i] + ax, v[5 + 2 * i] + ay) for i in range(6)]
+        torch.testing.assert_close(points[n], torch.tensor(keys))
+
+
+def test_a_score_on_the_threshold_counts():
+    raw = torch.full((1, 2304, 16), 30.0)
+    logits = torch.full((1, 2304, 1), -9.0)
+    logits[0, 7] = math.log(0.61 / 0.39)
+    assert len(decode(FULL, raw, logits)[0][1]) == 1
+    logits[0, 7] = math.log(0.59 / 0.41)  # the full range's threshold is 0.6
+    assert len(decode(FULL, raw, logits)[0][1]) == 0
+
+
+# --- views
+
+
+def naive_sample(image, x, y, border):
+    """Bilinear, pixel i at i; beyond the picture its edge or black."""
+    _, h, w = image.shape
+    total = np.zeros(3)
+    for i in (0, 1):
+        for j in (0, 1):
+            px, py = math.floor(x) + i, math.floor(y) + j
+            weight = (1 - abs(x - px)) * (1 - abs(y - py))
+            if border == "border":
+                px, py = min(max(px, 0), w - 1), min(max(py, 0), h - 1)
+            elif not (0 <= px < w and 0 <= py < h):
+                continue
+            total += weight * image[:, py, px].numpy()
+    return total
+
+
+@pytest.mark.parametrize("border", ["border", "zeros"])
+def test_views_are_sampled_as_the_official_graphs_do(border):
+    image = torch.rand(3, 20, 31, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    around = [torch.tensor([v], dtype=torch.float64) for v in (15.0, 11.0, 40.0, 24.0, 0.3)]
+    views = torch.cat([view(*around), whole(20, 31)])
+    seen = sample(image[None], views, 8, border=border)
+    assert seen.shape == (2, 8, 8, 3) and seen.dtype == torch.float32
+    c, s = math.cos(0.3), math.sin(0.3)
+    for row in range(8):
+        for column in range(8):
+            u, v = (column / 8 - 0.5) * 40, (row / 8 - 0.5) * 24
+            spots = (15 + c * u - s * v, 11 + s * u + c * v), (column / 8 * 31, row / 8 * 31 - 5.5)
+            for n, (x, y) in enumerate(spots):
+                want = naive_sample(image, x, y, border)
+                assert seen[n, row, column].numpy() == pytest.approx(want, abs=0.51 / 255)
+    assert ((seen * 255 - (seen * 255).round()).abs() < 1e-3).all()  # 8 bits
+    each = sample(image[None].expand(2, -1, -1, -1), views, 8, border=border)
+    torch.testing.assert_close(each, seen)
+
+
+@pytest.mark.parametrize("size", [(900, 60), (700, 1100), (3000, 4000), (8000, 6000), (500, 20000)])
+def test_tiles_cover_large_pictures_with_overlap(size):
+    height, width = size
+    views = tiles(height, width)
+    assert 0 < len(views) <= 36
+    corners = transform(views, torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64))
+    side = corners[0, 1, 0] - corners[0, 0, 0]
+    assert side >= 640 and max(size) <= 6 * side
+    # Whatever is smaller than a fifth of a tile lies in one of them, wherever it is.
+    g = torch.Generator().manual_seed(3)
+    faces = torch.rand(500, 2, generator=g).double() * torch.tensor([width, height]).double()
+    reach = side / 10
+    limit = torch.tensor([width, height]).double()
+    low, high = (faces - reach).clamp(min=0), torch.minimum(faces + reach, limit)
+    inside = (low[:, None] >= corners[:, 0] - 1e-6) & (high[:, None] <= corners[:, 1] + 1e-6)
+    assert inside.all(2).any(1).all()
+
+
+def test_other_pictures_have_no_tiles():
+    assert len(tiles(512, 512)) == len(tiles(896, 896)) == 0
+
+
+# --- the search
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_both_ranges_find_one_face_once(full):
+    truth = Truth(260, 180, 120, 0.2)
+    analyzer, image = world([truth], 400, 500, full=full)
+    (face,) = analyzer.detect(image)
+    check_found(face, truth)
+    assert face.score == pytest.approx(0.95 - 0.2 / 5, abs=0.01)
+    for far in (False, True)[: 1 + full]:
+        boxes, scores, points = analyzer.detections(image, far=far)
+        assert boxes.shape == (1, 4) and scores.shape == (1,) and points.shape == (1, 6, 2)
+    assert analyzer.note == ("" if full else "It is missing.")
+    if not full:
+        with pytest.raises(CheckpointError, match=r"The full range .* It is missing"):
+            analyzer.detections(image, far=True)
+
+
+def test_each_range_finds_what_the_other_misses():
+    faces = [Truth(80, 80, 60, ranges=(FULL,)), Truth(300, 200, 110, ranges=(SHORT,))]
+    analyzer, image = world(faces, 400, 500)
+    found = sorted(analyzer.detect(image), key=lambda face: face.size)
+    assert len(found) == 2
+    for face, truth in zip(found, faces, strict=True):
+        check_found(face, truth)
+
+
+def test_small_faces_of_large_pictures_are_found_in_tiles():
+    faces = [Truth(300 + 700 * i, 250 + 400 * i, 110, 0.1 * i) for i in range(4)]
+    # One across the borders of tiles, one too large for any, which lies in several.
+    faces += [Truth(2000, 700, 130), Truth(600, 1300, 900)]
+    analyzer, image = world(faces, 2000, 3000)
+    found = analyzer.detect(image)
+    assert len(found) == len(faces)
+    for truth in faces:
+        face = min(found, key=lambda face: math.dist(face.center, (truth.x, truth.y)))
+        check_found(face, truth)
+
+
+def turned(analyzer_options, angles):
+    found = []
+    for degrees in angles:
+        truth = Truth(250, 250, 180, math.radians(degrees))
+        analyzer, image = world([truth], 500, 500, **analyzer_options)
+        faces = analyzer.detect(image)
+        assert len(faces) <= 1
+        ok = bool(faces) and torch.allclose(faces[0].points5, mesh_to_5(mesh_of(truth))[0], atol=4)
+        found.append(ok)
+    return found
+
+
+def test_rotations_find_a_face_at_every_angle():
+    assert all(turned({"rotations": True}, range(0, 360, 40)))
+
+
+def test_without_rotations_the_picture_is_looked_at_once():
+    analyzer, image = world([Truth(250, 250, 180)], 500, 500)
+    analyzer.detect(image)
+    assert [net.seen for net in analyzer.stand_ins] == [1, 1, 1]  # each network, one view
+
+
+def test_a_turned_face_is_cut_out_upright():
+    truth = Truth(250, 250, 180, math.radians(200))
+    analyzer, image = world([truth], 500, 500, rotations=True)
+    faces = analyzer.detect(image)
+    crops = align_faces(image[None], [faces], 256)
+    eyes = transform(crops.matrix[0], truth.at(PATTERN[[33, 263]]))
+    assert eyes[1, 0] > eyes[0, 0] + 50 and abs(eyes[1, 1] - eyes[0, 1]) < 40
+
+
+def test_what_the_mesh_denies_counts_only_where_a_detector_is_certain():
+    sure, unsure = (Truth(x, 200, 120, present=False, score=s) for x, s in ((120, 0.9), (380, 0.7)))
+    analyzer, image = world([sure, unsure], 400, 500)
+    (face,) = analyzer.detect(image)
+    assert face.landmarks is None and face.center == pytest.approx((120, 200), abs=1)
+    eyes = sure.at(torch.tensor([[-0.4, -0.2], [0.4, -0.2]], dtype=torch.float64)).float()
+    torch.testing.assert_close(face.points5[:2], eyes, atol=1, rtol=0)
+    mouth = face.points5[3:].double().mean(0)
+    assert mouth.tolist() == pytest.approx([120, 200 + 0.45 * 60], abs=1)
+    assert float(face.points5[4, 0] - face.points5[3, 0]) == pytest.approx(0.89 * 48, abs=1)
+    assert len(align_faces(image[None], [[face]], 64)) == 1
+
+
+def test_a_denied_proposal_hides_no_face_behind_it():
+    # The short range takes something about the face for one, with a higher score.
+    faces = [
+        Truth(230, 200, 100, score=0.7, ranges=(FULL,)),
+        Truth(275, 200, 130, score=0.78, ranges=(SHORT,), present=False),
+    ]
+    analyzer, image = world(faces, 400, 500)
+    (face,) = analyzer.detect(image)
+    check_found(face, faces[0])
+
+
+def test_half_precision_and_empty_pictures():
+    analyzer, image = world([Truth(5000, 5000, 10)], 400, 500)
+    assert analyzer.detect(image.half()) == []
+    assert analyzer.detect(image[:, :1, :1]) == []
+
+
+# --- landmarks of crops
+
+
+def test_landmarks_of_crops():
+    truth = Truth(131, 160, 150, 0.1)
+    analyzer, image = world([truth], 256, 256)
+    found = dense_landmarker(analyzer).landmarks(image[None].repeat(3, 1, 1, 1))
+    assert found.shape == (3, 68, 2)
+    torch.testing.assert_close(found[2:], mesh_to_68(mesh_of(truth)), atol=1.0, rtol=0)
+    maps = analyzer.heatmaps(image[None])
+    assert maps.shape == (1, 68, 64, 64) and 0.8 < maps.amax() <= 1
+    assert analyzer.landmarks(image[None][:0]).shape == (0, 68, 2)
+    with pytest.raises(FacewrightError, match="square"):
+        analyzer.landmarks(image[None, :, :100])
+
+
+# --- files
+
+
+def test_missing_files_are_named_with_their_source(tmp_path):
+    with pytest.raises(CheckpointError) as caught:
+        load_analyzer("mediapipe", tmp_path)
+    told = str(caught.value)
+    assert all(word in told for word in ("face_landmarker.task", "models/detection", str(tmp_path)))
+    assert "storage.googleapis.com/mediapipe-models" in told and "Apache-2.0" in told
+
+
+def test_other_archives_and_networks_are_refused(tmp_path):
+    import zipfile
+
+    path = tmp_path / "detection" / "face_landmarker.task"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("hand_detector.tflite", b"")
+    with pytest.raises(CheckpointError, match=r"holds no face_detector\.tflite"):
+        load_analyzer("mediapipe", tmp_path)
+    file = Writer()
+    small = file.bytes(file.add("RELU", [file.input(1, 4, 4, 2)], 1, 4, 4, 2))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("face_detector.tflite", "face_landmarks_detector.tflite"):
+            archive.writestr(name, small)
+    with pytest.raises(CheckpointError, match=r"takes .*4, 4, 2.* gives .*that of MediaPipe's"):
+        load_analyzer("mediapipe", tmp_path)
+
+
+# --- official answers
+
+
+def folder(variable, what):
+    if not os.environ.get(variable):
+        pytest.skip(f"name the folder of {what} in {variable}")
+    return Path(os.environ[variable])
+
+
+@pytest.fixture(scope="module")
+def official():
+    return MediapipeAnalyzer(folder("FACEWRIGHT_MEDIAPIPE", "MediaPipe's files and answers"))
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    """Name -> picture and what the official graphs answer."""
+    place = folder("FACEWRIGHT_PHOTOS", "photographs")
+    answers = folder("FACEWRIGHT_MEDIAPIPE", "MediaPipe's files and answers") / "photos.json"
+    found = {}
+    for name, answer in json.loads(answers.read_text(encoding="utf-8")).items():
+        pixels = np.array(Image.open(place / name).convert("RGB"))
+        found[name] = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255, answer
+    return found
+
+
+def shared(a, b):
+    from facewright.core.faces.merging import overlaps
+
+    return overlaps(a, b)[0]
+
+
+@pytest.mark.parametrize("name", ["short", "full"])
+def test_detections_are_those_of_the_official_graphs(official, photographs, name):
+    for image, answer in photographs.values():
+        boxes, scores, points = official.detections(image, far=name == "full")
+        assert len(boxes) == len(answer[name])
+        for wanted in answer[name]:
+            overlap, k = shared(boxes, torch.tensor([wanted["box"]]))[:, 0].max(0)
+            assert overlap > 0.98
+            side = float(boxes[k, 2] - boxes[k, 0])
+            apart = (points[k] - torch.tensor(wanted["keypoints"])).norm(dim=1).max()
+            assert apart < 0.01 * side and abs(float(scores[k]) - wanted["score"]) < 0.005
+
+
+def test_every_photograph_has_its_faces_once_with_the_official_mesh(official, photographs):
+    for image, answer in photographs.values():
+        faces = official.detect(image)
+        # The mesh denies no face that either range found; 0.6 in one photograph is none.
+        boxes = torch.tensor([f["box"] for f in answer["short"] + answer["full"]])
+        middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+        assert len(faces) == max(len(answer["short"]), len(answer["full"]))
+        for i, face in enumerate(faces):
+            assert face.landmarks is not None
+            assert ((middles - torch.tensor(face.center)).norm(dim=1) < 0.2 * face.size).any()
+            others = torch.tensor([f.center for f in faces[:i]]).view(-1, 2)
+            assert ((others - torch.tensor(face.center)).norm(dim=1) > 0.5 * face.size).all()
+        for mesh in torch.tensor(answer["mesh"]):
+            wanted, five = mesh[list(IBUG_OF_MESH)], mesh_to_5(mesh[None])[0]
+            face = min(faces, key=lambda f: float((f.landmarks - wanted).norm()))
+            apart = (face.landmarks - wanted).norm(dim=1) / face.size
+            assert apart.mean() < 0.003 and apart.max() < 0.01
+            eyes = (face.points5[:2] - five[:2]).norm(dim=1) / (five[1] - five[0]).norm()
+            assert eyes.max() < 0.01
+
+
+def test_landmarks_of_crops_are_those_of_the_official_mesh(official, photographs):
+    chosen = [pair for name, pair in photographs.items() if name.startswith("crop_0")]
+    crops = torch.stack([image for image, _ in chosen])
+    wanted = mesh_to_68(torch.tensor([answer["mesh"][0] for _, answer in chosen]))
+    apart = (official.landmarks(crops) - wanted).norm(dim=2)
+    assert apart.mean(1).max() < 0.012 * 512
+
+
+@pytest.mark.slow
+def test_a_photographed_face_is_set_upright_at_any_roll(official, photographs):
+    searching = MediapipeAnalyzer(os.environ["FACEWRIGHT_MEDIAPIPE"], rotations=True)
+    for name in ("04.jpg", "crop_0729.png", "crop_covered_00169.png"):
+        image, _ = photographs[name]
+        _, height, width = image.shape
+        (known,) = official.detect(image)
+        side = math.ceil(math.hypot(height, width))
+        found = 0
+        for degrees in range(0, 360, 15):
+            angle = torch.tensor([-math.radians(degrees)], dtype=torch.float64)
+            middle, extent = ([torch.tensor([v / 2], dtype=torch.float64) for v in (width, height)],
+                              torch.tensor([float(side)], dtype=torch.float64))  # fmt: skip
+            shown = view(*middle, extent, extent, angle)
+            picture = sample(image[None], shown, side, border="zeros")[0].permute(2, 0, 1)
+            linear = torch.linalg.inv(shown[0, :, :2]) * side
+            eyes = (known.points5[:2].double() - shown[0, :, 2]) @ linear.T
+            faces = [f for f in searching.detect(picture)
+                     if ((f.points5[:2] - eyes).norm(dim=1) < 0.1 * known.size).all()]  # fmt: skip
+            found += len(faces) == 1
+        assert found >= 22
