@@ -21,6 +21,7 @@ from facewright.core.faces.auto import AutoAnalyzer, choose
 from facewright.core.faces.needs import NEEDS, Needs, find_weights
 from facewright.core.faces.selection import choose_faces
 from facewright.core.geometry.align import align_faces
+from facewright.core.methods import specs
 
 FILES = {
     "mediapipe": "detection/face_landmarker.task",
@@ -170,6 +171,12 @@ def test_the_chosen_one_does_the_work():
         auto.nothing  # noqa: B018
 
 
+def test_methods_for_photographs_take_it():
+    named = {spec.name: spec.analyzer for spec in specs().values()}
+    assert set(named.values()) == {"auto", "nano"}
+    assert all((analyzer == "nano") == name.startswith("nano") for name, analyzer in named.items())
+
+
 # --- why no face is left
 
 OF = "faces found"
@@ -267,7 +274,9 @@ def test_the_preview_says_why_and_the_crops_do_not():
     band = out[0, :, rows.min() :]
     assert band.amax() > 0.95 and band.mean() < 0.4, "light letters on a dark ground"
     crops.image_index = torch.tensor([0])  # filled in by smoothing: nothing is missing
-    assert torch.equal(draw_faces(images, crops)[1], images[1])
+    filled_in = draw_faces(images, crops)
+    crops.none = {}
+    assert torch.equal(filled_in, draw_faces(images, crops))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (40, 900), (900, 40), (64, 64)])

@@ -433,6 +433,9 @@ def test_it_says_which_detector_auto_takes_and_why(tmp_path):
     assert broken["detectors"]["auto"] == "skimage"
     assert "web page" in broken["detectors"]["all"][0]["lacks"]
     assert "web page" in entry(broken, MEDIAPIPE.what)["copies"][0]["problem"]
+    put_task(tmp_path, b"PK" + bytes(99))
+    broken = look(tmp_path, hash_files=False)
+    assert "which is a zip archive" in broken["detectors"]["all"][0]["lacks"]
 
 
 @FORMS
