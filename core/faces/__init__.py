@@ -7,7 +7,7 @@ import torch
 
 from ..errors import FacewrightError
 from ..geometry.face import DenseLandmarker, Face, FaceAnalyzer, NoFace
-from .auto import AutoAnalyzer, Choice, choose
+from .auto import AutoAnalyzer, Choice, choose, note_of
 from .needs import NEEDS, find_weights
 from .selection import ORDERS, ROOM, detect_faces, find_faces, none_left, select_faces, warn_of_none
 
@@ -102,13 +102,13 @@ def load_analyzer(
 
 
 def choice_of(analyzer: FaceAnalyzer) -> list[str]:
-    """Sentences for reports: what "auto" chose and why, and what is broken; none if people chose.
+    """Sentences for reports: what "auto" chose and why, then what is broken.
 
-    The first is about the choice.
+    Of an analyzer that people chose only what it misses for want of a file.
     """
-    if not isinstance(analyzer, AutoAnalyzer):
-        return []
-    return [analyzer.choice.looked, *analyzer.choice.warnings]
+    if isinstance(analyzer, AutoAnalyzer):
+        return [analyzer.choice.looked, *analyzer.choice.warnings]
+    return [note] if (note := note_of(analyzer)) else []
 
 
 def dense_landmarker(analyzer: FaceAnalyzer) -> DenseLandmarker:

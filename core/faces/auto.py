@@ -34,10 +34,12 @@ class Choice:
     file: Path | None
     """Its weights; None where it needs none."""
     passed: tuple[Passed, ...]
+    note: str = ""
+    """What it misses here, a sentence."""
 
     @property
     def looked(self) -> str:
-        """A sentence on who looks for faces, and why not a better one."""
+        """Who looks for faces, why not a better one, and what is missed."""
         text = f"Faces are looked for by {self.name}"
         if self.file is not None:
             text += f" ({'/'.join(self.file.parts[-3:])})"
@@ -45,7 +47,7 @@ class Choice:
             text += f", because {self.passed[0].why.removesuffix('.')}"
             if not NEEDS[self.name].dense:
                 text += f"; {self.name} {NEEDS[self.name].about}"
-        return f"{text}."
+        return f"{text}. {self.note}".rstrip()
 
     @property
     def warnings(self) -> list[str]:
@@ -73,6 +75,11 @@ class AutoAnalyzer:
         if name == "chosen":  # not there yet: this is being copied
             raise AttributeError(name)
         return getattr(self.chosen, name)
+
+
+def note_of(analyzer: FaceAnalyzer) -> str:
+    """A sentence on what an analyzer misses for want of a file; empty where it has all."""
+    return getattr(analyzer, "note", "")
 
 
 def choose(
@@ -104,20 +111,21 @@ def choose(
             passed.append(Passed(name, "it gives no dense landmarks"))
         else:
             try:
-                chosen = AutoAnalyzer(load(name), Choice(name, file, tuple(passed)))
+                analyzer = load(name)
             except Exception as error:  # noqa: BLE001 (other people's packages raise anything)
                 passed.append(Passed(name, _sentence(error), broken=True))
                 continue
             try:
                 if check is not None:
-                    check(chosen)
+                    check(analyzer)
             except FacewrightError as error:
                 passed.append(Passed(name, str(error)))
                 continue
-            for warning in chosen.choice.warnings:
+            choice = Choice(name, file, tuple(passed), note_of(analyzer))
+            for warning in choice.warnings:
                 _LOG.warning(warning)
-            _LOG.info(chosen.choice.looked)
-            return chosen
+            _LOG.info(choice.looked)
+            return AutoAnalyzer(analyzer, choice)
     raise CheckpointError(_none_is_ready(passed, model_dir, check is not None))
 
 

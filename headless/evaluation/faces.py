@@ -13,7 +13,7 @@ from ...core.faces import ROOM, Face, dense_landmarker, detect_faces, load_analy
 from ...core.geometry.align import align_faces
 from ...core.metrics import Metric
 
-ANALYZERS = ("nano", "insightface", "facexlib", "auto")
+ANALYZERS = ("nano", "insightface", "facexlib", "mediapipe", "auto")
 """Analyzers with landmarks; "auto" takes the first that has dense ones."""
 _DENSE = ("ald_eyes", "ald_mouth")
 _LANDMARKS = ("ald", *_DENSE, "lmd")

@@ -2,6 +2,9 @@
 
 import copy
 import logging
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +25,7 @@ from facewright.core.faces.needs import NEEDS, Needs, find_weights
 from facewright.core.faces.selection import choose_faces
 from facewright.core.geometry.align import align_faces
 from facewright.core.methods import specs
+from skimage import data
 
 FILES = {
     "mediapipe": "detection/face_landmarker.task",
@@ -221,7 +225,7 @@ class Finds(Boxes):
     [
         ("skimage", 0.0, ("skimage sees upright frontal faces only", "padding of 0.3")),
         ("mediapipe", 0.0, ("padding of 0.3", "another face detector")),
-        ("mediapipe", 0.3, ("Try another face detector.",)),
+        ("mediapipe", 0.3, ("Try turning the picture", "another face detector.")),
         ("nano", 0.0, ("computer-drawn faces only",)),
     ],
 )
@@ -285,3 +289,23 @@ def test_the_band_fits_any_picture(size):
     none = NoFace("3 faces found by mediapipe, all smaller than 64 px", "Try a smaller min_size.")
     out = draw_faces(images, align_faces(images, [[]], 32, {0: none}))
     assert out.shape == images.shape and not torch.equal(out, images)
+
+
+def test_on_the_official_files(tmp_path):
+    """Read from the folder that FACEWRIGHT_MEDIAPIPE names, where there is one."""
+    folder = os.environ.get("FACEWRIGHT_MEDIAPIPE")
+    if not folder:
+        pytest.skip("name the folder of MediaPipe's files and answers in FACEWRIGHT_MEDIAPIPE")
+    models = tmp_path / "models"
+    (models / "detection").mkdir(parents=True)
+    task = models / "detection" / "face_landmarker.task"
+    shutil.copy(Path(folder) / task.name, task)
+    auto = load_analyzer("auto", models, torch.device("cpu"), dense=True, points=68)
+    (said,) = choice_of(auto)
+    assert "by mediapipe (models/detection/face_landmarker.task). Without face_detection" in said
+    (face,) = auto.detect(torch.from_numpy(data.astronaut()).movedim(-1, 0) / 255)
+    assert face.points5.shape == (5, 2) and face.landmarks.shape == (68, 2)
+    task.write_bytes(task.read_bytes()[:-99])  # as an interrupted download leaves it
+    said, warning = choice_of(load_analyzer("auto", models))
+    assert "by skimage, because face_landmarker.task" in said
+    assert warning.startswith("The face analyzer mediapipe was passed over")
