@@ -1,5 +1,7 @@
 """Face restorers from files that people have, through Python and `facewright restore`."""
 
+import json
+
 import pytest
 import torch
 from facewright.core import demo
@@ -7,6 +9,7 @@ from facewright.core.geometry.align import align_faces
 from facewright.core.geometry.paste import paste_faces
 from facewright.core.images import Picture, read_picture, write_picture
 from facewright.core.methods import classic
+from facewright.core.modules.iresnet import IResNet
 from facewright.core.people.recogniser import nano_recogniser
 from facewright.core.weights import nano
 from facewright.core.weights.model_folders import ModelFolders
@@ -121,6 +124,20 @@ def test_the_guard_and_receipts_work_with_a_recogniser(models, photo, restorer_f
     torch.testing.assert_close(held.pixels, pixels, atol=0.06, rtol=0)  # a crop, pasted back
     told = restorer.restore(pixels, RestoreOptions(receipts=True))
     assert torch.equal(told.pixels, restorer.restore(pixels).pixels)
+
+
+def test_the_command_guards_and_writes_receipts(models, photo, restorer_file, tmp_path):
+    (models / "facewright").mkdir()
+    torch.save(IResNet((2, 2, 2, 2)).state_dict(), models / "facewright/backbone.pth")
+    given = (photo, "-o", tmp_path / "out", "--models", models, "--weights", restorer_file)
+    given += ("--analyzer", "nano", "--pick", 0, "--receipts", "--max-drift", 0)
+    code, output = cli(*given, "--on-drift", "fall back")
+    assert code == 0, output
+    told = json.loads((tmp_path / "out/photo.png.receipts.json").read_text())
+    (receipt,) = told["faces"]
+    assert receipt["verdict"] == "fell back" and receipt["drift_restored"] > 0
+    pixels = read_picture(tmp_path / "out/photo.png").pixels
+    torch.testing.assert_close(pixels, read_picture(photo).pixels, atol=0.06, rtol=0)
 
 
 def test_a_video_is_restored_frame_by_frame(models, tmp_path, restorer_file):
