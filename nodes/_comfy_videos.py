@@ -2,39 +2,44 @@
 
 import uuid
 from fractions import Fraction
+from inspect import signature
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 
-from ..core.video.files import write_video
+from ..core.video.clip import Clip
 
 
 class ComfyVideos:
     """The part of `ComfyHost` that knows videos."""
 
-    def video_source(self, video: Any) -> str | BytesIO:
+    def video_source(self, video: Any) -> str | BytesIO | Clip:
         from comfy_api.input_impl import VideoFromFile
 
-        # Newer versions cut without writing a file; their stream source is the whole one. Videos
-        # made from frames have no stream source that works: it names no container.
+        # Newer versions cut without writing a file; their stream source is the whole one.
         cut = any(
             getattr(video, f"_VideoFromFile__{what}", 0) for what in ("start_time", "duration")
         )
         if isinstance(video, VideoFromFile) and not cut:
             return video.get_stream_source()
-        path = self.new_video_path()
-        if cut and not any(side % 2 for side in video.get_dimensions()):
+        exact = "crf" in signature(video.save_to).parameters
+        if cut and exact and not any(side % 2 for side in video.get_dimensions()):
+            # Frame by frame; without `crf` as lossy as any new file.
+            path = self.new_video_path()
             path.parent.mkdir(parents=True, exist_ok=True)
-            video.save_to(str(path))
+            video.save_to(str(path), crf=0)
             return str(path)
-        # Not by `save_to`, which loses quality and fails on frames of odd width or height.
+        # What is in memory stays there: a codec would cost quality.
         parts = video.get_components()
-        sound = parts.audio and (parts.audio["waveform"][0], int(parts.audio["sample_rate"]))
-        images = parts.images[..., :3].movedim(-1, 1)
-        write_video(path, images, Fraction(parts.frame_rate), crf=0, sound=sound)
-        return str(path)
+        return Clip(
+            frames=parts.images[..., :3].movedim(-1, 1),
+            rate=Fraction(parts.frame_rate),
+            sound=parts.audio and (parts.audio["waveform"][0], int(parts.audio["sample_rate"])),
+            depth=getattr(video, "get_bit_depth", lambda: 8)(),
+            alpha=parts.images.shape[-1] > 3 or getattr(parts, "alpha", None) is not None,
+        )
 
     def new_video_path(self) -> Path:
         return Path(folder_paths.get_temp_directory()) / f"facewright_{uuid.uuid4().hex}.mp4"

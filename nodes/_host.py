@@ -9,7 +9,6 @@ BoundingBox where it is there.
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from ..core.lora.merge import LoraReport
 from ..core.methods.flipnet import BoostHubs, Condition
 from ..core.restorer import Backbone
+from ..core.video.clip import Footage
 
 SHOWN = 16
 """Pictures that a node shows of a batch; a video may have thousands."""
@@ -138,8 +138,8 @@ class Host(Protocol):
         """
         ...
 
-    def video_source(self, video: Any) -> str | Path | BytesIO:
-        """What PyAV can open of a VIDEO."""
+    def video_source(self, video: Any) -> Footage:
+        """A VIDEO as core reads it: a file, or frames that are in memory already."""
         ...
 
     def new_video_path(self) -> Path:

@@ -7,8 +7,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ..people.matching import Matches
+from ..video.clip import Footage
 from ..video.files import read_frames, rewrite_video
-from ..video.reading import Source
 from .frames import FrameRestorer
 from .options import RestoreOptions
 from .pictures import Restorer
@@ -36,7 +36,7 @@ class RestoredVideo:
 
 def restore_video(
     restorer: Restorer,
-    source: Source,
+    source: Footage,
     target: Path,
     options: RestoreOptions | None = None,
     *,

@@ -78,6 +78,8 @@ class Coding:
 
     def from_rgb(self, pixels: Tensor, half: bool) -> list[Tensor]:
         """Planes of bytes of (3, h, w) in [0, 1], the chroma `half` as wide and high."""
+        if self.matrix == RGB:
+            return list(pixels.detach().cpu().float().clamp(0, 1).mul(255).round().byte())
         forward = _forward(self.matrix).float()
         samples = torch.tensordot(forward, pixels.detach().cpu().float().clamp(0, 1), 1)
         low, luma, chroma = self._scales()
@@ -167,9 +169,11 @@ def _fit(colors: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 
 
 def frame_of(av: Any, planes: Sequence[Tensor], coding: Coding) -> Any:
-    """A frame for the encoder: yuv420p or yuv444p, by the size of the chroma."""
+    """A frame for the encoder: rgb24, yuv420p or yuv444p, by matrix and size of the chroma."""
     height, width = planes[0].shape
-    if planes[1].shape == planes[0].shape:
+    if coding.matrix == RGB:
+        array, layout = torch.stack(list(planes), -1).numpy(), "rgb24"
+    elif planes[1].shape == planes[0].shape:
         array, layout = torch.stack(list(planes)).numpy(), "yuv444p"
     else:
         flat = torch.cat([p.flatten() for p in planes])

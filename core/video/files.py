@@ -14,10 +14,12 @@ from torch import Tensor
 
 from ..errors import FacewrightError
 from ..files.writing import written_whole
+from .clip import Clip, Footage
 from .colors import (
     BT601,
     FULL,
     LIMITED,
+    RGB,
     UNSPECIFIED,
     Coding,
     fitted,
@@ -29,33 +31,38 @@ from .colors import (
 )
 from .copies import Copies, add_sound, encode_sound, label, mark, options_for
 from .notes import coding_notes, damage, missing, side_data, upright_ratio
-from .reading import Source, Video, load_av, opened, words
+from .reading import Video, load_av, opened, words
 
 FRAMES_TOGETHER = 8
 """Frames that `rewrite_video` holds at a time."""
 
-_USUAL = Coding(BT601, full=False)
+_USUAL, _RGB = Coding(BT601, full=False), Coding(RGB, full=True)
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
-def read_frames(source: Source) -> Iterator[Tensor]:
-    """Frames (3, h, w) in [0, 1] of a video's first picture stream, one by one, upright.
+def read_frames(source: Footage) -> Iterator[Tensor]:
+    """Frames (3, h, w) in [0, 1] of a clip or of a video's first picture stream, upright.
 
     Raises:
         FacewrightError: PyAV is missing, or the file is no video or damaged.
     """
+    if isinstance(source, Clip):
+        yield from map(source.frame, range(len(source.frames)))
+        return
     with opened(source) as video:
         for frame in video.contents():
             yield video.pixels(frame)
         video.check_frames()
 
 
-def frame_count(source: Source) -> int:
+def frame_count(source: Footage) -> int:
     """How many frames a video says that it has, 0 where it does not say.
 
     Raises:
         FacewrightError: as `read_frames`.
     """
+    if isinstance(source, Clip):
+        return len(source.frames)
     with opened(source) as video:
         if video.pictures.frames > 0:
             return video.pictures.frames
@@ -63,7 +70,7 @@ def frame_count(source: Source) -> int:
 
 
 def rewrite_video(
-    source: Source,
+    source: Footage,
     target: Path,
     change: Callable[[int, Sequence[Tensor]], Iterable[Tensor | None]],
     *,
@@ -75,12 +82,13 @@ def rewrite_video(
     Times, sound, tags, languages, chapters, the shape of pixels and the meaning of colours are
     handed on; what is to be shown turned or mirrored is stored upright. Samples of which `change`
     alters no pixel go to the encoder as they were decoded. The file is complete or not there at
-    all, and was read back.
+    all, and was read back. A clip is encoded once, from the pixels that are in memory.
 
     Args:
         change: gets the number of a frame and some frames from there on, (3, h, w) in [0, 1], and
             returns as many; None for one that stays as it is.
-        crf: quality of H.264: 0 lossless, 16 hardly to be told from the source, 23 usual.
+        crf: quality of H.264: 0 lossless, 16 hardly to be told from the source, 23 usual. A clip
+            is red, green and blue, and so is its file at 0; else its colours are halved (4:2:0).
         size: height and width of the frames that `change` returns, all of them, where they have
             another than those it gets.
 
@@ -91,6 +99,11 @@ def rewrite_video(
         FacewrightError: as `read_frames`, or the file cannot be written as MP4.
         OSError: the folder cannot be written.
     """
+    if isinstance(source, Clip):
+        write_video(
+            target, _changed(source, change), source.rate, crf=crf, sound=source.sound, rgb=crf == 0
+        )
+        return source.notes(crf)
     with opened(source) as video:
         first = next(video.contents(), None)
         video.check_frames()
@@ -131,11 +144,14 @@ def write_video(
     *,
     crf: int = 16,
     sound: tuple[Tensor, int] | None = None,
+    rgb: bool = False,
 ) -> None:
     """Write an MP4 (H.264, 8 bit) of frames (3, h, w) in [0, 1], `rate` of them a second.
 
     Args:
+        crf: quality of H.264.
         sound: waveform (channels, n) in [-1, 1] and its samples a second.
+        rgb: store red, green and blue in place of luma and chroma; few players show that.
 
     Raises:
         FacewrightError: PyAV is missing, or there are no frames, or no such rate.
@@ -148,7 +164,8 @@ def write_video(
     with written_whole(target) as temporary, _mp4(av, temporary, target) as (writer, writing):
         for i, frame in enumerate(frames):
             if sink is None:
-                form = _Form((frame.shape[-2], frame.shape[-1]), 1 / Fraction(rate))
+                coding = _RGB if rgb else _USUAL
+                form = _Form((frame.shape[-2], frame.shape[-1]), 1 / Fraction(rate), coding)
                 with writing():
                     sink = _Sink(writer, writing, form, crf, rate)
                     speaker = sound and add_sound(writer, *sound)
@@ -192,8 +209,18 @@ class _Form:
 
     @property
     def halved(self) -> bool:
-        """Whether colours have half the resolution; frames of odd size cannot."""
-        return not (self.size[0] % 2 or self.size[1] % 2)
+        """Whether colours have half the resolution; frames of odd size cannot, nor can RGB."""
+        even = not (self.size[0] % 2 or self.size[1] % 2)
+        return even and self.coding.matrix != RGB
+
+
+def _changed(clip: Clip, change: Callable) -> Iterator[Tensor]:
+    """Frames of a clip as `change` leaves them, `FRAMES_TOGETHER` at a time."""
+    for first in range(0, len(clip.frames), FRAMES_TOGETHER):
+        last = min(first + FRAMES_TOGETHER, len(clip.frames))
+        seen = [clip.frame(i) for i in range(first, last)]
+        for old, new in zip(seen, change(first, seen), strict=True):
+            yield old if new is None else new
 
 
 class _Sink:
@@ -206,9 +233,11 @@ class _Sink:
         self.last: int | None = None
         self.count = self.moved = 0
         self.step = max(1, round(1 / (rate * form.time_base)))
-        self.stream = writer.add_stream("libx264", rate=rate, options={"crf": str(crf)})
+        rgb = form.coding.matrix == RGB
+        codec, layout = ("libx264rgb", "rgb24") if rgb else ("libx264", "yuv444p")
+        self.stream = writer.add_stream(codec, rate=rate, options={"crf": str(crf)})
         self.stream.height, self.stream.width = form.size
-        self.stream.pix_fmt = "yuv420p" if form.halved else "yuv444p"
+        self.stream.pix_fmt = "yuv420p" if form.halved else layout
         context = self.stream.codec_context
         context.time_base = form.time_base
         context.color_range = FULL if form.coding.full else LIMITED

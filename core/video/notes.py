@@ -24,6 +24,9 @@ _SIDE_DATA = {
     "SPHERICAL": "the 360 degree projection",
     "STEREO3D": "the 3D arrangement",
 }
+HALVED = "The resolution of the colours is halved (4:2:0), which every player shows."
+UNHALVED = "Frames of odd width or height are written as 4:4:4, which some players do not show."
+LOSSLESS = "The pictures are stored without any loss, as 8 bit RGB, which few players show."
 _NAMES = ("title", "name", "filename", "handler_name")
 _HDR = {16: "PQ", 18: "HLG"}
 
@@ -48,11 +51,9 @@ def coding_notes(frame: Any, coded: Coding, halved: bool) -> list[str]:
         notes.append(f"Colours of {depth} bits are written with 8.")
     full_chroma = coded.matrix == RGB or kind.chroma_width(16) > 8 or kind.chroma_height(16) > 8
     if halved and full_chroma and len(kind.components) > 2:
-        notes.append("The resolution of the colours is halved (4:2:0), which every player shows.")
+        notes.append(HALVED)
     if not halved:
-        notes.append(
-            "Frames of odd width or height are written as 4:4:4, which some players do not show."
-        )
+        notes.append(UNHALVED)
     if not coded.known:
         notes.append(
             f"The colour matrix {coded.matrix} is not known here: faces are restored as if it were "

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...core.errors import FacewrightError, shorten
 from ...core.files.writing import written_whole
 from ...core.node_api import io
+from ...core.video.clip import Clip
 from ...core.video.files import write_video
 from ..workflows.input_files import input_file
 from .plain import PlainNode
@@ -42,8 +43,8 @@ def new_video_path() -> Path:
 class HeadlessVideos:
     """The part of `HeadlessHost` that knows videos."""
 
-    def video_source(self, video: VideoFile) -> Path:
-        return video.path
+    def video_source(self, video: VideoFile | Clip) -> Path | Clip:
+        return video if isinstance(video, Clip) else video.path
 
     def new_video_path(self) -> Path:
         return new_video_path()
@@ -69,20 +70,19 @@ class LoadVideo(PlainNode):
 
 
 class CreateVideo(PlainNode):
-    """Frames as a video, without sound here."""
+    """Frames as a video, without sound here; no file is made of them before Save Video."""
 
     INPUTS = (io.Image.Input("images"), io.Float.Input("fps", default=30.0))
     OUTPUTS = (io.Video.Output(),)
 
     @classmethod
     def execute(cls, images: Tensor, fps: float) -> io.NodeOutput:
-        path = new_video_path()
-        write_video(path, images[..., :3].movedim(-1, 1), Fraction(fps).limit_denominator(1001))
-        return io.NodeOutput(VideoFile(path))
+        rate = Fraction(fps).limit_denominator(1001)
+        return io.NodeOutput(Clip(images[..., :3].movedim(-1, 1), rate, alpha=images.shape[-1] > 3))
 
 
 class SaveVideo(PlainNode):
-    """`<prefix>_00001_.mp4`, numbered on: a copy of the file."""
+    """`<prefix>_00001_.mp4`, numbered on: a copy of the file, or one made of the frames."""
 
     INPUTS = (
         io.Video.Input("video"),
@@ -94,8 +94,12 @@ class SaveVideo(PlainNode):
 
     @classmethod
     def execute(
-        cls, video: VideoFile, filename_prefix: str, format: str, codec: str
+        cls, video: VideoFile | Clip, filename_prefix: str, format: str, codec: str
     ) -> io.NodeOutput:
+        if isinstance(video, Clip):
+            target = next(free_names(filename_prefix, ".mp4"))
+            write_video(target, video.frames, video.rate)
+            return io.NodeOutput(ui={"images": [target]})
         suffix = video.path.suffix
         if format == "mp4" and suffix.lower() != ".mp4":
             raise FacewrightError(

@@ -67,6 +67,25 @@ def test_the_sound_of_a_loaded_video_is_kept(server, home):
         assert len(list(container.decode(video=0))) == 10
 
 
+def test_frames_that_are_left_alone_come_out_bit_by_bit(server, home):
+    """Create Video -> Restore Video at strength 0: no codec before, none that loses behind."""
+    pytest.importorskip("av")
+    from facewright.core.demo import picture
+    from facewright.core.video.files import read_frames
+
+    prompt = read_workflow(FOLDER / "api/nano_restore_video.api.json")
+    for node in prompt.values():
+        if node["class_type"] == "FacewrightRestoreVideo":
+            node["inputs"] |= {"strength": 0.0, "crf": 0}
+        elif node["class_type"] == "SaveVideo":
+            node["inputs"]["filename_prefix"] = "untouched"
+    entry = server.run(prompt)
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    (result,) = (home / "output").glob("untouched_*.mp4")
+    pairs = list(zip(read_frames(result), picture("moving group")[0], strict=True))
+    assert len(pairs) == 16 and all((a - b).abs().max() < 1e-6 for a, b in pairs)
+
+
 def test_frames_of_odd_size_and_their_sound_go_through(server, home):
     """Create Video of frames that ComfyUI itself cannot write, with an empty sound."""
     av = pytest.importorskip("av")

@@ -177,10 +177,8 @@ def restore_video(path, faces, whole=False, **options):
         def forward(self, crops):
             return torch.zeros(len(crops), 4, 8)
 
-    result = RestoreVideo.execute(
-        video=VideoFile(path), model=None, vae=None, vre=Vre(), analyzer=Told(faces),
-        **(values | options),
-    ).result  # fmt: skip
+    given = {"video": VideoFile(path), "vre": Vre(), "analyzer": Told(faces)} | values | options
+    result = RestoreVideo.execute(model=None, vae=None, **given).result
     return result if whole else result[:2]
 
 
@@ -242,6 +240,29 @@ def test_frames_at_strength_0_are_the_source_bit_by_bit_and_losses_are_told(weig
 
     pairs = list(zip(luma(source), luma(video.path), strict=True))
     assert len(pairs) == 12 and all((a == b).all() for a, b in pairs)
+
+
+def test_frames_of_create_video_meet_no_codec_before_the_restorer(weightless, tmp_path):
+    """Detector and restorer see the very numbers; at strength 0 and crf 0 they come out again."""
+    pytest.importorskip("av")
+    from facewright.core.video.files import read_frames
+    from facewright.headless.host.videos import CreateVideo
+
+    frames = torch.rand(12, 120, 200, 3)
+    (video,) = CreateVideo.execute(images=frames, fps=25.0).result
+    seen = []
+
+    class Looking(Told):
+        def detect(self, image):
+            seen.append(image.clone())
+            return super().detect(image)
+
+    untouched, report = restore_video(None, FRAMES, video=video, strength=0.0)
+    assert "15 faces restored" in report and "without any loss" in report
+    got = torch.stack([f.permute(1, 2, 0) for f in read_frames(untouched.path)])
+    assert torch.equal((got * 255).round(), (frames * 255).round())
+    restore_video(None, FRAMES, video=video, analyzer=Looking(FRAMES))
+    assert torch.equal(torch.stack(seen).permute(0, 2, 3, 1), frames)
 
 
 def test_a_videos_faces_are_guarded_and_matched(weightless, tmp_path, monkeypatch):
