@@ -348,7 +348,7 @@ def combine(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Node], Bu
 def _repeated(node: Node, i: int, shape: tuple[int, ...]) -> Tensor:
     """Constant operand `i`, ready to repeat over a value of `shape`."""
     values = node.weights(i, node.constant(i).shape)
-    if values.ndim > len(shape) or (values.ndim == len(shape) and values.shape[0] != 1):
+    if values.ndim > len(shape):
         raise node.refusal(f"has a constant of {tuple(values.shape)} for a value of {shape}")
     return inside(values.reshape((1,) * (len(shape) - values.ndim) + tuple(values.shape)))
 
@@ -400,8 +400,6 @@ def _pads(node: Node) -> tuple[list[int], Shape]:
     shape, amounts = node.shape(0), node.integers(1)
     if amounts.shape != (len(shape), 2) or amounts.min() < 0 or amounts.max() > MOST_NUMBERS:
         raise node.refusal(f"pads {shape} by {amounts.tolist()}")
-    if amounts[0].any():
-        raise node.refusal("pads the batch, which is not supported")
     made = tuple(n + int(a) + int(b) for n, (a, b) in zip(shape, amounts, strict=True))
     if len(shape) == 4:
         amounts = amounts[[0, 3, 1, 2]]

@@ -251,12 +251,12 @@ def _expanded(values: np.ndarray, shape: tuple[int, ...], sparsity: Table, told:
     for axis, level in zip(order, levels, strict=True):
         size, stride = sizes[axis], strides[axis]
         if level.number(0, "i8") == 0:
-            if level.number(1, "i32") != size or len(places) * size > most:
+            if level.number(1, "i32") != size:
                 raise damaged
             places = (places[:, None] + stride * np.arange(size)).reshape(-1)
         else:
             starts, indices = _sparse_vector(level, 2), _sparse_vector(level, 4)
-            if len(starts) != len(places) + 1 or len(indices) > most:
+            if len(starts) != len(places) + 1 or len(indices) > len(places) * size:
                 raise damaged
             starts, indices = starts.astype(np.int64), indices.astype(np.int64)
             counts = np.diff(starts)

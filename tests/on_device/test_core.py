@@ -111,3 +111,16 @@ def test_fitting_albums_and_curation(device):
     assert perceptual_hash(pictures[0]) == perceptual_hash(pictures[0].to(device))
     points = torch.rand(5, 2)
     assert estimate_yaw(points) == estimate_yaw(points.to(device))
+
+
+@torch.no_grad()
+def test_tensorflow_lite_graphs(device):
+    from facewright.core.tflite import load_tflite
+    from facewright.tests.core.test_tflite import CASES, written
+
+    for name in CASES:
+        data, _, x = written(name)
+        graph, x = load_tflite(data, source=name), torch.from_numpy(x)
+        cpu = graph(x)
+        for here, there in zip(cpu, graph.to(device)(x.to(device)), strict=True):
+            assert torch.allclose(here, there.cpu(), atol=1e-4, rtol=1e-4), name
