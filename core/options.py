@@ -46,6 +46,12 @@ def option(default: Any, text: str, **more: Any) -> Any:
     return field(default=default, metadata={"option": Option(help=text, **more)})
 
 
+def same_option(cls: type, name: str) -> Any:
+    """A dataclass field that another dataclass declares as `name`."""
+    (known,) = (f for f in fields(cls) if f.name == name)
+    return field(default=known.default, metadata=known.metadata)
+
+
 def options_of(cls: type | None) -> dict[str, Option]:
     """Fields of a dataclass that were declared with `option`, in their order; of None, none."""
     found = fields(cls) if cls else ()

@@ -18,7 +18,7 @@ from ..core.drawing.sheet import contact_sheet
 from ..core.images import Picture, read_picture, write_picture
 from ..headless.runner import run_workflow
 from .build import PAGES
-from .graphs.build import degrade_presets, nano_restore
+from .graphs.build import degrade_presets, nano_face_mask, nano_restore
 from .graphs.flipnet import nano_flipnet_restore
 from .graphs.graph import FOLDER, Graph
 from .graphs.honestface import nano_group_people, nano_honestface_restore
@@ -39,6 +39,12 @@ SHOWN: dict[Callable[[], Graph], dict[str, tuple[int, tuple[tuple[str, int, str]
         ),
         "paste_faces": (1, (("Paste Faces", 0, "image"), ("Paste Faces", 1, "mask"))),
         "compare": (1, (("Compare Before / After", 0, ""),)),
+    },
+    nano_face_mask: {
+        "face_mask": (
+            5,
+            (("Detect Faces", 1, "crops"), ("Face Mask", 1, "preview")),
+        ),
     },
     degrade_presets: {
         "degrade": (2, (("Demo Picture", 1, "image"), ("Degrade", 0, "degraded"))),
@@ -81,6 +87,14 @@ THUMBNAILS: dict[Callable[[], Graph], tuple[int, tuple[tuple[str, int, str], ...
         ),
     ),
     nano_group_people: (1, (("Match People", 1, ""), ("Paste Faces", 0, "restored"))),
+    nano_face_mask: (
+        1,
+        (
+            ("Demo Picture", 0, "before"),
+            ("Paste Faces", 1, "what is replaced"),
+            ("Paste Faces", 0, "after"),
+        ),
+    ),
     nano_smooth_frames: (1, (("Demo Picture", 0, "every frame"), ("Paste Faces", 0, "steady"))),
 }
 

@@ -105,6 +105,26 @@ def alpha_view(image: object, name: str = "image") -> Tensor:
     return channels_first(image.expand(*image.shape[:3], 3) if image.shape[-1] == 1 else image)
 
 
+def crop_masks(masks: object) -> Tensor:
+    """MASK (n, h, w), one per crop of a face, as it is.
+
+    Raises:
+        FacewrightError: it is no MASK, or not square as crops are, but one of a picture.
+    """
+    if not isinstance(masks, Tensor) or masks.ndim != 3:
+        raise FacewrightError(
+            f"`masks` should be a MASK (faces, height, width), got {_kind(masks)}. Connect Face "
+            "Mask."
+        )
+    height, width = masks.shape[1:]
+    if height != width:
+        raise FacewrightError(
+            f"`masks` holds masks of {width} x {height} pixels, but crops of faces are square: "
+            "these seem to be masks of whole pictures. Connect Face Mask, which makes one per crop."
+        )
+    return masks
+
+
 def alpha_of(image: Tensor) -> Tensor:
     """The alpha channel of an IMAGE as (b, h, w, 1), float32 on the CPU; (b, h, w, 0) without."""
     return image[..., 3:4].float().cpu()

@@ -16,7 +16,7 @@ from ..core.faces import (
 )
 from ..core.geometry.align import align_faces
 from ..core.geometry.paste import paste_faces
-from ._convert import alpha_view, rgb_view, to_image
+from ._convert import alpha_view, crop_masks, rgb_view, to_image
 from ._host import SHOWN, host, io
 from ._options import crop_size_input, option_input
 from ._steps import steps
@@ -172,6 +172,12 @@ class PasteFaces(io.ComfyNode):
                 ),
                 option_input("strength"),
                 option_input("detail", optional=True),
+                io.Mask.Input(
+                    "masks",
+                    optional=True,
+                    tooltip="From Face Mask, one per crop: narrows the soft border down to what is "
+                    "to be restored. Pixels where it is 0 keep their exact values.",
+                ),
             ],
             outputs=[
                 output(io.Image, "pasted", "The pictures with the restored faces.", name="image"),
@@ -184,9 +190,10 @@ class PasteFaces(io.ComfyNode):
         return ["restored"] if len(faces) else []
 
     @classmethod
-    def execute(cls, image, faces, restored=None, **options) -> io.NodeOutput:
+    def execute(cls, image, faces, restored=None, masks=None, **options) -> io.NodeOutput:
         restored = rgb_view(restored, "restored") if len(faces) else faces.pixels
-        pasted, mask = paste_faces(alpha_view(image), faces, restored, **options)
+        masks = None if masks is None or not len(faces) else crop_masks(masks)
+        pasted, mask = paste_faces(alpha_view(image), faces, restored, masks=masks, **options)
         return io.NodeOutput(to_image(pasted), mask.float().cpu())
 
 

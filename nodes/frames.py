@@ -145,6 +145,10 @@ class RestoreVideo(io.ComfyNode):
                 option_input("max_drift", io.Float, default=0.5, step=0.01, optional=True),
                 *posterior_inputs("the same numbers in all frames.", optional=True, redrawn=False),
                 option_input("detail", optional=True),
+                option_input("mask", optional=True),
+                option_input("mask_parts", optional=True),
+                option_input("mask_grow", optional=True),
+                option_input("mask_feather", optional=True),
             ],
             outputs=[
                 output(io.Video, "restored", "For Save Video.", name="video"),

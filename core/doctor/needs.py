@@ -13,7 +13,15 @@ from ..files.confined import is_plain
 from ..files.known import NANO_DIR, KnownFile
 from ..metrics.registry import METRICS
 from ..node_api import called, is_ui_form
-from ..weights.known_files import FAN, INSIGHTFACE, MEDIAPIPE_FILES, RETINAFACE, known_file
+from ..weights.known_files import (
+    BISENET,
+    FAN,
+    INSIGHTFACE,
+    MEDIAPIPE_FILES,
+    PARSENET,
+    RETINAFACE,
+    known_file,
+)
 from ..weights.model_folders import either_separator, is_there
 from .detectors import lacking, lacks_of_auto
 from .surroundings import Surroundings
@@ -194,9 +202,12 @@ def _packages(node: _Node, around: Surroundings, dense: bool) -> Iterator[str]:
             yield f"{where} needs a package: python -m pip install {install}"
         # FAN only serves dense landmarks, which not every workflow asks for.
         for file in files[:1]:
-            places = [p for f in file.folders for p in around.places(f)]
-            if not find_all([*places, *elsewhere(file)], file.names):
-                yield f"{where} {lacking(file, places[0])}"
+            if not _copies(file, around):
+                yield f"{where} {lacking(file, around.places(file.folder)[0])}"
+    elif node.kind == "FacewrightFaceMask" and node.value("mode", 0) == "parsing":
+        # Either file does.
+        if not any(_copies(file, around) for file in (PARSENET, BISENET)):
+            yield f"{where} {lacking(PARSENET, around.places(PARSENET.folder)[0])}"
     elif node.kind == "FacewrightImageScore":
         names = str(node.value("metrics", 0) or "")
         for metric in (METRICS.get(n.strip()) for n in names.split(",")):
@@ -204,6 +215,11 @@ def _packages(node: _Node, around: Surroundings, dense: bool) -> Iterator[str]:
                 yield f"{where}: {metric.missing()}"
     elif node.kind.startswith("FacewrightLoadNano") and not any(NANO_DIR.glob("*.safetensors")):
         yield f"{where} needs the bundled models, which are not in {NANO_DIR}: install anew."
+
+
+def _copies(file: KnownFile, around: Surroundings) -> list[Path]:
+    places = [p for f in file.folders for p in around.places(f)]
+    return find_all([*places, *elsewhere(file)], file.names)
 
 
 def _stranger(node: _Node, around: Surroundings) -> dict[str, Any]:

@@ -13,7 +13,16 @@ from ..errors import CheckpointError
 from ..files.known import BASE, BASE_WITH_TEXT, NANO_BASE, NANO_DIR, VGG, KnownFile
 from ..methods import specs
 from ..tflite import load_tflite, read_task, read_tflite
-from ..weights.known_files import ALEXNET, FAN, INCEPTION, INSIGHTFACE, RETINAFACE, known_files
+from ..weights.known_files import (
+    ALEXNET,
+    BISENET,
+    FAN,
+    INCEPTION,
+    INSIGHTFACE,
+    PARSENET,
+    RETINAFACE,
+    known_files,
+)
 from ..weights.model_folders import SUFFIXES, find_known
 from .hashes import Hashes
 from .surroundings import Surroundings
@@ -101,7 +110,7 @@ def elsewhere(file: KnownFile) -> list[Path]:
     """Where the package that uses a file keeps it."""
     if file is INSIGHTFACE:
         return [Path.home() / ".insightface" / "models"]
-    if file in (RETINAFACE, FAN):
+    if file in (RETINAFACE, FAN, PARSENET, BISENET):
         spec = importlib.util.find_spec("facexlib")
         return [Path(p) / "weights" for p in (spec and spec.submodule_search_locations) or ()]
     if file in (ALEXNET, VGG, INCEPTION):

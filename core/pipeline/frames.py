@@ -15,6 +15,7 @@ from ..color import MOMENT_MODES, change_color, change_of_moments, color_moments
 from ..errors import counted
 from ..faces import Face, NoFace, choice_of, none_left
 from ..geometry.align import FaceCrops, FacePlaces, Tracks, cut_out, place_faces
+from ..geometry.oval import DIRECTIONS, mean_outline, outlines_of
 from ..geometry.smooth import smooth_over_tracks
 from ..people.guard import GuardResult
 from ..people.matching import Matches
@@ -46,6 +47,9 @@ class FrameRestorer:
     _none: list[NoFace] = field(default_factory=list, init=False)
     _identities: list[Tensor] = field(default_factory=list, init=False)
     _moments: list[Tensor] = field(default_factory=list, init=False)
+    _outlines: list[Tensor] = field(default_factory=list, init=False)
+    _ovals: Tensor | None = field(default=None, init=False)
+    """(n, DIRECTIONS): the outline of each face, where ovals mask them."""
     _places: FacePlaces = field(init=False)
     _tracks: Tracks = field(default=_NO_TRACKS, init=False)
     _steady: Tensor | None = field(default=None, init=False)
@@ -70,6 +74,10 @@ class FrameRestorer:
         if options.upscale and self.size is None:
             self.size = self.restorer.size_of(frame, options)
         found = self.restorer.find(frame, options, on_none=self._none.append)
+        if options.mask == "oval":
+            # Of each face alone: one without landmarks leaves the others theirs.
+            alone = [place_faces([[face]], self.side) for face in found]
+            self._outlines += [outlines_of(p.landmarks, p.matrix, self.side) for p in alone]
         self._found.append([replace(face, landmarks=None) for face in found])
         self._change.see(frame)
         if not found or not (options.people or options.color in MOMENT_MODES):
@@ -99,6 +107,8 @@ class FrameRestorer:
             moments[source < 0] = torch.nan
             self._steady = smooth_over_tracks(moments, self._tracks)
             self._steady[:, 0].clamp_(min=0)
+        if options.mask == "oval":
+            self._ovals = self._steady_ovals()
         if options.people:
             recogniser = self.restorer.recogniser
             self.matches = match_tracks(
@@ -149,7 +159,9 @@ class FrameRestorer:
             faces = change_color(faces, change, options.color)
             options = replace(options, color="none")
         larger = [self.restorer.enlarged(frame, options) for frame in frames]
-        pasted, _ = put_back(larger, crops, faces, options)
+        ovals = None if self._ovals is None else self._ovals[mine]
+        masks = self.restorer.masks(crops, options, ovals)
+        pasted, _ = put_back(larger, crops, faces, options, masks)
         if self.size:
             return list(pasted)
         with_faces = set(crops.image_index.tolist())
@@ -170,6 +182,18 @@ class FrameRestorer:
         x0, y0, x1, y1 = self._places.boxes.double().unbind(1)
         area = (x1 - x0) * (y1 - y0) * self._tracks.weight
         return int(self._places.image_index[area.argmax()])
+
+    def _steady_ovals(self) -> Tensor:
+        """Outlines relative to the crops, smoothed as these are; filled-in faces are in between."""
+        outlines = torch.cat([torch.empty(0, DIRECTIONS, dtype=torch.float64), *self._outlines])
+        self._outlines = []
+        source = self._tracks.source
+        if not len(outlines):
+            return mean_outline().expand(len(source), -1)
+        mine = outlines[source.clamp(min=0)]
+        mine[source < 0] = torch.nan
+        steady = smooth_over_tracks(mine, self._tracks)
+        return torch.where(steady.isnan(), mean_outline(), steady)
 
     def _renewed(self, lq: Tensor, people: Sequence[Person | None]) -> Tensor:
         options = self.options

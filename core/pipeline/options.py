@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FacewrightError, shorten
-from ..options import check_options, option
+from ..options import check_options, option, same_option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +16,65 @@ if TYPE_CHECKING:
 _COLORS = ("none", "adain", "wavelet", "lab")
 _ORDERS = ("left to right", "top to bottom", "size", "score")
 _ACTIONS = ("lower strength", "fall back", "report only")
+_MODES = ("oval", "parsing")
+_PARTS = (
+    "skin", "brows", "eyes", "glasses", "nose", "mouth", "ears", "earrings", "hair", "hat", "neck",
+    "necklace", "clothes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOptions:
+    """Which pixels of a face's crop are restored; the others stay as they are."""
+
+    mode: str = option(
+        "oval",
+        "oval: jaw and forehead by the landmarks, or the mean face where there are none; needs no "
+        "weights, and what lies over the face within the oval is restored with it. parsing: what "
+        "facexlib's ParseNet or BiSeNet recognizes as one of the parts, so that hands, microphones "
+        "and glasses stay; needs its weights.",
+        choices=_MODES,
+    )
+    parts: str = option(
+        "skin, brows, eyes, nose, mouth, ears, hair, neck",
+        "What parsing lets be restored, separated by commas. There are also glasses, earrings, "
+        "hat, necklace and clothes. All else, such as a hand, is never restored.",
+    )
+    grow: float = option(
+        0.0,
+        "Moves the mask's border outwards, or inwards where negative: a share of the crop's side, "
+        "of which the eyes are a quarter apart.",
+        low=-0.2,
+        high=0.2,
+        step=0.005,
+    )
+    feather: float = option(
+        0.03,
+        "How far inwards from its border the mask rises from 0 to 1: a share of the crop's side.",
+        low=0.0,
+        high=0.3,
+        step=0.005,
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        _ = self.part_names  # raises where one is unknown
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """`parts` one by one.
+
+        Raises:
+            FacewrightError: an unknown name.
+        """
+        names = [name.strip() for name in self.parts.split(",") if name.strip()]
+        for name in names:
+            if name not in _PARTS:
+                raise FacewrightError(
+                    f"A mask's `parts` are names separated by commas; {shorten(name)!r} is none of "
+                    f"{', '.join(_PARTS)}."
+                )
+        return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +224,16 @@ class RestoreOptions:
         high=1.0,
         step=0.05,
     )
+    mask: str = option(
+        "none",
+        "Keeps what lies over or beside a face. oval: only jaw to forehead is restored. parsing: "
+        "only what a network recognizes as parts of a face, so that hands, microphones and "
+        "glasses stay; needs facexlib's weights.",
+        choices=("none", *_MODES),
+    )
+    mask_parts: str = same_option(MaskOptions, "parts")
+    mask_grow: float = same_option(MaskOptions, "grow")
+    mask_feather: float = same_option(MaskOptions, "feather")
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -186,10 +255,18 @@ class RestoreOptions:
                 "`people` where a picture shows several, `person` or `references` where all faces "
                 "are one person's."
             )
+        _ = self.masks
         if self.people:
             from ..people.person import check_names
 
             check_names(list(self.people))
+
+    @property
+    def masks(self) -> MaskOptions | None:
+        """How the faces are masked; None where they are not."""
+        given = {"parts": self.mask_parts, "grow": self.mask_grow, "feather": self.mask_feather}
+        how = MaskOptions(**given) if self.mask == "none" else MaskOptions(mode=self.mask, **given)
+        return None if self.mask == "none" else how
 
     @property
     def measured(self) -> bool:

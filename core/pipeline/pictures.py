@@ -5,6 +5,7 @@ The steps are methods of `Restorer`, and `core.pipeline.frames` takes the same f
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ..devices import compute_device
 from ..errors import FacewrightError
 from ..faces import Face, FaceAnalyzer, NoFace, choice_of, dense_landmarker, find_faces
+from ..faces.parsing import FaceParser, load_parser
 from ..geometry.align import FaceCrops, align_faces
 from ..geometry.face import DenseLandmarker
 from ..geometry.paste import paste_faces
@@ -21,6 +23,7 @@ from ..people.guard import ACTIONS, GuardResult, guard_faces
 from ..people.matching import Matches, match_faces
 from ..people.person import Person
 from ..people.recogniser import Recogniser
+from .masks import face_masks, mask_report
 from .options import RestoreOptions
 from .upscale import Upscaler, find_upscaler, load_upscaler
 
@@ -80,6 +83,20 @@ class Restorer:
                 "or use weights that bring one."
             )
         return found
+
+    @cached_property
+    def _parser(self) -> FaceParser:
+        """Of masks by parsing, loaded once."""
+        return load_parser()
+
+    def parser(self) -> FaceParser:
+        """Tells the parts of faces apart, where networks compute.
+
+        Raises:
+            CheckpointError: its weights are not there, or are something else.
+        """
+        self.place(self._parser.net)
+        return self._parser
 
     def with_recogniser(self, recogniser: Recogniser) -> "Restorer":
         """So that results of methods without one can be guarded, too.
@@ -166,12 +183,15 @@ class Restorer:
             The options, the `notes`, and what became of the references, a line for each.
 
         Raises:
+            CheckpointError: the weights of masks by parsing are not there.
             FacewrightError: as `check` and `load_upscaler`, or none of the references shows a face.
         """
         self.check(options)
         if options.upscale:
             options = replace(options, upscale=str(find_upscaler(options.upscale)))
             self.upscaler(options)
+        if options.mask == "parsing":
+            _ = self._parser  # what is missing is no fault of a picture
         if not len(options.references):
             return options, [*self.notes]
         self.place(self.recogniser)
@@ -211,8 +231,11 @@ class Restorer:
             if not len(crops):  # enlarged, it does not pass through unchanged
                 report = [f"{why.why}. {why.advice}" for why in none]
             report.append(upscaler.told(picture))
+        masks = self.masks(crops, options)
+        if masks is not None and options.masks is not None:
+            report += mask_report(crops, masks, options.masks)
         report += choice_of(self.analyzer)
-        pasted, mask = put_back(picture[None], crops, faces, options)
+        pasted, mask = put_back(picture[None], crops, faces, options, masks)
         return Restored(pasted[0], mask[0], len(crops), "\n".join(report), matches, guard)
 
     def find(
@@ -237,6 +260,14 @@ class Restorer:
             min_score=options.min_score,
             max_count=options.max_faces,
         )
+
+    def masks(
+        self, crops: FaceCrops, options: RestoreOptions, outlines: Tensor | None = None
+    ) -> Tensor | None:
+        """What of each crop is shown restored, see `face_masks`; None: all of it."""
+        if options.masks is None:
+            return None
+        return face_masks(crops, options.masks, self.parser, outlines=outlines)
 
     def _match(self, crops: FaceCrops, options: RestoreOptions) -> Matches:
         lq = crops.pixels.to(self.place(self.recogniser))
@@ -292,9 +323,17 @@ def people_of(faces: int, options: RestoreOptions, matches: Matches | None) -> l
 
 
 def put_back(
-    pictures: Tensor | Sequence[Tensor], crops: FaceCrops, faces: Tensor, options: RestoreOptions
+    pictures: Tensor | Sequence[Tensor],
+    crops: FaceCrops,
+    faces: Tensor,
+    options: RestoreOptions,
+    masks: Tensor | None = None,
 ) -> tuple[Tensor | list[Tensor], Tensor | list[Tensor]]:
-    """Pictures with restored faces in the colors that are asked for, and the masks."""
+    """Pictures with restored faces in the colors that are asked for, and where they are.
+
+    Args:
+        masks: see `Restorer.masks`.
+    """
     return paste_faces(
         pictures,
         crops,
@@ -303,6 +342,7 @@ def put_back(
         color=options.color,
         strength=options.strength,
         detail=options.detail,
+        masks=masks,
     )
 
 

@@ -53,6 +53,20 @@ FAN = replace(
     what="facexlib's 98 landmarks (AWing FAN)",
     licence="published with MIT-licensed code; its training pictures, WFLW, are for research",
 )
+PARSENET = replace(
+    RETINAFACE,
+    names=("parsing_parsenet.pth",),
+    what="facexlib's face parsing (ParseNet), for masks by parsing",
+    source="release v0.2.2 of xinntao/facexlib on GitHub",
+    licence="published with MIT-licensed code; its training pictures, CelebAMask-HQ, are for "
+    "non-commercial research",
+)
+BISENET = replace(
+    PARSENET,
+    names=("parsing_bisenet.pth",),
+    what="facexlib's face parsing (BiSeNet), in place of ParseNet",
+    source="release v0.2.0 of xinntao/facexlib on GitHub",
+)
 ALEXNET = replace(
     VGG,
     names=("alexnet-owt-7be5be79.pth",),
@@ -75,7 +89,7 @@ INCEPTION = KnownFile(
 def known_files() -> tuple[KnownFile, ...]:
     """Files that people get elsewhere, those of the methods first."""
     of_methods = [f for spec in specs().values() for f in (*spec.files, *spec.further_files)]
-    found = (*MEDIAPIPE_FILES, INSIGHTFACE, RETINAFACE, FAN)
+    found = (*MEDIAPIPE_FILES, INSIGHTFACE, RETINAFACE, FAN, PARSENET, BISENET)
     shared = (ARCFACE, ADAFACE, VGG, *found, ALEXNET, INCEPTION)
     listed = dict.fromkeys([BASE, *of_methods, *shared])
     return tuple(file for file in listed if not file.bundled)

@@ -49,6 +49,21 @@ def nano_restore(graph: Graph) -> None:
 
 
 @workflow
+def nano_face_mask(graph: Graph) -> None:
+    """Faces alone are restored, hair and background stay. Runs as shipped."""
+    graph.add("LoadNano", (20, 100, 340, 130), weights="onestep")
+    image = graph.add("DemoPicture", (20, 300, 340, 290))["degraded"]
+    graph.note((20, 640, 340, 280))
+    graph.group("Bundled models and picture", "load")
+    found = find_faces(graph, 420, image, 128)
+    restored = restore_crops(graph, 820, found["crops"])
+    masked = graph.add("FaceMask", (1200, 100, 380, 430))
+    words(graph, (1200, 600, 380, 220), "How much of each crop is restored", masked["report"])
+    graph.group("Keep what is no face", "faces")
+    paste_and_compare(graph, 1640, image, restored["restored"], masks=masked["masks"])
+
+
+@workflow
 def trained_restore(graph: Graph) -> None:
     """What docs/training.md trains in miniature, on the bundled picture."""
     graph.add("LoadNano", (20, 100, LOADER_WIDTH, 130), weights="base")

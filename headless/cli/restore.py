@@ -122,6 +122,10 @@ class Faces:
             )
         if options.threshold is not None and not self.person:
             fail("--threshold tells the people of --person apart; give their albums, too.", 2)
+        plain = RestoreOptions()
+        for name in ("mask_parts", "mask_grow", "mask_feather"):
+            if options.mask == "none" and getattr(options, name) != getattr(plain, name):
+                fail(f"--{name.replace('_', '-')} shapes a mask; choose one with --mask, too.", 2)
         if options.on_drift and options.max_drift is None:
             fail(
                 f"--on-drift {options.on_drift!r} needs to know how far is too far: give "

@@ -91,6 +91,24 @@ class Larger:
         return f"enlarged, tiles of {self.tiles}"
 
 
+class Halves:
+    """Stands in for the network that parses: skin on the left, hair on the right."""
+
+    net = torch.nn.Identity()
+
+    def shows(self, crops, parts):
+        n, _, side, _ = crops.shape
+        found = torch.zeros(n, side, side, dtype=torch.bool)
+        found[..., : side // 2] = "skin" in parts
+        found[..., side // 2 :] = "hair" in parts
+        return found
+
+
+@pytest.fixture(autouse=True)
+def parser(monkeypatch):
+    monkeypatch.setattr(pictures, "load_parser", Halves)
+
+
 def scene(seed, *faces):
     """A texture with markers (x, y, half a side in pixels, score)."""
     coarse = torch.rand(1, 3, 8, 12, generator=torch.Generator().manual_seed(seed))
@@ -166,6 +184,10 @@ TABLE = {
     "upscale_by": ({"upscale": "x2.pth"}, 1.5),
     "upscale_tile": ({"upscale": "x2.pth"}, 128),
     "detail": ({"method": "as it was"}, 1.0),
+    "mask": ({}, "oval"),
+    "mask_parts": ({"mask": "parsing"}, "hair"),
+    "mask_grow": ({"mask": "oval"}, -0.1),
+    "mask_feather": ({"mask": "oval"}, 0.2),
 }
 """Field -> what else is set in both runs, and the value it is changed to."""
 KNOWN = {}

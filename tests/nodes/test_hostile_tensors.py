@@ -22,6 +22,7 @@ from facewright.nodes import (
     frames,
     guard,
     honestface,
+    masks,
     one_step,
     osdface,
     people,
@@ -121,6 +122,11 @@ def _compare(s, before, after):
 def _smooth(s, image):
     options = {"strength": 0.5, "fill_gaps": 1, "fade": 1, "cut_threshold": 0.3}
     return frames.SmoothFaces.execute(image=image, faces=s["crops"], **options)
+
+
+def _mask(s):
+    options = {"mode": "oval", "parts": "skin", "grow": 0.0, "feather": 0.03}
+    return masks.FaceMask.execute(faces=s["crops"], **options)
 
 
 def _match(s, image):
@@ -415,7 +421,7 @@ def _crops(setup):
     "places of NaN", "places that are none", "places a million pixels away", "enormous", "tiny",
     "another picture's", "negative", "fewer places", "pixels of NaN", "other sizes", "none",
 ])  # fmt: skip
-@pytest.mark.parametrize("node", ["paste", "smooth", "match"])
+@pytest.mark.parametrize("node", ["paste", "smooth", "match", "mask"])
 def test_faces_of_every_kind(node, kind, setup):
     crops = _crops(setup)[kind]
     s = {**setup, "crops": crops}
@@ -424,6 +430,7 @@ def test_faces_of_every_kind(node, kind, setup):
         "paste": lambda: _paste(s, s["good"], restored),
         "smooth": lambda: _smooth(s, s["good"]),
         "match": lambda: _match(s, s["good"]),
+        "mask": lambda: _mask(s),
     }
     try:
         assert finite(runs[node]().result)
