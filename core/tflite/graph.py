@@ -6,8 +6,10 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ..errors import FacewrightError, shorten
-from .operators import MOST_NUMBERS, OPERATORS, Convolution, Node, Pad, Step, inside, outside
+from .node import MOST_NUMBERS, Node, Step, inside, outside
+from .operators import OPERATORS, Pad
 from .reader import Model, Operator, TensorInfo, read_model
+from .windows import Convolution
 
 __all__ = ["TensorInfo", "TfliteGraph", "load_tflite"]
 
