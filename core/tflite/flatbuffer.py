@@ -27,7 +27,7 @@ class Flatbuffer:
 
     def __init__(self, data: bytes, source: str) -> None:
         self.data = data
-        self.source = shorten(source)
+        self.source = shorten(source, 200)  # often a whole path
 
     def refusal(
         self, why: str, *, advice: str = "Take the official file, unchanged."
