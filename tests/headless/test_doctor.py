@@ -461,3 +461,17 @@ def test_a_workflow_on_mediapipe_needs_its_file(tmp_path):
     assert "face_landmarker.task" in lack and MEDIAPIPE.source in lack
     put_task(tmp_path)
     assert look(tmp_path, {"1": node}, hash_files=False)["workflow"]["ok"]
+
+
+def test_face_mask_needs_one_of_two_files_for_parsing(tmp_path):
+    def lacks(mode):
+        node = {"class_type": "FacewrightFaceMask", "inputs": {"mode": mode}}
+        return look(tmp_path, {"1": node}, hash_files=False)["workflow"]["lacks"]
+
+    assert lacks("oval") == []
+    (lack,) = lacks("parsing")
+    for word in ("Face Mask", "parsing_parsenet.pth", "facedetection", "xinntao", "CelebAMask-HQ"):
+        assert word in lack
+    (tmp_path / "facexlib").mkdir()
+    (tmp_path / "facexlib/parsing_bisenet.pth").write_bytes(b"0" * 2000)
+    assert lacks("parsing") == []

@@ -23,6 +23,7 @@ FOLDER = Path(nano.__file__).parents[2] / "workflows"
         ("practice_loop.json", 3),
         ("nano_honestface_restore.json", 2),
         ("nano_group_people.json", 2),
+        ("nano_face_mask.json", 2),
     ],
 )
 def test_a_shipped_workflow_gives_the_same_pictures(server, tmp_path, form, pictures):
