@@ -140,7 +140,7 @@ def test_what_is_no_upscaler_is_wrong_usage(tmp_path, x2):
         (["--upscale", face], "is a face restorer"),
         (["--upscale", "x9.pth"], "There is no x9.pth in the upscale_models folder"),
         (["--upscale-by", "2"], "upscaler, too"),
-        (["--upscale", x2, "--upscale-tile", "16"], "16"),
+        (["--upscale", x2, "--upscale-tile", "16"], "--upscale-tile"),
     ):
         result = cli(tmp_path / "in.png", "-o", tmp_path / "out", *options)
         assert result.exit_code == 2 and words in " ".join(
