@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypedDict, Unpack, overload
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,8 +18,8 @@ from .warp import corners, invert, pixel_grid, scale_of, transform, warp
 
 _OWNERSHIP = 0.12
 """Width, in crop sizes, of the seam where two overlapping faces meet."""
-_STRIP = 1024
-"""Rows resampled at a time, so that a face of thousands of pixels does not fill the memory."""
+_STRIP = 2**18
+"""Pixels resampled at a time, so that a face of thousands of rows does not fill the memory."""
 _NOTHING = 1e-3
 """A mask below counts as 0: what resampling leaves of a zero beside other numbers."""
 
@@ -107,10 +108,10 @@ def paste_faces(
     _check(crops, restored, feather, strength, detail)
     _check_masks(crops, masks)
     if isinstance(images, Tensor):
-        out, used = images.clone(), images.new_zeros(len(images), *images.shape[-2:])
+        out, used = images.clone(), _nothing(images, len(images), *images.shape[-2:])
     else:
         out = [picture.clone() for picture in images]
-        used = [picture.new_zeros(picture.shape[-2:]) for picture in images]
+        used = [_nothing(picture, *picture.shape[-2:]) for picture in images]
     coloured = _coloured(crops, restored, color)
     shown = torch.full((len(crops),), strength, dtype=torch.float64)
     if crops.tracks is not None:
@@ -124,8 +125,9 @@ def paste_faces(
         x0, y0, x1, y1 = _window(crops.matrix[i], size, *images[b].shape[-2:])
         face = coloured(i).to(images[b])
         lost = lost_detail(images[b][:3], to_face, face) if detail > 0 else None
-        for top in range(y0, y1, _STRIP):
-            strip = (x0, top, x1, min(top + _STRIP, y1))
+        rows = max(1, _STRIP // max(1, x1 - x0))
+        for top in range(y0, y1, rows):
+            strip = (x0, top, x1, min(top + rows, y1))
             where = (slice(strip[1], strip[3]), slice(x0, x1))
             before = images[b][:3, *where]
             weight = shown[i] * _weight(crops, masks, i, others, strip, feather)
@@ -137,6 +139,13 @@ def paste_faces(
             target.copy_(torch.where(weight > 0, target + weight * (new - before), target))
             used[b][where] += weight
     return out, used
+
+
+def _nothing(like: Tensor, *shape: int) -> Tensor:
+    """Zeros with dtype and device of `like`, which on the CPU take memory where written to only."""
+    if like.device.type == "cpu" and like.dtype == torch.float32:
+        return torch.from_numpy(np.zeros(shape, np.float32))
+    return like.new_zeros(shape)
 
 
 def _by_picture(crops: FaceCrops) -> dict[int, list[int]]:

@@ -7,11 +7,9 @@ import io
 import struct
 from collections.abc import Iterator
 
-import numpy as np
-
 from .colors import cmyk_to_rgb
 from .metadata import attempt, parse_exif
-from .picture import Stored, check_size, refused
+from .picture import Stored, check_size, from_pillow, refused
 
 _JFIF, _ADOBE, _COMMENT, _START_OF_SCAN = 0xE0, 0xEE, 0xFE, 0xDA
 _EXIF = b"Exif\0\0"
@@ -56,7 +54,7 @@ def read_jpeg(data: bytes, path: object) -> Stored:
     if image.mode == "CMYK":
         image, icc = cmyk_to_rgb(image, icc, conversions), None
     return Stored(
-        np.asarray(image.convert("RGB")),
+        from_pillow(image, "RGB"),
         "JPEG",
         grey=grey,
         icc=icc,

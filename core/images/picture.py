@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import FacewrightError
 
 if TYPE_CHECKING:
-    from PIL.Image import Exif
+    from PIL.Image import Exif, Image
 
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused before decoding, as Pillow does: a small file can claim any size."""
@@ -151,7 +151,27 @@ def silence() -> Iterator[None]:
 
 
 def to_array(pixels: Tensor, bits: int = 8) -> np.ndarray:
-    """(c, h, w) in [0, 1] -> (h, w, c) uint8 or uint16, rounded."""
-    top = 2**bits - 1
-    scaled = pixels.detach().float().cpu().clamp(0, 1).mul(top).round().permute(1, 2, 0)
-    return scaled.numpy().astype(np.uint16 if bits == 16 else np.uint8)
+    """(c, h, w) in [0, 1] -> (h, w, c) uint8 or uint16, rounded; nothing else grows with it."""
+    channels, height, width = pixels.shape
+    array = np.empty((height, width, channels), np.uint16 if bits == 16 else np.uint8)
+    for rows in bands(height, width):
+        part = pixels[:, rows].detach().float().cpu().clamp(0, 1)
+        array[rows] = part.mul_(2**bits - 1).round_().permute(1, 2, 0).numpy()
+    return array
+
+
+def from_pillow(image: "Image", mode: str) -> np.ndarray:
+    """(h, w, c) of a picture in a Pillow mode, which `numpy.asarray` would hold three times."""
+    width, height = image.size
+    array = np.empty((height, width, len(mode)), np.uint8)
+    for rows in bands(height, width):
+        part = image.crop((0, rows.start, width, rows.stop))
+        array[rows] = np.asarray(part if part.mode == mode else part.convert(mode))
+    return array
+
+
+def bands(height: int, width: int) -> Iterator[slice]:
+    """Rows of a picture in groups of about a million pixels."""
+    step = max(1, 2**20 // max(1, width))
+    for y in range(0, height, step):
+        yield slice(y, min(y + step, height))

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import FacewrightError
 from .metadata import attempt, orientation, parse_exif
-from .picture import Picture, Stored, check_size, damaged, pages, silence
+from .picture import Picture, Stored, bands, check_size, damaged, from_pillow, pages, silence
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _AFTER_HEADER = len(SIGNATURE) + 25
@@ -123,7 +123,7 @@ def _decode_8(header: _Header, chunks: dict[bytes, bytes], rows: bytes) -> np.nd
         needed += [(kind, chunks[kind]) for kind in (b"PLTE", b"tRNS") if kind in chunks]
     image = Image.open(io.BytesIO(_file(needed, rows)), formats=("PNG",))
     alpha = image.mode in {"LA", "RGBA"} or "transparency" in image.info
-    return np.asarray(image.convert("RGBA" if alpha else "RGB"))
+    return from_pillow(image, "RGBA" if alpha else "RGB")
 
 
 def _decode_16(header: _Header, rows: bytes, path: object) -> np.ndarray:
@@ -136,16 +136,7 @@ def _decode_16(header: _Header, rows: bytes, path: object) -> np.ndarray:
         ) from error
     if header.color not in {0, 2, 4, 6}:
         raise damaged(path, "its header contradicts itself")
-    expected = _filtered_bytes(header)
-    # Of rows that end early OpenCV makes a picture all the same.
-    unfolded = zlib.decompressobj().decompress(rows, expected)
-    if len(unfolded) < expected:
-        raise damaged(path, "it ends early")
-    if not header.interlace:
-        step = expected // header.height
-        if np.frombuffer(unfolded, np.uint8)[::step].max() > 4:
-            raise damaged(path, "a row has an unknown filter")
-    del unfolded
+    _check_rows(header, rows, path)
     plain = _file([(b"IHDR", struct.pack(">IIBBBBB", *header))], rows)
     with silence():
         array = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -153,7 +144,25 @@ def _decode_16(header: _Header, rows: bytes, path: object) -> np.ndarray:
         raise damaged(path, "its rows cannot be decoded")
     if array.ndim == 2:
         return array[..., None].repeat(3, axis=2)
-    return array[..., [2, 1, 0, 3] if array.shape[2] == 4 else [2, 1, 0]]
+    for row in array:
+        row[:, :3] = row[:, 2::-1].copy()
+    return array
+
+
+def _check_rows(header: _Header, rows: bytes, path: object) -> None:
+    """Of rows that end early, or have unknown filters, OpenCV makes a picture all the same."""
+    expected, at = _filtered_bytes(header), 0
+    step = expected if header.interlace else expected // header.height
+    unfolding, folded = zlib.decompressobj(), rows
+    while at < expected:
+        part = unfolding.decompress(folded, min(expected - at, 2**24))
+        if not part:
+            raise damaged(path, "it ends early")
+        filters = np.frombuffer(part, np.uint8)[-at % step :: step]
+        if not header.interlace and filters.size and filters.max() > 4:
+            raise damaged(path, "a row has an unknown filter")
+        at += len(part)
+        folded = unfolding.unconsumed_tail
 
 
 def _filtered_bytes(header: _Header) -> int:
@@ -220,11 +229,16 @@ def _metadata(stored: Stored, chunks: dict[bytes, bytes]) -> None:
 def encode_png_16(array: np.ndarray, like: Picture, exif: bytes | None, icc: bytes | None) -> bytes:
     """PNG with 16 bits per channel, which Pillow cannot write; rows use the "up" filter."""
     height, width, channels = array.shape
-    rows = np.ascontiguousarray(array, dtype=">u2").view(np.uint8).reshape(height, -1)
-    above = np.vstack([np.zeros_like(rows[:1]), rows[:-1]])
-    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
-    filtered[:, 0] = 2
-    np.subtract(rows, above, out=filtered[:, 1:])
+    folding, folded = zlib.compressobj(6), []
+    above = np.zeros((1, width * channels * 2), np.uint8)
+    for span in bands(height, width):
+        rows = np.ascontiguousarray(array[span], dtype=">u2").view(np.uint8)
+        rows = rows.reshape(len(rows), -1)
+        filtered = np.full((len(rows), 1 + rows.shape[1]), 2, np.uint8)
+        np.subtract(rows, np.vstack([above, rows[:-1]]), out=filtered[:, 1:])
+        folded.append(folding.compress(filtered))
+        above = rows[-1:]
+    folded.append(folding.flush())
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPE[channels], 0, 0, 0))]
     if icc:
         chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
@@ -233,7 +247,7 @@ def encode_png_16(array: np.ndarray, like: Picture, exif: bytes | None, icc: byt
         chunks.append((b"pHYs", struct.pack(">IIB", *per_metre, 1)))
     if exif:
         chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
-    return _file(chunks, zlib.compress(filtered.tobytes(), 6))
+    return _file(chunks, b"".join(folded))
 
 
 def with_text(png: bytes, text: Mapping[str, str]) -> bytes:

@@ -21,6 +21,7 @@ from .picture import (
     Stored,
     check_size,
     damaged,
+    from_pillow,
     no_warnings,
     pages,
     refused,
@@ -84,7 +85,9 @@ def decode_picture(data: bytes, path: str | os.PathLike[str]) -> Picture:
         exif = attempt(lambda: kept_exif(found, size, notes, turned=quarter), notes, "EXIF")
     dpi = stored.dpi or attempt(lambda: exif_dpi(stored.exif), [], "resolution")
     icc = kept_icc(stored.icc, grey=stored.grey, notes=notes)
-    planes = np.ascontiguousarray(array.transpose(2, 0, 1)).astype(np.float32)
+    planes = np.empty((array.shape[2], *array.shape[:2]), np.float32)
+    for k, plane in enumerate(planes):
+        plane[:] = array[..., k]
     return Picture(
         torch.from_numpy(planes).div_(float(2**stored.bits - 1)),
         stored.bits,
@@ -158,7 +161,7 @@ def _read_other(data: bytes, path: object) -> Stored:
         elif image.mode == "La":
             image = image.convert("LA")
         has_alpha = "transparency" in image.info or image.mode in {"RGBA", "LA", "PA", "RGBa"}
-        array = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
+        array = from_pillow(image, "RGBA" if has_alpha else "RGB")
     grey = grey or (form == "PPM" and image.mode == "I")
     if (depth := _depth(data, form)) > 8 and array.dtype == np.uint8:
         conversions.append(f"its {depth} bits per channel became 8")

@@ -16,7 +16,7 @@ from ..color import luma
 from ..errors import FacewrightError
 from ..files.writing import written_whole
 from .metadata import JPEG_EXIF, attempt, kept_exif, kept_icc, parse_exif, with_dpi
-from .picture import FORMATS, Encoded, Picture, Stored, no_warnings, to_array
+from .picture import FORMATS, Encoded, Picture, Stored, bands, no_warnings, to_array
 from .png import encode_png_16, is_srgb, with_space, with_text
 from .reading import read_stored, upright
 from .tiff_writing import encode_tiff
@@ -108,7 +108,7 @@ def write_picture(
             f"{path.name}: {file_format} cannot keep the transparency of this picture. "
             "Write PNG, WebP or TIFF instead."
         )
-    check_sides(path, *pixels.shape[-2:])
+    check_sides(path, pixels.shape[-2], pixels.shape[-1])
     deep = like.bits == 16 and file_format in _DEEP
     array = _to_write(pixels, like, 16 if deep else 8)
     notes = [*like.notes]
@@ -195,7 +195,11 @@ def holds(array: np.ndarray, exact: bool = True) -> Callable[[Stored], str | Non
         color, alpha = _color_and_alpha(array)
         color_back, alpha_back = _color_and_alpha(back)
         if exact:
-            same = (color_back == color).all() and np.array_equal(alpha_back, alpha)
+            same = all(
+                (a[rows] == b[rows]).all()
+                for a, b in ((color_back, color), (alpha_back, alpha))
+                for rows in bands(*array.shape[:2])
+            )
             return None if same else "its pixels are others."
         shown = _areas(color, alpha), _areas(color_back, alpha_back)
         return None if np.abs(shown[0] - shown[1]).mean() < _FAR else "its colours are others."

@@ -127,7 +127,7 @@ class Upscaler:
                 memory does not do for the smallest tiles.
             NonFiniteError: the network gave NaN or infinity.
         """
-        height, width = self.size(*picture.shape[-2:], by)
+        height, width = self.size(picture.shape[-2], picture.shape[-1], by)
         small = max(picture.shape[-2:]) <= SMALLEST_TILE
         side = tile or (SMALLEST_TILE if small else self._tile or self._fitting(device))
         while True:
@@ -295,6 +295,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _forget(device: torch.device) -> None:
     """Give back what a device's allocator holds of the failed attempt."""
-    module = getattr(torch, device.type, None)
-    if hasattr(module, "empty_cache"):
-        module.empty_cache()
+    empty = getattr(getattr(torch, device.type, None), "empty_cache", None)
+    if empty is not None:
+        empty()

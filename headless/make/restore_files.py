@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ...core.drawing.compare import compare
@@ -120,10 +121,15 @@ class RestoreFile:
             write_atomic(job.beside(RECEIPTS), result.guard.json.encode())
             if job.target.suffix.lower() == ".png":
                 text = {KEYWORD: result.guard.json}
+        said = {"faces": result.faces, "report": result.report, **facts(result)}
+        pixels, same = result.pixels, torch.equal(result.pixels, picture.pixels)
+        if not same:
+            # Nothing else is held while a large picture is written.
+            picture = replace(picture, pixels=pixels, encoded=None)
+        del result
         # Last, because its presence means that the job is finished.
-        notes = write_picture(job.target, result.pixels, picture, text=text, copy=True)
-        said = {"faces": result.faces, "report": result.report, "notes": notes}
-        return {**said, **facts(result)}
+        notes = write_picture(job.target, pixels, picture, text=text, copy=same)
+        return {**said, "notes": notes}
 
     def _video(self, job: Job) -> dict[str, Any]:
         steps, done = 2 * frame_count(job.source), 0

@@ -150,7 +150,7 @@ def test_alpha_is_never_dropped_silently(tmp_path):
 
 def test_a_failed_write_leaves_nothing(tmp_path):
     (tmp_path / "a.png").write_bytes(b"old")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError):
         write_picture(tmp_path / "a.png", torch.zeros(3, 2), Picture(torch.zeros(3, 2, 2)))
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
     assert (tmp_path / "a.png").read_bytes() == b"old"
