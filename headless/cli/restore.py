@@ -1,6 +1,8 @@
 """`facewright restore`: faces of pictures and videos made good."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -198,6 +200,7 @@ def restore(
     name = weights.chosen(faces.given)
     options = replace(options, method=method_options(ctx, name))
 
+    from ...core.faces import choice_of
     from ...core.faces.selection import parse_pick
     from ..make.people import points_of
     from ..make.restore_files import RestoreFile, RestorerChoice, RestoreRun, endings
@@ -209,14 +212,24 @@ def restore(
     choice = RestorerChoice(name, weights.analyzer, options.measured, points_of(options.people))
     work = RestoreFile(choice, options, compare)
     team = sharing.team((job.source for job in run.jobs), run.folder)
+    said: list[str] = []
     with sharing.threads:
         if not run.ready:
             work = _ready(work)
+            said = choice_of(work.models.restorer.analyzer)
         with job_progress("Restoring", len(run.jobs), as_json, team) as on_job:
             work = replace(work, watch=on_job.within) if team == 1 else work.unloaded()
             summary = run.carry_out(work, workers=team, on_job=on_job)
     made = f"{_made(summary)} written to {out}"
-    tell(summary, len(run.jobs), run.aside, made, as_json, noun=run.noun, about=_about)
+    tell(
+        summary,
+        len(run.jobs),
+        run.aside,
+        made,
+        as_json,
+        noun=run.noun,
+        about=partial(_about, said=said),
+    )
     if unread:
         fail(f"{counted(unread, 'reference')} could not be read; see above.")
 
@@ -253,6 +266,8 @@ def _made(summary: Any) -> str:
     return f"{text} with {counted(faces, 'face')}"
 
 
-def _about(entry: dict[str, Any]) -> list[str]:
-    lines = [] if entry["faces"] else [entry["report"].replace("\n", "; ")]
+def _about(entry: dict[str, Any], said: Collection[str]) -> list[str]:
+    """What is to be known of a file, without what was said of all."""
+    report = [line for line in entry["report"].splitlines() if line not in said]
+    lines = [] if entry["faces"] else ["; ".join(report)]
     return [*entry["notes"], *lines, *entry.get("who", []), *entry.get("held_back", [])]
