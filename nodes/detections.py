@@ -48,7 +48,8 @@ class AnalyzerFromModel(io.ComfyNode):
                     "rotations",
                     default=False,
                     tooltip="Also look for faces that lie on their side or stand on their head. "
-                    "Takes four times as long. Faces tilted by up to 45 degrees are found without.",
+                    "Takes four times as long. Without, most faces tilted by up to 45 degrees are "
+                    "found.",
                 ),
             ],
             outputs=[output(Analyzer, "analyzer", "For Detect Faces.")],

@@ -1,6 +1,9 @@
 """Faces that ComfyUI's own models and nodes find: into our nodes, and back into the picture."""
 
 import io
+import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from PIL import Image
 
 pytestmark = pytest.mark.comfyui
 FILE = "mediapipe_face_fp32.safetensors"
+DOCS = Path(__file__).parents[2] / "docs" / "workflows.md"
 MARKS = ((120, 120), (360, 120), (520, 200))
 """Centres of the white squares that the file's detectors take for faces."""
 
@@ -198,3 +202,25 @@ def test_masks_are_taken_by_every_comfyui(server, home):
         "report": {"class_type": "PreviewAny", "inputs": {"source": ["faces", 4]}},
     }
     assert "picture 0: 1 face, aligned by box" in run(server, prompt)["report"]
+
+
+EXAMPLES = [
+    json.loads(code)
+    for code in re.findall(r"```json\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [{}, EXAMPLES[1]], ids=["our detector", "their landmarks"])
+def test_the_graphs_of_the_docs_run(landmarker, more):
+    prompt = {
+        k: node | {"inputs": dict(node["inputs"])} for k, node in (EXAMPLES[0] | more).items()
+    }
+    prompt["1"]["inputs"]["image"] = "marks.png"
+    prompt["4"]["inputs"]["crop_size"] = 64
+    prompt["5"]["inputs"]["ckpt_name"] = "thin.safetensors"
+    entry = landmarker.run(prompt)
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+    (picture,) = entry["outputs"]["11"]["images"]
+    after = np.asarray(Image.open(io.BytesIO(landmarker.picture(picture))))
+    assert after.shape == (320, 640, 3) and (after[100:140, 100:140] != 255).any()
