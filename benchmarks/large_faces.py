@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from facewright.core.degradation import Degradation
 from facewright.core.faces import Face
+from facewright.core.files.json_text import strict
 from facewright.core.geometry.align import align_faces
 from facewright.core.geometry.landmarks import five_points
 from facewright.core.geometry.paste import paste_faces
@@ -168,15 +169,15 @@ def main():
     parser.add_argument("--people", type=int, default=6)
     given = parser.parse_args()
     restorer = load_restorer("nano")
-    every, sheet = [], None
+    every, rows = [], {}
     for seed in range(given.seeds):
         values, pictures = run_seed(seed, given.people, restorer)
         every.append(values)
-        sheet = pictures if sheet is None else sheet
-    rows = summary(every)
-    result = {"seeds": given.seeds, "people": given.people, "ways": rows}
-    (RESULTS / "large_faces.json").write_text(json.dumps(result, indent=1) + "\n")
-    write_picture(RESULTS / "large_faces.png", sheet, Picture(sheet))
+        rows = summary(every)
+        result = strict({"seeds": seed + 1, "people": given.people, "ways": rows}, digits=4)
+        (RESULTS / "large_faces.json").write_text(json.dumps(result, indent=1) + "\n")
+        if not seed:
+            write_picture(RESULTS / "large_faces.png", pictures, Picture(pictures))
     for name, arms in rows.items():
         for arm, v in arms.items():
             print(name, arm, v)

@@ -5,9 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FacewrightError
+from .warp import shrunk
 
 EYES = {68: (range(36, 42), range(42, 48)), 98: (range(60, 68), range(68, 76))}
 """Lid contours of the left and the right eye, as seen in the picture."""
+_LARGEST = 512
 _ENLARGE, _SMALLEST = 1.4, 28 / 512
 """An eye's box: half-side 1.4 times half the eye's width, at least 28 pixels of 512."""
 
@@ -16,7 +18,8 @@ def eye_crops(faces: Tensor, landmarks: Tensor, size: int) -> Tensor:
     """Squares around both eyes, (b, 2, 3, size, size): the left one in the picture first.
 
     Centre: the mean of the lid contour. Half-side: 1.4 times half the contour's width, at least
-    28 pixels of 512 (closed and turned eyes). Beyond the picture its border is repeated.
+    28 pixels of 512 (closed and turned eyes). Beyond the picture its border is repeated. Faces of
+    more than 512 pixels are brought to 512 first, or the samples would skip pixels.
 
     Args:
         faces: (b, 3, s, s).
@@ -28,6 +31,9 @@ def eye_crops(faces: Tensor, landmarks: Tensor, size: int) -> Tensor:
     k, side = landmarks.shape[1], faces.shape[-1]
     if k not in EYES:
         raise FacewrightError(f"Eyes are known for 68 and 98 landmarks, got {k}.")
+    if side > _LARGEST:
+        landmarks = (landmarks + 0.5) * (_LARGEST / side) - 0.5
+        faces, side = shrunk(faces, _LARGEST), _LARGEST
     crops = []
     for contour in EYES[k]:
         points = landmarks[:, list(contour)].to(faces)

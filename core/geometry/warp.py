@@ -147,6 +147,20 @@ def warp(image: Tensor, matrix: Tensor, window: tuple[int, int, int, int]) -> Te
     return sampled[0].clamp(low, high).to(image)
 
 
+def shrunk(faces: Tensor, size: int) -> Tensor:
+    """Square crops as they would have been cut out at a smaller size: (n, c, s, s) -> (n, c, t, t).
+
+    By `warp`, as everything that was cut out; t = min(s, size).
+    """
+    side = faces.shape[-1]
+    if side <= size or not len(faces):
+        return faces
+    scale = size / side
+    # Pixel i reaches from i - 1/2 to i + 1/2 in both.
+    matrix = torch.tensor([[scale, 0, scale / 2 - 0.5], [0, scale, scale / 2 - 0.5]]).double()
+    return torch.stack([warp(face, matrix, (0, 0, size, size)) for face in faces])
+
+
 _TAPS = 3
 """Half-width in target pixels of the Lanczos window."""
 

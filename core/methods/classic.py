@@ -175,8 +175,15 @@ class ClassicFaces:
         """See `FaceRestorer`. Without a generator every face gets the same noise.
 
         Raises:
-            FacewrightError: `fidelity` for a network that has no such choice.
+            FacewrightError: `fidelity` for a network that has no such choice, or faces that would
+                only be shrunk and enlarged again.
         """
+        if lq.shape[-1] > SIDE:
+            raise FacewrightError(
+                f"{self.model.architecture.name} sees faces of {SIDE} pixels and no larger ones, "
+                f"so crops of {lq.shape[-1]} would bring nothing. Leave the size (--size) out; "
+                "`detail` (--detail) gives back what shrinking takes from large faces."
+            )
         fidelity = (options or ClassicOptions()).fidelity
         if fidelity is not None and not takes_fidelity(self.model):
             raise FacewrightError(

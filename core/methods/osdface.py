@@ -23,6 +23,7 @@ from ..devices import channels_last, without_autocast
 from ..errors import CheckpointError, NonFiniteError, check_image, listed
 from ..files.known import BASE, NANO_BASE, NANO_SIZE, KnownFile, bundled
 from ..geometry.face import FaceAnalyzer
+from ..geometry.warp import shrunk
 from ..lora.files import read_lora
 from ..modules.autoencoder import AutoencoderConfig, Encoder
 from ..modules.quantizer import TokenSelection, VectorQuantizer, select_tokens
@@ -109,10 +110,14 @@ class VisualRepresentationEmbedder(SavedNetwork):
         """Range and size the encoder expects: (b, 3, h, w) in [0, 1] -> (b, 3, s, s).
 
         A square image is resized with aligned corners and another one without, never
-        antialiased, as the released inference does.
+        antialiased, as the released inference does. But a crop larger than the embedder's own size
+        is brought to it as it would have been cut out at that size: unfiltered, its grain would
+        decide about tokens.
         """
         check_image(lq, name="lq")
         size = (self.config.input_size,) * 2
+        if lq.shape[-2] == lq.shape[-1]:
+            lq = shrunk(lq, self.config.input_size)
         x = lq.to(self.quant_conv.weight) * 2 - 1
         if x.shape[-2:] != size:
             square = x.shape[-2] == x.shape[-1]

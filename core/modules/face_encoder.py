@@ -19,6 +19,7 @@ from ..architecture import CLOSED, Between, SavedNetwork
 from ..checkpoint import read_tensors
 from ..checkpoint.identify import TRAINING_KEY
 from ..errors import CheckpointError, FacewrightError, check_image
+from ..geometry.warp import shrunk
 from .autoencoder import AutoencoderConfig, Encoder
 
 _ADAPTER = "facewright.adapter"
@@ -91,6 +92,9 @@ class FaceEncoder(SavedNetwork):
         """(b, 3, h, w) in [0, 1] -> (b, 3, s, s) in [-1, 1], as the encoder sees them."""
         check_image(faces, name="faces")
         size = (self.config.input_size,) * 2
+        if faces.shape[-2] == faces.shape[-1]:
+            # As they would have been cut out at the encoder's own size.
+            faces = shrunk(faces, self.config.input_size)
         x = faces.to(self.quant_conv.weight)
         if x.shape[-2:] != size:
             x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
