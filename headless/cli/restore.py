@@ -221,15 +221,8 @@ def restore(
             work = replace(work, watch=on_job.within) if team == 1 else work.unloaded()
             summary = run.carry_out(work, workers=team, on_job=on_job)
     made = f"{_made(summary)} written to {out}"
-    tell(
-        summary,
-        len(run.jobs),
-        run.aside,
-        made,
-        as_json,
-        noun=run.noun,
-        about=partial(_about, said=said),
-    )
+    about = partial(_about, said=said)
+    tell(summary, len(run.jobs), run.aside, made, as_json, noun=run.noun, about=about)
     if unread:
         fail(f"{counted(unread, 'reference')} could not be read; see above.")
 
@@ -266,7 +259,7 @@ def _made(summary: Any) -> str:
     return f"{text} with {counted(faces, 'face')}"
 
 
-def _about(entry: dict[str, Any], said: Collection[str]) -> list[str]:
+def _about(entry: dict[str, Any], said: Collection[str] = ()) -> list[str]:
     """What is to be known of a file, without what was said of all."""
     report = [line for line in entry["report"].splitlines() if line not in said]
     lines = [] if entry["faces"] else ["; ".join(report)]

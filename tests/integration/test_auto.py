@@ -34,6 +34,7 @@ def files(home):
 def test_osdface_restore_finds_its_face_by_mediapipe(server, home, files):
     prompt = json.loads((FOLDER / "api/osdface_restore.api.json").read_text())
     kinds = {node["class_type"]: key for key, node in prompt.items()}
+    titles = {node["_meta"]["title"]: key for key, node in prompt.items()}
     prompt[kinds["CheckpointLoaderSimple"]]["inputs"]["ckpt_name"] = "thin.safetensors"
     prompt[kinds["FacewrightDetectFaces"]]["inputs"]["crop_size"] = 128
     report, mask = [kinds["FacewrightDetectFaces"], 4], [kinds["FacewrightPasteFaces"], 1]
@@ -55,7 +56,8 @@ def test_osdface_restore_finds_its_face_by_mediapipe(server, home, files):
         (image,) = entry["outputs"][key]["images"]
         return np.asarray(Image.open(io.BytesIO(server.picture(image))))[..., :3]
 
-    restored, outside = pixels(kinds["SaveImage"]), pixels("mask")[..., 0] == 0
+    restored = pixels(titles["Save the restored picture"])
+    outside = pixels("mask")[..., 0] == 0
     assert 0.3 < outside.mean() < 1 and (restored[~outside] != picture[~outside]).any()
     # Below 1/510 the mask's picture shows 0, too: a margin of a pixel is left to it.
     inner = outside & np.roll(outside, 1, 0) & np.roll(outside, -1, 0)
