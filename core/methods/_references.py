@@ -1,5 +1,6 @@
 """Whose photographs a face is restored with, and prompts of faces and their albums."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -168,10 +169,9 @@ def _choice(face: int, person: Person | None, chosen: int, distances: Tensor) ->
     if person is None:
         return f"face {face}: no references"
     photos = counted(len(person), "photo")
-    return (
-        f"face {face}: {person.name}, {photos}; eyes of {person.sources[chosen]} "
-        f"(A-LD {float(distances[chosen]):.1f} px)"
-    )
+    distance = float(distances[chosen])
+    far = f"A-LD {distance:.1f} px" if math.isfinite(distance) else "the face's own are unknown"
+    return f"face {face}: {person.name}, {photos}; eyes of {person.sources[chosen]} ({far})"
 
 
 def _picture(person: Person | None, chosen: int, size: int) -> Tensor:

@@ -77,7 +77,8 @@ class IdentityEmbedder(nn.Module):
         """r_0 = argmin_i d(r_i, x_L), the A-LD of eyes and brows (HonestFace, Eq. 6).
 
         The affine map goes from the reference to the degraded face, so that distances are in the
-        pixels of the latter and comparable. Ties: the first.
+        pixels of the latter and comparable. Ties: the first, which is also taken where nobody
+        knows the landmarks of the degraded face (NaN, see `DenseLandmarker`).
 
         Args:
             landmarks: (b, N, k, 2) of the references, each in pixels of its own picture.
@@ -85,19 +86,25 @@ class IdentityEmbedder(nn.Module):
             lq_landmarks: (b, k, 2).
 
         Returns:
-            chosen (b,) int64, -1 where nothing is valid, and distances (b, N) float64.
+            chosen (b,) int64, -1 where nothing is valid and has landmarks, and distances (b, N)
+            float64, infinite where they are unknown.
         """
         b, n, k, _ = landmarks.shape
         points = region_points(k, "eyes")
         rows = lq_landmarks[:, None, points].expand(b, n, len(points), 2)
         distance = widened(landmarks.new_full((b, n), torch.inf))
-        if valid.any():
-            distance[valid.to(distance.device)] = affine_landmark_distance(
-                landmarks[:, :, points][valid], rows[valid]
+        usable = valid & landmarks[:, :, points].isfinite().flatten(2).all(2)
+        known = usable & rows.isfinite().flatten(2).all(2)
+        if known.any():
+            distance[known.to(distance.device)] = affine_landmark_distance(
+                landmarks[:, :, points][known], rows[known]
             )
         if not n:
             return torch.full((b,), -1, device=landmarks.device), distance
-        return torch.where(valid.any(1), distance.argmin(1).to(valid.device), -1), distance
+        nearest = torch.where(
+            known.any(1), distance.argmin(1).to(valid.device), usable.int().argmax(1)
+        )
+        return torch.where(usable.any(1), nearest, -1), distance
 
     @torch.no_grad()
     def describe(

@@ -245,6 +245,17 @@ def test_invalid_references_are_never_chosen(ide):
     assert none.tolist() == [-1, -1]
 
 
+def test_unknown_landmarks_cost_only_their_own_face(ide):
+    """A landmarker that finds a face first may see none in a crop."""
+    landmarks = torch.rand(4, 3, 68, 2, generator=torch.Generator().manual_seed(0)) * 64
+    lq = landmarks[:, 2].clone()
+    lq[1], landmarks[2, 2], landmarks[3] = math.nan, math.nan, math.nan
+    valid = torch.tensor([[True] * 3, [False, True, True], [True] * 3, [True] * 3])
+    chosen, distance = ide.choose(landmarks, valid, lq)
+    assert chosen.tolist()[:2] == [2, 1] and chosen[2] in (0, 1) and chosen[3] == -1
+    assert distance.isinf().tolist() == [[False] * 3, [True] * 3, [False, False, True], [True] * 3]
+
+
 # ---- fusion
 
 
