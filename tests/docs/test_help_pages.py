@@ -14,6 +14,7 @@ IDS = [schema.node_id for schema in SCHEMAS]
 # ComfyUI's own nodes that the pages name, by their English titles.
 CORE_NODES = {
     "CLIP Text Encode",
+    "Create Video",
     "Detect Face Landmarks (MediaPipe)",
     "KSampler",
     "Load Checkpoint",
