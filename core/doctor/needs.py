@@ -22,7 +22,7 @@ from ..weights.known_files import (
     RETINAFACE,
     known_file,
 )
-from ..weights.model_folders import either_separator, is_there
+from ..weights.model_folders import IMAGE_MODELS, either_separator, is_there
 from .detectors import lacking, lacks_of_auto
 from .surroundings import Surroundings
 from .weights import UNREADABLE, elsewhere, find_all
@@ -135,6 +135,8 @@ def _file(
     node: _Node, name: str, folder: str, value: str, around: Surroundings, base: bool
 ) -> dict[str, Any]:
     places, known = around.places(folder), known_file(value)
+    if folder in IMAGE_MODELS and not around.inside:  # where the embedded host looks, too
+        places = [place for name in IMAGE_MODELS for place in around.places(name)]
     # A workflow may name files of the models folders; others are not even looked at.
     spellings = either_separator(value) if is_plain(value) else ()
     paths = [p / spelled for spelled in spellings for p in places]

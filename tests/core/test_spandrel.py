@@ -1,6 +1,7 @@
 """Networks through spandrel: loaded like spandrel itself loads them, and refused by name."""
 
 import os
+import random
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.modules.spandrel import describe_image_model, load_image_model
 
 from ..image_models import esrgan, restoreformer
+from .hostile_files import no_hang, outcome
 
 spandrel = pytest.importorskip("spandrel")
 
@@ -92,6 +94,42 @@ def test_thin_tensors_cannot_ask_for_a_wide_network(tmp_path):
     torch.save(given, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match="many times larger than the file"):
         load_image_model(tmp_path / "x.pth")
+
+
+def changed(tensors, rng):
+    """With one to three of the tensors gone, doubled, of another shape or kind of number."""
+    tensors = dict(tensors)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        name = rng.choice(sorted(tensors))
+        tensor, kind = tensors[name], rng.randrange(7)
+        if kind == 0:
+            del tensors[name]
+        elif kind == 1:
+            tensors[f"{name}.{rng.choice(('0', 'weight', 'x' * 300))}"] = tensor
+        elif kind == 2:
+            tensors[name] = tensor.flatten()[: rng.randrange(3)]
+        elif kind == 3:
+            tensors[name] = tensor.to(rng.choice((torch.int64, torch.half, torch.bool)))
+        elif kind == 4:
+            tensors[name] = tensor[None].transpose(0, -1)
+        elif kind == 5:
+            tensors[name] = torch.ones(rng.choice(((0, 10**9), (10**5, 0, 3, 3), (10**4, 1))))
+        else:
+            tensors[name] = tensor.repeat(3, *[1] * (tensor.ndim - 1)) if tensor.ndim else tensor
+    return tensors
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", [restoreformer, esrgan])
+def test_mutated_files_are_loaded_or_refused_in_a_sentence(tmp_path, make):
+    given = torch.load(make(tmp_path / "x.pth"), weights_only=True)
+    given = given.get("params", given)
+    refused = 0
+    with no_hang():
+        for seed in range(12):
+            torch.save(changed(given, random.Random(seed)), tmp_path / "x.pth")
+            refused += isinstance(outcome(load_image_model, tmp_path / "x.pth"), str)
+    assert refused > 6
 
 
 def test_without_spandrel_a_sentence_says_what_to_install(tmp_path, monkeypatch):

@@ -124,6 +124,27 @@ def test_another_file_that_would_do_is_pointed_out(tmp_path):
     assert f"There is {converted}: choose that in the node instead" in sentence
 
 
+@FORMS
+def test_a_face_restorer_counts_where_packs_for_them_keep_it(tmp_path, form):
+    workflow = shipped(f"classic_restore{form}")
+
+    def found():
+        report = look(tmp_path, workflow, hash_files=False)
+        (classic,) = [r for r in report["restorers"] if r["name"] == "classic"]
+        return report["workflow"]["lacks"], classic["lacks"], report
+
+    lacks, classic, report = found()
+    (sentence,) = [s for s in lacks if "needs GFPGANv1.4.pth in models/upscale_models" in s]
+    assert "TencentARC/GFPGAN" in sentence and "Licence: Apache-2.0" in sentence
+    assert classic == ["GFPGAN, a face restorer"]
+    assert entry(report, "CodeFormer, a face restorer")["commercial"] == "no"
+    (tmp_path / "facerestore_models").mkdir()
+    torch.save({"a": torch.ones(1)}, tmp_path / "facerestore_models/GFPGANv1.4.pth")
+    lacks, classic, report = found()
+    assert not any("GFPGAN" in sentence for sentence in lacks) and classic == []
+    assert "  classic: ready" in report_lines(report)
+
+
 @pytest.mark.parametrize("name", sorted(p.stem for p in FOLDER.rglob("nano_*.json")))
 def test_shipped_workflows_of_nano_models_lack_nothing(tmp_path, name):
     report = look(tmp_path, shipped(name), hash_files=False)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ..image_models import restoreformer
+
 ROOT = Path(__file__).parents[2]
 START = [sys.executable, str(ROOT / "tests/pretended_device.py")]
 if os.environ.get("FACEWRIGHT_DEVICE") != "privateuseone":
@@ -34,6 +36,14 @@ def test_demo(tmp_path):
 def test_restore(tmp_path, more):
     command("restore", LQ, "-o", tmp_path, "--weights", "nano", "--seed", 1, "--receipts", *more)
     assert (tmp_path / LQ.name).exists() and (tmp_path / f"{LQ.name}.receipts.json").exists()
+
+
+def test_restore_with_a_face_restorers_file(tmp_path):
+    pytest.importorskip("spandrel")
+    path = restoreformer(tmp_path / "r.pth")
+    words = ("--weights", path, "--analyzer", "nano", "--seed", 1)
+    command("restore", LQ, "-o", tmp_path / "out", *words)
+    assert (tmp_path / "out" / LQ.name).read_bytes() != LQ.read_bytes()
 
 
 def test_restore_a_video(tmp_path):
