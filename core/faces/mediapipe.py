@@ -116,7 +116,8 @@ class MediapipeAnalyzer:
         """
         if far and self.note:
             raise CheckpointError(f"The full range cannot be asked. {self.note}")
-        found = self._search(image, whole(*image.shape[1:]), FULL if far else SHORT)
+        height, width = image.shape[1:]
+        found = self._search(image, whole(height, width), FULL if far else SHORT)
         return found.boxes, found.scores, found.points
 
     def detect(self, image: Tensor) -> list[Face]:
@@ -142,8 +143,9 @@ class MediapipeAnalyzer:
     def landmarks(self, crops: Tensor) -> Tensor:
         """See `DenseLandmarker`: the mesh looks where the template has a face, then where it is."""
         size = check_crops(crops)
-        x, y, side = (torch.full((len(crops),), v * size) for v in _IN_TEMPLATE)
-        first, _ = self._nets.mesh(crops, view(x, y, side, side, torch.zeros_like(x)))
+        x, y, side = (share * size for share in _IN_TEMPLATE)
+        place = view(torch.tensor([[x, y]]), torch.tensor([[side, side]]), torch.zeros(1))
+        first, _ = self._nets.mesh(crops, place.expand(len(crops), 2, 3))
         mesh, _ = self._nets.mesh(crops, _around(first))
         return mesh_to_68(mesh).float().to(crops.device)
 
@@ -201,7 +203,7 @@ class MediapipeAnalyzer:
         low, high = found.boxes.double().chunk(2, 1)
         middle, size = (low + high) / 2, (high - low) * _ENLARGED
         roll = _roll(found.points)
-        mesh, sure = self._nets.mesh(image[None], view(*middle.T, *size.T, roll))
+        mesh, sure = self._nets.mesh(image[None], view(middle, size, roll))
         present = sure >= _PRESENT
         off = (_roll(mesh[:, _OUTER_CORNERS]) - roll + math.pi) % math.tau - math.pi
         again = present & (off.abs() > _MUCH)
@@ -233,16 +235,16 @@ def _around(mesh: Tensor) -> Tensor:
     upright = torch.stack([torch.stack([c, s], 1), torch.stack([-s, c], 1)], 1)
     points = mesh @ upright.mT
     low, high = points.amin(1), points.amax(1)
-    x, y = ((low + high)[:, None] / 2 @ upright)[:, 0].T
-    side = (high - low).amax(1) * _ENLARGED
-    return view(x, y, side, side, roll)
+    middle = ((low + high)[:, None] / 2 @ upright)[:, 0]
+    side = (high - low).amax(1, keepdim=True) * _ENLARGED
+    return view(middle, side.expand(-1, 2), roll)
 
 
 def _set_upright(found: _Found) -> Tensor:
     """Views about the proposals, turned so that their eyes are level."""
     low, high = found.boxes.double().chunk(2, 1)
-    side = (high - low).amax(1) * _SECOND_LOOK
-    return view(*((low + high) / 2).T, side, side, _roll(found.points))
+    side = (high - low).amax(1, keepdim=True) * _SECOND_LOOK
+    return view((low + high) / 2, side.expand(-1, 2), _roll(found.points))
 
 
 def _with_mesh(found: _Found, meshes: list[Tensor]) -> list[Face]:

@@ -10,7 +10,7 @@ from ..devices import without_autocast
 from ..errors import CheckpointError
 from ..files.known import MEDIAPIPE, MEDIAPIPE_FULL_RANGE, KnownFile
 from ..files.search import find_file, model_roots
-from ..tflite import load_tflite, read_task, read_tflite
+from ..tflite import TfliteGraph, load_tflite, read_task, read_tflite
 from .detection_grid import FULL, SHORT, DetectionGrid, decode
 from .mesh import POINTS
 from .views import sample
@@ -59,7 +59,7 @@ class MediapipeNetworks:
             )
         members = read_task(task)
 
-        def read(name: str) -> nn.Module:
+        def read(name: str) -> TfliteGraph:
             if name not in members:
                 raise CheckpointError(
                     f"{task} holds no {name}, so it is no face landmarker of MediaPipe. "
@@ -81,7 +81,7 @@ class MediapipeNetworks:
             told = str(task if grid is SHORT else far)
             _check(net, grid.side, [(grid.count, 16), (grid.count, 1)], told)
         _check(mesh, _MESH_SIDE, [(POINTS * 3,), (1,)], str(task))
-        return cls(detectors, mesh, device, missing)
+        return cls({**detectors}, mesh, device, missing)
 
     def detect(self, grid: DetectionGrid, image: Tensor, views: Tensor) -> list[Detected]:
         """What one detector finds in each view of a picture (3, h, w) in [0, 1]."""
@@ -132,7 +132,7 @@ def _where(file: KnownFile) -> str:
     )
 
 
-def _check(net: nn.Module, side: int, rows: list[tuple[int, ...]], told: str) -> None:
+def _check(net: TfliteGraph, side: int, rows: list[tuple[int, ...]], told: str) -> None:
     """Another network under a known name is refused before it computes anything."""
     takes = [tuple(info.shape[1:]) for info in net.inputs]
     gives = [tuple(n for n in info.shape[1:] if n != 1) or (1,) for info in net.outputs]

@@ -23,24 +23,27 @@ _OVERLAP = 0.25
 """Of neighbouring tiles, in shares of their side, at least."""
 
 
-def view(x: Tensor, y: Tensor, width: Tensor, height: Tensor, angle: Tensor) -> Tensor:
-    """Rectangles about (x, y), rolled by `angle` radians clockwise, all (n,) -> (n, 2, 3)."""
-    c, s = angle.cos(), angle.sin()
-    linear = torch.stack(
-        [torch.stack([c * width, -s * height], 1), torch.stack([s * width, c * height], 1)], 1
-    )
-    middle = torch.stack([x, y], 1)
-    return torch.cat([linear, (middle - linear.sum(2) / 2)[..., None]], 2).double()
+def view(middle: Tensor, size: Tensor, angle: Tensor) -> Tensor:
+    """Rectangles of width and height `size` about `middle`, rolled clockwise: views (n, 2, 3).
+
+    Args:
+        middle, size: (n, 2) in pixels.
+        angle: (n,) in radians.
+    """
+    middle, size = middle.double(), size.double()
+    c, s = angle.double().cos(), angle.double().sin()
+    turn = torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1)
+    linear = turn * size[:, None]
+    return torch.cat([linear, (middle - linear.sum(2) / 2)[..., None]], 2)
 
 
 def whole(height: int, width: int, turns: Sequence[float] = (0.0,)) -> Tensor:
     """The picture in the middle of a square, once per roll in radians."""
     angle = torch.tensor(turns, dtype=torch.float64)
-    side = (angle.cos() * width).abs() + (angle.sin() * height).abs()
-    other = (angle.cos() * height).abs() + (angle.sin() * width).abs()
-    side = torch.maximum(side, other)
-    middle = torch.ones_like(side)
-    return view(middle * width / 2, middle * height / 2, side, side, angle)
+    extent = torch.tensor([width, height], dtype=torch.float64)
+    c, s = angle.cos().abs()[:, None], angle.sin().abs()[:, None]
+    side = (c * extent + s * extent.flip(0)).amax(1, keepdim=True)
+    return view((extent / 2).expand(len(angle), 2), side.expand(-1, 2), angle)
 
 
 def tiles(height: int, width: int) -> Tensor:
@@ -56,9 +59,8 @@ def tiles(height: int, width: int) -> Tensor:
         room = max(0.0, extent - side)
         spots = [side / 2 + room * i / max(1, count - 1) for i in range(count)]
         along.append(torch.tensor(spots if room else [extent / 2], dtype=torch.float64))
-    x, y = (t.flatten() for t in torch.meshgrid(*along, indexing="xy"))
-    sides = torch.full_like(x, side)
-    return view(x, y, sides, sides, torch.zeros_like(x))
+    middle = torch.stack(torch.meshgrid(*along, indexing="xy"), -1).flatten(0, 1)
+    return view(middle, torch.full_like(middle, side), torch.zeros(len(middle)))
 
 
 def sample(images: Tensor, views: Tensor, size: int, *, border: str = "border") -> Tensor:

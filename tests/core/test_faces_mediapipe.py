@@ -109,8 +109,8 @@ def naive_sample(image, x, y, border):
 @pytest.mark.parametrize("border", ["border", "zeros"])
 def test_views_are_sampled_as_the_official_graphs_do(border):
     image = torch.rand(3, 20, 31, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    around = [torch.tensor([v], dtype=torch.float64) for v in (15.0, 11.0, 40.0, 24.0, 0.3)]
-    views = torch.cat([view(*around), whole(20, 31)])
+    around = view(torch.tensor([[15.0, 11.0]]), torch.tensor([[40.0, 24.0]]), torch.tensor([0.3]))
+    views = torch.cat([around, whole(20, 31)])
     seen = sample(image[None], views, 8, border=border)
     assert seen.shape == (2, 8, 8, 3) and seen.dtype == torch.float32
     c, s = math.cos(0.3), math.sin(0.3)
@@ -379,9 +379,8 @@ def test_a_photographed_face_is_set_upright_at_any_roll(official, photographs):
         found = 0
         for degrees in range(0, 360, 15):
             angle = torch.tensor([-math.radians(degrees)], dtype=torch.float64)
-            middle, extent = ([torch.tensor([v / 2], dtype=torch.float64) for v in (width, height)],
-                              torch.tensor([float(side)], dtype=torch.float64))  # fmt: skip
-            shown = view(*middle, extent, extent, angle)
+            extent = torch.tensor([[width, height]], dtype=torch.float64)
+            shown = view(extent / 2, torch.full_like(extent, side), angle)
             picture = sample(image[None], shown, side, border="zeros")[0].permute(2, 0, 1)
             linear = torch.linalg.inv(shown[0, :, :2]) * side
             eyes = (known.points5[:2].double() - shown[0, :, 2]) @ linear.T
