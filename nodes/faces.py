@@ -45,21 +45,29 @@ class LoadFaceAnalyzer(io.ComfyNode):
                     "facexlib, insightface: five points, so tilted faces are set "
                     "upright, and dense landmarks where those weights are there too; "
                     "each needs its package and its weights. skimage: upright frontal "
-                    "faces, boxes only; needs scikit-image, no weights. nano: computer- "
-                    "drawn faces of the demo.",
+                    "faces, boxes only; needs scikit-image, no weights. nano: computer-drawn "
+                    "faces of the demo.",
+                ),
+                io.Boolean.Input(
+                    "rotations",
+                    default=False,
+                    optional=True,
+                    tooltip="Look for faces that lie on their side or stand on their head, too. "
+                    "Of mediapipe, and of auto where that takes it; takes longer.",
                 ),
             ],
             outputs=[output(Analyzer, "analyzer", "For Detect Faces.")],
         )
 
     @classmethod
-    def execute(cls, backend) -> io.NodeOutput:
-        return io.NodeOutput(load_analyzer(backend, device=host.device()))
+    def execute(cls, backend, rotations=False) -> io.NodeOutput:
+        return io.NodeOutput(load_analyzer(backend, device=host.device(), rotations=rotations))
 
     @classmethod
-    def fingerprint_inputs(cls, backend) -> Any:
+    def fingerprint_inputs(cls, backend, rotations=False) -> Any:
         """What "auto" chooses from: files that came since the last run are seen."""
-        return [str(find_weights(name)) for name in NEEDS] if backend == "auto" else backend
+        found = [str(find_weights(name)) for name in NEEDS] if backend == "auto" else backend
+        return found, rotations
 
 
 class DetectFaces(io.ComfyNode):

@@ -44,6 +44,7 @@ def load_analyzer(
     *,
     dense: bool = False,
     points: int | None = None,
+    rotations: bool = False,
 ) -> FaceAnalyzer:
     """An analyzer by name; only its own packages are imported, and nothing is downloaded.
 
@@ -64,6 +65,8 @@ def load_analyzer(
             `core.devices` chooses.
         dense: "auto" takes one with dense landmarks. Whatever else is named is taken as it is.
         points: "auto" takes one with so many dense landmarks, such as albums hold.
+        rotations: "mediapipe" (also as the choice of "auto") looks for faces on their side and
+            upside down, too, which takes up to five times as long. The others have no such search.
 
     Raises:
         CheckpointError: weights that are missing or wrong, with where to get them.
@@ -88,7 +91,7 @@ def load_analyzer(
     if name == "mediapipe":
         from .mediapipe import MediapipeAnalyzer
 
-        return MediapipeAnalyzer(model_dir, device=device)
+        return MediapipeAnalyzer(model_dir, device=device, rotations=rotations)
     if name == "auto":
 
         def fits(analyzer: FaceAnalyzer) -> None:
@@ -97,7 +100,11 @@ def load_analyzer(
                 raise FacewrightError(f"it gives {found} landmarks, and {points} are needed")
 
         needed = fits if dense or points else None
-        return choose(lambda n: load_analyzer(n, model_dir, device), model_dir, check=needed)
+
+        def load(chosen: str) -> FaceAnalyzer:
+            return load_analyzer(chosen, model_dir, device, rotations=rotations)
+
+        return choose(load, model_dir, check=needed)
     raise FacewrightError(f"No face analyzer '{name}'; known: {', '.join(ANALYZERS)}.")
 
 

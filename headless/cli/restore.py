@@ -54,6 +54,14 @@ class Weights(Machine):
             "or one of mediapipe, facexlib, insightface, skimage; nano (rendered faces)."
         ),
     ] = None
+    rotations: Annotated[
+        bool,
+        typer.Option(
+            "--rotations",
+            help="Look for faces that lie on their side or stand on their head, too (mediapipe "
+            "alone can); takes longer.",
+        ),
+    ] = False
 
     def use(self) -> None:
         use_device(self.device)
@@ -209,7 +217,13 @@ def restore(
         parse_pick(options.pick)
         run = RestoreRun(inputs, out, endings(options, compare), overwrite=overwrite)
         options, unread = faces.read(options, out, run.aside)
-    choice = RestorerChoice(name, weights.analyzer, options.measured, points_of(options.people))
+    choice = RestorerChoice(
+        name,
+        weights.analyzer,
+        options.measured,
+        points_of(options.people),
+        rotations=weights.rotations,
+    )
     work = RestoreFile(choice, options, compare)
     team = sharing.team((job.source for job in run.jobs), run.folder)
     said: list[str] = []

@@ -34,6 +34,7 @@ def load_restorer(
     analyzer: str | None = None,
     measured: bool = False,
     points: int | None = None,
+    rotations: bool = False,
 ) -> Restorer:
     """A method with its networks; everything it needs is looked for before anything is loaded.
 
@@ -44,6 +45,7 @@ def load_restorer(
         analyzer: one of `core.faces.ANALYZERS`; by default that of the method.
         measured: also load who compares faces, for `max_drift` and `receipts`.
         points: how many landmarks albums hold; the analyzer "auto" takes one that gives so many.
+        rotations: also look for faces on their side and upside down, see `load_analyzer`.
 
     Raises:
         CheckpointError: files that are missing (all of them named) or wrong.
@@ -53,7 +55,9 @@ def load_restorer(
     if models is not None:
         folders = models if isinstance(models, ModelFolders) else ModelFolders([models])
         with running(HeadlessHost(folders)):
-            return load_restorer(name, analyzer=analyzer, measured=measured, points=points)
+            return load_restorer(
+                name, analyzer=analyzer, measured=measured, points=points, rotations=rotations
+            )
     spec = spec_of(name)
     source = DiffusersModels(host.folders)
     bundled = all(file.bundled for file in spec.files)
@@ -64,7 +68,9 @@ def load_restorer(
     files = _tried(problems, lambda: spec.find(source))
     judge = _tried(problems, lambda: source.known(ARCFACE) if judged and not bundled else None)
     found_by = analyzer or spec.analyzer
-    faces = _tried(problems, lambda: load_analyzer(found_by, dense=dense, points=points))
+    faces = _tried(
+        problems, lambda: load_analyzer(found_by, dense=dense, points=points, rotations=rotations)
+    )
     if faces is not None and dense:
         _tried(problems, lambda: dense_landmarker(faces))
     if problems or files is None or faces is None:

@@ -66,6 +66,8 @@ class RestorerChoice:
 
     chosen: Choice | None = None
     """What "auto" chose elsewhere: another machine of a cluster might choose otherwise."""
+    rotations: bool = False
+    """Faces on their side and upside down are looked for, too."""
 
     @cached_property
     def restorer(self) -> Restorer:
@@ -74,7 +76,13 @@ class RestorerChoice:
             FacewrightError: as `load_restorer`.
         """
         name = self.chosen.name if self.chosen else self.analyzer
-        loaded = load_restorer(self.name, analyzer=name, measured=self.measured, points=self.points)
+        loaded = load_restorer(
+            self.name,
+            analyzer=name,
+            measured=self.measured,
+            points=self.points,
+            rotations=self.rotations,
+        )
         if self.chosen:
             return replace(loaded, analyzer=AutoAnalyzer(loaded.analyzer, self.chosen))
         return loaded
@@ -87,7 +95,7 @@ class RestorerChoice:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Loaded models stay where they are; a worker loads its own.
-        fields = (self.name, self.analyzer, self.measured, self.points, self.chosen)
+        fields = (self.name, self.analyzer, self.measured, self.points, self.chosen, self.rotations)
         return RestorerChoice, fields
 
 

@@ -12,6 +12,7 @@ from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import dense_landmarker, load_analyzer
 from facewright.core.faces.detection_grid import FULL, SHORT, decode
 from facewright.core.faces.mediapipe import MediapipeAnalyzer
+from facewright.core.faces.mediapipe_networks import MediapipeNetworks
 from facewright.core.faces.mesh import IBUG_OF_MESH, mesh_to_5, mesh_to_68
 from facewright.core.faces.views import sample, tiles, view, whole
 from facewright.core.geometry.align import align_faces
@@ -202,6 +203,25 @@ def turned(analyzer_options, angles):
 
 def test_rotations_find_a_face_at_every_angle():
     assert all(turned({"rotations": True}, range(0, 360, 40)))
+
+
+@pytest.mark.parametrize("name", ["mediapipe", "auto"])
+def test_rotations_are_an_option_of_loading(name, tmp_path, monkeypatch):
+    (tmp_path / "face_landmarker.task").write_bytes(b"")
+    stand_ins = world([], 8, 8)[0]._nets
+    monkeypatch.setattr(MediapipeNetworks, "from_folder", lambda *_: stand_ins)
+    views = []
+    nothing = torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, 6, 2)
+
+    def detect(grid, image, looks):
+        views.append(len(looks))
+        return [nothing] * len(looks)
+
+    monkeypatch.setattr(stand_ins, "detect", detect)
+    for rotations in (False, True):
+        load_analyzer(name, tmp_path, rotations=rotations).detect(torch.zeros(3, 8, 8))
+        assert sum(views) == (8 if rotations else 2)  # of each range
+        views.clear()
 
 
 def test_without_rotations_the_picture_is_looked_at_once():

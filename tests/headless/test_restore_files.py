@@ -56,7 +56,7 @@ def doubles(monkeypatch, backbone):
     from facewright.core.people.recogniser import nano_recogniser
     from facewright.core.weights import nano
 
-    def load(name, *, analyzer=None, measured=False, points=None):
+    def load(name, *, analyzer=None, measured=False, points=None, rotations=False):
         method = Remembers(
             backbone=backbone, embed=lambda lq, people: torch.zeros(len(lq), 77, 4), size=32
         )
@@ -93,6 +93,20 @@ def done(*args):
     result = cli(*args, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
+
+
+def test_rotations_reach_the_analyzer_in_every_process(tmp_path, monkeypatch):
+    asked, own = [], restore_files.load_restorer
+
+    def load(name, *, rotations, **more):
+        asked.append(rotations)
+        return own(name, **more)
+
+    monkeypatch.setattr(restore_files, "load_restorer", load)
+    for given in ([], ["--rotations"]):
+        done(picture(tmp_path / "a.png"), "-o", tmp_path / "out", "--overwrite", *given)
+    pickle.loads(pickle.dumps(RestorerChoice("osdface", rotations=True))).restorer  # noqa: B018
+    assert asked == [False, True, True]
 
 
 def test_what_auto_chose_goes_to_other_processes(tmp_path, monkeypatch):
