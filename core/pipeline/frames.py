@@ -15,13 +15,14 @@ from ..color import MOMENT_MODES, change_color, change_of_moments, color_moments
 from ..errors import counted
 from ..faces import Face, NoFace, choice_of, none_left
 from ..geometry.align import FaceCrops, FacePlaces, Tracks, cut_out, place_faces
-from ..geometry.oval import DIRECTIONS, mean_outline, outlines_of
+from ..geometry.oval import mean_outline
 from ..geometry.smooth import smooth_over_tracks
 from ..people.guard import GuardResult
 from ..people.matching import Matches
 from ..people.person import Person
 from ..video.smoothing import smooth_places
 from ..video.tracking import FrameChange, find_cuts
+from .masks import outlines_in
 from .options import RestoreOptions
 from .pictures import Restorer, put_back
 from .tracks import TrackReceipts, match_tracks
@@ -75,9 +76,7 @@ class FrameRestorer:
             self.size = self.restorer.size_of(frame, options)
         found = self.restorer.find(frame, options, on_none=self._none.append)
         if options.mask == "oval":
-            # Of each face alone: one without landmarks leaves the others theirs.
-            alone = [place_faces([[face]], self.side) for face in found]
-            self._outlines += [outlines_of(p.landmarks, p.matrix, self.side) for p in alone]
+            self._outlines.append(outlines_in(found, self.side))
         self._found.append([replace(face, landmarks=None) for face in found])
         self._change.see(frame)
         if not found or not (options.people or options.color in MOMENT_MODES):
@@ -185,7 +184,7 @@ class FrameRestorer:
 
     def _steady_ovals(self) -> Tensor:
         """Outlines relative to the crops, smoothed as these are; filled-in faces are in between."""
-        outlines = torch.cat([torch.empty(0, DIRECTIONS, dtype=torch.float64), *self._outlines])
+        outlines = torch.cat([outlines_in([], self.side), *self._outlines])
         self._outlines = []
         source = self._tracks.source
         if not len(outlines):

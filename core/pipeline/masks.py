@@ -1,16 +1,25 @@
 """Masks of faces that keep what lies over them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from ..errors import FacewrightError
+from ..faces import Face
 from ..faces.parsing import FaceParser
-from ..geometry.align import FaceCrops
-from ..geometry.oval import depth_in, outlines_of
+from ..geometry.align import FaceCrops, place_faces
+from ..geometry.oval import DIRECTIONS, depth_in, mean_outline, outlines_of
 from ..geometry.regions import depth_of, soft_region
 from .options import MaskOptions
+
+
+def outlines_in(found: Sequence[Face], size: int) -> Tensor:
+    """(n, DIRECTIONS): `outlines_of` each face alone, so that one without landmarks leaves the
+    others theirs."""
+    places = [place_faces([[face]], size) for face in found]
+    own = [outlines_of(place.landmarks, place.matrix, size) for place in places]
+    return torch.cat([torch.empty(0, DIRECTIONS, dtype=torch.float64), *own])
 
 
 def face_masks(
@@ -64,15 +73,17 @@ def face_masks(
     return masks
 
 
-def mask_report(faces: FaceCrops, masks: Tensor, options: MaskOptions) -> list[str]:
+def mask_report(
+    faces: FaceCrops, masks: Tensor, options: MaskOptions, outlines: Tensor | None = None
+) -> list[str]:
     """A line per face: what its mask was made of, and how much of the crop it takes."""
-    if options.mode == "parsing":
-        how = f"parsing ({', '.join(options.part_names) or 'no part'})"
-    else:
-        points = 0 if faces.landmarks is None else faces.landmarks.shape[1]
-        how = f"oval by {points} landmarks" if points > 5 else "oval of the mean face"
-    lines = []
-    for i, share in enumerate(masks.mean((1, 2)).tolist() if len(masks) else ()):
+    if outlines is None:
+        outlines = outlines_of(faces.landmarks, faces.matrix, faces.pixels.shape[-1])
+    lines, mean = [], mean_outline()
+    for i, (mask, outline) in enumerate(zip(masks, outlines, strict=True)):
+        how, share = f"parsing ({', '.join(options.part_names) or 'no part'})", float(mask.mean())
+        if options.mode == "oval":
+            how = f"oval {'of the mean face' if torch.equal(outline, mean) else 'by landmarks'}"
         what = f"{share:.0%} of the crop" if share > 0 else "nothing of it is restored"
         lines.append(f"mask of face {i}: {how}, {what}")
     return lines

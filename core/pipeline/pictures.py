@@ -23,7 +23,7 @@ from ..people.guard import ACTIONS, GuardResult, guard_faces
 from ..people.matching import Matches, match_faces
 from ..people.person import Person
 from ..people.recogniser import Recogniser
-from .masks import face_masks, mask_report
+from .masks import face_masks, mask_report, outlines_in
 from .options import RestoreOptions
 from .upscale import Upscaler, find_upscaler, load_upscaler
 
@@ -231,9 +231,10 @@ class Restorer:
             if not len(crops):  # enlarged, it does not pass through unchanged
                 report = [f"{why.why}. {why.advice}" for why in none]
             report.append(upscaler.told(picture))
-        masks = self.masks(crops, options)
+        outlines = outlines_in(found, self.side(options)) if options.mask == "oval" else None
+        masks = self.masks(crops, options, outlines)
         if masks is not None and options.masks is not None:
-            report += mask_report(crops, masks, options.masks)
+            report += mask_report(crops, masks, options.masks, outlines)
         report += choice_of(self.analyzer)
         pasted, mask = put_back(picture[None], crops, faces, options, masks)
         return Restored(pasted[0], mask[0], len(crops), "\n".join(report), matches, guard)

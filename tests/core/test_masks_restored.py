@@ -62,10 +62,8 @@ def test_a_picture_is_pasted_through_its_oval(landmarks):
     )
     assert torch.equal(done.pixels, want[0]) and torch.equal(done.mask, used[0])
     assert torch.equal(done.pixels[:, done.mask == 0], picture[:, done.mask == 0])
-    how = "68 landmarks" if landmarks else "the mean face"
-    assert done.report.splitlines()[-1].startswith(
-        f"mask of face 0: oval {'by' if landmarks else 'of'} {how}, "
-    )
+    how = "by landmarks" if landmarks else "of the mean face"
+    assert done.report.splitlines()[-1].startswith(f"mask of face 0: oval {how}, ")
 
 
 class Parser:
@@ -174,3 +172,13 @@ def test_a_face_without_landmarks_leaves_the_others_theirs(monkeypatch):
     pair = [[face(), face(apart, landmarks=False)]]
     masks, _ = followed(pair, monkeypatch, smoothing=0.0)
     assert len(masks) == 2 and torch.equal(masks[0], alone[0])
+
+
+def test_in_a_picture_neither():
+    apart = face(POINTS + torch.tensor([40.0, 0]), landmarks=False)
+    options = RestoreOptions(mask="oval")
+    done = Restorer(White(), Told([face(), apart])).restore(SHOWN.pixels[0], options)
+    kinds = [line.partition(",")[0] for line in done.report.splitlines()[1:]]
+    assert kinds == ["mask of face 0: oval by landmarks", "mask of face 1: oval of the mean face"]
+    alone = Restorer(White(), Told([face()])).restore(SHOWN.pixels[0], options)
+    assert torch.equal(done.mask[:, :20], alone.mask[:, :20]) and alone.mask[:, :20].any()
