@@ -101,12 +101,9 @@ def test_landmarks_of_crops_are_looked_for_with_room_and_then_with_doubt():
             3: roomy and least < 0.5,
         }.get(which, False)
         middle = side / 2 - 0.5
-        far = face(middle + 25, middle, 20)
-        return (
-            [far, face(middle + 2, middle, size, 0.1), face(middle, middle, size, 0.05)]
-            if sees
-            else []
-        )
+        there = face(middle, middle, size, 0.05)
+        others = [face(middle + 2, middle, size, 0.1), face(middle + 25, middle, 20)]
+        return [others[0], there, others[1]] if sees else []
 
     model = Told(answer)
     found = ModelAnalyzer(model).landmarks(crops)
@@ -139,6 +136,8 @@ def test_a_mesh_that_lies_on_no_face_gives_no_landmarks():
     assert ModelAnalyzer(model).landmarks(torch.zeros(1, 3, 64, 64)).isnan().all()
     (found,) = ModelAnalyzer(model).detect(IMAGE)
     assert found.landmarks is None and found.points5 is None
+    doubtful = Told(lambda image, *_: [face(32, 32, 64, 0.79, presence=-0.5)])
+    assert ModelAnalyzer(doubtful).detect(IMAGE) == []
 
 
 def test_unknown_landmarks_keep_a_photo_out_of_an_album_and_a_receipt_from_claiming():
