@@ -35,10 +35,16 @@ class Truth:
     """Whether the mesh sees it."""
     score: float | None = None
     ranges: tuple = (SHORT, FULL)
+    mistake: float = 0.0
+    """What the detectors' keypoints are rolled too far."""
+    shy: bool = False
+    """Scores less than a flipped face where it is small in a view, and has a mesh either way."""
+    moved: "Truth | None" = None
+    """The face onto which the mesh moves."""
 
-    def at(self, points):
+    def at(self, points, mistake=0.0):
         """Points of a face with sides from -1 to 1 -> pixels."""
-        c, s = math.cos(self.roll), math.sin(self.roll)
+        c, s = math.cos(self.roll + mistake), math.sin(self.roll + mistake)
         turned = points @ torch.tensor([[c, s], [-s, c]], dtype=torch.float64)
         return turned * self.size / 2 + torch.tensor([self.x, self.y], dtype=torch.float64)
 
@@ -89,6 +95,8 @@ class Detector(nn.Module):
                 eyes = points[1] - points[0]
                 roll = abs(math.atan2(float(eyes[1]), float(eyes[0])))
                 score = (face.score or 0.95 - roll / 5) if roll < REACH else 0.7
+                if face.shy and roll < REACH and side < 0.3:
+                    score = 0.62
                 if roll >= REACH:  # taken for an upright one
                     flipped = torch.cat([middle + KEYPOINTS * side / 2])
                     values[k, 4:] = ((flipped - anchors[k]).flatten() * self.grid.side).float()
@@ -97,7 +105,7 @@ class Detector(nn.Module):
 
     def seen_as(self, face, to_view):
         middle = torch.tensor([[face.x, face.y]], dtype=torch.float64)
-        points = torch.cat([face.at(KEYPOINTS), middle])
+        points = torch.cat([face.at(KEYPOINTS, face.mistake), middle])
         return torch.cat([points, torch.ones(7, 1)], 1) @ to_view
 
 
@@ -116,9 +124,13 @@ class Mesh(nn.Module):
             middles = torch.tensor([[f.x, f.y, 1] for f in self.faces], dtype=torch.float64)
             gap, k = (middles @ to_view - 0.5).norm(dim=1).min(0)
             face = self.faces[int(k)]
+            present, face = face.present, face.moved or face
+            eyes = torch.cat([face.at(PATTERN[[33, 263]]), torch.zeros(2, 1)], 1) @ to_view
+            roll = math.atan2(*(eyes[1] - eyes[0]).flip(0).tolist())
             mesh = torch.cat([face.at(PATTERN), torch.ones(478, 1)], 1) @ to_view
             row[:] = torch.cat([mesh * 256, torch.zeros(478, 1)], 1).flatten().float()
-            if gap < 0.15 and face.present:
+            row[:] += 30 * abs(roll)  # it is less exact the less upright a face is shown
+            if gap < 0.15 and present and (abs(roll) < 1 or face.shy):
                 logit[:] = 8.0
         return [points, logits]
 

@@ -224,6 +224,27 @@ def test_rotations_are_an_option_of_loading(name, tmp_path, monkeypatch):
         views.clear()
 
 
+def test_small_faces_that_score_less_than_upside_down_are_set_upright():
+    truth = Truth(250, 250, 100, math.radians(100), shy=True)
+    analyzer, image = world([truth], 500, 500, rotations=True)
+    (face,) = analyzer.detect(image)
+    check_found(face, truth)
+
+
+def test_the_mesh_is_shown_upright_faces_and_looks_again_where_they_are_not():
+    for truth in (Truth(250, 250, 180, 0.6), Truth(250, 250, 180, 0.2, mistake=0.4)):
+        analyzer, image = world([truth], 500, 500)
+        (face,) = analyzer.detect(image)
+        check_found(face, truth)
+
+
+def test_two_proposals_that_the_mesh_moves_onto_one_face_are_one():
+    truth = Truth(200, 200, 100)
+    analyzer, image = world([truth, Truth(290, 200, 100, score=0.75, moved=truth)], 400, 500)
+    (face,) = analyzer.detect(image)
+    check_found(face, truth)
+
+
 def test_without_rotations_the_picture_is_looked_at_once():
     analyzer, image = world([Truth(250, 250, 180)], 500, 500)
     analyzer.detect(image)
@@ -250,6 +271,11 @@ def test_what_the_mesh_denies_counts_only_where_a_detector_is_certain():
     assert mouth.tolist() == pytest.approx([120, 200 + 0.45 * 60], abs=1)
     assert float(face.points5[4, 0] - face.points5[3, 0]) == pytest.approx(0.89 * 48, abs=1)
     assert len(align_faces(image[None], [[face]], 64)) == 1
+
+
+def test_what_the_mesh_denies_never_counts_turned():
+    analyzer, image = world([Truth(250, 250, 180, 1.6, present=False)], 500, 500, rotations=True)
+    assert analyzer.detect(image) == []
 
 
 def test_a_denied_proposal_hides_no_face_behind_it():
