@@ -213,7 +213,7 @@ def _by(none: NoFace, name: str, found: bool, padding: float) -> NoFace:
     if padding < ROOM:
         tips.append("a padding of 0.3 where a face fills the picture")
     if name == "mediapipe":
-        tips.append("turning the picture where a face lies on its side")
+        tips.append("rotations where a face lies on its side")
     if name != "skimage":
         tips.append("another face detector")
     return NoFace(why, f"Try {', or '.join(tips)}.")

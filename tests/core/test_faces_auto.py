@@ -225,7 +225,7 @@ class Finds(Boxes):
     [
         ("skimage", 0.0, ("skimage sees upright frontal faces only", "padding of 0.3")),
         ("mediapipe", 0.0, ("padding of 0.3", "another face detector")),
-        ("mediapipe", 0.3, ("Try turning the picture", "another face detector.")),
+        ("mediapipe", 0.3, ("Try rotations where", "another face detector.")),
         ("nano", 0.0, ("computer-drawn faces only",)),
     ],
 )
