@@ -5,8 +5,14 @@ import torch
 from facewright.core import sampling, schedule
 from facewright.core.degradation import PRESETS, Degradation
 from facewright.core.devices import narrowed, widened, without_autocast
+from facewright.core.faces import Face
+from facewright.core.faces.parsing import FaceParser
+from facewright.core.geometry.align import align_faces
 from facewright.core.geometry.landmarks import affine_landmark_distance, landmark_distance
+from facewright.core.geometry.paste import paste_faces
 from facewright.core.metrics import METRICS, metric
+from facewright.core.pipeline.masks import face_masks
+from facewright.core.pipeline.options import MaskOptions
 
 
 def both(function, device, *tensors, **options):
@@ -124,3 +130,28 @@ def test_tensorflow_lite_graphs(device):
         cpu = graph(x)
         for here, there in zip(cpu, graph.to(device)(x.to(device)), strict=True):
             assert torch.allclose(here, there.cpu(), atol=1e-4, rtol=1e-4), name
+
+
+def test_parsed_faces_and_pastes_through_masks(device):
+    class Reddish(torch.nn.Module):
+        classes, mean, std = ("background", "skin"), (0.5,) * 3, (0.5,) * 3
+
+        def __init__(self):
+            super().__init__()
+            self.gain = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            return self.gain * torch.stack([x[:, 2], x[:, 0]], 1)
+
+    torch.manual_seed(0)
+    pictures, restored = torch.rand(1, 3, 60, 60), torch.rand(1, 3, 32, 32)
+    face = Face((15, 15, 45, 45), 1.0)
+
+    def run(pictures, restored):
+        crops = align_faces(pictures, [[face]], 32)
+        parser = FaceParser(Reddish().to(pictures.device), "by hand")
+        masks = face_masks(crops, MaskOptions(mode="parsing"), lambda: parser)
+        return paste_faces(pictures, crops, restored, masks=masks)[0]
+
+    cpu, there = both(run, device, pictures, restored)
+    assert torch.allclose(cpu, there, atol=1e-4) and not torch.equal(cpu, pictures)
