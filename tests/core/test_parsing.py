@@ -107,6 +107,41 @@ def nets(monkeypatch):
     return pair
 
 
+# By the networks' outputs, as GPEN and face-parsing.PyTorch list them in words.
+NUMBERS = {
+    ParseNet: {
+        "skin": [1], "nose": [2], "glasses": [3], "eyes": [4, 5], "brows": [6, 7], "ears": [8, 9],
+        "mouth": [10, 11, 12], "hair": [13], "hat": [14], "earrings": [15], "necklace": [16],
+        "neck": [17], "clothes": [18],
+    },
+    BiSeNet: {
+        "skin": [1], "brows": [2, 3], "eyes": [4, 5], "glasses": [6], "ears": [7, 8],
+        "earrings": [9], "nose": [10], "mouth": [11, 12, 13], "neck": [14], "necklace": [15],
+        "clothes": [16], "hair": [17], "hat": [18],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [ParseNet, BiSeNet])
+def test_parts_have_the_numbers_that_were_published(kind):
+    class Rows(torch.nn.Module):
+        """Row i of what it is shown is class i."""
+
+        classes, mean, std = kind.classes, (0.5,) * 3, (0.5,) * 3
+
+        def __init__(self):
+            super().__init__()
+            self.one = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            return torch.eye(19)[None, ..., None].expand(-1, -1, -1, 19)
+
+    parser = FaceParser(Rows(), "rows")
+    for part in parsing.PARTS:
+        shown = parser.shows(torch.zeros(1, 3, 19, 19), (part,))[0, :, 0]
+        assert shown.nonzero()[:, 0].tolist() == NUMBERS[kind][part]
+
+
 @pytest.mark.parametrize("folder", ["facedetection", "facexlib", "facewright", "."])
 def test_weights_are_found_where_other_files_of_facexlib_are(nets, tmp_path, folder):
     parse, bise = nets
