@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -127,6 +128,57 @@ def test_every_face_is_restored_as_it_would_be_with_its_album_alone(group, resto
         torch.testing.assert_close(mine.pixels[..., own], pixels[..., own], rtol=0, atol=1e-5)
     assert not torch.equal(alone[0][..., :third], alone[1][..., :third])
     assert not torch.equal(alone[2][..., -third:], alone[1][..., -third:])
+
+
+@pytest.mark.slow
+def test_a_face_of_a_video_is_one_person_by_all_its_frames(
+    folder, group, tmp_path, restorer, albums, monkeypatch
+):
+    """Bob, unrecognizable in one frame of four, has his album there, too: by command and node."""
+    pytest.importorskip("av")
+    from facewright.core.methods import _onestep
+    from facewright.core.video.clip import Clip
+    from facewright.core.video.files import write_video
+    from facewright.nodes.frames import RestoreVideo
+    from facewright.nodes.honestface import LoadNanoHonestface
+
+    third = group.shape[-1] // 3
+    frames = [group.clone() for _ in range(4)]
+    # Somebody else's face in his place, for one frame.
+    frames[2][..., :third] = group_scene(11, [EVE, BOB, ALICE], width=480, height=270).pixels[
+        ..., :third
+    ]
+    alone = restorer.restore(frames[2], RestoreOptions(people=list(albums.values())))
+    assert alone.matches.names[0] == "nobody", "frame by frame he would not have it"
+
+    given, restore = [], _onestep.OneStepFaces.restore
+
+    def watched(self, lq, people, **more):
+        given.extend(person.name if person else None for person in people)
+        return restore(self, lq, people, **more)
+
+    monkeypatch.setattr(_onestep.OneStepFaces, "restore", watched)
+    write_video(tmp_path / "clip.mp4", frames, 25, crf=0)
+    guarded = ("--receipts", "--max-drift", 0.9, "--cut-threshold", 1)
+    out = tmp_path / "out"
+    result = cli(tmp_path / "clip.mp4", "-o", out, *people(folder), *guarded, "--json")
+    assert result.exit_code == 0, result.stderr
+    (entry,) = json.loads(result.stdout)["done"]
+    assert sorted(str(m["person"]) for m in entry["matches"]) == ["None", "alice", "bob"]
+    assert sorted(map(str, given)) == ["None"] * 4 + ["alice"] * 4 + ["bob"] * 4
+    assert [r["frames"]["count"] for r in entry["receipts"]] == [4, 4, 4]
+    assert {r["person"] for r in entry["receipts"]} == {None, "alice", "bob"}
+
+    given.clear()
+    model, vae, vre, ide, analyzer = LoadNanoHonestface.execute().result[:5]
+    values = {i.id: getattr(i, "default", None) for i in RestoreVideo.define_schema().inputs}
+    values |= {"crop_size": nano.NANO_SIZE, "cut_threshold": 1.0, "guard": "lower strength"}
+    values |= {"model": model, "vae": vae, "vre": vre, "ide": ide, "analyzer": analyzer}
+    values |= {"people": list(albums.values()), "video": Clip(torch.stack(frames), Fraction(25))}
+    _, report, receipts = RestoreVideo.execute(**values).result
+    assert sorted(map(str, given)) == ["None"] * 4 + ["alice"] * 4 + ["bob"] * 4
+    assert "bob (" in report
+    assert [r["frames"]["count"] for r in json.loads(receipts)["faces"]] == [4, 4, 4]
 
 
 def test_the_report_says_who_was_found(folder, tmp_path):
