@@ -14,7 +14,7 @@ from .reading import Source
 class Clip:
     """Frames and their sound, which no codec has seen yet."""
 
-    frames: Sequence[Tensor]
+    frames: Tensor | Sequence[Tensor]
     """(3, h, w) in [0, 1], all of one size: a tensor (n, 3, h, w), or others that are made when
     asked for."""
     rate: Fraction
