@@ -76,7 +76,7 @@ def sample(images: Tensor, views: Tensor, size: int, *, border: str = "border") 
     grid = torch.stack(torch.meshgrid(shares, shares, indexing="xy"), -1).view(-1, 2)
     at = grid @ views[..., :2].mT + views[..., None, :, 2]
     extent = torch.tensor([width, height], dtype=torch.float64)
-    at = ((2 * at + 1) / extent - 1).to(images.device, torch.float32)
+    at = ((2 * at + 1) / extent - 1).float().to(images.device)  # float64 is not known everywhere
     n = len(views)
     # One tall grid where the picture is one: it is not copied for every view.
     at = at.view(1, n * size, size, 2) if len(images) == 1 else at.view(n, size, size, 2)

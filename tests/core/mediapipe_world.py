@@ -78,7 +78,7 @@ class Detector(nn.Module):
         raw = torch.zeros(len(batch), len(anchors), 16)
         logits = torch.full((len(batch), len(anchors), 1), -9.0)
         self.seen += len(batch)
-        for pixels, values, scores in zip((batch + 1) / 2, raw, logits, strict=True):
+        for pixels, values, scores in zip((batch.cpu() + 1) / 2, raw, logits, strict=True):
             to_view = shown(pixels, *self.size)
             scale = float(torch.linalg.det(to_view[:2]).abs().sqrt())
             for face in self.faces:
@@ -101,7 +101,7 @@ class Detector(nn.Module):
                     flipped = torch.cat([middle + KEYPOINTS * side / 2])
                     values[k, 4:] = ((flipped - anchors[k]).flatten() * self.grid.side).float()
                 scores[k] = math.log(score / (1 - score))
-        return [raw, logits]
+        return [raw.to(batch.device), logits.to(batch.device)]
 
     def seen_as(self, face, to_view):
         middle = torch.tensor([[face.x, face.y]], dtype=torch.float64)
@@ -119,7 +119,7 @@ class Mesh(nn.Module):
     def forward(self, batch):
         points, logits = torch.zeros(len(batch), 1434), torch.full((len(batch), 1), -8.0)
         self.seen += len(batch)
-        for pixels, row, logit in zip(batch, points, logits, strict=True):
+        for pixels, row, logit in zip(batch.cpu(), points, logits, strict=True):
             to_view = shown(pixels, *self.size)
             middles = torch.tensor([[f.x, f.y, 1] for f in self.faces], dtype=torch.float64)
             gap, k = (middles @ to_view - 0.5).norm(dim=1).min(0)
@@ -132,15 +132,18 @@ class Mesh(nn.Module):
             row[:] += 30 * abs(roll)  # it is less exact the less upright a face is shown
             if gap < 0.15 and present and (abs(roll) < 1 or face.shy):
                 logit[:] = 8.0
-        return [points, logits]
+        return [points.to(batch.device), logits.to(batch.device)]
 
 
-def world(faces, height, width, *, full=True, **options):
+def world(faces, height, width, *, full=True, device="cpu", **options):
     """The analyzer over stand-ins, and the picture."""
     grids = (SHORT, FULL) if full else (SHORT,)
     detectors = {grid: Detector(grid, faces, height, width) for grid in grids}
     networks = MediapipeNetworks(
-        detectors, Mesh(faces, height, width), torch.device("cpu"), "" if full else "It is missing."
+        detectors,
+        Mesh(faces, height, width),
+        torch.device(device),
+        "" if full else "It is missing.",
     )
     analyzer = MediapipeAnalyzer(networks=networks, **options)
     analyzer.stand_ins = [*detectors.values(), networks._mesh]

@@ -155,3 +155,18 @@ def test_parsed_faces_and_pastes_through_masks(device):
 
     cpu, there = both(run, device, pictures, restored)
     assert torch.allclose(cpu, there, atol=1e-4) and not torch.equal(cpu, pictures)
+
+
+def test_faces_and_landmarks_of_mediapipe(device):
+    from facewright.tests.core import mediapipe_world as made
+
+    faces = [made.Truth(120, 160, 100, 0.3), made.Truth(330, 170, 110, 3.0)]
+    analyzer, image = made.world(faces, 300, 480, device=device, rotations=True)
+    here, there = analyzer.detect(image), analyzer.detect(image.to(device))
+    assert len(here) == len(there) == 2
+    for one, other in zip(here, there, strict=True):
+        assert torch.allclose(one.landmarks, other.landmarks, atol=1e-2)
+    crops = image[None, :, :, :300]
+    found = analyzer.landmarks(crops.to(device))
+    assert found.device.type == device.type
+    assert torch.allclose(found.cpu(), analyzer.landmarks(crops), atol=1e-2)
