@@ -102,6 +102,7 @@ THUMBNAILS: dict[Callable[[], Graph], tuple[int, tuple[tuple[str, int, str], ...
 _FILES = "with your own model files"
 COUNTERPART = {
     "osdface_restore": ("nano_restore", _FILES),
+    "restore_whole_photo": ("nano_restore", _FILES),
     "classic_restore": ("nano_restore", _FILES),
     "compare_restorers": ("nano_restore", _FILES),
     "trained_restore": ("nano_restore", _FILES),

@@ -163,7 +163,10 @@ class PasteFaces(io.ComfyNode):
                 "outside the mask keep their exact values, and so does the alpha channel."
             ),
             inputs=[
-                io.Image.Input("image", tooltip="The pictures that went into Detect Faces."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The pictures that went into Detect Faces, or the same enlarged.",
+                ),
                 Faces.Input("faces", tooltip="From Detect Faces."),
                 io.Image.Input(
                     "restored",

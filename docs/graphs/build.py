@@ -24,6 +24,8 @@ from .parts import (
 # Chosen by looking: damage that is plain to see and leaves a face to find.
 SHEET_SEED = 0
 LOOP_SEED = 5
+UPSCALER = "RealESRGAN_x2plus.pth"
+UPSCALER_URL = f"https://github.com/xinntao/Real-ESRGAN/releases/download/v0.2.1/{UPSCALER}"
 
 
 def _face_chain(
@@ -84,6 +86,26 @@ def osdface_restore(graph: Graph) -> None:
     graph.group("Picture", "load")
     _face_chain(graph, 900, picture["image"], 512)
     graph.note((-480, 100, 440, 640))
+
+
+@workflow
+def restore_whole_photo(graph: Graph) -> None:
+    """The faces by OSDFace, everything else by an upscaler, at its larger size."""
+    load_osdface(graph)
+    load = graph.add("UpscaleModelLoader", (20, 710, LOADER_WIDTH, 60), model_name=UPSCALER)
+    load.properties["models"] = [
+        {"name": UPSCALER, "url": UPSCALER_URL, "directory": "upscale_models"}
+    ]
+    graph.group("Models", "load")
+    picture = photograph(graph, (500, 100, 340, 420))["image"]
+    graph.group("Picture", "load")
+    found = find_faces(graph, 900, picture, 512)
+    restored = restore_crops(graph, 1300, found["crops"])
+    box = (900, 860, 720, 60)
+    larger = graph.add("ImageUpscaleWithModel", box, title="Enlarge the picture", image=picture)
+    graph.group("Enlarge everything", "restore", larger)
+    paste_and_compare(graph, 1680, larger["image"], restored["restored"], before=picture)
+    graph.note((-480, 100, 440, 560))
 
 
 @workflow

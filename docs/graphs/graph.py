@@ -34,6 +34,7 @@ _CORE = {
     "CreateVideo": "images IMAGE, fps FLOAT -> VIDEO",
     "KSampler": "model MODEL, positive CONDITIONING, negative CONDITIONING, latent_image LATENT, "
     "seed INT, steps INT, cfg FLOAT, sampler_name COMBO, scheduler COMBO, denoise FLOAT -> LATENT",
+    "ImageUpscaleWithModel": "upscale_model UPSCALE_MODEL, image IMAGE -> IMAGE",
     "LoadImage": "image COMBO -> IMAGE, MASK",
     "PreviewAny": "source * -> ",
     "SaveImage": "images IMAGE, filename_prefix STRING -> ",

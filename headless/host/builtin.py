@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...core.devices import compute_device
 from ...core.diffusion.backbone import OneStepSampler, denoise
 from ...core.diffusion.loading import load_checkpoint, load_vae
 from ...core.diffusion.text import Clip
@@ -15,6 +16,7 @@ from ...core.host import host
 from ...core.images import read_picture
 from ...core.modules.spandrel import load_image_model
 from ...core.node_api import io
+from ...core.pipeline.upscale import Upscaler
 from ...core.weights.model_folders import IMAGE_MODELS, check_name
 from ..workflows.input_files import input_file
 from . import builtin_sampling, videos
@@ -131,6 +133,21 @@ class UpscaleModelLoader(PlainNode):
         return io.NodeOutput(load_image_model(path))
 
 
+class ImageUpscaleWithModel(PlainNode):
+    """Each picture enlarged in tiles, by the code of `facewright restore --upscale`."""
+
+    INPUTS = (io.UpscaleModel.Input("upscale_model"), io.Image.Input("image"))
+    OUTPUTS = (io.Image.Output(),)
+
+    @classmethod
+    def execute(cls, upscale_model: Any, image: Tensor) -> io.NodeOutput:
+        upscaler = Upscaler(upscale_model, "The upscale model")
+        device = compute_device()
+        upscaler.network.to(device)
+        pictures = [upscaler.enlarged(x[..., :3].movedim(-1, 0), device) for x in image]
+        return io.NodeOutput(torch.stack(pictures).movedim(1, -1).contiguous())
+
+
 class VAEEncode(PlainNode):
     INPUTS = (io.Image.Input("pixels"), io.Vae.Input("vae"))
     OUTPUTS = (io.Latent.Output(),)
@@ -219,6 +236,7 @@ BUILTIN = (
     CheckpointLoaderSimple,
     VAELoader,
     UpscaleModelLoader,
+    ImageUpscaleWithModel,
     VAEEncode,
     VAEDecode,
     SamplerCustom,

@@ -14,13 +14,15 @@ from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
 from facewright.core.methods import classic
 from facewright.core.methods.classic import load_face_model, restore_with_model
+from facewright.core.modules.spandrel import load_image_model
 from facewright.core.node_api import io
 from facewright.core.weights import nano
+from facewright.headless import RestoreOptions, load_restorer
 from facewright.headless.runner import check, input_specs, node_classes, run_workflow
 from facewright.headless.workflows.workflow import WorkflowError, read_workflow, to_api
 from PIL import Image
 
-from ..image_models import restoreformer
+from ..image_models import esrgan, restoreformer
 
 FOLDER = Path(nano.__file__).parents[2] / "workflows"
 
@@ -213,9 +215,10 @@ def test_flipnet_runs_with_thin_weights(mode, flipnet_sd21, tmp_path, monkeypatc
     assert said == ["a portrait photo of a person", negative]
 
 
-def photograph_in(folder):
+def photograph_in(folder, side=512):
     """Faces that the bundled analyzer finds, as a file of one's own."""
-    pixels = (demos.picture("face")[0][0].movedim(0, -1).numpy() * 255).round().astype(np.uint8)
+    lq = torch.nn.functional.interpolate(demos.picture("face")[0], (side, side), mode="area")[0]
+    pixels = (lq.movedim(0, -1).numpy() * 255).round().astype(np.uint8)
     Image.fromarray(pixels).save(folder / "a.png")
     return pixels, {
         "LoadImage.image": str(folder / "a.png"),
@@ -267,6 +270,36 @@ def test_compare_restorers_gives_both_the_same_crops(
     assert torch.equal(shown["Paste OSDFace's"][1], shown["Paste GFPGAN's"][1])  # the masks
     assert not torch.equal(one, other) and not torch.equal(one, expected)
     assert len(list((tmp_path / "out").rglob("*.png"))) == 3
+
+
+@pytest.mark.parametrize("form", ["restore_whole_photo.json", "api/restore_whole_photo.api.json"])
+def test_restore_whole_photo_gives_what_the_command_line_gives(
+    osdface_files, tmp_path, models_in, form
+):
+    pytest.importorskip("spandrel")
+    models_in(osdface_files)
+    (osdface_files / "upscale_models").mkdir()
+    file = esrgan(osdface_files / "upscale_models/RealESRGAN_x2plus.pth", scale=2)
+    before, inputs = photograph_in(tmp_path, 144)
+    inputs |= {
+        "FacewrightLoadVRE.embedder": "osdface_vre.safetensors",
+        "FacewrightLoadVRE.projector": "none",
+        "FacewrightDetectFaces.crop_size": 64,
+    }
+    results = run_workflow(FOLDER / form, inputs, output_dir=tmp_path / "out")
+    shown = titles(results, "restore_whole_photo")
+    pasted, mask = shown["Paste Faces"]
+    assert pasted.shape == (1, 2 * before.shape[0], 2 * before.shape[1], 3)
+    larger = load_image_model(file)(torch.from_numpy(before)[None].movedim(-1, 1) / 255)
+    outside = mask[0] == 0
+    assert 0.1 < outside.float().mean() < 0.9
+    assert torch.equal(pasted[0][outside], larger[0].movedim(0, -1)[outside])
+    assert len(shown["Detect Faces"][1]) == 1
+    done = load_restorer("osdface", osdface_files, analyzer="nano").restore(
+        torch.from_numpy(before).movedim(-1, 0) / 255, RestoreOptions(size=64, upscale=str(file))
+    )
+    assert (done.pixels - pasted[0].movedim(-1, 0)).abs().max() < 1e-4
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
 
 
 def test_a_missing_face_restorer_is_named_with_its_source(tmp_path, models_in):

@@ -43,6 +43,10 @@ GFPGAN = ("UpscaleModelLoader", "model_name", "GFPGANv1.4.pth")
 # The only workflows that do not run as shipped, and what has to be put into models/ for them.
 FILES = {
     "osdface_restore": OSDFACE,
+    "restore_whole_photo": (
+        *OSDFACE,
+        ("UpscaleModelLoader", "model_name", "RealESRGAN_x2plus.pth"),
+    ),
     "classic_restore": (GFPGAN,),
     "compare_restorers": (*OSDFACE, GFPGAN),
     "trained_restore": (
