@@ -84,7 +84,11 @@ class DetectFaces(io.ComfyNode):
             ),
             inputs=[
                 io.Image.Input("image", tooltip="One picture, a batch, or the frames of a video."),
-                Analyzer.Input("analyzer", tooltip="From Load Face Detector or Load Nano Models."),
+                Analyzer.Input(
+                    "analyzer",
+                    tooltip="From Load Face Detector, Face Detector from Model or Load Nano "
+                    "Models.",
+                ),
                 crop_size_input(),
                 option_input("order"),
                 option_input("pick"),

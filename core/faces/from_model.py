@@ -6,8 +6,9 @@ holds MediaPipe's two detectors, "short" for faces that are large in the picture
 smaller ones, and the face mesh. Nothing of ComfyUI is imported.
 """
 
+import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,12 @@ class ModelAnalyzer:
             raise FacewrightError(
                 f"`model` should be a face detection model, got {kind(model)}. Connect Load Face "
                 "Detection Model (MediaPipe)."
+            )
+        if not _takes(model.detect_batch, num_faces=0, score_thresh=0.5, variant="short"):
+            raise FacewrightError(
+                f"`model` is {kind(model)} whose detect_batch does not take num_faces, "
+                "score_thresh and variant, as ComfyUI 0.33's does. Update the pack, or use Faces "
+                "from Detections."
             )
         if variant not in VARIANTS:
             raise FacewrightError(f"No detector '{variant}'; known: {', '.join(VARIANTS)}.")
@@ -138,6 +145,17 @@ class ModelAnalyzer:
                 "list for each. Use ComfyUI's own model, or Faces from Detections."
             )
         return [_readable(faces) for faces in answer]
+
+
+def _takes(function: Callable[..., Any], **given: object) -> bool:
+    """Whether a function can be called with pictures and these; unknown for compiled ones."""
+    try:
+        inspect.signature(function).bind([], **given)
+    except TypeError:
+        return False
+    except ValueError:
+        pass
+    return True
 
 
 def _readable(faces: Sequence[object]) -> list[Face]:

@@ -44,6 +44,13 @@ class Told:
         return [self.answer(image, score_thresh, variant) for image in images]
 
 
+class Older:
+    """A model of another interface."""
+
+    def detect_batch(self, images):
+        raise AssertionError("is not asked")
+
+
 IMAGE = torch.rand(3, 60, 80, generator=torch.Generator().manual_seed(0))
 
 
@@ -201,6 +208,11 @@ def test_one_bad_face_costs_only_itself(caplog):
     [
         (None, {}, "got a NoneType"),
         (object(), {}, "got a object.*Load Face Detection Model"),
+        (
+            Older(),
+            {},
+            "a Older whose detect_batch does not take num_faces, score_thresh and variant",
+        ),
         (Told(None), {"variant": "far"}, "No detector 'far'; known: both, short, full"),
         (Told(None), {"min_confidence": math.nan}, "lies in"),
     ],
