@@ -39,6 +39,8 @@ class Truth:
     """What the detectors' keypoints are rolled too far."""
     shy: bool = False
     """Scores less than a flipped face where it is small in a view, and has a mesh either way."""
+    near: float = 0.0
+    """Share of a view that the face has to fill for the mesh to see it."""
     moved: "Truth | None" = None
     """The face onto which the mesh moves."""
 
@@ -124,7 +126,8 @@ class Mesh(nn.Module):
             middles = torch.tensor([[f.x, f.y, 1] for f in self.faces], dtype=torch.float64)
             gap, k = (middles @ to_view - 0.5).norm(dim=1).min(0)
             face = self.faces[int(k)]
-            present, face = face.present, face.moved or face
+            filled = face.size * float(torch.linalg.det(to_view[:2]).abs().sqrt())
+            present, face = face.present and filled > face.near, face.moved or face
             eyes = torch.cat([face.at(PATTERN[[33, 263]]), torch.zeros(2, 1)], 1) @ to_view
             roll = math.atan2(*(eyes[1] - eyes[0]).flip(0).tolist())
             mesh = torch.cat([face.at(PATTERN), torch.ones(478, 1)], 1) @ to_view

@@ -238,6 +238,15 @@ def test_the_mesh_is_shown_upright_faces_and_looks_again_where_they_are_not():
         check_found(face, truth)
 
 
+def test_where_the_mesh_sees_no_face_it_looks_from_nearer_by():
+    truth, farther = Truth(250, 250, 180, near=0.75), Truth(250, 250, 180, near=0.85)
+    analyzer, image = world([truth], 500, 500)
+    (face,) = analyzer.detect(image)
+    check_found(face, truth)
+    analyzer, image = world([farther], 500, 500)
+    assert [face.landmarks for face in analyzer.detect(image)] == [None]  # certain, and denied
+
+
 def test_two_proposals_that_the_mesh_moves_onto_one_face_are_one():
     truth = Truth(200, 200, 100)
     analyzer, image = world([truth, Truth(290, 200, 100, score=0.75, moved=truth)], 400, 500)
