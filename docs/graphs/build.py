@@ -59,10 +59,10 @@ def nano_face_mask(graph: Graph) -> None:
     graph.group("Bundled models and picture", "load")
     found = find_faces(graph, 420, image, 128)
     restored = restore_crops(graph, 820, found["crops"])
-    masked = graph.add("FaceMask", (1200, 100, 380, 430))
-    words(graph, (1200, 600, 380, 220), "How much of each crop is restored", masked["report"])
+    masked = graph.add("FaceMask", (1200, 100, 420, 430))
+    words(graph, (1200, 600, 420, 220), "How much of each crop is restored", masked["report"])
     graph.group("Keep what is no face", "faces")
-    paste_and_compare(graph, 1640, image, restored["restored"], masks=masked["masks"])
+    paste_and_compare(graph, 1680, image, restored["restored"], masks=masked["masks"])
 
 
 @workflow

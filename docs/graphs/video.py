@@ -40,9 +40,9 @@ def nano_smooth_frames(graph: Graph) -> None:
 def nano_restore_video(graph: Graph) -> None:
     """A video in, a video out, frame by frame. Runs as shipped."""
     frames = _load_nano(graph)
-    graph.add("CreateVideo", (420, 100, 340, 110), images=frames, fps=_FPS)
-    restored = graph.add("RestoreVideo", (420, 290, 340, 740), crop_size=128)
+    graph.add("CreateVideo", (420, 100, 460, 110), images=frames, fps=_FPS)
+    restored = graph.add("RestoreVideo", (420, 290, 460, 860), crop_size=128)
     graph.group("Restore frame by frame", "restore")
-    _save_video(graph, 820, 500)
-    words(graph, (820, 680, 420, 350), "What was restored", restored["report"])
+    _save_video(graph, 940, 500)
+    words(graph, (940, 680, 420, 470), "What was restored", restored["report"])
     graph.group("Keep it", "output")
