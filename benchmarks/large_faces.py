@@ -35,6 +35,14 @@ FIRST_PERSON = 2**40 + 2**38
 SIDE = 512
 DETAILS = (0.0, 0.5, 1.0)
 CROPS = (128, 192, 256)
+SHOWN = ("clean", "noise 12", "scratches")
+COLUMNS = (
+    "input",
+    "crop 128, detail 0.0",
+    "crop 128, detail 1.0",
+    "plain",
+    "crop 256, detail 0.0",
+)
 _ONE = {"scale": (1, 1), "sigma": (0, 0), "noise": (0, 0), "quality": (95, 95)}
 _OWN = {"anisotropic": 0, "kernel_size": None, "color": False}
 
@@ -114,7 +122,7 @@ def unweighted(lq, crops, restored):
 
 
 def run_seed(seed, count, restorer):
-    """{way: {arm: [(psnr, gradients) of each face]}}, and pictures of the first face."""
+    """{way: {arm: [(psnr, gradients) of each face]}}, and the first face as a sheet."""
     gt, found = people(seed, count)
     values, shown = {}, []
     for name in WAYS:
@@ -133,13 +141,9 @@ def run_seed(seed, count, restorer):
             arm: [measured(*row) for row in zip(out, gt, inside, strict=True)]
             for arm, out in results.items()
         }
-        row = (
-            "input",
-            *(f"crop 128, detail {d}" for d in DETAILS),
-            "plain",
-            "crop 256, detail 0.0",
-        )
-        shown.append(torch.cat([results[arm][0] for arm in row] + [gt[0]], 2))
+        if name in SHOWN:
+            pictures = [results[arm][0] for arm in COLUMNS] + [gt[0]]
+            shown.append(torch.cat([x[:, 170:470, 120:380] for x in pictures], 2))
     return values, torch.cat(shown, 1)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from facewright.core.weights import nano
 from facewright.headless.runner import run_workflow
 from facewright.headless.workflows.workflow import read_workflow
@@ -84,6 +85,43 @@ def test_frames_that_are_left_alone_come_out_bit_by_bit(server, home):
     (result,) = (home / "output").glob("untouched_*.mp4")
     pairs = list(zip(read_frames(result), picture("moving group")[0], strict=True))
     assert len(pairs) == 16 and all((a - b).abs().max() < 1e-6 for a, b in pairs)
+
+
+def test_what_is_cut_out_of_a_file_is_as_good_as_the_file(server, home):
+    """Trim Video makes a new file of it, which costs quality unless it is told not to."""
+    av = pytest.importorskip("av")
+    import numpy as np
+    from facewright.core.video.files import read_frames
+
+    if "Video Slice" not in server.get("/object_info"):
+        pytest.skip("this ComfyUI cuts no videos")
+    path = home / "input" / "noise.mp4"
+    noise = np.random.default_rng(5)
+    with av.open(str(path), "w") as out:
+        picture = out.add_stream("libx264", rate=25, options={"crf": "10"})
+        picture.width, picture.height, picture.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(20):
+            grain = noise.integers(0, 256, (64, 96, 3), np.uint8)
+            out.mux(picture.encode(av.VideoFrame.from_ndarray(grain, format="rgb24")))
+        out.mux(picture.encode(None))
+    prompt = read_workflow(FOLDER / "api/nano_restore_video.api.json")
+    (made,) = (k for k, n in prompt.items() if n["class_type"] == "CreateVideo")
+    prompt["whole"] = {"class_type": "LoadVideo", "inputs": {"file": "noise.mp4"}}
+    cut = {"video": ["whole", 0], "start_time": 0.2, "duration": 0.4, "strict_duration": False}
+    prompt[made] = {"class_type": "Video Slice", "inputs": cut}
+    for node in prompt.values():
+        if node["class_type"] == "FacewrightRestoreVideo":
+            node["inputs"] |= {"strength": 0.0, "crf": 0}
+        elif node["class_type"] == "SaveVideo":
+            node["inputs"]["filename_prefix"] = "cut"
+    entry = server.run(prompt)
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    (result,) = (home / "output").glob("cut_*.mp4")
+    whole, part = list(read_frames(path)), list(read_frames(result))
+    assert 9 <= len(part) <= 11
+    # Whichever frame it begins with, it is one of the file's, and so are those that follow.
+    first = min(range(4, 7), key=lambda i: float((whole[i] - part[0]).abs().mean()))
+    assert all(torch.equal(a, b) for a, b in zip(whole[first:], part, strict=False))
 
 
 def test_frames_of_odd_size_and_their_sound_go_through(server, home):
