@@ -209,7 +209,7 @@ def _by(none: NoFace, name: str, found: bool, padding: float) -> NoFace:
         )
     tips = []
     if name == "skimage":
-        tips.append("another face detector, as skimage sees upright frontal faces only")
+        tips.append("the face detector mediapipe, as skimage sees upright frontal faces only")
     if padding < ROOM:
         tips.append("a padding of 0.3 where a face fills the picture")
     if name == "mediapipe":
