@@ -18,7 +18,7 @@ from .warp import corners, invert, pixel_grid, scale_of, transform, warp
 
 _OWNERSHIP = 0.12
 """Width, in crop sizes, of the seam where two overlapping faces meet."""
-_STRIP = 2**18
+_STRIP = 2**16
 """Pixels resampled at a time, so that a face of thousands of rows does not fill the memory."""
 _NOTHING = 1e-3
 """A mask below counts as 0: what resampling leaves of a zero beside other numbers."""

@@ -29,6 +29,7 @@ CORE_NODES = {
     "Upscale Image",
     "VAE Decode",
     "VAE Encode",
+    "Upscale Image (using Model)",
 }
 
 
