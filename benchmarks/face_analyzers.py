@@ -21,6 +21,7 @@ import os
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,7 +103,7 @@ def eyes_apart(found, answers):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Faces found in photographs, and the time for it.")
     parser.add_argument("--turns", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -116,7 +117,8 @@ def main():
     }
     if (package := official()) is not None:
         sides["the package mediapipe, detectors alone"] = package
-    result, faces = {"photographs": len(images)}, {}
+    result: dict[str, Any] = {"photographs": len(images)}
+    faces = {}
     for name, detect in sides.items():
         ms, faces[name] = timed(detect, images, args.turns if name != "skimage" else 1)
         at_512 = [ms[k] for k, image in images.items() if max(image.shape) == 512]
