@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from facewright.core.faces.parsing import BiSeNet
 from facewright.core.weights import nano
 from facewright.headless.remote.server import answers, run_on_server
 from facewright.headless.runner import run_workflow
@@ -63,6 +65,29 @@ def test_flipnet_gives_the_same_pictures(server, tmp_path, name, pictures):
     for a, b in zip(sorted(there), here, strict=True):
         one, two = (np.asarray(Image.open(p), dtype=np.int16) for p in (a, b))
         assert one.shape == two.shape
+        assert np.abs(one - two).max() <= 2
+
+
+def test_faces_are_parsed_alike(server, home, tmp_path):
+    """By random weights, which find parts anywhere; first without the file, which is said."""
+    prompt = read_workflow(FOLDER / "api/nano_face_mask.api.json")
+    (mask,) = (n for n in prompt.values() if n["class_type"] == "FacewrightFaceMask")
+    mask["inputs"] |= {"mode": "parsing", "parts": "skin, brows, eyes, nose, mouth, hair"}
+    assert "parsing_bisenet.pth" in str(server.run(prompt))
+    torch.manual_seed(3)
+    (home / "models/facedetection").mkdir()
+    torch.save(BiSeNet().state_dict(), home / "models/facedetection/parsing_bisenet.pth")
+    there = run_on_server(
+        prompt, server.address, input_dir=tmp_path, output_dir=tmp_path / "there", timeout=240
+    ).saved
+    results = run_workflow(prompt, output_dir=tmp_path / "here", models=home / "models")
+    ids = {node["class_type"]: node_id for node_id, node in prompt.items()}
+    shares = results[ids["FacewrightFaceMask"]][0].mean((1, 2))
+    assert 0.02 < float(shares.mean()) < 0.98
+    here = sorted((tmp_path / "here").rglob("*.png"))
+    assert len(here) == len(there) == 2
+    for a, b in zip(sorted(there), here, strict=True):
+        one, two = (np.asarray(Image.open(p), dtype=np.int16) for p in (a, b))
         assert np.abs(one - two).max() <= 2
 
 
