@@ -236,7 +236,7 @@ def encode_png_16(array: np.ndarray, like: Picture, exif: bytes | None, icc: byt
         rows = rows.reshape(len(rows), -1)
         filtered = np.full((len(rows), 1 + rows.shape[1]), 2, np.uint8)
         np.subtract(rows, np.vstack([above, rows[:-1]]), out=filtered[:, 1:])
-        folded.append(folding.compress(filtered))
+        folded.append(folding.compress(filtered.data))
         above = rows[-1:]
     folded.append(folding.flush())
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, _COLOR_TYPE[channels], 0, 0, 0))]

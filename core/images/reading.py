@@ -86,8 +86,8 @@ def decode_picture(data: bytes, path: str | os.PathLike[str]) -> Picture:
     dpi = stored.dpi or attempt(lambda: exif_dpi(stored.exif), [], "resolution")
     icc = kept_icc(stored.icc, grey=stored.grey, notes=notes)
     planes = np.empty((array.shape[2], *array.shape[:2]), np.float32)
-    for k, plane in enumerate(planes):
-        plane[:] = array[..., k]
+    for k in range(len(planes)):
+        planes[k] = array[..., k]
     return Picture(
         torch.from_numpy(planes).div_(float(2**stored.bits - 1)),
         stored.bits,

@@ -1,5 +1,6 @@
 """The analyzer mediapipe: over stand-ins that know the truth, and against official answers."""
 
+import hashlib
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from facewright.core.faces.mediapipe import MediapipeAnalyzer
 from facewright.core.faces.mediapipe_networks import MediapipeNetworks
 from facewright.core.faces.mesh import IBUG_OF_MESH, mesh_to_5, mesh_to_68
 from facewright.core.faces.views import sample, tiles, view, whole
+from facewright.core.files.known import MEDIAPIPE
 from facewright.core.geometry.align import align_faces
 from facewright.core.geometry.warp import transform
 from PIL import Image
@@ -361,6 +363,12 @@ def folder(variable, what):
 @pytest.fixture(scope="module")
 def official():
     return MediapipeAnalyzer(folder("FACEWRIGHT_MEDIAPIPE", "MediaPipe's files and answers"))
+
+
+def test_the_hash_that_is_known_is_that_of_the_file():
+    place = folder("FACEWRIGHT_MEDIAPIPE", "MediaPipe's files and answers")
+    data = (place / MEDIAPIPE.names[0]).read_bytes()
+    assert hashlib.sha256(data).hexdigest().startswith(MEDIAPIPE.sha256) and MEDIAPIPE.sha256
 
 
 @pytest.fixture(scope="module")
