@@ -141,7 +141,7 @@ def thin(osdface_files, monkeypatch, models_in):
         (own / "people").mkdir(exist_ok=True)
         person.save(own / f"people/{file}.person")
     models_in(models)
-    found = classmethod(lambda cls, backend: io.NodeOutput(analyzer))
+    found = classmethod(lambda cls, backend, **more: io.NodeOutput(analyzer))
     monkeypatch.setattr(node_classes()["FacewrightLoadFaceAnalyzer"], "execute", found)
     return {
         "FacewrightLoadRecogniser.recogniser_file": "nano_identity_loss.safetensors",

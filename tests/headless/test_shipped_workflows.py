@@ -103,7 +103,7 @@ class OneFace:
 def test_osdface_restore_runs_with_thin_weights(osdface_files, tmp_path, monkeypatch, models_in):
     models_in(osdface_files)
     loader = node_classes()["FacewrightLoadFaceAnalyzer"]
-    found = classmethod(lambda cls, backend: io.NodeOutput(OneFace()))
+    found = classmethod(lambda cls, backend, **more: io.NodeOutput(OneFace()))
     monkeypatch.setattr(loader, "execute", found)
     array = np.random.default_rng(0).integers(0, 256, (200, 210, 3), dtype=np.uint8)
     Image.fromarray(array).save(tmp_path / "a.png")
@@ -203,7 +203,7 @@ def test_flipnet_runs_with_thin_weights(mode, flipnet_sd21, tmp_path, monkeypatc
         return torch.randn(1, 77, 1024)
 
     monkeypatch.setattr(Clip, "encode", encode)
-    found = classmethod(lambda cls, backend: io.NodeOutput(OneFace()))
+    found = classmethod(lambda cls, backend, **more: io.NodeOutput(OneFace()))
     monkeypatch.setattr(node_classes()["FacewrightLoadFaceAnalyzer"], "execute", found)
     array = np.random.default_rng(0).integers(0, 256, (200, 210, 3), dtype=np.uint8)
     Image.fromarray(array).save(tmp_path / "a.png")
