@@ -204,7 +204,7 @@ def turned(analyzer_options, angles):
 
 
 def test_rotations_find_a_face_at_every_angle():
-    assert all(turned({"rotations": True}, range(0, 360, 40)))
+    assert all(turned({"rotations": True}, range(0, 360, 55)))
 
 
 @pytest.mark.parametrize("name", ["mediapipe", "auto"])
