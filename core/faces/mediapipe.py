@@ -87,8 +87,8 @@ class MediapipeAnalyzer:
         Args:
             device: None takes the one that `core.devices` chooses.
             rotations: look at the picture turned by 90, 180 and 270 degrees, too. Without, faces
-                up to 60 degrees from upright are found, and others now and then, often taken for
-                upright.
+                up to 45 degrees from upright are found, most up to 75, and others now and then,
+                often taken for upright.
             networks: to use instead of files.
 
         Raises:
