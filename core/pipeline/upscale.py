@@ -34,7 +34,7 @@ _BLEND = 8
 """Pixels on each side of a seam over which two tiles are mixed; within the context of both."""
 _PROBE = 64
 """Side of the tile by which a network's appetite is measured."""
-_ALIVE = 3
+_ALIVE = 2
 """How much more lives at a time than the largest input and output of one layer (residuals)."""
 _LOG = logging.getLogger(__name__)
 

@@ -164,8 +164,8 @@ def test_tiles_are_as_large_as_memory_allows(upscaler, monkeypatch):
         monkeypatch.setattr(upscale, "MEMORY", memory)
         sides.append(upscaler._fitting(CPU))
     assert sides[0] == 128 and sides[-1] == 1024 and sides == sorted(sides)
-    # A layer takes and gives 8 channels at four times the size, 3 of such at a time.
-    assert sides[2] == math.isqrt(2**28 // (3 * 2 * 8 * 16 * 4)) // 64 * 64
+    # A layer takes and gives 8 channels at four times the size, 2 of such at a time.
+    assert sides[2] == math.isqrt(2**28 // (2 * 2 * 8 * 16 * 4)) // 64 * 64
 
 
 def test_what_is_no_upscaler_is_refused_by_name(tmp_path, upscaler, monkeypatch):
