@@ -36,7 +36,7 @@ class Restored:
     """One picture after restoration."""
 
     pixels: Tensor
-    """(c, h, w) in [0, 1], alpha as it came."""
+    """(c, h, w) in [0, 1], alpha as it came; larger where that was asked for."""
     mask: Tensor
     """(h, w): weight of the restored pixels."""
     faces: int
