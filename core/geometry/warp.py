@@ -150,10 +150,11 @@ def warp(image: Tensor, matrix: Tensor, window: tuple[int, int, int, int]) -> Te
 def shrunk(faces: Tensor, size: int) -> Tensor:
     """Square crops as they would have been cut out at a smaller size: (n, c, s, s) -> (n, c, t, t).
 
-    By `warp`, as everything that was cut out; t = min(s, size).
+    By `warp`, as everything that was cut out; t = min(s, size). Other pictures are no crops and
+    stay as they are.
     """
     side = faces.shape[-1]
-    if side <= size or not len(faces):
+    if side <= size or faces.shape[-2] != side or not len(faces):
         return faces
     scale = size / side
     # Pixel i reaches from i - 1/2 to i + 1/2 in both.

@@ -106,18 +106,22 @@ class VisualRepresentationEmbedder(SavedNetwork):
         """Cells along one side of the feature map that `select` counts positions in."""
         return self.config.input_size // self.config.encoder.factor
 
+    def cut_out(self, crops: Tensor) -> Tensor:
+        """Aligned crops (b, 3, s, s) as they would have been cut out at the embedder's own size.
+
+        `prepare` samples larger squares without a filter, as the released code does whole
+        pictures; the grain of a large crop would then decide about tokens.
+        """
+        return shrunk(crops, self.config.input_size)
+
     def prepare(self, lq: Tensor) -> Tensor:
         """Range and size the encoder expects: (b, 3, h, w) in [0, 1] -> (b, 3, s, s).
 
         A square image is resized with aligned corners and another one without, never
-        antialiased, as the released inference does. But a crop larger than the embedder's own size
-        is brought to it as it would have been cut out at that size: unfiltered, its grain would
-        decide about tokens.
+        antialiased, as the released inference does.
         """
         check_image(lq, name="lq")
         size = (self.config.input_size,) * 2
-        if lq.shape[-2] == lq.shape[-1]:
-            lq = shrunk(lq, self.config.input_size)
         x = lq.to(self.quant_conv.weight) * 2 - 1
         if x.shape[-2:] != size:
             square = x.shape[-2] == x.shape[-1]
@@ -282,7 +286,7 @@ def _load(
     return OneStepFaces(
         backbone=source.backbone(base, (tensors, metadata)),
         timestep=trained_timestep(metadata),
-        embed=lambda lq, people: vre(lq),
+        embed=lambda lq, people: vre(vre.cut_out(lq)),
         size=size,
         device=device,
     )

@@ -92,9 +92,8 @@ class FaceEncoder(SavedNetwork):
         """(b, 3, h, w) in [0, 1] -> (b, 3, s, s) in [-1, 1], as the encoder sees them."""
         check_image(faces, name="faces")
         size = (self.config.input_size,) * 2
-        if faces.shape[-2] == faces.shape[-1]:
-            # As they would have been cut out at the encoder's own size.
-            faces = shrunk(faces, self.config.input_size)
+        # As they would have been cut out at the encoder's own size.
+        faces = shrunk(faces, self.config.input_size)
         x = faces.to(self.quant_conv.weight)
         if x.shape[-2:] != size:
             x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)

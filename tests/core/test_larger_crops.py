@@ -7,10 +7,12 @@ from facewright.core.faces import Face
 from facewright.core.geometry.align import align_faces
 from facewright.core.geometry.eyes import eye_crops
 from facewright.core.geometry.warp import shrunk
+from facewright.core.methods._references import one_step_faces
 from facewright.core.methods.classic import ClassicFaces
 from facewright.core.methods.osdface import VisualRepresentationEmbedder
 from facewright.core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
 from facewright.core.pipeline.options import RestoreOptions
+from facewright.core.pipeline.pictures import to_compute_device
 
 from .test_osdface import SMALL
 
@@ -41,12 +43,15 @@ def encoder():
 @pytest.mark.parametrize("make", [embedder, encoder])
 def test_an_embedder_sees_what_would_have_been_cut_out_at_its_size(make):
     network, shapes = make(), []
+    prompt = one_step_faces(None, network, None, 96, to_compute_device).embed
+    if make is encoder:
+        prompt = lambda crops, people: network(crops)  # noqa: E731
     network.encoder.register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape[-2:]))
     for k in (2, 3):
         crops = grain(3, 32 * k)
-        assert torch.allclose(network(crops), network(block_means(crops, k)), atol=1e-4)
+        assert torch.allclose(prompt(crops, []), network(block_means(crops, k)), atol=1e-4)
     # Not a crop's: any other picture is taken as it always was.
-    network(torch.rand(1, 3, 40, 70))
+    prompt(torch.rand(1, 3, 40, 70), [])
     assert set(shapes) == {(32, 32)}
 
 
@@ -107,5 +112,5 @@ def test_what_sees_512_pixels_only_refuses_more():
 def test_released_shape_at_1024(released):
     vre = VisualRepresentationEmbedder.from_files(*released)
     crop = torch.nn.functional.interpolate(grain(1, 256), (1024, 1024), mode="bicubic").clamp(0, 1)
-    mine, own = vre.select(crop), vre.select(block_means(crop, 2))
+    mine, own = vre.select(vre.cut_out(crop)), vre.select(block_means(crop, 2))
     assert torch.equal(mine.tokens, own.tokens) and torch.equal(mine.positions, own.positions)

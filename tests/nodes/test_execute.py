@@ -154,6 +154,13 @@ def test_each_face_is_embedded_as_it_would_be_alone(vre):
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-6, rtol=0)
 
 
+def test_a_large_crop_is_embedded_as_it_would_be_cut_out_at_the_embedders_size(vre):
+    small = torch.rand(1, vre.config.input_size, vre.config.input_size, 3)
+    large = small.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    together, alone = (VREEncode.execute(vre=vre, image=x).result[0][0][0] for x in (large, small))
+    assert torch.allclose(together, alone, atol=1e-4)
+
+
 def test_a_sampled_posterior_follows_the_seed(weightless):
     cond, crops = [[torch.rand(1, 5, 6), {}]], torch.rand(3, 64, 64, 3)
     mean, one, again, other = (
