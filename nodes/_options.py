@@ -6,6 +6,7 @@ from typing import Any
 from ..core.options import Option
 from ..core.pipeline.options import RestoreOptions
 from ._host import io
+from ._types import Analyzer
 
 
 def option_input(
@@ -34,6 +35,32 @@ def crop_size_input(
 ) -> io.Input:
     """The side of the face crops, which no weights tell a node beforehand."""
     return option_input("size", io.Int, id="crop_size", default=512, step=16, tooltip=tooltip)
+
+
+def landmarker_input() -> io.Input:
+    """An analyzer of which dense landmarks are asked."""
+    return Analyzer.Input(
+        "analyzer",
+        tooltip="From Load Face Detector: mediapipe, facexlib, insightface or nano, which find "
+        "dense landmarks.",
+    )
+
+
+def selection_inputs(who: str) -> list[io.Input]:
+    """Which of the found faces are worked on; `who` of the tooltip tells how sure they are."""
+    return [
+        option_input("order"),
+        option_input("pick"),
+        option_input("min_size", io.Int, default=0, max=8192),
+        option_input(
+            "min_score", tooltip=f"Faces the detector is less sure of are left alone. {who}"
+        ),
+        option_input(
+            "max_faces",
+            max=1000,
+            tooltip="Take at most this many faces of a picture, in the given order. 0: no limit.",
+        ),
+    ]
 
 
 def seed_input(tooltip: str, *, redrawn: bool = True, **other: Any) -> io.Input:

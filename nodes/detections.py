@@ -1,12 +1,12 @@
 """Faces that ComfyUI's own models find, and those of any other detector."""
 
-from ..core.drawing.faces import draw_faces
 from ..core.faces.detections import faces_from_detections
 from ..core.faces.from_model import VARIANTS, ModelAnalyzer
-from ._convert import rgb_view, to_image
-from ._host import SHOWN, host, io
-from ._options import crop_size_input, option_input
-from ._types import Analyzer, Faces, output
+from ._convert import rgb_view
+from ._found import found_faces, found_outputs
+from ._host import io
+from ._options import crop_size_input, selection_inputs
+from ._types import Analyzer, output
 
 DetectionModel = io.Custom("FACE_DETECTION_MODEL")  # ComfyUI's own since 0.33
 FaceLandmarks = io.Custom("FACE_LANDMARKS")  # the same
@@ -96,20 +96,7 @@ class FacesFromDetections(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The pictures in which the faces were found."),
                 crop_size_input(),
-                option_input("order"),
-                option_input("pick"),
-                option_input("min_size", io.Int, default=0, max=8192),
-                option_input(
-                    "min_score",
-                    tooltip="Faces the detector is less sure of are left alone. Masks, and boxes "
-                    "without a score, count as sure.",
-                ),
-                option_input(
-                    "max_faces",
-                    max=1000,
-                    tooltip="Take at most this many faces of a picture, in the given order. "
-                    "0: no limit.",
-                ),
+                *selection_inputs("Masks, and boxes without a score, count as sure."),
                 io.String.Input(
                     "label",
                     default="",
@@ -124,36 +111,16 @@ class FacesFromDetections(io.ComfyNode):
                     "otherwise one per picture, and each part of it that stands alone is a face.",
                 ),
             ],
-            outputs=[
-                output(Faces, "faces", "Where the faces are, for Paste Faces."),
-                output(io.Image, "crops", "The faces, for VRE Encode and restore."),
-                output(
-                    io.Image,
-                    "preview",
-                    "The pictures with numbered frames; one without a face says why.",
-                ),
-                output(io.Int, "count", "Faces of all pictures together."),
-                output(
-                    io.String,
-                    "report",
-                    "A line per picture on the faces, and on what was left out of the detections.",
-                ),
-            ],
+            outputs=found_outputs(
+                "A line per picture on the faces, and on what was left out of the detections."
+            ),
         )
 
     @classmethod
     def execute(cls, image, crop_size, max_faces, **options) -> io.NodeOutput:
         pictures = rgb_view(image)
         faces = faces_from_detections(pictures, crop_size, max_count=max_faces, **options)
-        preview = to_image(draw_faces(pictures, faces))
-        return io.NodeOutput(
-            faces,
-            to_image(faces.pixels),
-            preview,
-            len(faces),
-            "\n".join(faces.report),
-            ui=host.preview(preview[:SHOWN], cls),
-        )
+        return found_faces(cls, "Faces from Detections", pictures, faces)
 
 
 NODES = [AnalyzerFromModel, FacesFromDetections]

@@ -2,23 +2,22 @@
 
 from typing import Any
 
-from ..core.drawing.faces import draw_faces
 from ..core.faces import (
     ANALYZERS,
     NEEDS,
+    Face,
     NoFace,
     choice_of,
     find_faces,
     find_weights,
     load_analyzer,
-    none_left,
-    warn_of_none,
 )
 from ..core.geometry.align import align_faces
 from ..core.geometry.paste import paste_faces
 from ._convert import alpha_view, crop_masks, rgb_view, to_image
-from ._host import SHOWN, host, io
-from ._options import crop_size_input, option_input
+from ._found import found_faces, found_outputs
+from ._host import host, io
+from ._options import crop_size_input, option_input, selection_inputs
 from ._steps import steps
 from ._types import Analyzer, Faces, output
 
@@ -90,33 +89,10 @@ class DetectFaces(io.ComfyNode):
                     "Models.",
                 ),
                 crop_size_input(),
-                option_input("order"),
-                option_input("pick"),
-                option_input("min_size", io.Int, default=0, max=8192),
-                option_input(
-                    "min_score",
-                    tooltip="Faces the detector is less sure of are left alone. Detectors differ "
-                    "in what they call sure.",
-                ),
-                option_input(
-                    "max_faces",
-                    max=1000,
-                    tooltip="Take at most this many faces of a picture, in the given order. "
-                    "0: no limit.",
-                ),
+                *selection_inputs("Detectors differ in what they call sure."),
                 option_input("padding"),
             ],
-            outputs=[
-                output(Faces, "faces", "Where the faces are, for Paste Faces."),
-                output(io.Image, "crops", "The faces, for VRE Encode and restore."),
-                output(
-                    io.Image,
-                    "preview",
-                    "The pictures with numbered frames; one without a face says why.",
-                ),
-                output(io.Int, "count", "Faces of all pictures together."),
-                output(io.String, "report", "A line per picture on what was found, and by whom."),
-            ],
+            outputs=found_outputs("A line per picture on what was found, and by whom."),
         )
 
     @classmethod
@@ -124,7 +100,8 @@ class DetectFaces(io.ComfyNode):
         cls, image, analyzer, crop_size, order, pick, min_size, min_score, max_faces, padding
     ) -> io.NodeOutput:
         pictures = rgb_view(image)
-        found, none = [], {}
+        found: list[list[Face]] = []
+        none: dict[int, NoFace] = {}
 
         def on_none(why: NoFace) -> None:
             none[len(found)] = why
@@ -143,16 +120,7 @@ class DetectFaces(io.ComfyNode):
             )
             found.append(faces)
         faces = align_faces(pictures, found, crop_size, none)
-        preview = to_image(draw_faces(pictures, faces))
-        warn_of_none("Detect Faces", none_left(none.values(), len(pictures)))
-        return io.NodeOutput(
-            faces,
-            to_image(faces.pixels),
-            preview,
-            len(faces),
-            "\n".join([*faces.report, *choice_of(analyzer)]),
-            ui=host.preview(preview[:SHOWN], cls),
-        )
+        return found_faces(cls, "Detect Faces", pictures, faces, choice_of(analyzer))
 
 
 class PasteFaces(io.ComfyNode):

@@ -6,9 +6,9 @@ from ..core.people.receipts import png_texts
 from ..core.scores.identity import reference_template
 from ._convert import checked, to_image, to_nchw
 from ._host import SHOWN, host, io
-from ._options import option_input
+from ._options import landmarker_input, option_input
 from ._steps import reporter
-from ._types import Analyzer, Faces, Matches, Person, Recogniser, output
+from ._types import Faces, Matches, Person, Recogniser, output
 
 
 class IdentityGuard(io.ComfyNode):
@@ -32,11 +32,7 @@ class IdentityGuard(io.ComfyNode):
                 Recogniser.Input(
                     "recogniser", tooltip="From Load Face Recogniser or a nano loader."
                 ),
-                Analyzer.Input(
-                    "analyzer",
-                    tooltip="Finds dense landmarks: mediapipe, facexlib, insightface or nano of "
-                    "Load Face Detector.",
-                ),
+                landmarker_input(),
                 option_input(
                     "max_drift",
                     io.Float,

@@ -9,6 +9,7 @@ from ..core.weights import nano
 from ._convert import one_batch, to_conditioning, to_image, to_nchw
 from ._files import check_bundled, check_files, file_input
 from ._host import host, io
+from ._options import landmarker_input
 from ._steps import reporter
 from ._types import Analyzer, Ide, Matches, Person, Recogniser, Vre, output
 
@@ -38,11 +39,7 @@ class LoadIDE(io.ComfyNode):
                     "recogniser",
                     tooltip="From Load Face Recogniser: the one the embedder was trained with.",
                 ),
-                Analyzer.Input(
-                    "analyzer",
-                    tooltip="From Load Face Detector: mediapipe, facexlib, insightface or nano, "
-                    "which find dense landmarks.",
-                ),
+                landmarker_input(),
             ],
             outputs=[output(Ide, "ide", "For IDE Encode.")],
         )

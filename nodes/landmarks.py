@@ -1,6 +1,7 @@
 """How far restored faces moved from the true ones, in numbers and as a picture."""
 
 from ..core.drawing.landmarks import draw_scores
+from ..core.faces import DENSE
 from ..core.scores.landmarks import LABELS, score_landmarks
 from ._convert import to_image, to_nchw
 from ._host import SHOWN, host, io
@@ -34,9 +35,7 @@ class LandmarkScore(io.ComfyNode):
                 ),
                 Analyzer.Input(
                     "analyzer",
-                    tooltip="Finds the landmarks, so it must give dense ones: mediapipe (68 "
-                    "points), facexlib (98) or insightface (68) with their landmark weights, or "
-                    "nano (68) for rendered faces.",
+                    tooltip=f"Finds the landmarks, so it must give dense ones: {DENSE}.",
                 ),
             ],
             outputs=[

@@ -10,9 +10,9 @@ from ..core.people.person import join_people, save_person
 from ._convert import rgb_view, to_image, to_nchw
 from ._files import check_person, person_input
 from ._host import SHOWN, host, io
-from ._options import crop_size_input, option_input
+from ._options import crop_size_input, landmarker_input, option_input
 from ._steps import reporter
-from ._types import Analyzer, Faces, Matches, People, Person, Recogniser, output
+from ._types import Faces, Matches, People, Person, Recogniser, output
 
 _CHAIN_TIP = "Albums of other people, from another node of this kind: this one joins them."
 
@@ -55,11 +55,7 @@ class PersonAlbum(io.ComfyNode):
                     default="someone",
                     tooltip="Of the person. Each person of a picture needs a name of their own.",
                 ),
-                Analyzer.Input(
-                    "analyzer",
-                    tooltip="From Load Face Detector: mediapipe, facexlib, insightface or nano, "
-                    "which find dense landmarks.",
-                ),
+                landmarker_input(),
                 Recogniser.Input(
                     "recogniser",
                     tooltip="From Load Face Recogniser or Load Nano HonestFace. Albums fit "

@@ -1,5 +1,6 @@
 """Numbers for restored pictures, shown on the node."""
 
+from ..core.faces import DENSE
 from ..core.scores.pictures import named_metrics, score_images, scoring_pictures
 from ._convert import to_nchw
 from ._host import host, io
@@ -41,9 +42,8 @@ class ImageScore(io.ComfyNode):
                 Analyzer.Input(
                     "analyzer",
                     optional=True,
-                    tooltip="Finds the landmarks for ald and lmd, so it must give dense ones "
-                    "(mediapipe, or facexlib or insightface with landmark weights; nano for "
-                    "rendered faces). A picture without a face is no error.",
+                    tooltip="Finds the landmarks for ald and lmd, so it must give dense ones: "
+                    f"{DENSE}. A picture without a face is no error.",
                 ),
             ],
             outputs=[

@@ -7,8 +7,7 @@ from typing import Any
 from ..errors import CheckpointError
 from ..faces import NEEDS, Choice
 from ..faces.auto import Passed
-from ..files.known import KnownFile
-from ..weights.known_files import MEDIAPIPE_FILES
+from ..files.known import MEDIAPIPE, KnownFile
 from .surroundings import Surroundings
 from .weights import find_all, read_header
 
@@ -20,7 +19,7 @@ def detectors(around: Surroundings) -> dict[str, Any]:
     """
     found, passed, choice = [], [], None
     for name, needs in NEEDS.items():
-        home = around.places(needs.home)[0]
+        home = around.places(needs.weights.folder if needs.weights else "")[0]
         places = [p for folder in needs.folders for p in around.places(folder)]
         files = find_all([*places, *needs.own()], needs.patterns)
         file = next(iter(files), None)
@@ -45,8 +44,8 @@ def lacks_of_auto(around: Surroundings, dense: bool) -> Iterator[str]:
     ready = [entry["name"] for entry in detectors(around)["all"] if not entry["lacks"]]
     if not any(NEEDS[name].dense or not dense for name in ready):
         what = "a face detector with dense landmarks" if dense else "a face detector"
-        file = MEDIAPIPE_FILES[0]
-        yield f"finds no {what[2:]}, and {lacking(file, around.places(file.folder)[0])}"
+        home = around.places(MEDIAPIPE.folder)[0]
+        yield f"finds no {what[2:]}, and {lacking(MEDIAPIPE, home)}"
 
 
 def lacking(file: KnownFile, folder: Path) -> str:

@@ -1,6 +1,5 @@
 """What a workflow needs: weight files, packages and nodes, read off the file of either form."""
 
-import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,20 +8,13 @@ from typing import Any
 
 from ..checkpoint import Identity, identify, read_metadata
 from ..errors import CheckpointError, shorten
+from ..faces import NEEDS
 from ..files.confined import is_plain
-from ..files.known import NANO_DIR, KnownFile
+from ..files.known import BISENET, IMAGE_MODELS, NANO_DIR, PARSENET, KnownFile
 from ..metrics.registry import METRICS
 from ..node_api import called, is_ui_form
-from ..weights.known_files import (
-    BISENET,
-    FAN,
-    INSIGHTFACE,
-    MEDIAPIPE_FILES,
-    PARSENET,
-    RETINAFACE,
-    known_file,
-)
-from ..weights.model_folders import IMAGE_MODELS, either_separator, is_there
+from ..weights.known_files import known_file
+from ..weights.model_folders import either_separator, is_there
 from .detectors import lacking, lacks_of_auto
 from .surroundings import Surroundings
 from .weights import UNREADABLE, elsewhere, find_all
@@ -42,13 +34,6 @@ FILES = {
 """Inputs of ComfyUI's nodes that name weight files, their first widgets; of ours see
 `Surroundings.files`."""
 _BUILT_IN_VAES = {"taesd", "taesdxl", "taesd3", "taef1", "pixel_space"}
-_ANALYZERS: dict[str, tuple[str, str, tuple[KnownFile, ...]]] = {
-    "skimage": ("skimage", "scikit-image", ()),
-    "insightface": ("insightface", "insightface onnxruntime", (INSIGHTFACE,)),
-    "facexlib": ("facexlib", "facexlib", (RETINAFACE, FAN)),
-    "mediapipe": ("torch", "torch", MEDIAPIPE_FILES),
-    "nano": ("torch", "torch", ()),
-}
 _DENSE = {
     "FacewrightIdentityGuard",
     "FacewrightLandmarkScore",
@@ -198,14 +183,13 @@ def _packages(node: _Node, around: Surroundings, dense: bool) -> Iterator[str]:
     backend = str(node.value("backend", 0))
     if node.kind == "FacewrightLoadFaceAnalyzer" and backend == "auto":
         yield from (f"{where} {sentence}" for sentence in lacks_of_auto(around, dense))
-    elif node.kind == "FacewrightLoadFaceAnalyzer":
-        module, install, files = _ANALYZERS.get(backend, ("torch", "", ()))
-        if importlib.util.find_spec(module) is None:
-            yield f"{where} needs a package: python -m pip install {install}"
-        # FAN only serves dense landmarks, which not every workflow asks for.
-        for file in files[:1]:
-            if not _copies(file, around):
-                yield f"{where} {lacking(file, around.places(file.folder)[0])}"
+    elif node.kind == "FacewrightLoadFaceAnalyzer" and backend in NEEDS:
+        needs = NEEDS[backend]
+        if not needs.packaged:
+            yield f"{where} needs a package: python -m pip install {needs.install}"
+        file = needs.weights
+        if file is not None and not _copies(file, around):
+            yield f"{where} {lacking(file, around.places(file.folder)[0])}"
     elif node.kind == "FacewrightFaceMask" and node.value("mode", 0) == "parsing":
         # Either file does.
         if not any(_copies(file, around) for file in (PARSENET, BISENET)):

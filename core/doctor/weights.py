@@ -1,6 +1,5 @@
 """Every weight file that facewright knows: where it was looked for, what lies there, its terms."""
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,19 +9,23 @@ import torch
 
 from ..checkpoint import identify, read_metadata
 from ..errors import CheckpointError
-from ..files.known import BASE, BASE_WITH_TEXT, NANO_BASE, NANO_DIR, VGG, KnownFile
-from ..methods import specs
-from ..tflite import load_tflite, read_task, read_tflite
-from ..weights.known_files import (
-    ALEXNET,
+from ..faces import NEEDS
+from ..files.known import (
+    BASE,
+    BASE_WITH_TEXT,
     BISENET,
     FAN,
-    INCEPTION,
     INSIGHTFACE,
+    NANO_BASE,
+    NANO_DIR,
     PARSENET,
     RETINAFACE,
-    known_files,
+    VGG,
+    KnownFile,
 )
+from ..methods import specs
+from ..tflite import load_tflite, read_task, read_tflite
+from ..weights.known_files import ALEXNET, INCEPTION, known_files
 from ..weights.model_folders import SUFFIXES, find_known
 from .hashes import Hashes
 from .surroundings import Surroundings
@@ -109,10 +112,9 @@ def find_all(places: list[Path], names: tuple[str, ...]) -> list[Path]:
 def elsewhere(file: KnownFile) -> list[Path]:
     """Where the package that uses a file keeps it."""
     if file is INSIGHTFACE:
-        return [Path.home() / ".insightface" / "models"]
+        return [*NEEDS["insightface"].own()]
     if file in (RETINAFACE, FAN, PARSENET, BISENET):
-        spec = importlib.util.find_spec("facexlib")
-        return [Path(p) / "weights" for p in (spec and spec.submodule_search_locations) or ()]
+        return [*NEEDS["facexlib"].own()]
     if file in (ALEXNET, VGG, INCEPTION):
         return [Path(torch.hub.get_dir()) / "checkpoints"]
     return []

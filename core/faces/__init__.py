@@ -8,7 +8,7 @@ import torch
 from ..errors import FacewrightError
 from ..geometry.face import DenseLandmarker, Face, FaceAnalyzer, NoFace
 from .auto import AutoAnalyzer, Choice, choose, note_of
-from .needs import NEEDS, find_weights
+from .needs import DENSE, NEEDS, find_weights
 from .selection import ORDERS, ROOM, detect_faces, find_faces, none_left, select_faces, warn_of_none
 
 ANALYZERS = ("skimage", "nano", "insightface", "facexlib", "mediapipe", "auto")
@@ -16,6 +16,7 @@ ANALYZERS = ("skimage", "nano", "insightface", "facexlib", "mediapipe", "auto")
 
 __all__ = [
     "ANALYZERS",
+    "DENSE",
     "NEEDS",
     "ORDERS",
     "ROOM",
@@ -128,8 +129,7 @@ def dense_landmarker(analyzer: FaceAnalyzer) -> DenseLandmarker:
     if not _is_dense(analyzer):
         raise FacewrightError(
             f"The face analyzer '{analyzer.name}' gives no dense landmarks. Load one that does: "
-            "mediapipe (68 points), facexlib (98) or insightface (68) with your own weights, or "
-            "nano (68) for rendered faces."
+            f"{DENSE}."
             f"{''.join(f' {line}' for line in choice_of(analyzer))}"
         )
     analyzer.landmarks(torch.zeros(0, 3, 64, 64))  # of no face at all: raises what is missing

@@ -11,7 +11,6 @@ ComfyUI 0.33), none of which is imported here:
 - MASK: (m, h, w) in [0, 1].
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,9 +24,8 @@ from ..geometry.align import FaceCrops, align_faces
 from ..geometry.face import Face, NoFace
 from .foreign import UnusableError, is_list, kind, landmark_face, number
 from .merging import overlaps
-from .selection import Selected, choose_faces, none_left, plausible
+from .selection import Selected, choose_faces, plausible
 
-_LOG = logging.getLogger(__name__)
 _SAME = 0.3
 """Share of their union that two boxes of one face have in common, at least."""
 _SPECK = 8
@@ -115,8 +113,7 @@ def faces_from_detections(
         selection: see `choose_faces`.
 
     Returns:
-        The faces. The report says of each picture what of the detections was left out, and why;
-        the log tells of pictures without a face to work on.
+        The faces. The report says of each picture what of the detections was left out, and why.
 
     Raises:
         FacewrightError: nothing is given, or something that is none of these, or of other pictures.
@@ -147,8 +144,6 @@ def faces_from_detections(
             picture.add(what, read, of_picture)
     chosen = [picture.choose(**selection) for picture in found]
     none = {i: one.none for i, one in enumerate(chosen) if one.none is not None}
-    if summary := none_left(none.values(), count):
-        _LOG.warning("Faces from Detections: %s", summary)
     crops = align_faces(pictures, [one.faces for one in chosen], size, none)
     report = [f"{line}{f.note}" for line, f in zip(crops.report, found, strict=True)]
     return replace(crops, report=report)

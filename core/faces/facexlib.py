@@ -8,19 +8,15 @@ from torch import Tensor
 from ..checkpoint import load_strict, read_tensors
 from ..devices import compute_device
 from ..errors import CheckpointError, FacewrightError
+from ..files.known import FAN, RETINAFACE
 from ..files.search import find_file
 from ..geometry.face import Face
 from ..geometry.templates import template
 from ..geometry.warp import fit_similarity, invert, transform, warp
 from . import fan
 from .insightface import to_bgr8
-from .needs import NEEDS, find_weights, roots_of
+from .needs import find_weights, roots_of
 
-_FILE = NEEDS["facexlib"].file
-_WHERE = (
-    f"Put {_FILE} (release v0.1.0 of xinntao/facexlib on GitHub) into models/facedetection. "
-    "It was trained on WIDER FACE, whose pictures are for research; nothing is downloaded here."
-)
 _MIN_SCORE = 0.8
 _ALIGNED = 512
 
@@ -55,7 +51,8 @@ class FacexlibAnalyzer:
         if path is None:
             searched = self._searched or "the models folders"
             raise CheckpointError(
-                f"The face analyzer 'facexlib' found no {_FILE} in {searched}. " + _WHERE
+                f"The face analyzer 'facexlib' found no {RETINAFACE.names[0]} in {searched}. "
+                + RETINAFACE.where
             )
         try:
             from facexlib.detection.retinaface import RetinaFace
@@ -70,7 +67,7 @@ class FacexlibAnalyzer:
         self._net = RetinaFace(network_name="resnet50", device=self._device)
         tensors = {k.removeprefix("module."): v for k, v in read_tensors(path)[0].items()}
         load_strict(self._net, tensors, source=str(path))
-        dense = find_file(roots, NEEDS["facexlib"].folders, (fan.FILE,))
+        dense = find_file(roots, FAN.folders, FAN.names)
         self._fan = None if dense is None else fan.FanLandmarker(dense, self._device)
 
     @torch.no_grad()
@@ -98,7 +95,7 @@ class FacexlibAnalyzer:
         if self._fan is None:
             raise CheckpointError(
                 "The face analyzer 'facexlib' gives dense landmarks with the weights "
-                f"{fan.FILE}, which are not in {self._searched}. {fan.WHERE}"
+                f"{FAN.names[0]}, which are not in {self._searched}. {FAN.where}"
             )
         return self._fan
 

@@ -16,11 +16,6 @@ from ..errors import FacewrightError
 from ..geometry.face import check_crops
 from ..geometry.heatmaps import cells_to_pixels
 
-FILE = "alignment_WFLW_4HG.pth"
-WHERE = (
-    f"Put {FILE} (release v0.1.0 of xinntao/facexlib on GitHub) into models/facedetection. "
-    "It was trained on WFLW, whose pictures are for research; nothing is downloaded here."
-)
 POINTS = 98
 _SIZE = 256
 _STEP = 0.25

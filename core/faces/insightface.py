@@ -8,17 +8,13 @@ from torch import Tensor
 
 from ..devices import compute_device
 from ..errors import CheckpointError, FacewrightError
+from ..files.known import INSIGHTFACE
 from ..geometry.align import BOX_POINTS
 from ..geometry.face import Face, check_crops
 from ..geometry.heatmaps import gaussian_heatmaps
 from ..geometry.templates import template
 from .needs import find_weights, roots_of
 
-_WHERE = (
-    "Put a model pack such as buffalo_l (unzipped, from the insightface project's model zoo) into "
-    "models/insightface/models/buffalo_l. insightface's weights are for non-commercial research "
-    "only; nothing is downloaded here."
-)
 _DENSE = "landmark_2d_106"
 _WHERE_DENSE = (
     "Put the whole pack there; 2d106det.onnx is part of buffalo_l, buffalo_s and antelopev2. "
@@ -75,7 +71,7 @@ class InsightFaceAnalyzer:
             searched = ", ".join(map(str, roots_of("insightface", model_dir)))
             raise CheckpointError(
                 f"The face analyzer 'insightface' found no detector (det_*.onnx) in {searched}. "
-                + _WHERE
+                + INSIGHTFACE.where
             )
         try:
             from insightface.app import FaceAnalysis

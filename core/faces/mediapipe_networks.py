@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..devices import without_autocast
 from ..errors import CheckpointError
-from ..files.known import MEDIAPIPE, MEDIAPIPE_FULL_RANGE, KnownFile
+from ..files.known import MEDIAPIPE, MEDIAPIPE_FULL_RANGE
 from ..files.search import find_file, model_roots
 from ..tflite import TfliteGraph, load_tflite, read_task, read_tflite
 from .detection_grid import FULL, SHORT, DetectionGrid, decode
@@ -55,7 +55,7 @@ class MediapipeNetworks:
         if task is None:
             raise CheckpointError(
                 f"The face analyzer 'mediapipe' found no {MEDIAPIPE.names[0]} in {searched}. "
-                f"{_where(MEDIAPIPE)} Nothing is downloaded here."
+                + MEDIAPIPE.where
             )
         members = read_task(task)
 
@@ -63,7 +63,7 @@ class MediapipeNetworks:
             if name not in members:
                 raise CheckpointError(
                     f"{task} holds no {name}, so it is no face landmarker of MediaPipe. "
-                    + _where(MEDIAPIPE)
+                    + MEDIAPIPE.where
                 )
             return load_tflite(members[name], source=f"{name} in {task}")
 
@@ -75,7 +75,7 @@ class MediapipeNetworks:
         else:
             missing = (
                 f"Without {MEDIAPIPE_FULL_RANGE.names[0]} (not in {searched}) small and distant "
-                f"faces may be missed. {_where(MEDIAPIPE_FULL_RANGE)}"
+                f"faces may be missed. {MEDIAPIPE_FULL_RANGE.where}"
             )
         for grid, net in detectors.items():
             told = str(task if grid is SHORT else far)
@@ -122,14 +122,6 @@ class MediapipeNetworks:
 
 def _ready(net: nn.Module, device: torch.device) -> nn.Module:
     return net.eval().requires_grad_(False).to(device)
-
-
-def _where(file: KnownFile) -> str:
-    """Where a file belongs and comes from."""
-    return (
-        f"Put {file.names[0]} ({file.source}; {file.licence}, commercial use: {file.commercial}) "
-        f"into models/{file.folder}."
-    )
 
 
 def _check(net: TfliteGraph, side: int, rows: list[tuple[int, ...]], told: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files.known import MEDIAPIPE
+from ..files.known import INSIGHTFACE, MEDIAPIPE, RETINAFACE, KnownFile
 from ..files.search import find_file, model_roots
 
 
@@ -16,14 +16,12 @@ class Needs:
 
     about: str
     """What its user gets."""
-    file: str = ""
-    """Its weights, as people call them; empty where it needs none."""
-    patterns: tuple[str, ...] = ()
-    """Names of the file that tells that they are there."""
-    home: str = ""
-    """Folder of a models folder to put them into."""
-    folders: tuple[str, ...] = ()
-    """Folders in which they are searched."""
+    weights: KnownFile | None = None
+    """None where it needs none."""
+    pack: tuple[str, ...] = ()
+    """Names of the file that tells that `weights` are there, where these are a folder."""
+    pack_folders: tuple[str, ...] = ()
+    """Folders in which that is searched."""
     package: str = ""
     """What it imports; empty where that is nothing of its own."""
     install: str = ""
@@ -32,6 +30,16 @@ class Needs:
     """Where its package keeps weights."""
     dense: bool = True
     """Whether it gives dense landmarks where all its weights are there."""
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Names of the file that tells that the weights are there."""
+        return self.pack or (self.weights.names if self.weights else ())
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Folders in which that file is searched."""
+        return self.pack_folders or (self.weights.folders if self.weights else ())
 
     @property
     def packaged(self) -> bool:
@@ -47,8 +55,9 @@ class Needs:
             file: its weights, where they were found.
             home: where they should be.
         """
-        if self.file and file is None:
-            return f"{self.file} is not in {home}"
+        if self.weights and file is None:
+            name = self.weights.names[0]
+            return f"{f'a model pack such as {name}' if self.pack else name} is not in {home}"
         return "" if self.packaged else f"the package {self.install} is not installed"
 
 
@@ -60,27 +69,20 @@ def _of_facexlib() -> list[Path]:
 NEEDS = {
     "mediapipe": Needs(
         "finds covered, turned and small faces, with 68 landmarks",
-        file=MEDIAPIPE.names[0],
-        patterns=MEDIAPIPE.names,
-        home=MEDIAPIPE.folder,
-        folders=MEDIAPIPE.folders,
+        weights=MEDIAPIPE,
     ),
     "facexlib": Needs(
         "finds small and turned faces, with five points",
-        file="detection_Resnet50_Final.pth",
-        patterns=("detection_Resnet50_Final.pth",),
-        home="facedetection",
-        folders=("facexlib", "facedetection", "facewright"),
+        weights=RETINAFACE,
         package="facexlib",
         install="facexlib",
         own=_of_facexlib,
     ),
     "insightface": Needs(
         "finds small and turned faces, with five points",
-        file="a model pack such as buffalo_l",
-        patterns=("det_*.onnx", "scrfd*.onnx"),
-        home="insightface/models",
-        folders=("insightface", "models"),
+        weights=INSIGHTFACE,
+        pack=("det_*.onnx", "scrfd*.onnx"),
+        pack_folders=("insightface", "models"),
         package="insightface",
         install="insightface onnxruntime",
         own=lambda: [Path.home() / ".insightface"],
@@ -101,6 +103,13 @@ not among them.
 """
 
 
+DENSE = (
+    "mediapipe (68 points), facexlib (98) or insightface (68) with their landmark weights, or nano "
+    "(68) for rendered faces"
+)
+"""Who gives dense landmarks, for the end of a sentence."""
+
+
 def roots_of(name: str, model_dir: str | Path | None = None) -> list[Path]:
     """Folders that are searched for the weights of an analyzer, first match first."""
     return model_roots(model_dir, NEEDS[name].own())
@@ -114,5 +123,5 @@ def find_weights(name: str, model_dir: str | Path | None = None) -> Path | None:
 
 def home_of(name: str, model_dir: str | Path | None = None) -> Path:
     """Where its weights should be put."""
-    roots = model_roots(model_dir) or [Path("models")]
-    return roots[0] / NEEDS[name].home
+    root, weights = (model_roots(model_dir) or [Path("models")])[0], NEEDS[name].weights
+    return root / weights.folder if weights else root

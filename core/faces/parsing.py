@@ -17,16 +17,11 @@ from torch import Tensor, nn
 from ..checkpoint import load_strict, read_tensors
 from ..devices import without_autocast
 from ..errors import CheckpointError
+from ..files.known import BISENET, PARSENET
 from ..files.search import find_file
 from ..geometry.face import check_crops
-from .needs import NEEDS, roots_of
+from .needs import roots_of
 
-PARSENET_FILE, BISENET_FILE = "parsing_parsenet.pth", "parsing_bisenet.pth"
-WHERE = (
-    f"Put {PARSENET_FILE} (release v0.2.2 of xinntao/facexlib on GitHub) or {BISENET_FILE} "
-    "(release v0.2.0) into models/facedetection. The code is MIT-licensed; they were trained on "
-    "CelebAMask-HQ, whose pictures are for non-commercial research. Nothing is downloaded here."
-)
 _SIZE = 512
 _SEVERAL = {
     "background": ("background",),
@@ -275,9 +270,9 @@ def load_parser(model_dir: str | Path | None = None) -> FaceParser:
     Raises:
         CheckpointError: neither file is there, or it is something else.
     """
-    roots, folders = roots_of("facexlib", model_dir), NEEDS["facexlib"].folders
-    for file, kind in ((PARSENET_FILE, ParseNet), (BISENET_FILE, BiSeNet)):
-        path = find_file(roots, folders, (file,))
+    roots = roots_of("facexlib", model_dir)
+    for file, kind in ((PARSENET, ParseNet), (BISENET, BiSeNet)):
+        path = find_file(roots, file.folders, file.names)
         if path is not None:
             net = kind()
             tensors = read_tensors(path)[0]
@@ -288,8 +283,8 @@ def load_parser(model_dir: str | Path | None = None) -> FaceParser:
             return FaceParser(net, path.name)
     searched = ", ".join(map(str, roots)) or "the models folders"
     raise CheckpointError(
-        f"Masks by face parsing need the weights {PARSENET_FILE} or {BISENET_FILE}, and neither is "
-        f"in {searched}. {WHERE} The oval needs no weights."
+        f"Masks by face parsing need the weights {PARSENET.names[0]} or {BISENET.names[0]}, and "
+        f"neither is in {searched}. {PARSENET.where} The oval needs no weights."
     )
 
 

@@ -8,6 +8,8 @@ from ..errors import CheckpointError
 
 Commercial = Literal["yes", "no", "depends"]
 """May a file be used commercially? "depends": read its terms, or ask who made it."""
+IMAGE_MODELS = ("upscale_models", "facerestore_models")
+"""Where networks that spandrel runs lie: ComfyUI's own folder, and that of face restoring packs."""
 SUFFIXES = {".safetensors", ".ckpt", ".pth", ".pt", ".bin"}
 """Of weight files."""
 BUNDLED = "weights/nano"
@@ -40,6 +42,14 @@ class KnownFile:
     @property
     def folders(self) -> tuple[str, ...]:
         return (self.folder, *self.also)
+
+    @property
+    def where(self) -> str:
+        """Where it belongs and comes from, a sentence for one that was found in no folder."""
+        return (
+            f"Put {self.names[0]} ({self.source}; {self.licence}) into models/{self.folder}; "
+            "nothing is downloaded here."
+        )
 
     @property
     def bundled(self) -> bool:
@@ -152,3 +162,50 @@ MEDIAPIPE_FULL_RANGE = replace(
     "wheel of mediapipe 0.10.21",
     sha256="",
 )
+INSIGHTFACE = KnownFile(
+    ("buffalo_l", "antelopev2", "buffalo_s"),
+    folder="insightface/models",
+    what="insightface's face detector and its 106 points (a model pack)",
+    source="the model zoo of deepinsight/insightface on GitHub, unzipped",
+    licence="non-commercial research only, unless licensed from its authors",
+    commercial="no",
+)
+RETINAFACE = KnownFile(
+    ("detection_Resnet50_Final.pth",),
+    folder="facedetection",
+    also=("facexlib", "facewright"),
+    what="facexlib's face detector (RetinaFace)",
+    source="release v0.1.0 of xinntao/facexlib on GitHub",
+    licence="published with MIT-licensed code; its training pictures, WIDER FACE, are for research",
+    commercial="depends",
+)
+FAN = replace(
+    RETINAFACE,
+    names=("alignment_WFLW_4HG.pth",),
+    what="facexlib's 98 landmarks (AWing FAN)",
+    licence="published with MIT-licensed code; its training pictures, WFLW, are for research",
+)
+PARSENET = replace(
+    RETINAFACE,
+    names=("parsing_parsenet.pth",),
+    what="facexlib's face parsing (ParseNet), for masks by parsing",
+    source="release v0.2.2 of xinntao/facexlib on GitHub",
+    licence="published with MIT-licensed code; its training pictures, CelebAMask-HQ, are for "
+    "non-commercial research",
+)
+BISENET = replace(
+    PARSENET,
+    names=("parsing_bisenet.pth",),
+    what="facexlib's face parsing (BiSeNet), in place of ParseNet",
+    source="release v0.2.0 of xinntao/facexlib on GitHub",
+)
+FACE_FILES = (
+    MEDIAPIPE,
+    MEDIAPIPE_FULL_RANGE,
+    INSIGHTFACE,
+    RETINAFACE,
+    FAN,
+    PARSENET,
+    BISENET,
+)
+"""What finds faces and tells their parts apart."""

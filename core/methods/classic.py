@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 
 from ..devices import seeded, without_autocast
 from ..errors import CheckpointError, FacewrightError, NonFiniteError, check_image
-from ..files.known import KnownFile
+from ..files.known import IMAGE_MODELS, KnownFile
 from ..geometry.face import FaceAnalyzer
 from ..modules.spandrel import CODEFORMER_TERMS, describe_image_model, load_image_model
 from ..options import check_options, option
@@ -201,8 +201,8 @@ class ClassicFaces:
 
 GFPGAN = KnownFile(
     ("GFPGANv1.4.pth", "GFPGANv1.3.pth"),
-    folder="upscale_models",
-    also=("facerestore_models", "facewright"),
+    folder=IMAGE_MODELS[0],
+    also=(*IMAGE_MODELS[1:], "facewright"),
     what="GFPGAN, a face restorer",
     source="release v1.3.0 of TencentARC/GFPGAN on GitHub",
     licence="Apache-2.0, with parts of StyleGAN2 and DFDNet under non-commercial terms in its "

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FacewrightError, check_image
+from ..faces import DENSE
 from ..geometry.face import DenseLandmarker
 from .person import Person
 from .receipts import Receipt, Verdict, measure, to_json
@@ -277,7 +278,7 @@ def _check(
     if not hasattr(landmarker, "landmarks"):
         raise FacewrightError(
             f"The face analyzer {getattr(landmarker, 'name', '')} gives no dense landmarks, which "
-            "receipts need. Choose nano, insightface or facexlib in Load Face Detector."
+            f"receipts need. Choose one that does: {DENSE}."
         )
     if not 0 <= max_drift <= 2:
         raise FacewrightError(f"`max_drift` is 1 - cosine, in [0, 2], got {max_drift}.")

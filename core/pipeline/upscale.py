@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..devices import without_autocast
 from ..errors import CheckpointError, FacewrightError, NonFiniteError, shorten
+from ..files.known import IMAGE_MODELS
 from ..geometry.warp import warp
 from ..host import host
 from ..images import MAX_PIXELS
@@ -22,8 +23,6 @@ from ..modules.spandrel import describe_image_model, load_image_model
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
 
-FOLDER = "upscale_models"
-"""Of a models folder, as ComfyUI calls it."""
 MEMORY = 2 * 2**30
 """Bytes that a network may take for one tile, where nobody says how large tiles are."""
 SMALLEST_TILE = 128
@@ -219,7 +218,7 @@ class Upscaler:
 
 
 def load_upscaler(name: str) -> Upscaler:
-    """An upscaler by the path of its file, or its name in `FOLDER` of the models folders.
+    """An upscaler by the path of its file, or its name in upscale_models.
 
     Raises:
         CheckpointError: there is none, or it is something else; the sentence says what.
@@ -236,7 +235,7 @@ def find_upscaler(name: str) -> Path:
         CheckpointError: there is none.
     """
     path = Path(name).expanduser()
-    return path.absolute() if path.is_file() else Path(host.model_path(FOLDER, name))
+    return path.absolute() if path.is_file() else Path(host.model_path(IMAGE_MODELS[0], name))
 
 
 class _Span(NamedTuple):

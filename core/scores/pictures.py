@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import FacewrightError, check_counts, check_image, listed, not_finite
-from ..faces import Face, FaceAnalyzer, dense_landmarker, detect_faces
+from ..faces import DENSE, Face, FaceAnalyzer, dense_landmarker, detect_faces
 from ..metrics import METRICS, Metric, metric
 from .landmarks import dense, nearest_face
 from .scores import Scores
@@ -141,9 +141,8 @@ def _faces(analyzer: FaceAnalyzer, image: Tensor) -> list[Face]:
         except FacewrightError as error:
             raise FacewrightError(
                 f"The face detector {analyzer.name!r} gives boxes or five points, and landmark "
-                "metrics compare dense points. Use one that gives them: facexlib or insightface "
-                "with their landmark weights, or nano for rendered faces. Or leave ald and lmd out "
-                "of `metrics`."
+                f"metrics compare dense points. Use one that gives them: {DENSE}. Or leave ald and "
+                "lmd out of `metrics`."
             ) from error
     return known
 

@@ -8,14 +8,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from ..files.known import (
-    ARCFACE,
-    BASE,
-    MEDIAPIPE,
-    MEDIAPIPE_FULL_RANGE,
-    VGG,
-    KnownFile,
-)
+from ..files.known import ARCFACE, BASE, FACE_FILES, VGG, KnownFile
 from ..methods import specs
 
 ADAFACE = KnownFile(
@@ -26,46 +19,6 @@ ADAFACE = KnownFile(
     licence="code MIT; its training pictures were collected for research, so ask before "
     "commercial use",
     commercial="depends",
-)
-
-
-MEDIAPIPE_FILES = (MEDIAPIPE, MEDIAPIPE_FULL_RANGE)
-INSIGHTFACE = KnownFile(
-    ("buffalo_l", "antelopev2", "buffalo_s"),
-    folder="insightface/models",
-    what="insightface's face detector and its 106 points (a model pack)",
-    source="the model zoo of deepinsight/insightface on GitHub, unzipped",
-    licence="non-commercial research only, unless licensed from its authors",
-    commercial="no",
-)
-RETINAFACE = KnownFile(
-    ("detection_Resnet50_Final.pth",),
-    folder="facedetection",
-    also=("facexlib", "facewright"),
-    what="facexlib's face detector (RetinaFace)",
-    source="release v0.1.0 of xinntao/facexlib on GitHub",
-    licence="published with MIT-licensed code; its training pictures, WIDER FACE, are for research",
-    commercial="depends",
-)
-FAN = replace(
-    RETINAFACE,
-    names=("alignment_WFLW_4HG.pth",),
-    what="facexlib's 98 landmarks (AWing FAN)",
-    licence="published with MIT-licensed code; its training pictures, WFLW, are for research",
-)
-PARSENET = replace(
-    RETINAFACE,
-    names=("parsing_parsenet.pth",),
-    what="facexlib's face parsing (ParseNet), for masks by parsing",
-    source="release v0.2.2 of xinntao/facexlib on GitHub",
-    licence="published with MIT-licensed code; its training pictures, CelebAMask-HQ, are for "
-    "non-commercial research",
-)
-BISENET = replace(
-    PARSENET,
-    names=("parsing_bisenet.pth",),
-    what="facexlib's face parsing (BiSeNet), in place of ParseNet",
-    source="release v0.2.0 of xinntao/facexlib on GitHub",
 )
 ALEXNET = replace(
     VGG,
@@ -89,8 +42,7 @@ INCEPTION = KnownFile(
 def known_files() -> tuple[KnownFile, ...]:
     """Files that people get elsewhere, those of the methods first."""
     of_methods = [f for spec in specs().values() for f in (*spec.files, *spec.further_files)]
-    found = (*MEDIAPIPE_FILES, INSIGHTFACE, RETINAFACE, FAN, PARSENET, BISENET)
-    shared = (ARCFACE, ADAFACE, VGG, *found, ALEXNET, INCEPTION)
+    shared = (ARCFACE, ADAFACE, VGG, *FACE_FILES, ALEXNET, INCEPTION)
     listed = dict.fromkeys([BASE, *of_methods, *shared])
     return tuple(file for file in listed if not file.bundled)
 

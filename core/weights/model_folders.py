@@ -17,12 +17,17 @@ from typing import Any
 from ..checkpoint import identify, read_metadata
 from ..checkpoint.identify import training_facts
 from ..errors import CheckpointError, FacewrightError, listed, shorten
-from ..files.known import BASE, BASE_WITH_TEXT, SUFFIXES, KnownFile, bundled_path
+from ..files.known import (
+    BASE,
+    BASE_WITH_TEXT,
+    IMAGE_MODELS,
+    SUFFIXES,
+    KnownFile,
+    bundled_path,
+)
 from ..files.search import named_roots
 from .known_files import known_file
 
-IMAGE_MODELS = ("upscale_models", "facerestore_models")
-"""Where networks that spandrel runs lie: ComfyUI's own folder, and that of face restoring packs."""
 ANALYZER_FOLDERS = ("insightface", "facexlib", "facedetection", "facewright", "detection")
 """Where the weights of optional face analyzers lie."""
 

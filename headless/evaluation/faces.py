@@ -9,11 +9,12 @@ from torch import Tensor
 
 from ...core.devices import compute_device, widened
 from ...core.errors import FacewrightError
-from ...core.faces import ROOM, Face, dense_landmarker, detect_faces, load_analyzer
+from ...core.faces import ANALYZERS as KNOWN
+from ...core.faces import NEEDS, ROOM, Face, dense_landmarker, detect_faces, load_analyzer
 from ...core.geometry.align import align_faces
 from ...core.metrics import Metric
 
-ANALYZERS = ("nano", "insightface", "facexlib", "mediapipe", "auto")
+ANALYZERS = tuple(n for n in KNOWN if n not in NEEDS or NEEDS[n].dense)
 """Analyzers with landmarks; "auto" takes the first that has dense ones."""
 _DENSE = ("ald_eyes", "ald_mouth")
 _LANDMARKS = ("ald", *_DENSE, "lmd")

@@ -12,12 +12,13 @@ from ...core.diffusion.backbone import OneStepSampler, denoise
 from ...core.diffusion.loading import load_checkpoint, load_vae
 from ...core.diffusion.text import Clip
 from ...core.errors import FacewrightError, shorten
+from ...core.files.known import IMAGE_MODELS
 from ...core.host import host
 from ...core.images import read_picture
 from ...core.modules.spandrel import load_image_model
 from ...core.node_api import io
 from ...core.pipeline.upscale import Upscaler
-from ...core.weights.model_folders import IMAGE_MODELS, check_name
+from ...core.weights.model_folders import check_name
 from ..workflows.input_files import input_file
 from . import builtin_sampling, videos
 from .plain import PlainNode

@@ -75,6 +75,13 @@ def test_what_is_chosen_is_chosen(scene):
     assert count == len(crops) == len(found) == 0 and "box 2 has no label" in report
 
 
+def test_the_log_tells_of_pictures_without_a_face(scene, caplog):
+    *_, count, report = from_boxes(scene, min_size=500)
+    why = "3 faces found, all smaller than 500 px"
+    assert count == 0 and report.count(why) == 2
+    assert f"Faces from Detections: No face to work on in 2 of 2 pictures: {why}" in caplog.text
+
+
 def sockets():
     return [i.id for i in detections.FacesFromDetections.GET_SCHEMA().inputs]
 
