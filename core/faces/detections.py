@@ -23,11 +23,9 @@ from ..errors import FacewrightError, counted, listed, shorten
 from ..geometry.align import FaceCrops, align_faces
 from ..geometry.face import Face, NoFace
 from .foreign import UnusableError, is_list, kind, landmark_face, number
-from .merging import overlaps
-from .selection import Selected, choose_faces, plausible
+from .merging import SAME, overlaps
+from .selection import Selected, centered_in, choose_faces, plausible
 
-_SAME = 0.3
-"""Share of their union that two boxes of one face have in common, at least."""
 _SPECK = 8
 """Pixels: parts of a mask that are smaller along an axis are no faces."""
 _PART = 0.05
@@ -58,13 +56,12 @@ class _Picture:
                 self.faces.append(face)
 
     def _check(self, face: Face) -> None:
-        x, y = face.center
         if not plausible(face, self.height, self.width):
             raise UnusableError("lies where no face can be")
-        if not (-0.5 <= x < self.width - 0.5 and -0.5 <= y < self.height - 0.5):
+        if not centered_in(face, self.height, self.width):
             raise UnusableError("lies outside the picture")
         boxes = torch.tensor([face.box, *(f.box for f in self.faces)], dtype=torch.float64)
-        if (overlaps(boxes[:1], boxes[1:])[0] > _SAME).any():
+        if (overlaps(boxes[:1], boxes[1:])[0] > SAME).any():
             raise UnusableError("is a face that is there already")
 
     def choose(self, **selection: Any) -> Selected:

@@ -20,6 +20,7 @@ from ..errors import FacewrightError, counted, listed
 from ..geometry.face import Face, check_crops
 from ..geometry.heatmaps import gaussian_heatmaps
 from ..geometry.templates import template
+from ..images import to_array
 from .foreign import UnusableError, is_list, kind, landmark_face
 from .search import search
 
@@ -93,7 +94,7 @@ class ModelAnalyzer:
         return search(image, self._look, rotations=self._rotations)
 
     def _look(self, image: Tensor) -> list[Face]:
-        pictures = [_bytes(image)]
+        pictures = [to_array(image)]
         seen = [f for v in self._variants for f in self._ask(pictures, 0, self._least, v)[0]]
         return [face for face in seen if face.landmarks is not None or face.score >= _CERTAIN]
 
@@ -197,10 +198,4 @@ def _roomy(crops: Tensor, room: float) -> list[np.ndarray]:
     """The crops with their borders repeated around them by a share of their side."""
     pixels = round(room * crops.shape[-1])
     padded = F.pad(crops.float(), (pixels,) * 4, "replicate") if pixels else crops
-    return [_bytes(crop) for crop in padded]
-
-
-def _bytes(image: Tensor) -> np.ndarray:
-    """(3, h, w) in [0, 1] -> (h, w, 3) uint8."""
-    pixels = image.detach().float().cpu().clamp(0, 1).mul(255).round().byte()
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+    return [to_array(crop) for crop in padded]

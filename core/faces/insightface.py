@@ -13,6 +13,7 @@ from ..geometry.align import BOX_POINTS
 from ..geometry.face import Face, check_crops
 from ..geometry.heatmaps import gaussian_heatmaps
 from ..geometry.templates import template
+from ..images import to_array
 from .needs import find_weights, roots_of
 
 _DENSE = "landmark_2d_106"
@@ -161,5 +162,4 @@ def _ibug(points: np.ndarray) -> Tensor:
 
 def to_bgr8(image: Tensor) -> np.ndarray:
     """(3, h, w) RGB in [0, 1] -> (h, w, 3) uint8 BGR, as OpenCV programs expect it."""
-    pixels = image.detach().float().cpu().clamp(0, 1).mul(255).round().byte()
-    return np.ascontiguousarray(pixels.flip(0).permute(1, 2, 0).numpy())
+    return to_array(image.flip(0))

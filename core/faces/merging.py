@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-_SAME = 0.3
+SAME = 0.3
 """Share of their union that two boxes of one face have in common, at least."""
 _INSIDE = 0.6
 """Share of the smaller box that lies in the larger, where both are one face."""
@@ -25,7 +25,7 @@ def overlaps(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def merge_weighted(
-    boxes: Tensor, scores: Tensor, points: Tensor, overlap: float = _SAME
+    boxes: Tensor, scores: Tensor, points: Tensor, overlap: float = SAME
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Non-maximum suppression that averages, as BlazeFace does it (arXiv:1907.05047, section 3.4).
 
@@ -66,7 +66,7 @@ def same_face(boxes: Tensor, others: Tensor) -> Tensor:
     off, or a mouth was taken for a face.
     """
     shared, inside = overlaps(boxes, others)
-    return (shared > _SAME) | (inside > _INSIDE)
+    return (shared > SAME) | (inside > _INSIDE)
 
 
 def one_of_each(boxes: Tensor, scores: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ _KEYS = {
     "score": lambda face: -face.score,
 }
 ORDERS = tuple(_KEYS)
-"""Orders `select_faces` knows."""
+"""Orders `choose_faces` knows."""
 
 ROOM = 0.25
 """Share by which a picture is extended where no face is seen: aligned faces fill it."""
@@ -45,42 +45,6 @@ def parse_pick(text: str) -> list[int]:
     return list(dict.fromkeys(int(part[:9]) for part in parts))
 
 
-def select_faces(
-    faces: list[Face],
-    *,
-    order: str = "left to right",
-    pick: str = "",
-    min_size: float = 0.0,
-    min_score: float = -math.inf,
-    max_count: int = 0,
-) -> list[Face]:
-    """Drop faces that are too small or too doubtful, order the rest, then pick.
-
-    Equal keys keep a defined order (x, then y of the centre), so that numbers stay the same from
-    run to run.
-
-    Args:
-        faces: of one picture.
-        order: one of `ORDERS`.
-        pick: numbers in that order, such as "0, 2"; empty takes all. A number beyond the last face
-            takes none: in a video a person may leave the frame.
-        min_size: in pixels, of the side of the square with the box's area.
-        min_score: 0 to 1, by the analyzer's own measure.
-        max_count: 0 means no limit.
-
-    Raises:
-        FacewrightError: an unknown order or an unreadable `pick`.
-    """
-    return choose_faces(
-        faces,
-        order=order,
-        pick=pick,
-        min_size=min_size,
-        min_score=min_score,
-        max_count=max_count,
-    ).faces
-
-
 @dataclass(frozen=True)
 class Selected:
     """The faces of a picture to work on."""
@@ -99,7 +63,26 @@ def choose_faces(
     min_score: float = -math.inf,
     max_count: int = 0,
 ) -> Selected:
-    """As `select_faces`, and why none is left."""
+    """Drop faces that are too small or too doubtful, order the rest, then pick.
+
+    Equal keys keep a defined order (x, then y of the centre), so that numbers stay the same from
+    run to run.
+
+    Args:
+        faces: of one picture.
+        order: one of `ORDERS`.
+        pick: numbers in that order, such as "0, 2"; empty takes all. A number beyond the last face
+            takes none: in a video a person may leave the frame.
+        min_size: in pixels, of the side of the square with the box's area.
+        min_score: 0 to 1, by the analyzer's own measure.
+        max_count: 0 means no limit.
+
+    Returns:
+        The faces, or why none is left.
+
+    Raises:
+        FacewrightError: an unknown order or an unreadable `pick`.
+    """
     if order not in _KEYS:
         raise FacewrightError(f"No face order '{order}'; known: {', '.join(ORDERS)}.")
     wanted = parse_pick(pick)
@@ -111,10 +94,15 @@ def choose_faces(
         kept = [kept[i] for i in wanted if i < able]
     if kept:
         return Selected(kept[:max_count] if max_count > 0 else kept)
-    return Selected([], _none_left(faces, able, wanted, min_size, min_score))
+    return Selected([], _why_none(faces, able, wanted, min_size, min_score))
 
 
-def _none_left(
+def select_faces(faces: list[Face], **choice: Any) -> list[Face]:
+    """The faces of `choose_faces`."""
+    return choose_faces(faces, **choice).faces
+
+
+def _why_none(
     faces: list[Face], able: int, wanted: list[int], min_size: float, min_score: float
 ) -> NoFace:
     """Why none of `faces` is taken, `able` of which are large and sure enough."""
@@ -257,8 +245,14 @@ def detect_faces(
     return [
         face
         for face in _plausible(faces, height, width, on_lost)
-        if -0.5 <= face.center[0] < width - 0.5 and -0.5 <= face.center[1] < height - 0.5
+        if centered_in(face, height, width)
     ]
+
+
+def centered_in(face: Face, height: int, width: int) -> bool:
+    """Whether the middle of a face lies in the picture."""
+    x, y = face.center
+    return -0.5 <= x < width - 0.5 and -0.5 <= y < height - 0.5
 
 
 def plausible(face: Face, height: int, width: int) -> bool:

@@ -23,11 +23,10 @@ grows towards the fine and faces do not, so the crop's octave judges h mildly.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from ..color import wavelet_low
-from .warp import corners, invert, pixel_grid, scale_of, transform, warp
+from .warp import Window, covered, invert, pixel_grid, scale_of, transform, warp
 
 _EPS = 1 / 255**2
 """Energy that rounding to 8 bits makes up for: below it nothing is known of a place."""
@@ -36,8 +35,6 @@ _FACE = 0.35
 """Radius, in sides of the crop, of the disc that is all face."""
 _TILE = 1024
 """Picture pixels along a side for which h is held at a time."""
-
-Window = tuple[int, int, int, int]
 
 
 def lost_detail(picture: Tensor, matrix: Tensor, face: Tensor) -> Callable[[Window], Tensor] | None:
@@ -99,25 +96,14 @@ def _energy(picture: Tensor, down: Tensor, matrix: Tensor) -> Tensor:
     for y0 in range(0, size, tile):
         for x0 in range(0, size, tile):
             window = (x0, y0, min(x0 + tile, size), min(y0 + tile, size))
-            part = _part(picture, up, window, 4 + 2 * step)
-            if part is None:
+            part = covered(up, window, *picture.shape[-2:], margin=4 + 2 * step)
+            if part[0] >= part[2] or part[1] >= part[3]:
                 continue
             moved = matrix.clone()
             moved[:, 2] += matrix[:, :2] @ matrix.new_tensor(part[:2])
             squares = _finer(picture, down, up, part).square().mean(0, keepdim=True)
             energy[:, window[1] : window[3], x0 : window[2]] = warp(squares, moved, window)
     return energy
-
-
-def _part(picture: Tensor, up: Tensor, window: Window, margin: float) -> Window | None:
-    """The part of the picture that lies under a window of the face; None: there is none."""
-    x0, y0, x1, y1 = window
-    height, width = picture.shape[-2:]
-    quad = transform(up, corners(y1 - y0, x1 - x0) + torch.tensor([x0, y0]))
-    low, high = (quad.amin(0) - margin).floor(), (quad.amax(0) + margin).ceil()
-    left, right = (int(v.clamp(0, width)) for v in (low[0], high[0]))
-    top, bottom = (int(v.clamp(0, height)) for v in (low[1], high[1]))
-    return (left, top, right, bottom) if left < right and top < bottom else None
 
 
 def _inside(picture: Tensor, matrix: Tensor, size: int) -> Tensor:

@@ -13,14 +13,15 @@ from ..color import MOMENT_MODES, change_color, color_change, match_color
 from ..errors import FacewrightError
 from .align import FaceCrops
 from .detail import lost_detail
+from .regions import soft_region
 from .smooth import smooth_over_tracks
-from .warp import corners, invert, pixel_grid, scale_of, transform, warp
+from .warp import Window, covered, invert, pixel_grid, scale_of, transform, warp
 
 _OWNERSHIP = 0.12
 """Width, in crop sizes, of the seam where two overlapping faces meet."""
 _STRIP = 2**16
 """Pixels resampled at a time, so that a face of thousands of rows does not fill the memory."""
-_NOTHING = 1e-3
+_TRACE = 1e-3
 """A mask below counts as 0: what resampling leaves of a zero beside other numbers."""
 
 
@@ -43,8 +44,7 @@ def soft_box(points: Tensor, size: int, feather: float) -> Tensor:
     offset = (points - (size - 1) / 2).abs() - (half - radius)
     outside = offset.clamp(min=0).square().sum(-1).sqrt()
     distance = radius - outside - offset.amax(-1).clamp(max=0)
-    t = (distance / (feather * size)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
+    return soft_region(distance, 0.0, feather * size)
 
 
 class _How(TypedDict, total=False):
@@ -108,10 +108,10 @@ def paste_faces(
     _check(crops, restored, feather, strength, detail)
     _check_masks(crops, masks)
     if isinstance(images, Tensor):
-        out, used = images.clone(), _nothing(images, len(images), *images.shape[-2:])
+        out, used = images.clone(), _zeros(images, len(images), *images.shape[-2:])
     else:
         out = [picture.clone() for picture in images]
-        used = [_nothing(picture, *picture.shape[-2:]) for picture in images]
+        used = [_zeros(picture, *picture.shape[-2:]) for picture in images]
     coloured = _coloured(crops, restored, color)
     shown = torch.full((len(crops),), strength, dtype=torch.float64)
     if crops.tracks is not None:
@@ -122,7 +122,7 @@ def paste_faces(
         b = int(crops.image_index[i])
         others = [j for j in together[b] if j != i]
         to_face = _to_pixels_of(restored[i, 0], crops, i)
-        x0, y0, x1, y1 = _window(crops.matrix[i], size, *images[b].shape[-2:])
+        x0, y0, x1, y1 = covered(invert(crops.matrix[i]), (0, 0, size, size), *images[b].shape[-2:])
         face = coloured(i).to(images[b])
         lost = lost_detail(images[b][:3], to_face, face) if detail > 0 else None
         rows = max(1, _STRIP // max(1, x1 - x0))
@@ -141,7 +141,7 @@ def paste_faces(
     return out, used
 
 
-def _nothing(like: Tensor, *shape: int) -> Tensor:
+def _zeros(like: Tensor, *shape: int) -> Tensor:
     """Zeros with dtype and device of `like`, which on the CPU take memory where written to only."""
     if like.device.type == "cpu" and like.dtype == torch.float32:
         return torch.from_numpy(np.zeros(shape, np.float32))
@@ -174,7 +174,7 @@ def _weight(
     masks: Tensor | None,
     i: int,
     others: list[int],
-    window: tuple[int, int, int, int],
+    window: Window,
     feather: float,
 ) -> Tensor:
     """A w_i on the pixels of `window`, (h, w) float64."""
@@ -187,7 +187,7 @@ def _weight(
         if masks is not None:
             own = masks[j : j + 1].detach().cpu().float()
             there = warp(own, invert(_to_pixels_of(own[0], crops, j)), window)[0]
-            mask = mask * torch.where(there < _NOTHING, 0, there)
+            mask = mask * torch.where(there < _TRACE, 0, there)
         return mask, mask * torch.exp(-from_center / (2 * _OWNERSHIP**2))
 
     mask, near = mask_and_nearness(i)
@@ -215,16 +215,6 @@ def _meet(a: Tensor, b: Tensor, size: int) -> bool:
     to_a, to_b = invert(a), invert(b)
     gap = float((transform(to_a, middle) - transform(to_b, middle)).norm())
     return gap < math.sqrt(0.5) * size * (scale_of(to_a) + scale_of(to_b))
-
-
-def _window(matrix: Tensor, size: int, height: int, width: int) -> tuple[int, int, int, int]:
-    """Picture pixels a crop can cover: x0, y0, x1, y1, ends excluded, possibly empty."""
-    quad = transform(invert(matrix), corners(size, size))
-    # Cut to the picture as they are: what lies very far out is no whole number of 64 bits.
-    low, high = quad.amin(0).floor(), quad.amax(0).ceil() + 1
-    x0, x1 = (int(v.clamp(0, width)) for v in (low[0], high[0]))
-    y0, y1 = (int(v.clamp(0, height)) for v in (low[1], high[1]))
-    return x0, y0, x1, y1
 
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from ..errors import FacewrightError
 
+Window = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels, ends excluded."""
+
 
 def fit_similarity(source: Tensor, target: Tensor) -> Tensor:
     """Least-squares similarity (rotation, one scale, shift; no mirror image) between point sets.
@@ -81,7 +84,23 @@ def corners(height: int, width: int) -> Tensor:
     return torch.tensor([[-0.5, -0.5], [x, -0.5], [x, y], [-0.5, y]], dtype=torch.float64)
 
 
-def pixel_grid(window: tuple[int, int, int, int], oversample: int = 1) -> Tensor:
+def covered(matrix: Tensor, window: Window, height: int, width: int, margin: float = 0.0) -> Window:
+    """The pixels of a picture that a window covers under a map to it; there may be none.
+
+    Args:
+        matrix: (2, 3), window -> picture.
+        margin: pixels of the picture around them.
+    """
+    x0, y0, x1, y1 = window
+    quad = transform(matrix, corners(y1 - y0, x1 - x0) + torch.tensor([x0, y0]))
+    # Cut to the picture as they are: what lies very far out is no whole number of 64 bits.
+    low, high = (quad.amin(0) - margin).floor(), (quad.amax(0) + margin).ceil() + 1
+    left, right = (int(v.clamp(0, width)) for v in (low[0], high[0]))
+    top, bottom = (int(v.clamp(0, height)) for v in (low[1], high[1]))
+    return left, top, right, bottom
+
+
+def pixel_grid(window: Window, oversample: int = 1) -> Tensor:
     """(h, w, 2) float64 xy of pixel centres in the window x0, y0, x1, y1 (ends excluded).
 
     With `oversample` k every pixel is split into k x k parts: (h k, w k, 2).
@@ -93,7 +112,7 @@ def pixel_grid(window: tuple[int, int, int, int], oversample: int = 1) -> Tensor
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
-def warp(image: Tensor, matrix: Tensor, window: tuple[int, int, int, int]) -> Tensor:
+def warp(image: Tensor, matrix: Tensor, window: Window) -> Tensor:
     """Resample `image` under `matrix` (image -> target) into a window of the target.
 
     Enlarging is bicubic (Keys, a = -3/4). Shrinking averages over the area of a target pixel: k x k
@@ -225,7 +244,7 @@ def _check_scale(image: Tensor, factor: int) -> None:
 
 
 def _crop_to_source(
-    image: Tensor, inverse: Tensor, window: tuple[int, int, int, int], factor: int
+    image: Tensor, inverse: Tensor, window: Window, factor: int
 ) -> tuple[Tensor, Tensor]:
     """The part of `image` that `window` can read, mirrored borders included, and its origin.
 

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import dense_landmarker, load_analyzer
-from facewright.core.faces.fan import FILE, FanLandmarker, peaks
+from facewright.core.faces.fan import FanLandmarker, peaks
 from facewright.core.faces.insightface import IBUG_OF_106, template_box
+from facewright.core.files.known import FAN
 from facewright.core.geometry.templates import template
 from torch import nn
 
@@ -99,8 +100,8 @@ def facexlib(tmp_path, monkeypatch):
         state = {"gain": torch.ones(1), "bn.weight": torch.ones(1), "bn.bias": torch.zeros(1)}
         state |= {"bn.running_mean": torch.zeros(1), "bn.running_var": torch.ones(1)}
         state = {f"module.{k}": v for k, v in (state | tensors).items()}
-        torch.save({"state_dict": state}, folder / FILE)
-        return folder / FILE
+        torch.save({"state_dict": state}, folder / FAN.names[0])
+        return folder / FAN.names[0]
 
     return tmp_path, add
 
@@ -145,9 +146,16 @@ def test_without_fan_faces_have_five_points(facexlib):
     for ask in (analyzer.landmarks, analyzer.heatmaps):
         with pytest.raises(CheckpointError) as error:
             ask(torch.zeros(1, 3, 128, 128))
-        for word in (FILE, str(folder), "models/facedetection", "xinntao", "WFLW", "research"):
+        for word in (
+            FAN.names[0],
+            str(folder),
+            "models/facedetection",
+            "xinntao",
+            "WFLW",
+            "research",
+        ):
             assert word in str(error.value)
-    with pytest.raises(CheckpointError, match=FILE):
+    with pytest.raises(CheckpointError, match=FAN.names[0]):
         dense_landmarker(analyzer)
 
 
