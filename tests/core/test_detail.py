@@ -92,7 +92,7 @@ def expected(picture, face, k):
     return enlarged(weight[None], k) * h, a
 
 
-@pytest.mark.parametrize("k", [2, 3, 4])
+@pytest.mark.parametrize("k", [2, 3])
 def test_it_is_the_equation(k, monkeypatch):
     size = 48
     clean = textured(size * k, size * k, k)

@@ -42,14 +42,13 @@ def whole(path, x):
 
 def test_tiles_give_what_the_whole_picture_gives(esrgan, upscaler):
     """This ESRGAN looks 18 pixels far, less than the 24 between a tile's border and its part."""
-    x = picture(70, 130)
+    x = picture(30, 110)
     expected = whole(esrgan, x)
-    for tile in (96, 128):
-        made = upscaler.enlarged(x, CPU, tile=tile)
-        assert made.shape == (3, 280, 520)
-        assert (made - expected).abs().max() < 2e-6
+    made = upscaler.enlarged(x, CPU, tile=96)
+    assert made.shape == (3, 120, 440)
+    assert (made - expected).abs().max() < 2e-6
     assert expected.std() > 0.05 and expected.min() > 0 and expected.max() < 1
-    assert torch.equal(upscaler.enlarged(x, CPU, tile=130), expected)
+    assert torch.equal(upscaler.enlarged(x, CPU, tile=110), expected)
 
 
 def test_what_looks_farther_has_no_seam(esrgan, upscaler, monkeypatch):
@@ -66,19 +65,19 @@ def test_what_looks_farther_has_no_seam(esrgan, upscaler, monkeypatch):
     assert step[8:-8].max() < 0.1 * across.abs()
 
 
-@pytest.mark.parametrize("by", [1.0, 1.5, 2.0, 5.0])
+@pytest.mark.parametrize("by", [1.0, 1.5, 5.0])
 def test_another_size_is_resampled_from_what_the_network_makes(esrgan, upscaler, by):
-    x = picture(51, 103)
-    expected = whole(esrgan, x)
-    height, width = round(51 * by), round(103 * by)
-    ratio = torch.tensor([width / (4 * 103), height / (4 * 51)], dtype=torch.float64)
+    x = picture(31, 103)
+    large = whole(esrgan, x)
+    height, width = round(31 * by), round(103 * by)
+    ratio = torch.tensor([width / (4 * 103), height / (4 * 31)], dtype=torch.float64)
     matrix = torch.cat([torch.diag(ratio), (ratio / 2 - 0.5)[:, None]], 1)
-    expected = warp(expected, matrix, (0, 0, width, height))
+    expected = warp(large, matrix, (0, 0, width, height))
     made = upscaler.enlarged(x, CPU, by=by, tile=96)
     assert made.shape == (3, height, width)
     assert (made - expected).abs().max() < 1e-4
     # Where the picture lies is not moved: an independent resampling of the same.
-    plain = F.interpolate(whole(esrgan, x)[None], (height, width), mode="area")[0]
+    plain = F.interpolate(large[None], (height, width), mode="area")[0]
     assert (F.avg_pool2d(made, 7) - F.avg_pool2d(plain, 7)).abs().mean() < 0.02
 
 
@@ -130,7 +129,7 @@ def test_a_network_for_one_channel_sees_each(tmp_path):
 
 def test_less_memory_means_smaller_tiles(upscaler, monkeypatch, caplog):
     monkeypatch.setattr(upscale, "SMALLEST_TILE", 96)
-    x = picture(30, 170)
+    x = picture(10, 170)
     expected = upscaler.enlarged(x, CPU, tile=128)
     own, seen = upscaler._run, []
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from facewright.core import demo
+from facewright.core.faces import find_faces, load_analyzer
 from facewright.core.geometry.align import align_faces
 from facewright.core.geometry.paste import paste_faces
 from facewright.core.images import Picture, read_picture, write_picture
@@ -40,11 +41,12 @@ def models(tmp_path, restorer_file, monkeypatch):
     return folder.parent
 
 
-@pytest.fixture
-def photo(tmp_path):
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
     pixels = demo.picture("group")[0][0]
-    write_picture(tmp_path / "photo.png", pixels, Picture(pixels))
-    return tmp_path / "photo.png"
+    path = tmp_path_factory.mktemp("photo") / "photo.png"
+    write_picture(path, pixels, Picture(pixels))
+    return path
 
 
 def cli(*args):
@@ -52,38 +54,38 @@ def cli(*args):
     return done.exit_code, " ".join(done.output.split())
 
 
-def by_hand(path, photo, side=64):
-    """Each step by itself, with spandrel as it comes."""
-    network = spandrel.ModelLoader().load_from_file(path)
+@pytest.fixture(scope="module")
+def by_hand(restorer_file, photo):
+    """Each step by itself, with spandrel as it comes: the picture and its mask."""
+    network = spandrel.ModelLoader().load_from_file(restorer_file)
     pixels = read_picture(photo).pixels
-    restorer = load_restorer("nano")
-    crops = align_faces(pixels[None], [restorer.find(pixels, RestoreOptions())], side)
+    crops = align_faces(pixels[None], [find_faces(load_analyzer("nano"), pixels)], 64)
     faces = torch.cat([network(face).clone() for face in crops.pixels.split(1)])
     pasted, mask = paste_faces(pixels[None], crops, faces)
     return pasted[0], mask[0]
 
 
-def test_a_picture_is_what_spandrel_and_pasting_by_hand_give(models, photo, restorer_file):
+def test_a_picture_is_what_spandrel_and_pasting_by_hand_give(models, photo, restorer_file, by_hand):
     restorer = load_restorer(str(restorer_file), models, analyzer="nano")
     done = restorer.restore(read_picture(photo).pixels)
-    pasted, mask = by_hand(restorer_file, photo)
+    pasted, mask = by_hand
     assert done.faces > 1
     assert torch.equal(done.pixels, pasted) and torch.equal(done.mask, mask)
     outside = (mask == 0).expand_as(pasted)
     assert torch.equal(done.pixels[outside], read_picture(photo).pixels[outside])
 
 
-@pytest.mark.parametrize("name", ["classic", "RestoreFormer.pth", None])
+@pytest.mark.parametrize("name", ["classic", None])
 def test_the_command_takes_a_name_or_a_file_and_says_which(
-    models, photo, restorer_file, tmp_path, name
+    models, photo, restorer_file, by_hand, tmp_path, name
 ):
     given = (*("-o", tmp_path / "out.png"), "--models", models, "--analyzer", "nano")
     code, output = cli(photo, *given, "--weights", name or restorer_file)
     assert code == 0, output
     file = "RestoreFormer.pth: RestoreFormer, a" if name else "r.pth: a"
     assert f"{file} face restorer" in output and "Licence:" in output
-    pasted, _ = by_hand(restorer_file, photo)
-    assert torch.equal(read_picture(tmp_path / "out.png").pixels, (pasted * 255).round() / 255)
+    written = read_picture(tmp_path / "out.png").pixels
+    assert torch.equal(written, (by_hand[0] * 255).round() / 255)
 
 
 def test_the_first_in_the_stated_order_is_taken(models):
@@ -115,7 +117,7 @@ def test_what_is_not_there_is_told_with_what_is(models, photo, tmp_path):
     assert not (tmp_path / "out.png").exists()
 
 
-def test_the_guard_and_receipts_work_with_a_recogniser(models, photo, restorer_file):
+def test_the_guard_and_receipts_work_with_a_recogniser(models, photo, restorer_file, by_hand):
     restorer = load_restorer(str(restorer_file), models, analyzer="nano")
     restorer = restorer.with_recogniser(nano_recogniser(nano.load_identity("loss")))
     pixels = read_picture(photo).pixels
@@ -123,9 +125,10 @@ def test_the_guard_and_receipts_work_with_a_recogniser(models, photo, restorer_f
     assert held.guard and len(held.guard.receipts) == held.faces > 0
     torch.testing.assert_close(held.pixels, pixels, atol=0.06, rtol=0)  # a crop, pasted back
     told = restorer.restore(pixels, RestoreOptions(receipts=True))
-    assert torch.equal(told.pixels, restorer.restore(pixels).pixels)
+    assert torch.equal(told.pixels, by_hand[0])
 
 
+@pytest.mark.slow
 def test_the_command_guards_and_writes_receipts(models, photo, restorer_file, tmp_path):
     (models / "facewright").mkdir()
     torch.save(IResNet((2, 2, 2, 2)).state_dict(), models / "facewright/backbone.pth")
@@ -140,6 +143,7 @@ def test_the_command_guards_and_writes_receipts(models, photo, restorer_file, tm
     torch.testing.assert_close(pixels, read_picture(photo).pixels, atol=0.06, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_video_is_restored_frame_by_frame(models, tmp_path, restorer_file):
     pytest.importorskip("av")
     from fractions import Fraction
