@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from fractions import Fraction
 
 import pytest
 import torch
@@ -10,9 +11,9 @@ from facewright.core.doctor.needs import needs_of
 from facewright.core.errors import FacewrightError
 from facewright.core.files.confined import inside, is_plain
 from facewright.core.host import host
+from facewright.core.video.files import write_video
 from facewright.headless.cli import app
 from facewright.headless.host.catalogue import plain_process
-from facewright.headless.host.videos import CreateVideo
 from facewright.headless.runner import node_classes, run_workflow
 from facewright.headless.workflows.input_files import input_file
 from facewright.headless.workflows.media import is_picture, is_video
@@ -50,8 +51,8 @@ def rooms(tmp_path, monkeypatch, models_in):
     (secret / "secret.txt").write_text("the canary")
     save_file({"x": torch.zeros(1)}, secret / "secret.safetensors")
     (secret / "secret.person").write_bytes((secret / "secret.safetensors").read_bytes())
-    video = CreateVideo.execute(torch.zeros(3, 32, 32, 3), 5.0)[0].path
-    (secret / "secret.mp4").write_bytes(video.read_bytes())
+    video = secret / "secret.mp4"
+    write_video(video, torch.zeros(3, 3, 32, 32), Fraction(5))
     for file in secret.iterdir():
         (tmp_path / "home" / file.name).write_bytes(file.read_bytes())
     room = tmp_path / "input"

@@ -101,11 +101,12 @@ def test_honestface_from_files_which_belong_together(honestface_files, tmp_path)
     person = ("--person", tmp_path / "alice.person")
     result = cli(tmp_path / "a.png", "-o", tmp_path / "out.png", *person, *args)
     assert result.exit_code == 0, result.stderr
-    assert asked[-1] == ("auto", {"dense": True, "points": 98}), "as many landmarks as the album"
+    asked_for = {"dense": True, "points": 98, "rotations": False}
+    assert asked[-1] == ("auto", asked_for), "as many landmarks as the album"
     assert json.loads(result.stdout)["done"][0]["matches"][0]["person"] == "alice"
     plain = ("--weights", "honestface")
     nobody = cli(tmp_path / "a.png", "-o", tmp_path / "no.png", *args, *plain)
-    assert nobody.exit_code == 0 and asked[-1] == ("auto", {"dense": True, "points": None})
+    assert nobody.exit_code == 0 and asked[-1] == ("auto", asked_for | {"points": None})
     mine, without = (read_picture(tmp_path / f"{n}.png").pixels for n in ("out", "no"))
     assert not torch.equal(mine, without)
     assert torch.equal(mine[:, 0], read_picture(tmp_path / "a.png").pixels[:, 0])
