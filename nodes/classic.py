@@ -24,7 +24,7 @@ class RestoreWithModel(io.ComfyNode):
                 io.UpscaleModel.Input(
                     "upscale_model",
                     tooltip="A face restorer from Load Upscale Model, such as GFPGANv1.4.pth in "
-                    "models/upscale_models. Upscalers do not do.",
+                    "models/upscale_models. Upscalers are refused.",
                 ),
                 io.Image.Input("image", tooltip="Aligned face crops from Detect Faces."),
                 option_input(

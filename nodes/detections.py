@@ -77,7 +77,7 @@ def _detections() -> list[io.Input]:
             optional=True,
             force_input=True,
             tooltip="Of any detector: RT-DETR, SAM 3, YOLO packs. A list per picture, or one for "
-            "all. Faces are cut out by their box, as upright as they are.",
+            "all. Faces are cut out by their box and are not set upright.",
         ),
     ]
 

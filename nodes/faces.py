@@ -52,7 +52,7 @@ class LoadFaceAnalyzer(io.ComfyNode):
                     default=False,
                     optional=True,
                     tooltip="Look for faces that lie on their side or stand on their head, too. "
-                    "Of mediapipe, and of auto where that takes it; takes longer.",
+                    "Only mediapipe can, and auto where it takes that; takes longer.",
                 ),
             ],
             outputs=[output(Analyzer, "analyzer", "For Detect Faces.")],
@@ -143,8 +143,8 @@ class PasteFaces(io.ComfyNode):
                 io.Image.Input(
                     "restored",
                     lazy=True,
-                    tooltip="The restored crops, as many and in the order. Without a face nothing "
-                    "before this input runs, and the pictures pass through.",
+                    tooltip="The restored crops, as many and in the same order. Without a face "
+                    "nothing before this input runs, and the pictures pass through.",
                 ),
                 option_input("feather"),
                 option_input(

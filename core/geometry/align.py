@@ -243,7 +243,7 @@ def _landmarks(faces: list[Face]) -> Tensor | None:
 def _line(index: int, faces: Sequence[Face], none: NoFace | None) -> str:
     if not faces:
         plain = NoFace("no face found") if none is None else none
-        unchanged = f"picture {index}: {plain.why}, it passes through unchanged"
+        unchanged = f"picture {index}: {plain.why}; it passes through unchanged"
         return f"{unchanged}. {plain.advice}" if plain.advice else unchanged
     by_box = sum(face.points5 is None for face in faces)
     how = "aligned by five points" if by_box == 0 else "aligned by box"

@@ -203,7 +203,7 @@ GFPGAN = KnownFile(
     ("GFPGANv1.4.pth", "GFPGANv1.3.pth"),
     folder=IMAGE_MODELS[0],
     also=(*IMAGE_MODELS[1:], "facewright"),
-    what="GFPGAN, a face restorer",
+    what="the face restorer GFPGAN",
     source="release v1.3.0 of TencentARC/GFPGAN on GitHub",
     licence="Apache-2.0, with parts of StyleGAN2 and DFDNet under non-commercial terms in its "
     "LICENSE; its training pictures, FFHQ, are CC BY-NC-SA 4.0",
@@ -212,14 +212,14 @@ GFPGAN = KnownFile(
 RESTOREFORMER = replace(
     GFPGAN,
     names=("RestoreFormer.pth",),
-    what="RestoreFormer, a face restorer",
+    what="the face restorer RestoreFormer",
     source="release v1.3.4 of TencentARC/GFPGAN on GitHub",
     licence="Apache-2.0; its training pictures, FFHQ, are CC BY-NC-SA 4.0",
 )
 CODEFORMER = replace(
     GFPGAN,
     names=("codeformer.pth", "codeformer-v0.1.0.pth"),
-    what="CodeFormer, a face restorer",
+    what="the face restorer CodeFormer",
     source="release v0.1.0 of sczhou/CodeFormer on GitHub; needs `pip install "
     "spandrel_extra_arches`",
     licence=CODEFORMER_TERMS,

@@ -29,7 +29,7 @@ def _with_model(graph: Graph, box: tuple[int, int, int, int], crops: Output) -> 
 def classic_restore(graph: Graph) -> None:
     """Photographs, with GFPGAN or another face restorer of one file."""
     _load_gfpgan(graph, 100)
-    graph.add("LoadFaceAnalyzer", (20, 230, LOADER_WIDTH, 60), backend="auto")
+    graph.add("LoadFaceAnalyzer", (20, 230, LOADER_WIDTH, 90), backend="auto")
     graph.group("Models", "load")
     picture = photograph(graph, (500, 100, 340, 420))["image"]
     graph.group("Picture", "load")

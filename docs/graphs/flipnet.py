@@ -151,7 +151,7 @@ def _load_sd21(graph: Graph, mode: str) -> tuple[Output, dict[str, Output]]:
     ):
         said = {"title": title, "clip": base["clip"], "text": text}
         prompts[name] = graph.add("CLIPTextEncode", (500, y, 340, 110), **said)["conditioning"]
-    analyzer = graph.add("LoadFaceAnalyzer", (20, 720, LOADER_WIDTH, 60), backend="auto")
+    analyzer = graph.add("LoadFaceAnalyzer", (20, 720, LOADER_WIDTH, 90), backend="auto")
     title = "Your photograph" if mode == "restore" else "A good photograph"
     picture = photograph(graph, (500, 440, 340, 370), title)
     graph.group("Models", "load", *loaded, analyzer)

@@ -20,9 +20,9 @@ def _load_sd21(graph: Graph) -> None:
     load_sd21(graph, "honestface_lora.safetensors")
     graph.add("LoadVRE", (20, 420, LOADER_WIDTH, 90), embedder="honestface_vre.safetensors")
     graph.add("LoadRecogniser", (20, 560, LOADER_WIDTH, 80), recogniser_file="backbone.pth")
-    graph.add("LoadFaceAnalyzer", (20, 690, LOADER_WIDTH, 60), backend="auto")
+    graph.add("LoadFaceAnalyzer", (20, 690, LOADER_WIDTH, 90), backend="auto")
     files = {"embedder": "honestface_ide.safetensors", "eye_extractor": "vgg16-397923af.pth"}
-    graph.add("LoadIDE", (20, 800, LOADER_WIDTH, 110), **files)
+    graph.add("LoadIDE", (20, 830, LOADER_WIDTH, 110), **files)
     graph.group("Models", "load")
 
 

@@ -34,7 +34,7 @@ def load_osdface(graph: Graph) -> None:
     load_sd21(graph, "pytorch_lora_weights.safetensors")
     files = {"embedder": "associate_2.ckpt", "projector": "embedding_change_weights.pth"}
     graph.add("LoadVRE", (20, 430, LOADER_WIDTH, 90), **files)
-    graph.add("LoadFaceAnalyzer", (20, 580, LOADER_WIDTH, 60), backend="auto")
+    graph.add("LoadFaceAnalyzer", (20, 580, LOADER_WIDTH, 90), backend="auto")
 
 
 def find_faces(graph: Graph, x: int, image: Output, size: int | None = None) -> Node:

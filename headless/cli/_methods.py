@@ -75,10 +75,12 @@ def _method_params() -> Sequence[Any]:
     for name, declared in _fields().items():
         field = next(iter(declared.values()))
         option: Option = field.metadata["option"]
-        defaults = ", ".join(f"{f.default!r} ({of})" for of, f in declared.items())
+        defaults = ", ".join(
+            f"{f.default!r} ({of})" for of, f in declared.items() if f.default is not None
+        )
         about = typer.Option(
             metavar="|".join(option.choices) or None,
-            help=f"{option.help} Default: {defaults}.",
+            help=f"{option.help} Default: {defaults}." if defaults else option.help,
             rich_help_panel=f"Only with --weights {' or '.join(declared)}",
         )
         kind = Annotated[field.type | None, about]

@@ -267,7 +267,7 @@ def test_the_preview_says_why_and_the_crops_do_not():
     none = NoFace("no face found by skimage", "Try another face detector.")
     crops = align_faces(images, [[], [Face((30, 20, 80, 70), 1.0)]], 32, {0: none})
     assert crops.report[0] == (
-        "picture 0: no face found by skimage, it passes through unchanged. Try another face "
+        "picture 0: no face found by skimage; it passes through unchanged. Try another face "
         "detector."
     )
     out = draw_faces(images, crops)

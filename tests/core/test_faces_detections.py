@@ -169,7 +169,7 @@ def test_a_picture_without_a_face_says_why(pictures):
     boxes = [[box(label="cat"), box(x=-90)], []]
     faces = found(pictures, bounding_boxes=boxes, label="face")
     first, second = faces.report
-    unchanged = "no face in the detections, it passes through unchanged."
+    unchanged = "no face in the detections; it passes through unchanged."
     assert first == f"picture 0: {unchanged} Left out: box 0 is labelled 'cat', box 1 has no label."
     assert second.startswith(f"picture 1: {unchanged} Try a lower threshold of the detector")
     few = found(pictures[:1], bounding_boxes=[box(label="face")], min_size=500)

@@ -82,8 +82,10 @@ def test_the_command_takes_a_name_or_a_file_and_says_which(
     given = (*("-o", tmp_path / "out.png"), "--models", models, "--analyzer", "nano")
     code, output = cli(photo, *given, "--weights", name or restorer_file)
     assert code == 0, output
-    file = "RestoreFormer.pth: RestoreFormer, a" if name else "r.pth: a"
-    assert f"{file} face restorer" in output and "Licence:" in output
+    said = (
+        "RestoreFormer.pth: the face restorer RestoreFormer" if name else "r.pth: a face restorer"
+    )
+    assert said in output and "Licence:" in output
     written = read_picture(tmp_path / "out.png").pixels
     assert torch.equal(written, (by_hand[0] * 255).round() / 255)
 
@@ -108,7 +110,7 @@ def test_what_is_not_there_is_told_with_what_is(models, photo, tmp_path):
     assert code == 2 and "There is no restorer 'gfpgan'; known: osdface, classic" in output
     assert "There are 4x_foo.pth, RestoreFormer.pth." in output
     code, output = cli(*given, "--weights", "GFPGANv1.4.pth")
-    assert code == 1 and "GFPGAN, a face restorer is missing: put GFPGANv1.4.pth into" in output
+    assert code == 1 and "the face restorer GFPGAN is missing: put GFPGANv1.4.pth into" in output
     assert "There are 4x_foo.pth, RestoreFormer.pth." in output
     code, output = cli(*given, "--weights", "4x_foo.pth")
     assert code == 1 and "4x_foo.pth is an upscaler (ESRGAN, 4x), and no face restorer" in output

@@ -136,8 +136,8 @@ def test_a_face_restorer_counts_where_packs_for_them_keep_it(tmp_path, form):
     lacks, classic, report = found()
     (sentence,) = [s for s in lacks if "needs GFPGANv1.4.pth in models/upscale_models" in s]
     assert "TencentARC/GFPGAN" in sentence and "Licence: Apache-2.0" in sentence
-    assert classic == ["GFPGAN, a face restorer"]
-    assert entry(report, "CodeFormer, a face restorer")["commercial"] == "no"
+    assert classic == ["the face restorer GFPGAN"]
+    assert entry(report, "the face restorer CodeFormer")["commercial"] == "no"
     (tmp_path / "facerestore_models").mkdir()
     torch.save({"a": torch.ones(1)}, tmp_path / "facerestore_models/GFPGANv1.4.pth")
     lacks, classic, report = found()

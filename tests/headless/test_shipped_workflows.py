@@ -304,5 +304,5 @@ def test_restore_whole_photo_gives_what_the_command_line_gives(
 
 def test_a_missing_face_restorer_is_named_with_its_source(tmp_path, models_in):
     models_in(tmp_path)
-    with pytest.raises(FacewrightError, match=r"GFPGAN, a face restorer is missing: put GFPGANv1"):
+    with pytest.raises(FacewrightError, match=r"the face restorer GFPGAN is missing: put GFPGANv1"):
         run_workflow(FOLDER / "classic_restore.json", photograph_in(tmp_path)[1])

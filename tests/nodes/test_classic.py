@@ -43,7 +43,7 @@ def test_an_upscaler_and_files_from_elsewhere_are_refused(models, tmp_path):
         RestoreWithModel.execute(upscale_model=model, image=torch.rand(1, 64, 64, 3))
     with pytest.raises(CheckpointError, match="`upscale_model` is another kind of network, and no"):
         RestoreWithModel.execute(upscale_model=object(), image=torch.rand(1, 64, 64, 3))
-    with pytest.raises(CheckpointError, match=r"GFPGAN, a face restorer is missing"):
+    with pytest.raises(CheckpointError, match=r"the face restorer GFPGAN is missing"):
         UpscaleModelLoader.execute("GFPGANv1.4.pth")
     with pytest.raises(FacewrightError, match="The name of a file should be text"):
         UpscaleModelLoader.execute(["mine.pth"])

@@ -108,10 +108,10 @@ def test_why_there_is_no_face_stands_on_the_preview_alone(caplog):
     photos = torch.rand(2, 240, 320, 4)
     faces, _, preview, count, report = detect(photos, [face(150, 60)], [], min_size=64)
     assert count == 0
-    small = "1 face found by told, smaller than 64 px (40 px), it passes through unchanged."
+    small = "1 face found by told, smaller than 64 px (40 px); it passes through unchanged."
     lines = report.splitlines()
     assert lines[0] == f"picture 0: {small} Try a smaller min_size."
-    assert lines[1].startswith("picture 1: no face found by told, it passes through unchanged. Try")
+    assert lines[1].startswith("picture 1: no face found by told; it passes through unchanged. Try")
     assert len(caplog.messages) == 1 and "in 2 of 2 pictures" in caplog.messages[0]
     for shown, photo in zip(preview, photos[..., :3], strict=True):
         rows = (shown != photo).any(-1).any(-1).nonzero()[:, 0]

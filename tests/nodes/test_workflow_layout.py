@@ -52,6 +52,17 @@ def test_nothing_overlaps_and_every_node_has_its_frame(make):
 
 
 @pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
+def test_every_node_has_room_for_its_rows(make):
+    """The editor makes a node larger that lacks it, and draws it over the one below."""
+    for node in json.loads((FOLDER / f"{make.__name__}.json").read_text())["nodes"]:
+        if node["type"] != "MarkdownNote":
+            sockets = [i for i in node.get("inputs", ()) if "widget" not in i]
+            rows = max(len(sockets), len(node.get("outputs", ())))
+            least = 20 * rows + 24 * len(node.get("widgets_values", ()))
+            assert node["size"][1] >= least, node["type"]
+
+
+@pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
 def test_columns_end_at_one_height_and_colours_have_a_meaning(make):
     groups = json.loads((FOLDER / f"{make.__name__}.json").read_text())["groups"]
     assert {group["color"] for group in groups} <= set(COLORS.values())
