@@ -1,5 +1,6 @@
 """Finding faces: one protocol, several analyzers, and the choice of faces to work on."""
 
+import logging
 from pathlib import Path
 from typing import TypeGuard
 
@@ -13,6 +14,7 @@ from .selection import ORDERS, ROOM, detect_faces, find_faces, none_left, select
 
 ANALYZERS = ("skimage", "nano", "insightface", "facexlib", "mediapipe", "auto")
 """Names `load_analyzer` knows."""
+_LOG = logging.getLogger(__name__)
 
 __all__ = [
     "ANALYZERS",
@@ -67,12 +69,18 @@ def load_analyzer(
         dense: "auto" takes one with dense landmarks. Whatever else is named is taken as it is.
         points: "auto" takes one with so many dense landmarks, such as albums hold.
         rotations: "mediapipe" (also as the choice of "auto") looks for faces on their side and
-            upside down, too, which takes up to five times as long. The others have no such search.
+            upside down, too, which takes up to five times as long. The others have no such search;
+            the log says so.
 
     Raises:
         CheckpointError: weights that are missing or wrong, with where to get them.
         FacewrightError: an unknown name or a package that is not installed.
     """
+    if rotations and name in ("skimage", "nano", "insightface", "facexlib"):
+        _LOG.warning(
+            "The face analyzer '%s' has no search over rotations and looks at pictures as they "
+            "are. mediapipe has one.", name,
+        )  # fmt: skip
     if name == "skimage":
         from .skimage import SkimageAnalyzer
 

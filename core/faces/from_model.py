@@ -80,7 +80,7 @@ class ModelAnalyzer:
         if not 0 <= min_confidence <= 1:
             raise FacewrightError(f"`min_confidence` lies in [0, 1], got {min_confidence}.")
         self._model, self._variants, self._least = model, VARIANTS[variant], min_confidence
-        self._rotations = rotations
+        self.rotations = rotations
 
     def detect(self, image: Tensor) -> list[Face]:
         """Faces of a (3, h, w) picture in [0, 1], best first, each once; 68 landmarks.
@@ -91,7 +91,7 @@ class ModelAnalyzer:
         Raises:
             FacewrightError: the model answers otherwise than such a model does.
         """
-        return search(image, self._look, rotations=self._rotations)
+        return search(image, self._look, rotations=self.rotations)
 
     def _look(self, image: Tensor) -> list[Face]:
         pictures = [to_array(image)]

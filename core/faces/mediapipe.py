@@ -96,6 +96,7 @@ class MediapipeAnalyzer:
         """
         device = device or compute_device()
         self._nets = networks or MediapipeNetworks.from_folder(model_dir, device)
+        self.rotations = rotations
         self._turns = [math.pi / 2 * k for k in (1, 2, 3)] if rotations else []
 
     @property

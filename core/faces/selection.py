@@ -149,7 +149,7 @@ def find_faces(
     found = detect_faces(analyzer, image, padding=padding)
     selected = choose_faces(found, **choice)
     if selected.none is not None:
-        on_none(_by(selected.none, analyzer.name, bool(found), padding))
+        on_none(_by(selected.none, analyzer, bool(found), padding))
     return selected.faces
 
 
@@ -184,8 +184,9 @@ def warn_of_none(who: str, summary: str) -> None:
         _LOG.warning("%s: %s", who, summary)
 
 
-def _by(none: NoFace, name: str, found: bool, padding: float) -> NoFace:
+def _by(none: NoFace, analyzer: FaceAnalyzer, found: bool, padding: float) -> NoFace:
     """With who looked, and what to try where nothing was found."""
+    name = analyzer.name
     why = none.why.replace(" found", f" found by {name}", 1)
     if found:
         return NoFace(why, none.advice)
@@ -200,7 +201,7 @@ def _by(none: NoFace, name: str, found: bool, padding: float) -> NoFace:
         tips.append("the face detector mediapipe, as skimage sees upright frontal faces only")
     if padding < ROOM:
         tips.append("a padding of 0.3 where a face fills the picture")
-    if name == "mediapipe":
+    if getattr(analyzer, "rotations", None) is False:  # it could, and does not
         tips.append("rotations where a face lies on its side")
     if name != "skimage":
         tips.append("another face detector")

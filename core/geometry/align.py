@@ -228,8 +228,8 @@ def _grown(points: Tensor, factor: Tensor) -> Tensor:
 
 def _pictures(sizes: Sequence[tuple[int, int]]) -> str:
     """Number and sizes in words; a video's frames are all of one size."""
-    shown = [f"{h} x {w}" for h, w in list(dict.fromkeys(sizes))[:3]]
-    return f"{len(sizes)} pictures of {', '.join(shown) or 'no'} pixels (height x width)"
+    shown = [f"{w} x {h}" for h, w in list(dict.fromkeys(sizes))[:3]]
+    return f"{counted(len(sizes), 'picture')} of {', '.join(shown) or 'no'} pixels"
 
 
 def _landmarks(faces: list[Face]) -> Tensor | None:

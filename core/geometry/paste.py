@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..color import MOMENT_MODES, change_color, color_change, match_color
-from ..errors import FacewrightError
+from ..errors import FacewrightError, counted
 from .align import FaceCrops
 from .detail import lost_detail
 from .regions import soft_region
@@ -233,8 +233,9 @@ def _check(
         )
     if len(restored) != len(crops):
         raise FacewrightError(
-            f"{len(crops)} faces were cut out but {len(restored)} restored faces came back; "
-            "restore exactly the crops, in their order."
+            f"The crops are of {counted(len(crops), 'face')}, but "
+            f"{counted(len(restored), 'restored face')} came back; restore exactly the crops, in "
+            "their order."
         )
     if not 0 < feather <= 0.5:
         raise FacewrightError(f"`feather` is a share of the crop in (0, 0.5], got {feather}.")
@@ -254,8 +255,8 @@ def _check_masks(crops: FaceCrops, masks: Tensor | None) -> None:
         )
     if len(masks) != len(crops):
         raise FacewrightError(
-            f"{len(crops)} faces were cut out but {len(masks)} masks came. Give one mask per crop, "
-            "in their order."
+            f"The crops are of {counted(len(crops), 'face')}, but {counted(len(masks), 'mask')} "
+            "came. Give one mask per crop, in their order."
         )
     if len(masks) and not (masks.amin() >= 0 and masks.amax() <= 1):  # NaN fails as well
         raise FacewrightError("Masks of faces should lie in [0, 1]; other numbers came.")

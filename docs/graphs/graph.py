@@ -27,6 +27,9 @@ COLORS = {
 }
 """What a group is for -> its colour, the same in every workflow."""
 _MARGIN, _HEAD = 20, 80
+_APART = 60
+"""Pixels between two nodes in a column: the lower one's title, and the line that the editor hangs
+below a node whose file is missing."""
 
 _CORE = {
     "CLIPTextEncode": "clip CLIP, text STRING -> CONDITIONING",
@@ -92,7 +95,9 @@ def _notes() -> dict[str, str]:
     text = (Path(__file__).parent / "notes.md").read_text("utf-8")
     _, *parts = re.split(r"^# (\w+)\n", text, flags=re.MULTILINE)
     notes = {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
-    return {name: text.format(**notes) for name, text in notes.items()}
+    # The editor's Vue nodes write code in blue, which nobody can read on the brown of a note.
+    bold = {name: re.sub("`([^`]+)`", r"**\1**", text) for name, text in notes.items()}
+    return {name: text.format(**bold) for name, text in bold.items()}
 
 
 @dataclass(eq=False)
@@ -114,6 +119,15 @@ class Node:
         given = {i.name: self.values.get(i.name) for i in self.kind.inputs}
         return {name: value for name, value in given.items() if isinstance(value, Output)}
 
+    def height(self) -> int:
+        """What the editor's Vue nodes take at least, as measured in ComfyUI 0.33; the classic ones
+        take less."""
+        widgets = [i for i in self.kind.inputs if i.is_widget]
+        texts = sum(i.type == "STRING" for i in widgets)
+        rows = max(len(self.kind.inputs) - len(widgets), len(self.kind.outputs))
+        pack = 0 if self.kind.id in _CORE else 26
+        return 12 + 20 * rows + 28 * len(widgets) + 8 * texts + pack
+
     def widgets(self) -> dict[str, Any]:
         """What each widget shows; one that is linked keeps its default."""
         shown = {}
@@ -133,7 +147,8 @@ class Output(NamedTuple):
         return self.node.kind.outputs[self.index][1]
 
 
-class Note(NamedTuple):
+@dataclass(eq=False)
+class Note:
     text: str
     box: Box
 
@@ -196,6 +211,22 @@ class Graph:
         framed = [id(member) for group in self.groups for member in group.members]
         new = tuple(item for item in (*self.nodes, *self.notes) if id(item) not in framed)
         self.groups.append(Group(title, meaning, members or new))
+
+    def settle(self) -> None:
+        """Make nodes as high as their widgets, and move down what stands too close below."""
+        framed = {id(member): i for i, group in enumerate(self.groups) for member in group.members}
+        placed: list[Node | Note] = []
+        for item in sorted([*self.nodes, *self.notes], key=lambda item: item.box[1]):
+            x, y, width, height = item.box
+            if isinstance(item, Node):
+                height = max(height, item.height())
+            for other in placed:
+                left, top, across, down = other.box
+                if left < x + width and x < left + across:
+                    together = framed.get(id(other)) == framed.get(id(item))
+                    y = max(y, top + down + (_APART if together else _MARGIN + _HEAD))
+            item.box = x, y, width, height
+            placed.append(item)
 
     def api(self) -> dict[str, dict]:
         """What ComfyUI's /prompt endpoint takes."""
@@ -306,6 +337,7 @@ def workflow(draw: Callable[[Graph], None]) -> Callable[[], Graph]:
     def make() -> Graph:
         graph = Graph(draw.__name__)
         draw(graph)
+        graph.settle()
         return graph
 
     make.__name__, make.__doc__ = draw.__name__, draw.__doc__

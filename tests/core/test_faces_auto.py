@@ -21,6 +21,7 @@ from facewright.core.faces import (
     none_left,
 )
 from facewright.core.faces.auto import AutoAnalyzer, choose
+from facewright.core.faces.mediapipe import MediapipeAnalyzer
 from facewright.core.faces.needs import NEEDS, Needs, find_weights
 from facewright.core.faces.selection import choose_faces
 from facewright.core.geometry.align import align_faces
@@ -220,12 +221,30 @@ class Finds(Boxes):
         return list(self.found)
 
 
+def test_rotations_are_advised_where_they_are_to_be_had_and_off():
+    told = []
+    for rotations in (None, True, False):
+        blind = Finds("model")
+        if rotations is not None:
+            blind.rotations = rotations
+        find_faces(blind, torch.zeros(3, 9, 9), on_none=told.append)
+    assert ["rotations" in none.advice for none in told] == [False, False, True]
+    assert MediapipeAnalyzer(networks=object()).rotations is False
+
+
+def test_rotations_that_are_asked_of_another_analyzer_are_not_left_out_in_silence(caplog):
+    load_analyzer("nano")
+    assert not caplog.records
+    load_analyzer("nano", rotations=True)
+    assert "'nano' has no search over rotations" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("name", "padding", "tips"),
     [
         ("skimage", 0.0, ("skimage sees upright frontal faces only", "padding of 0.3")),
         ("mediapipe", 0.0, ("padding of 0.3", "another face detector")),
-        ("mediapipe", 0.3, ("Try rotations where", "another face detector.")),
+        ("mediapipe", 0.3, ("Try another face detector.",)),
         ("nano", 0.0, ("computer-drawn faces only",)),
     ],
 )

@@ -205,7 +205,7 @@ def test_wrong_input_gets_a_sentence():
     picture, crops = scene()
     face = torch.rand(1, 3, 64, 64)
     for change, words in (
-        ({"restored": face[:0]}, "cut out"),
+        ({"restored": face[:0]}, "restored faces came back"),
         ({"restored": face[0]}, "should be"),
         ({"images": torch.rand(1, 3, 90, 121)}, "same pictures"),
         ({"images": torch.rand(1, 1, 90, 120)}, "RGB"),

@@ -156,7 +156,7 @@ def test_no_faces_take_no_masks():
 @pytest.mark.parametrize(
     ("masks", "words"),
     [
-        (torch.ones(2, 8, 8), "3 faces were cut out but 2 masks came"),
+        (torch.ones(2, 8, 8), "The crops are of 3 faces, but 2 masks came"),
         (torch.ones(3, 1, 8, 8), "one per crop, got float32"),
         (torch.ones(3, 0, 8), "one per crop, got float32"),
         (torch.ones(3, 8, 8, dtype=torch.bool), "got bool"),

@@ -202,7 +202,7 @@ def test_crops_are_cut_out_again_and_strength_0_keeps_them_bit_for_bit():
     assert sum(seen) == 6 and steady.image_index.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     assert len(steady) == 12 and steady.tracks.number.tolist() == [0, 1] * 6
     assert "2 missed ones" in report and steady.image_sizes == crops.image_sizes
-    with pytest.raises(FacewrightError, match="6 pictures of 120 x 160 pixels"):
+    with pytest.raises(FacewrightError, match="6 pictures of 160 x 120 pixels"):
         smooth_faces(images[:5], crops)
 
 

@@ -87,7 +87,7 @@ def test_without_a_face_all_passes_through(pictures):
         (torch.ones(2, 64, 64, 3), "should be a MASK"),
         (torch.ones(64, 64), "should be a MASK"),
         ([1], "should be a MASK"),
-        (torch.ones(1, 64, 64), "2 faces were cut out but 1 masks came"),
+        (torch.ones(1, 64, 64), "The crops are of 2 faces, but 1 mask came"),
         (torch.ones(2, 64, 64).long(), "got int64"),
         (torch.full((2, 64, 64), 2.0), "lie in"),
         (torch.full((2, 64, 64), torch.nan), "lie in"),
