@@ -172,7 +172,7 @@ def _placed(node: Node, known: set[int]) -> Placed:
     # Constants that an operator has no use for as such (weights, shapes) are part of its step.
     stored = node.model.constants
     reads = tuple(i for i in node.operator.inputs if i >= 0 and i not in stored)
-    joins = node.operator.name in ("ADD", "SUB", "MUL", "CONCATENATION")
+    joins = node.operator.name in ("ADD", "CONCATENATION")
     if not reads or not known.issuperset(reads) or not (joins or reads == node.operator.inputs[:1]):
         raise node.refusal("reads what is not computed before it")
     declared, makes = node.made(), node.operator.outputs[0]
@@ -189,7 +189,7 @@ def _simplified(steps: list[Placed], outputs: tuple[int, ...]) -> list[Placed]:
     pads = {
         placed.makes: (placed.step.pads[:4], placed.reads)
         for placed in steps
-        if isinstance(placed.step, Pad) and placed.step.is_of_zeros_around
+        if isinstance(placed.step, Pad) and placed.step.is_around
     }
     kept, needed = [], set(outputs)
     for step, reads, makes in reversed(steps):

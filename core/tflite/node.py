@@ -27,13 +27,7 @@ Built = tuple["Step", Shape]
 """An operator that is ready to run, and the shape of what it makes in the file's order of axes."""
 
 
-_FUSED: dict[int, Function | None] = {
-    0: None,
-    1: torch.relu_,
-    2: lambda x: x.clamp_(-1, 1),
-    3: lambda x: x.clamp_(0, 6),
-    4: torch.tanh_,
-}
+_FUSED: dict[int, Function | None] = {0: None, 1: torch.relu_}
 """Activations by their code in the schema, written over what an operator has just made."""
 
 

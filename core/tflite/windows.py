@@ -1,6 +1,4 @@
-"""Operators that move a window over a picture: convolutions and pools."""
-
-from collections.abc import Callable
+"""Operators that move a window over a picture: convolutions and the largest in a window."""
 
 import torch
 import torch.nn.functional as F
@@ -77,57 +75,26 @@ def _convolution(
     return step, (1, *size, len(weight))
 
 
-class Pool(Step):
-    """MAX_POOL_2D and AVERAGE_POOL_2D; padding counts in neither."""
-
-    share: Tensor | None
+class MaxPool(Step):
+    """MAX_POOL_2D; padding never is the largest."""
 
     def __init__(
-        self,
-        pool: Callable[..., Tensor],
-        kernel: list[int],
-        stride: list[int],
-        pads: list[int],
-        fill: float,
-        share: Tensor | None,
-        activation: Function | None,
+        self, kernel: list[int], stride: list[int], pads: list[int], activation: Function | None
     ) -> None:
         super().__init__()
-        self.register_buffer("share", share)
-        self.pool, self.kernel, self.stride = pool, kernel, stride
-        self.pads, self.fill, self.activation = pads, fill, activation
+        self.kernel, self.stride = kernel, stride
+        self.pads, self.activation = pads, activation
         self.products = kernel[0] * kernel[1]
 
     def forward(self, x: Tensor) -> Tensor:
         if any(self.pads):
-            x = F.pad(x, self.pads, value=self.fill)
-        x = self.pool(x, self.kernel, self.stride)
-        if self.share is not None:
-            x = x / self.share
+            x = F.pad(x, self.pads, value=-torch.inf)
+        x = F.max_pool2d(x, self.kernel, self.stride)
         return self.activation(x) if self.activation else x
 
 
 def max_pool_2d(node: Node) -> Built:
-    return _pool(node, F.max_pool2d, -torch.inf)
-
-
-def average_pool_2d(node: Node) -> Built:
-    return _pool(node, F.avg_pool2d, 0.0)
-
-
-def _pool(node: Node, pool: Callable[..., Tensor], fill: float) -> Built:
     kernel, stride = [node.reach(4), node.reach(3)], [node.reach(2), node.reach(1)]
     pads, size = node.window(kernel, stride, [1, 1])
-    height, width, channels = node.picture()
-    share = None
-    if fill == 0 and any(pads):  # the share of each window that lies on the picture
-        rows = _on_the_picture(height, size[0], kernel[0], stride[0], pads[2])
-        share = rows[:, None] * _on_the_picture(width, size[1], kernel[1], stride[1], pads[0])
-    step = Pool(pool, kernel, stride, pads, fill, share, node.activation(5))
-    return step, (1, *size, channels)
-
-
-def _on_the_picture(length: int, made: int, kernel: int, stride: int, before: int) -> Tensor:
-    """The share of each of `made` windows along one axis that lies on `length` pixels."""
-    start = torch.arange(made) * stride - before
-    return ((start + kernel).clamp_max(length) - start.clamp_min(0)) / kernel
+    step = MaxPool(kernel, stride, pads, node.activation(5))
+    return step, (1, *size, node.picture()[2])

@@ -6,10 +6,9 @@ import tflite
 
 TYPES = {"float32": 0, "float16": 1, "int32": 2, "int8": 9}
 OPTIONS = {
-    "ADD": "Add", "SUB": "Sub", "MUL": "Mul", "CONCATENATION": "Concatenation", "CONV_2D": "Conv2D",
-    "DEPTHWISE_CONV_2D": "DepthwiseConv2D", "MAX_POOL_2D": "Pool2D", "AVERAGE_POOL_2D": "Pool2D",
-    "RESHAPE": "Reshape", "RESIZE_BILINEAR": "ResizeBilinear", "DEPTH_TO_SPACE": "DepthToSpace",
-    "MEAN": "Reducer", "PAD": "Pad", "PADV2": "PadV2", "MIRROR_PAD": "MirrorPad",
+    "ADD": "Add", "CONCATENATION": "Concatenation", "CONV_2D": "Conv2D",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2D", "MAX_POOL_2D": "Pool2D", "RESHAPE": "Reshape",
+    "RESIZE_BILINEAR": "ResizeBilinear", "DEPTH_TO_SPACE": "DepthToSpace", "PAD": "Pad",
 }  # fmt: skip
 
 
