@@ -13,7 +13,7 @@ from .weights import find_all, read_header
 
 
 def detectors(around: Surroundings) -> dict[str, Any]:
-    """Ready for JSON: "auto" (a name, or None), "why", and "all", what each lacks.
+    """Ready for JSON: "auto" (a name, or None), "why", and "all", what each lacks and where from.
 
     Files are looked at as far as their headers go; nothing is loaded.
     """
@@ -25,8 +25,9 @@ def detectors(around: Surroundings) -> dict[str, Any]:
         file = next(iter(files), None)
         lacks = needs.lacks(file, home)
         broken = "" if lacks or file is None else _broken(file)
+        where = _where(needs.weights) if needs.weights and (broken or file is None) else ""
         about = {"name": name, "about": needs.about, "file": file and str(file)}
-        found.append({**about, "lacks": lacks or broken})
+        found.append({**about, "lacks": lacks or broken, "where": where})
         if lacks or broken:
             passed.append(Passed(name, lacks or broken, broken=bool(broken)))
         elif choice is None:
@@ -50,10 +51,11 @@ def lacks_of_auto(around: Surroundings, dense: bool) -> Iterator[str]:
 
 def lacking(file: KnownFile, folder: Path) -> str:
     """ "needs ..." with where to get a file, for the end of a sentence."""
-    return (
-        f"needs {file.what}: put {file.names[0]} into {folder}. Source: {file.source}. Licence: "
-        f"{file.licence}."
-    )
+    return f"needs {file.what}: put {file.names[0]} into {folder}. {_where(file)}"
+
+
+def _where(file: KnownFile) -> str:
+    return f"Source: {file.source}. Licence: {file.licence}."
 
 
 def _broken(file: Path) -> str:

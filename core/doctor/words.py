@@ -77,8 +77,11 @@ def detector_lines(report: Mapping[str, Any]) -> Iterator[str]:
     about = report["detectors"]
     yield f"Face detectors (auto: {about['auto'] or 'none'}). {about['why']}"
     for entry in about["all"]:
-        lacks = f"not ready: {entry['lacks']}" if entry["lacks"] else f"ready; {entry['about']}"
-        yield f"  {entry['name']}: {lacks}"
+        if entry["lacks"]:
+            lacks = f"{entry['lacks'].removesuffix('.')}. {entry['where']}"
+            yield f"  {entry['name']}: not ready: {lacks}".rstrip()
+        else:
+            yield f"  {entry['name']}: ready; {entry['about']}"
 
 
 def state(entry: Mapping[str, Any]) -> str:

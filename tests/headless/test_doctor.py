@@ -246,7 +246,7 @@ def test_the_keys_of_the_report_are_a_promise(tmp_path):
         "warnings", "restorers", "detectors",
     ]  # fmt: skip
     assert set(report["detectors"]) == {"auto", "why", "all"}
-    assert set(report["detectors"]["all"][0]) == {"name", "about", "file", "lacks"}
+    assert set(report["detectors"]["all"][0]) == {"name", "about", "file", "lacks", "where"}
     assert set(report["versions"]) == {
         "facewright", "facewright_path", "python", "system", "torch", "numpy", "comfyui"
     }  # fmt: skip
@@ -441,6 +441,9 @@ def test_it_says_which_detector_auto_takes_and_why(tmp_path):
     without = look(tmp_path, hash_files=False)
     assert without["detectors"]["auto"] == "skimage"
     assert f"face_landmarker.task is not in {tmp_path / 'detection'}" in without["detectors"]["why"]
+    assert f"{tmp_path / 'detection'}. Source: {MEDIAPIPE.source}. Licence:" in "\n".join(
+        report_lines(without)
+    )
     file = put_task(tmp_path)
     found = look(tmp_path, hash_files=False)
     about, *others = found["detectors"]["all"]
@@ -457,6 +460,7 @@ def test_it_says_which_detector_auto_takes_and_why(tmp_path):
     put_task(tmp_path, b"PK" + bytes(99))
     broken = look(tmp_path, hash_files=False)
     assert "which is a zip archive" in broken["detectors"]["all"][0]["lacks"]
+    assert f"from its source. Source: {MEDIAPIPE.source}" in "\n".join(report_lines(broken))
 
 
 @FORMS
