@@ -33,7 +33,7 @@ def landmark_face(value: object) -> Face:
     """
     if not isinstance(value, dict):
         raise UnusableError(f"is {kind(value)} and no face")
-    mesh = points(value.get("landmarks_xy"), "landmarks")
+    mesh = _points(value.get("landmarks_xy"), "landmarks")
     if mesh.ndim != 2 or mesh.shape[0] not in (POINTS, POINTS - 10) or mesh.shape[1] != 2:
         raise UnusableError(f"has landmarks {tuple(mesh.shape)} and not ({POINTS}, 2)")
     score = number(value.get("score", 1.0), "score")
@@ -62,7 +62,7 @@ def number(value: object, name: str) -> float:
     return found
 
 
-def points(value: object, name: str) -> Tensor:
+def _points(value: object, name: str) -> Tensor:
     """An array of finite numbers of any library, float64 on the CPU.
 
     Raises:

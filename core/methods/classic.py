@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,9 @@ from ..modules.spandrel import CODEFORMER_TERMS, describe_image_model, load_imag
 from ..options import check_options, option
 from ..people.person import Person
 from ._spec import FileSource, ModelSource, RestorerSpec
+
+if TYPE_CHECKING:
+    from spandrel import ImageModelDescriptor
 
 SIDE = 512
 """Of the faces that these networks were trained on, aligned as FFHQ's."""
@@ -52,7 +55,7 @@ class ClassicOptions:
         check_options(self)
 
 
-def check_restorer(model: Any, source: str = "The model") -> None:
+def check_restorer(model: object, source: str = "The model") -> None:
     """Raise CheckpointError, saying what it is, unless spandrel's network restores faces."""
     if getattr(model, "purpose", None) != "FaceSR":
         raise CheckpointError(
@@ -61,7 +64,7 @@ def check_restorer(model: Any, source: str = "The model") -> None:
         )
 
 
-def load_face_model(path: Path) -> Any:
+def load_face_model(path: Path) -> "ImageModelDescriptor":
     """spandrel's network from a face restorer's file.
 
     Raises:
@@ -73,14 +76,14 @@ def load_face_model(path: Path) -> Any:
     return model
 
 
-def takes_fidelity(model: Any) -> bool:
+def takes_fidelity(model: "ImageModelDescriptor") -> bool:
     """Whether `fidelity` means anything to a network."""
     return model.architecture.id == "CodeFormer"
 
 
 @torch.no_grad()
 def restore_with_model(
-    model: Any,
+    model: "ImageModelDescriptor",
     lq: Tensor,
     *,
     fidelity: float = FIDELITY,
@@ -137,7 +140,7 @@ def restore_with_model(
     return restored
 
 
-def _call(model: Any, x: Tensor, fidelity: float) -> Tensor:
+def _call(model: "ImageModelDescriptor", x: Tensor, fidelity: float) -> Tensor:
     if model.architecture.id not in _SIGNED:
         return model(x)
     more = {"weight": fidelity} if takes_fidelity(model) else {}
@@ -155,8 +158,7 @@ def _resized(face: Tensor, side: int) -> Tensor:
 class ClassicFaces:
     """A `FaceRestorer` of one network."""
 
-    model: Any
-    """spandrel's."""
+    model: "ImageModelDescriptor"
     size = SIDE
     recogniser = None
     landmarker = None

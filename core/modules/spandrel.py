@@ -81,7 +81,7 @@ def load_image_model(path: str | Path) -> "ImageModelDescriptor":
     return model.eval()
 
 
-def describe_image_model(model: Any) -> str:
+def describe_image_model(model: object) -> str:
     """What spandrel's network is, in words: "an upscaler (ESRGAN, 4x)"."""
     kind = _KINDS.get(getattr(model, "purpose", ""), "another kind of network")
     arch, scale = getattr(model, "architecture", None), getattr(model, "scale", 1)

@@ -214,7 +214,6 @@ class RestoreOptions:
         low=128,
         high=4096,
     )
-
     detail: float = option(
         0.0,
         "For faces larger than the crop, which come out softer: how much of the fine detail lost "
@@ -255,7 +254,7 @@ class RestoreOptions:
                 "`people` where a picture shows several, `person` or `references` where all faces "
                 "are one person's."
             )
-        _ = self.masks
+        _ = self.masks  # raises where they cannot be meant
         if self.people:
             from ..people.person import check_names
 
@@ -264,9 +263,14 @@ class RestoreOptions:
     @property
     def masks(self) -> MaskOptions | None:
         """How the faces are masked; None where they are not."""
-        given = {"parts": self.mask_parts, "grow": self.mask_grow, "feather": self.mask_feather}
-        how = MaskOptions(**given) if self.mask == "none" else MaskOptions(mode=self.mask, **given)
-        return None if self.mask == "none" else how
+        masked = self.mask != "none"
+        how = MaskOptions(
+            mode=self.mask if masked else _MODES[0],
+            parts=self.mask_parts,
+            grow=self.mask_grow,
+            feather=self.mask_feather,
+        )
+        return how if masked else None
 
     @property
     def measured(self) -> bool:

@@ -63,7 +63,6 @@ class RestorerChoice:
     """Faces are compared by a recogniser."""
     points: int | None = None
     """How many landmarks the albums hold, for the analyzer "auto"."""
-
     chosen: Choice | None = None
     """What "auto" chose elsewhere: another machine of a cluster might choose otherwise."""
     rotations: bool = False
