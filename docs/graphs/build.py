@@ -12,6 +12,7 @@ from .parts import (
     LOADER_WIDTH,
     compare_and_save,
     find_faces,
+    load_image_model,
     load_osdface,
     paste_and_compare,
     photograph,
@@ -24,8 +25,7 @@ from .parts import (
 # Chosen by looking: damage that is plain to see and leaves a face to find.
 SHEET_SEED = 0
 LOOP_SEED = 5
-UPSCALER = "RealESRGAN_x2plus.pth"
-UPSCALER_URL = f"https://github.com/xinntao/Real-ESRGAN/releases/download/v0.2.1/{UPSCALER}"
+_UPSCALER = "https://github.com/xinntao/Real-ESRGAN/releases/download/v0.2.1/RealESRGAN_x2plus.pth"
 
 
 def _face_chain(
@@ -92,10 +92,7 @@ def osdface_restore(graph: Graph) -> None:
 def restore_whole_photo(graph: Graph) -> None:
     """The faces by OSDFace, everything else by an upscaler, at its larger size."""
     load_osdface(graph)
-    load = graph.add("UpscaleModelLoader", (20, 710, LOADER_WIDTH, 60), model_name=UPSCALER)
-    load.properties["models"] = [
-        {"name": UPSCALER, "url": UPSCALER_URL, "directory": "upscale_models"}
-    ]
+    load_image_model(graph, 710, _UPSCALER)
     graph.group("Models", "load")
     picture = photograph(graph, (500, 100, 340, 420))["image"]
     graph.group("Picture", "load")

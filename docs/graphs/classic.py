@@ -5,6 +5,7 @@ from .parts import (
     LOADER_WIDTH,
     compare,
     find_faces,
+    load_image_model,
     load_osdface,
     paste_and_compare,
     photograph,
@@ -12,13 +13,7 @@ from .parts import (
     save_images,
 )
 
-_GFPGAN = "GFPGANv1.4.pth"
-_URL = f"https://github.com/TencentARC/GFPGAN/releases/download/v1.3.0/{_GFPGAN}"
-
-
-def _load_gfpgan(graph: Graph, y: int) -> None:
-    loader = graph.add("UpscaleModelLoader", (20, y, LOADER_WIDTH, 60), model_name=_GFPGAN)
-    loader.properties["models"] = [{"name": _GFPGAN, "url": _URL, "directory": "upscale_models"}]
+_GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download/v1.3.0/GFPGANv1.4.pth"
 
 
 def _with_model(graph: Graph, box: tuple[int, int, int, int], crops: Output) -> Node:
@@ -28,7 +23,7 @@ def _with_model(graph: Graph, box: tuple[int, int, int, int], crops: Output) -> 
 @workflow
 def classic_restore(graph: Graph) -> None:
     """Photographs, with GFPGAN or another face restorer of one file."""
-    _load_gfpgan(graph, 100)
+    load_image_model(graph, 100, _GFPGAN)
     graph.add("LoadFaceAnalyzer", (20, 230, LOADER_WIDTH, 90), backend="auto")
     graph.group("Models", "load")
     picture = photograph(graph, (500, 100, 340, 420))["image"]
@@ -44,7 +39,7 @@ def classic_restore(graph: Graph) -> None:
 def compare_restorers(graph: Graph) -> None:
     """The same faces by OSDFace and by GFPGAN, side by side."""
     load_osdface(graph)
-    _load_gfpgan(graph, 700)
+    load_image_model(graph, 700, _GFPGAN)
     graph.group("Models", "load")
     picture = photograph(graph, (500, 100, 340, 420))["image"]
     graph.group("Picture", "load")

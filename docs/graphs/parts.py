@@ -37,6 +37,13 @@ def load_osdface(graph: Graph) -> None:
     graph.add("LoadFaceAnalyzer", (20, 580, LOADER_WIDTH, 90), backend="auto")
 
 
+def load_image_model(graph: Graph, y: int, url: str) -> None:
+    """An upscaler or a face restorer, which the editor offers to download from `url`."""
+    name = url.rpartition("/")[2]
+    loader = graph.add("UpscaleModelLoader", (20, y, LOADER_WIDTH, 60), model_name=name)
+    loader.properties["models"] = [{"name": name, "url": url, "directory": "upscale_models"}]
+
+
 def find_faces(graph: Graph, x: int, image: Output, size: int | None = None) -> Node:
     """A column of its own, 340 pixels wide."""
     found = graph.add("DetectFaces", (x, 100, 340, 560), image=image, crop_size=size)
