@@ -1,6 +1,7 @@
 """Finding faces: one protocol, several analyzers, and the choice of faces to work on."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TypeGuard
 
@@ -76,7 +77,7 @@ def load_analyzer(
         CheckpointError: weights that are missing or wrong, with where to get them.
         FacewrightError: an unknown name or a package that is not installed.
     """
-    if rotations and name in ("skimage", "nano", "insightface", "facexlib"):
+    if rotations and name in ANALYZERS and name not in ("mediapipe", "auto"):
         _LOG.warning(
             "The face analyzer '%s' has no search over rotations and looks at pictures as they "
             "are. mediapipe has one.", name,
@@ -102,18 +103,9 @@ def load_analyzer(
 
         return MediapipeAnalyzer(model_dir, device=device, rotations=rotations)
     if name == "auto":
-
-        def fits(analyzer: FaceAnalyzer) -> None:
-            found = dense_landmarker(analyzer).points
-            if points not in (None, found):
-                raise FacewrightError(f"it gives {found} landmarks, and {points} are needed")
-
-        needed = fits if dense or points else None
-
-        def load(chosen: str) -> FaceAnalyzer:
-            return load_analyzer(chosen, model_dir, device, rotations=rotations)
-
-        return choose(load, model_dir, check=needed)
+        load = partial(load_analyzer, model_dir=model_dir, device=device, rotations=rotations)
+        check = partial(_check_points, points=points) if dense or points else None
+        return choose(load, model_dir, check=check)
     raise FacewrightError(f"No face analyzer '{name}'; known: {', '.join(ANALYZERS)}.")
 
 
@@ -142,6 +134,13 @@ def dense_landmarker(analyzer: FaceAnalyzer) -> DenseLandmarker:
         )
     analyzer.landmarks(torch.zeros(0, 3, 64, 64))  # of no face at all: raises what is missing
     return analyzer
+
+
+def _check_points(analyzer: FaceAnalyzer, points: int | None) -> None:
+    """Raise FacewrightError unless an analyzer gives dense landmarks, and so many."""
+    found = dense_landmarker(analyzer).points
+    if points not in (None, found):
+        raise FacewrightError(f"it gives {found} landmarks, and {points} are needed")
 
 
 def _is_dense(analyzer: object) -> TypeGuard[DenseLandmarker]:

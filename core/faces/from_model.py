@@ -89,7 +89,7 @@ class ModelAnalyzer:
         lie counts where its detector is certain, and has no points then.
 
         Raises:
-            FacewrightError: the model answers otherwise than such a model does.
+            FacewrightError: the model answers in another form than ComfyUI's.
         """
         return search(image, self._look, rotations=self.rotations)
 
@@ -106,7 +106,7 @@ class ModelAnalyzer:
         template is taken. NaN where there is none near it, and the log says so.
 
         Raises:
-            FacewrightError: crops that are none, or a model that answers otherwise than such do.
+            FacewrightError: no aligned crops, or a model that answers in another form.
         """
         size = check_crops(crops)
         found = torch.full((len(crops), self.points, 2), torch.nan)

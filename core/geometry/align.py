@@ -117,8 +117,8 @@ class FaceCrops(FacePlaces):
             or not torch.isfinite(self.pixels).all()
         ):
             raise FacewrightError(
-                f"`faces` holds {n} crops whose places or pixels are none, in {pictures} pictures. "
-                "Detect the faces again."
+                f"`faces` holds {n} crops of {pictures} pictures whose places or pixels cannot be "
+                "used. Detect the faces again."
             )
 
 

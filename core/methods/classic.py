@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SIDE = 512
 """Of the faces that these networks were trained on, aligned as FFHQ's."""
 FIDELITY = 0.5
-"""CodeFormer's `w` where nobody chose one, as in its released script."""
+"""CodeFormer's `w` by default, as in its released script."""
 _SIGNED = {"GFPGAN", "RestoreFormer", "CodeFormer"}
 """Networks that see and give [-1, 1]: the released scripts normalize with mean and deviation 0.5
 (`gfpgan/utils.py`, `inference_codeformer.py`). spandrel's call does so for RestoreFormer alone."""
@@ -40,7 +40,7 @@ _SIGNED = {"GFPGAN", "RestoreFormer", "CodeFormer"}
 
 @dataclass(frozen=True, kw_only=True)
 class ClassicOptions:
-    """How CodeFormer restores; the other networks let nobody choose."""
+    """How CodeFormer restores; the other networks have no options."""
 
     fidelity: float | None = option(
         None,
@@ -189,8 +189,8 @@ class ClassicFaces:
         fidelity = (options or ClassicOptions()).fidelity
         if fidelity is not None and not takes_fidelity(self.model):
             raise FacewrightError(
-                f"`fidelity` is CodeFormer's, and these weights are {self.model.architecture.name}"
-                "'s, which let nobody choose. Leave it out."
+                f"`fidelity` is an option of CodeFormer, and these weights are "
+                f"{self.model.architecture.name}'s, which have none. Leave it out."
             )
         return restore_with_model(
             self.model,
@@ -228,7 +228,7 @@ CODEFORMER = replace(
     commercial="no",
 )
 FILES = (GFPGAN, RESTOREFORMER, CODEFORMER)
-"""Taken in this order where nobody names one: on the freest terms first."""
+"""Taken in this order where no file is named: the freest terms first."""
 ANY = replace(
     GFPGAN,
     names=(),

@@ -1,4 +1,4 @@
-"""How to restore: options of `facewright restore`, Restore Video and Python, said once."""
+"""How to restore: options of `facewright restore`, Restore Video and Python."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

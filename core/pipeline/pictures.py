@@ -28,7 +28,7 @@ from .options import RestoreOptions
 from .upscale import Upscaler, find_upscaler, load_upscaler
 
 DEFAULT_DRIFT = 0.5
-"""`max_drift` of receipts where nobody said how far a face may drift, as in Identity Guard."""
+"""`max_drift` of receipts where no limit is given, as in Identity Guard."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Restorer:
     method: FaceRestorer
     analyzer: FaceAnalyzer
     judge: Recogniser | None = None
-    """Tells people apart where the method brings nobody who does."""
+    """Tells people apart where the method has no recogniser of its own."""
     place: Callable[[nn.Module], torch.device] = to_compute_device
     """Brings a network to the compute device before each use, and says which."""
     notes: Sequence[str] = ()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
 
 MEMORY = 2 * 2**30
-"""Bytes that a network may take for one tile, where nobody says how large tiles are."""
+"""Bytes that a network may take for one tile, where no size of tiles is given."""
 SMALLEST_TILE = 128
 _LARGEST_TILE = 1024
 _CONTEXT = 32
@@ -32,7 +32,7 @@ _CONTEXT = 32
 _BLEND = 8
 """Pixels on each side of a seam over which two tiles are mixed; within the context of both."""
 _PROBE = 64
-"""Side of the tile by which a network's appetite is measured."""
+"""Side of the tile on which a network's need of memory is measured."""
 _ALIVE = 2
 """How much more lives at a time than the largest input and output of one layer (residuals)."""
 _LOG = logging.getLogger(__name__)

@@ -123,7 +123,7 @@ def load_tflite(data: bytes, *, source: str) -> TfliteGraph:
         products -= numbers * placed.step.products
         stored -= sum(buffer.numel() for buffer in placed.step.buffers())
         if min(room, products, stored) < 0:
-            raise node.refusal("makes the graph larger than any of MediaPipe by far")
+            raise node.refusal("makes the graph far larger than any of MediaPipe's")
         steps.append(placed)
     if not known.issuperset(model.outputs) or not model.outputs or not model.inputs:
         raise model.file.refusal("does not compute its outputs from its inputs")

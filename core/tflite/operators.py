@@ -176,7 +176,7 @@ class Resize(Step):
 
     @staticmethod
     def _from_the_edge(x: Tensor, axis: int, size: int) -> Tensor:
-        """Pixel i lies at i * old / new, which torch has no word for."""
+        """Pixel i lies at i * old / new, which `F.interpolate` does not offer."""
         at = torch.arange(size, device=x.device) * (x.shape[axis] / size)
         low = at.floor().long()
         share = (at - low).to(x.dtype).view((-1, 1) if axis == 2 else (-1,))

@@ -95,7 +95,7 @@ def test_fidelity_is_codeformers_alone():
     network = Network("CodeFormer")
     ClassicFaces(model=network).restore(lq, [None], options=ClassicOptions(fidelity=0.9))
     assert network.seen[0][1] == {"weight": 0.9}
-    with pytest.raises(FacewrightError, match="`fidelity` is CodeFormer's, and these weights are"):
+    with pytest.raises(FacewrightError, match="`fidelity` is an option of CodeFormer, and these"):
         ClassicFaces(model=Network("GFPGAN")).restore(
             lq, [None], options=ClassicOptions(fidelity=0.9)
         )
