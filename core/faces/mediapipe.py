@@ -20,7 +20,7 @@ from ..geometry.heatmaps import gaussian_heatmaps
 from ..geometry.warp import transform
 from .detection_grid import FULL, KEYPOINTS, SHORT, DetectionGrid
 from .mediapipe_networks import Detected, MediapipeNetworks
-from .merging import one_of_each, same_face
+from .merging import alike, one_of_each, same_face
 from .mesh import mesh_to_5, mesh_to_68
 from .views import tiles, view, whole
 
@@ -33,6 +33,10 @@ _PRESENT = 0.5
 """Certainty of the mesh that there is a face."""
 _CERTAIN = 0.8
 """Score of a detector that is believed where the mesh sees no face."""
+_CERTAIN_AGAIN = 0.7
+"""Score of a second look that is believed there, too."""
+_NESTED_SCORE = 0.65
+"""Least score of a face within another's box or around it."""
 _MUCH = math.radians(15)
 """Difference between the detector's and the mesh's roll after which the mesh looks again."""
 _BONUS = 0.1
@@ -66,9 +70,10 @@ class _Found:
 class MediapipeAnalyzer:
     """Faces of any size with 68 landmarks, for any use; see the module.
 
-    A proposal counts where the mesh is sure of it. A face that the mesh denies but a detector is
-    certain of (0.8, in the whole picture as it is) is kept with the detector's own eyes, nose and
-    mouth, and without landmarks.
+    A proposal counts where the mesh is sure of it. A face that the mesh denies (of masks and hands
+    before a face it knows less than the detectors) is kept with the detector's own eyes, nose and
+    mouth, and without landmarks, where it shows in the whole picture as it is and a detector is
+    certain of it (0.8), both ranges see it, or a closer look with its eyes level scores 0.7.
     """
 
     name = "mediapipe"
@@ -182,7 +187,7 @@ class MediapipeAnalyzer:
         sure, meshes, denied = [_nothing()], [], [_nothing()]
         left = found
         while len(left.scores):
-            tried = one_of_each(left.boxes, left.order)
+            tried = one_of_each(left.boxes, left.order, nested=True)
             chosen = left[tried]
             mesh, present = self._meshes(image, chosen)
             sure.append(chosen[present])
@@ -191,14 +196,23 @@ class MediapipeAnalyzer:
             # What a proposal kept back that was none itself gets its turn.
             others = torch.ones(len(left.scores), dtype=torch.bool)
             others[tried] = False
-            others &= ~same_face(left.boxes, chosen.boxes[present]).any(1)
+            others &= ~same_face(left.boxes, chosen.boxes[present], nested=True).any(1)
             left = left[others]
         faces = _together(sure)
         doubted = _together(denied)
-        doubted = doubted[doubted.plain & (doubted.scores >= _CERTAIN)]
+        doubted = doubted[doubted.plain]
         doubted = doubted[~same_face(doubted.boxes, faces.boxes).any(1)]
-        doubted = doubted[one_of_each(doubted.boxes, doubted.scores)]
+        doubted = doubted[self._certain(image, doubted)]
+        doubted = doubted[one_of_each(doubted.boxes, doubted.order)]
         return [*_with_mesh(faces, meshes), *map(_by_keypoints, *list(vars(doubted).values())[:3])]
+
+    def _certain(self, image: Tensor, found: _Found) -> Tensor:
+        """Which proposals of the whole picture are faces whatever the mesh says, (n,) bool."""
+        closer = self._search(image, _set_upright(found), SHORT)
+        # Those of one range overlap less: a second one is the other range's.
+        twice = alike(found.boxes, found.boxes).sum(1) > 1
+        again = alike(found.boxes, closer.boxes) & (closer.scores >= _CERTAIN_AGAIN)
+        return (found.scores >= _CERTAIN) | twice | again.any(1)
 
     def _meshes(self, image: Tensor, found: _Found) -> tuple[Tensor, Tensor]:
         """The mesh of each proposal, (n, 478, 2), and whether it is a face, (n,) bool."""
@@ -260,7 +274,10 @@ def _with_mesh(found: _Found, meshes: list[Tensor]) -> list[Face]:
     if not meshes:
         return []
     mesh = torch.stack(meshes).float()
-    kept = one_of_each(torch.cat([mesh.amin(1), mesh.amax(1)], 1), found.order)
+    spans = torch.cat([mesh.amin(1), mesh.amax(1)], 1)
+    kept = one_of_each(spans, found.order, nested=True)
+    alone = torch.isin(kept, one_of_each(spans, found.order))
+    kept = kept[alone | (found.scores[kept] >= _NESTED_SCORE)]
     rows = (found.boxes[kept].tolist(), found.scores[kept].tolist(), mesh_to_5(mesh)[kept])
     rolls = _roll(mesh[kept][:, _OUTER_CORNERS]).tolist()
     return [

@@ -97,7 +97,7 @@ class Detector(nn.Module):
                 values[k] = (torch.cat([box, rest]) * self.grid.side).float()
                 eyes = points[1] - points[0]
                 roll = abs(math.atan2(float(eyes[1]), float(eyes[0])))
-                score = (face.score or 0.95 - roll / 5) if roll < REACH else 0.7
+                score = (face.score or 0.95 - roll / 5) if roll < REACH else 0.65
                 if face.shy and roll < REACH and side < 0.3:
                     score = 0.62
                 if roll >= REACH:  # taken for an upright one

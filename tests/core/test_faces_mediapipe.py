@@ -160,7 +160,8 @@ def test_a_turned_face_is_cut_out_upright():
 
 
 def test_what_the_mesh_denies_counts_only_where_a_detector_is_certain():
-    sure, unsure = (Truth(x, 200, 120, present=False, score=s) for x, s in ((120, 0.9), (380, 0.7)))
+    sure = Truth(120, 200, 120, present=False, score=0.9, ranges=(SHORT,))
+    unsure = Truth(380, 200, 120, present=False, score=0.65, ranges=(SHORT,))
     analyzer, image = world([sure, unsure], 400, 500)
     (face,) = analyzer.detect(image)
     assert face.landmarks is None and face.center == pytest.approx((120, 200), abs=1)
@@ -172,8 +173,39 @@ def test_what_the_mesh_denies_counts_only_where_a_detector_is_certain():
     assert len(align_faces(image[None], [[face]], 64)) == 1
 
 
+@pytest.mark.parametrize(
+    ("counts", "options"),
+    [
+        (False, {"score": 0.65, "ranges": (SHORT,)}),
+        (False, {"score": 0.65, "ranges": (FULL,)}),
+        (True, {"score": 0.65}),  # both ranges see it
+        (True, {"score": 0.72, "ranges": (SHORT,)}),  # and so does the closer look
+    ],
+)
+def test_what_the_mesh_denies_counts_where_another_look_sees_it(counts, options):
+    truth = Truth(250, 200, 120, present=False, **options)
+    analyzer, image = world([truth], 400, 500)
+    faces = analyzer.detect(image)
+    assert len(faces) == counts
+    for face in faces:
+        assert face.landmarks is None and face.center == pytest.approx((250, 200), abs=1)
+
+
+@pytest.mark.parametrize("scores", [(0.9, 0.7), (0.7, 0.9), (0.62, 0.9), (0.9, 0.62)])
+def test_a_face_before_a_larger_one_is_another_face(scores):
+    # A child before a parent, a portrait on a shirt: wholly inside the other's box.
+    faces = [Truth(250, 220, 300, score=scores[0]), Truth(330, 310, 110, score=scores[1])]
+    analyzer, image = world(faces, 450, 500)
+    found = sorted(analyzer.detect(image), key=lambda face: -face.size)
+    faces = [face for face in faces if face.score >= 0.65]  # doubtful ones about a face are none
+    assert len(found) == len(faces)
+    for face, truth in zip(found, faces, strict=True):
+        check_found(face, truth)
+
+
 def test_what_the_mesh_denies_never_counts_turned():
-    analyzer, image = world([Truth(250, 250, 180, 1.6, present=False)], 500, 500, rotations=True)
+    truth = Truth(250, 250, 180, 1.6, present=False, ranges=(FULL,))
+    analyzer, image = world([truth], 500, 500, rotations=True)
     assert analyzer.detect(image) == []
 
 
