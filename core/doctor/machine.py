@@ -21,6 +21,8 @@ PACKAGES = (
     ("onnxruntime onnxruntime-gpu", "onnxruntime", "runs insightface's models"),
     ("facexlib", "facexlib", "the face detector facexlib, with 98 landmarks"),
     ("diffusers", "diffusers", "restoring without ComfyUI"),
+    ("spandrel", "spandrel", "face restorers from files, such as GFPGAN; upscalers"),
+    ("spandrel_extra_arches", "spandrel_extra_arches", "CodeFormer (non-commercial use)"),
     ("kornia", "kornia", "SSIM and Lab colours"),
     ("opencv-python opencv-python-headless opencv-contrib-python", "cv2", "16-bit PNGs; drawings"),
     ("scipy", "scipy", "matching people to faces"),

@@ -254,6 +254,8 @@ def test_the_keys_of_the_report_are_a_promise(tmp_path):
     assert set(report["dtypes"]) == {"device", "diffusion", "vae", "embedder", "why"}
     assert set(report["restorers"][0]) == {"name", "about", "lacks"}
     assert set(report["packages"][0]) == {"package", "installed", "version", "enables"}
+    packages = {entry["package"] for entry in report["packages"]}
+    assert {"scikit-image", "spandrel", "spandrel_extra_arches"} <= packages
     assert set(report["weights"][0]) == {
         "what", "names", "folder", "searched", "found", "copies", "sha256_begins", "licence",
         "commercial", "source",
