@@ -8,11 +8,12 @@ from pathlib import Path
 from .._plugins import import_all
 from ..errors import FacewrightError, shorten
 from ..files.known import SUFFIXES
-from ._spec import FaceRestorer, ManyStepBackbone, ModelSource, RestorerSpec
+from ._spec import Choosy, FaceRestorer, ManyStepBackbone, ModelSource, RestorerSpec
 
 __all__ = [
     "DEFAULT",
     "DEFAULT_WITH_PEOPLE",
+    "Choosy",
     "FaceRestorer",
     "ManyStepBackbone",
     "ModelSource",
@@ -44,6 +45,8 @@ def spec_of(name: str) -> RestorerSpec:
     if name in specs():
         return specs()[name]
     path = Path(name)
+    if path.is_absolute() and not path.exists():
+        raise FacewrightError(f"There is no file {shorten(name)}, which should be weights.")
     for spec in specs().values():
         if spec.any_file and (path.suffix.lower() in SUFFIXES or path.is_file()):
             known = next((f for f in spec.files if path.name in f.names), spec.any_file)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -69,6 +69,23 @@ class FaceRestorer(Protocol):
 
         Returns:
             (n, 3, s, s) in [0, 1], on the device of `lq`.
+        """
+        ...
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """A `FaceRestorer` that cannot do all that options may ask for."""
+
+    def check_asked(self, size: int, options: Any) -> None:
+        """Before the first face.
+
+        Args:
+            size: side of the crops in pixels.
+            options: as for `restore`.
+
+        Raises:
+            FacewrightError: it cannot be done.
         """
         ...
 

@@ -164,6 +164,26 @@ class ClassicFaces:
     landmarker = None
     takes_people = False
 
+    def check_asked(self, size: int, options: Any) -> None:
+        """See `Choosy`.
+
+        Raises:
+            FacewrightError: `fidelity` for a network that has no such choice, or faces that would
+                only be shrunk and enlarged again.
+        """
+        if size > SIDE:
+            raise FacewrightError(
+                f"{self.model.architecture.name} sees faces of {SIDE} pixels and no larger ones, "
+                f"so crops of {size} would bring nothing. Leave the size (--size) out; "
+                "`detail` (--detail) gives back what shrinking takes from large faces."
+            )
+        chosen = (options or ClassicOptions()).fidelity is not None
+        if chosen and not takes_fidelity(self.model):
+            raise FacewrightError(
+                f"`fidelity` is an option of CodeFormer, and these weights are "
+                f"{self.model.architecture.name}'s, which have none. Leave it out."
+            )
+
     def restore(
         self,
         lq: Tensor,
@@ -177,21 +197,10 @@ class ClassicFaces:
         """See `FaceRestorer`. Without a generator every face gets the same noise.
 
         Raises:
-            FacewrightError: `fidelity` for a network that has no such choice, or faces that would
-                only be shrunk and enlarged again.
+            FacewrightError: as `check_asked`.
         """
-        if lq.shape[-1] > SIDE:
-            raise FacewrightError(
-                f"{self.model.architecture.name} sees faces of {SIDE} pixels and no larger ones, "
-                f"so crops of {lq.shape[-1]} would bring nothing. Leave the size (--size) out; "
-                "`detail` (--detail) gives back what shrinking takes from large faces."
-            )
+        self.check_asked(lq.shape[-1], options)
         fidelity = (options or ClassicOptions()).fidelity
-        if fidelity is not None and not takes_fidelity(self.model):
-            raise FacewrightError(
-                f"`fidelity` is an option of CodeFormer, and these weights are "
-                f"{self.model.architecture.name}'s, which have none. Leave it out."
-            )
         return restore_with_model(
             self.model,
             lq,

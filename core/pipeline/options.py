@@ -241,6 +241,10 @@ class RestoreOptions:
             raise FacewrightError(
                 f"`seed` should be from {-(2**63)} to {2**64 - 1}; came {shorten(self.seed)}."
             )
+        if self.upscale is not None and not self.upscale.strip():
+            raise FacewrightError(
+                "`upscale` is empty; give the file of an upscaler or its name, or leave it out."
+            )
         for name in ("upscale_by", "upscale_tile"):
             if getattr(self, name) is not None and self.upscale is None:
                 raise FacewrightError(

@@ -17,7 +17,7 @@ from ..faces.parsing import FaceParser, load_parser
 from ..geometry.align import FaceCrops, align_faces
 from ..geometry.face import DenseLandmarker
 from ..geometry.paste import paste_faces
-from ..methods import FaceRestorer, specs
+from ..methods import Choosy, FaceRestorer, specs
 from ..people.album import make_person, photo_names
 from ..people.guard import ACTIONS, GuardResult, guard_faces
 from ..people.matching import Matches, match_faces
@@ -163,6 +163,8 @@ class Restorer:
                 "These weights restore from the picture alone and have no use for photographs of "
                 f"the person. Use others: {', '.join(able)}."
             )
+        if isinstance(self.method, Choosy):
+            self.method.check_asked(self.side(options), options.method)
         albums = [*options.people, *([options.person] if options.person else [])]
         if not options.measured and not albums:
             return

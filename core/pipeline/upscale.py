@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -235,7 +236,14 @@ def find_upscaler(name: str) -> Path:
         CheckpointError: there is none.
     """
     path = Path(name).expanduser()
-    return path.absolute() if path.is_file() else Path(host.model_path(IMAGE_MODELS[0], name))
+    if path.is_file():
+        return path.absolute()
+    if path.is_absolute():
+        raise CheckpointError(f"There is no file {shorten(name)}, which should be an upscaler.")
+    for folder in IMAGE_MODELS:  # a face restorer is found, too, and refused as what it is
+        with suppress(CheckpointError):
+            return Path(host.model_path(folder, name))
+    return Path(host.model_path(IMAGE_MODELS[0], name))  # says what is missing
 
 
 class _Span(NamedTuple):

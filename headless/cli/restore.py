@@ -136,6 +136,8 @@ class Faces:
         for name in ("mask_parts", "mask_grow", "mask_feather"):
             if options.mask == "none" and getattr(options, name) != getattr(plain, name):
                 fail(f"--{name.replace('_', '-')} shapes a mask; choose one with --mask, too.", 2)
+        if options.mask == "oval" and options.mask_parts != plain.mask_parts:
+            fail("--mask-parts are recognized by --mask parsing; an oval has none.", 2)
         if options.on_drift and options.max_drift is None:
             fail(
                 f"--on-drift {options.on_drift!r} needs to know how far is too far: give "
@@ -276,5 +278,6 @@ def _made(summary: Any) -> str:
 def _about(entry: dict[str, Any], said: Collection[str] = ()) -> list[str]:
     """What is to be known of a file, without what was said of all."""
     report = [line for line in entry["report"].splitlines() if line not in said]
-    lines = [] if entry["faces"] else ["; ".join(report)]
+    joined = " ".join(line if line.endswith(".") else f"{line};" for line in report)
+    lines = [] if entry["faces"] else [joined.removesuffix(";")]
     return [*entry["notes"], *lines, *entry.get("who", []), *entry.get("held_back", [])]

@@ -114,9 +114,31 @@ def test_what_is_not_there_is_told_with_what_is(models, photo, tmp_path):
     assert "There are 4x_foo.pth, RestoreFormer.pth." in output
     code, output = cli(*given, "--weights", "4x_foo.pth")
     assert code == 1 and "4x_foo.pth is an upscaler (ESRGAN, 4x), and no face restorer" in output
+    code, output = cli(*given, "--weights", models / "nowhere.pth")
+    assert code == 2 and "There is no file " in output
     code, output = cli(*given, "--weights", "classic", "--reference", photo)
     assert code == 2 and "classic restores from the picture alone" in output
     assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (("--size", 128), "sees faces of 64 pixels and no larger ones"),
+        (("--fidelity", 0.5), "`fidelity` is an option of CodeFormer, and these weights are Re"),
+        (
+            ("--mask", "oval", "--mask-parts", "skin"),
+            "--mask-parts are recognized by --mask parsing",
+        ),
+    ],
+)
+def test_what_no_picture_can_be_given_is_said_before_the_first(
+    models, photo, restorer_file, tmp_path, asked, words
+):
+    given = (photo, "-o", tmp_path / "out", "--models", models, "--analyzer", "nano")
+    code, output = cli(*given, "--weights", restorer_file, *asked)
+    assert code == 2 and words in output, output
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_guard_and_receipts_work_with_a_recogniser(models, photo, restorer_file, by_hand):

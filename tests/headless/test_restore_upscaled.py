@@ -135,10 +135,14 @@ def test_sizes_that_a_file_cannot_hold_are_refused_before_the_work(tmp_path, x2,
 
 def test_what_is_no_upscaler_is_wrong_usage(tmp_path, x2):
     write_picture(tmp_path / "in.png", pixels(40, 40), Picture(torch.empty(0)))
-    face = restoreformer(tmp_path / "RestoreFormer.pth")
+    (tmp_path / "facerestore_models").mkdir()
+    face = restoreformer(tmp_path / "facerestore_models/RestoreFormer.pth")
     for options, words in (
         (["--upscale", face], "is a face restorer"),
+        (["--upscale", "RestoreFormer.pth", "--models", tmp_path], "is a face restorer"),
         (["--upscale", "x9.pth"], "There is no x9.pth in the upscale_models folder"),
+        (["--upscale", tmp_path / "x9.pth"], f"There is no file {str(tmp_path)[:20]}"),
+        (["--upscale", ""], "`upscale` is empty"),
         (["--upscale-by", "2"], "upscaler, too"),
         (["--upscale", x2, "--upscale-tile", "16"], "--upscale-tile"),
     ):
