@@ -13,7 +13,7 @@ ComfyUI 0.33), none of which is imported here:
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from ..geometry.align import FaceCrops, align_faces
 from ..geometry.face import Face, NoFace
 from .foreign import UnusableError, is_list, kind, landmark_face, number
 from .merging import SAME, overlaps
-from .selection import Selected, centered_in, choose_faces, plausible
+from .selection import Selected, Selection, centered_in, choose_faces, plausible
 
 _SPECK = 8
 """Pixels: parts of a mask that are smaller along an axis are no faces."""
@@ -64,7 +64,7 @@ class _Picture:
         if (overlaps(boxes[:1], boxes[1:])[0] > SAME).any():
             raise UnusableError("is a face that is there already")
 
-    def choose(self, **selection: Any) -> Selected:
+    def choose(self, **selection: Unpack[Selection]) -> Selected:
         """Those to work on, or why there is none."""
         chosen = choose_faces(self.faces, **selection)
         if self.faces:
@@ -90,7 +90,7 @@ def faces_from_detections(
     bounding_boxes: object = None,
     masks: object = None,
     label: str = "",
-    **selection: Any,
+    **selection: Unpack[Selection],
 ) -> FaceCrops:
     """Cut out the faces that were found elsewhere.
 

@@ -5,7 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,16 @@ class Selected:
     """Why, where there is none."""
 
 
+class Selection(TypedDict, total=False):
+    """What `choose_faces` is told of the faces to keep."""
+
+    order: str
+    pick: str
+    min_size: float
+    min_score: float
+    max_count: int
+
+
 def choose_faces(
     faces: list[Face],
     *,
@@ -97,7 +107,7 @@ def choose_faces(
     return Selected([], _why_none(faces, able, wanted, min_size, min_score))
 
 
-def select_faces(faces: list[Face], **choice: Any) -> list[Face]:
+def select_faces(faces: list[Face], **choice: Unpack[Selection]) -> list[Face]:
     """The faces of `choose_faces`."""
     return choose_faces(faces, **choice).faces
 
@@ -135,7 +145,7 @@ def find_faces(
     *,
     padding: float = 0.0,
     on_none: Callable[[NoFace], object] = lambda why: None,
-    **choice: Any,
+    **choice: Unpack[Selection],
 ) -> list[Face]:
     """`detect_faces`, then `choose_faces`.
 

@@ -74,13 +74,8 @@ def test_eyes_of_large_faces_are_not_sampled_with_gaps():
     assert torch.allclose(eye_crops(faces, landmarks, 24), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "weights",
-    [
-        "nano",
-        *(pytest.param(f"nano-{n}", marks=pytest.mark.slow) for n in ("honestface", "flipnet")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", ["nano", "nano-honestface", "nano-flipnet"])
 def test_the_diffusion_model_sees_the_larger_crop(weights):
     from facewright.core.demo import picture
     from facewright.headless.make.restore import load_restorer

@@ -75,7 +75,7 @@ def test_a_soft_region_is_closed_and_grows_and_shrinks():
 def rendered():
     """Six aligned rendered faces, and which pixels are on the head's surface facing the camera."""
     size = 128
-    shown = photos(list(range(1000, 1006)), list(range(6)), size)
+    shown = photos(list(range(1000, 1006)), list(range(6)), size, supersample=1)
     u, v = turn_back(*to_plane(shown.camera, size, size), shown.nuisances)
     pixel = torch.linalg.det(shown.camera[:, :, :2]).abs().rsqrt()[:, None, None]
     scene = Scene(shown.identities.broadcast(2), shown.nuisances.broadcast(2))
