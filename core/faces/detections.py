@@ -207,7 +207,7 @@ def _shown(value: Any, count: int, height: int, width: int) -> np.ndarray:
     if tuple(mask.shape[1:]) != (height, width):
         raise FacewrightError(
             f"`masks` is {mask.shape[2]} x {mask.shape[1]} pixels, and `image` {width} x {height}. "
-            "Masks are read pixel by pixel: bring them to the size of the picture first."
+            f"Masks are read pixel by pixel: {_to_do(mask)}."
         )
     if len(mask) not in (0, 1, count) and count != 1:
         raise FacewrightError(
@@ -219,6 +219,16 @@ def _shown(value: Any, count: int, height: int, width: int) -> np.ndarray:
             "`masks` holds NaN or infinite numbers. Something before this node went wrong."
         )
     return (mask > 0.5).cpu().numpy()
+
+
+def _to_do(mask: Tensor) -> str:
+    """About a mask of another size than the picture."""
+    if mask.shape[1:] == (64, 64) and not mask.any():
+        return (
+            "Load Image gives this black one where a picture has no mask of its own. Paint one in "
+            "its mask editor, or connect that of a segmenter"
+        )
+    return "bring them to the size of the picture first"
 
 
 def _whole(mask: np.ndarray) -> np.ndarray | None:

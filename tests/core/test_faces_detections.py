@@ -292,3 +292,16 @@ def test_what_is_no_detection_of_these_pictures_is_refused(pictures, name):
         found(pictures, **given)
     text = str(error.value)
     assert re.search(words, text) and text.endswith(".") and len(text) < 300
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (torch.zeros(1, 64, 64), "Load Image gives this black one where a picture has no mask"),
+        (torch.ones(1, 64, 64), "bring them to the size of the picture first"),
+        (torch.zeros(1, 50, 50), "bring them to the size of the picture first"),
+    ],
+)
+def test_a_mask_of_another_size_names_what_to_do(mask, says):
+    with pytest.raises(FacewrightError, match=says):
+        faces_from_detections(torch.zeros(1, 3, 90, 120), 64, masks=mask)
