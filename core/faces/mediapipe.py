@@ -70,10 +70,11 @@ class _Found:
 class MediapipeAnalyzer:
     """Faces of any size with 68 landmarks, for any use; see the module.
 
-    A proposal counts where the mesh is sure of it. A face that the mesh denies (of masks and hands
-    before a face it knows less than the detectors) is kept with the detector's own eyes, nose and
-    mouth, and without landmarks, where it shows in the whole picture as it is and a detector is
-    certain of it (0.8), both ranges see it, or a closer look with its eyes level scores 0.7.
+    A proposal counts where the mesh is sure of it and, of tiles and turned pictures, the short
+    range sees it from near by. A face that the mesh denies (of masks and hands before a face it
+    knows less than the detectors) is kept with the detector's own eyes, nose and mouth, and without
+    landmarks, where it shows in the whole picture as it is and a detector is certain of it (0.8),
+    both ranges see it, or a look from near by with its eyes level scores 0.7.
     """
 
     name = "mediapipe"
@@ -199,6 +200,11 @@ class MediapipeAnalyzer:
             others &= ~same_face(left.boxes, chosen.boxes[present], nested=True).any(1)
             left = left[others]
         faces = _together(sure)
+        # The more views there are, the more is taken for a face somewhere.
+        kept = faces.plain.clone()
+        kept[~kept] = self._seen_again(image, faces[~kept])
+        faces = faces[kept]
+        meshes = [mesh for mesh, keep in zip(meshes, kept, strict=True) if keep]
         doubted = _together(denied)
         doubted = doubted[doubted.plain]
         doubted = doubted[~same_face(doubted.boxes, faces.boxes).any(1)]
@@ -208,11 +214,15 @@ class MediapipeAnalyzer:
 
     def _certain(self, image: Tensor, found: _Found) -> Tensor:
         """Which proposals of the whole picture are faces whatever the mesh says, (n,) bool."""
-        closer = self._search(image, _set_upright(found), SHORT)
         # Those of one range overlap less: a second one is the other range's.
         twice = alike(found.boxes, found.boxes).sum(1) > 1
-        again = alike(found.boxes, closer.boxes) & (closer.scores >= _CERTAIN_AGAIN)
-        return (found.scores >= _CERTAIN) | twice | again.any(1)
+        again = self._seen_again(image, found, _CERTAIN_AGAIN)
+        return (found.scores >= _CERTAIN) | twice | again
+
+    def _seen_again(self, image: Tensor, found: _Found, least: float = 0.0) -> Tensor:
+        """Where the short range sees a face, too, with its eyes level and near by, (n,) bool."""
+        closer = self._search(image, _set_upright(found), SHORT)
+        return (alike(found.boxes, closer.boxes) & (closer.scores >= least)).any(1)
 
     def _meshes(self, image: Tensor, found: _Found) -> tuple[Tensor, Tensor]:
         """The mesh of each proposal, (n, 478, 2), and whether it is a face, (n,) bool."""

@@ -79,6 +79,13 @@ def test_small_faces_of_large_pictures_are_found_in_tiles():
         check_found(face, truth)
 
 
+def test_what_shows_in_a_tile_alone_counts_where_the_short_range_sees_it_from_near_by():
+    faces = [Truth(700, 650, 110), Truth(1500, 1250, 110, ranges=(FULL,))]
+    analyzer, image = world(faces, 2000, 3000)
+    (face,) = analyzer.detect(image)
+    check_found(face, faces[0])
+
+
 def turned(analyzer_options, angles):
     found = []
     for degrees in angles:
