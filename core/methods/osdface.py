@@ -110,9 +110,10 @@ class VisualRepresentationEmbedder(SavedNetwork):
         """Aligned crops (b, 3, s, s) as they would have been cut out at the embedder's own size.
 
         `prepare` samples larger squares without a filter, as the released code does whole
-        pictures; the grain of a large crop would then decide about tokens.
+        pictures; the grain of a large crop would then decide about tokens. The nano embedder was
+        trained on crops that are larger than its input, sampled so, and goes on to see them.
         """
-        return shrunk(crops, self.config.input_size)
+        return shrunk(crops, max(self.config.input_size, NANO_SIZE))
 
     def prepare(self, lq: Tensor) -> Tensor:
         """Range and size the encoder expects: (b, 3, h, w) in [0, 1] -> (b, 3, s, s).

@@ -2,14 +2,18 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
+from facewright.core.files.known import NANO_SIZE
 from facewright.core.geometry.align import align_faces
 from facewright.core.geometry.eyes import eye_crops
 from facewright.core.geometry.warp import shrunk
+from facewright.core.methods import osdface
 from facewright.core.methods._references import one_step_faces
 from facewright.core.methods.classic import ClassicFaces
 from facewright.core.methods.osdface import VisualRepresentationEmbedder
+from facewright.core.modules import face_encoder
 from facewright.core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
 from facewright.core.pipeline.options import RestoreOptions
 from facewright.core.pipeline.pictures import to_compute_device
@@ -41,7 +45,9 @@ def encoder():
 
 @torch.no_grad()
 @pytest.mark.parametrize("make", [embedder, encoder])
-def test_an_embedder_sees_what_would_have_been_cut_out_at_its_size(make):
+def test_an_embedder_sees_what_would_have_been_cut_out_at_its_size(make, monkeypatch):
+    for module in (osdface, face_encoder):
+        monkeypatch.setattr(module, "NANO_SIZE", 32)
     network, shapes = make(), []
     prompt = one_step_faces(None, network, None, 96, to_compute_device).embed
     if make is encoder:
@@ -53,6 +59,16 @@ def test_an_embedder_sees_what_would_have_been_cut_out_at_its_size(make):
     # Not a crop's: any other picture is taken as it always was.
     prompt(torch.rand(1, 3, 40, 70), [])
     assert set(shapes) == {(32, 32)}
+
+
+def test_crops_of_the_nano_size_are_seen_as_in_training():
+    vre = embedder()
+    crops = grain(2, NANO_SIZE)
+    assert torch.equal(vre.cut_out(crops), crops)
+    assert vre.cut_out(grain(1, 2 * NANO_SIZE)).shape[-1] == NANO_SIZE
+    whole = encoder().prepare(crops)
+    sampled = F.interpolate(crops, (32, 32), mode="bilinear", antialias=True)
+    assert torch.equal(whole, sampled * 2 - 1)
 
 
 def test_shrinking_a_crop_is_cutting_it_out_smaller():
