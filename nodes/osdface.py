@@ -95,7 +95,7 @@ class VREEncode(io.ComfyNode):
         lq = rgb_view(image)
         device = host.load(vre)
         parts = steps(lq.split(_ENCODE_TOGETHER))
-        chosen = [vre.select(vre.cut_out(part.contiguous().to(device))) for part in parts]
+        chosen = [vre.select(part.contiguous().to(device)) for part in parts]
         cond = vre.embed(torch.cat([c.tokens for c in chosen]))
         positions = torch.cat([c.positions for c in chosen])[:_SHOWN]
         picture = to_image(token_map(lq[:_SHOWN].contiguous(), positions, vre.grid_size))

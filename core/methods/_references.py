@@ -118,7 +118,7 @@ def encode_faces(
     for start in range(0, len(lq), chunk_size):
         some, albums = lq[start : start + chunk_size].to(device), people[start : start + chunk_size]
         identity = ide.of_people(albums, some)
-        cond.append(ide.condition(vre, vre.cut_out(some), identity))
+        cond.append(ide.condition(vre, some, identity))
         report += [
             _choice(start + i, person, int(j), identity.distance[i])
             for i, (person, j) in enumerate(zip(albums, identity.chosen, strict=True))
@@ -150,7 +150,7 @@ def one_step_faces(
     def embed(lq: Tensor, people: Sequence[Person | None]) -> Tensor:
         device = place(vre)
         if ide is None:
-            return vre(vre.cut_out(lq.to(device)))
+            return vre(lq.to(device))
         place(ide)
         return encode_faces(lq, people, ide, vre, device=device).cond
 

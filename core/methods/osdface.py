@@ -23,7 +23,6 @@ from ..devices import channels_last, without_autocast
 from ..errors import CheckpointError, NonFiniteError, check_image, listed
 from ..files.known import BASE, NANO_BASE, NANO_SIZE, KnownFile, bundled
 from ..geometry.face import FaceAnalyzer
-from ..geometry.warp import shrunk
 from ..lora.files import read_lora
 from ..modules.autoencoder import AutoencoderConfig, Encoder
 from ..modules.quantizer import TokenSelection, VectorQuantizer, select_tokens
@@ -105,15 +104,6 @@ class VisualRepresentationEmbedder(SavedNetwork):
     def grid_size(self) -> int:
         """Cells along one side of the feature map that `select` counts positions in."""
         return self.config.input_size // self.config.encoder.factor
-
-    def cut_out(self, crops: Tensor) -> Tensor:
-        """Aligned crops (b, 3, s, s) as they would have been cut out at the embedder's own size.
-
-        `prepare` samples larger squares without a filter, as the released code does whole
-        pictures; the grain of a large crop would then decide about tokens. The nano embedder was
-        trained on crops that are larger than its input, sampled so, and goes on to see them.
-        """
-        return shrunk(crops, max(self.config.input_size, NANO_SIZE))
 
     def prepare(self, lq: Tensor) -> Tensor:
         """Range and size the encoder expects: (b, 3, h, w) in [0, 1] -> (b, 3, s, s).
@@ -287,7 +277,7 @@ def _load(
     return OneStepFaces(
         backbone=source.backbone(base, (tensors, metadata)),
         timestep=trained_timestep(metadata),
-        embed=lambda lq, people: vre(vre.cut_out(lq)),
+        embed=lambda lq, people: vre(lq),
         size=size,
         device=device,
     )

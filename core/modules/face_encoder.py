@@ -19,8 +19,6 @@ from ..architecture import CLOSED, Between, SavedNetwork
 from ..checkpoint import read_tensors
 from ..checkpoint.identify import TRAINING_KEY
 from ..errors import CheckpointError, FacewrightError, check_image
-from ..files.known import NANO_SIZE
-from ..geometry.warp import shrunk
 from .autoencoder import AutoencoderConfig, Encoder
 
 _ADAPTER = "facewright.adapter"
@@ -93,8 +91,6 @@ class FaceEncoder(SavedNetwork):
         """(b, 3, h, w) in [0, 1] -> (b, 3, s, s) in [-1, 1], as the encoder sees them."""
         check_image(faces, name="faces")
         size = (self.config.input_size,) * 2
-        # As they would have been cut out at the size of the encoder's training.
-        faces = shrunk(faces, max(self.config.input_size, NANO_SIZE))
         x = faces.to(self.quant_conv.weight)
         if x.shape[-2:] != size:
             x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)

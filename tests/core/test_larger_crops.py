@@ -2,21 +2,15 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
-from facewright.core.files.known import NANO_SIZE
 from facewright.core.geometry.align import align_faces
 from facewright.core.geometry.eyes import eye_crops
 from facewright.core.geometry.warp import shrunk
-from facewright.core.methods import osdface
-from facewright.core.methods._references import one_step_faces
 from facewright.core.methods.classic import ClassicFaces
 from facewright.core.methods.osdface import VisualRepresentationEmbedder
-from facewright.core.modules import face_encoder
 from facewright.core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
 from facewright.core.pipeline.options import RestoreOptions
-from facewright.core.pipeline.pictures import to_compute_device
 
 from .test_osdface import SMALL
 
@@ -45,30 +39,12 @@ def encoder():
 
 @torch.no_grad()
 @pytest.mark.parametrize("make", [embedder, encoder])
-def test_an_embedder_sees_what_would_have_been_cut_out_at_its_size(make, monkeypatch):
-    for module in (osdface, face_encoder):
-        monkeypatch.setattr(module, "NANO_SIZE", 32)
+def test_an_embedder_sees_crops_of_any_size_at_its_own(make):
     network, shapes = make(), []
-    prompt = one_step_faces(None, network, None, 96, to_compute_device).embed
-    if make is encoder:
-        prompt = lambda crops, people: network(crops)  # noqa: E731
     network.encoder.register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape[-2:]))
-    for k in (2, 3):
-        crops = grain(3, 32 * k)
-        assert torch.allclose(prompt(crops, []), network(block_means(crops, k)), atol=1e-4)
-    # Not a crop's: any other picture is taken as it always was.
-    prompt(torch.rand(1, 3, 40, 70), [])
+    for side in (32, 48, 64):
+        network(grain(1, side))
     assert set(shapes) == {(32, 32)}
-
-
-def test_crops_of_the_nano_size_are_seen_as_in_training():
-    vre = embedder()
-    crops = grain(2, NANO_SIZE)
-    assert torch.equal(vre.cut_out(crops), crops)
-    assert vre.cut_out(grain(1, 2 * NANO_SIZE)).shape[-1] == NANO_SIZE
-    whole = encoder().prepare(crops)
-    sampled = F.interpolate(crops, (32, 32), mode="bilinear", antialias=True)
-    assert torch.equal(whole, sampled * 2 - 1)
 
 
 def test_shrinking_a_crop_is_cutting_it_out_smaller():
@@ -123,11 +99,3 @@ def test_what_sees_512_pixels_only_refuses_more():
 
     with pytest.raises(FacewrightError, match="GFPGAN sees faces of 512 pixels and no larger"):
         ClassicFaces(model=Network()).restore(torch.rand(1, 3, 768, 768), [None])
-
-
-@pytest.mark.slow
-def test_released_shape_at_1024(released):
-    vre = VisualRepresentationEmbedder.from_files(*released)
-    crop = torch.nn.functional.interpolate(grain(1, 256), (1024, 1024), mode="bicubic").clamp(0, 1)
-    mine, own = vre.select(vre.cut_out(crop)), vre.select(block_means(crop, 2))
-    assert torch.equal(mine.tokens, own.tokens) and torch.equal(mine.positions, own.positions)

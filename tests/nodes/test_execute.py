@@ -6,7 +6,6 @@ from facewright.core.errors import FacewrightError
 from facewright.core.faces import AutoAnalyzer, Choice, Face
 from facewright.core.faces.auto import Passed
 from facewright.core.host import running
-from facewright.core.methods import osdface
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig
 from facewright.core.weights.model_folders import ModelFolders
@@ -153,14 +152,6 @@ def test_each_face_is_embedded_as_it_would_be_alone(vre):
     for i in range(9):
         alone = VREEncode.execute(vre=vre, image=crops[i : i + 1]).result[0][0][0]
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-6, rtol=0)
-
-
-def test_a_large_crop_is_embedded_as_it_would_be_cut_out_at_the_embedders_size(vre, monkeypatch):
-    monkeypatch.setattr(osdface, "NANO_SIZE", vre.config.input_size)
-    small = torch.rand(1, vre.config.input_size, vre.config.input_size, 3)
-    large = small.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    together, alone = (VREEncode.execute(vre=vre, image=x).result[0][0][0] for x in (large, small))
-    assert torch.allclose(together, alone, atol=1e-4)
 
 
 def test_a_sampled_posterior_follows_the_seed(weightless):
