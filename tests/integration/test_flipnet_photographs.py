@@ -26,7 +26,7 @@ def photograph(home, weights):
     for chosen in ("your photograph", "a good photograph"):
         Image.fromarray(pixels).save(home / "input" / f"choose {chosen}.png")
     yield pixels
-    for path in {*(home / "models").rglob("*")} - before:
+    for path in [*{*(home / "models").rglob("*")} - before, *(home / "input").glob("choose *")]:
         path.unlink()
 
 
