@@ -132,7 +132,7 @@ def test_what_auto_chose_goes_to_other_processes(tmp_path, monkeypatch):
     ]
     assert reports[0] == reports[1]
     lines = reports[0].splitlines()
-    assert lines[0].startswith("1 face found by fake, smaller than 99 px (16 px), it passes")
+    assert lines[0].startswith("1 face found by fake, smaller than 99 px (16 px); it passes")
     assert lines[
         1
     ] == "Faces are looked for by skimage, because its file is not there; skimage " + (
