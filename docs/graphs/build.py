@@ -15,7 +15,7 @@ from .parts import (
     load_image_model,
     load_osdface,
     paste_and_compare,
-    photograph,
+    photograph_beside_models,
     restore_crops,
     save_images,
     score,
@@ -81,10 +81,7 @@ def trained_restore(graph: Graph) -> None:
 def osdface_restore(graph: Graph) -> None:
     """Photographs, with Stable Diffusion 2.1-base and the released OSDFace weights."""
     load_osdface(graph)
-    graph.group("Models", "load")
-    picture = photograph(graph, (500, 100, 340, 420))
-    graph.group("Picture", "load")
-    _face_chain(graph, 900, picture["image"], 512)
+    _face_chain(graph, 900, photograph_beside_models(graph), 512)
     graph.note((-480, 100, 440, 640))
 
 
@@ -93,9 +90,7 @@ def restore_whole_photo(graph: Graph) -> None:
     """The faces by OSDFace, everything else by an upscaler, at its larger size."""
     load_osdface(graph)
     load_image_model(graph, 710, _UPSCALER)
-    graph.group("Models", "load")
-    picture = photograph(graph, (500, 100, 340, 420))["image"]
-    graph.group("Picture", "load")
+    picture = photograph_beside_models(graph)
     found = find_faces(graph, 900, picture, 512)
     restored = restore_crops(graph, 1300, found["crops"])
     box = (900, 860, 720, 60)

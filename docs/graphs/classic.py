@@ -8,7 +8,7 @@ from .parts import (
     load_image_model,
     load_osdface,
     paste_and_compare,
-    photograph,
+    photograph_beside_models,
     restore_crops,
     save_images,
 )
@@ -25,9 +25,7 @@ def classic_restore(graph: Graph) -> None:
     """Photographs, with GFPGAN or another face restorer of one file."""
     load_image_model(graph, 100, _GFPGAN)
     graph.add("LoadFaceAnalyzer", (20, 230, LOADER_WIDTH, 90), backend="auto")
-    graph.group("Models", "load")
-    picture = photograph(graph, (500, 100, 340, 420))["image"]
-    graph.group("Picture", "load")
+    picture = photograph_beside_models(graph)
     found = find_faces(graph, 900, picture, 512)
     restored = _with_model(graph, (1300, 100, 320, 120), found["crops"])
     graph.group("Restore them", "restore")
@@ -40,9 +38,7 @@ def compare_restorers(graph: Graph) -> None:
     """The same faces by OSDFace and by GFPGAN, side by side."""
     load_osdface(graph)
     load_image_model(graph, 700, _GFPGAN)
-    graph.group("Models", "load")
-    picture = photograph(graph, (500, 100, 340, 420))["image"]
-    graph.group("Picture", "load")
+    picture = photograph_beside_models(graph)
     crops = find_faces(graph, 900, picture, 512)["crops"]
     by_osdface = restore_crops(graph, 1300, crops)["restored"]
     by_gfpgan = _with_model(graph, (1680, 100, 320, 120), crops)["restored"]

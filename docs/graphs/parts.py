@@ -29,6 +29,14 @@ def photograph(graph: Graph, box: Box, title: str = "Your photograph") -> Node:
     return graph.add("LoadImage", box, title=title, image=name)
 
 
+def photograph_beside_models(graph: Graph) -> Output:
+    """Closes the group of the models that were loaded, and puts the photograph beside it."""
+    graph.group("Models", "load")
+    picture = photograph(graph, (500, 100, 340, 420))["image"]
+    graph.group("Picture", "load")
+    return picture
+
+
 def load_osdface(graph: Graph) -> None:
     """SD 2.1-base with OSDFace's released files, and a face detector, one below the other."""
     load_sd21(graph, "pytorch_lora_weights.safetensors")
