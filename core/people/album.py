@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import FacewrightError
 from ..faces import FaceAnalyzer, dense_landmarker, detect_faces
 from ..geometry.align import FaceCrops, align_faces
-from .matching import threshold_of
+from .limits import threshold_of
 from .person import Person, base_name, to_bytes
 from .recogniser import Recogniser
 

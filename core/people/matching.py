@@ -8,29 +8,17 @@ import torch
 from torch import Tensor
 
 from ..errors import FacewrightError, listed, not_finite
+from .limits import threshold_of
 from .person import Person, check_names
 from .recogniser import Recogniser
 
-SAME_PERSON = {"nano-identity": 0.65, "arcface": 0.28}
-"""Cosine from which two faces count as one person, by kind of recogniser.
-
-nano-identity: measured on rendered people. Of 60 people with 5 clean photos each, 0.7 % of the
-pairs of one person lie below and 1.5 % of those of two people above; of 1280 faces in group
-pictures, sharp to severely degraded, against 60 albums of 4 photos, 0.3 % miss their own album and
-1.0 % of the strangers reach it. arcface: insightface's demonstration calls faces above 0.28 the
-same person and below 0.2 another (web-demos/src_recognition of deepinsight/insightface). Other
-recognisers of photographs trained with an angular margin are taken to be like it.
-"""
+SAME_PERSON = {name: threshold_of(name) for name in ("nano-identity", "arcface")}
+"""Cosine from which two faces count as one person, by kind of recogniser; see `Limits`."""
 
 _STEP = 1e-6
 """Cosines closer than this are equal: summing in another order changes them by less."""
 _AT_ONCE = 16
 """Faces a recogniser looks at together: crowds must not need more memory."""
-
-
-def threshold_of(recogniser: str) -> float:
-    """The entry of `SAME_PERSON` for a `Recogniser.name` or `Recogniser.id`."""
-    return SAME_PERSON["nano-identity" if recogniser.startswith("nano-identity") else "arcface"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +145,7 @@ def match_faces(
     Raises:
         FacewrightError: as `match_people`.
     """
+    threshold = threshold or recogniser.limits.same_person
     with torch.no_grad():
         embeddings = torch.cat([recogniser(part).cpu() for part in faces.split(_AT_ONCE)])
     return match_people(embeddings, image_index, people or [], threshold, recogniser=recogniser.id)

@@ -23,6 +23,7 @@ from ..modules.adaface import AdaFaceIR
 from ..modules.identity import FORMAT as NANO_FORMAT
 from ..modules.identity import IdentityEncoder
 from ..modules.iresnet import IResNet
+from .limits import Limits, limits_of
 
 Crop = Literal["full", "arcface"]
 
@@ -64,18 +65,31 @@ class Recogniser(nn.Module):
     identity embedders remember it.
     """
 
-    def __init__(self, net: nn.Module, *, name: str, dim: int, crop: Crop = "full") -> None:
+    limits: Limits
+    """What its cosines mean: as `person calibrate` measured, else as shipped."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        name: str,
+        dim: int,
+        crop: Crop = "full",
+        limits: Limits | None = None,
+    ) -> None:
         """
         Args:
             net: (n, 3, h, w) in [0, 1] RGB, cropped as `crop` says -> (n, dim).
             name: of the kind, such as "arcface-r50".
             dim: length of the embeddings.
             crop: "full" hands over the whole FFHQ-aligned face, "arcface" cuts it as ArcFace does.
+            limits: what its cosines mean; by default `limits_of` its name.
         """
         super().__init__()
         self.net = net.eval().requires_grad_(False)
         self.name, self.dim, self.crop = name, dim, crop
         self.id = f"{name}:{fingerprint(net)}"
+        self.limits = limits or limits_of(self.id)
 
     @property
     def info(self) -> str:
