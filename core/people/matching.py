@@ -1,22 +1,25 @@
 """Whose face is it: albums assigned to the faces of pictures by identity, one to one."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import FacewrightError, listed, not_finite
-from .limits import threshold_of
+from ..errors import FacewrightError, counted, listed, not_finite, shorten
+from .assigning import best_pairs, losses
+from .limits import limits_of, threshold_of
 from .person import Person, check_names
 from .recogniser import Recogniser
 
 SAME_PERSON = {name: threshold_of(name) for name in ("nano-identity", "arcface")}
 """Cosine from which two faces count as one person, by kind of recogniser; see `Limits`."""
 
-_STEP = 1e-6
-"""Cosines closer than this are equal: summing in another order changes them by less."""
+NOBODY = "nobody"
+"""What is said of a face that is no album's."""
+
 _AT_ONCE = 16
 """Faces a recogniser looks at together: crowds must not need more memory."""
 
@@ -34,7 +37,17 @@ class Matches:
     image_index: Tensor
     """(m,) int64: which picture of the batch a face is in."""
     threshold: float
-    """No face was given an album whose cosine lies below."""
+    """No face was given an album whose cosine lies below, but by hand."""
+    margin: float = 0.0
+    """By how much an album has to beat the next one; a face below it is `unsure`."""
+    unsure: tuple[tuple[str, ...], ...] = ()
+    """Per face the names it may be, the likeliest first, where that cannot be told; () where it is
+    clear. One name alone: that person or nobody, as another face may be the person, too. An unsure
+    face is assigned None."""
+    by_hand: frozenset[int] = frozenset()
+    """Faces whose person was told."""
+    margins: tuple[float | None, ...] = ()
+    """Per face as `margin_of`."""
 
     def __len__(self) -> int:
         return len(self.assigned)
@@ -49,38 +62,126 @@ class Matches:
         index = self.assigned[face]
         return None if index is None else self.people[index]
 
+    def may_be(self, face: int) -> tuple[str, ...]:
+        """The names that an unsure face may have, see `unsure`; () where it is clear."""
+        return self.unsure[face] if self.unsure else ()
+
+    def runner_up(self, face: int) -> str | None:
+        """Who comes next after the face's own album, or after the likeliest of an unsure face; of
+        nobody's face who comes closest. None where there is no such album."""
+        first = self._first(face)
+        others = [i for i in self._ranked(face) if i != first]
+        return self.people[others[0]].name if others else None
+
+    def margin_of(self, face: int) -> float | None:
+        """By how much the picture's best assignment beats the best in which this face is another
+        album's, or its album another face's; of nobody's face, in which it is anybody's.
+
+        Cosines, see `assigning.losses`; None where there is nothing to compare, and by hand.
+        """
+        return self.margins[face] if self.margins else None
+
     @property
     def names(self) -> list[str]:
-        """Per face the name of its person, or "nobody"."""
-        return ["nobody" if i is None else self.people[i].name for i in self.assigned]
+        """Per face the name of its person, "nobody", or "alice or bob" where it is unsure."""
+        return [self._name(face) for face in range(len(self))]
 
     @property
     def labels(self) -> list[str]:
-        """Per face "alice (0.83)", or "nobody" with whoever comes closest."""
+        """Per face "alice (0.83, next bob 0.41)", or "nobody" with whoever comes closest."""
         return [self._label(face) for face in range(len(self))]
 
     @property
     def report(self) -> list[str]:
-        """A line per face, such as "picture 0, face 1: alice (0.83)"."""
+        """A line per face, such as "picture 0, face 1: alice (0.83)", then `warnings`."""
         if not len(self):
             return ["there are no faces"]
-        numbers: dict[int, int] = {}
-        lines = []
-        for picture, label in zip(self.image_index.tolist(), self.labels, strict=True):
-            number = numbers[picture] = numbers.get(picture, -1) + 1
-            lines.append(f"picture {picture}, face {number}: {label}")
+        places = zip(self.image_index.tolist(), self.numbers, self.labels, strict=True)
+        lines = [f"picture {picture}, face {face}: {label}" for picture, face, label in places]
+        return lines + self.warnings
+
+    @property
+    def numbers(self) -> list[int]:
+        """Per face its number in its picture, from 0."""
+        seen: dict[int, int] = {}
+        numbers = []
+        for picture in self.image_index.tolist():
+            seen[picture] = seen.get(picture, -1) + 1
+            numbers.append(seen[picture])
+        return numbers
+
+    @property
+    def warnings(self) -> list[str]:
+        """What should be looked at: faces that cannot be told, and albums of nearly one person."""
+        lines = alike(self.people, self.threshold, self.margin)
+        open_ = [face for face in range(len(self)) if self.may_be(face)]
+        if open_:
+            batch, face = len(self.image_index.unique()) > 1, open_[0]
+            place = f"{int(self.image_index[face])}/" * batch + str(self.numbers[face])
+            lines.append(
+                f"warning: {counted(len(open_), 'face')} cannot be told for sure, so no album was "
+                f'taken for them. Say who they are by `assign`, such as "{place}='
+                f'{self.may_be(face)[0]}", or lower `margin`: at 0 the likeliest is taken.'
+            )
         return lines
 
-    def _label(self, face: int) -> str:
+    def _first(self, face: int) -> int | None:
         index = self.assigned[face]
+        if index is None and self.may_be(face):
+            return [person.name for person in self.people].index(self.may_be(face)[0])
+        return index
+
+    def _ranked(self, face: int) -> list[int]:
+        return self.cosines[face].argsort(descending=True, stable=True).tolist()
+
+    def _name(self, face: int) -> str:
+        names = self.may_be(face)
+        if names:
+            return " or ".join([*names, NOBODY][: max(2, len(names))])
+        index = self.assigned[face]
+        return NOBODY if index is None else self.people[index].name
+
+    def _cosine(self, face: int, name: str) -> float:
+        return float(self.cosines[face, [person.name for person in self.people].index(name)])
+
+    def _label(self, face: int) -> str:
+        index, name, next_ = self.assigned[face], self._name(face), self.runner_up(face)
+        hand = ["by hand"] * (face in self.by_hand)
+        if names := self.may_be(face):
+            return f"{name} ({', '.join(f'{self._cosine(face, n):.2f}' for n in names)})"
         if index is not None:
-            return f"{self.people[index].name} ({float(self.cosines[face, index]):.2f})"
-        if not self.people:
-            return "nobody (there are no albums)"
-        best = int(self.cosines[face].argmax())
-        cosine = float(self.cosines[face, best])
-        other = ", whom another face resembles more" if cosine >= self.threshold else ""
-        return f"nobody (best: {self.people[best].name} {cosine:.2f}{other})"
+            said = [f"{float(self.cosines[face, index]):.2f}", *hand]
+            said += [f"next {next_} {self._cosine(face, next_):.2f}"] if next_ else []
+            return f"{name} ({', '.join(said)})"
+        if hand:
+            return f"{NOBODY} (by hand)"
+        if next_ is None:
+            return f"{NOBODY} (there are no albums)"
+        cosine = self._cosine(face, next_)
+        if cosine >= self.threshold:
+            return f"{NOBODY} (best: {next_} {cosine:.2f}, whom another face resembles more)"
+        near = self.margin > 0 and cosine >= self.threshold - self.margin
+        return f"{NOBODY} ({'resembles' if near else 'best:'} {next_} {cosine:.2f})"
+
+
+def alike(people: Sequence[Person], threshold: float, margin: float) -> list[str]:
+    """A warning for each two albums that are so near one another that faces cannot be told.
+
+    A face at cosine c to one template is at about c times the templates' cosine to the other; where
+    that is less than `margin` apart for a face that just reaches `threshold`, it is unsure.
+    """
+    lines = []
+    for a, b in combinations(sorted(people, key=lambda person: person.name), 2):
+        if a.recogniser != b.recogniser or a.embeddings.shape[1:] != b.embeddings.shape[1:]:
+            continue
+        cosine = float(a.template @ b.template)
+        if threshold * (1 - cosine) < margin:
+            lines.append(
+                f"warning: the albums of {a.name} and {b.name} are nearly one person (cosine "
+                f"{cosine:.2f}): faces of theirs are often unsure. If it is one person, put all "
+                "photos into one album; else say by hand whose face is whose."
+            )
+    return lines
 
 
 def match_people(
@@ -90,46 +191,73 @@ def match_people(
     threshold: float,
     *,
     recogniser: str,
+    margin: float | None = None,
+    assign: Mapping[int, str | None] | None = None,
 ) -> Matches:
     """Assign albums to the faces of each picture, so that each album has one face at most.
 
     Maximises the sum of (cosine - threshold) over the pairs of a picture; a face that is left
-    over, or below the threshold with every album, is nobody. The order of faces and of albums does
-    not matter: between equally good assignments the names decide.
+    over, or below the threshold with every album, is nobody. Where another assignment of the
+    picture is worse by less than `margin`, the faces in which both differ are unsure, and none of
+    them gets an album. The order of faces and of albums does not matter: between equally good
+    assignments the names decide.
 
     Args:
         embeddings: (m, d) of length 1, of the faces; m may be 0.
         image_index: (m,) which picture a face is in.
         people: albums, at most one of a name; there may be none.
-        threshold: cosine in [0, 1]; 0 takes that of `SAME_PERSON`.
+        threshold: cosine in [0, 1]; 0 takes that of `limits_of`.
         recogniser: `Recogniser.id` of who made the embeddings.
+        margin: cosine in [0, 1]; None takes that of `limits_of`, 0 is sure of the best always.
+        assign: what is told by hand: by a face's index the name of its album, or None for nobody.
+            It holds whatever the cosines say, several faces of a picture may have one album so, and
+            the other faces share out the albums that are left.
 
     Raises:
-        FacewrightError: albums of another recogniser or of one name, a threshold out of range,
-            embeddings that are not finite, or shapes that do not fit.
+        FacewrightError: albums of another recogniser or of one name, a threshold or margin out of
+            range, an assignment to a face or album that is not there, embeddings that are not
+            finite, or shapes that do not fit.
     """
     people = list(people)
     check_names(people)
-    _check(embeddings, image_index, people, threshold, recogniser)
-    threshold = threshold or threshold_of(recogniser)
+    limits = limits_of(recogniser)
+    margin = limits.margin if margin is None else margin
+    _check(embeddings, image_index, people, threshold, margin, recogniser)
+    threshold = threshold or limits.same_person
+    told = _told(assign or {}, people, len(embeddings))
     order = sorted(range(len(people)), key=lambda i: people[i].name)
-    assigned: list[int | None] = [None] * len(embeddings)
-    if not people or not len(embeddings):
-        cosines = torch.zeros(len(embeddings), len(people))
-    else:
+    assigned: list[int | None] = [told.get(face) for face in range(len(embeddings))]
+    unsure: list[tuple[str, ...]] = [()] * len(embeddings)
+    margins: list[float | None] = [None] * len(embeddings)
+    cosines = torch.zeros(len(embeddings), len(people), dtype=torch.float64)
+    if people and len(embeddings):
         templates = torch.stack([person.template for person in people]).double()
         cosines = embeddings.cpu().double() @ templates.T
         for picture in image_index.unique().tolist():
             faces = (image_index == picture).nonzero()[:, 0].tolist()
-            pairs = _assign(cosines[faces][:, order].numpy(), threshold)
-            for row, column in pairs:
-                assigned[faces[row]] = order[column]
+            taken = {told[face] for face in faces if face in told}
+            faces = [face for face in faces if face not in told]
+            albums = [album for album in order if album not in taken]
+            if not faces or not albums:
+                continue
+            for verdict, face in zip(
+                _decided(cosines[faces][:, albums], threshold, margin), faces, strict=True
+            ):
+                if verdict.album is not None and not verdict.others:
+                    assigned[face] = albums[verdict.album]
+                margins[face] = verdict.margin
+                may_be = sorted(verdict.others, key=lambda i: -float(cosines[face, albums[i]]))
+                unsure[face] = tuple(people[albums[i]].name for i in may_be)
     return Matches(
         people=tuple(people),
         assigned=tuple(assigned),
         cosines=cosines.float(),
         image_index=image_index.cpu(),
         threshold=threshold,
+        margin=margin,
+        unsure=tuple(unsure),
+        by_hand=frozenset(told),
+        margins=tuple(margins),
     )
 
 
@@ -139,40 +267,103 @@ def match_faces(
     people: Sequence[Person] | None,
     recogniser: Recogniser,
     threshold: float = 0.0,
+    *,
+    margin: float | None = None,
+    assign: Mapping[int, str | None] | None = None,
 ) -> Matches:
     """`match_people` for FFHQ-aligned faces (m, 3, s, s) in [0, 1]; no albums make everyone nobody.
 
     Raises:
         FacewrightError: as `match_people`.
     """
-    threshold = threshold or recogniser.limits.same_person
+    limits = recogniser.limits
     with torch.no_grad():
         embeddings = torch.cat([recogniser(part).cpu() for part in faces.split(_AT_ONCE)])
-    return match_people(embeddings, image_index, people or [], threshold, recogniser=recogniser.id)
+    return match_people(
+        embeddings,
+        image_index,
+        people or [],
+        threshold or limits.same_person,
+        recogniser=recogniser.id,
+        margin=limits.margin if margin is None else margin,
+        assign=assign,
+    )
 
 
-def _assign(cosines: np.ndarray, threshold: float) -> list[tuple[int, int]]:
-    """Pairs (face, album) of one picture; columns stand in the order of the albums' names."""
-    from scipy.optimize import linear_sum_assignment
+@dataclass(frozen=True)
+class _Verdict:
+    """On one face of a picture."""
 
-    count = cosines.shape[1]
-    # The assignment must not depend on the order of the faces either.
-    rows = np.lexsort(np.round(cosines / _STEP).T[::-1])
-    allowed = cosines[rows] >= threshold
-    # Whole numbers, exact in float64. The lower digits prefer earlier names among equal sums.
-    steps = np.round((cosines[rows] - threshold) / _STEP)
-    gains = steps * (count * (count + 1) // 2 + 1) + np.arange(count, 0, -1)
-    faces, albums = linear_sum_assignment(np.where(allowed, gains, 0.0), maximize=True)
-    return [(int(rows[f]), int(a)) for f, a in zip(faces, albums, strict=True) if allowed[f, a]]
+    album: int | None
+    others: list[int]
+    """All albums that it may be, where that is unsure."""
+    margin: float | None
+
+
+def _decided(cosines: Tensor, threshold: float, margin: float) -> list[_Verdict]:
+    """Of the faces of one picture, with albums in the order of their names."""
+    values = cosines.numpy()
+    pairs = best_pairs(values, threshold)
+    loss = losses(values, threshold, pairs)
+    has, held = dict(pairs), {album for _, album in pairs}
+    verdicts = []
+    for face, row in enumerate(loss.tolist()):
+        album = has.get(face)
+        others = {i: cost for i, cost in enumerate(row) if i != album}
+        near = [
+            i for i, cost in others.items() if cost < margin and (album is not None or i in held)
+        ]
+        rivals = []
+        if album is not None:
+            rivals = [float(loss[other, album]) for other in range(len(loss)) if other != face]
+            if near or min(rivals, default=math.inf) < margin:
+                near.append(album)
+        least = min([*others.values(), *rivals], default=None)
+        verdicts.append(_Verdict(album, near, least))
+    return verdicts
+
+
+def _told(
+    assign: Mapping[int, str | None], people: Sequence[Person], count: int
+) -> dict[int, int | None]:
+    """By a face's index that of the album it was given by hand, or None for nobody.
+
+    Raises:
+        FacewrightError: there is no such face or album; the sentence says which there are.
+    """
+    names = [person.name for person in people]
+    told: dict[int, int | None] = {}
+    for face, name in assign.items():
+        if not 0 <= face < count:
+            there = f"are numbered 0 to {count - 1}" if count > 1 else "are none but number 0"
+            raise FacewrightError(
+                f"`assign` names face {face}, but "
+                + (f"the faces {there}." if count else "there are no faces.")
+            )
+        if name is not None and name not in names:
+            there = f"There are {listed(names)}." if names else "There are no albums."
+            raise FacewrightError(
+                f"`assign` gives face {face} to {shorten(name)}, who has no album here. {there} "
+                f'"{NOBODY}" says that it is none of them.'
+            )
+        told[face] = None if name is None else names.index(name)
+    return told
 
 
 def _check(
-    embeddings: Tensor, image_index: Tensor, people: list[Person], threshold: float, recogniser: str
+    embeddings: Tensor,
+    image_index: Tensor,
+    people: list[Person],
+    threshold: float,
+    margin: float,
+    recogniser: str,
 ) -> None:
     for person in people:
         person.check_fits(recogniser)
     if not 0 <= threshold <= 1:
         raise FacewrightError(f"`threshold` is a cosine in [0, 1], got {threshold}.")
+    if not 0 <= margin <= 1:
+        raise FacewrightError(f"`margin` is a difference of cosines in [0, 1], got {margin}.")
     widths = {person.name: person.embeddings.shape[1] for person in people}
     if embeddings.ndim != 2 or len(image_index) != len(embeddings):
         raise FacewrightError(
