@@ -1,7 +1,7 @@
 """Restored faces put back, touching nothing outside a soft mask around each of them."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypedDict, Unpack, overload
 
 import numpy as np
@@ -50,7 +50,7 @@ def soft_box(points: Tensor, size: int, feather: float) -> Tensor:
 class _How(TypedDict, total=False):
     feather: float
     color: str
-    strength: float
+    strength: float | Tensor
     masks: Tensor | None
     detail: float
 
@@ -70,16 +70,16 @@ def paste_faces(
     *,
     feather: float = 0.12,
     color: str = "none",
-    strength: float = 1.0,
+    strength: float | Tensor = 1.0,
     masks: Tensor | None = None,
     detail: float = 0.0,
 ) -> tuple[Tensor | list[Tensor], Tensor | list[Tensor]]:
     """Put restored faces back into their pictures.
 
-    out = x + strength A sum_i w_i (warp(restored_i) - x), with masks m_i, A = 1 - prod(1 - m_i) and
-    weights w_i that sum to 1 and prefer the face whose centre is nearer. Where faces overlap the
-    result therefore depends neither on their order nor on how many there are. Pixels with A = 0
-    keep their bits; so do channels beyond the third (alpha).
+    out = x + A sum_i s_i w_i (warp(restored_i) - x), with strengths s_i, masks m_i,
+    A = 1 - prod(1 - m_i) and weights w_i that sum to 1 and prefer the face whose centre is nearer.
+    Where faces overlap the result therefore depends neither on their order nor on how many there
+    are. Pixels with A = 0 keep their bits; so do channels beyond the third (alpha).
 
     Where the crops have `tracks`, faces fade in and out with them, and the colour change of "adain"
     and "lab" is steadied over each track. Beside the results nothing grows with the pictures.
@@ -90,7 +90,8 @@ def paste_faces(
         restored: (n, 3, s', s') in [0, 1], one per crop; s' may differ from the crops' size.
         feather: width of the soft border as a share of the crop, in (0, 0.5].
         color: how the restored faces take over the colours of the crops, see `match_color`.
-        strength: 0 leaves the pictures as they are, 1 puts the restored faces in fully.
+        strength: 0 leaves the pictures as they are, 1 puts the restored faces in fully; or (n,)
+            of them, one per crop.
         masks: (n, h, w) in [0, 1], one per crop, covering it at any size: m_i is the soft box
             times the mask, resampled as the faces are. None: the soft box alone.
         detail: share, in [0, 1], of what shrinking took from faces larger than `restored` that is
@@ -104,41 +105,117 @@ def paste_faces(
         FacewrightError: numbers out of range, or pictures, crops and restored faces that do not
             belong together.
     """
-    crops = crops.placed_in(images)
-    _check(crops, restored, feather, strength, detail)
-    _check_masks(crops, masks)
-    if isinstance(images, Tensor):
-        out, used = images.clone(), _zeros(images, len(images), *images.shape[-2:])
-    else:
-        out = [picture.clone() for picture in images]
-        used = [_zeros(picture, *picture.shape[-2:]) for picture in images]
-    coloured = _coloured(crops, restored, color)
-    shown = torch.full((len(crops),), strength, dtype=torch.float64)
-    if crops.tracks is not None:
-        shown = shown * crops.tracks.weight
-    together = _by_picture(crops)
-    size = crops.pixels.shape[-1]
-    for i in range(len(crops) if strength > 0 else 0):
-        b = int(crops.image_index[i])
-        others = [j for j in together[b] if j != i]
-        to_face = _to_pixels_of(restored[i, 0], crops, i)
-        x0, y0, x1, y1 = covered(invert(crops.matrix[i]), (0, 0, size, size), *images[b].shape[-2:])
-        face = coloured(i).to(images[b])
-        lost = lost_detail(images[b][:3], to_face, face) if detail > 0 else None
+    pasting = Pasting(images, crops, restored, feather, color, masks, detail)
+    pasting.put(strength)
+    return pasting.pictures, pasting.weights
+
+
+class Pasting:
+    """What `paste_faces` does, for who has to look at the result and put faces in again, weaker.
+
+    Only windows around the faces are written anew; no other copy of the pictures is made.
+    """
+
+    pictures: Tensor | list[Tensor]
+    """In the form they came in; faces are in them once they are `put`."""
+    weights: Tensor | list[Tensor]
+    """(b, h, w) or b (h, w): the weight with which restored pixels were used."""
+
+    def __init__(
+        self,
+        images: Tensor | Sequence[Tensor],
+        crops: FaceCrops,
+        restored: Tensor,
+        feather: float = 0.12,
+        color: str = "none",
+        masks: Tensor | None = None,
+        detail: float = 0.0,
+    ) -> None:
+        """Everything as for `paste_faces`."""
+        self.crops = crops = crops.placed_in(images)
+        """The faces where they lie in `images`."""
+        _check(crops, restored, feather, detail)
+        _check_masks(crops, masks)
+        self._images, self._restored, self._feather = images, restored, feather
+        self._face_masks, self._detail = masks, detail
+        if isinstance(images, Tensor):
+            self.pictures = images.clone()
+            self.weights = _zeros(images, len(images), *images.shape[-2:])
+        else:
+            self.pictures = [picture.clone() for picture in images]
+            self.weights = [_zeros(picture, *picture.shape[-2:]) for picture in images]
+        self._color = _coloured(crops, restored, color)
+        self._together = _by_picture(crops)
+        size = crops.pixels.shape[-1]
+        self._windows: list[Window] = [
+            covered(invert(matrix), (0, 0, size, size), *images[b].shape[-2:])
+            for matrix, b in zip(crops.matrix, crops.image_index.tolist(), strict=True)
+        ]
+        self._touched = False
+
+    def put(self, strength: float | Tensor, faces: Iterable[int] | None = None) -> None:
+        """Put the faces in, each at its strength; the result is as if done so at first.
+
+        Args:
+            strength: as for `paste_faces`.
+            faces: whose strengths are others than before; None: of all.
+        """
+        count = len(self.crops)
+        _check_strength(strength, count)
+        shown = torch.as_tensor(strength, dtype=torch.float64).cpu().expand(count)
+        if self.crops.tracks is not None:
+            shown = shown * self.crops.tracks.weight
+        again = range(count) if faces is None else self.meeting(faces)
+        for i in again if self._touched else ():
+            b, where = int(self.crops.image_index[i]), _slices(self._windows[i])
+            self.pictures[b][:, *where] = self._images[b][:, *where]
+            self.weights[b][where] = 0
+        self._touched = True
+        for i in again:
+            if shown[i] > 0:
+                self._put(i, shown[i])
+
+    def meeting(self, faces: Iterable[int]) -> list[int]:
+        """These and all that change some of the same pixels, directly or by way of others."""
+        found, left = set(faces), list(faces)
+        while left:
+            i = left.pop()
+            beside = self._together[int(self.crops.image_index[i])]
+            new = {j for j in beside if _overlap(self._windows[i], self._windows[j])} - found
+            found |= new
+            left += new
+        return sorted(found)
+
+    def _put(self, i: int, shown: Tensor) -> None:
+        crops, b = self.crops, int(self.crops.image_index[i])
+        picture = self._images[b]
+        others = [j for j in self._together[b] if j != i]
+        to_face = _to_pixels_of(self._restored[i, 0], crops, i)
+        x0, y0, x1, y1 = self._windows[i]
+        face = self._color(i).to(picture)
+        lost = lost_detail(picture[:3], to_face, face) if self._detail > 0 else None
         rows = max(1, _STRIP // max(1, x1 - x0))
         for top in range(y0, y1, rows):
             strip = (x0, top, x1, min(top + rows, y1))
-            where = (slice(strip[1], strip[3]), slice(x0, x1))
-            before = images[b][:3, *where]
-            weight = shown[i] * _weight(crops, masks, i, others, strip, feather)
-            weight = weight.to(before)
+            where = _slices(strip)
+            before = picture[:3, *where]
+            weight = _weight(crops, self._face_masks, i, others, strip, self._feather)
+            weight = (shown * weight).to(before)
             new = warp(face, invert(to_face), strip)
             if lost is not None:
-                new = (new + detail * lost(strip)).clamp(0, 1).to(before)
-            target = out[b][:3, *where]
+                new = (new + self._detail * lost(strip)).clamp(0, 1).to(before)
+            target = self.pictures[b][:3, *where]
             target.copy_(torch.where(weight > 0, target + weight * (new - before), target))
-            used[b][where] += weight
-    return out, used
+            self.weights[b][where] += weight
+
+
+def _slices(window: Window) -> tuple[slice, slice]:
+    x0, y0, x1, y1 = window
+    return slice(y0, y1), slice(x0, x1)
+
+
+def _overlap(a: Window, b: Window) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _zeros(like: Tensor, *shape: int) -> Tensor:
@@ -223,9 +300,7 @@ def _resized(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x.to(like), like.shape[-2:], mode="bilinear", antialias=True)
 
 
-def _check(
-    crops: FaceCrops, restored: Tensor, feather: float, strength: float, detail: float
-) -> None:
+def _check(crops: FaceCrops, restored: Tensor, feather: float, detail: float) -> None:
     if restored.ndim != 4 or restored.shape[1] != 3 or restored.shape[-1] != restored.shape[-2]:
         raise FacewrightError(
             f"Restored faces should be square crops (n, 3, s, s), got {tuple(restored.shape)}. "
@@ -239,9 +314,22 @@ def _check(
         )
     if not 0 < feather <= 0.5:
         raise FacewrightError(f"`feather` is a share of the crop in (0, 0.5], got {feather}.")
-    for name, share in (("strength", strength), ("detail", detail)):
-        if not 0 <= share <= 1:
-            raise FacewrightError(f"`{name}` should lie in [0, 1], got {share}.")
+    if not 0 <= detail <= 1:
+        raise FacewrightError(f"`detail` should lie in [0, 1], got {detail}.")
+
+
+def _check_strength(strength: float | Tensor, faces: int) -> None:
+    if isinstance(strength, Tensor) and strength.ndim:
+        if strength.shape != (faces,):
+            raise FacewrightError(
+                f"The crops are of {counted(faces, 'face')}, but `strength` is of the shape "
+                f"{tuple(strength.shape)}. Give one number, or one per crop, in their order."
+            )
+        wrong = [value for value in strength.tolist() if not 0 <= value <= 1]
+    else:
+        wrong = [] if 0 <= strength <= 1 else [float(strength)]
+    if wrong:
+        raise FacewrightError(f"`strength` should lie in [0, 1], got {wrong[0]}.")
 
 
 def _check_masks(crops: FaceCrops, masks: Tensor | None) -> None:

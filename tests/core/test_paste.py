@@ -7,7 +7,7 @@ import torch
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
 from facewright.core.geometry.align import align_faces
-from facewright.core.geometry.paste import paste_faces, soft_box
+from facewright.core.geometry.paste import Pasting, paste_faces, soft_box
 
 
 def scene(height=90, width=120, channels=3, faces=(((30, 20, 70, 60), 0.2),), seed=0, size=64):
@@ -48,6 +48,46 @@ def test_strength_scales_and_zero_changes_nothing():
     torch.testing.assert_close(half_mask, mask / 2)
     none, no_mask = paste_faces(picture, crops, face, strength=0.0)
     assert torch.equal(none, picture) and not no_mask.any()
+
+
+PAIR = (((10, 20, 50, 60), 0.2), ((35, 30, 75, 70), -0.1), ((170, 40, 200, 70), 0.0))
+"""Two faces that overlap, and one apart."""
+
+
+def test_every_face_may_have_its_own_strength():
+    picture, crops = scene(width=240, faces=PAIR)
+    faces = torch.rand(3, 3, 64, 64)
+    alone = []  # what each face changes, worked out one by one
+    for i in range(3):
+        one = torch.eye(3)[i]
+        alone.append(paste_faces(picture, crops, faces, strength=one)[0] - picture)
+    share = torch.tensor([0.3, 1.0, 0.6])
+    out, mask = paste_faces(picture, crops, faces, strength=share)
+    want = picture + sum(s * change for s, change in zip(share, alone, strict=True))
+    torch.testing.assert_close(out, want, atol=1e-6, rtol=0)
+    assert mask.max() == 1
+    same = paste_faces(picture, crops, faces, strength=torch.full((3,), 0.5))
+    for a, b in zip(same, paste_faces(picture, crops, faces, strength=0.5), strict=True):
+        assert torch.equal(a, b)
+    for wrong, said in ((torch.rand(2), "one per crop"), (share * 2, "should lie")):
+        with pytest.raises(FacewrightError, match=said):
+            paste_faces(picture, crops, faces, strength=wrong)
+
+
+@pytest.mark.parametrize("detail", [0.0, 0.7])
+def test_faces_put_in_again_leave_no_trace_of_before(detail):
+    picture, crops = scene(width=240, faces=PAIR, channels=4)
+    faces, masks = torch.rand(3, 3, 48, 48), torch.rand(3, 20, 20)
+    how = {"feather": 0.2, "color": "lab", "masks": masks, "detail": detail}
+    pasting = Pasting(picture, crops, faces, **how)
+    pasting.put(1.0)
+    assert pasting.meeting([0]) == pasting.meeting([1]) == [0, 1] and pasting.meeting([2]) == [2]
+    for changed, share in ([0], [0.4, 1, 1]), ([1, 2], [0.4, 0.2, 0]), ([0], [0, 0.2, 0]):
+        pasting.put(torch.tensor(share), changed)
+        fresh = paste_faces(picture, crops, faces, strength=torch.tensor(share), **how)
+        assert torch.equal(pasting.pictures, fresh[0]) and torch.equal(pasting.weights, fresh[1])
+    pasting.put(torch.zeros(3))
+    assert torch.equal(pasting.pictures, picture)
 
 
 def test_round_trip_of_a_smooth_picture():
