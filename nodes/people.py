@@ -3,8 +3,9 @@
 from ..core.drawing.album import album_sheet
 from ..core.drawing.faces import draw_faces
 from ..core.files.writing import content_hash
-from ..core.people.album import make_person, photo_names, strangers
+from ..core.people.album import make_person, photo_names
 from ..core.people.matching import match_faces
+from ..core.people.outliers import strangers
 from ..core.people.person import Person as Album
 from ..core.people.person import join_people, save_person
 from ._convert import rgb_view, to_image, to_nchw

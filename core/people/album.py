@@ -12,6 +12,7 @@ from ..errors import FacewrightError
 from ..faces import FaceAnalyzer, dense_landmarker, detect_faces
 from ..geometry.align import FaceCrops, align_faces
 from .limits import threshold_of
+from .outliers import strangers
 from .person import Person, base_name, to_bytes
 from .recogniser import Recogniser
 
@@ -77,6 +78,8 @@ def make_person(
     if len(sources) != len(photos):
         raise FacewrightError(f"{len(photos)} photos came with {len(sources)} sources.")
     landmarker = dense_landmarker(analyzer)
+    if add_to is not None:
+        check_joins(add_to, recogniser.id, recogniser.dim, landmarker.points, crop_size)
     report: list[str] = []
     found = []
     for source, photo in _once(photos, [base_name(s) for s in sources], report):
@@ -88,7 +91,9 @@ def make_person(
         on_photo(1)
     if not found:
         raise _nothing(name, report)
-    chosen = zip(found, _consensus(found, threshold_of(recogniser.name), report), strict=True)
+    album = None if add_to is None else add_to.template.double()
+    picks = _consensus(found, threshold_of(recogniser.name), report, album)
+    chosen = zip(found, picks, strict=True)
     parts = [(p.crops.pixels[i], p.sizes[i], p.embeddings[i]) for p, i in chosen]
     pixels, sizes, embeddings = (torch.stack(part) for part in zip(*parts, strict=True))
     crops = to_bytes(pixels).float() / 255
@@ -109,7 +114,7 @@ def make_person(
         sources=tuple(source for source, good in pairs if good),
     )
     if add_to is not None:
-        person = _joined(add_to, person)
+        person = joined(add_to, person)
     report += strangers(person)
     return person, [person.info, *report]
 
@@ -127,22 +132,38 @@ def photo_names(count: int, add_to: Person | None = None) -> list[str]:
     return [f"photo {start + i}" for i in range(count)]
 
 
-def _joined(first: Person, more: Person) -> Person:
+def check_joins(album: Person, recogniser: str, dim: int, points: int, side: int) -> None:
+    """Raise FacewrightError unless photos that are read so can join an album.
+
+    Args:
+        recogniser: `Recogniser.id` of who makes their embeddings.
+        dim: length of the embeddings; a file may lie about who made them.
+        points: landmarks per photo.
+        side: of the crops in pixels.
+    """
+    for what, has, given in (
+        ("made with the recogniser", album.recogniser, recogniser),
+        ("of embeddings with a length of", album.embeddings.shape[1], dim),
+        ("of landmarks per photo:", album.landmarks.shape[1], points),
+        ("of crops with a side in pixels of", album.crops.shape[-1], side),
+    ):
+        if has != given:
+            raise FacewrightError(
+                f"These photos cannot join the album of {album.name}: it is {what} {has}, they "
+                f"give {given}. Make both with the same recogniser, face detector and crop_size."
+            )
+
+
+def joined(first: Person, more: Person) -> Person:
     """One album of two, under the name of the second; a photograph that is in both counts once.
 
     Raises:
         FacewrightError: another recogniser, other landmarks, or crops of another size.
     """
-    for what, a, b in (
-        ("made with the recogniser", first.recogniser, more.recogniser),
-        ("of landmarks per photo:", first.landmarks.shape[1], more.landmarks.shape[1]),
-        ("of crops with a side in pixels of", first.crops.shape[-1], more.crops.shape[-1]),
-    ):
-        if a != b:
-            raise FacewrightError(
-                f"These photos cannot join the album of {first.name}: it is {what} {a}, they give "
-                f"{b}. Make both with the same recogniser, face detector and crop_size."
-            )
+    dim, points, side = (
+        t.shape[i] for t, i in ((more.embeddings, 1), (more.landmarks, 1), (more.crops, 3))
+    )
+    check_joins(first, more.recogniser, dim, points, side)
     new = [
         i for i, crop in enumerate(more.crops) if not any(torch.equal(crop, c) for c in first.crops)
     ]
@@ -198,32 +219,6 @@ def sharpness(pictures: Tensor) -> Tensor:
     return torch.minimum(*values).float()
 
 
-def strangers(person: Person) -> list[str]:
-    """Warnings where an album seems to show more than one person; [] where it does not.
-
-    Photos are grouped by cosine: whoever is at least as close as `SAME_PERSON` to one of a group
-    belongs to it.
-    """
-    threshold = threshold_of(person.recogniser)
-    cosines = person.embeddings.double() @ person.embeddings.double().T
-    groups = _groups(cosines >= threshold)
-    if len(groups) < 2:
-        return []
-    groups.sort(key=lambda group: (-len(group), sorted(person.sources[i] for i in group)))
-    main, others = groups[0], groups[1:]
-    lines = []
-    for group in others:
-        names = ", ".join(sorted(person.sources[i] for i in group))
-        nearest = float(cosines[group][:, [i for i in range(len(person)) if i not in group]].max())
-        lines.append(
-            f"warning: {names} may show another person than "
-            f"{', '.join(sorted(person.sources[i] for i in main))}: the closest cosine is "
-            f"{nearest:.2f}, photos of one person have {threshold:.2f} or more. Everything was "
-            "kept; take out what does not belong."
-        )
-    return lines
-
-
 def _once(
     photos: Iterable[Tensor], sources: Sequence[str], report: list[str]
 ) -> Iterator[tuple[str, Tensor]]:
@@ -260,18 +255,21 @@ def _embed(recogniser: Recogniser, crops: Tensor) -> Tensor:
     return recogniser(stored.to(device)).cpu().double()
 
 
-def _consensus(photos: Sequence[_Photo], threshold: float, report: list[str]) -> list[int]:
+def _consensus(
+    photos: Sequence[_Photo], threshold: float, report: list[str], known: Tensor | None = None
+) -> list[int]:
     """Which face of each photo belongs to the person of the album.
 
     Each face proposes a set: of every photo the face closest to it. The set whose embeddings have
     the longest sum, which are those that agree best with each other, wins; among equals the one
-    with the largest faces. Nothing here depends on the order of the photos.
+    with the largest faces. Nothing here depends on the order of the photos. Where the photos join
+    an album only its template `known` (d,) proposes.
     """
     if all(len(photo.crops) == 1 for photo in photos):
         return [0] * len(photos)
     proposals = {
         tuple(int((photo.embeddings @ seed).argmax()) for photo in photos)
-        for seed in torch.cat([photo.embeddings for photo in photos])
+        for seed in (torch.cat([p.embeddings for p in photos]) if known is None else known[None])
     }
     best = max(proposals, key=lambda picks: _rank(photos, picks))
     for photo, pick in zip(photos, best, strict=True):
@@ -279,6 +277,7 @@ def _consensus(photos: Sequence[_Photo], threshold: float, report: list[str]) ->
             left = photo.crops.boxes[:, [0, 2]].mean(1)
             number = int((left < left[pick]).sum()) + 1
             why = "most like the other photos" if len(photos) > 1 else "the largest"
+            why = why if known is None else "most like the album"
             report.append(
                 f"{photo.source}: {len(photo.crops)} faces; number {number} from the left was "
                 f"taken, {why}"
@@ -303,16 +302,3 @@ def _agree(photos: Sequence[_Photo], picks: Sequence[int]) -> float:
     """The lowest cosine between the picked faces."""
     embeddings = torch.stack([p.embeddings[i] for p, i in zip(photos, picks, strict=True)])
     return float((embeddings @ embeddings.T).min())
-
-
-def _groups(near: Tensor) -> list[list[int]]:
-    """Connected components of a symmetric (n, n) relation."""
-    left, groups = set(range(len(near))), []
-    while left:
-        group, edge = set(), {min(left)}
-        while edge:
-            group |= edge
-            edge = {j for i in edge for j in left if bool(near[i, j])} - group
-        left -= group
-        groups.append(sorted(group))
-    return groups

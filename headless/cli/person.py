@@ -143,7 +143,7 @@ def show(
     """Say what an album holds."""
     from ...core.drawing.album import album_sheet
     from ...core.images import Picture, write_picture
-    from ...core.people.album import strangers
+    from ...core.people.outliers import strangers
     from ...core.people.person import Person
 
     if not file.is_file():

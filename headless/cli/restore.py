@@ -152,7 +152,7 @@ class Faces:
             FacewrightError: albums that cannot be used, or names that do not exist.
         """
         from ...core.errors import FacewrightError
-        from ...core.people.album import strangers
+        from ...core.people.outliers import strangers
         from ..jobs.batch import find_pictures
         from ..make.people import read_albums, readable
 

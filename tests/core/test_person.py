@@ -351,6 +351,15 @@ def test_photos_join_an_album_in_order_each_once(make, seven, album):
     assert more.info == report[0]
 
 
+def test_a_group_photo_that_joins_gives_the_face_of_the_album(make, seven, album):
+    """Even where somebody else's face is in all photos that come, and larger."""
+    pictures = [group_scene(s, [9, 7, 9 + s]).pixels for s in (5, 6)]
+    for who, first in ((7, album), (9, make(portraits(9, 1, 2))[0])):
+        more, report = make(pictures, add_to=first)
+        assert (more.embeddings[-2:] @ first.template).min() > SAME_PERSON["nano-identity"], who
+        assert "number" in report[1] and report[1].endswith("was taken, most like the album")
+
+
 def test_photos_of_somebody_else_join_with_a_warning(make, album):
     _, report = make(portraits(2**40 + 77, 1, 2), add_to=album)
     assert any("may show another person" in line for line in report)
@@ -359,6 +368,7 @@ def test_photos_of_somebody_else_join_with_a_warning(make, album):
 def test_albums_of_other_makers_are_not_joined(make, seven, album):
     for changes, words in (
         ({"recogniser": "arcface-r50:0"}, "made with the recogniser arcface-r50:0"),
+        ({"embeddings": album.embeddings[:, :8]}, "embeddings with a length of 8"),
         ({"landmarks": album.landmarks[:, :1].expand(-1, 98, -1)}, "landmarks per photo: 98"),
         ({"crops": album.crops[..., ::2, ::2]}, "side in pixels of 64"),
     ):
