@@ -270,17 +270,27 @@ def load_parser(model_dir: str | Path | None = None) -> FaceParser:
     Raises:
         CheckpointError: neither file is there, or it is something else.
     """
+    path, kind = find_parser(model_dir)
+    net = kind()
+    tensors = read_tensors(path)[0]
+    # Files of old PyTorch versions lack these counters, which only training reads.
+    state = net.state_dict()
+    counters = {k: v for k, v in state.items() if k.endswith("num_batches_tracked")}
+    load_strict(net, counters | tensors, source=str(path))
+    return FaceParser(net, path.name)
+
+
+def find_parser(model_dir: str | Path | None = None) -> tuple[Path, type["ParseNet | BiSeNet"]]:
+    """The weights that `load_parser` reads, and their network.
+
+    Raises:
+        CheckpointError: neither file is there.
+    """
     roots = roots_of("facexlib", model_dir)
     for file, kind in ((PARSENET, ParseNet), (BISENET, BiSeNet)):
         path = find_file(roots, file.folders, file.names)
         if path is not None:
-            net = kind()
-            tensors = read_tensors(path)[0]
-            # Files of old PyTorch versions lack these counters, which only training reads.
-            state = net.state_dict()
-            counters = {k: v for k, v in state.items() if k.endswith("num_batches_tracked")}
-            load_strict(net, counters | tensors, source=str(path))
-            return FaceParser(net, path.name)
+            return path, kind
     searched = ", ".join(map(str, roots)) or "the models folders"
     raise CheckpointError(
         f"Masks by face parsing need the weights {PARSENET.names[0]} or {BISENET.names[0]}, and "

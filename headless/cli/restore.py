@@ -213,7 +213,8 @@ def restore(
     from ...core.faces import choice_of
     from ...core.faces.selection import parse_pick
     from ..make.people import points_of
-    from ..make.restore_files import RestoreFile, RestorerChoice, RestoreRun, endings
+    from ..make.restore_files import RestoreFile, RestorerChoice, endings
+    from ..make.restore_run import RestoreRun
 
     with wrong_usage():
         parse_pick(options.pick)
@@ -227,6 +228,8 @@ def restore(
         rotations=weights.rotations,
     )
     work = RestoreFile(choice, options, compare)
+    for line in run.hold_against(work):
+        say(line)
     team = sharing.team((job.source for job in run.jobs), run.folder)
     said: list[str] = []
     with sharing.threads:

@@ -65,6 +65,14 @@ class Manifest:
     def get(self, output: str) -> Record | None:
         return json.loads(self._lines[output]) if output in self._lines else None
 
+    def put(self, record: Record) -> None:
+        """Have a record written by the next `start` or `finish`."""
+        self._lines[record["output"]] = _line(record)
+
+    def drop(self, output: str) -> None:
+        """Have a record left out by the next `start` or `finish`."""
+        self._lines.pop(output, None)
+
     def start(self, forget: Iterable[str] = ()) -> None:
         """Make the file if it is not there, without the records of the outputs to `forget`."""
         for output in forget:

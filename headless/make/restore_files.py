@@ -1,6 +1,6 @@
-"""Files of pictures and videos restored one by one, and what was made of which."""
+"""Files of pictures and videos restored one by one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,35 +10,28 @@ import torch
 from torch import Tensor
 
 from ...core.drawing.compare import compare
-from ...core.errors import FacewrightError
 from ...core.faces import AutoAnalyzer, Choice
-from ...core.files.scan import VIDEO_SUFFIXES, LeftAside
-from ...core.files.writing import remove_leftovers
+from ...core.files.scan import VIDEO_SUFFIXES
 from ...core.images import (
     Picture,
     check_sides,
     read_picture,
     write_atomic,
     write_picture,
-    written_suffix,
 )
 from ...core.people.receipts import KEYWORD
 from ...core.pipeline.options import RestoreOptions
 from ...core.pipeline.videos import restore_video
 from ...core.video.files import frame_count
-from ...core.video.reading import load_av
-from ..jobs.batch import OnJob, Summary, run_jobs, unwatched
-from ..jobs.manifest import Manifest
-from ..jobs.planning import Job, plan
-from ..jobs.recorded import INPUT_SHA, file_mark, same_input
-from ..jobs.workers import Team
+from ..jobs.planning import Job
+from ..jobs.recorded import INPUT_SHA, file_mark
 from .people import facts
 from .restore import Restorer, load_restorer
 
 COMPARISON, RECEIPTS = "_compare.png", ".receipts.json"
 """What the names of the files beside a result end in."""
-RECORD = "restore.jsonl"
-"""In an output folder: a line for each result says which file it was made of."""
+OUTPUT_SHA = "output_sha256"
+"""Of a record: the mark of the file that was written."""
 Watch = Callable[[Job, float], object]
 """Told what share of a job is done."""
 
@@ -115,7 +108,10 @@ class RestoreFile:
 
     def __call__(self, job: Job) -> dict[str, Any]:
         made = (self._video if is_video(job.source) else self._picture)(job)
-        return {**made, "record": {INPUT_SHA: file_mark(job.source)}}
+        return {
+            **made,
+            "record": {INPUT_SHA: file_mark(job.source), OUTPUT_SHA: file_mark(job.target)},
+        }
 
     def _picture(self, job: Job) -> dict[str, Any]:
         picture = read_picture(job.source)
@@ -161,112 +157,3 @@ class RestoreFile:
 def _write_comparison(path: Path, before: Tensor, after: Tensor) -> None:
     pixels = compare(before[None, :3], after[None, :3])[0]
     write_picture(path, pixels, Picture(pixels))
-
-
-class RestoreRun:
-    """What `facewright restore` is about to do, known before the first file is opened."""
-
-    def __init__(
-        self, inputs: Sequence[str], out: Path, endings: Sequence[str], *, overwrite: bool = False
-    ) -> None:
-        """
-        Args:
-            inputs: pictures, videos, folders or patterns.
-            out: folder, or a file for one input.
-            endings: see `endings`.
-            overwrite: make again what is there.
-
-        Raises:
-            FacewrightError: as `plan`, or a record in the folder that is none.
-        """
-        self.overwrite = overwrite
-        self.aside = LeftAside()
-        """What was found and not taken."""
-        self.jobs = plan(
-            inputs, out, _suffix, endings=endings, aside=self.aside, also=VIDEO_SUFFIXES
-        )
-        if any(is_video(job.source) for job in self.jobs) and (why := _no_videos()):
-            self.jobs = [replace(j, refused=why) if is_video(j.source) else j for j in self.jobs]
-        single = self.jobs[0].target == out
-        self.folder = out.parent if single else out
-        self.needed = [ending for ending in endings if ending == RECEIPTS]
-        self._record = None if single else Manifest(out / RECORD)
-        self._stale: set[Path] = set()
-        if self._record is not None and not overwrite:
-            names = {job.name for job in self.jobs}
-            self.jobs = [self._checked(job, names, self._record) for job in self.jobs]
-
-    def _checked(self, job: Job, names: set[str], records: Manifest) -> Job:
-        """The job, refused where its result is there and was made of something else."""
-        record = records.get(self._output(job))
-        if record is None or not job.target.exists() or same_input(record, job.source):
-            return job
-        if record.get("input") != job.name and record.get("input") in names:
-            # What it was made of has its result elsewhere now.
-            self._stale.add(job.target)
-            return job
-        why = (
-            f"{job.target} was restored from another file than {job.source}. Choose another output "
-            "folder, delete it to have it made of this one, or --overwrite to restore all again."
-        )
-        return replace(job, refused=why)
-
-    def _output(self, job: Job) -> str:
-        return job.target.relative_to(self.folder).as_posix()
-
-    def finished(self, job: Job) -> bool:
-        """Whether its result is there, and receipts where they are asked for."""
-        there = job.target.exists() and all(job.beside(e).exists() for e in self.needed)
-        return there and not self.overwrite and job.target not in self._stale
-
-    @property
-    def noun(self) -> str:
-        """What the files are."""
-        return "file" if any(is_video(job.source) for job in self.jobs) else "picture"
-
-    @property
-    def ready(self) -> bool:
-        """Whether nothing is left to do."""
-        return all(job.refused or self.finished(job) for job in self.jobs)
-
-    def carry_out(
-        self, work: RestoreFile, *, workers: int | Team = 1, on_job: OnJob = unwatched
-    ) -> Summary:
-        """Restore what is not finished."""
-        remove_leftovers(path for job in self.jobs for path in job.further.values())
-        if self._record is not None and not self.ready:
-            again = (
-                self.jobs if self.overwrite else [j for j in self.jobs if j.target in self._stale]
-            )
-            self._record.start(forget=map(self._output, again))
-        summary = run_jobs(
-            self.jobs,
-            work,
-            overwrite=self.overwrite,
-            finished=self.finished,
-            workers=workers,
-            record=self._keep,
-            on_job=on_job,
-        )
-        if self._record is not None and self._record.path.exists():
-            self._record.finish()
-        return summary
-
-    def _keep(self, job: Job, made: dict[str, Any]) -> dict[str, Any]:
-        record = made.pop("record")
-        if self._record is not None:
-            self._record.add({"output": self._output(job), "input": job.name, **record})
-        return made
-
-
-def _no_videos() -> str:
-    """Why none can be read here; else empty."""
-    try:
-        load_av()
-    except FacewrightError as error:
-        return str(error)
-    return ""
-
-
-def _suffix(path: Path) -> str:
-    return ".mp4" if is_video(path) else written_suffix(path)
