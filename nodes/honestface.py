@@ -5,6 +5,7 @@ from ..core.files.known import bundled_path
 from ..core.lora.files import read_lora
 from ..core.methods._references import encode_faces, references_of
 from ..core.methods.honestface import NANO_FILES, IdentityEmbedder, load_eye_extractor, nano_ide
+from ..core.people.one_for_all import likeness
 from ..core.weights import nano
 from ._convert import one_batch, to_conditioning, to_image, to_nchw
 from ._files import check_bundled, check_files, file_input
@@ -137,7 +138,9 @@ class IDEEncode(io.ComfyNode):
         encoded = encode_faces(
             lq, people, ide, vre, device=device, on_chunk=reporter(max(1, len(lq)))
         )
-        report = "\n".join([*warnings, *encoded.report])
+        one = people[0] if people and matches is None else None
+        like = likeness(lq.to(device), one, ide.recogniser) if one else []
+        report = "\n".join([*warnings, *encoded.report, *like])
         return io.NodeOutput(
             to_conditioning(encoded.cond),
             to_image(encoded.chosen),

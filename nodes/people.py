@@ -4,6 +4,7 @@ from ..core.drawing.album import album_sheet
 from ..core.drawing.faces import draw_faces
 from ..core.files.writing import content_hash
 from ..core.people.album import make_person, photo_names
+from ..core.people.by_hand import told_of_batch
 from ..core.people.matching import match_faces
 from ..core.people.outliers import strangers
 from ..core.people.person import Person as Album
@@ -198,7 +199,8 @@ class MatchPeople(io.ComfyNode):
             description=(
                 "Tells whose face is whose: gives every face of a picture the album it resembles "
                 "most, each album to one face of a picture at most, and nobody's to strangers. "
-                "Neither the order of the albums nor that of the faces matters."
+                "What cannot be told for sure is said, and no album taken for it, until `assign` "
+                "says who it is. Neither the order of the albums nor that of the faces matters."
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The pictures that went into Detect Faces."),
@@ -219,6 +221,26 @@ class MatchPeople(io.ComfyNode):
                     tooltip="Albums, from Person Album or Load Person. Without any, everyone is "
                     "nobody.",
                 ),
+                option_input(
+                    "margin",
+                    io.Float,
+                    default=-1.0,
+                    min=-1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="By how much the cosine of a face's album has to beat the next one. "
+                    "Below it the face is unsure (Ada or Bo), and neither album is taken. 0: the "
+                    "best always is. -1: what suits the recogniser.",
+                ),
+                option_input(
+                    "assign",
+                    io.String,
+                    default="",
+                    optional=True,
+                    tooltip="Whose face it is, by hand: the number on the preview and the name of "
+                    "an album, such as 2=Bo, or 3=nobody; several with commas between them. In a "
+                    "batch the picture's number comes first: 0/2=Bo.",
+                ),
             ],
             outputs=[
                 output(Matches, "matches", "Who is who, for IDE Encode."),
@@ -229,13 +251,17 @@ class MatchPeople(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, faces, recogniser, threshold, people=None) -> io.NodeOutput:
+    def execute(
+        cls, image, faces, recogniser, threshold, people=None, margin=-1.0, assign=""
+    ) -> io.NodeOutput:
         matches = match_faces(
             faces.pixels.to(host.load(recogniser)),
             faces.image_index,
             people,
             recogniser,
             threshold,
+            margin=None if margin < 0 else margin,
+            assign=told_of_batch([assign], faces.image_index.tolist()),
         )
         preview = to_image(draw_faces(rgb_view(image), faces, matches.names))
         return io.NodeOutput(

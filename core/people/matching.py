@@ -10,15 +10,13 @@ from torch import Tensor
 
 from ..errors import FacewrightError, counted, listed, not_finite, shorten
 from .assigning import best_pairs, losses
+from .by_hand import NOBODY
 from .limits import limits_of, threshold_of
 from .person import Person, check_names
 from .recogniser import Recogniser
 
 SAME_PERSON = {name: threshold_of(name) for name in ("nano-identity", "arcface")}
 """Cosine from which two faces count as one person, by kind of recogniser; see `Limits`."""
-
-NOBODY = "nobody"
-"""What is said of a face that is no album's."""
 
 _AT_ONCE = 16
 """Faces a recogniser looks at together: crowds must not need more memory."""

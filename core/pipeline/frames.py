@@ -17,6 +17,7 @@ from ..faces import Face, NoFace, choice_of, none_left
 from ..geometry.align import FaceCrops, FacePlaces, Tracks, cut_out, place_faces
 from ..geometry.oval import mean_outline
 from ..geometry.smooth import smooth_over_tracks
+from ..people.by_hand import told_of_batch
 from ..people.guard import GuardResult
 from ..people.matching import Matches
 from ..people.person import Person
@@ -109,16 +110,20 @@ class FrameRestorer:
         if options.mask == "oval":
             self._ovals = self._steady_ovals()
         if options.people:
-            recogniser = self.restorer.recogniser
+            recogniser, limits = self.restorer.recogniser, self.restorer.recogniser.limits
+            followed = [0] * self.followed
             self.matches = match_tracks(
                 torch.cat([torch.empty(0, recogniser.dim), *self._identities]),
                 self._tracks,
                 self._places.image_index,
                 options.people,
-                options.threshold or 0.0,
+                options.threshold or limits.same_person,
                 recogniser=recogniser.id,
+                margin=limits.margin if options.margin is None else options.margin,
+                assign=told_of_batch(options.assign, followed),
             )
             lines += [f"face {i}: {label}" for i, label in enumerate(self.matches.labels)]
+            lines += self.matches.warnings
         self._identities, self._moments = [], []
         without = frames - len(self._places.image_index.unique())
         restored = len(self._places.matrix)

@@ -233,6 +233,19 @@ class RestoreOptions:
     mask_parts: str = same_option(MaskOptions, "parts")
     mask_grow: float = same_option(MaskOptions, "grow")
     mask_feather: float = same_option(MaskOptions, "feather")
+    margin: float | None = option(
+        None,
+        "By how much the cosine of a face's album has to beat the next one; below it the report "
+        "says who it may be, and neither is taken. 0: the best always is. By default what suits "
+        "the recogniser.",
+        low=0,
+        high=1,
+    )
+    assign: tuple[str, ...] = option(
+        (),
+        "Whose face it is, by hand: its number and the name of an album, such as 2=Bo, or "
+        "3=nobody. Numbers are those of the report, from 0.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -259,6 +272,10 @@ class RestoreOptions:
                 "are one person's."
             )
         _ = self.masks  # raises where they cannot be meant
+        if self.assign:
+            from ..people.by_hand import parse_told
+
+            parse_told(self.assign)
         if self.people:
             from ..people.person import check_names
 

@@ -18,15 +18,19 @@ from ..geometry.align import FaceCrops, align_faces
 from ..geometry.face import DenseLandmarker
 from ..geometry.paste import paste_faces
 from ..methods import Choosy, FaceRestorer, specs
+from ..people import one_for_all
 from ..people.album import make_person, photo_names
+from ..people.by_hand import told_of_batch
 from ..people.guard import ACTIONS, GuardResult, guard_faces
-from ..people.matching import Matches, match_faces
+from ..people.matching import Matches, match_people
 from ..people.person import Person
 from ..people.recogniser import Recogniser
 from .masks import face_masks, mask_report, outlines_in
 from .options import RestoreOptions
 from .upscale import Upscaler, find_upscaler, load_upscaler
 
+_AT_ONCE = 16
+"""Faces a recogniser looks at together: crowds must not need more memory."""
 DEFAULT_DRIFT = 0.5
 """`max_drift` of receipts where no limit is given, as in Identity Guard."""
 
@@ -42,7 +46,7 @@ class Restored:
     faces: int
     report: str
     matches: Matches | None = None
-    """Whose face is whose, where `people` were given."""
+    """Whose face is whose, where `people`, `person` or `references` were given."""
     guard: GuardResult | None = None
     """Receipts of the faces, where `max_drift` or `receipts` asked for them."""
 
@@ -163,6 +167,11 @@ class Restorer:
                 "These weights restore from the picture alone and have no use for photographs of "
                 f"the person. Use others: {', '.join(able)}."
             )
+        if options.assign and not options.with_people:
+            raise FacewrightError(
+                "`assign` says whose album a face gets; give the albums, too, by `people` "
+                "(--person)."
+            )
         if isinstance(self.method, Choosy):
             self.method.check_asked(self.side(options), options.method)
         albums = [*options.people, *([options.person] if options.person else [])]
@@ -224,7 +233,8 @@ class Restorer:
         found = self.find(picture[:3], options, on_none=none.append)
         crops = align_faces(picture[None], [found], self.side(options), dict(enumerate(none)))
         report = [line.partition(": ")[2] or line for line in crops.report]
-        matches = self._match(crops, options) if options.people else None
+        matches = self.matched(crops, options)
+        report += self.warnings(matches, options)
         people = people_of(len(crops), options, matches)
         faces = self.renewed(crops.pixels, people, options)
         faces, guard = self.guarded(crops.pixels, faces, people, options)
@@ -272,14 +282,37 @@ class Restorer:
             return None
         return face_masks(crops, options.masks, self.parser, outlines=outlines)
 
-    def _match(self, crops: FaceCrops, options: RestoreOptions) -> Matches:
-        lq = crops.pixels.to(self.place(self.recogniser))
-        threshold = options.threshold or 0.0
-        return match_faces(lq, crops.image_index, options.people, self.recogniser, threshold)
+    def matched(self, crops: FaceCrops, options: RestoreOptions) -> Matches | None:
+        """Whose face is whose; None where no photographs of people were given."""
+        if not options.people and options.person is None:
+            return None
+        embeddings, index = self.embed(crops.pixels), crops.image_index
+        assign = told_of_batch(options.assign, index.tolist())
+        if options.person is not None:
+            return one_for_all.match_all(embeddings, index, options.person, self.recogniser, assign)
+        limits, margin = self.recogniser.limits, options.margin
+        return match_people(
+            embeddings,
+            index,
+            options.people,
+            options.threshold or limits.same_person,
+            recogniser=self.recogniser.id,
+            margin=limits.margin if margin is None else margin,
+            assign=assign,
+        )
+
+    def warnings(self, matches: Matches | None, options: RestoreOptions) -> list[str]:
+        """What should be looked at of who is who."""
+        if matches is None:
+            return []
+        one = options.person is not None
+        return one_for_all.warnings_of(matches) if one else matches.warnings
 
     def embed(self, lq: Tensor) -> Tensor:
         """(n, d) on the CPU: who the faces (n, 3, s, s) in [0, 1] are."""
-        return self.recogniser(lq.to(self.place(self.recogniser))).cpu()
+        device = self.place(self.recogniser)
+        parts = [self.recogniser(part.to(device)).cpu() for part in lq.split(_AT_ONCE)]
+        return torch.cat([torch.empty(0, self.recogniser.dim), *parts])
 
     def renewed(
         self, lq: Tensor, people: Sequence[Person | None], options: RestoreOptions

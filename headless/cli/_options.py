@@ -73,7 +73,8 @@ def _annotation(field: Field) -> Any:
         about = typer.Option(f"--{field.name.replace('_', '-')}", help=option.help)
     else:
         about = typer.Option(min=option.low, max=option.high, help=option.help)
-    return Annotated[field.type, about]
+    kind = list[str] if field.type == tuple[str, ...] else field.type
+    return Annotated[kind, about]
 
 
 def _chosen(choices: tuple[str, ...]) -> Callable[[str | None], str | None]:

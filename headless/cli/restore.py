@@ -132,6 +132,10 @@ class Faces:
             )
         if options.threshold is not None and not self.person:
             fail("--threshold tells the people of --person apart; give their albums, too.", 2)
+        if options.margin is not None and not self.person:
+            fail("--margin tells the people of --person apart; give their albums, too.", 2)
+        if options.assign and not self.given:
+            fail("--assign says whose album a face gets; give the albums, too, by --person.", 2)
         plain = RestoreOptions()
         for name in ("mask_parts", "mask_grow", "mask_feather"):
             if options.mask == "none" and getattr(options, name) != getattr(plain, name):

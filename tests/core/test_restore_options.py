@@ -188,6 +188,8 @@ TABLE = {
     "mask_parts": ({"mask": "parsing"}, "hair"),
     "mask_grow": ({"mask": "oval"}, -0.1),
     "mask_feather": ({"mask": "oval"}, 0.2),
+    "margin": ({"people": "twins", "margin": 0.5}, 0.0),
+    "assign": ({"people": "alice"}, ("0=nobody",)),
 }
 """Field -> what else is set in both runs, and the value it is changed to."""
 KNOWN = {}
@@ -237,9 +239,13 @@ def test_an_option_changed_alone_changes_the_result(
     name, kind, recogniser, alice, photo, monkeypatch
 ):
     def options(**given):
-        known = {"alice": {"people": [alice], "person": alice}, "photo": {"references": [photo]}}
+        known = {
+            "alice": {"people": [alice], "person": alice},
+            "twins": {"people": [alice, replace(alice, name="bob")]},
+            "photo": {"references": [photo]},
+        }
         return RestoreOptions(
-            **{k: known[v][k] if v in ("alice", "photo") else v for k, v in given.items()}
+            **{k: known[v][k] if str(v) in known else v for k, v in given.items()}
         )
 
     def run(**given):

@@ -1,0 +1,108 @@
+"""Whose face it is, told by hand: texts such as "2=Bo", "0/3=nobody" or "party.jpg/1=Ada"."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ..errors import FacewrightError, counted, shorten
+
+NOBODY = "nobody"
+"""What is said of a face that is no album's; no album can be given by this name."""
+
+_ONE = re.compile(
+    r"\s*(?:(?P<picture>.+?)/)?\s*(?P<face>\d{1,9})\s*=\s*(?P<person>.*\S)\s*", re.DOTALL
+)
+# A comma of a name stays: what follows it is no number with an equals sign.
+_BETWEEN = re.compile(r"[,;\n]\s*(?=(?:[^,;\n=]+/)?\s*\d{1,9}\s*=)|\s*\n\s*")
+
+
+@dataclass(frozen=True)
+class Told:
+    """One face, and whose it is."""
+
+    face: int
+    """Its number in its picture, from 0."""
+    person: str | None
+    """Name of an album, or None for nobody."""
+    picture: str | None = None
+    """Number or name of the picture; None where there is one only."""
+
+    def __str__(self) -> str:
+        place = "" if self.picture is None else f"{self.picture}/"
+        return f"{place}{self.face}={self.person or NOBODY}"
+
+
+def parse_told(texts: Iterable[str]) -> list[Told]:
+    """Each text is an assignment or several, separated by commas, semicolons or lines.
+
+    Raises:
+        FacewrightError: anything else, or one face given to two.
+    """
+    told: dict[tuple[str | None, int], Told] = {}
+    for part in (part for text in texts for part in _BETWEEN.split(text) if part.strip()):
+        found = _ONE.fullmatch(part)
+        if not found:
+            raise FacewrightError(
+                f"`assign` is a face's number and a name, such as 2=Bo or 3={NOBODY}, with the "
+                f"picture before it where there are several: 0/2=Bo. Came {shorten(part)!r}."
+            )
+        person: str | None = found["person"]
+        if person is not None and person.casefold() == NOBODY:
+            person = None
+        one = Told(int(found["face"]), person, found["picture"])
+        before = told.setdefault((one.picture, one.face), one)
+        if before.person != one.person:
+            raise FacewrightError(
+                f"`assign` says both {shorten(before)} and {shorten(one)}. Keep one of them."
+            )
+    return list(told.values())
+
+
+def told_of_batch(texts: Iterable[str], image_index: Sequence[int]) -> dict[int, str | None]:
+    """What is told of the faces of a batch of pictures, by the faces' indices.
+
+    Args:
+        texts: see `parse_told`; pictures by their numbers, from 0.
+        image_index: per face its picture.
+
+    Raises:
+        FacewrightError: as `parse_told`; no number of a picture where there are several; a picture
+            without faces; or a number that no face of the picture has.
+    """
+    faces: dict[int, list[int]] = {}
+    for index, picture in enumerate(image_index):
+        faces.setdefault(picture, []).append(index)
+    found: dict[int, str | None] = {}
+    for told in parse_told(texts):
+        mine = faces.get(_picture_of(told, faces), [])
+        if told.face >= len(mine):
+            there = f"has {counted(len(mine), 'face')}" + ", numbered from 0" * bool(mine)
+            which = "the picture" if told.picture is None else f"picture {told.picture}"
+            raise FacewrightError(
+                f"`assign` {shorten(told)} names face {told.face}, but {which} {there}."
+            )
+        index = mine[told.face]
+        if found.setdefault(index, told.person) != told.person:
+            raise FacewrightError(
+                f"`assign` gives face {told.face} to both {found[index] or NOBODY} and "
+                f"{told.person or NOBODY}. Keep one of them."
+            )
+    return found
+
+
+def _picture_of(told: Told, faces: dict[int, list[int]]) -> int:
+    if told.picture is None:
+        if len(faces) > 1:
+            raise FacewrightError(
+                f"`assign` {shorten(told)} does not say in which of {len(faces)} pictures. Put its "
+                f"number before it, such as {min(faces)}/{told}."
+            )
+        return next(iter(faces), 0)
+    number = int(told.picture) if told.picture.isdecimal() and len(told.picture) < 10 else -1
+    if number not in faces:
+        there = ", ".join(map(str, sorted(faces)[:20])) or "none"
+        raise FacewrightError(
+            f"`assign` {shorten(told)} names picture {shorten(told.picture)}; pictures are "
+            f"numbered from 0, and those with faces are {there}."
+        )
+    return number
