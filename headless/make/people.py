@@ -43,8 +43,25 @@ def readable(paths: list[Path]) -> tuple[Photographs, dict[Path, str]]:
     return Photographs(good), failed
 
 
-def find_recogniser(given: str | None) -> Recogniser:
+def recogniser_file(given: str | None) -> Path | None:
+    """Where the weights lie that `find_recogniser` loads; None for the bundled ones.
+
+    Raises:
+        CheckpointError: missing.
+    """
+    if given == "nano":
+        return None
+    if given is None:
+        return host.folders.known(ARCFACE)
+    path = Path(given)
+    return path if path.is_file() else host.model_path("facewright", given)
+
+
+def find_recogniser(given: str | None, *, calibrated: bool = True) -> Recogniser:
     """By file, by name in models/facewright, "nano", or None for ArcFace wherever it lies.
+
+    Args:
+        calibrated: with the limits that `person calibrate` wrote beside it.
 
     Raises:
         CheckpointError: missing, or no recogniser.
@@ -52,14 +69,10 @@ def find_recogniser(given: str | None) -> Recogniser:
     from ...core.people.recogniser import load_recogniser, nano_recogniser
     from ...core.weights import nano
 
-    if given == "nano":
-        loaded = nano_recogniser(nano.load_identity("loss"))
-    elif given is None:
-        loaded = load_recogniser(host.folders.known(ARCFACE))
-    else:
-        path = Path(given)
-        loaded = load_recogniser(path if path.is_file() else host.model_path("facewright", given))
-    return loaded.to(compute_device())
+    path = recogniser_file(given)
+    if path is None:
+        return nano_recogniser(nano.load_identity("loss")).to(compute_device())
+    return load_recogniser(path, calibrated=calibrated).to(compute_device())
 
 
 def read_albums(files: Sequence[str]) -> list[Person]:
