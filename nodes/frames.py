@@ -149,6 +149,7 @@ class RestoreVideo(io.ComfyNode):
                 option_input("mask_parts", optional=True),
                 option_input("mask_grow", optional=True),
                 option_input("mask_feather", optional=True),
+                option_input("location", optional=True),
             ],
             outputs=[
                 output(io.Video, "restored", "For Save Video.", name="video"),

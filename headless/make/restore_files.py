@@ -20,6 +20,7 @@ from ...core.images import (
     write_picture,
 )
 from ...core.people.receipts import KEYWORD
+from ...core.people.unnamed import in_pictures
 from ...core.pipeline.options import RestoreOptions
 from ...core.pipeline.videos import restore_video
 from ...core.video.files import frame_count
@@ -123,7 +124,7 @@ class RestoreFile:
         if self.options.receipts and result.guard:
             write_atomic(job.beside(RECEIPTS), result.guard.json.encode())
             if job.target.suffix.lower() == ".png":
-                text = {KEYWORD: result.guard.json}
+                text = {KEYWORD: in_pictures(result.guard.json, names=self.options.names)}
         said = {"faces": result.faces, "report": result.report, **facts(result)}
         pixels, same = result.pixels, torch.equal(result.pixels, picture.pixels)
         if not same:
@@ -131,7 +132,8 @@ class RestoreFile:
             picture = replace(picture, pixels=pixels, encoded=None)
         del result
         # Last, because its presence means that the job is finished.
-        notes = write_picture(job.target, pixels, picture, text=text, copy=same)
+        location = self.options.location == "keep"
+        notes = write_picture(job.target, pixels, picture, text=text, copy=same, location=location)
         return {**said, "notes": notes}
 
     def _video(self, job: Job) -> dict[str, Any]:
