@@ -18,14 +18,14 @@ from ..geometry.align import FaceCrops, FacePlaces, Tracks, cut_out, place_faces
 from ..geometry.oval import mean_outline
 from ..geometry.smooth import smooth_over_tracks
 from ..people.by_hand import told_of_batch
-from ..people.guard import GuardResult
 from ..people.matching import Matches
 from ..people.person import Person
+from ..people.receipts import pictures_of
 from ..video.smoothing import smooth_places
 from ..video.tracking import FrameChange, find_cuts
 from .masks import outlines_in
 from .options import RestoreOptions
-from .pictures import Restorer, put_back
+from .pictures import Restorer
 from .tracks import TrackReceipts, match_tracks
 
 _NONE = torch.empty(0, dtype=torch.int64)
@@ -64,15 +64,17 @@ class FrameRestorer:
     def __post_init__(self) -> None:
         self.options, self.notes = self.restorer.settled(self.options)
         self.side = self.restorer.side(self.options)
-        none = torch.empty(0, 3, self.side, self.side)
-        _, guard = self.restorer.guarded(none, none, [], self.options)
-        if guard is not None:  # who judges is known, also where no face follows
-            self.receipts = TrackReceipts(guard.recogniser, guard.action)
+        if self.options.measured:  # who judges is known, also where no face follows
+            limit, about = self.restorer.guard_of(self.options, video=True)
+            self.receipts = TrackReceipts(self.restorer.recogniser.id, limit["action"], about)
 
     @torch.no_grad()
     def look(self, frame: Tensor) -> None:
         """First pass, the next frame: (3, h, w) in [0, 1]."""
         options = self.options
+        if self.receipts is not None and not self.receipts.about.pictures:
+            size = pictures_of([(frame.shape[-2], frame.shape[-1])])
+            self.receipts.about = replace(self.receipts.about, pictures=size)
         if options.upscale and self.size is None:
             self.size = self.restorer.size_of(frame, options)
         found = self.restorer.find(frame, options, on_none=self._none.append)
@@ -146,30 +148,64 @@ class FrameRestorer:
         if not mine.any():
             return [self._without_face(frame) for frame in frames]
         crops, options = self._crops(first, frames, mine), self.options
-        at, number = index[mine].tolist(), self._tracks.number[mine].tolist()
-        people = [self._person(k) for k in number]
+        number = self._tracks.number[mine]
+        people = [self._person(k) for k in number.tolist()]
         faces = self._renewed(crops.pixels, people)
-        faces, guard = self.restorer.guarded(crops.pixels, faces, people, options)
-        shown = self._tracks.weight[mine]
-        if guard is not None and self.receipts is not None:
-            shown = shown * self._coming_again(guard, number, at)
-            self.receipts.add(guard, number, at)
         # A color change cannot be steadied over a track of which only a part is here.
-        crops.tracks = Tracks(self._tracks.number[mine], 0.0, shown, self._tracks.source[mine])
+        weight, source = self._tracks.weight[mine], self._tracks.source[mine]
+        crops.tracks = Tracks(number, 0.0, weight, source)
         if self._steady is not None:
             change = change_of_moments(
                 color_moments(faces, options.color), self._steady[mine].to(faces), options.color
             )
             faces = change_color(faces, change, options.color)
             options = replace(options, color="none")
-        larger = [self.restorer.enlarged(frame, options) for frame in frames]
         ovals = None if self._ovals is None else self._ovals[mine]
         masks = self.restorer.masks(crops, options, ovals)
-        pasted, _ = put_back(larger, crops, faces, options, masks)
-        if self.size:
-            return list(pasted)
-        with_faces = set(crops.image_index.tolist())
-        return [picture if i in with_faces else None for i, picture in enumerate(pasted)]
+        done: list[Tensor | None] = []
+        for k, frame in enumerate(frames):
+            here = crops.image_index == k
+            if not here.any():
+                done.append(self._without_face(frame))
+                continue
+            own = [person for person, is_here in zip(people, here, strict=True) if is_here]
+            done.append(
+                self._put_back(
+                    first + k,
+                    self.restorer.enlarged(frame, options),
+                    crops.of_picture(k),
+                    faces[here.to(faces.device)],
+                    own,
+                    options,
+                    None if masks is None else masks[here.to(masks.device)],
+                )
+            )
+        return done
+
+    def _put_back(
+        self,
+        at: int,
+        frame: Tensor,
+        crops: FaceCrops,
+        faces: Tensor,
+        people: Sequence[Person | None],
+        options: RestoreOptions,
+        masks: Tensor | None,
+    ) -> Tensor:
+        """Frame `at` with its faces, judged as they leave: faded and coming again.
+
+        Frame by frame, as what may be shown of a face follows from the frame before.
+        """
+        assert crops.tracks is not None
+        number = crops.tracks.number.tolist()
+        most = self._most(number, at)
+        pasted, _, guard = self.restorer.delivered(
+            [frame], crops, faces, people, options, masks, most
+        )
+        if guard is not None and self.receipts is not None:
+            self._shown |= {k: (at, share) for k, share in zip(number, guard.shares, strict=True)}
+            self.receipts.add(guard, number, [at] * len(number))
+        return pasted[0]
 
     def _without_face(self, frame: Tensor) -> Tensor | None:
         return self.restorer.enlarged(frame, self.options) if self.size else None
@@ -210,19 +246,13 @@ class FrameRestorer:
     def _person(self, track: int) -> Person | None:
         return self.options.person if self.matches is None else self.matches.person_of(track)
 
-    def _coming_again(self, guard: GuardResult, number: list[int], at: list[int]) -> Tensor:
-        """How much is shown of each face: held back, it comes again over `fade` frames."""
-        shown = torch.ones(len(at), dtype=torch.float64)
-        if self.options.max_drift is None:
-            return shown
-        step = 1 / (self.options.fade + 1)
-        for i, (receipt, track, frame) in enumerate(zip(guard.receipts, number, at, strict=True)):
+    def _most(self, tracks: Sequence[int], frame: int) -> Tensor:
+        """How much may be shown of each face: held back, it comes again over `fade` frames."""
+        step, most = 1 / (self.options.fade + 1), []
+        for track in tracks:
             before, share = self._shown.get(track, (frame, 1.0))
-            most = min(receipt.strength, share + step * (frame - before))
-            if receipt.strength > 0:
-                shown[i] = most / receipt.strength
-            self._shown[track] = (frame, most)
-        return shown
+            most.append(min(1.0, share + step * (frame - before)))
+        return torch.tensor(most, dtype=torch.float64)
 
     def _crops(self, first: int, frames: Sequence[Tensor], mine: Tensor) -> FaceCrops:
         places = FacePlaces(

@@ -16,10 +16,10 @@ from ..geometry.align import Tracks
 from ..people.guard import GuardResult
 from ..people.matching import Matches, match_people
 from ..people.person import Person
-from ..people.receipts import Receipt, number
+from ..people.receipts import About, Receipt, number
 
 FORMAT = "facewright.track_receipts"
-VERSION = 1
+VERSION = 2
 _MOST_RANGES = 1000
 """Runs of frames that are listed of one face."""
 
@@ -177,6 +177,8 @@ class TrackReceipts:
     recogniser: str
     """`Recogniser.id` of who judged."""
     action: str
+    about: About = field(default_factory=lambda: About(measured="delivered"))
+    """What the receipts are of."""
     _tracks: dict[int, _TrackReceipt] = field(default_factory=dict)
 
     def add(self, guard: GuardResult, tracks: Sequence[int], frames: Sequence[int]) -> None:
@@ -202,6 +204,7 @@ class TrackReceipts:
         content = {
             "format": FORMAT,
             "version": VERSION,
+            **self.about.entry(),
             "recogniser": self.recogniser,
             "action": self.action,
             "faces": self.entries,

@@ -104,8 +104,11 @@ def points_of(albums: Sequence[Person]) -> int | None:
 
 
 def facts(result: Restored | RestoredVideo) -> dict[str, Any]:
-    """Matches and receipts of faces, in words and for JSON; nothing that nobody asked for."""
+    """Where faces are, matches and receipts, in words and for JSON; of the latter nothing that
+    nobody asked for."""
     found: dict[str, Any] = {}
+    if isinstance(result, Restored) and result.boxes is not None:
+        found["boxes"] = [[round(v, 2) for v in box] for box in result.boxes.tolist()]
     if result.matches is not None:
         found["matches"] = [_match(result.matches, face) for face in range(len(result.matches))]
         found["who"] = [_who(result.matches)] if len(result.matches) else []

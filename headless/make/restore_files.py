@@ -1,7 +1,7 @@
 """Files of pictures and videos restored one by one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor
 from ...core.drawing.compare import compare
 from ...core.faces import AutoAnalyzer, Choice
 from ...core.files.scan import VIDEO_SUFFIXES
+from ...core.files.writing import content_hash
 from ...core.images import (
     Picture,
     check_sides,
@@ -19,7 +20,7 @@ from ...core.images import (
     write_atomic,
     write_picture,
 )
-from ...core.people.receipts import KEYWORD
+from ...core.people.receipts import KEYWORD, About, utc_now
 from ...core.people.unnamed import in_pictures
 from ...core.pipeline.options import RestoreOptions
 from ...core.pipeline.videos import restore_video
@@ -102,6 +103,8 @@ class RestoreFile:
     """Also write a before/after picture; of a video, of its frame with the largest face."""
     watch: Watch | None = None
     """For work in this process."""
+    date: str = field(default_factory=utc_now)
+    """Of the receipts: that of the run, wherever its files are worked on."""
 
     def unloaded(self) -> "RestoreFile":
         """The same without the models that it holds."""
@@ -122,9 +125,10 @@ class RestoreFile:
             _write_comparison(job.beside(COMPARISON), picture.pixels, result.pixels)
         text = None
         if self.options.receipts and result.guard:
-            write_atomic(job.beside(RECEIPTS), result.guard.json.encode())
+            guard = replace(result.guard, about=self._about(result.guard.about, job))
+            write_atomic(job.beside(RECEIPTS), guard.json.encode())
             if job.target.suffix.lower() == ".png":
-                text = {KEYWORD: in_pictures(result.guard.json, names=self.options.names)}
+                text = {KEYWORD: in_pictures(guard.json, names=self.options.names)}
         said = {"faces": result.faces, "report": result.report, **facts(result)}
         pixels, same = result.pixels, torch.equal(result.pixels, picture.pixels)
         if not same:
@@ -151,9 +155,16 @@ class RestoreFile:
         if self.compare and result.shown:
             _write_comparison(job.beside(COMPARISON), *result.shown)
         if self.options.receipts and result.guard:
+            result.guard.about = self._about(result.guard.about, job)
             write_atomic(job.beside(RECEIPTS), result.guard.json.encode())
         said = {"faces": result.faces, "report": result.report, "notes": result.notes}
         return {**said, **facts(result)}
+
+    def _about(self, about: About, job: Job) -> About:
+        """What receipts are of, with the file and the date of the run."""
+        name, sha256 = job.source.name, content_hash(job.source)
+        pictures = [replace(picture, name=name, sha256=sha256) for picture in about.pictures]
+        return replace(about, date=self.date, pictures=pictures)
 
 
 def _write_comparison(path: Path, before: Tensor, after: Tensor) -> None:
