@@ -200,6 +200,6 @@ class FinishedDelivery(_InPictures):
     def shown(self, faces: Sequence[int]) -> Tensor:
         return box_shown(self._lq.shape[-1], self.feather).expand(len(faces), 1, -1, -1)
 
-    def _in(self, i: int, pictures: Tensor) -> Tensor:
+    def _in(self, i: int, pictures: Tensor | Sequence[Tensor]) -> Tensor:
         x0, y0, x1, y1 = self._windows[i]
-        return pictures[int(self.places.image_index[i]), :3, y0:y1, x0:x1]
+        return pictures[int(self.places.image_index[i])][:3, y0:y1, x0:x1]
