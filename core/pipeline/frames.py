@@ -18,7 +18,7 @@ from ..geometry.align import FaceCrops, FacePlaces, Tracks, cut_out, place_faces
 from ..geometry.oval import mean_outline
 from ..geometry.smooth import smooth_over_tracks
 from ..people.by_hand import told_of_batch
-from ..people.matching import Matches
+from ..people.matching import Matches, margin_from
 from ..people.person import Person
 from ..people.receipts import pictures_of
 from ..video.smoothing import smooth_places
@@ -121,7 +121,7 @@ class FrameRestorer:
                 options.people,
                 options.threshold or limits.same_person,
                 recogniser=recogniser.id,
-                margin=limits.margin if options.margin is None else options.margin,
+                margin=margin_from(limits, options.margin),
                 assign=told_of_batch(options.assign, followed),
             )
             lines += [f"face {i}: {label}" for i, label in enumerate(self.matches.labels)]

@@ -284,6 +284,7 @@ class RestoreOptions:
                 "are one person's."
             )
         _ = self.masks  # raises where they cannot be meant
+        object.__setattr__(self, "assign", tuple(self.assign))
         if self.assign:
             from ..people.by_hand import parse_told
 

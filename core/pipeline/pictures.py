@@ -25,7 +25,7 @@ from ..people.album import make_person, photo_names
 from ..people.by_hand import told_of_batch
 from ..people.delivery import PasteDelivery
 from ..people.guard import ACTIONS, GuardResult, guard_delivery
-from ..people.matching import Matches, match_people
+from ..people.matching import Matches, alike, margin_from, match_people
 from ..people.person import Person
 from ..people.receipts import About, pictures_of
 from ..people.recogniser import Recogniser
@@ -306,9 +306,17 @@ class Restorer:
             options.people,
             options.threshold or limits.same_person,
             recogniser=self.recogniser.id,
-            margin=limits.margin if margin is None else margin,
+            margin=margin_from(limits, margin),
             assign=assign,
         )
+
+    def alike(self, options: RestoreOptions) -> list[str]:
+        """Warnings of albums that are nearly one person."""
+        if len(options.people) < 2:
+            return []
+        limits, margin = self.recogniser.limits, options.margin
+        threshold = options.threshold or limits.same_person
+        return alike(options.people, threshold, margin_from(limits, margin))
 
     def warnings(self, matches: Matches | None, options: RestoreOptions) -> list[str]:
         """What should be looked at of who is who."""

@@ -126,8 +126,15 @@ def _who(matches: Matches) -> str:
 
 def _match(matches: Matches, face: int) -> dict[str, Any]:
     person, cosines = matches.person_of(face), matches.cosines[face].tolist()
+    margin = matches.margin_of(face)
     return {
         "face": face,
         "person": person.name if person else None,
         "cosines": {p.name: round(c, 4) for p, c in zip(matches.people, cosines, strict=True)},
+        "runner_up": matches.runner_up(face),
+        "margin": None if margin is None else round(margin, 4),
+        "unsure": list(matches.may_be(face)),
+        "by_hand": face in matches.by_hand,
+        # What `person` was, for who reads this after somebody changed it.
+        "matched": person.name if person and face not in matches.by_hand else None,
     }

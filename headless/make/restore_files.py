@@ -1,6 +1,6 @@
 """Files of pictures and videos restored one by one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -105,13 +105,21 @@ class RestoreFile:
     """For work in this process."""
     date: str = field(default_factory=utc_now)
     """Of the receipts: that of the run, wherever its files are worked on."""
+    told: Mapping[Path, tuple[str, ...]] = field(default_factory=dict)
+    """By a file what is told of its faces, as `RestoreOptions.assign`."""
+
+    def options_of(self, job: Job) -> RestoreOptions:
+        """The options with what is told of this file."""
+        told = self.told.get(job.source)
+        return replace(self.options, assign=told) if told else self.options
 
     def unloaded(self) -> "RestoreFile":
         """The same without the models that it holds."""
         return replace(self, models=self.models.unloaded())
 
     def __call__(self, job: Job) -> dict[str, Any]:
-        made = (self._video if is_video(job.source) else self._picture)(job)
+        mine = replace(self, options=self.options_of(job))
+        made = (mine._video if is_video(job.source) else mine._picture)(job)
         return {
             **made,
             "record": {INPUT_SHA: file_mark(job.source), OUTPUT_SHA: file_mark(job.target)},

@@ -478,7 +478,7 @@ def test_a_crowd_in_one_picture(restorer, albums, backbone, monkeypatch, faces):
     monkeypatch.setattr(type(restorer.recogniser), "forward", counted)
     method = replace(restorer.method, backbone=backbone)
     many = replace(restorer, analyzer=crowd, method=method)
-    options = RestoreOptions(people=list(albums.values()), receipts=True, size=64)
+    options = RestoreOptions(people=list(albums.values()), receipts=True, size=64, margin=0)
     result = many.restore(crowd.picture, options)
     assert result.faces == len(result.guard.receipts) == faces
     assert result.matches.known == 1 and result.matches.names.count("alice") == 1
