@@ -46,7 +46,7 @@ class Looks:
     def of(cls, embeddings: Tensor, weight: Tensor, limits: Limits) -> "Looks":
         """By the limits of the recogniser."""
         another = _ANOTHER * limits.same_person
-        if limits.table and limits.table[0][0] >= _STRANGERS >= limits.table[-1][0]:
+        if limits.table and limits.table[0].rate >= _STRANGERS >= limits.table[-1].rate:
             another = min(limits.same_person, limits.cosine_at(_STRANGERS))
         return cls(embeddings, weight, limits.same_person, another)
 
@@ -59,10 +59,15 @@ class Looks:
 @torch.no_grad()
 def look_at(crops: Tensor, places: FacePlaces, recogniser: Recogniser) -> Looks:
     """Who faces (n, 3, s, s) in [0, 1] are, by a recogniser on whatever device."""
-    device = next(recogniser.parameters()).device
+    device = device_of(recogniser)
     parts = [recogniser(part.to(device)).cpu() for part in crops.split(_AT_ONCE)]
     embeddings = torch.cat([torch.empty(0, recogniser.dim), *parts])
     return Looks.of(embeddings, telling(crops, places), recogniser.limits)
+
+
+def device_of(recogniser: Recogniser) -> torch.device:
+    """Where its weights are."""
+    return next((p.device for p in recogniser.parameters()), torch.device("cpu"))
 
 
 def telling(crops: Tensor, places: FacePlaces) -> Tensor:

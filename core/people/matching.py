@@ -249,7 +249,7 @@ def match_people(
             if not faces or not albums:
                 continue
             for verdict, face in zip(
-                _decided(cosines[faces][:, albums], threshold, margin), faces, strict=True
+                decided(cosines[faces][:, albums], threshold, margin), faces, strict=True
             ):
                 if verdict.album is not None and not verdict.others:
                     assigned[face] = albums[verdict.album]
@@ -299,7 +299,7 @@ def match_faces(
 
 
 @dataclass(frozen=True)
-class _Verdict:
+class Verdict:
     """On one face of a picture."""
 
     album: int | None
@@ -308,7 +308,7 @@ class _Verdict:
     margin: float | None
 
 
-def _decided(cosines: Tensor, threshold: float, margin: float) -> list[_Verdict]:
+def decided(cosines: Tensor, threshold: float, margin: float) -> list[Verdict]:
     """Of the faces of one picture, with albums in the order of their names."""
     values = cosines.numpy()
     pairs = best_pairs(values, threshold)
@@ -327,7 +327,7 @@ def _decided(cosines: Tensor, threshold: float, margin: float) -> list[_Verdict]
             if near or min(rivals, default=math.inf) < margin:
                 near.append(album)
         least = min([*others.values(), *rivals], default=None)
-        verdicts.append(_Verdict(album, near, least))
+        verdicts.append(Verdict(album, near, least))
     return verdicts
 
 

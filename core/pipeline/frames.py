@@ -18,7 +18,9 @@ from ..geometry.align import FaceCrops, FacePlaces, Tracks, cut_out, place_faces
 from ..geometry.oval import mean_outline
 from ..geometry.smooth import smooth_over_tracks
 from ..people.by_hand import told_of_batch
-from ..people.matching import Matches, margin_from
+from ..people.looks import Looks, telling
+from ..people.matching import margin_from
+from ..people.over_frames import TrackMatches
 from ..people.person import Person
 from ..people.receipts import pictures_of
 from ..video.smoothing import smooth_places
@@ -38,7 +40,7 @@ class FrameRestorer:
 
     restorer: Restorer
     options: RestoreOptions = field(default_factory=RestoreOptions)
-    matches: Matches | None = field(default=None, init=False)
+    matches: TrackMatches | None = field(default=None, init=False)
     """Who is who, one entry per face that was followed; known once settled."""
     receipts: TrackReceipts | None = field(default=None, init=False)
     """Of the faces restored so far, where they are measured."""
@@ -48,6 +50,8 @@ class FrameRestorer:
     _found: list[list[Face]] = field(default_factory=list, init=False)
     _none: list[NoFace] = field(default_factory=list, init=False)
     _identities: list[Tensor] = field(default_factory=list, init=False)
+    _telling: list[Tensor] = field(default_factory=list, init=False)
+    """How much each face tells of who it is."""
     _moments: list[Tensor] = field(default_factory=list, init=False)
     _outlines: list[Tensor] = field(default_factory=list, init=False)
     _ovals: Tensor | None = field(default=None, init=False)
@@ -82,11 +86,13 @@ class FrameRestorer:
             self._outlines.append(outlines_in(found, self.side))
         self._found.append([replace(face, landmarks=None) for face in found])
         self._change.see(frame)
-        if not found or not (options.people or options.color in MOMENT_MODES):
+        if not found or not (self._compares or options.color in MOMENT_MODES):
             return
-        crops = cut_out([frame], place_faces([found], self.side), self.side)
-        if options.people:
+        places = place_faces([found], self.side)
+        crops = cut_out([frame], places, self.side)
+        if self._compares:
             self._identities.append(self.restorer.embed(crops))
+            self._telling.append(telling(crops, places))
         if options.color in MOMENT_MODES:
             self._moments.append(color_moments(crops, options.color).cpu())
 
@@ -94,6 +100,7 @@ class FrameRestorer:
         """Between the passes: follow the faces, smooth their places, tell who is who; a report."""
         options, frames = self.options, len(self._found)
         cuts = find_cuts(self._change.differences, options.cut_threshold)
+        looks = self._looks()
         self._places, self._tracks, lines = smooth_places(
             place_faces(self._found, self.side),
             self.side,
@@ -102,6 +109,7 @@ class FrameRestorer:
             strength=options.smoothing,
             fill_gaps=options.fill_gaps,
             fade=options.fade,
+            looks=looks,
         )
         source = self._tracks.source
         if self._moments and options.smoothing > 0:
@@ -111,22 +119,21 @@ class FrameRestorer:
             self._steady[:, 0].clamp_(min=0)
         if options.mask == "oval":
             self._ovals = self._steady_ovals()
-        if options.people:
+        if options.people and looks is not None:
             recogniser, limits = self.restorer.recogniser, self.restorer.recogniser.limits
-            followed = [0] * self.followed
             self.matches = match_tracks(
-                torch.cat([torch.empty(0, recogniser.dim), *self._identities]),
+                looks.embeddings,
                 self._tracks,
                 self._places.image_index,
                 options.people,
                 options.threshold or limits.same_person,
                 recogniser=recogniser.id,
                 margin=margin_from(limits, options.margin),
-                assign=told_of_batch(options.assign, followed),
+                assign=told_of_batch(options.assign, [0] * self.followed),
+                weight=looks.weight,
             )
-            lines += [f"face {i}: {label}" for i, label in enumerate(self.matches.labels)]
-            lines += self.matches.warnings
-        self._identities, self._moments = [], []
+            lines += self.matches.report
+        self._identities, self._telling, self._moments = [], [], []
         without = frames - len(self._places.image_index.unique())
         restored = len(self._places.matrix)
         done = f"{counted(restored, 'face')} restored"
@@ -206,6 +213,19 @@ class FrameRestorer:
             self._shown |= {k: (at, share) for k, share in zip(number, guard.shares, strict=True)}
             self.receipts.add(guard, number, [at] * len(number))
         return pasted[0]
+
+    @property
+    def _compares(self) -> bool:
+        """Whether somebody tells people apart: for albums, receipts, or where one was given."""
+        options = self.options
+        return options.with_people or options.measured or self.restorer.judge is not None
+
+    def _looks(self) -> Looks | None:
+        if not self._compares:
+            return None
+        recogniser = self.restorer.recogniser
+        embeddings = torch.cat([torch.empty(0, recogniser.dim), *self._identities])
+        return Looks.of(embeddings, torch.cat([torch.empty(0), *self._telling]), recogniser.limits)
 
     def _without_face(self, frame: Tensor) -> Tensor | None:
         return self.restorer.enlarged(frame, self.options) if self.size else None

@@ -20,7 +20,10 @@ from .tracking import apart, crop_poses
 _WINDOWS = (16, 6)
 """Faces on each side of a possible change that are compared; many first."""
 _FEWEST = 3
-"""Faces in which somebody has to be seen to be told from who was there before."""
+"""Faces that are compared at least."""
+_SHORTEST = 8
+"""Faces in which somebody has to be seen to be told from who was there before. Somebody who passes
+behind somebody else looks like nobody for some frames."""
 _REACH = 2.0
 """Farthest that one part of a person's track begins from where another ends, in halves of the
 crop's side."""
@@ -197,15 +200,18 @@ def _best(sums: np.ndarray, first: int, last: int, window: int) -> int:
 
 
 def _confirmed(looks: Looks, faces: list[int], found: list[int]) -> list[int]:
-    """Positions at which the whole parts before and after are two people."""
+    """Positions at which the parts before and after are two people as a whole, and no part is so
+    short that it may be a face half hidden."""
     while found:
         edges = [0, *found, len(faces)]
         means = torch.stack([looks.mean(faces[a:b]) for a, b in pairwise(edges)])
         cosines = (means[1:] * means[:-1]).sum(1)
-        most = int(cosines.argmax())
-        if float(cosines[most]) < looks.another:
+        lengths = [b - a for a, b in pairwise(edges)]
+        shorter = torch.tensor([min(pair) for pair in pairwise(lengths)])
+        wrong = (shorter < _SHORTEST) | (cosines >= looks.another)
+        if not bool(wrong.any()):
             break
-        del found[most]
+        del found[int(torch.where(wrong, cosines, -2).argmax())]
     return found
 
 
