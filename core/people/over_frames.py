@@ -10,7 +10,7 @@ from torch import Tensor
 from ..geometry.align import FaceCrops, Tracks
 from .by_hand import told_of_batch
 from .looks import device_of, look_at, mean_look
-from .matching import Matches, Verdict, decided, match_faces, match_people
+from .matching import Matches, Verdict, decided, margin_from, match_faces, match_people
 from .person import Person
 from .recogniser import Recogniser
 
@@ -220,7 +220,7 @@ def match_crops(
         people or [],
         threshold or limits.same_person,
         recogniser=recogniser.id,
-        margin=limits.margin if margin is None else margin,
+        margin=margin_from(limits, margin),
         assign=told_of_batch(assign, [0] * len(tracks.number.unique())),
         weight=looks.weight,
     )
