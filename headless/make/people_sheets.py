@@ -75,12 +75,15 @@ def _sheets(folder: PeopleFolder) -> Iterator[_Sheet]:
         if (here := [face for face in faces if folder.is_here(face)])
     }
     if people:
+        best = {
+            name: max(faces[: len(faces) // 2 + 1], key=_worth) for name, faces in people.items()
+        }
         captions = [
-            (name, f"{counted(len(faces), 'face')}, #{faces[0].row.number}")
+            (name, f"{counted(len(faces), 'face')}, #{best[name].row.number}")
             for name, faces in people.items()
         ]
         title = f"{counted(len(people), 'person').replace('persons', 'people')}"
-        yield OVERVIEW, title, [faces[0] for faces in people.values()], captions
+        yield OVERVIEW, title, list(best.values()), captions
     often = {name: faces for name, faces in people.items() if len(faces) > 1}
     for name, stem in file_stems(often, taken=[_ONCE]).items():
         faces = often[name]
@@ -95,6 +98,12 @@ def _sheets(folder: PeopleFolder) -> Iterator[_Sheet]:
     if unsure:
         captions = [(f"#{f.row.number} {f.row.maybe or f.row.note}", f.row.photo) for f in unsure]
         yield UNSURE, f"{counted(len(unsure), 'face')} left open", unsure, captions
+
+
+def _worth(face: Face) -> tuple[float, int]:
+    """How well a face can be seen; of equals the first."""
+    sharp = 0.0 if face.photo is None else float(face.photo.faces.sharpness[face.index])
+    return sharp * min(face.size, 128), -face.row.number
 
 
 def _number(face: Face, cosine: dict[int, float]) -> str:

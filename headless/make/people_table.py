@@ -83,10 +83,8 @@ def read_table(path: Path) -> list[Row]:
         missing = [name for name in _NEEDED if name not in names]
         twice = [name for name, count in Counter(names).items() if count > 1]
         if missing or twice:
-            wrong = (
-                f"lacks the column {missing[0]}" if missing else f"has {shorten(twice[0])} twice"
-            )
-            raise FacewrightError(f"{path.name} {wrong} in its first line. {_AGAIN}")
+            wrong = f"the column {missing[0]}" if missing else f"{shorten(twice[0])} once only"
+            raise FacewrightError(f"{path.name} needs {wrong} in its first line. {_AGAIN}")
         reader.fieldnames = names
         rows = [_row(given, f"{path.name}, line {reader.line_num}") for given in reader]
     except csv.Error as error:
