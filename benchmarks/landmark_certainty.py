@@ -1,7 +1,8 @@
 """How far a landmarker's points lie from the truth, and how far its scores move by themselves.
 
     python bootstrap.py bench landmark_certainty [--people 120]
-    FACEWRIGHT_PHOTOS=FOLDER FACEWRIGHT_MEDIAPIPE=FOLDER python bootstrap.py bench landmark_certainty
+    FACEWRIGHT_PHOTOS=FOLDER FACEWRIGHT_MEDIAPIPE=FOLDER python bootstrap.py bench \\
+        landmark_certainty
 
 With the two folders (photographs, and face_landmarker.task with what it needs) mediapipe is
 measured, too: `moves` alone, as nobody knows the true landmarks of photographs, at 512 px.
