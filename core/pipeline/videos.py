@@ -70,14 +70,7 @@ def restore_video(
         on_frames(len(seen))
         return changed
 
-    notes = rewrite_video(
-        source,
-        target,
-        change,
-        crf=frames.options.crf,
-        size=frames.size,
-        location=frames.options.location == "keep",
-    )
+    notes = rewrite_video(source, target, change, crf=frames.options.crf, size=frames.size)
     return RestoredVideo(
         frames.followed,
         report,

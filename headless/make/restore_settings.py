@@ -85,8 +85,7 @@ class Settings:
 
 
 def _values(options: Any) -> dict[str, Any]:
-    found = {f.name: getattr(options, f.name) for f in fields(options) if _is_value(f.name)}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}  # as JSON has it
+    return {f.name: getattr(options, f.name) for f in fields(options) if _is_value(f.name)}
 
 
 def _is_value(name: str) -> bool:
