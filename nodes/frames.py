@@ -34,8 +34,9 @@ class SmoothFaces(io.ComfyNode):
             description=(
                 "For videos: follows each face over the frames and cuts it out again where it is "
                 "without the detector's trembling, which restoring would make visible as flicker. "
-                "Missed faces are filled in. Faces are told apart by where they are. Continue with "
-                "these faces and crops in place of Detect Faces'."
+                "Missed faces are filled in. Faces are told apart by where they are, and with a "
+                "recogniser by who they are. Continue with these faces and crops in place of "
+                "Detect Faces'."
             ),
             inputs=[
                 io.Image.Input(
@@ -43,6 +44,13 @@ class SmoothFaces(io.ComfyNode):
                 ),
                 Faces.Input("faces", tooltip="From Detect Faces."),
                 *_smoothing_inputs("strength"),
+                Recogniser.Input(
+                    "recogniser",
+                    optional=True,
+                    tooltip="Tells where a face becomes somebody else's without a cut: in a "
+                    "cross-fade, behind somebody, in the same chair. What follows is a face of its "
+                    "own then.",
+                ),
             ],
             outputs=[
                 output(
@@ -60,9 +68,15 @@ class SmoothFaces(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image, faces, **options) -> io.NodeOutput:
+    def execute(cls, image, faces, recogniser=None, **options) -> io.NodeOutput:
+        if recogniser is not None:
+            host.load(recogniser)
         smoothed, report = smooth_faces(
-            rgb_view(image), faces, on_frame=reporter(len(image)), **options
+            rgb_view(image),
+            faces,
+            recogniser=recogniser,
+            on_frame=reporter(len(image)),
+            **options,
         )
         crops = to_image(smoothed.pixels)
         return io.NodeOutput(smoothed, crops, len(smoothed), report)
@@ -130,8 +144,8 @@ class RestoreVideo(io.ComfyNode):
                 Recogniser.Input(
                     "recogniser",
                     optional=True,
-                    tooltip="Compares the faces for the guard. With ide it is not needed: that has "
-                    "its own.",
+                    tooltip="Compares the faces for the guard, and tells where a face becomes "
+                    "somebody else's without a cut. With ide it is not needed: that has its own.",
                 ),
                 io.Combo.Input(
                     "guard",
@@ -149,6 +163,7 @@ class RestoreVideo(io.ComfyNode):
                 option_input("mask_parts", optional=True),
                 option_input("mask_grow", optional=True),
                 option_input("mask_feather", optional=True),
+                option_input("location", optional=True),
             ],
             outputs=[
                 output(io.Video, "restored", "For Save Video.", name="video"),

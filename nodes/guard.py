@@ -3,6 +3,7 @@
 from ..core.drawing.receipts import draw_receipts
 from ..core.people.guard import ACTIONS, guard_faces, references_for
 from ..core.people.receipts import png_texts
+from ..core.people.unnamed import in_pictures
 from ..core.scores.identity import reference_template
 from ._convert import checked, to_image, to_nchw
 from ._host import SHOWN, host, io
@@ -147,6 +148,15 @@ class SaveWithReceipts(io.ComfyNode):
                     tooltip="From Detect Faces: each picture then gets the receipts of its own "
                     "faces only. Without it every picture gets all.",
                 ),
+                option_input(
+                    "names",
+                    io.Boolean,
+                    default=False,
+                    optional=True,
+                    tooltip="Write people's names into the receipts inside the pictures. Off, "
+                    "these say person 1, person 2. The workflow in the picture holds what was "
+                    "typed into its widgets either way.",
+                ),
             ],
             outputs=[],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -154,8 +164,9 @@ class SaveWithReceipts(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, images, receipts, filename_prefix, faces=None) -> io.NodeOutput:
+    def execute(cls, images, receipts, filename_prefix, faces=None, names=False) -> io.NodeOutput:
         images = checked(images, "images")
+        receipts = in_pictures(receipts, names=names)
         texts = png_texts(receipts, len(images), None if faces is None else faces.image_index)
         return io.NodeOutput(ui=host.save_pictures(images, filename_prefix, texts, cls))
 

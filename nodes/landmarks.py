@@ -19,9 +19,10 @@ class LandmarkScore(io.ComfyNode):
             category="facewright/score",
             description=(
                 "Affine landmark distance (A-LD, from HonestFace): how much eyes and mouth "
-                "changed their shape, whatever the place, size and turn of the face. With "
-                "originals it measures restoration; with another photograph of the person, "
-                "likeness and expression together."
+                "changed their shape, whatever the place, size and turn of the face, as far as the "
+                "landmarker can tell: the report says how sure that is. With originals it measures "
+                "restoration; with another photograph of the person, likeness and expression "
+                "together. It does not tell people apart."
             ),
             inputs=[
                 io.Image.Input(
@@ -36,6 +37,18 @@ class LandmarkScore(io.ComfyNode):
                 Analyzer.Input(
                     "analyzer",
                     tooltip=f"Finds the landmarks, so it must give dense ones: {DENSE}.",
+                ),
+                io.Float.Input(
+                    "landmark_error",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    optional=True,
+                    tooltip="How far a score moves by itself, in eye distances: smaller scores and "
+                    "differences are reported as such that cannot be told. 0: what was measured of "
+                    "nano and mediapipe, unknown for others. Yours: the mean score of sharp "
+                    "photographs against damaged copies of themselves.",
                 ),
             ],
             outputs=[
@@ -62,11 +75,17 @@ class LandmarkScore(io.ComfyNode):
                     "The restored pictures with the landmarks found, the true ones, and "
                     "the found ones after the best affine map: what A-LD counts are the lines.",
                 ),
-                output(io.String, "report", "The scores in words, a line each."),
+                output(
+                    io.String,
+                    "report",
+                    "The scores in words, a line each, with the landmarker's own error, and what "
+                    "cannot be told for it: small scores, turned and mirrored faces.",
+                ),
                 output(
                     io.String,
                     "json",
-                    "All scores as JSON, face by face and the means; null where there is none.",
+                    "All scores as JSON, face by face with their errors, and the means; null "
+                    "where there is none.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -74,10 +93,12 @@ class LandmarkScore(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, restored, gt, analyzer) -> io.NodeOutput:
+    def execute(cls, restored, gt, analyzer, landmark_error=0.0) -> io.NodeOutput:
         pictures = to_nchw(restored, "restored")
         on_image = reporter(len(pictures))
-        scores = score_landmarks(pictures, to_nchw(gt, "gt"), analyzer, on_image=on_image)
+        scores = score_landmarks(
+            pictures, to_nchw(gt, "gt"), analyzer, error=landmark_error, on_image=on_image
+        )
         overlay = to_image(draw_scores(pictures, scores))
         means = {name: scores.mean(name) for name in LABELS}
         return io.NodeOutput(

@@ -4,9 +4,8 @@ from ..core.drawing.album import album_sheet
 from ..core.drawing.faces import draw_faces
 from ..core.files.writing import content_hash
 from ..core.people.album import make_person, photo_names
-from ..core.people.by_hand import told_of_batch
-from ..core.people.matching import match_faces
 from ..core.people.outliers import strangers
+from ..core.people.over_frames import match_crops
 from ..core.people.person import Person as Album
 from ..core.people.person import join_people, save_person
 from ._convert import rgb_view, to_image, to_nchw
@@ -200,11 +199,15 @@ class MatchPeople(io.ComfyNode):
                 "Tells whose face is whose: gives every face of a picture the album it resembles "
                 "most, each album to one face of a picture at most, and nobody's to strangers. "
                 "What cannot be told for sure is said, and no album taken for it, until `assign` "
-                "says who it is. Neither the order of the albums nor that of the faces matters."
+                "says who it is. Faces that Smooth Faces followed are one person in all their "
+                "frames. Neither the order of the albums nor that of the faces matters."
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The pictures that went into Detect Faces."),
-                Faces.Input("faces", tooltip="From Detect Faces."),
+                Faces.Input(
+                    "faces",
+                    tooltip="From Detect Faces; of the frames of a video from Smooth Faces.",
+                ),
                 Recogniser.Input("recogniser", tooltip="The one the albums were made with."),
                 option_input(
                     "threshold",
@@ -239,13 +242,19 @@ class MatchPeople(io.ComfyNode):
                     optional=True,
                     tooltip="Whose face it is, by hand: the number on the preview and the name of "
                     "an album, such as 2=Bo, or 3=nobody; several with commas between them. In a "
-                    "batch the picture's number comes first: 0/2=Bo.",
+                    "batch the picture's number comes first: 0/2=Bo. Faces that were followed go "
+                    "by the number in the report, without a picture.",
                 ),
             ],
             outputs=[
                 output(Matches, "matches", "Who is who, for IDE Encode."),
                 output(io.Image, "preview", "The pictures with names on faces."),
-                output(io.String, "report", "A line per face: who it is, and how sure."),
+                output(
+                    io.String,
+                    "report",
+                    "A line per face: who it is, and how sure. Of faces that were followed one for "
+                    "all frames.",
+                ),
                 output(io.Int, "known", "How many faces have an album."),
             ],
         )
@@ -254,14 +263,14 @@ class MatchPeople(io.ComfyNode):
     def execute(
         cls, image, faces, recogniser, threshold, people=None, margin=-1.0, assign=""
     ) -> io.NodeOutput:
-        matches = match_faces(
-            faces.pixels.to(host.load(recogniser)),
-            faces.image_index,
+        host.load(recogniser)
+        matches = match_crops(
+            faces,
             people,
             recogniser,
             threshold,
             margin=None if margin < 0 else margin,
-            assign=told_of_batch([assign], faces.image_index.tolist()),
+            assign=[assign],
         )
         preview = to_image(draw_faces(rgb_view(image), faces, matches.names))
         return io.NodeOutput(

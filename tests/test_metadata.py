@@ -26,7 +26,7 @@ ACCELERATORS = {
 # Modules whose package has another name.
 PACKAGES = {
     "PIL": "pillow", "cv2": "opencv-python-headless", "skimage": "scikit-image", "yaml": "pyyaml",
-    "websocket": "websocket-client", "pydantic_core": "pydantic",
+    "websocket": "websocket-client", "pydantic_core": "pydantic", "sklearn": "scikit-learn",
 }  # fmt: skip
 # ComfyUI itself; and packages that only who brings their weights installs, or that are looked for.
 COMFYUI = {
@@ -138,8 +138,8 @@ def _declared(extra):
 
 
 @pytest.mark.parametrize(("room", "extras"), [
-    ("core", ("headless", "faces", "metrics-nc")), ("nodes", ("",)),
-    ("headless", ("headless", "ray")), ("training", ("train",)),
+    ("core", ("headless", "faces", "people", "metrics-nc")), ("nodes", ("",)),
+    ("headless", ("headless", "people", "ray")), ("training", ("train",)),
 ])  # fmt: skip
 def test_every_package_that_is_imported_is_declared(room, extras):
     declared = set().union(*map(_declared, extras))

@@ -16,7 +16,7 @@ CORE_MAY = {"torch", "einops", "numpy", "safetensors", "PIL"}
 CORE_MAY_LAZILY = {
     "kornia", "scipy", "skimage", "cv2", "av", "insightface", "facexlib", "onnxruntime", "lpips",
     "pyiqa", "pydantic", "pydantic_core", "yaml", "torchvision", "transformers", "diffusers",
-    "spandrel", "spandrel_extra_arches",
+    "spandrel", "spandrel_extra_arches", "sklearn",
 }  # fmt: skip
 TOPS = ("core", "nodes", "headless", "training")
 MOST_LOOSE = {"core": 14, "headless": 3, "training": 8}

@@ -1,20 +1,17 @@
 """Versions, devices, number formats and optional packages of this machine."""
 
-import functools
 import importlib.metadata
 import importlib.util
 import platform
-import tomllib
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..devices import AUTO, PREFERRED, VARIABLE, asked_device, compute_device, device_count, why_not
+from ..files.own_version import PACK, distribution_version, own_version
 from ..modules.fast import fast_dtype
 from .surroundings import Surroundings
 
-PACK = Path(__file__).resolve().parents[2]
 PACKAGES = (
     ("scikit-image", "skimage", "the face detector skimage"),
     ("insightface", "insightface", "the face detector insightface, with 68 landmarks"),
@@ -49,23 +46,6 @@ def versions(around: Surroundings) -> dict[str, Any]:
         "numpy": distribution_version("numpy"),
         "comfyui": comfyui,
     }
-
-
-@functools.cache
-def own_version() -> str | None:
-    """From the sources where they are there, which they are inside ComfyUI."""
-    project = PACK / "pyproject.toml"
-    if project.is_file():
-        return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
-    return distribution_version("facewright")
-
-
-def distribution_version(name: str) -> str | None:
-    """Of an installed package, or None."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def devices() -> list[dict[str, Any]]:

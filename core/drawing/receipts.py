@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..people.receipts import Receipt, number
+from ..people.receipts import Receipt, number, strength_text
 from .paint import AMBER, BLACK, GREEN, GREY, RED, Color, fitting, font_of, mark, pixels_of
 from .sheet import GAP, resized, write_label
 
@@ -15,7 +15,7 @@ _SMALLEST = 256
 _GROUND, _TEXT = (28, 28, 30), (235, 235, 235)
 _SHAPES = {AMBER: "triangle", RED: "square"}
 """Of marks, beside discs: not everybody tells red from green."""
-_VERDICTS = {"kept": GREEN, "lowered": AMBER, "fell back": RED, "too far": RED}
+_VERDICTS = {"kept": GREEN, "lowered": AMBER, "fell back": RED, "too far": RED, "nearest": RED}
 
 # Green up to the first, amber up to the second: rules of thumb, no part of any decision. A-LD: the
 # best published restorers reach 0.11 (eyes) and 0.07 (mouth); colour: 2.3 is just noticeable.
@@ -98,7 +98,10 @@ def _rows(receipt: Receipt) -> list[tuple[str, str, Color]]:
 
 def _headline(receipt: Receipt) -> str:
     if receipt.verdict == "lowered":
-        return f"lowered to {receipt.strength:.1f} (was {number(receipt.drift_restored)})"
+        lowered = strength_text(receipt.strength)
+        return f"lowered to {lowered} (was {number(receipt.drift_restored)})"
+    if receipt.verdict == "nearest":
+        return f"none within; {strength_text(receipt.strength)} is nearest"
     if receipt.verdict == "fell back":
         return f"fell back to input ({number(receipt.drift_restored)})"
     return receipt.verdict

@@ -64,6 +64,26 @@ class FaceCrops(FacePlaces):
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def of_picture(self, index: int) -> "FaceCrops":
+        """The faces of one picture, as if it were the only one."""
+        mine = self.image_index == index
+        landmarks, tracks = self.landmarks, self.tracks
+        if tracks is not None:
+            parts = (tracks.number[mine], tracks.period, tracks.weight[mine], tracks.source[mine])
+            tracks = Tracks(*parts)
+        return FaceCrops(
+            matrix=self.matrix[mine],
+            image_index=torch.zeros(int(mine.sum()), dtype=torch.int64),
+            landmarks=None if landmarks is None else landmarks[mine.to(landmarks.device)],
+            boxes=self.boxes[mine],
+            scores=self.scores[mine],
+            pixels=self.pixels[mine.to(self.pixels.device)],
+            image_sizes=[self.image_sizes[index]],
+            report=self.report[index : index + 1],
+            tracks=tracks,
+            none={0: self.none[index]} if index in self.none else {},
+        )
+
     def check_pictures(self, images: Tensor | Sequence[Tensor]) -> None:
         """Raise FacewrightError unless the faces can have been cut out of `images`."""
         for picture in images:

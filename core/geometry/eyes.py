@@ -1,14 +1,21 @@
-"""Both eyes of a face, cut out by its landmarks."""
+"""Both eyes of a face, cut out by its landmarks, and what their places tell of its turn."""
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..devices import widened
 from ..errors import FacewrightError
 from .warp import shrunk
 
 EYES = {68: (range(36, 42), range(42, 48)), 98: (range(60, 68), range(68, 76))}
 """Lid contours of the left and the right eye, as seen in the picture."""
+NOSE_TIP = {68: 30, 98: 54}
+NOSE = 0.6
+"""Depth of the nose tip before the eyes in eye distances: 0.57 to 0.64 on MediaPipe's canonical
+face model, by where on an eye is measured. The nose of a rendered face is a third as deep."""
 _LARGEST = 512
 _ENLARGE, _SMALLEST = 1.4, 28 / 512
 """An eye's box: half-side 1.4 times half the eye's width, at least 28 pixels of 512."""
@@ -47,3 +54,37 @@ def eye_crops(faces: Tensor, landmarks: Tensor, size: int) -> Tensor:
         grid = F.affine_grid(theta, [len(faces), 3, size, size], align_corners=False)
         crops.append(F.grid_sample(faces, grid, padding_mode="border", align_corners=False))
     return torch.stack(crops, 1)
+
+
+def eye_distance(landmarks: Tensor) -> Tensor:
+    """Between the centres of both eyes, (b, 68 or 98, 2) -> (b,) in the unit of the landmarks."""
+    first, second = (widened(landmarks[:, part]).mean(1) for part in EYES[landmarks.shape[1]])
+    return (first - second).norm(dim=1)
+
+
+def estimate_yaw(points5: Tensor, nose: float = NOSE) -> float:
+    """How far a face is turned to a side, in degrees from 0 to 90, from its five points.
+
+    Seen from afar, eyes at (-a, 0) and (a, 0) and a nose tip `nose` 2a before their middle turn by
+    yaw to an eye distance of 2a cos(yaw) and a nose tip off by 2a nose sin(yaw), so that
+    tan(yaw) = offset along the eyes' line / (nose x eye distance). An estimate, better than ten
+    degrees for most heads; roll does not matter.
+
+    Args:
+        points5: (5, 2) eyes, nose tip, mouth corners.
+        nose: how deep the nose is, in eye distances.
+    """
+    left, right, tip = points5[:3].cpu().double()
+    across = right - left
+    distance = float(across.norm())
+    if distance == 0:
+        return 90.0
+    offset = float((tip - (left + right) / 2) @ across) / distance**2
+    return math.degrees(math.atan(abs(offset) / nose))
+
+
+def yaw_of(landmarks: Tensor, nose: float = NOSE) -> float:
+    """`estimate_yaw` of dense landmarks (68 or 98, 2)."""
+    count = len(landmarks)
+    eyes = [landmarks[part].mean(0) for part in EYES[count]]
+    return estimate_yaw(torch.stack([*eyes, landmarks[NOSE_TIP[count]]]), nose)

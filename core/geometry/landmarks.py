@@ -68,6 +68,39 @@ def region_points(count: int, region: str) -> list[int]:
     return list(_REGIONS[count][region])
 
 
+def _partners(*runs: tuple[int, int, int]) -> dict[int, int]:
+    """Pairs of points from (first, last, partner of the first); partners count downwards."""
+    pairs = {first + i: other - i for first, last, other in runs for i in range(last - first + 1)}
+    return pairs | {b: a for a, b in pairs.items()}
+
+
+_MIRROR = {
+    68: _partners(
+        (0, 7, 16), (17, 21, 26), (31, 32, 35), (36, 39, 45), (40, 41, 47), (48, 50, 54),
+        (58, 59, 56), (60, 61, 64), (67, 67, 65),
+    ),
+    98: _partners(
+        (0, 15, 32), (33, 37, 46), (38, 41, 50), (55, 56, 59), (60, 64, 72), (65, 67, 75),
+        (76, 78, 82), (86, 87, 84), (88, 89, 92), (95, 95, 93), (96, 96, 97),
+    ),
+}  # fmt: skip
+
+
+def mirrored(landmarks: torch.Tensor) -> torch.Tensor:
+    """The landmarks (b, 68 or 98, 2) that a landmarker finds in the mirror image of a picture.
+
+    Left and right change their names, and x its sign; where the picture's border lies is left out.
+
+    Raises:
+        FacewrightError: another number of landmarks.
+    """
+    count = landmarks.shape[1]
+    if count not in _MIRROR:
+        raise FacewrightError(f"Mirror images are known for 68 and 98 landmarks, got {count}.")
+    order = [_MIRROR[count].get(i, i) for i in range(count)]
+    return landmarks[:, order] * landmarks.new_tensor([-1.0, 1.0])
+
+
 _CHUNK = 2**15
 """Points solved at once: their float64 arrays stay in the processor's cache."""
 _FLAT = 1e-12

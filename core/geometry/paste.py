@@ -146,11 +146,7 @@ class Pasting:
             self.weights = [_zeros(picture, *picture.shape[-2:]) for picture in images]
         self._color = _coloured(crops, restored, color)
         self._together = _by_picture(crops)
-        size = crops.pixels.shape[-1]
-        self._windows: list[Window] = [
-            covered(invert(matrix), (0, 0, size, size), *images[b].shape[-2:])
-            for matrix, b in zip(crops.matrix, crops.image_index.tolist(), strict=True)
-        ]
+        self._windows = windows_of(crops)
         self._touched = False
 
     def put(self, strength: float | Tensor, faces: Iterable[int] | None = None) -> None:
@@ -177,14 +173,7 @@ class Pasting:
 
     def meeting(self, faces: Iterable[int]) -> list[int]:
         """These and all that change some of the same pixels, directly or by way of others."""
-        found, left = set(faces), list(faces)
-        while left:
-            i = left.pop()
-            beside = self._together[int(self.crops.image_index[i])]
-            new = {j for j in beside if _overlap(self._windows[i], self._windows[j])} - found
-            found |= new
-            left += new
-        return sorted(found)
+        return meeting(self._windows, self.crops, faces)
 
     def _put(self, i: int, shown: Tensor) -> None:
         crops, b = self.crops, int(self.crops.image_index[i])
@@ -207,6 +196,28 @@ class Pasting:
             target = self.pictures[b][:3, *where]
             target.copy_(torch.where(weight > 0, target + weight * (new - before), target))
             self.weights[b][where] += weight
+
+
+def windows_of(crops: FaceCrops) -> list[Window]:
+    """Of the pictures that the crops lie in, the pixels that each of them covers."""
+    size = crops.pixels.shape[-1]
+    return [
+        covered(invert(matrix), (0, 0, size, size), *crops.image_sizes[b])
+        for matrix, b in zip(crops.matrix, crops.image_index.tolist(), strict=True)
+    ]
+
+
+def meeting(windows: Sequence[Window], crops: FaceCrops, faces: Iterable[int]) -> list[int]:
+    """`faces` and all whose windows overlap theirs, directly or by way of others."""
+    pictures = crops.image_index.tolist()
+    found, left = set(faces), list(faces)
+    while left:
+        i = left.pop()
+        beside = (j for j, b in enumerate(pictures) if b == pictures[i] and j not in found)
+        new = [j for j in beside if _overlap(windows[i], windows[j])]
+        found.update(new)
+        left += new
+    return sorted(found)
 
 
 def _slices(window: Window) -> tuple[slice, slice]:
@@ -255,6 +266,28 @@ def _weight(
     feather: float,
 ) -> Tensor:
     """A w_i on the pixels of `window`, (h, w) float64."""
+    covering, own = _cover_and_share(crops, masks, i, others, window, feather)
+    return covering * own
+
+
+def ownership(crops: FaceCrops, i: int, window: Window, feather: float = 0.12) -> Tensor:
+    """w_i of `paste_faces` on the pixels of `window`, (h, w) float64.
+
+    1 in the part of crop i that no other reaches, 0 outside it.
+    """
+    others = [j for j in _by_picture(crops)[int(crops.image_index[i])] if j != i]
+    return _cover_and_share(crops, None, i, others, window, feather)[1]
+
+
+def _cover_and_share(
+    crops: FaceCrops,
+    masks: Tensor | None,
+    i: int,
+    others: list[int],
+    window: Window,
+    feather: float,
+) -> tuple[Tensor, Tensor]:
+    """A and w_i, (h, w) float64 each."""
     matrix, size, grid = crops.matrix, crops.pixels.shape[-1], pixel_grid(window)
 
     def mask_and_nearness(j: int) -> tuple[Tensor, Tensor]:
@@ -274,7 +307,7 @@ def _weight(
             continue
         other_mask, other_near = mask_and_nearness(j)
         free, total = free * (1 - other_mask), total + other_near
-    return torch.where(near > 0, (1 - free) * near / total.clamp(min=1e-300), 0)
+    return 1 - free, torch.where(near > 0, near / total.clamp(min=1e-300), 0)
 
 
 def _to_pixels_of(picture: Tensor, crops: FaceCrops, i: int) -> Tensor:

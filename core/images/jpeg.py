@@ -12,9 +12,9 @@ from .metadata import attempt, parse_exif
 from .picture import Stored, check_size, from_pillow, refused
 
 _JFIF, _ADOBE, _COMMENT, _START_OF_SCAN = 0xE0, 0xEE, 0xFE, 0xDA
-_EXIF = b"Exif\0\0"
-_XMP = b"http://ns.adobe.com/xap/1.0/\0"
-_ICC = b"ICC_PROFILE\0"
+EXIF = b"Exif\0\0"
+XMP = b"http://ns.adobe.com/xap/1.0/\0"
+ICC = b"ICC_PROFILE\0"
 _READ = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 """Frames that libjpeg-turbo decodes: Huffman or arithmetic codes, all at once or progressive."""
 _OTHER = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
@@ -31,7 +31,7 @@ def read_jpeg(data: bytes, path: object) -> Stored:
     notes: list[str] = []
     kept, about = [data[:2]], []
     end = 2
-    for marker, start, stop in _segments(data):
+    for marker, start, stop in segments(data):
         end = stop
         body = data[start + 4 : stop]
         if marker in _OTHER or (marker in _READ and body[0] != 8):
@@ -46,8 +46,8 @@ def read_jpeg(data: bytes, path: object) -> Stored:
             about.append((marker, body))
     image = Image.open(io.BytesIO(b"".join(kept) + data[end:]), formats=("JPEG",))
     check_size(*image.size, path)
-    exif = next((b for m, b in about if m == 0xE1 and b.startswith(_EXIF)), None)
-    xmp = next((b for m, b in about if m == 0xE1 and b.startswith(_XMP)), None)
+    exif = next((b for m, b in about if m == 0xE1 and b.startswith(EXIF)), None)
+    xmp = next((b for m, b in about if m == 0xE1 and b.startswith(XMP)), None)
     icc = attempt(lambda: _profile(about), notes, "color profile")
     conversions: list[str] = []
     grey = image.mode == "L"
@@ -66,7 +66,7 @@ def read_jpeg(data: bytes, path: object) -> Stored:
     )
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, start, stop) of what comes before the first scan, as far as it is well formed."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
@@ -88,7 +88,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def _profile(about: list[tuple[int, bytes]]) -> bytes | None:
     """An ICC profile from its numbered pieces (ICC.1:2022, B.4)."""
-    pieces = [b[len(_ICC) :] for m, b in about if m == 0xE2 and b.startswith(_ICC)]
+    pieces = [b[len(ICC) :] for m, b in about if m == 0xE2 and b.startswith(ICC)]
     if not pieces:
         return None
     numbered = {piece[0]: piece[2:] for piece in pieces if len(piece) > 2}

@@ -28,6 +28,7 @@ _ABOUT_THE_FILE = frozenset({37121, 37122, 40965})
 """Of the EXIF directory: order of components, compression, how to read a preview."""
 _DESCRIPTION = 270
 _WIDTH, _HEIGHT = 40962, 40963
+MAKER_NOTE_GONE = "the maker's note of its EXIF may hold a place and was left out"
 JPEG_EXIF = 65_500
 """Bytes of EXIF that fit into a JPEG."""
 
@@ -92,10 +93,12 @@ def kept_exif(
     *,
     turned: bool = False,
     most: float = math.inf,
+    location: bool = True,
 ) -> bytes | None:
     """What of the EXIF is true of an upright picture of that width and height.
 
     Args:
+        location: also where it was taken: without it, neither positions nor the maker's note stay.
         turned: by a quarter, so that the resolutions change places.
         most: bytes that there is room for.
     """
@@ -111,7 +114,9 @@ def kept_exif(
         if tag in camera:
             camera[tag] = side
     camera = {tag: value for tag, value in camera.items() if tag not in _ABOUT_THE_FILE}
-    place = dict(exif.get_ifd(_GPS))
+    place = dict(exif.get_ifd(_GPS)) if location else {}
+    if not location and camera.pop(_MAKER_NOTE, None) is not None:
+        notes.append(MAKER_NOTE_GONE)
     if not (first or camera or place):
         return None
     first[ORIENTATION] = 1
@@ -131,6 +136,25 @@ def kept_exif(
         notes.append("its EXIF is too long and was left out")
         return None
     return whole
+
+
+def without_place(data: bytes, notes: list[str]) -> bytes | None:
+    """EXIF of a file whose pixels stay, without the GPS directory and a maker's note.
+
+    Makers note positions and names of places in ways of their own.
+
+    Returns:
+        `data` itself where it has neither; None where it cannot be read or written again.
+    """
+    exif = attempt(lambda: parse_exif(data, notes), notes, "EXIF")
+    if exif is None:
+        return None
+    camera = dict(exif.get_ifd(_EXIF))
+    noted = camera.pop(_MAKER_NOTE, None) is not None
+    if not noted and not exif.get_ifd(_GPS):
+        return data
+    notes += [MAKER_NOTE_GONE] * noted
+    return _serialised({t: exif[t] for t in exif if t not in (_EXIF, _GPS)}, camera, {})
 
 
 def _says_the_layout(description: str) -> bool:

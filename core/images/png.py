@@ -258,7 +258,7 @@ def with_text(png: bytes, text: Mapping[str, str]) -> bytes:
     said = tuple(key.encode("latin-1") + b"\0" for key in text)
     parts, at = [png[:_AFTER_HEADER]], _AFTER_HEADER
     parts += [
-        _chunk(b"tEXt", start + value.encode("latin-1"))
+        chunk(b"tEXt", start + value.encode("latin-1"))
         for start, value in zip(said, text.values(), strict=True)
     ]
     while at + 8 <= len(png):
@@ -273,7 +273,7 @@ def with_text(png: bytes, text: Mapping[str, str]) -> bytes:
 
 def with_space(png: bytes, space: Mapping[bytes, bytes]) -> bytes:
     """A PNG that says what its values look like, as the one did that its pixels come from."""
-    chunks = b"".join(_chunk(kind, body) for kind, body in space.items())
+    chunks = b"".join(chunk(kind, body) for kind, body in space.items())
     return png[:_AFTER_HEADER] + chunks + png[_AFTER_HEADER:]
 
 
@@ -291,8 +291,8 @@ def is_srgb(space: Mapping[bytes, bytes]) -> bool:
 
 def _file(chunks: list[tuple[bytes, bytes]], rows: bytes) -> bytes:
     whole = [*chunks, (b"IDAT", rows), (b"IEND", b"")]
-    return SIGNATURE + b"".join(_chunk(*c) for c in whole)
+    return SIGNATURE + b"".join(chunk(*c) for c in whole)
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

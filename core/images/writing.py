@@ -15,6 +15,7 @@ from torch import Tensor
 from ..color import luma
 from ..errors import FacewrightError
 from ..files.writing import written_whole
+from .location import without_location
 from .metadata import JPEG_EXIF, attempt, kept_exif, kept_icc, parse_exif, with_dpi
 from .picture import FORMATS, Encoded, Picture, Stored, bands, no_warnings, to_array
 from .png import encode_png_16, is_srgb, with_space, with_text
@@ -66,6 +67,7 @@ def write_picture(
     text: Mapping[str, str] | None = None,
     quality: int | None = None,
     copy: bool = False,
+    location: bool = True,
 ) -> list[str]:
     """Write pixels (c, h, w) in [0, 1] with depth, greyness, profile and EXIF of `like`.
 
@@ -78,6 +80,8 @@ def write_picture(
         quality: of a JPEG, WebP or AVIF, 1 to 100; None for 95, of an AVIF 90.
         copy: where the pixels are those that were read and the format is the same, write the very
             bytes that were read.
+        location: also write where the picture was taken, where `like` says so. Without it neither
+            the EXIF nor what else of the file is copied tells.
 
     Returns:
         The notes of `like` and what else the file could not keep, one sentence each; of a copy only
@@ -99,10 +103,14 @@ def write_picture(
             f"{path.name}: only PNG keeps {', '.join(text)} beside the picture. Write PNG, or "
             "leave it out."
         )
-    if copy and (same := _untouched(pixels, like, file_format, path)) is not None:
+    told: list[str] = []
+    same = _untouched(pixels, like, file_format, path) if copy else None
+    if same is not None and not location:
+        same = without_location(same, told)
+    if same is not None:
         whole = with_text(same.data, text) if text else same.data
         write_atomic(path, whole, _is_exactly(pixels))
-        return [note for note in like.notes if note not in same.conversions]
+        return [*(note for note in like.notes if note not in same.conversions), *told]
     if len(pixels) == 4 and file_format in _NO_ALPHA:
         raise FacewrightError(
             f"{path.name}: {file_format} cannot keep the transparency of this picture. "
@@ -112,7 +120,7 @@ def write_picture(
     deep = like.bits == 16 and file_format in _DEEP
     array = _to_write(pixels, like, 16 if deep else 8)
     notes = [*like.notes]
-    data = _encode(array, like, file_format, quality, notes)
+    data = _encode(array, like, file_format, quality, notes, location)
     if copy and file_format in _LOSSY and _equal(pixels, like.pixels):
         notes.append(f"it was stored anew as {file_format}")
     if file_format == "PNG" and like.space:
@@ -226,7 +234,12 @@ def _areas(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _encode(
-    array: np.ndarray, like: Picture, file_format: str, quality: int | None, notes: list[str]
+    array: np.ndarray,
+    like: Picture,
+    file_format: str,
+    quality: int | None,
+    notes: list[str],
+    location: bool,
 ) -> bytes:
     from PIL import Image
 
@@ -236,7 +249,9 @@ def _encode(
     most = JPEG_EXIF if file_format == "JPEG" else math.inf
     exif = None
     if kept := like.exif:
-        exif = attempt(lambda: _exif_of(kept, (width, height), notes, most), notes, "EXIF")
+        exif = attempt(
+            lambda: _exif_of(kept, (width, height), notes, most, location), notes, "EXIF"
+        )
     icc = kept_icc(like.icc, grey=grey, notes=notes)
     if file_format in _NO_METADATA:
         for what, there in (("color profile", icc), ("EXIF", exif)):
@@ -276,9 +291,11 @@ def _encode(
     return buffer.getvalue()
 
 
-def _exif_of(exif: bytes, size: tuple[int, int], notes: list[str], most: float) -> bytes | None:
+def _exif_of(
+    exif: bytes, size: tuple[int, int], notes: list[str], most: float, location: bool
+) -> bytes | None:
     parsed = parse_exif(exif, notes)
-    return kept_exif(parsed, size, notes, most=most) if parsed else None
+    return kept_exif(parsed, size, notes, most=most, location=location) if parsed else None
 
 
 def _ppm_16(array: np.ndarray) -> bytes:

@@ -11,12 +11,10 @@ from torch import Tensor
 
 from ..color import luma
 from ..faces import Face
+from ..geometry.eyes import estimate_yaw
 from ..geometry.warp import invert, pixel_grid, scale_of, transform
 from .album import sharpness
 
-NOSE = 0.6
-"""Depth of the nose tip before the eyes in eye distances: 0.57 to 0.64 on MediaPipe's canonical
-face model, by where on an eye is measured. The nose of a rendered face is a third as deep."""
 HASH_BITS = 256
 ALIKE = 16
 """Bits of two hashes that may differ in one photograph saved twice.
@@ -120,26 +118,6 @@ def outside_share(matrix: Tensor, size: int, image_size: tuple[int, int]) -> flo
     limit = torch.tensor([width - 0.5, height - 0.5], dtype=torch.float64)
     inside = ((source >= -0.5) & (source <= limit)).all(1)
     return 1 - float(inside.double().mean())
-
-
-def estimate_yaw(points5: Tensor) -> float:
-    """How far a face is turned to a side, in degrees from 0 to 90, from its five points.
-
-    Seen from afar, eyes at (-a, 0) and (a, 0) and a nose tip `NOSE` 2a before their middle turn by
-    yaw to an eye distance of 2a cos(yaw) and a nose tip off by 2a NOSE sin(yaw), so that
-    tan(yaw) = offset along the eyes' line / (NOSE x eye distance). An estimate, better than ten
-    degrees for most heads; roll does not matter.
-
-    Args:
-        points5: (5, 2) eyes, nose tip, mouth corners.
-    """
-    left, right, nose = points5[:3].cpu().double()
-    across = right - left
-    distance = float(across.norm())
-    if distance == 0:
-        return 90.0
-    offset = float((nose - (left + right) / 2) @ across) / distance**2
-    return math.degrees(math.atan(abs(offset) / NOSE))
 
 
 def perceptual_hash(crop: Tensor) -> str:

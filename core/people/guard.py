@@ -4,11 +4,14 @@ The anchor is who somebody is said to be: the references where there are any, el
 input. The drift of a face is 1 - cosine(face, anchor), from 0 (no drift) over 1 (unrelated) to 2.
 A severely degraded input is a weak anchor: recognisers see little of a person in it, so a good
 restoration may drift far from it, and a bad one not much farther. References are a strong one.
+
+What is promised: no face is delivered that is farther from its anchor than both its input and its
+restoration at full strength.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,23 +20,17 @@ from torch import Tensor
 
 from ..errors import FacewrightError, check_image
 from ..faces import DENSE
+from ..geometry.align import FaceCrops, cut_out
 from ..geometry.face import DenseLandmarker
+from .delivery import CropDelivery, Delivery, FinishedDelivery
+from .judging import ACTIONS, CHUNK, Judge, Reference, drift_between, template_of
+from .measured import measure
 from .person import Person
-from .receipts import Receipt, Verdict, measure, to_json
+from .receipts import About, Receipt, pictures_of, to_json
 from .recogniser import Recogniser
 
 if TYPE_CHECKING:
     from .matching import Matches
-
-ACTIONS = ("lower strength", "fall back", "report only")
-STRENGTHS = (0.8, 0.6, 0.4, 0.2)
-"""Shares of the restored face that are tried, one after another, where all of it is too much."""
-
-_CHUNK = 8
-"""Faces looked at at once, which bounds the memory a batch takes."""
-
-Reference = Person | Tensor | None
-"""An album, or embeddings (k, d) of one person, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +38,16 @@ class GuardResult:
     """What the guard lets through."""
 
     restored: Tensor
-    """(n, 3, s, s) in [0, 1]; faces that were kept are bit for bit as they came."""
+    """(n, 3, s, s) in [0, 1]: the faces as they leave. Crops that were kept are bit for bit as
+    they came; faces of finished pictures are cut out of these again."""
     receipts: list[Receipt]
     recogniser: str
     """`Recogniser.id` of who judged."""
     action: str
+    shares: list[float] = field(default_factory=list)
+    """Of each face the share of its restoration that was let through."""
+    about: About = field(default_factory=About)
+    """What the receipts are of."""
 
     @property
     def entries(self) -> list[dict[str, Any]]:
@@ -59,7 +61,9 @@ class GuardResult:
 
     @property
     def json(self) -> str:
-        return to_json(self.receipts, recogniser=self.recogniser, action=self.action)
+        return to_json(
+            self.receipts, recogniser=self.recogniser, action=self.action, about=self.about
+        )
 
     @property
     def report(self) -> str:
@@ -79,66 +83,176 @@ def guard_faces(
     references: Sequence[Reference] | None = None,
     on_faces: Callable[[int], None] = lambda faces: None,
 ) -> GuardResult:
-    """Hold back restored faces that are no longer who they were.
+    """Hold back restored faces that are no longer who they were, before they are pasted.
 
-    A face passes where 1 - cosine(restored, anchor) <= max_drift. The anchor is the mean direction
-    of the face's references, or the embedding of `lq` where it has none. What happens to others is
-    up to `action`:
-
-    - "lower strength": `lq` + s (restored - `lq`) for the first s of `STRENGTHS` that passes, else
-      as "fall back".
-    - "fall back": `lq` itself. With references it may be farther from them than `max_drift`, too;
-      the receipt says so.
-    - "report only": the restored face, whatever it is; the receipt says so.
+    As `guard_delivery`, with `lq` + s (`restored` - `lq`) delivered at a share s. Mask, detail,
+    color, strength and feather of the paste come later, and the receipts know nothing of them.
 
     Args:
         lq: (n, 3, s', s') FFHQ-aligned input crops in [0, 1], resized to s where s' differs.
         restored: (n, 3, s, s) in [0, 1], of the same faces in the same order; n may be 0.
         recogniser: on the device of the crops.
+        landmarker, max_drift, action, references, on_faces: as for `guard_delivery`.
+
+    Raises:
+        FacewrightError: crops that do not belong together, or as `guard_delivery`.
+    """
+    _check_crops(lq, restored)
+    inputs = lq.to(restored)
+    if inputs.shape != restored.shape:
+        inputs = F.interpolate(inputs, restored.shape[-2:], mode="bilinear", antialias=True)
+    return guard_delivery(
+        inputs,
+        CropDelivery(inputs, restored, CHUNK),
+        recogniser=recogniser,
+        landmarker=landmarker,
+        max_drift=max_drift,
+        action=action,
+        references=references,
+        on_faces=on_faces,
+    )
+
+
+@torch.no_grad()
+def guard_delivery(
+    lq: Tensor,
+    delivery: Delivery,
+    *,
+    recogniser: Recogniser,
+    landmarker: DenseLandmarker,
+    max_drift: float = 0.5,
+    action: str = ACTIONS[0],
+    references: Sequence[Reference] | None = None,
+    most: Tensor | None = None,
+    places: FaceCrops | None = None,
+    about: "About | None" = None,
+    on_faces: Callable[[int], None] = lambda faces: None,
+) -> GuardResult:
+    """Hold back faces that, as they are delivered, are no longer who they were.
+
+    A face passes where 1 - cosine(face, anchor) <= max_drift. The anchor is the mean direction of
+    the face's references, or the embedding of `lq` where it has none. What happens to others is up
+    to `action`:
+
+    - "lower strength": the largest share of `STRENGTHS` that passes, else the input.
+    - "fall back": the input.
+    - "report only": nothing; the receipt says so.
+
+    Where nothing that was tried passes, not even the input, which may be far from its references:
+    what is nearest to the anchor, and the receipt says that none is within. A face that is no
+    number anywhere becomes the input.
+
+    Faces that overlap change each other's pixels: whoever is no longer within after a neighbour
+    was lowered is lowered on, and where one would end farther than both its input and its full
+    strength, all of them together take one of the two.
+
+    Args:
+        lq: (n, 3, s, s) FFHQ-aligned in [0, 1]: what the delivery shows at a share of 0.
+        delivery: of the n faces.
+        recogniser: on the device of `lq`.
         landmarker: an analyzer with dense landmarks, for the receipts.
         max_drift: in [0, 2].
         action: one of `ACTIONS`.
         references: per face, see `references_for`.
+        most: (n,) the largest share of each face that is tried; None: 1.
+        places: of the faces in pictures, for the receipts.
+        about: what the receipts are of.
         on_faces: called with a number of faces just finished; an exception ends the work.
 
     Raises:
-        FacewrightError: crops that do not belong together, an analyzer without dense landmarks, a
-            number or an action that is none, or references of another recogniser.
+        FacewrightError: an analyzer without dense landmarks, a number or an action that is none,
+            or references of another recogniser.
     """
-    references = [None] * len(restored) if references is None else list(references)
-    _check(lq, restored, landmarker, max_drift, action, references)
-    templates = [_template(reference, recogniser) for reference in references]
-    inputs = lq.to(restored)
-    if inputs.shape != restored.shape:
-        inputs = F.interpolate(inputs, restored.shape[-2:], mode="bilinear", antialias=True)
-    out, receipts = restored.clone(), []
-    for start in range(0, len(restored), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        judged = _judge(
-            inputs[part], restored[part], templates[part], recogniser, max_drift, action
-        )
-        out[part] = judged.result
-        points_lq, points = (landmarker.landmarks(x).cpu() for x in (inputs[part], out[part]))
-        measured = measure(inputs[part], out[part], points_lq, points)
-        for i, what in enumerate(measured):
-            reference = references[start + i]
-            receipts.append(
-                Receipt(
-                    face=start + i,
-                    person=reference.name if isinstance(reference, Person) else None,
-                    anchor="input" if reference is None else "references",
-                    verdict=_verdict(judged.strength[i], judged.drift_restored[i], max_drift),
-                    strength=judged.strength[i],
-                    max_drift=max_drift,
-                    drift=judged.drift[i],
-                    drift_restored=judged.drift_restored[i],
-                    cosine_input=judged.cosine_input[i],
-                    cosine_references=math.nan if reference is None else 1 - judged.drift[i],
-                    measured=what,
+    references = [None] * len(lq) if references is None else list(references)
+    _check(len(lq), landmarker, max_drift, action, references)
+    templates = [template_of(reference, recogniser) for reference in references]
+    share = torch.ones(len(lq), dtype=torch.float64) if most is None else most.double().clone()
+    out, receipts = lq.clone(), []
+    for part in delivery.parts:
+        judge = Judge(part, lq, delivery, templates, recogniser, max_drift, action, share)
+        judge.decide()
+        for start in range(0, len(part), CHUNK):
+            some = list(part[start : start + CHUNK])
+            out[some] = delivery.look(some).to(out)
+            points_lq, points = (landmarker.landmarks(x[some]).cpu() for x in (lq, out))
+            shown = delivery.shown(some)
+            measured = measure(lq[some], out[some], points_lq, points, shown, delivery.feather)
+            for i, what in zip(some, measured, strict=True):
+                reference = references[i]
+                drift = judge.drift[i]
+                receipts.append(
+                    Receipt(
+                        face=i,
+                        person=reference.name if isinstance(reference, Person) else None,
+                        anchor="input" if reference is None else "references",
+                        verdict=judge.verdict(i),
+                        strength=float(share[i] * delivery.asked[i]),
+                        max_drift=max_drift,
+                        drift=drift,
+                        drift_restored=judge.first[i],
+                        drift_input=judge.drift_input(i),
+                        cosine_input=1 - drift_between(judge.now[i], judge.own[i]),
+                        cosine_references=math.nan if reference is None else 1 - drift,
+                        measured=what,
+                        asked=float(delivery.asked[i]),
+                        picture=None if places is None else int(places.image_index[i]),
+                        box=None if places is None else tuple(places.boxes[i].tolist()),
+                    )
                 )
-            )
-        on_faces(len(measured))
-    return GuardResult(out, receipts, recogniser.id, action)
+            on_faces(len(some))
+    receipts.sort(key=lambda receipt: receipt.face)
+    return GuardResult(
+        out, receipts, recogniser.id, action, share.tolist(), about or About(measured="crops")
+    )
+
+
+@torch.no_grad()
+def guard_pictures(
+    before: Tensor,
+    after: Tensor,
+    crops: FaceCrops,
+    *,
+    recogniser: Recogniser,
+    device: torch.device | None = None,
+    **how: Any,
+) -> tuple[Tensor, Tensor, GuardResult]:
+    """Hold back faces of finished pictures: what they drifted too far is taken back.
+
+    As `guard_delivery`, with `core.people.delivery.FinishedDelivery`: the picture is brought
+    towards what it was before, within the crops of the faces.
+
+    Args:
+        before, after: (b, c, h, w) in [0, 1], the same pictures without and with restored faces.
+        crops: of the faces, cut out of `before` or of what it was enlarged from.
+        recogniser: on `device`.
+        device: where faces are compared; None: that of the pictures.
+        how: as for `guard_delivery`.
+
+    Returns:
+        The pictures, (n, 3, s, s) the faces before, and the receipts.
+
+    Raises:
+        FacewrightError: pictures and faces that do not belong together, or as `guard_delivery`.
+    """
+    if before.shape != after.shape:
+        raise FacewrightError(
+            f"The pictures before are {_sizes(before)} and those after {_sizes(after)}. Connect "
+            "the picture that went into Paste Faces and what came out of it."
+        )
+    placed = crops.placed_in(before)
+    placed.check_pictures(after)
+    lq = cut_out(before, placed, crops.pixels.shape[-1]) if len(placed) else crops.pixels
+    lq = lq.to(device or before.device)
+    delivery = FinishedDelivery(before, after, placed, lq)
+    guard = guard_delivery(
+        lq,
+        delivery,
+        recogniser=recogniser,
+        places=placed,
+        about=About(pictures=pictures_of(placed.image_sizes), measured="delivered"),
+        **how,
+    )
+    return delivery.pictures, lq, guard
 
 
 def references_for(
@@ -176,90 +290,7 @@ def references_for(
     return [matches.person_of(i) for i in range(faces)]
 
 
-@dataclass(frozen=True)
-class _Judged:
-    result: Tensor
-    strength: list[float]
-    drift: list[float]
-    drift_restored: list[float]
-    cosine_input: list[float]
-
-
-def _judge(
-    lq: Tensor,
-    restored: Tensor,
-    templates: Sequence[Tensor | None],
-    recogniser: Recogniser,
-    max_drift: float,
-    action: str,
-) -> _Judged:
-    own = _embed(recogniser, lq)
-    anchors = torch.stack([own[i] if t is None else t for i, t in enumerate(templates)])
-    now = _embed(recogniser, restored)
-    result, strength = restored.clone(), [1.0] * len(lq)
-    first = _drift(now, anchors)
-    # Turned round, so that a NaN does not pass.
-    left = [i for i, drift in enumerate(first) if not drift <= max_drift]
-    if action == "report only":
-        left = []
-    for s in STRENGTHS if action == "lower strength" else ():
-        if not left:
-            break
-        blended = lq[left] + s * (restored[left] - lq[left])
-        embedded = _embed(recogniser, blended)
-        for row, (i, drift) in enumerate(zip(left, _drift(embedded, anchors[left]), strict=True)):
-            if drift <= max_drift:
-                result[i], now[i], strength[i] = blended[row], embedded[row], s
-        left = [i for i in left if strength[i] == 1]
-    for i in left:
-        result[i], now[i], strength[i] = lq[i], own[i], 0.0
-    return _Judged(
-        result=result,
-        strength=strength,
-        drift=_drift(now, anchors),
-        drift_restored=first,
-        cosine_input=[1 - d for d in _drift(now, own)],
-    )
-
-
-def _embed(recogniser: Recogniser, faces: Tensor) -> Tensor:
-    """(n, d) float64 of length 1 on the CPU."""
-    return F.normalize(recogniser(faces).cpu().double(), dim=1)
-
-
-def _drift(embeddings: Tensor, anchors: Tensor) -> list[float]:
-    """1 - cosine as |u - v|^2 / 2, which is exactly 0 for equal vectors."""
-    return ((embeddings - anchors).square().sum(1) / 2).tolist()
-
-
-def _verdict(strength: float, drift_restored: float, max_drift: float) -> Verdict:
-    if strength == 1:
-        return "kept" if drift_restored <= max_drift else "too far"
-    return "lowered" if strength else "fell back"
-
-
-def _template(reference: Reference, recogniser: Recogniser) -> Tensor | None:
-    if reference is None:
-        return None
-    if isinstance(reference, Person):
-        reference.check_fits(recogniser.id)
-        return F.normalize(reference.template.cpu().double(), dim=0)
-    if reference.ndim != 2 or reference.shape[1] != recogniser.dim or not len(reference):
-        raise FacewrightError(
-            f"References should be embeddings (k, {recogniser.dim}) of one person, got "
-            f"{tuple(reference.shape)}."
-        )
-    return F.normalize(F.normalize(reference.cpu().double(), dim=1).mean(0), dim=0)
-
-
-def _check(
-    lq: Tensor,
-    restored: Tensor,
-    landmarker: DenseLandmarker,
-    max_drift: float,
-    action: str,
-    references: Sequence[Reference],
-) -> None:
+def _check_crops(lq: Tensor, restored: Tensor) -> None:
     for name, x in (("image", lq), ("restored", restored)):
         check_image(x, name=name)
         if x.shape[-1] != x.shape[-2]:
@@ -273,8 +304,17 @@ def _check(
             f"{len(lq)} input crops came with {len(restored)} restored ones. Connect the crops "
             "that were restored, all of them and in their order."
         )
-    if len(references) != len(restored):
-        raise FacewrightError(f"{len(references)} references came for {len(restored)} faces.")
+
+
+def _check(
+    faces: int,
+    landmarker: DenseLandmarker,
+    max_drift: float,
+    action: str,
+    references: Sequence[Reference],
+) -> None:
+    if len(references) != faces:
+        raise FacewrightError(f"{len(references)} references came for {faces} faces.")
     if not hasattr(landmarker, "landmarks"):
         raise FacewrightError(
             f"The face analyzer {getattr(landmarker, 'name', '')} gives no dense landmarks, which "
@@ -284,3 +324,7 @@ def _check(
         raise FacewrightError(f"`max_drift` is 1 - cosine, in [0, 2], got {max_drift}.")
     if action not in ACTIONS:
         raise FacewrightError(f"No action {action!r}; known: {', '.join(ACTIONS)}.")
+
+
+def _sizes(pictures: Tensor) -> str:
+    return f"{len(pictures)} of {pictures.shape[-1]} x {pictures.shape[-2]} pixels"

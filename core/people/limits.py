@@ -1,17 +1,48 @@
 """From which cosine two faces count as one person, said by how often strangers reach it.
 
 A cosine means nothing by itself: one recogniser gives strangers 0.1, another 0.6. What it means is
-the false-match rate: the share of pairs of two people, drawn at random, that reach it. `Limits`
-keeps a table of both for a recogniser, and everything that judges people (matching, the guard,
-warnings of albums) takes its limit from there.
+its false-match rate: the share of comparisons of a face with the album of another person that reach
+it. `Limits` keeps a table of both for a recogniser. Matching takes a face for an album's person
+from `same_person` on; the guard can hold back what drifts farther than 1 - that: one scale.
 
 Where nobody has measured a recogniser, `false_match_rate` is None and `cosine_at` says so.
+`core.people.calibration` measures one, and writes what `limits_beside` finds at the weight file.
 """
 
+import json
 import math
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
-from ..errors import FacewrightError
+from ..errors import CheckpointError, FacewrightError, shorten
+from ..files.json_text import JsonError, parse_json
+from ..files.writing import written_whole
+
+FORMAT = "facewright.limits"
+VERSION = 1
+SUFFIX = ".limits.json"
+LARGEST = 1 << 20
+"""Bytes of a limits file; ours have some two thousand."""
+_LONGEST = 1000
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One row of a table."""
+
+    rate: float
+    """Share of strangers, in (0, 1]."""
+    cosine: float
+    """That so many of them reach."""
+    low: float
+    high: float
+    """Ends of the 95 % interval of the cosine."""
+    missed: float
+    """Share of faces that do not reach it with their own person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +55,12 @@ class Limits:
     """By how much the best album has to beat the runner-up; below that the face is unsure."""
     false_match_rate: float | None
     """Share of strangers that reach `same_person`; None where nobody has measured it."""
+    faces: str
+    """On what: "rendered faces"; for reports."""
     source: str
-    """A whole sentence: measured on what."""
-    table: tuple[tuple[float, float], ...] = ()
-    """Pairs (false-match rate, cosine), rates falling and cosines rising."""
+    """The same in whole sentences, and by whom."""
+    table: tuple[Rate, ...] = ()
+    """Rates falling, cosines rising."""
 
     def cosine_at(self, rate: float) -> float:
         """The cosine that this share of strangers reaches; between the rates of the table linear
@@ -36,28 +69,172 @@ class Limits:
         Raises:
             FacewrightError: a rate outside the table, or there is none.
         """
+        advice = (
+            "Measure the recogniser with `facewright person calibrate`, or give the limit as a "
+            "cosine or drift."
+        )
         if not self.table:
             raise FacewrightError(
-                "For this recogniser nobody has measured how often strangers reach which cosine, "
-                "so a limit cannot be given as a false-match rate. Give a cosine instead."
+                f"How often strangers reach which cosine is not known of this recogniser. {advice}"
             )
-        (highest, _), (lowest, _) = self.table[0], self.table[-1]
-        if not lowest <= rate <= highest:
+        known = [row.rate for row in self.table]
+        if not known[-1] <= rate <= known[0]:
+            are = f"from {percent(known[-1])} to {percent(known[0])}"
             raise FacewrightError(
-                f"A false-match rate from {lowest:g} to {highest:g} is known of this recogniser, "
-                f"got {rate:g}."
+                f"A false-match rate of {rate:g} is asked for, and of this recogniser known "
+                f"{f'are {are}' if len(known) > 1 else f'is {percent(known[0])} alone'} "
+                f"({self.faces}). {advice}"
             )
-        for (r0, c0), (r1, c1) in zip(self.table, self.table[1:], strict=False):
-            if rate >= r1:
-                share = (math.log(r0) - math.log(rate)) / (math.log(r0) - math.log(r1))
-                return c0 + share * (c1 - c0)
-        return self.table[-1][1]
+        return _between(rate, [(math.log(row.rate), row.cosine) for row in self.table], math.log)
+
+    def rate_at(self, cosine: float) -> str:
+        """In words the share of strangers that reach a cosine: "0.1 %", "less than 0.01 %"; empty
+        where it is not known."""
+        if not self.table:
+            return ""
+        first, last = self.table[0], self.table[-1]
+        if cosine < first.cosine - _EQUAL:
+            return f"more than {percent(first.rate)}"
+        if cosine > last.cosine + _EQUAL:
+            return f"less than {percent(last.rate)}"
+        at = _between(cosine, [(row.cosine, math.log(row.rate)) for row in self.table])
+        return percent(math.exp(at))
+
+    def told(self, cosine: float) -> str:
+        """For reports: "0.65: 0.1 % of strangers, rendered faces"."""
+        share = self.rate_at(cosine)
+        reach = f"{share} of strangers, {self.faces}" if share else "strangers not measured"
+        return f"{cosine:.2f}: {reach}"
+
+    def save(self, path: Path, recogniser: str, **more: Any) -> None:
+        """Write a file that is complete or not there.
+
+        Args:
+            recogniser: `Recogniser.id` that the limits are of.
+            more: further entries for people, which are not read back.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "recogniser": recogniser,
+            **{name: getattr(self, name) for name in _TEXTS + _NUMBERS},
+            "table": [vars(row) for row in self.table],
+            **more,
+        }
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+
+
+_EQUAL = 1e-6
+_TEXTS, _NUMBERS = ("faces", "source"), ("same_person", "margin", "false_match_rate")
+
+
+def percent(rate: float) -> str:
+    """0.001 -> "0.1 %", with two digits that count."""
+    return f"{float(f'{100 * rate:.2g}'):.10f}".rstrip("0").rstrip(".") + " %"
+
+
+def _between(value: float, points: list[tuple[float, float]], scale: Any = float) -> float:
+    """Linear between the points, whose first numbers rise or fall; ends are held."""
+    x = scale(value)
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if min(x0, x1) <= x <= max(x0, x1) and x0 != x1:
+            return y0 + (x - x0) / (x1 - x0) * (y1 - y0)
+    return min(points, key=lambda point: abs(point[0] - x))[1]
+
+
+def limits_file(weights: str | os.PathLike[str]) -> Path:
+    """Where limits of a recogniser lie: backbone.limits.json beside backbone.pth."""
+    path = Path(weights)
+    return path.with_name(path.stem + SUFFIX)
+
+
+def limits_beside(weights: str | os.PathLike[str], recogniser: str) -> Limits:
+    """What `person calibrate` wrote beside the weight file, else `limits_of` the recogniser.
+
+    Raises:
+        CheckpointError: as `read_limits`.
+    """
+    path = limits_file(weights)
+    return read_limits(path, recogniser) if path.is_file() else limits_of(recogniser)
+
+
+def read_limits(path: Path, recogniser: str) -> Limits:
+    """A file that `Limits.save` wrote.
+
+    Args:
+        recogniser: `Recogniser.id` that it has to be of.
+
+    Raises:
+        CheckpointError: it is something else, of another version or recogniser, or its numbers
+            cannot be meant; the sentence names it.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise JsonError(f"it is larger than the {LARGEST} bytes that limits can need")
+        content = parse_json(path.read_bytes())
+    except (JsonError, OSError) as error:
+        problem = str(error) if isinstance(error, JsonError) else f"it cannot be read ({error})"
+        raise _unusable(path, problem) from error
+    problem = _problem(content, recogniser)
+    if problem:
+        raise _unusable(path, problem)
+    return Limits(
+        **{name: content[name] for name in _TEXTS},
+        **{name: float(content[name]) for name in _NUMBERS},
+        table=tuple(Rate(**{k: float(v) for k, v in row.items()}) for row in content["table"]),
+    )
+
+
+def _unusable(path: Path, problem: str) -> CheckpointError:
+    return CheckpointError(
+        f"{shorten(path.name)}, which should say what cosines of the recogniser beside it mean, "
+        f"cannot be used: {problem}. Measure again with `facewright person calibrate`, or delete "
+        "the file: then the limits that come with facewright count."
+    )
+
+
+def _problem(content: Any, recogniser: str) -> str:
+    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+        return f"it is not of the format {FORMAT}"
+    version = content.get("version")
+    if type(version) is not int or version != VERSION:
+        return f"it is of format version {shorten(repr(version), 40)}, and {VERSION} is read here"
+    if content.get("recogniser") != recogniser:
+        return (
+            f"it is of the recogniser {shorten(content.get('recogniser'))}, and the weights there "
+            f"are {recogniser}"
+        )
+    wrong = [n for n in _TEXTS if not isinstance(content.get(n), str) or len(content[n]) > _LONGEST]
+    wrong += [name for name in _NUMBERS if not _share(content.get(name))]
+    rows = content.get("table")
+    if not isinstance(rows, list) or not 1 <= len(rows) <= _LONGEST or not _is_table(rows):
+        wrong.append("table")
+    return f"its entries {', '.join(wrong)} are not as `person calibrate` writes them" * bool(wrong)
+
+
+def _share(value: Any, low: float = 0.0) -> bool:
+    return type(value) in (int, float) and low <= value <= 1
+
+
+def _is_table(rows: list[Any]) -> bool:
+    names = set(Rate.__annotations__)
+    for row in rows:
+        if not isinstance(row, Mapping) or set(row) != names:
+            return False
+        if not all(_share(row[name], -1.0) for name in names) or row["rate"] <= 0:
+            return False
+    return all(a["rate"] > b["rate"] and a["cosine"] <= b["cosine"] for a, b in pairwise(rows))
 
 
 _NANO = Limits(
     same_person=0.65,
     margin=0.0,
     false_match_rate=None,
+    faces="rendered faces",
     source="Measured on rendered people: of 60 people with 5 clean photos each, 0.7 % of the pairs "
     "of one person lie below and 1.5 % of those of two people above.",
 )
@@ -65,6 +242,7 @@ _ARCFACE = Limits(
     same_person=0.28,
     margin=0.0,
     false_match_rate=None,
+    faces="photographs",
     source="insightface's demonstration calls faces above 0.28 the same person and below 0.2 "
     "another (web-demos/src_recognition of deepinsight/insightface).",
 )

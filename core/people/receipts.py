@@ -2,56 +2,94 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from ..color import rgb_to_lab, wavelet_low
-from ..devices import widened
 from ..errors import FacewrightError, shorten
 from ..files import json_text
-from ..geometry.eyes import EYES
-from ..geometry.landmarks import affine_landmark_distance, region_points
-from ..geometry.paste import soft_box
-from ..geometry.warp import pixel_grid
-from ..metrics.similarity import edge_ratio
+from ..files.own_version import own_version
+from .measured import REGIONS, Measured
 
-REGIONS = ("eyes", "mouth")
 FORMAT = "facewright.receipts"
-VERSION = 1
+VERSION = 2
+"""`receipts.schema.json` describes it; those of version 1 know nothing of pictures and options."""
 KEYWORD = "facewright_receipts"
 """Of the text chunk in PNGs."""
 
-_FEATHER = 0.12
-"""Border of the paste, as Paste Faces has it by default."""
-_FINEST = 16
-"""Low-pass colours: what is smaller than this share, 1/16, of the crop does not count."""
+Verdict = Literal["kept", "lowered", "fell back", "too far", "nearest"]
+"""kept: as asked, and within the limit. lowered: within the limit at less strength. fell back: the
+input. too far: as asked though beyond the limit, as nothing was to be done about it. nearest: not
+even the input is within, and this strength is nearest to the anchor."""
 
 
-Verdict = Literal["kept", "lowered", "fell back", "too far"]
+def utc_now() -> str:
+    """The date of receipts, "2026-01-31T12:00:00Z"; that of SOURCE_DATE_EPOCH where it is set.
+
+    Raises:
+        FacewrightError: the variable holds no number of seconds.
+    """
+    given = os.environ.get("SOURCE_DATE_EPOCH", "").strip()
+    try:
+        now = datetime.fromtimestamp(int(given), UTC) if given else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise FacewrightError(
+            "The environment variable SOURCE_DATE_EPOCH should hold seconds since 1970, such as "
+            f"1700000000; it holds {shorten(given)!r}. Correct it, or unset it for the date of now."
+        ) from None
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What changed between an input crop and what is to be pasted; NaN where it is unknown."""
+class PictureFacts:
+    """Which picture faces are in."""
 
-    ald: dict[str, float]
-    """Per region `affine_landmark_distance` of the landmarks, in pixels of the crop."""
-    eye_distance: float
-    """Between the eye centres of the input, in pixels of the crop."""
-    color: float
-    """Mean CIE76 difference of low-pass colours under the paste mask; 2.3 is just noticeable."""
-    seam: float
-    """Low-pass colour gradient across the paste border, relative to the input's; 1: no seam."""
-    sharpness: float
-    """`edge_ratio` to the input under the paste mask. Noise of the input counts as sharpness."""
+    width: int
+    height: int
+    """In pixels, as the faces were found in it and put back: enlarged where that was asked for."""
+    name: str | None = None
+    """Of its file, without folders; None where it came from no file."""
+    sha256: str | None = None
+    """Of the file's bytes."""
 
-    def share(self, region: str) -> float:
-        """A-LD in eye distances, which do not depend on the size of the crop."""
-        return self.ald[region] / self.eye_distance if self.eye_distance > 0 else math.nan
+
+def pictures_of(sizes: Sequence[tuple[int, int]]) -> tuple[PictureFacts, ...]:
+    """Pictures (height, width) that are known by their sizes alone."""
+    return tuple(PictureFacts(width=width, height=height) for height, width in sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What receipts are of, and how the faces came about."""
+
+    measured: Literal["delivered", "crops"] = "crops"
+    """delivered: the faces as they were cut out of the finished pictures again, after mask,
+    detail, color, strength and feather. crops: before they were pasted."""
+    pictures: Sequence[PictureFacts] = ()
+    date: str = field(default_factory=utc_now)
+    """When the run began, in UTC."""
+    models: Sequence[Mapping[str, str]] = ()
+    """Names of weight files, and the SHA-256 of their bytes."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """How the pictures were asked to be restored, as the command line names it."""
+    limit: str = ""
+    """A sentence: where `max_drift` comes from."""
+
+    def entry(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "measured": self.measured,
+            "facewright": own_version(),
+            "date": self.date,
+            "pictures": [vars(picture) for picture in self.pictures],
+            "models": [dict(model) for model in self.models],
+            "options": dict(self.options),
+            "limit": self.limit or None,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,24 +109,42 @@ class Receipt:
     """1 - cosine(result, anchor)."""
     drift_restored: float
     """1 - cosine(restored, anchor), before anything was done about it."""
+    drift_input: float = math.nan
+    """1 - cosine(input, anchor)."""
     cosine_input: float
     """Of the result and the input."""
     cosine_references: float
     """Of the result and the references; NaN without any."""
     measured: Measured
+    asked: float = 1.0
+    """The strength that was asked for, where the face fades in or out less."""
+    picture: int | None = None
+    """Which of the pictures it is in; None where only its crop is known."""
+    box: tuple[float, ...] | None = None
+    """x0, y0, x1, y1 in pixels of that picture."""
+
+    @property
+    def within(self) -> bool:
+        """Whether the face as it leaves is within the limit."""
+        return self.drift <= self.max_drift
 
     def entry(self) -> dict[str, Any]:
         """For JSON: finite numbers or None."""
         m = self.measured
         content = {
             "face": self.face,
+            "picture": self.picture,
+            "box": None if self.box is None else [round(v, 2) for v in self.box],
             "person": self.person,
             "anchor": self.anchor,
             "verdict": self.verdict,
+            "within": self.within,
             "strength": self.strength,
+            "asked": self.asked,
             "max_drift": self.max_drift,
             "drift": self.drift,
             "drift_restored": self.drift_restored,
+            "drift_input": self.drift_input,
             "cosine": {"input": self.cosine_input, "references": self.cosine_references},
             "a_ld": {
                 region: {"px": m.ald[region], "eye_distances": m.share(region)}
@@ -110,16 +166,22 @@ class Receipt:
         over = (
             f"drift from {source} {number(self.drift_restored)} is more than {self.max_drift:.2f}"
         )
-        now = f"drift {number(self.drift)}"
+        now, at = f"drift {number(self.drift)}", strength_text(self.strength)
         if self.verdict == "kept":
-            return f"kept, {now} from {source}"
+            asked = "" if self.asked == 1 else f" at strength {at}"
+            return f"kept{asked}, {now} from {source}"
         if self.verdict == "lowered":
-            return f"strength lowered to {self.strength:.1f}, as {over}; now {now}"
+            return f"strength lowered to {at}, as {over}; now {now}"
         if self.verdict == "too far":
             return f"kept although {over}"
+        if self.verdict == "nearest":
+            return (
+                f"nothing that was tried is within, not even the input (drift "
+                f"{number(self.drift_input)}): strength {at} is nearest with {now}, as {over}"
+            )
         even = ""
-        if not self.drift <= self.max_drift:
-            even = f", whose own is {number(self.drift)}"
+        if not self.within:
+            even = f", whose own is {number(self.drift)}: nothing that was tried is within"
         return f"fell back to the input{even}, as {over}"
 
     def _numbers(self) -> list[str]:
@@ -133,11 +195,14 @@ class Receipt:
         ]
 
 
-def to_json(receipts: Sequence[Receipt], *, recogniser: str, action: str) -> str:
+def to_json(
+    receipts: Sequence[Receipt], *, recogniser: str, action: str, about: About | None = None
+) -> str:
     """Receipts as strict JSON in ASCII, as it also goes into PNGs; null for unknown numbers."""
     content = {
         "format": FORMAT,
         "version": VERSION,
+        **(about or About()).entry(),
         "recogniser": recogniser,
         "action": action,
         "faces": [receipt.entry() for receipt in receipts],
@@ -172,11 +237,20 @@ def png_texts(
         )
     where = image_index.tolist()
     own = [[f for f, b in zip(faces, where, strict=True) if b == i] for i in range(pictures)]
-    return [{KEYWORD: json.dumps({**content, "faces": part})} for part in own]
+    return [{KEYWORD: json.dumps(_of_picture(content, i, part))} for i, part in enumerate(own)]
+
+
+def _of_picture(content: dict[str, Any], index: int, faces: list[Any]) -> dict[str, Any]:
+    """The receipts of one picture, which is then the first and only one."""
+    known = content.get("pictures")
+    if not isinstance(known, list) or index >= len(known):
+        return {**content, "faces": faces}
+    first = [{**f, "picture": 0} if isinstance(f, dict) else f for f in faces]
+    return {**content, "pictures": [known[index]], "faces": first}
 
 
 def parse_json(receipts: str) -> dict[str, Any]:
-    """Read what `to_json` wrote.
+    """Read what `to_json` wrote, in any version until now.
 
     Raises:
         FacewrightError: it is something else.
@@ -194,74 +268,21 @@ def parse_json(receipts: str) -> dict[str, Any]:
             "`receipts` should be the JSON that Identity Guard puts out, got "
             f"{shorten(receipts, 40)!r}."
         )
-    return content
-
-
-@torch.no_grad()
-def measure(lq: Tensor, result: Tensor, points_lq: Tensor, points: Tensor) -> list[Measured]:
-    """Compare n crops with what came in.
-
-    Args:
-        lq, result: (n, 3, s, s) in [0, 1].
-        points_lq, points: (n, 68 or 98, 2) their landmarks in pixels of the crops.
-    """
-    size = lq.shape[-1]
-    grid = pixel_grid((0, 0, size, size))
-    mask = soft_box(grid, size, _FEATHER).to(lq)[None, None]
-    levels = max(1, round(math.log2(size / _FINEST)))
-    pasted = lq + mask * (result - lq)
-    before, after, whole = (rgb_to_lab(wavelet_low(x, levels)) for x in (lq, pasted, result))
-    color = (mask * (whole - before).norm(dim=1, keepdim=True)).sum((1, 2, 3)) / mask.sum()
-    seam = _seam(before, after, mask[0, 0])
-    sharpness = edge_ratio(result, lq, mask.expand(len(lq), -1, -1, -1))
-    ald = {region: _ald(points, points_lq, region) for region in REGIONS}
-    first, second = (widened(points_lq[:, part]).mean(1) for part in EYES[points_lq.shape[1]])
-    eyes = (first - second).norm(dim=1)
-    return [
-        Measured(
-            ald={region: float(values[i]) for region, values in ald.items()},
-            eye_distance=float(eyes[i]),
-            color=float(color[i]),
-            seam=float(seam[i]),
-            sharpness=float(sharpness[i]),
+    version = content.get("version")
+    if isinstance(version, int | float) and version > VERSION:
+        raise FacewrightError(
+            f"`receipts` are of version {shorten(version)}, and this facewright reads them up to "
+            f"version {VERSION}. Update facewright, or make them anew."
         )
-        for i in range(len(lq))
-    ]
-
-
-def _ald(points: Tensor, points_lq: Tensor, region: str) -> Tensor:
-    """(n,) float64, NaN where a landmark is not finite."""
-    index = region_points(points.shape[1], region)
-    a, b = points[:, index], points_lq[:, index]
-    good = (a.isfinite() & b.isfinite()).flatten(1).all(1)
-    values = torch.full((len(a),), math.nan, dtype=torch.float64)
-    if good.any():
-        values[good.cpu()] = affine_landmark_distance(a[good], b[good]).cpu()
-    return values
-
-
-def _seam(before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
-    """(n,): mean |d Lab / d normal| of `after` over that of `before` where the mask rises.
-
-    Both get one unit of Lab per width of the border on top: flat skies have no gradient to be
-    compared with, and less than that nobody sees.
-    """
-    size = mask.shape[-1]
-    if size < 2:  # a border needs two sides
-        return torch.full((len(before),), math.nan)
-    slope_y, slope_x = torch.gradient(mask)
-    steep = torch.hypot(slope_x, slope_y)
-    band = (steep > 0) & (mask > 0) & (mask < 1)
-    normal = torch.stack([slope_y, slope_x])[:, band] / steep[band]
-
-    def across(lab: Tensor) -> Tensor:
-        dy, dx = torch.gradient(lab, dim=(2, 3))
-        along = dy[..., band] * normal[0] + dx[..., band] * normal[1]
-        return along.norm(dim=1).mean(1) + 1 / (_FEATHER * size)
-
-    return across(after) / across(before)
+    return content
 
 
 def number(value: float, digits: int = 2) -> str:
     """A number for people, also where there is none."""
     return f"{value:.{digits}f}" if math.isfinite(value) else "unknown"
+
+
+def strength_text(value: float) -> str:
+    """Two digits, or one where that says all: 0.32, 0.4, 1.0."""
+    text = f"{value:.2f}"
+    return text.removesuffix("0")

@@ -23,7 +23,7 @@ from ..modules.adaface import AdaFaceIR
 from ..modules.identity import FORMAT as NANO_FORMAT
 from ..modules.identity import IdentityEncoder
 from ..modules.iresnet import IResNet
-from .limits import Limits, limits_of
+from .limits import Limits, limits_beside, limits_of
 
 Crop = Literal["full", "arcface"]
 
@@ -93,9 +93,10 @@ class Recogniser(nn.Module):
 
     @property
     def info(self) -> str:
-        """One line: kind, fingerprint, length of the embeddings, and how faces are cut."""
+        """One line: kind, fingerprint, length of the embeddings, how faces are cut, and limit."""
         cut = "the whole aligned face" if self.crop == "full" else "faces cut as ArcFace does"
-        return f"{self.id}, {self.dim} numbers from {cut}"
+        limit = self.limits.told(self.limits.same_person)
+        return f"{self.id}, {self.dim} numbers from {cut}; one person from {limit}"
 
     def forward(self, faces: Tensor) -> Tensor:
         """FFHQ-aligned faces (n, 3, s, s) in [0, 1] -> (n, dim) float32 of length 1; n may be 0."""
@@ -142,7 +143,7 @@ class _Fed(nn.Module):
         return self.net((faces.flip(1) - 0.5) / 0.5)[0]
 
 
-def load_recogniser(path: str | os.PathLike[str]) -> Recogniser:
+def load_recogniser(path: str | os.PathLike[str], *, calibrated: bool = True) -> Recogniser:
     """A recogniser from its weight file; what it is shows in the names of its tensors.
 
     - ArcFace, `arcface_torch`'s IResNet: RGB.
@@ -152,11 +153,21 @@ def load_recogniser(path: str | os.PathLike[str]) -> Recogniser:
 
     Colour order and range are the network's own and taken care of. No code from a file ever runs.
 
+    Args:
+        calibrated: with the limits that `person calibrate` wrote beside the file, where there are.
+
     Raises:
         CheckpointError: missing, unsafe, TorchScript, ONNX, something else, or tensors that do not
-            fit; the sentence says what to use instead.
+            fit; the sentence says what to use instead. Or the limits beside it cannot be used.
     """
     path = Path(path)
+    found = _load(path)
+    if calibrated:
+        found.limits = limits_beside(path, found.id)
+    return found
+
+
+def _load(path: Path) -> Recogniser:
     _refuse_programs(path)
     tensors, metadata = read_tensors(path)
     if detect_format(tensors, metadata) == NANO_FORMAT:

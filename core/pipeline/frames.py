@@ -18,14 +18,16 @@ from ..geometry.align import FaceCrops, FacePlaces, Tracks, cut_out, place_faces
 from ..geometry.oval import mean_outline
 from ..geometry.smooth import smooth_over_tracks
 from ..people.by_hand import told_of_batch
-from ..people.guard import GuardResult
-from ..people.matching import Matches
+from ..people.looks import Looks, telling
+from ..people.matching import margin_from
+from ..people.over_frames import TrackMatches
 from ..people.person import Person
+from ..people.receipts import pictures_of
 from ..video.smoothing import smooth_places
 from ..video.tracking import FrameChange, find_cuts
 from .masks import outlines_in
 from .options import RestoreOptions
-from .pictures import Restorer, put_back
+from .pictures import Restorer
 from .tracks import TrackReceipts, match_tracks
 
 _NONE = torch.empty(0, dtype=torch.int64)
@@ -38,7 +40,7 @@ class FrameRestorer:
 
     restorer: Restorer
     options: RestoreOptions = field(default_factory=RestoreOptions)
-    matches: Matches | None = field(default=None, init=False)
+    matches: TrackMatches | None = field(default=None, init=False)
     """Who is who, one entry per face that was followed; known once settled."""
     receipts: TrackReceipts | None = field(default=None, init=False)
     """Of the faces restored so far, where they are measured."""
@@ -48,6 +50,8 @@ class FrameRestorer:
     _found: list[list[Face]] = field(default_factory=list, init=False)
     _none: list[NoFace] = field(default_factory=list, init=False)
     _identities: list[Tensor] = field(default_factory=list, init=False)
+    _telling: list[Tensor] = field(default_factory=list, init=False)
+    """How much each face tells of who it is."""
     _moments: list[Tensor] = field(default_factory=list, init=False)
     _outlines: list[Tensor] = field(default_factory=list, init=False)
     _ovals: Tensor | None = field(default=None, init=False)
@@ -64,15 +68,17 @@ class FrameRestorer:
     def __post_init__(self) -> None:
         self.options, self.notes = self.restorer.settled(self.options)
         self.side = self.restorer.side(self.options)
-        none = torch.empty(0, 3, self.side, self.side)
-        _, guard = self.restorer.guarded(none, none, [], self.options)
-        if guard is not None:  # who judges is known, also where no face follows
-            self.receipts = TrackReceipts(guard.recogniser, guard.action)
+        if self.options.measured:  # who judges is known, also where no face follows
+            limit, about = self.restorer.guard_of(self.options, video=True)
+            self.receipts = TrackReceipts(self.restorer.recogniser.id, limit["action"], about)
 
     @torch.no_grad()
     def look(self, frame: Tensor) -> None:
         """First pass, the next frame: (3, h, w) in [0, 1]."""
         options = self.options
+        if self.receipts is not None and not self.receipts.about.pictures:
+            size = pictures_of([(frame.shape[-2], frame.shape[-1])])
+            self.receipts.about = replace(self.receipts.about, pictures=size)
         if options.upscale and self.size is None:
             self.size = self.restorer.size_of(frame, options)
         found = self.restorer.find(frame, options, on_none=self._none.append)
@@ -80,11 +86,13 @@ class FrameRestorer:
             self._outlines.append(outlines_in(found, self.side))
         self._found.append([replace(face, landmarks=None) for face in found])
         self._change.see(frame)
-        if not found or not (options.people or options.color in MOMENT_MODES):
+        if not found or not (self._compares or options.color in MOMENT_MODES):
             return
-        crops = cut_out([frame], place_faces([found], self.side), self.side)
-        if options.people:
+        places = place_faces([found], self.side)
+        crops = cut_out([frame], places, self.side)
+        if self._compares:
             self._identities.append(self.restorer.embed(crops))
+            self._telling.append(telling(crops, places))
         if options.color in MOMENT_MODES:
             self._moments.append(color_moments(crops, options.color).cpu())
 
@@ -92,6 +100,7 @@ class FrameRestorer:
         """Between the passes: follow the faces, smooth their places, tell who is who; a report."""
         options, frames = self.options, len(self._found)
         cuts = find_cuts(self._change.differences, options.cut_threshold)
+        looks = self._looks()
         self._places, self._tracks, lines = smooth_places(
             place_faces(self._found, self.side),
             self.side,
@@ -100,6 +109,7 @@ class FrameRestorer:
             strength=options.smoothing,
             fill_gaps=options.fill_gaps,
             fade=options.fade,
+            looks=looks,
         )
         source = self._tracks.source
         if self._moments and options.smoothing > 0:
@@ -109,22 +119,21 @@ class FrameRestorer:
             self._steady[:, 0].clamp_(min=0)
         if options.mask == "oval":
             self._ovals = self._steady_ovals()
-        if options.people:
+        if options.people and looks is not None:
             recogniser, limits = self.restorer.recogniser, self.restorer.recogniser.limits
-            followed = [0] * self.followed
             self.matches = match_tracks(
-                torch.cat([torch.empty(0, recogniser.dim), *self._identities]),
+                looks.embeddings,
                 self._tracks,
                 self._places.image_index,
                 options.people,
                 options.threshold or limits.same_person,
                 recogniser=recogniser.id,
-                margin=limits.margin if options.margin is None else options.margin,
-                assign=told_of_batch(options.assign, followed),
+                margin=margin_from(limits, options.margin),
+                assign=told_of_batch(options.assign, [0] * self.followed),
+                weight=looks.weight,
             )
-            lines += [f"face {i}: {label}" for i, label in enumerate(self.matches.labels)]
-            lines += self.matches.warnings
-        self._identities, self._moments = [], []
+            lines += self.matches.report
+        self._identities, self._telling, self._moments = [], [], []
         without = frames - len(self._places.image_index.unique())
         restored = len(self._places.matrix)
         done = f"{counted(restored, 'face')} restored"
@@ -146,30 +155,77 @@ class FrameRestorer:
         if not mine.any():
             return [self._without_face(frame) for frame in frames]
         crops, options = self._crops(first, frames, mine), self.options
-        at, number = index[mine].tolist(), self._tracks.number[mine].tolist()
-        people = [self._person(k) for k in number]
+        number = self._tracks.number[mine]
+        people = [self._person(k) for k in number.tolist()]
         faces = self._renewed(crops.pixels, people)
-        faces, guard = self.restorer.guarded(crops.pixels, faces, people, options)
-        shown = self._tracks.weight[mine]
-        if guard is not None and self.receipts is not None:
-            shown = shown * self._coming_again(guard, number, at)
-            self.receipts.add(guard, number, at)
         # A color change cannot be steadied over a track of which only a part is here.
-        crops.tracks = Tracks(self._tracks.number[mine], 0.0, shown, self._tracks.source[mine])
+        weight, source = self._tracks.weight[mine], self._tracks.source[mine]
+        crops.tracks = Tracks(number, 0.0, weight, source)
         if self._steady is not None:
             change = change_of_moments(
                 color_moments(faces, options.color), self._steady[mine].to(faces), options.color
             )
             faces = change_color(faces, change, options.color)
             options = replace(options, color="none")
-        larger = [self.restorer.enlarged(frame, options) for frame in frames]
         ovals = None if self._ovals is None else self._ovals[mine]
         masks = self.restorer.masks(crops, options, ovals)
-        pasted, _ = put_back(larger, crops, faces, options, masks)
-        if self.size:
-            return list(pasted)
-        with_faces = set(crops.image_index.tolist())
-        return [picture if i in with_faces else None for i, picture in enumerate(pasted)]
+        done: list[Tensor | None] = []
+        for k, frame in enumerate(frames):
+            here = crops.image_index == k
+            if not here.any():
+                done.append(self._without_face(frame))
+                continue
+            own = [person for person, is_here in zip(people, here, strict=True) if is_here]
+            done.append(
+                self._put_back(
+                    first + k,
+                    self.restorer.enlarged(frame, options),
+                    crops.of_picture(k),
+                    faces[here.to(faces.device)],
+                    own,
+                    options,
+                    None if masks is None else masks[here.to(masks.device)],
+                )
+            )
+        return done
+
+    def _put_back(
+        self,
+        at: int,
+        frame: Tensor,
+        crops: FaceCrops,
+        faces: Tensor,
+        people: Sequence[Person | None],
+        options: RestoreOptions,
+        masks: Tensor | None,
+    ) -> Tensor:
+        """Frame `at` with its faces, judged as they leave: faded and coming again.
+
+        Frame by frame, as what may be shown of a face follows from the frame before.
+        """
+        assert crops.tracks is not None
+        number = crops.tracks.number.tolist()
+        most = self._most(number, at)
+        pasted, _, guard = self.restorer.delivered(
+            [frame], crops, faces, people, options, masks, most
+        )
+        if guard is not None and self.receipts is not None:
+            self._shown |= {k: (at, share) for k, share in zip(number, guard.shares, strict=True)}
+            self.receipts.add(guard, number, [at] * len(number))
+        return pasted[0]
+
+    @property
+    def _compares(self) -> bool:
+        """Whether somebody tells people apart: for albums, receipts, or where one was given."""
+        options = self.options
+        return options.with_people or options.measured or self.restorer.judge is not None
+
+    def _looks(self) -> Looks | None:
+        if not self._compares:
+            return None
+        recogniser = self.restorer.recogniser
+        embeddings = torch.cat([torch.empty(0, recogniser.dim), *self._identities])
+        return Looks.of(embeddings, torch.cat([torch.empty(0), *self._telling]), recogniser.limits)
 
     def _without_face(self, frame: Tensor) -> Tensor | None:
         return self.restorer.enlarged(frame, self.options) if self.size else None
@@ -210,19 +266,13 @@ class FrameRestorer:
     def _person(self, track: int) -> Person | None:
         return self.options.person if self.matches is None else self.matches.person_of(track)
 
-    def _coming_again(self, guard: GuardResult, number: list[int], at: list[int]) -> Tensor:
-        """How much is shown of each face: held back, it comes again over `fade` frames."""
-        shown = torch.ones(len(at), dtype=torch.float64)
-        if self.options.max_drift is None:
-            return shown
-        step = 1 / (self.options.fade + 1)
-        for i, (receipt, track, frame) in enumerate(zip(guard.receipts, number, at, strict=True)):
+    def _most(self, tracks: Sequence[int], frame: int) -> Tensor:
+        """How much may be shown of each face: held back, it comes again over `fade` frames."""
+        step, most = 1 / (self.options.fade + 1), []
+        for track in tracks:
             before, share = self._shown.get(track, (frame, 1.0))
-            most = min(receipt.strength, share + step * (frame - before))
-            if receipt.strength > 0:
-                shown[i] = most / receipt.strength
-            self._shown[track] = (frame, most)
-        return shown
+            most.append(min(1.0, share + step * (frame - before)))
+        return torch.tensor(most, dtype=torch.float64)
 
     def _crops(self, first: int, frames: Sequence[Tensor], mine: Tensor) -> FaceCrops:
         places = FacePlaces(

@@ -246,6 +246,18 @@ class RestoreOptions:
         "Whose face it is, by hand: its number and the name of an album, such as 2=Bo, or "
         "3=nobody. Numbers are those of the report, from 0.",
     )
+    location: str = option(
+        "keep",
+        "Where it was taken, in the files that are written. keep: as the source says (EXIF of "
+        "pictures, tags of videos). drop: left out, with all else that may tell: XMP, IPTC and "
+        "makers' notes that do, and subtitles of drones. The place alone; other metadata stays.",
+        choices=("keep", "drop"),
+    )
+    names: bool = option(
+        False,
+        "Write people's names into PNGs, with the receipts there. By default these say person 1, "
+        "person 2; the receipts beside the results always name them.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -272,6 +284,7 @@ class RestoreOptions:
                 "are one person's."
             )
         _ = self.masks  # raises where they cannot be meant
+        object.__setattr__(self, "assign", tuple(self.assign))
         if self.assign:
             from ..people.by_hand import parse_told
 

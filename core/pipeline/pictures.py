@@ -6,6 +6,8 @@ The steps are methods of `Restorer`, and `core.pipeline.frames` takes the same f
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,20 +15,23 @@ from torch import Tensor, nn
 from ..devices import compute_device
 from ..errors import FacewrightError
 from ..faces import Face, FaceAnalyzer, NoFace, choice_of, dense_landmarker, find_faces
-from ..faces.parsing import FaceParser, load_parser
-from ..geometry.align import FaceCrops, align_faces
+from ..faces.parsing import FaceParser, find_parser, load_parser
+from ..geometry.align import FaceCrops, align_faces, cut_out
 from ..geometry.face import DenseLandmarker
-from ..geometry.paste import paste_faces
+from ..geometry.paste import Pasting
 from ..methods import Choosy, FaceRestorer, specs
 from ..people import one_for_all
 from ..people.album import make_person, photo_names
 from ..people.by_hand import told_of_batch
-from ..people.guard import ACTIONS, GuardResult, guard_faces
-from ..people.matching import Matches, match_people
+from ..people.delivery import PasteDelivery
+from ..people.guard import ACTIONS, GuardResult, guard_delivery
+from ..people.matching import Matches, alike, margin_from, match_people
 from ..people.person import Person
+from ..people.receipts import About, pictures_of
 from ..people.recogniser import Recogniser
 from .masks import face_masks, mask_report, outlines_in
 from .options import RestoreOptions
+from .told import hashed, told
 from .upscale import Upscaler, find_upscaler, load_upscaler
 
 _AT_ONCE = 16
@@ -49,6 +54,8 @@ class Restored:
     """Whose face is whose, where `people`, `person` or `references` were given."""
     guard: GuardResult | None = None
     """Receipts of the faces, where `max_drift` or `receipts` asked for them."""
+    boxes: Tensor | None = None
+    """(faces, 4) x0, y0, x1, y1 by the face's number, in pixels of the picture as it came."""
 
 
 def to_compute_device(module: nn.Module) -> torch.device:
@@ -70,6 +77,8 @@ class Restorer:
     """Brings a network to the compute device before each use, and says which."""
     notes: Sequence[str] = ()
     """What people should know of its weights; every report of `settled` begins with it."""
+    files: Sequence[Path] = ()
+    """The weight files it was loaded from, for receipts."""
     _upscalers: dict[str, Upscaler] = field(default_factory=dict, init=False, repr=False)
     """Those that options named so far, by the paths of their files."""
 
@@ -237,7 +246,6 @@ class Restorer:
         report += self.warnings(matches, options)
         people = people_of(len(crops), options, matches)
         faces = self.renewed(crops.pixels, people, options)
-        faces, guard = self.guarded(crops.pixels, faces, people, options)
         if upscaler := self.upscaler(options):
             picture = self.enlarged(picture, options)
             if not len(crops):  # enlarged, it does not pass through unchanged
@@ -248,8 +256,9 @@ class Restorer:
         if masks is not None and options.masks is not None:
             report += mask_report(crops, masks, options.masks, outlines)
         report += choice_of(self.analyzer)
-        pasted, mask = put_back(picture[None], crops, faces, options, masks)
-        return Restored(pasted[0], mask[0], len(crops), "\n".join(report), matches, guard)
+        pasted, mask, guard = self.delivered(picture[None], crops, faces, people, options, masks)
+        text = "\n".join(report)
+        return Restored(pasted[0], mask[0], len(crops), text, matches, guard, crops.boxes)
 
     def find(
         self,
@@ -297,9 +306,17 @@ class Restorer:
             options.people,
             options.threshold or limits.same_person,
             recogniser=self.recogniser.id,
-            margin=limits.margin if margin is None else margin,
+            margin=margin_from(limits, margin),
             assign=assign,
         )
+
+    def alike(self, options: RestoreOptions) -> list[str]:
+        """Warnings of albums that are nearly one person."""
+        if len(options.people) < 2:
+            return []
+        limits, margin = self.recogniser.limits, options.margin
+        threshold = options.threshold or limits.same_person
+        return alike(options.people, threshold, margin_from(limits, margin))
 
     def warnings(self, matches: Matches | None, options: RestoreOptions) -> list[str]:
         """What should be looked at of who is who."""
@@ -328,27 +345,83 @@ class Restorer:
             chunk_size=options.faces_at_once,
         )
 
-    def guarded(
+    def delivered(
         self,
-        lq: Tensor,
-        restored: Tensor,
+        pictures: Tensor | Sequence[Tensor],
+        crops: FaceCrops,
+        faces: Tensor,
         people: Sequence[Person | None],
         options: RestoreOptions,
-    ) -> tuple[Tensor, GuardResult | None]:
-        """Restored crops as far as the guard lets them through, and its receipts if asked for."""
+        masks: Tensor | None = None,
+        most: Tensor | None = None,
+    ) -> tuple[Tensor | list[Tensor], Tensor | list[Tensor], GuardResult | None]:
+        """Pictures with restored faces, as far as the guard lets these through.
+
+        Faces are judged and measured as they leave: cut out of the finished pictures again, after
+        mask, detail, color, strength and feather, and compared with the same crops of the pictures
+        without them. Where pictures are enlarged, these are the crops of the enlarged ones, at the
+        place and size at which the faces were restored; what the upscaler did to a face counts as
+        its input, and is no drift. Held back, a face is pasted again from the picture as it was.
+
+        Args:
+            pictures: that the crops were cut out of, or the same enlarged.
+            faces: (n, 3, s, s) restored.
+            people: whose album each face is held against; None: its input.
+            masks: see `masks`.
+            most: (n,) the largest share of `strength` for each face; None: 1.
+
+        Returns:
+            The pictures, the weights of the restored pixels, and receipts if asked for.
+        """
+        pasting = Pasting(
+            pictures,
+            crops,
+            faces.to(crops.pixels),
+            feather=options.feather,
+            color=options.color,
+            masks=masks,
+            detail=options.detail,
+        )
         if not options.measured:
-            return restored, None
-        device, limit = self.place(self.recogniser), options.max_drift
-        guard = guard_faces(
-            lq.to(device),
-            restored.to(device),
+            pasting.put(options.strength)
+            return pasting.pictures, pasting.weights, None
+        lq = crops.pixels
+        if options.upscale:
+            lq = cut_out(pictures, pasting.crops, lq.shape[-1])
+        lq = lq.to(self.place(self.recogniser))
+        delivery = PasteDelivery(pasting, pictures, lq, options.strength, options.feather, masks)
+        limit, about = self.guard_of(options)
+        guard = guard_delivery(
+            lq,
+            delivery,
             recogniser=self.recogniser,
             landmarker=self.landmarker,
-            max_drift=DEFAULT_DRIFT if limit is None else limit,
-            action="report only" if limit is None else options.on_drift or ACTIONS[0],
             references=people,
+            most=most,
+            places=crops,
+            about=replace(about, pictures=pictures_of(crops.image_sizes)),
+            **limit,
         )
-        return guard.restored.to(lq), guard
+        return pasting.pictures, pasting.weights, guard
+
+    def _files_for(self, options: RestoreOptions) -> list[Path]:
+        upscaler = [Path(options.upscale)] if options.upscale else []
+        return [*self.files, *upscaler, *([find_parser()[0]] if options.mask == "parsing" else [])]
+
+    def guard_of(
+        self, options: RestoreOptions, *, video: bool = False
+    ) -> tuple[dict[str, Any], About]:
+        """Limit and action of the guard, and what its receipts are of."""
+        limit, given = options.max_drift, options.max_drift is not None
+        source = f"{limit:g} was asked for" if given else f"none; {DEFAULT_DRIFT:g} as a measure"
+        about = About(
+            measured="delivered",
+            models=hashed(self._files_for(options)),
+            options=told(options, self.side(options), video=video),
+            limit=source,
+        )
+        action = options.on_drift or ACTIONS[0] if given else "report only"
+        return {"max_drift": limit if given else DEFAULT_DRIFT, "action": action}, about
 
 
 def people_of(faces: int, options: RestoreOptions, matches: Matches | None) -> list[Person | None]:
@@ -356,30 +429,6 @@ def people_of(faces: int, options: RestoreOptions, matches: Matches | None) -> l
     if matches is None:
         return [options.person] * faces
     return [matches.person_of(i) for i in range(faces)]
-
-
-def put_back(
-    pictures: Tensor | Sequence[Tensor],
-    crops: FaceCrops,
-    faces: Tensor,
-    options: RestoreOptions,
-    masks: Tensor | None = None,
-) -> tuple[Tensor | list[Tensor], Tensor | list[Tensor]]:
-    """Pictures with restored faces in the colors that are asked for, and where they are.
-
-    Args:
-        masks: see `Restorer.masks`.
-    """
-    return paste_faces(
-        pictures,
-        crops,
-        faces.to(crops.pixels),
-        feather=options.feather,
-        color=options.color,
-        strength=options.strength,
-        detail=options.detail,
-        masks=masks,
-    )
 
 
 def _generator(seed: int | None) -> torch.Generator | None:

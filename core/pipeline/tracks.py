@@ -1,111 +1,22 @@
-"""What is known of a face over all the frames in which it was followed: who it is, its receipts."""
+"""The receipts of a face over all the frames in which it was followed."""
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from ..errors import FacewrightError, counted
 from ..files.json_text import strict
-from ..geometry.align import Tracks
 from ..people.guard import GuardResult
-from ..people.matching import Matches, match_people
-from ..people.person import Person
-from ..people.receipts import Receipt, number
+from ..people.over_frames import match_tracks
+from ..people.receipts import About, Receipt, number
+
+__all__ = ["TrackReceipts", "match_tracks"]
 
 FORMAT = "facewright.track_receipts"
-VERSION = 1
+VERSION = 2
 _MOST_RANGES = 1000
 """Runs of frames that are listed of one face."""
-
-
-def match_tracks(
-    identities: Tensor,
-    tracks: Tracks,
-    frames: Tensor,
-    people: Sequence[Person],
-    threshold: float,
-    *,
-    recogniser: str,
-    margin: float | None = None,
-    assign: Mapping[int, str | None] | None = None,
-) -> Matches:
-    """Assign albums to tracks: a face is one person in all its frames.
-
-    A track is compared by the mean of its faces. In no frame an album has two faces; a track that
-    would be another person, or nobody, beside other faces of its frames is nobody. One that is
-    unsure beside some of them is unsure.
-
-    Args:
-        identities: (m, d) of length 1, of the faces that were found.
-        tracks: of n faces, those that were filled in among them.
-        frames: (n,) in which frame each is.
-        people, threshold, recogniser, margin: as for `match_people`.
-        assign: by a track's number the name of its album, or None for nobody.
-
-    Returns:
-        One entry per track, in the order of their numbers.
-
-    Raises:
-        FacewrightError: as `match_people`.
-    """
-    count = int(tracks.number.max()) + 1 if len(tracks.number) else 0
-    found = tracks.source >= 0
-    means = identities.new_zeros(count, identities.shape[1])
-    means.index_add_(0, tracks.number[found], identities[tracks.source[found]])
-    together: dict[int, set[int]] = {}
-    for frame, track in zip(frames.tolist(), tracks.number.tolist(), strict=True):
-        together.setdefault(frame, set()).add(track)
-    groups = sorted({tuple(sorted(group)) for group in together.values()})
-    rows = torch.tensor([track for group in groups for track in group], dtype=torch.int64)
-    told = assign or {}
-    if wrong := [track for track in told if not 0 <= track < count]:
-        raise FacewrightError(
-            f"`assign` names face {wrong[0]}, but {counted(count, 'face')} of the video can be "
-            "followed, numbered from 0."
-        )
-    index = torch.tensor([i for i, group in enumerate(groups) for _ in group], dtype=torch.int64)
-    matched = match_people(
-        F.normalize(means, dim=1)[rows],
-        index,
-        people,
-        threshold,
-        recogniser=recogniser,
-        margin=margin,
-        assign={row: told[track] for row, track in enumerate(rows.tolist()) if track in told},
-    )
-    seen: dict[int, set[int | None]] = {track: set() for track in range(count)}
-    cosines = matched.cosines.new_zeros(count, len(people))
-    unsure: list[set[str]] = [set() for _ in range(count)]
-    margins: list[list[float]] = [[] for _ in range(count)]
-    for row, track in enumerate(rows.tolist()):
-        seen[track].add(matched.assigned[row])
-        cosines[track] = matched.cosines[row]
-        unsure[track].update(matched.may_be(row))
-        margins[track] += [m for m in [matched.margin_of(row)] if m is not None]
-    columns = {person.name: i for i, person in enumerate(people)}
-    return Matches(
-        people=matched.people,
-        assigned=tuple(
-            next(iter(s)) if len(s) == 1 and not unsure[track] else None
-            for track, s in seen.items()
-        ),
-        cosines=cosines,
-        image_index=torch.zeros(count, dtype=torch.int64),
-        threshold=matched.threshold,
-        margin=matched.margin,
-        unsure=tuple(
-            tuple(sorted(names, key=lambda name: -float(cosines[track, columns[name]])))
-            for track, names in enumerate(unsure)
-        ),
-        by_hand=frozenset(told),
-        margins=tuple(min(m, default=None) for m in margins),
-    )
 
 
 @dataclass
@@ -177,6 +88,8 @@ class TrackReceipts:
     recogniser: str
     """`Recogniser.id` of who judged."""
     action: str
+    about: About = field(default_factory=lambda: About(measured="delivered"))
+    """What the receipts are of."""
     _tracks: dict[int, _TrackReceipt] = field(default_factory=dict)
 
     def add(self, guard: GuardResult, tracks: Sequence[int], frames: Sequence[int]) -> None:
@@ -202,6 +115,7 @@ class TrackReceipts:
         content = {
             "format": FORMAT,
             "version": VERSION,
+            **self.about.entry(),
             "recogniser": self.recogniser,
             "action": self.action,
             "faces": self.entries,

@@ -70,7 +70,14 @@ def restore_video(
         on_frames(len(seen))
         return changed
 
-    notes = rewrite_video(source, target, change, crf=frames.options.crf, size=frames.size)
+    notes = rewrite_video(
+        source,
+        target,
+        change,
+        crf=frames.options.crf,
+        size=frames.size,
+        location=frames.options.location == "keep",
+    )
     return RestoredVideo(
         frames.followed,
         report,

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .notes import described, lost_tags, tags
+from ..errors import counted
+from .notes import described, lost_tags, speaks_of_a_place, tags
 from .reading import Video
 
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
@@ -29,14 +30,19 @@ _USUAL_TAGS = frozenset((
 class Copies:
     """The streams that are copied to `writer`; sound that MP4 cannot hold becomes AAC."""
 
-    def __init__(self, writer: Any, video: Video) -> None:
-        self.writer, self.video = writer, video
+    def __init__(self, writer: Any, video: Video, *, location: bool = True) -> None:
+        """
+        Args:
+            location: also hand on where the video was recorded.
+        """
+        self.writer, self.video, self.location = writer, video, location
         self.copied: dict[int, Any] = {}
         self.encoded: dict[int, Any] = {}
         self.sources: list[Any] = []
         self.notes: list[str] = []
         self._last: dict[int, int] = {}
         self._filled: set[int] = set()
+        self._places = 0
         for stream in video.container.streams:
             if stream.type in ("audio", "subtitle"):
                 self._take(stream)
@@ -56,7 +62,7 @@ class Copies:
         if new is None:
             self.notes.append(f"Not kept, as MP4 cannot hold it: {what}{described(stream)}.")
             return
-        label(new, stream)
+        label(new, stream, location=self.location)
         self.sources.append(stream)
 
     def _copy(self, stream: Any) -> Any:
@@ -73,6 +79,10 @@ class Copies:
     def write(self, packet: Any) -> None:
         """A packet of one of `sources`."""
         at = packet.stream.index
+        subtitle = packet.stream.type == "subtitle"
+        if not self.location and subtitle and speaks_of_a_place(bytes(packet)):
+            self._places += 1
+            return
         if at in self.encoded:
             self._encode(packet, self.encoded[at])
         elif packet.size:
@@ -110,6 +120,9 @@ class Copies:
 
     def lost(self, written: Any) -> Iterator[str]:
         """What of the tags is not in the file that was `written`, opened for reading."""
+        if self._places:
+            told = counted(self._places, "subtitle")
+            yield f"Left out, as they tell where it was recorded: {told}."
         pairs = [
             (self.video.container, written, "the file"),
             (self.video.pictures, written.streams.video[0], "the pictures"),
@@ -123,12 +136,12 @@ class Copies:
             yield f"Of {len(kept)} tracks of sound and subtitles {len(got)} are in the new file."
         pairs += [(a, b, f"a track{described(a)}") for a, b in zip(kept, got, strict=False)]
         for source, result, of in pairs:
-            yield from lost_tags(tags(source.metadata), result.metadata, of)
+            yield from lost_tags(tags(source.metadata, location=self.location), result.metadata, of)
 
 
-def label(new: Any, stream: Any) -> None:
+def label(new: Any, stream: Any, *, location: bool = True) -> None:
     """Language, title and role of a stream, handed on to its copy."""
-    given = tags(stream.metadata)
+    given = tags(stream.metadata, location=location)
     title = given.get("title") or given.pop("name", None)
     if title:
         # Players show the handler's name; MP4 written by older versions has no other title.
@@ -145,9 +158,9 @@ def options_for(video: Video) -> dict[str, str]:
     return {"movflags": "use_metadata_tags"} if unusual else {}
 
 
-def mark(writer: Any, video: Video) -> list[str]:
+def mark(writer: Any, video: Video, *, location: bool = True) -> list[str]:
     """Tags and chapters of the file as a whole; what could not be set, in words."""
-    writer.metadata.update(tags(video.container.metadata))
+    writer.metadata.update(tags(video.container.metadata, location=location))
     if hasattr(writer, "set_chapters"):
         writer.set_chapters(video.container.chapters())
     elif "Chapter #" in _printed(video):

@@ -76,6 +76,7 @@ def rewrite_video(
     *,
     crf: int = 16,
     size: tuple[int, int] | None = None,
+    location: bool = True,
 ) -> list[str]:
     """Write an MP4 (H.264, 8 bit) of a video with other pixels; all else stays as far as it can.
 
@@ -91,6 +92,7 @@ def rewrite_video(
             is red, green and blue, and so is its file at 0; else its colours are halved (4:2:0).
         size: height and width of the frames that `change` returns, all of them, where they have
             another than those it gets.
+        location: also hand on where it was recorded, where the source says so.
 
     Returns:
         Sentences on what the new file does not hold of the source, and what was amiss with that.
@@ -114,10 +116,10 @@ def rewrite_video(
                 form = _Form.of(first, video)
                 form = replace(form, size=size or form.size)
                 sink = _Sink(writer, writing, form, crf, video.rate)
-                copies = Copies(writer, video)
+                copies = Copies(writer, video, location=location)
                 notes = [*sink.form.notes, *missing(video, sides, copies.sources)]
-                notes += [*mark(writer, video), *copies.notes]
-                label(sink.stream, video.pictures)
+                notes += [*mark(writer, video, location=location), *copies.notes]
+                label(sink.stream, video.pictures, location=location)
                 writer.start_encoding()
             count, waiting = 0, []
             for item in video.contents(*copies.sources):

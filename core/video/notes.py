@@ -38,9 +38,31 @@ _STRUCTURE = re.compile(
 )
 
 
-def tags(metadata: dict[str, str]) -> dict[str, str]:
-    """The part of a container's or stream's tags that is about its contents."""
-    return {k: v for k, v in metadata.items() if not _STRUCTURE.fullmatch(k) and v}
+_PLACE = re.compile(
+    r"location|gps|latitude|longitude|iso.?6709|\bgeo(tag|pos|loc|\b)|\bxyz\b|\bloci\b",
+    re.IGNORECASE,
+)
+"""Names of tags: QuickTime's, 3GPP's, Matroska's."""
+_POSITION = re.compile(r"[+-]\d{2,6}(\.\d+)?[+-]\d{3,7}(\.\d+)?([+-]\d+(\.\d+)?)?(CRS\w+)?/?")
+"""ISO 6709: +48.2082+016.3738+151/."""
+_SUBTITLE = re.compile(rb"latitude|longitude|\bgps\b|\bgeo(tag|pos|loc)", re.IGNORECASE)
+
+
+def tags(metadata: dict[str, str], *, location: bool = True) -> dict[str, str]:
+    """The part of a container's or stream's tags that is about its contents.
+
+    Args:
+        location: also where it was recorded.
+    """
+    found = {k: v for k, v in metadata.items() if not _STRUCTURE.fullmatch(k) and v}
+    if location:
+        return found
+    return {k: v for k, v in found.items() if not (_PLACE.search(k) or _POSITION.fullmatch(v))}
+
+
+def speaks_of_a_place(text: bytes) -> bool:
+    """Whether a subtitle holds a position, as drones write it."""
+    return _SUBTITLE.search(text) is not None
 
 
 def coding_notes(frame: Any, coded: Coding, halved: bool) -> list[str]:

@@ -17,6 +17,9 @@ from ..errors import FacewrightError, counted
 from ..geometry.align import FaceCrops, FacePlaces, Tracks, cut_out
 from ..geometry.smooth import smooth_path
 from ..geometry.warp import invert
+from ..people.looks import Looks, look_at
+from ..people.recogniser import Recogniser
+from .identity import Told, told_apart
 from .tracking import FrameChange, crop_poses, find_cuts, follow_faces
 
 LONGEST_PERIOD = 40.0
@@ -42,6 +45,7 @@ def smooth_places(
     strength: float = 0.5,
     fill_gaps: int = 3,
     fade: int = 3,
+    looks: Looks | None = None,
 ) -> tuple[FacePlaces, Tracks, list[str]]:
     """Faces numbered over the frames, with steadier places, and those that were missed filled in.
 
@@ -55,7 +59,9 @@ def smooth_places(
         fill_gaps: where a face is missing for so many frames or fewer between two where it was
             found, it is put in between.
         fade: frames over which a face is faded in and out where its track begins or ends within a
-            scene.
+            scene, but not where somebody else's begins at its place.
+        looks: who the faces are, where a recogniser is at hand: a track in which somebody becomes
+            somebody else is split there (`told_apart`).
 
     Returns:
         The faces in the order of the frames, filled-in ones last in theirs; their tracks; and lines
@@ -65,7 +71,10 @@ def smooth_places(
         FacewrightError: numbers out of range.
     """
     check_smoothing(strength, fill_gaps, fade, 0.0)
-    number = follow_faces(places, size, cuts, fill_gaps)
+    told = Told(follow_faces(places, size, cuts, fill_gaps))
+    if looks is not None:
+        told = told_apart(told.number, places, size, looks, cuts, fill_gaps)
+    number = told.number
     period = max(2.0, LONGEST_PERIOD * strength) if strength > 0 else 0.0
     count = int(number.max()) + 1 if len(number) else 0
     by_track: list[list[int]] = [[] for _ in range(count)]
@@ -98,7 +107,12 @@ def smooth_places(
         return replace(places), tracks, [_summary(frames, cuts, 0, 0, [])]
     row, source = np.concatenate(rows), np.concatenate(sources)
     time, owner = np.concatenate(times), np.concatenate(owners)
-    weight = np.concatenate([_fading(t, frames, cuts, fade) for t in times])
+    weight = np.concatenate(
+        [
+            _fading(t, frames, cuts, fade, k in told.begins, k in told.ends)
+            for k, t in enumerate(times)
+        ]
+    )
     scores = np.concatenate([_scores(places.scores.numpy(), s) for s in sources])
     # Found faces keep their numbers within a frame.
     order = np.lexsort((owner, np.where(source < 0, len(at), source), time))
@@ -111,7 +125,7 @@ def smooth_places(
     number, shown = torch.from_numpy(owner[order]).long(), torch.from_numpy(weight[order])
     tracks = Tracks(number, period, shown, found)
     filled = int((found < 0).sum())
-    return result, tracks, [_summary(frames, cuts, count, filled, shakes)]
+    return result, tracks, [_summary(frames, cuts, count, filled, shakes), *told.lines]
 
 
 def smooth_faces(
@@ -122,6 +136,7 @@ def smooth_faces(
     fill_gaps: int = 3,
     fade: int = 3,
     cut_threshold: float = 0.1,
+    recogniser: Recogniser | None = None,
     on_frame: Callable[[int], None] = lambda frames: None,
 ) -> tuple[FaceCrops, str]:
     """The faces of consecutive frames, cut out again where `smooth_places` puts them.
@@ -131,6 +146,7 @@ def smooth_faces(
         crops: from `align_faces`.
         strength, fill_gaps, fade: see `smooth_places`.
         cut_threshold: see `find_cuts`.
+        recogniser: tells where somebody else is at a face's place; None: nobody does.
         on_frame: called after every frame with 1; an exception that it raises ends the work.
 
     Returns:
@@ -147,9 +163,10 @@ def smooth_faces(
         on_frame(1)
     size = crops.pixels.shape[-1]
     cuts = find_cuts(change.differences, cut_threshold)
+    looks = None if recogniser is None else look_at(crops.pixels, crops, recogniser)
     places, tracks, lines = smooth_places(
         crops, size, len(change.differences), cuts, strength=strength, fill_gaps=fill_gaps,
-        fade=fade,
+        fade=fade, looks=looks,
     )  # fmt: skip
     pixels = crops.pixels
     if strength > 0 or len(places.matrix) > len(crops):
@@ -198,14 +215,25 @@ def _keep_found(result: FacePlaces, places: FacePlaces, found: Tensor) -> None:
             getattr(result, name)[here] = getattr(places, name)[found[here]]
 
 
-def _fading(time: np.ndarray, frames: int, cuts: Sequence[int], fade: int) -> np.ndarray:
-    """Share of the restored face in each frame of a track."""
+def _fading(
+    time: np.ndarray,
+    frames: int,
+    cuts: Sequence[int],
+    fade: int,
+    begins: bool = False,
+    ends: bool = False,
+) -> np.ndarray:
+    """Share of the restored face in each frame of a track.
+
+    Args:
+        begins, ends: it does so at a seam, next to somebody else's track.
+    """
     scene_start = max([0, *(c for c in cuts if c <= time[0])])
     scene_end = min([frames, *(c for c in cuts if c > time[-1])]) - 1
     weight = np.ones(len(time))
-    if time[0] > scene_start:
+    if time[0] > scene_start and not begins:
         weight = np.minimum(weight, (time - time[0] + 1) / (fade + 1))
-    if time[-1] < scene_end:
+    if time[-1] < scene_end and not ends:
         weight = np.minimum(weight, (time[-1] - time + 1) / (fade + 1))
     return weight
 

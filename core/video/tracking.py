@@ -12,10 +12,13 @@ from ..geometry.warp import invert
 
 _REACH = 0.6
 """Farthest a face can be from where it was expected, in halves of its crop's side."""
+_FAR = 1.5
+"""The same where nobody else it might be is near."""
 _GROWTH = 1.5
 """Most that a face grows or shrinks from frame to frame."""
-_MOTION_OVER = 5
-"""Detections over which a face's movement is measured to foresee the next."""
+_MOTION_OVER = (1, 5)
+"""Detections over which a face's movement is measured to foresee the next: few where it is fast and
+turns, many where it hardly moves and its detections tremble. The better forecast counts."""
 _FIELDS = 16
 _AROUND = 4
 """Frames on each side that a cut has to stand out from."""
@@ -89,12 +92,13 @@ def follow_faces(
         last = t if t in starts else t - 1 - max_gap
         active = [k for k in active if frames[tracks[k][-1]] >= last]
         if active and faces:
-            expected = np.stack([_expected(pose, frames, tracks[k], t) for k in active])
-            cost = _cost(expected, pose[faces])
-            for row, column in zip(*linear_sum_assignment(cost), strict=True):
-                if cost[row, column] < 0:
-                    number[faces[column]] = active[row]
-                    tracks[active[row]].append(faces[column])
+            distance = _distances(pose, frames, [tracks[k] for k in active], t, faces)
+            cost = np.minimum(distance - _REACH, 0)
+            pairs = [p for p in zip(*linear_sum_assignment(cost), strict=True) if cost[p] < 0]
+            gone = [row for row, k in enumerate(active) if frames[tracks[k][-1]] < t - 1]
+            for row, column in [*pairs, *_lonely(distance, pairs, gone)]:
+                number[faces[column]] = active[row]
+                tracks[active[row]].append(faces[column])
         for face in faces:
             if number[face] < 0:
                 number[face] = len(tracks)
@@ -110,22 +114,55 @@ def crop_poses(matrix: Tensor, size: int) -> np.ndarray:
     return torch.cat([centre, back[:, :, 0] * (size / 2)], 1).numpy()
 
 
-def _expected(pose: np.ndarray, frames: list[int], track: list[int], t: int) -> np.ndarray:
+def _distances(
+    pose: np.ndarray, frames: list[int], tracks: list[list[int]], t: int, faces: list[int]
+) -> np.ndarray:
+    """(tracks, faces): how far each face is from where a track is expected, see `apart`."""
+    forecasts = [
+        np.stack([_expected(pose, frames, track, t, over) for track in tracks])
+        for over in _MOTION_OVER
+    ]
+    return np.min([apart(expected, pose[faces]) for expected in forecasts], axis=0)
+
+
+def _expected(
+    pose: np.ndarray, frames: list[int], track: list[int], t: int, over: int
+) -> np.ndarray:
     """Where a face is at frame t if it moves on as it did."""
     last = track[-1]
-    before = track[max(0, len(track) - 1 - _MOTION_OVER)]
+    before = track[max(0, len(track) - 1 - over)]
     if before == last:
         return pose[last]
     steps = frames[last] - frames[before]
     return pose[last] + (pose[last] - pose[before]) * ((t - frames[last]) / steps)
 
 
-def _cost(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """(tracks, faces): distance beyond reach in halves of the crop's side; 0 where it cannot be."""
-    size = np.hypot(expected[:, 2], expected[:, 3])[:, None]
-    size_found = np.hypot(found[:, 2], found[:, 3])[None]
-    offset = expected[:, None, :] - found[None]
+def _lonely(
+    distance: np.ndarray, pairs: list[tuple[int, int]], gone: list[int]
+) -> list[tuple[int, int]]:
+    """Further pairs (track, face), farther apart, where neither has anybody else within `_FAR`.
+
+    Of a small face that moves fast nothing is known after its first frame, and its next is beyond
+    `_REACH`. Tracks that are `gone` from the frame before wait for a nearer face.
+    """
+    near = distance < _FAR
+    taken = ({*gone, *(row for row, _ in pairs)}, {column for _, column in pairs})
+    return [
+        (row, column)
+        for row, column in zip(*np.nonzero(near), strict=True)
+        if row not in taken[0] and column not in taken[1]
+        and near[row].sum() == 1 and near[:, column].sum() == 1
+    ]  # fmt: skip
+
+
+def apart(poses: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n, m): how far crops are apart in halves of their sides, size and angle included.
+
+    Infinite where one is too much larger than the other.
+    """
+    size = np.hypot(poses[:, 2], poses[:, 3])[:, None]
+    size_other = np.hypot(others[:, 2], others[:, 3])[None]
+    offset = poses[:, None, :] - others[None]
     distance = np.hypot(offset[..., 0], offset[..., 1]) + np.hypot(offset[..., 2], offset[..., 3])
-    mean = np.sqrt(size * size_found)
-    growth = np.exp(np.abs(np.log(size / size_found)))
-    return np.where(growth <= _GROWTH, np.minimum(distance / mean - _REACH, 0), 0)
+    growth = np.exp(np.abs(np.log(size / size_other)))
+    return np.where(growth <= _GROWTH, distance / np.sqrt(size * size_other), np.inf)

@@ -19,6 +19,7 @@ from ._common import (
     exists,
     fail,
     inputs_argument,
+    is_file,
     job_progress,
     path_option,
     path_or_name,
@@ -117,6 +118,22 @@ class Faces:
         ),
     ] = None
 
+    assignments: Annotated[
+        Path | None,
+        path_option(
+            "Whose face is whose in many files: a CSV table with picture, face and person, or what "
+            "restore --json printed. What --assign says counts more.",
+            callback=is_file,
+        ),
+    ] = None
+    write_assignments: Annotated[
+        Path | None,
+        path_option(
+            "Write who was who to this .csv or .json file, to be corrected and read by "
+            "--assignments."
+        ),
+    ] = None
+
     @property
     def given(self) -> str:
         """The option that says whose photographs count, or nothing."""
@@ -134,8 +151,13 @@ class Faces:
             fail("--threshold tells the people of --person apart; give their albums, too.", 2)
         if options.margin is not None and not self.person:
             fail("--margin tells the people of --person apart; give their albums, too.", 2)
-        if options.assign and not self.given:
-            fail("--assign says whose album a face gets; give the albums, too, by --person.", 2)
+        for name, told in (
+            ("--assign", options.assign),
+            ("--assignments", self.assignments),
+            ("--write-assignments", self.write_assignments),
+        ):
+            if told and not self.given:
+                fail(f"{name} is about whose album a face gets; give these, too, by --person.", 2)
         plain = RestoreOptions()
         for name in ("mask_parts", "mask_grow", "mask_feather"):
             if options.mask == "none" and getattr(options, name) != getattr(plain, name):
@@ -149,6 +171,30 @@ class Faces:
                 2,
             )
 
+    def told(
+        self, options: RestoreOptions, run: Any
+    ) -> tuple[RestoreOptions, dict[Path, tuple[str, ...]]]:
+        """The options without `assign`, and what is told of the faces of each file.
+
+        Raises:
+            FacewrightError: what is told cannot be meant.
+        """
+        if self.write_assignments and self.write_assignments.exists() and not run.overwrite:
+            fail(
+                f"{self.write_assignments} is there already. Choose another file for "
+                "--write-assignments, or --overwrite to restore all again.",
+                2,
+            )
+        if not options.assign and self.assignments is None:
+            return options, {}
+        from ..make.assignments import read_assignments, told_of_files
+
+        rows = read_assignments(self.assignments) if self.assignments else []
+        told, warnings = told_of_files(run.jobs, rows, options.assign)
+        for line in warnings:
+            say(line, "yellow")
+        return replace(options, assign=()), told
+
     def read(self, options: RestoreOptions, out: Path, aside: Any) -> tuple[RestoreOptions, int]:
         """The options with albums and photographs, and how many of these cannot be read.
 
@@ -156,15 +202,15 @@ class Faces:
             FacewrightError: albums that cannot be used, or names that do not exist.
         """
         from ...core.errors import FacewrightError
+        from ...core.people.outliers import strangers
         from ..jobs.batch import find_pictures
-        from ..make.albums import find_album, warnings_of
         from ..make.people import read_albums, readable
 
         found = find_pictures(self.reference, out, aside) if self.reference else []
         photos, unread = readable([path for path, _ in found])
         albums = read_albums(self.person or ())
-        for given, album in zip(self.person or (), albums, strict=True):
-            for line in warnings_of(album, find_album(given)):
+        for album in albums:
+            for line in strangers(album):
                 say(line, "yellow")
         for why in unread.values():
             say(f"warning: {why}", "yellow")
@@ -223,6 +269,7 @@ def restore(
     with wrong_usage():
         parse_pick(options.pick)
         run = RestoreRun(inputs, out, endings(options, compare), overwrite=overwrite)
+        options, told = faces.told(options, run)
         options, unread = faces.read(options, out, run.aside)
     choice = RestorerChoice(
         name,
@@ -231,7 +278,7 @@ def restore(
         points_of(options.people),
         rotations=weights.rotations,
     )
-    work = RestoreFile(choice, options, compare)
+    work = RestoreFile(choice, options, compare, told=told)
     for line in run.hold_against(work):
         say(line)
     team = sharing.team((job.source for job in run.jobs), run.folder)
@@ -239,10 +286,15 @@ def restore(
     with sharing.threads:
         if not run.ready:
             work = _ready(work)
-            said = choice_of(work.models.restorer.analyzer)
+            restorer = work.models.restorer
+            said = [*choice_of(restorer.analyzer), *restorer.alike(work.options)]
         with job_progress("Restoring", len(run.jobs), as_json, team) as on_job:
             work = replace(work, watch=on_job.within) if team == 1 else work.unloaded()
             summary = run.carry_out(work, workers=team, on_job=on_job)
+    if faces.write_assignments:
+        from ..make.assignments import write_assignments
+
+        write_assignments(faces.write_assignments, summary.done)
     made = f"{_made(summary)} written to {out}"
     about = partial(_about, said=said)
     tell(summary, len(run.jobs), run.aside, made, as_json, noun=run.noun, about=about)
@@ -266,7 +318,7 @@ def _ready(work: Any) -> Any:
     photos = work.options.references
     with wrong_usage():
         options, report = restorer.settled(work.options, [p.name for p in photos.paths])
-    for line in report:
+    for line in [*report, *restorer.alike(options)]:
         say(line, "yellow" if line.startswith("warning") else None)
     return replace(work, options=options)
 
@@ -286,5 +338,6 @@ def _about(entry: dict[str, Any], said: Collection[str] = ()) -> list[str]:
     """What is to be known of a file, without what was said of all."""
     report = [line for line in entry["report"].splitlines() if line not in said]
     joined = " ".join(line if line.endswith(".") else f"{line};" for line in report)
-    lines = [] if entry["faces"] else [joined.removesuffix(";")]
+    warnings = [line for line in report if line.startswith("warning: ")]
+    lines = warnings if entry["faces"] else [joined.removesuffix(";")]
     return [*entry["notes"], *lines, *entry.get("who", []), *entry.get("held_back", [])]

@@ -16,7 +16,6 @@ from ...core.people.person import Person, check_names
 from ...core.people.recogniser import Recogniser
 from ...core.pipeline.pictures import Restored
 from ...core.pipeline.videos import RestoredVideo
-from .albums import find_album
 
 
 class Photographs(Sequence):
@@ -44,8 +43,25 @@ def readable(paths: list[Path]) -> tuple[Photographs, dict[Path, str]]:
     return Photographs(good), failed
 
 
-def find_recogniser(given: str | None) -> Recogniser:
+def recogniser_file(given: str | None) -> Path | None:
+    """Where the weights lie that `find_recogniser` loads; None for the bundled ones.
+
+    Raises:
+        CheckpointError: missing.
+    """
+    if given == "nano":
+        return None
+    if given is None:
+        return host.folders.known(ARCFACE)
+    path = Path(given)
+    return path if path.is_file() else host.model_path("facewright", given)
+
+
+def find_recogniser(given: str | None, *, calibrated: bool = True) -> Recogniser:
     """By file, by name in models/facewright, "nano", or None for ArcFace wherever it lies.
+
+    Args:
+        calibrated: with the limits that `person calibrate` wrote beside it.
 
     Raises:
         CheckpointError: missing, or no recogniser.
@@ -53,14 +69,10 @@ def find_recogniser(given: str | None) -> Recogniser:
     from ...core.people.recogniser import load_recogniser, nano_recogniser
     from ...core.weights import nano
 
-    if given == "nano":
-        loaded = nano_recogniser(nano.load_identity("loss"))
-    elif given is None:
-        loaded = load_recogniser(host.folders.known(ARCFACE))
-    else:
-        path = Path(given)
-        loaded = load_recogniser(path if path.is_file() else host.model_path("facewright", given))
-    return loaded.to(compute_device())
+    path = recogniser_file(given)
+    if path is None:
+        return nano_recogniser(nano.load_identity("loss")).to(compute_device())
+    return load_recogniser(path, calibrated=calibrated).to(compute_device())
 
 
 def read_albums(files: Sequence[str]) -> list[Person]:
@@ -72,8 +84,11 @@ def read_albums(files: Sequence[str]) -> list[Person]:
     """
     albums, wrong = [], []
     for given in files:
+        path = Path(given)
+        if not path.is_file():
+            path = host.folders.find("facewright", given, f"people/{given}") or path
         try:
-            albums.append(Person.from_file(find_album(given)))
+            albums.append(Person.from_file(path))
         except CheckpointError as error:
             wrong.append(str(error))
     if wrong:
@@ -89,8 +104,11 @@ def points_of(albums: Sequence[Person]) -> int | None:
 
 
 def facts(result: Restored | RestoredVideo) -> dict[str, Any]:
-    """Matches and receipts of faces, in words and for JSON; nothing that nobody asked for."""
+    """Where faces are, matches and receipts, in words and for JSON; of the latter nothing that
+    nobody asked for."""
     found: dict[str, Any] = {}
+    if isinstance(result, Restored) and result.boxes is not None:
+        found["boxes"] = [[round(v, 2) for v in box] for box in result.boxes.tolist()]
     if result.matches is not None:
         found["matches"] = [_match(result.matches, face) for face in range(len(result.matches))]
         found["who"] = [_who(result.matches)] if len(result.matches) else []
@@ -108,8 +126,15 @@ def _who(matches: Matches) -> str:
 
 def _match(matches: Matches, face: int) -> dict[str, Any]:
     person, cosines = matches.person_of(face), matches.cosines[face].tolist()
+    margin = matches.margin_of(face)
     return {
         "face": face,
         "person": person.name if person else None,
         "cosines": {p.name: round(c, 4) for p, c in zip(matches.people, cosines, strict=True)},
+        "runner_up": matches.runner_up(face),
+        "margin": None if margin is None else round(margin, 4),
+        "unsure": list(matches.may_be(face)),
+        "by_hand": face in matches.by_hand,
+        # What `person` was, for who reads this after somebody changed it.
+        "matched": person.name if person and face not in matches.by_hand else None,
     }

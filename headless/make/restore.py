@@ -82,7 +82,8 @@ def load_restorer(
             load_recogniser(judge) if judge else nano_recogniser(nano.load_identity("loss"))
         )
     notes = spec.notes(files)
-    return Restorer(spec.build(files, source, faces), faces, recogniser, notes=notes)
+    paths = [*files.values(), *([judge] if judge else [])]
+    return Restorer(spec.build(files, source, faces), faces, recogniser, notes=notes, files=paths)
 
 
 def check_albums(name: str, people: Sequence[Person]) -> None:

@@ -1,7 +1,7 @@
 """Files of pictures and videos restored one by one."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor
 from ...core.drawing.compare import compare
 from ...core.faces import AutoAnalyzer, Choice
 from ...core.files.scan import VIDEO_SUFFIXES
+from ...core.files.writing import content_hash
 from ...core.images import (
     Picture,
     check_sides,
@@ -19,7 +20,8 @@ from ...core.images import (
     write_atomic,
     write_picture,
 )
-from ...core.people.receipts import KEYWORD
+from ...core.people.receipts import KEYWORD, About, utc_now
+from ...core.people.unnamed import in_pictures
 from ...core.pipeline.options import RestoreOptions
 from ...core.pipeline.videos import restore_video
 from ...core.video.files import frame_count
@@ -101,13 +103,23 @@ class RestoreFile:
     """Also write a before/after picture; of a video, of its frame with the largest face."""
     watch: Watch | None = None
     """For work in this process."""
+    date: str = field(default_factory=utc_now)
+    """Of the receipts: that of the run, wherever its files are worked on."""
+    told: Mapping[Path, tuple[str, ...]] = field(default_factory=dict)
+    """By a file what is told of its faces, as `RestoreOptions.assign`."""
+
+    def options_of(self, job: Job) -> RestoreOptions:
+        """The options with what is told of this file."""
+        told = self.told.get(job.source)
+        return replace(self.options, assign=told) if told else self.options
 
     def unloaded(self) -> "RestoreFile":
         """The same without the models that it holds."""
         return replace(self, models=self.models.unloaded())
 
     def __call__(self, job: Job) -> dict[str, Any]:
-        made = (self._video if is_video(job.source) else self._picture)(job)
+        mine = replace(self, options=self.options_of(job))
+        made = (mine._video if is_video(job.source) else mine._picture)(job)
         return {
             **made,
             "record": {INPUT_SHA: file_mark(job.source), OUTPUT_SHA: file_mark(job.target)},
@@ -121,9 +133,10 @@ class RestoreFile:
             _write_comparison(job.beside(COMPARISON), picture.pixels, result.pixels)
         text = None
         if self.options.receipts and result.guard:
-            write_atomic(job.beside(RECEIPTS), result.guard.json.encode())
+            guard = replace(result.guard, about=self._about(result.guard.about, job))
+            write_atomic(job.beside(RECEIPTS), guard.json.encode())
             if job.target.suffix.lower() == ".png":
-                text = {KEYWORD: result.guard.json}
+                text = {KEYWORD: in_pictures(guard.json, names=self.options.names)}
         said = {"faces": result.faces, "report": result.report, **facts(result)}
         pixels, same = result.pixels, torch.equal(result.pixels, picture.pixels)
         if not same:
@@ -131,7 +144,8 @@ class RestoreFile:
             picture = replace(picture, pixels=pixels, encoded=None)
         del result
         # Last, because its presence means that the job is finished.
-        notes = write_picture(job.target, pixels, picture, text=text, copy=same)
+        location = self.options.location == "keep"
+        notes = write_picture(job.target, pixels, picture, text=text, copy=same, location=location)
         return {**said, "notes": notes}
 
     def _video(self, job: Job) -> dict[str, Any]:
@@ -149,9 +163,16 @@ class RestoreFile:
         if self.compare and result.shown:
             _write_comparison(job.beside(COMPARISON), *result.shown)
         if self.options.receipts and result.guard:
+            result.guard.about = self._about(result.guard.about, job)
             write_atomic(job.beside(RECEIPTS), result.guard.json.encode())
         said = {"faces": result.faces, "report": result.report, "notes": result.notes}
         return {**said, **facts(result)}
+
+    def _about(self, about: About, job: Job) -> About:
+        """What receipts are of, with the file and the date of the run."""
+        name, sha256 = job.source.name, content_hash(job.source)
+        pictures = [replace(picture, name=name, sha256=sha256) for picture in about.pictures]
+        return replace(about, date=self.date, pictures=pictures)
 
 
 def _write_comparison(path: Path, before: Tensor, after: Tensor) -> None:

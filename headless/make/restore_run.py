@@ -1,7 +1,7 @@
 """What `facewright restore` is about to do, held against what it made before."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class RestoreRun:
         self.needed = [ending for ending in endings if ending == RECEIPTS]
         self._record = None if single else Manifest(out / RECORD, RestoreRecord)
         self._settings: Settings | None = None
+        self._told: Mapping[Path, Sequence[str]] = {}
         self._again: dict[Path, str] = {}
         """Why results that are there are made again."""
 
@@ -75,6 +76,7 @@ class RestoreRun:
         since, is refused. Records that do not say with what a result was made count as before.
         """
         self._settings = Settings(work.models, work.options)
+        self._told = work.told
         if self._record is not None and not self.overwrite:
             names = {job.name for job in self.jobs}
             self.jobs = [self._checked(job, names, self._record) for job in self.jobs]
@@ -121,7 +123,10 @@ class RestoreRun:
         return self._settings.differing(record[SETTINGS], self._of(job))
 
     def _of(self, job: Job) -> Record:
-        return self._settings.of(video=is_video(job.source)) if self._settings else {}
+        if self._settings is None:
+            return {}
+        told = {"assign": list(self._told[job.source])} if job.source in self._told else {}
+        return {**self._settings.of(video=is_video(job.source)), **told}
 
     def _output(self, job: Job) -> str:
         return job.target.relative_to(self.folder).as_posix()

@@ -85,7 +85,8 @@ class Settings:
 
 
 def _values(options: Any) -> dict[str, Any]:
-    return {f.name: getattr(options, f.name) for f in fields(options) if _is_value(f.name)}
+    found = {f.name: getattr(options, f.name) for f in fields(options) if _is_value(f.name)}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}  # as JSON has it
 
 
 def _is_value(name: str) -> bool:

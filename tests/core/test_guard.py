@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from facewright.core.drawing.receipts import draw_receipts
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import load_analyzer
-from facewright.core.people.guard import STRENGTHS, guard_faces, references_for
+from facewright.core.people.guard import guard_faces, references_for
+from facewright.core.people.judging import STRENGTHS
+from facewright.core.people.measured import measure
 from facewright.core.people.person import Person
-from facewright.core.people.receipts import measure, parse_json, png_texts
+from facewright.core.people.receipts import parse_json, png_texts
 from facewright.core.people.recogniser import nano_recogniser
 from facewright.core.weights import nano
 from facewright.training.world.faces3d import photos

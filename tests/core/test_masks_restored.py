@@ -7,7 +7,6 @@ from facewright.core.faces import Face
 from facewright.core.geometry.align import align_faces
 from facewright.core.geometry.oval import mean_outline, outlines_of
 from facewright.core.geometry.paste import paste_faces
-from facewright.core.pipeline import frames as frames_module
 from facewright.core.pipeline import pictures
 from facewright.core.pipeline.frames import FrameRestorer
 from facewright.core.pipeline.masks import face_masks
@@ -117,13 +116,13 @@ def test_missing_weights_are_said_before_the_first_picture(tmp_path, monkeypatch
 
 def followed(found, monkeypatch, **given):
     """The masks with which each face of a video was pasted."""
-    used, real = [], frames_module.put_back
+    used, real = [], Restorer.delivered
 
-    def put_back(pictures, crops, faces, options, masks):
+    def delivered(self, pictures, crops, faces, people, options, masks, most):
         used.extend(masks)
-        return real(pictures, crops, faces, options, masks)
+        return real(self, pictures, crops, faces, people, options, masks, most)
 
-    monkeypatch.setattr(frames_module, "put_back", put_back)
+    monkeypatch.setattr(Restorer, "delivered", delivered)
     options = RestoreOptions(mask="oval", cut_threshold=1.0, **given)
     run = FrameRestorer(Restorer(White(), Told(*found)), options)
     frames = [SHOWN.pixels[0]] * len(found)

@@ -64,7 +64,9 @@ def test_no_pairing_is_better(m, p):
         g = torch.Generator().manual_seed(seed)
         cosines = torch.rand(m, p, generator=g) * 0.5
         embeddings, albums = people_with(cosines)
-        matches = match_people(embeddings, torch.zeros(m).long(), albums, 0.25, recogniser="r:1")
+        matches = match_people(
+            embeddings, torch.zeros(m).long(), albums, 0.25, recogniser="r:1", margin=0
+        )
         torch.testing.assert_close(matches.cosines, cosines, rtol=0, atol=1e-6)
         assert total(matches) == pytest.approx(best_by_trying(cosines.double(), 0.25), abs=1e-5)
 
@@ -72,7 +74,9 @@ def test_no_pairing_is_better(m, p):
 def test_the_best_sum_beats_the_best_single_pair():
     # Greedily n00 would go to face 0, and face 1 would be nobody.
     embeddings, albums = people_with(torch.tensor([[0.60, 0.55], [0.58, 0.10]]))
-    matches = match_people(embeddings, torch.tensor([0, 0]), albums, 0.3, recogniser="r:1")
+    matches = match_people(
+        embeddings, torch.tensor([0, 0]), albums, 0.3, recogniser="r:1", margin=0
+    )
     assert matches.assigned == (1, 0)
 
 
@@ -87,12 +91,16 @@ def test_the_order_of_faces_and_albums_does_not_matter():
     embeddings, images = unit(12, 16), torch.tensor([0, 2, 2, 0, 0, 2, 5, 5, 0, 2, 5, 2])
     albums = [person(f"p{i}", embeddings[i] * 0.7 + unit(16, seed=i + 1) * 0.5) for i in range(6)]
     albums = [person(a.name, F.normalize(a.embeddings[0], dim=0)) for a in albums]
-    first = pairs(match_people(embeddings, images, albums, 0.1, recogniser="r:1"), range(12))
+    first = pairs(
+        match_people(embeddings, images, albums, 0.1, recogniser="r:1", margin=0), range(12)
+    )
     assert len(first) > 6
     for _ in range(20):
         faces = rng.sample(range(12), 12)
         shuffled = rng.sample(albums, 6)
-        matches = match_people(embeddings[faces], images[faces], shuffled, 0.1, recogniser="r:1")
+        matches = match_people(
+            embeddings[faces], images[faces], shuffled, 0.1, recogniser="r:1", margin=0
+        )
         assert pairs(matches, faces) == first
 
 
@@ -100,7 +108,9 @@ def test_ties_go_by_name_in_any_order():
     twin = F.normalize(torch.tensor([1.0, 1.0, 0.0]), dim=0)
     albums = [person("bob", torch.eye(3)[0]), person("alice", torch.eye(3)[1])]
     for given in (albums, albums[::-1]):
-        matches = match_people(twin[None], torch.tensor([0]), given, 0.5, recogniser="r:1")
+        matches = match_people(
+            twin[None], torch.tensor([0]), given, 0.5, recogniser="r:1", margin=0
+        )
         assert matches.person_of(0).name == "alice"
 
 
@@ -108,7 +118,7 @@ def test_an_album_may_appear_once_in_every_picture():
     albums = [person("alice", torch.eye(2)[0])]
     faces = F.normalize(torch.tensor([[1.0, 0.1], [1.0, 0.0], [1.0, 0.2], [0.0, 1.0]]), dim=1)
     images = torch.tensor([0, 0, 3, 3])
-    matches = match_people(faces, images, albums, 0.5, recogniser="r:1")
+    matches = match_people(faces, images, albums, 0.5, recogniser="r:1", margin=0)
     assert matches.assigned == (None, 0, 0, None)
     assert matches.known == 2 and matches.names == ["nobody", "alice", "alice", "nobody"]
     assert matches.person_of(1) is albums[0] and matches.person_of(0) is None

@@ -190,11 +190,15 @@ TABLE = {
     "mask_feather": ({"mask": "oval"}, 0.2),
     "margin": ({"people": "twins", "margin": 0.5}, 0.0),
     "assign": ({"people": "alice"}, ("0=nobody",)),
+    "location": ({}, "drop"),
+    "names": ({}, True),
 }
 """Field -> what else is set in both runs, and the value it is changed to."""
 KNOWN = {}
 """Results from which rows start, by kind."""
 OF_VIDEOS = {"smoothing", "fill_gaps", "fade", "cut_threshold", "crf"}
+OF_FILES = {"location", "names"}
+"""What is written beside the pixels."""
 
 
 def restored_picture(recogniser, options):
@@ -213,8 +217,8 @@ def restored_video(recogniser, options, monkeypatch):
     """As `restore_video` does it, with frames in place of a file."""
     method, written, coded = Painter(recogniser), [], []
 
-    def rewrite(source, target, change, *, crf, size):
-        coded.append((crf, size))
+    def rewrite(source, target, change, *, crf, size, location):
+        coded.append((crf, size, location))
         for first in range(0, len(FRAMES), 8):
             some = FRAMES[first : first + 8]
             new = change(first, some)
@@ -263,6 +267,8 @@ def test_an_option_changed_alone_changes_the_result(
     pixels_differ = not torch.equal(before, after)
     if kind == "picture" and name in OF_VIDEOS:
         assert not pixels_differ and told_before == told_after
+    elif name in OF_FILES:  # tests/headless/test_location.py
+        assert not pixels_differ
     elif name in ("faces_at_once", "receipts", "crf", "upscale_tile"):
         assert not pixels_differ and told_before != told_after
     else:

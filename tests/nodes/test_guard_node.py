@@ -90,7 +90,7 @@ def test_references_are_found_in_pictures(crops, recogniser, analyzer):
     result = guard(image, image, recogniser, analyzer, references=portraits).result
     faces = json.loads(result[1])["faces"]
     assert [f["anchor"] for f in faces] == ["references"] * 2
-    assert [f["verdict"] for f in faces] == ["kept", "fell back"]
+    assert [f["verdict"] for f in faces] == ["kept", "nearest"]
     blank = torch.full((1, 160, 160, 3), 0.5)
     _, receipts, _, report = guard(image, image, recogniser, analyzer, references=blank).result
     assert report.splitlines()[1].startswith("no face in any reference")

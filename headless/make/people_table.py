@@ -1,0 +1,176 @@
+"""people.csv: the faces of a folder of strangers, as the user looks at them and corrects them.
+
+A row per face. Whatever stands in `person` counts, whoever wrote it; `nobody` leaves the face out;
+an empty cell leaves it to the next run. Rows may stand in any order. Cells that a spreadsheet would
+take for a formula are written with an apostrophe before them, which is taken off when they are
+read.
+"""
+
+import csv
+import io
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...core.errors import FacewrightError, shorten
+from ...core.files.writing import written_whole
+from ...core.people.by_hand import NOBODY
+
+FILE = "people.csv"
+COLUMNS = ("number", "photo", "face", "person", "sure", "maybe", "note", "left", "top", "right",
+           "bottom", "sha256")  # fmt: skip
+_SIDES = ("left", "top", "right", "bottom")
+_NEEDED = ("number", "person", *_SIDES, "sha256")
+_LARGEST = 256 * 2**20
+LONGEST = 100
+"""Characters of a name."""
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+_SHIELDED = re.compile(r"'['=+\-@\t\r]")
+_AGAIN = (
+    "Mend it, or delete the file: the next run writes it anew, without what was corrected in it."
+)
+
+
+@dataclass(kw_only=True)
+class Row:
+    """One face."""
+
+    number: int
+    """Of the face, for ever."""
+    photo: str
+    """Name of the file, for people."""
+    face: int
+    """From the left of the photo, from 0."""
+    person: str = ""
+    """"" where it is left open."""
+    sure: str = ""
+    """ "yes", "no", or "by hand" where the user decided what was unsure."""
+    maybe: str = ""
+    """Whom an unsure face may show, in words."""
+    note: str = ""
+    box: tuple[float, float, float, float]
+    sha256: str
+    """Of the photo."""
+    more: dict[str, str] = field(default_factory=dict)
+    """Columns of the user's own."""
+
+
+def read_table(path: Path) -> list[Row]:
+    """Rows of a table as `write_table` or a spreadsheet wrote it; none where there is no file.
+
+    Raises:
+        FacewrightError: it cannot be understood; the sentence names the line.
+    """
+    if not path.is_file():
+        return []
+    if path.stat().st_size > _LARGEST:
+        raise FacewrightError(f"{path.name} is larger than any table of faces. {_AGAIN}")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise FacewrightError(
+            f'{path.name} is no UTF-8 text. In the spreadsheet, save it as "CSV UTF-8".'
+        ) from None
+    head = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=head.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        names = [(name or "").strip() for name in reader.fieldnames or []]
+        missing = [name for name in _NEEDED if name not in names]
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if missing or twice:
+            wrong = f"the column {missing[0]}" if missing else f"{shorten(twice[0])} once only"
+            raise FacewrightError(f"{path.name} needs {wrong} in its first line. {_AGAIN}")
+        reader.fieldnames = names
+        rows = [_row(given, f"{path.name}, line {reader.line_num}") for given in reader]
+    except csv.Error as error:
+        raise FacewrightError(
+            f"{path.name}, line {reader.line_num}: {shorten(error, 160)}. {_AGAIN}"
+        ) from error
+    numbers = Counter(row.number for row in rows)
+    again = [number for number, count in numbers.items() if count > 1]
+    if again:
+        raise FacewrightError(f"{path.name} has face {again[0]} more than once. {_AGAIN}")
+    return rows
+
+
+def _row(given: dict, where: str) -> Row:
+    if None in given or None in given.values():
+        raise FacewrightError(f"{where}: it has other cells than the first line. {_AGAIN}")
+    cells = {name: _plain(text) for name, text in given.items()}
+    number, face = cells["number"], cells.get("face", "0")
+    if not re.fullmatch(r"[0-9]{1,9}", number) or not re.fullmatch(r"[0-9]{1,9}", face):
+        raise FacewrightError(f"{where}: `number` and `face` are whole numbers. {_AGAIN}")
+    if not re.fullmatch(r"[0-9a-f]{64}", cells["sha256"]):
+        raise FacewrightError(f"{where}: `sha256` has 64 hexadecimal digits. {_AGAIN}")
+    try:
+        box = tuple(float(cells[side].replace(",", ".")) for side in _SIDES)
+    except ValueError:
+        box = (math.nan,) * 4
+    if not all(map(math.isfinite, box)):
+        raise FacewrightError(f"{where}: left, top, right and bottom are pixels. {_AGAIN}")
+    return Row(
+        number=int(number),
+        photo=cells.get("photo", ""),
+        face=int(face),
+        person=check_name(cells["person"], where),
+        sure=cells.get("sure", ""),
+        maybe=cells.get("maybe", ""),
+        note=cells.get("note", ""),
+        box=(box[0], box[1], box[2], box[3]),
+        sha256=cells["sha256"],
+        more={name: text for name, text in cells.items() if name not in COLUMNS},
+    )
+
+
+def check_name(text: str, where: str) -> str:
+    """A person's name without spaces around and twice inside; "nobody" however it is written.
+
+    Raises:
+        FacewrightError: it is too long or cannot be shown.
+    """
+    name = unicodedata.normalize("NFC", " ".join(text.split()))
+    if len(name) > LONGEST or not name.isprintable():
+        raise FacewrightError(
+            f"{where}: {shorten(name)!r} is no name of a person. Write at most {LONGEST} letters "
+            "that can be shown."
+        )
+    return NOBODY if name.casefold() == NOBODY else name
+
+
+def write_table(path: Path, rows: Iterable[Row]) -> None:
+    """Write the table for its owner alone; complete or not there.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    rows = sorted(rows, key=lambda row: row.number)
+    extra = list(dict.fromkeys(name for row in rows for name in row.more))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow([*COLUMNS, *map(_safe, extra)])
+    for row in rows:
+        box = [f"{side:.0f}" for side in row.box]
+        about = [row.person, row.sure, row.maybe, row.note]
+        cells = [row.number, _safe(row.photo), row.face, *map(_safe, about), *box, row.sha256]
+        writer.writerow([*cells, *(_safe(row.more.get(name, "")) for name in extra)])
+    # What is no Unicode in a file's name is shown by a mark: photos are found by their content.
+    data = text.getvalue().encode("utf-8-sig", "replace")
+    with written_whole(path) as temporary:
+        temporary.write_bytes(data)
+    path.chmod(0o600)
+
+
+def _safe(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula, on one line."""
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return f"'{text}" if _FORMULA.match(text) or text.startswith("'") else text
+
+
+def _plain(text: str) -> str:
+    text = text.strip()
+    return text[1:] if _SHIELDED.match(text) else text
