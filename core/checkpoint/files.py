@@ -224,8 +224,13 @@ def save_safetensors(
     path: str | os.PathLike[str],
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, str] | None = None,
+    *,
+    private: bool = False,
 ) -> None:
     """Write a safetensors file that is either complete or not there (temporary file, rename).
+
+    Args:
+        private: only the owner may read it, see `written_whole`.
 
     Raises:
         OSError: the folder cannot be written.
@@ -238,7 +243,7 @@ def save_safetensors(
         storage = flat.untyped_storage().data_ptr()
         plain[key] = flat.clone() if storage in seen else flat
         seen.add(storage)
-    with written_whole(path) as temporary:
+    with written_whole(path, private=private) as temporary:
         try:
             save_file(plain, temporary, metadata=dict(metadata or {}))
         except SafetensorError as error:  # how it tells of a full disk

@@ -17,11 +17,15 @@ _BLOCKS, _BLOCK = 256, 2**16
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path`, which replaces it when the block ends well.
 
     The folder is made; on any error, also an interrupt, the old file stays and the temporary one
     goes.
+
+    Args:
+        private: only the owner may read it (mode 600, where a system has modes), whatever the umask
+            and whoever could read an older file of that name.
 
     Raises:
         OSError: the folder cannot be written.
@@ -36,7 +40,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files only their owner can read
+        # mkstemp makes files that only their owner can read.
+        temporary.chmod(0o600 if private else 0o666 & ~umask)
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)

@@ -12,8 +12,9 @@ from ..errors import FacewrightError
 from ..faces import FaceAnalyzer, dense_landmarker, detect_faces
 from ..geometry.align import FaceCrops, align_faces
 from .limits import threshold_of
-from .outliers import strangers
+from .outliers import Remedy, strangers
 from .person import Person, base_name, to_bytes
+from .photos import labels
 from .recogniser import Recogniser
 
 _PADDING = 0.3
@@ -47,6 +48,7 @@ def make_person(
     crop_size: int = 512,
     add_to: Person | None = None,
     on_photo: Callable[[int], None] = lambda n: None,
+    remedy: Remedy | None = None,
 ) -> tuple[Person, list[str]]:
     """An album of the one person whom the photographs show.
 
@@ -63,6 +65,7 @@ def make_person(
         crop_size: side of the aligned faces in pixels.
         add_to: an album of the same person that these photos join; it comes first.
         on_photo: called with how many photos were just looked at.
+        remedy: how a photo is taken out where the report is read, for its warnings.
 
     Returns:
         The album, its photos in the given order, and a report: one line for each thing worth
@@ -114,8 +117,9 @@ def make_person(
         sources=tuple(source for source, good in pairs if good),
     )
     if add_to is not None:
-        person = joined(add_to, person)
-    report += strangers(person)
+        person, twice = joined(add_to, person)
+        report += twice
+    report += strangers(person, remedy)
     return person, [person.info, *report]
 
 
@@ -154,18 +158,24 @@ def check_joins(album: Person, recogniser: str, dim: int, points: int, side: int
             )
 
 
-def joined(first: Person, more: Person) -> Person:
+def joined(first: Person, more: Person) -> tuple[Person, list[str]]:
     """One album of two, under the name of the second; a photograph that is in both counts once.
+
+    Returns:
+        The album, and a line for each photograph that is in both.
 
     Raises:
         FacewrightError: another recogniser, other landmarks, or crops of another size.
     """
-    dim, points, side = (
-        t.shape[i] for t, i in ((more.embeddings, 1), (more.landmarks, 1), (more.crops, 3))
-    )
+    dim, points, side = more.embeddings.shape[1], more.landmarks.shape[1], more.crops.shape[-1]
     check_joins(first, more.recogniser, dim, points, side)
-    new = [
-        i for i, crop in enumerate(more.crops) if not any(torch.equal(crop, c) for c in first.crops)
+    known = {_digest(crop): label for crop, label in zip(first.crops, labels(first), strict=True)}
+    found = [known.get(_digest(crop)) for crop in more.crops]
+    new = [i for i, label in enumerate(found) if label is None]
+    twice = [
+        f"{name}: in the album already as {label}, counted once"
+        for name, label in zip(labels(more), found, strict=True)
+        if label is not None
     ]
     return replace(
         more,
@@ -174,7 +184,11 @@ def joined(first: Person, more: Person) -> Person:
         landmarks=torch.cat([first.landmarks, more.landmarks[new]]),
         quality=torch.cat([first.quality, more.quality[new]]),
         sources=(*first.sources, *(more.sources[i] for i in new)),
-    )
+    ), twice
+
+
+def _digest(pixels: Tensor) -> bytes:
+    return hashlib.sha256(pixels.detach().float().cpu().contiguous().numpy().data).digest()
 
 
 def photo_quality(crops: Tensor, sizes: Tensor) -> Tensor:
@@ -229,8 +243,7 @@ def _once(
             report.append(f"{source}: left out, it holds NaN or infinity")
             continue
         # A digest, so that no more than one photograph has to be in memory.
-        content = photo.detach().float().cpu().contiguous().numpy().data
-        key = photo.shape, hashlib.sha256(content).digest()
+        key = photo.shape, _digest(photo)
         if key in known:
             report.append(f"{source}: the same picture as {known[key]}, counted once")
             continue

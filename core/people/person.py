@@ -112,7 +112,7 @@ class Person:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file that is complete or not there.
+        """Write a safetensors file that is complete or not there, and that only its owner may read.
 
         Crops are stored as 8-bit numbers, which is what `make_person` rounded them to, so
         everything comes back bit by bit. Of the sources only base names are stored.
@@ -136,7 +136,7 @@ class Person:
             "recogniser": self.recogniser,
             "sources": [base_name(source) for source in self.sources],
         }
-        save_safetensors(path, tensors, make_metadata(FORMAT, config))
+        save_safetensors(path, tensors, make_metadata(FORMAT, config), private=True)
 
 
 def to_bytes(crops: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ def save_person(
     """
     path = folder / file_name(filename.strip() or person.name)
     if path.exists() and not overwrite:
-        if not _holds(path, person):
+        if not holds(path, person):
             raise FacewrightError(
                 f"There already is another {path.name} in {folder}. Switch `overwrite` on to "
                 "replace it, or choose another `filename`."
@@ -192,7 +192,7 @@ def save_person(
     return path, f"saved as {path.name}: {person.info}"
 
 
-def _holds(path: Path, person: Person) -> bool:
+def holds(path: Path, person: Person) -> bool:
     """Whether a file is just this album."""
     try:
         stored = Person.from_file(path)

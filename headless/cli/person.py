@@ -14,7 +14,6 @@ from ._common import (
     counted,
     fail,
     inputs_argument,
-    path_argument,
     path_option,
     path_or_name,
     progress,
@@ -65,18 +64,23 @@ def make(
             min=64, max=2048, help="Side of the cut-out faces in pixels; 512, for nano 128."
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace another file of that name.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make an album from photographs of one person.
 
-    Photos without a face are named and left out, and so are files that cannot be read.
+    Photos without a face are named and left out, and so are files that cannot be read. A file that
+    is there already is not replaced without --overwrite; the same album again is left as it is.
     """
     from ...core.errors import FacewrightError
     from ...core.faces import ANALYZERS, choice_of, load_analyzer
     from ...core.files.scan import LeftAside
-    from ...core.people.person import SUFFIX
+    from ...core.people.person import SUFFIX, holds
     from ...core.weights.nano import NANO_SIZE
     from ..jobs.batch import find_pictures
+    from ..make.albums import check_target, could_be, remove_with
     from ..make.people import find_recogniser, readable
 
     nano = recogniser == "nano"
@@ -84,9 +88,11 @@ def make(
     check_choice("--analyzer", chosen, ANALYZERS)
     if out.suffix != SUFFIX:
         raise typer.BadParameter(f"{out} should end in {SUFFIX}.", param_hint="--out")
-    aside = LeftAside()
+    aside, named = LeftAside(), name or out.stem
     with wrong_usage():
         paths = [path for path, _ in find_pictures(inputs, out, aside)]
+        if not could_be(out, named, [path.name for path in paths]):
+            check_target(out, overwrite=overwrite)
     machine.use()
     networks = {
         "recogniser": find_recogniser(recogniser),
@@ -95,28 +101,33 @@ def make(
     photos, failed = readable(paths)
     if not photos.paths:
         say_aside(aside)
-        _fail_for(failed, len(paths))
+        fail_for(failed, len(paths))
     try:
-        about = {"name": name or out.stem, "crop_size": size or (NANO_SIZE if nano else 512)}
-        album, report = _album(photos, as_json, **about, **networks)
+        about = {"name": named, "crop_size": size or (NANO_SIZE if nano else 512)}
+        album, report = look_at(photos, as_json, remedy=remove_with(out), **about, **networks)
         report = [*choice_of(networks["analyzer"]), *report]
     except FacewrightError:
         say_aside(aside)
         raise
-    album.save(out)
+    same = not overwrite and holds(out, album)
+    if not same:
+        with wrong_usage():
+            check_target(out, overwrite=overwrite)
+        album.save(out)
     if as_json:
         unread = [{"input": str(path), "error": error} for path, error in failed.items()]
-        told = {**_describe(album), "report": report, "failed": unread}
+        told = {**describe(album), "report": report, "failed": unread}
         write_json({"file": str(out), **told, "left_aside": aside.entries()})
     else:
         for line in report:
             say(line, "yellow" if line.startswith("warning") else None)
-        say(f"Written to {out}.")
+        say(f"{out} was there already, just so." if same else f"Written to {out}.")
         say_aside(aside)
-    _fail_for(failed, len(paths))
+    fail_for(failed, len(paths))
 
 
-def _album(photos: Any, as_json: bool, **given: Any) -> tuple[Any, list[str]]:
+def look_at(photos: Any, as_json: bool, **given: Any) -> tuple[Any, list[str]]:
+    """`make_person` with a bar."""
     from ...core.people.album import make_person
 
     with progress("Looking", len(photos), quiet=as_json) as show:
@@ -134,47 +145,57 @@ def _album(photos: Any, as_json: bool, **given: Any) -> tuple[Any, list[str]]:
 @person.command()
 @sentences
 def show(
-    file: Annotated[Path, path_argument("A .person file.", metavar="FILE")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            parser=path_or_name,
+            metavar="FILE",
+            help="A .person file, or its name in models/facewright.",
+        ),
+    ],
     sheet: Annotated[
         Path | None, path_option("Also write its photos on one sheet, such as album.png.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what an album holds."""
+    """Say what an album holds, each photograph with its number."""
     from ...core.drawing.album import album_sheet
     from ...core.images import Picture, write_picture
-    from ...core.people.outliers import strangers
     from ...core.people.person import Person
+    from ...core.people.photos import labels
+    from ..make.albums import find_album, warnings_of
 
-    if not file.is_file():
-        fail(f"There is no file {file}.", 2)
-    album = Person.from_file(file)
+    with wrong_usage():
+        path = find_album(file)
+    album = Person.from_file(path)
     if sheet is not None:
         pixels = album_sheet(album)
         write_picture(sheet, pixels, Picture(pixels))
-    warnings = strangers(album)
+    warnings = warnings_of(album, path)
     if as_json:
-        write_json({"file": str(file), **_describe(album), "report": warnings})
+        write_json({"file": str(path), **describe(album), "report": warnings})
         return
     say(album.info)
-    for source, quality in zip(album.sources, album.quality.tolist(), strict=True):
-        say(f"{source}: quality {quality:.2f}")
+    for i, (label, quality) in enumerate(zip(labels(album), album.quality.tolist(), strict=True)):
+        say(f"{i:3}  {label}: quality {quality:.2f}")
     for line in warnings:
         say(line, "yellow")
 
 
-def _describe(album: Any) -> dict[str, Any]:
-    photos = zip(album.sources, album.quality.tolist(), strict=True)
+def describe(album: Any) -> dict[str, Any]:
+    """An album for JSON; photographs by their number."""
+    photos = enumerate(zip(album.sources, album.quality.tolist(), strict=True))
     return {
         "name": album.name,
-        "photos": [{"source": source, "quality": round(q, 4)} for source, q in photos],
+        "photos": [{"number": i, "source": s, "quality": round(q, 4)} for i, (s, q) in photos],
         "size": album.crops.shape[-1],
         "landmarks": album.landmarks.shape[1],
         "recogniser": album.recogniser,
     }
 
 
-def _fail_for(failed: dict[Path, str], total: int) -> None:
+def fail_for(failed: dict[Path, str], total: int) -> None:
+    """End with exit code 1 where photographs cannot be read, naming each."""
     if failed:
         lines = "\n".join(failed.values())
         fail(f"{len(failed)} of {counted(total, 'photo')} cannot be read:\n{lines}")

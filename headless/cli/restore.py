@@ -202,15 +202,15 @@ class Faces:
             FacewrightError: albums that cannot be used, or names that do not exist.
         """
         from ...core.errors import FacewrightError
-        from ...core.people.outliers import strangers
         from ..jobs.batch import find_pictures
+        from ..make.albums import find_album, warnings_of
         from ..make.people import read_albums, readable
 
         found = find_pictures(self.reference, out, aside) if self.reference else []
         photos, unread = readable([path for path, _ in found])
         albums = read_albums(self.person or ())
-        for album in albums:
-            for line in strangers(album):
+        for given, album in zip(self.person or (), albums, strict=True):
+            for line in warnings_of(album, find_album(given)):
                 say(line, "yellow")
         for why in unread.values():
             say(f"warning: {why}", "yellow")

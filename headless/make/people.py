@@ -16,6 +16,7 @@ from ...core.people.person import Person, check_names
 from ...core.people.recogniser import Recogniser
 from ...core.pipeline.pictures import Restored
 from ...core.pipeline.videos import RestoredVideo
+from .albums import find_album
 
 
 class Photographs(Sequence):
@@ -84,11 +85,8 @@ def read_albums(files: Sequence[str]) -> list[Person]:
     """
     albums, wrong = [], []
     for given in files:
-        path = Path(given)
-        if not path.is_file():
-            path = host.folders.find("facewright", given, f"people/{given}") or path
         try:
-            albums.append(Person.from_file(path))
+            albums.append(Person.from_file(find_album(given)))
         except CheckpointError as error:
             wrong.append(str(error))
     if wrong:

@@ -17,7 +17,18 @@ def commands(command, name=""):
 
 
 COMMANDS = commands(typer.main.get_command(app))
-NAMES = {"batch", "boosthub", "config", "inputs", "lora", "person", "recogniser", "reference"}
+NAMES = {
+    "album",
+    "batch",
+    "boosthub",
+    "config",
+    "inputs",
+    "lora",
+    "more",
+    "person",
+    "recogniser",
+    "reference",
+}
 """Options that may be paths and are read as text."""
 
 
@@ -56,7 +67,8 @@ def test_every_path_is_expanded(home, name, option):
             text
             for p in command.params
             if p.required and p is not parameter
-            for text in ([] if p.param_type_name == "argument" else [p.opts[-1]]) + ["there"]
+            for text in ([] if p.param_type_name == "argument" else [p.opts[-1]])
+            + ["there" if getattr(p, "min", None) is None else str(p.min)]
         ]
         mine = [given] if argument else [f"{max(parameter.opts, key=len)}={given}"]
         # Positions are filled in their order.
