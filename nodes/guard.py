@@ -1,9 +1,10 @@
 """Restored faces that drifted are held back; receipts of all of them, also inside saved PNGs."""
 
 from ..core.drawing.receipts import draw_receipts
-from ..core.people.guard import ACTIONS, guard_faces, references_for
+from ..core.people.guard import ACTIONS, references_for
 from ..core.people.receipts import png_texts
 from ..core.people.unnamed import in_pictures
+from ..core.pipeline.tracks import guard_followed
 from ..core.scores.identity import reference_template
 from ._convert import checked, to_image, to_nchw
 from ._host import SHOWN, host, io
@@ -68,6 +69,13 @@ class IdentityGuard(io.ComfyNode):
                     optional=True,
                     tooltip="Good photos of one person: all faces should be this person.",
                 ),
+                Faces.Input(
+                    "faces",
+                    optional=True,
+                    tooltip="Frames of a video: the faces of Smooth Faces whose crops these are. A "
+                    "face at its limit then does not pulse from frame to frame, report has a line "
+                    "per face over its frames, and receipts the same as tracks.",
+                ),
             ],
             outputs=[
                 output(io.Image, "guarded", "The crops for Paste Faces."),
@@ -92,14 +100,16 @@ class IdentityGuard(io.ComfyNode):
         person=None,
         matches=None,
         references=None,
+        faces=None,
     ) -> io.NodeOutput:
         device = host.load(recogniser)
         photos = None if references is None else to_nchw(references, "references").to(device)
         template, notes = reference_template(photos, recogniser, analyzer)
         lq = to_nchw(image).to(device)
-        result = guard_faces(
+        result = guard_followed(
             lq,
             to_nchw(restored, "restored").to(device),
+            faces,
             recogniser=recogniser,
             landmarker=analyzer,
             max_drift=max_drift,

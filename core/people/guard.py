@@ -81,6 +81,7 @@ def guard_faces(
     max_drift: float = 0.5,
     action: str = ACTIONS[0],
     references: Sequence[Reference] | None = None,
+    most: Tensor | None = None,
     on_faces: Callable[[int], None] = lambda faces: None,
 ) -> GuardResult:
     """Hold back restored faces that are no longer who they were, before they are pasted.
@@ -92,7 +93,7 @@ def guard_faces(
         lq: (n, 3, s', s') FFHQ-aligned input crops in [0, 1], resized to s where s' differs.
         restored: (n, 3, s, s) in [0, 1], of the same faces in the same order; n may be 0.
         recogniser: on the device of the crops.
-        landmarker, max_drift, action, references, on_faces: as for `guard_delivery`.
+        landmarker, max_drift, action, references, most, on_faces: as for `guard_delivery`.
 
     Raises:
         FacewrightError: crops that do not belong together, or as `guard_delivery`.
@@ -109,6 +110,7 @@ def guard_faces(
         max_drift=max_drift,
         action=action,
         references=references,
+        most=most,
         on_faces=on_faces,
     )
 

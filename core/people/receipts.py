@@ -227,6 +227,7 @@ def png_texts(
     if not receipts.strip():
         return [{} for _ in range(pictures)]
     content = parse_json(receipts)
+    content.pop("tracks", None)  # of all frames; each tells of its own faces
     faces = content["faces"]
     if image_index is None:
         return [{KEYWORD: json.dumps(content)} for _ in range(pictures)]

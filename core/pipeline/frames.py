@@ -23,6 +23,7 @@ from ..people.matching import margin_from
 from ..people.over_frames import TrackMatches
 from ..people.person import Person
 from ..people.receipts import pictures_of
+from ..people.steady import ShownSoFar
 from ..video.smoothing import smooth_places
 from ..video.tracking import FrameChange, find_cuts
 from .masks import outlines_in
@@ -62,12 +63,13 @@ class FrameRestorer:
     """(n, 2, 3): the color moments that each face is to have."""
     size: tuple[int, int] | None = field(default=None, init=False)
     """Height and width of restored frames where they are enlarged; known from the first look."""
-    _shown: dict[int, tuple[int, float]] = field(default_factory=dict, init=False)
-    """Of each track the frame restored last and the share of the restored face in it."""
+    _shown: ShownSoFar = field(init=False)
+    """How much of each face was let through."""
 
     def __post_init__(self) -> None:
         self.options, self.notes = self.restorer.settled(self.options)
         self.side = self.restorer.side(self.options)
+        self._shown = ShownSoFar(self.options.fade)
         if self.options.measured:  # who judges is known, also where no face follows
             limit, about = self.restorer.guard_of(self.options, video=True)
             self.receipts = TrackReceipts(self.restorer.recogniser.id, limit["action"], about)
@@ -205,12 +207,12 @@ class FrameRestorer:
         """
         assert crops.tracks is not None
         number = crops.tracks.number.tolist()
-        most = self._most(number, at)
+        most = self._shown.most(number, at)
         pasted, _, guard = self.restorer.delivered(
             [frame], crops, faces, people, options, masks, most
         )
         if guard is not None and self.receipts is not None:
-            self._shown |= {k: (at, share) for k, share in zip(number, guard.shares, strict=True)}
+            self._shown.add(number, at, guard.shares)
             self.receipts.add(guard, number, [at] * len(number))
         return pasted[0]
 
@@ -265,14 +267,6 @@ class FrameRestorer:
 
     def _person(self, track: int) -> Person | None:
         return self.options.person if self.matches is None else self.matches.person_of(track)
-
-    def _most(self, tracks: Sequence[int], frame: int) -> Tensor:
-        """How much may be shown of each face: held back, it comes again over `fade` frames."""
-        step, most = 1 / (self.options.fade + 1), []
-        for track in tracks:
-            before, share = self._shown.get(track, (frame, 1.0))
-            most.append(min(1.0, share + step * (frame - before)))
-        return torch.tensor(most, dtype=torch.float64)
 
     def _crops(self, first: int, frames: Sequence[Tensor], mine: Tensor) -> FaceCrops:
         places = FacePlaces(

@@ -3,13 +3,18 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from torch import Tensor
+
+from ..errors import FacewrightError
 from ..files.json_text import strict
-from ..people.guard import GuardResult
+from ..geometry.align import FaceCrops
+from ..people.guard import GuardResult, guard_faces
 from ..people.over_frames import match_tracks
 from ..people.receipts import About, Receipt, number
+from ..people.steady import steadied
 
 __all__ = ["TrackReceipts", "match_tracks"]
 
@@ -110,6 +115,11 @@ class TrackReceipts:
         return [of.line(k) for k, of in tracks if of.count > of.verdicts["kept"]]
 
     @property
+    def report(self) -> str:
+        """A line per face."""
+        return "\n".join(of.line(k) for k, of in sorted(self._tracks.items())) or "no faces"
+
+    @property
     def json(self) -> str:
         """Strict JSON in ASCII; null for unknown numbers."""
         content = {
@@ -121,3 +131,64 @@ class TrackReceipts:
             "faces": self.entries,
         }
         return json.dumps(content, allow_nan=False)
+
+
+@dataclass(frozen=True)
+class FollowedGuard(GuardResult):
+    """What the guard lets through of faces that were followed over frames."""
+
+    tracks: TrackReceipts = field(default_factory=lambda: TrackReceipts("", ""))
+
+    @property
+    def json(self) -> str:
+        """As of faces that were not followed, with "tracks" beside "faces"."""
+        return json.dumps({**json.loads(super().json), "tracks": self.tracks.entries})
+
+    @property
+    def report(self) -> str:
+        """A line per track."""
+        return self.tracks.report
+
+
+def guard_followed(
+    lq: Tensor, restored: Tensor, faces: FaceCrops | None, *, fade: int = 3, **how: Any
+) -> GuardResult:
+    """`guard_faces`, and where the faces were followed over frames, without pulsing.
+
+    What is shown of a face follows its most critical frames (`core.people.steady.steadied`); faces
+    that are lowered for that alone say so by the strength that was `asked`.
+
+    Args:
+        faces: whose crops these are; None: not known.
+        how: as for `guard_faces`.
+
+    Raises:
+        FacewrightError: the crops are not those of `faces`, or as `guard_faces`.
+    """
+    if faces is not None and len(faces) != len(restored):
+        raise FacewrightError(
+            f"`faces` holds {len(faces)} faces, but {len(restored)} crops came. Connect the faces "
+            "whose crops were restored: those of Smooth Faces where it is in between."
+        )
+    guard = guard_faces(lq, restored, **how)
+    if faces is None or faces.tracks is None:
+        return guard
+    number, frames = faces.tracks.number, faces.image_index
+    most = steadied(guard.shares, number, frames, fade)
+    if any(share > limit for share, limit in zip(guard.shares, most.tolist(), strict=True)):
+        quiet = {name: value for name, value in how.items() if name != "on_faces"}
+        steady = guard_faces(lq, restored, most=most, **quiet)
+        pairs = zip(steady.receipts, guard.receipts, guard.shares, most.tolist(), strict=True)
+        receipts = [
+            replace(
+                now,
+                drift_restored=alone.drift_restored,
+                asked=limit if share > limit else alone.asked,
+                verdict=now.verdict if share > limit else alone.verdict,
+            )
+            for now, alone, share, limit in pairs
+        ]
+        guard = replace(steady, receipts=receipts)
+    tracks = TrackReceipts(guard.recogniser, guard.action, guard.about)
+    tracks.add(guard, number.tolist(), frames.tolist())
+    return FollowedGuard(**vars(guard), tracks=tracks)
