@@ -154,8 +154,8 @@ class RestoreVideo(io.ComfyNode):
                     optional=True,
                     tooltip="What becomes of restored faces that are no longer who they were, as "
                     "in Identity Guard. A face that was held back stays so for four times `fade` "
-                    "frames and comes again over `fade` frames. Needs a recogniser, and an analyzer "
-                    "with dense landmarks.",
+                    "frames and comes again over `fade` frames. Needs a recogniser, and an "
+                    "analyzer with dense landmarks.",
                 ),
                 option_input("max_drift", io.Float, default=0.5, step=0.01, optional=True),
                 *posterior_inputs("the same numbers in all frames.", optional=True, redrawn=False),
