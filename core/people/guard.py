@@ -203,9 +203,20 @@ def guard_delivery(
                 )
             on_faces(len(some))
     receipts.sort(key=lambda receipt: receipt.face)
-    return GuardResult(
-        out, receipts, recogniser.id, action, share.tolist(), about or About(measured="crops")
-    )
+    about = about or About(**limit_facts(recogniser, max_drift))
+    return GuardResult(out, receipts, recogniser.id, action, share.tolist(), about)
+
+
+def limit_facts(recogniser: Recogniser, max_drift: float, asked: bool = True) -> dict[str, Any]:
+    """What `About` says of a limit.
+
+    Args:
+        asked: whether faces are held back by it; else it is a measure alone.
+    """
+    strangers = recogniser.limits.rate_at(1 - max_drift) or "nobody knows how many"
+    source = "asked for" if asked else "none was asked for, this one is a measure"
+    within = f"{strangers} of the strangers are within it ({recogniser.limits.faces})"
+    return {"max_drift": max_drift, "limit": f"{source}; {within}"}
 
 
 @torch.no_grad()
@@ -250,8 +261,12 @@ def guard_pictures(
         lq,
         delivery,
         recogniser=recogniser,
-        places=placed,
-        about=About(pictures=pictures_of(placed.image_sizes), measured="delivered"),
+        places=crops,
+        about=About(
+            measured="delivered",
+            pictures=pictures_of(crops.image_sizes),
+            **limit_facts(recogniser, how.get("max_drift", 0.5)),
+        ),
         **how,
     )
     return delivery.pictures, lq, guard

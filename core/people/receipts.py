@@ -75,9 +75,10 @@ class About:
     models: Sequence[Mapping[str, str]] = ()
     """Names of weight files, and the SHA-256 of their bytes."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """How the pictures were asked to be restored, as the command line names it."""
+    """How faces were asked to be restored, by the names of `RestoreOptions`."""
+    max_drift: float = math.nan
     limit: str = ""
-    """A sentence: where `max_drift` comes from."""
+    """Where `max_drift` comes from, and how many strangers are within it."""
 
     def entry(self) -> dict[str, Any]:
         """For JSON."""
@@ -88,7 +89,7 @@ class About:
             "pictures": [vars(picture) for picture in self.pictures],
             "models": [dict(model) for model in self.models],
             "options": dict(self.options),
-            "limit": self.limit or None,
+            "limit": json_text.strict({"max_drift": self.max_drift, "source": self.limit or None}),
         }
 
 

@@ -24,7 +24,7 @@ from ..people import one_for_all
 from ..people.album import make_person, photo_names
 from ..people.by_hand import told_of_batch
 from ..people.delivery import PasteDelivery
-from ..people.guard import ACTIONS, GuardResult, guard_delivery
+from ..people.guard import ACTIONS, GuardResult, guard_delivery, limit_facts
 from ..people.matching import Matches, alike, margin_from, match_people
 from ..people.person import Person
 from ..people.receipts import About, pictures_of
@@ -412,16 +412,16 @@ class Restorer:
         self, options: RestoreOptions, *, video: bool = False
     ) -> tuple[dict[str, Any], About]:
         """Limit and action of the guard, and what its receipts are of."""
-        limit, given = options.max_drift, options.max_drift is not None
-        source = f"{limit:g} was asked for" if given else f"none; {DEFAULT_DRIFT:g} as a measure"
+        given = options.max_drift is not None
+        limit = DEFAULT_DRIFT if options.max_drift is None else options.max_drift
         about = About(
             measured="delivered",
             models=hashed(self._files_for(options)),
             options=told(options, self.side(options), video=video),
-            limit=source,
+            **limit_facts(self.recogniser, limit, given),
         )
         action = options.on_drift or ACTIONS[0] if given else "report only"
-        return {"max_drift": limit if given else DEFAULT_DRIFT, "action": action}, about
+        return {"max_drift": limit, "action": action}, about
 
 
 def people_of(faces: int, options: RestoreOptions, matches: Matches | None) -> list[Person | None]:
