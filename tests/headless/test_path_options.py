@@ -31,6 +31,8 @@ NAMES = {
 }
 """Options that may be paths and are read as text."""
 
+MUST_BE_FILES = {("degrade", "recipe"), ("restore", "assignments")}
+
 
 def holds_path(hint):
     return hint is Path or any(map(holds_path, getattr(hint, "__args__", ())))
@@ -59,7 +61,7 @@ def test_every_path_is_expanded(home, name, option):
     command = COMMANDS[name]
     parameter = next(p for p in command.params if p.name == option)
     for given in ("~/there", "$MINE/there", "${MINE}/there"):
-        if (name, option) == ("degrade", "recipe"):  # this one has to be a file
+        if (name, option) in MUST_BE_FILES:
             (home / "there").rmdir() if (home / "there").is_dir() else None
             (home / "there").touch()
         argument = parameter.param_type_name == "argument"

@@ -122,7 +122,7 @@ def test_a_recogniser_in_the_models_folder(folder, tmp_path, monkeypatch):
     file.write_bytes(b"weights")
     asked = []
 
-    def load(path):
+    def load(path, calibrated=True):
         asked.append(path)
         return recognition.nano_recogniser(nano.load_identity("loss"))
 
