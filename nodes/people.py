@@ -1,5 +1,7 @@
 """People: albums made of photographs, kept as files, and matched to the faces of pictures."""
 
+from collections.abc import Sequence
+
 from ..core.drawing.album import album_sheet
 from ..core.drawing.faces import draw_faces
 from ..core.files.writing import content_hash
@@ -8,6 +10,7 @@ from ..core.people.outliers import strangers
 from ..core.people.over_frames import match_crops
 from ..core.people.person import Person as Album
 from ..core.people.person import join_people, save_person
+from ..core.people.photos import handles
 from ._convert import rgb_view, to_image, to_nchw
 from ._files import check_person, person_input
 from ._host import SHOWN, host, io
@@ -15,15 +18,20 @@ from ._options import crop_size_input, landmarker_input, option_input
 from ._steps import reporter
 from ._types import Faces, Matches, People, Person, Recogniser, output
 
-_CHAIN_TIP = "Albums of other people, from another node of this kind: this one joins them."
+CHAIN_TIP = "Albums of other people, from another node of this kind: this one joins them."
 
 
-def _people_out(next_node: str) -> io.Output:
+def people_output(next_node: str) -> io.Output:
     tooltip = f"The albums of `people` and this one, for Match People or the next {next_node}."
     return output(People, "people_out", tooltip, name="people")
 
 
-def _album_shown(
+def remove_in_editor(person: Album, photos: Sequence[int]) -> str:
+    """How photographs are taken out in a graph."""
+    return f"Edit Person: `remove` {', '.join(handles(person, photos))}"
+
+
+def album_shown(
     cls: type, person: Album, people: list[Album] | None, report: list[str]
 ) -> io.NodeOutput:
     """The album alone and with the others, on one sheet, and in words."""
@@ -66,7 +74,7 @@ class PersonAlbum(io.ComfyNode):
                     "Side of the cut-out faces in pixels, as in Detect Faces: 512, or 128 for the "
                     "nano models."
                 ),
-                People.Input("people", optional=True, tooltip=_CHAIN_TIP),
+                People.Input("people", optional=True, tooltip=CHAIN_TIP),
                 Person.Input(
                     "add_to",
                     optional=True,
@@ -76,7 +84,7 @@ class PersonAlbum(io.ComfyNode):
             ],
             outputs=[
                 output(Person, "person", "For IDE Encode and Save Person."),
-                _people_out("Person Album"),
+                people_output("Person Album"),
                 output(
                     io.Image,
                     "picture",
@@ -103,8 +111,9 @@ class PersonAlbum(io.ComfyNode):
             crop_size=crop_size[0],
             add_to=album,
             on_photo=reporter(len(photos)),
+            remedy=remove_in_editor,
         )
-        return _album_shown(cls, person, people[0] if people else None, report)
+        return album_shown(cls, person, people[0] if people else None, report)
 
 
 class SavePerson(io.ComfyNode):
@@ -155,11 +164,11 @@ class LoadPerson(io.ComfyNode):
             description="An album that Save Person or `facewright person make` wrote.",
             inputs=[
                 person_input("album", "A .person file in models/facewright or a folder in it."),
-                People.Input("people", optional=True, tooltip=_CHAIN_TIP),
+                People.Input("people", optional=True, tooltip=CHAIN_TIP),
             ],
             outputs=[
                 output(Person, "person", "For IDE Encode."),
-                _people_out("Load Person"),
+                people_output("Load Person"),
                 output(
                     io.Image,
                     "picture",
@@ -185,7 +194,7 @@ class LoadPerson(io.ComfyNode):
     @classmethod
     def execute(cls, album, people=None) -> io.NodeOutput:
         person = Album.from_file(host.model_path("facewright", album))
-        return _album_shown(cls, person, people, [person.info, *strangers(person)])
+        return album_shown(cls, person, people, [person.info, *strangers(person, remove_in_editor)])
 
 
 class MatchPeople(io.ComfyNode):

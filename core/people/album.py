@@ -1,6 +1,7 @@
 """Albums made of photographs: find the one person in all of them, cut out, measure, judge."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -132,7 +133,9 @@ def _nothing(name: str, report: Sequence[str]) -> FacewrightError:
 
 def photo_names(count: int, add_to: Person | None = None) -> list[str]:
     """Names for photographs that have none: "photo 0" and so on, after those of `add_to`."""
-    start = 0 if add_to is None else len(add_to)
+    given = () if add_to is None else add_to.sources
+    numbers = [int(m[1]) for source in given if (m := re.fullmatch(r"photo (\d{1,9})", source))]
+    start = max((len(given), *(n + 1 for n in numbers)))
     return [f"photo {start + i}" for i in range(count)]
 
 

@@ -3,6 +3,7 @@
 Each function gives the album as it shall be, and what there is to say; the given one stays.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,6 +20,45 @@ from .photos import find_photos, labels, subset
 
 _THUMBNAIL = 8
 """Side in pixels at which two photographs are compared by their light and colors."""
+
+
+def edited(
+    person: Person,
+    *,
+    remove: str = "",
+    merge: Person | None = None,
+    name: str = "",
+    keep: int = 0,
+) -> tuple[Person, list[str]]:
+    """Several changes in this order; what is empty changes nothing.
+
+    Args:
+        remove: sources or numbers of photographs, with commas or line breaks between.
+        merge: an album of the same person, whose photographs join.
+        name: the new one.
+        keep: how many of the most useful photographs stay; 0 keeps all.
+
+    Returns:
+        The album, a line on what it is, and lines on what was done.
+
+    Raises:
+        FacewrightError: as the single changes.
+    """
+    said = []
+    photos = [text.strip() for text in re.split(r"[,\n]", remove) if text.strip()]
+    if photos:
+        person, lines = without(person, photos)
+        said += lines
+    if merge is not None:
+        person, lines = merged(person, merge)
+        said += lines
+    if name.strip():
+        person, lines = renamed(person, name)
+        said += lines
+    if keep:
+        person, lines = best(person, keep)
+        said += lines
+    return person, [person.info, *said]
 
 
 def without(person: Person, given: Sequence[str]) -> tuple[Person, list[str]]:

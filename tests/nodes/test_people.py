@@ -4,6 +4,7 @@ import pytest
 import torch
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
+from facewright.core.people.album import photo_names
 from facewright.core.people.person import Person
 from facewright.core.people.recogniser import nano_recogniser
 from facewright.core.weights import nano
@@ -11,6 +12,7 @@ from facewright.headless import runner
 from facewright.nodes._host import host, io
 from facewright.nodes.faces import DetectFaces
 from facewright.nodes.people import LoadPerson, MatchPeople, PersonAlbum, SavePerson
+from facewright.nodes.people_edit import EditPerson
 from facewright.training.world.faces3d import photos
 from facewright.training.world.scenes import group_scene
 
@@ -218,3 +220,37 @@ def test_a_workflow_makes_saves_and_shows_an_album(models, analyzer, recogniser,
     results = runner.run_workflow(workflow)
     assert results["3"][0] == "alice.person"
     assert len(Person.from_file(models / "facewright/people/alice.person")) == 2
+
+
+def test_an_album_is_edited_in_a_graph(make):
+    person = make([image(portraits(7, 1, 2, 3, 4))], "alice")[0]
+    run = EditPerson.execute
+    album, people, picture, report = run(person, remove="", name="", best=0).result
+    assert album is person and people == [person] and report == person.info
+    album, _, picture, report = run(person, remove="0, photo 2", name=" Bo ", best=0).result
+    assert album.name == "Bo" and album.sources == ("photo 1", "photo 3")
+    assert torch.equal(album.crops, person.crops[[1, 3]]) and picture.shape[-1] == 3
+    assert report.splitlines() == [
+        album.info, "photo 0: taken out", "photo 2: taken out", "alice is called Bo now",
+    ]  # fmt: skip
+    both, _, _, report = run(album, remove="", name="", best=0, merge=person).result
+    assert both.name == "Bo" and sorted(both.sources) == sorted(person.sources)
+    assert "photo 3: in the album already as photo 3, counted once" in report
+    few, chain, _, report = run(person, remove="", name="", best=2, people=[both]).result
+    assert len(few) == 2 and chain == [both, few] and report.count("kept") == 2
+    with pytest.raises(FacewrightError, match="no photo 'x'"):
+        run(person, remove="x", name="", best=0)
+    other = make([image(portraits(9, 4))], "bob")[0]
+    _, _, _, report = run(person, remove="", name="", best=0, merge=other).result
+    (warning,) = [line for line in report.splitlines() if "may show another" in line]
+    # What the warning says to write takes the stranger out, although the name is there twice.
+    remove = warning.split("`remove` ")[1].rstrip(".")
+    mixed = run(person, remove="", name="", best=0, merge=other)[0]
+    assert run(mixed, remove=remove, name="", best=0)[0].sources == person.sources
+
+
+def test_photos_without_a_name_get_free_numbers(make):
+    person = make([image(portraits(7, 1, 2, 3))], "alice")[0]
+    less = EditPerson.execute(person, remove="0", name="", best=0)[0]
+    assert less.sources == ("photo 1", "photo 2")
+    assert photo_names(2, less) == ["photo 3", "photo 4"]
