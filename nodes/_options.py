@@ -63,6 +63,23 @@ def selection_inputs(who: str) -> list[io.Input]:
     ]
 
 
+def told_inputs(assign: str) -> list[io.Input]:
+    """From where on it is clear who somebody is, and who it is by hand; `assign` is the tooltip."""
+    margin = option_input(
+        "margin",
+        io.Float,
+        default=-1.0,
+        min=-1.0,
+        step=0.01,
+        optional=True,
+        tooltip="By how much the cosine of a face's album has to beat the next one. Below it the "
+        "face is unsure (Ada or Bo), and neither album is taken. 0: the best always is. -1: what "
+        "suits the recogniser.",
+    )
+    told = option_input("assign", io.String, default="", optional=True, tooltip=assign)
+    return [margin, told]
+
+
 def seed_input(tooltip: str, *, redrawn: bool = True, **other: Any) -> io.Input:
     """A seed; where it is `redrawn`, the editor may take another one after each run."""
     given = {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": redrawn or None}

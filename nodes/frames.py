@@ -10,7 +10,7 @@ from ..core.video.files import frame_count
 from ..core.video.smoothing import smooth_faces
 from ._convert import rgb_view, to_image
 from ._host import host, io
-from ._options import crop_size_input, option_input, posterior_inputs
+from ._options import crop_size_input, option_input, posterior_inputs, told_inputs
 from ._steps import reporter
 from ._types import Analyzer, Faces, Ide, People, Person, Recogniser, Vre, output
 
@@ -165,6 +165,11 @@ class RestoreVideo(io.ComfyNode):
                 option_input("mask_grow", optional=True),
                 option_input("mask_feather", optional=True),
                 option_input("location", optional=True),
+                *told_inputs(
+                    "Whose face it is, by hand: its number in the report, the same in all frames, "
+                    "and the name of an album, such as 2=Bo, or 3=nobody; several with commas "
+                    "between them. Needs people, or person for nobody."
+                ),
             ],
             outputs=[
                 output(io.Video, "restored", "For Save Video.", name="video"),
@@ -199,6 +204,8 @@ class RestoreVideo(io.ComfyNode):
         max_drift=0.5,
         posterior="mean",
         seed=0,
+        margin=-1.0,
+        assign="",
         **options,
     ) -> io.NodeOutput:
         source, target = host.video_source(video), host.new_video_path()
@@ -214,6 +221,8 @@ class RestoreVideo(io.ComfyNode):
                 seed=seed if posterior == "sample" else None,
                 max_drift=None if guard == "off" else max_drift,
                 on_drift=None if guard == "off" else guard,
+                margin=None if margin < 0 else margin,
+                assign=(assign,) if assign.strip() else (),
             ),
             on_frames=reporter(2 * frame_count(source)),
         )

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from ..core.drawing.album import album_sheet
-from ..core.drawing.faces import draw_faces
+from ..core.drawing.names import draw_matches
 from ..core.files.writing import content_hash
 from ..core.people.album import make_person, photo_names
+from ..core.people.by_hand import faces_of_photos
 from ..core.people.outliers import strangers
 from ..core.people.over_frames import match_crops
 from ..core.people.person import Person as Album
@@ -14,7 +15,7 @@ from ..core.people.photos import handles
 from ._convert import rgb_view, to_image, to_nchw
 from ._files import check_person, person_input
 from ._host import SHOWN, host, io
-from ._options import crop_size_input, landmarker_input, option_input
+from ._options import crop_size_input, landmarker_input, option_input, told_inputs
 from ._steps import reporter
 from ._types import Faces, Matches, People, Person, Recogniser, output
 
@@ -81,6 +82,15 @@ class PersonAlbum(io.ComfyNode):
                     tooltip="An album of the same person that these photos join: for photos of "
                     "different sizes from one Load Image each, chain one Person Album to the next.",
                 ),
+                io.String.Input(
+                    "face",
+                    default="",
+                    optional=True,
+                    tooltip="Where several people are in a photo, which face is the person's: the "
+                    "photo's number and the face's, from 0 and from the left as in Detect Faces' "
+                    "preview, such as 1=2; the face's alone where there is one photo. Empty: the "
+                    "one that is in all photos.",
+                ),
             ],
             outputs=[
                 output(Person, "person", "For IDE Encode and Save Person."),
@@ -97,21 +107,23 @@ class PersonAlbum(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, references, name, analyzer, recogniser, crop_size, people=None, add_to=None
+        cls, references, name, analyzer, recogniser, crop_size, people=None, add_to=None, face=()
     ) -> io.NodeOutput:
         photos = [photo for batch in references for photo in to_nchw(batch, "references")]
         album = add_to[0] if add_to else None
+        sources = photo_names(len(photos), album)
         host.load(recogniser[0])
         person, report = make_person(
             photos,
             name=name[0],
-            sources=photo_names(len(photos), album),
+            sources=sources,
             analyzer=analyzer[0],
             recogniser=recogniser[0],
             crop_size=crop_size[0],
             add_to=album,
             on_photo=reporter(len(photos)),
             remedy=remove_in_editor,
+            faces=faces_of_photos(",".join(face).split(","), sources),
         )
         return album_shown(cls, person, people[0] if people else None, report)
 
@@ -233,31 +245,21 @@ class MatchPeople(io.ComfyNode):
                     tooltip="Albums, from Person Album or Load Person. Without any, everyone is "
                     "nobody.",
                 ),
-                option_input(
-                    "margin",
-                    io.Float,
-                    default=-1.0,
-                    min=-1.0,
-                    step=0.01,
-                    optional=True,
-                    tooltip="By how much the cosine of a face's album has to beat the next one. "
-                    "Below it the face is unsure (Ada or Bo), and neither album is taken. 0: the "
-                    "best always is. -1: what suits the recogniser.",
-                ),
-                option_input(
-                    "assign",
-                    io.String,
-                    default="",
-                    optional=True,
-                    tooltip="Whose face it is, by hand: the number on the preview and the name of "
-                    "an album, such as 2=Bo, or 3=nobody; several with commas between them. In a "
+                *told_inputs(
+                    "Whose face it is, by hand: the number on the preview and the name of an "
+                    "album, such as 2=Bo, or 3=nobody; several with commas between them. In a "
                     "batch the picture's number comes first: 0/2=Bo. Faces that were followed go "
-                    "by the number in the report, without a picture.",
+                    "by the number in the report, without a picture."
                 ),
             ],
             outputs=[
                 output(Matches, "matches", "Who is who, for IDE Encode."),
-                output(io.Image, "preview", "The pictures with names on faces."),
+                output(
+                    io.Image,
+                    "preview",
+                    "The pictures with a number and a name at each face: yellow where it is clear, "
+                    "orange where it is unsure, blue by hand, grey nobody.",
+                ),
                 output(
                     io.String,
                     "report",
@@ -281,7 +283,7 @@ class MatchPeople(io.ComfyNode):
             margin=None if margin < 0 else margin,
             assign=[assign],
         )
-        preview = to_image(draw_faces(rgb_view(image), faces, matches.names))
+        preview = to_image(draw_matches(rgb_view(image), faces, matches))
         return io.NodeOutput(
             matches,
             preview,

@@ -13,7 +13,7 @@ from .paint import BLACK, WHITE, fitting, font_of, lay_over, wrapped
 
 _FAR = 1e6
 """Pixels from a picture's corner beyond which no line is drawn any further."""
-_FRAME = (255, 208, 0)
+FRAME = (255, 208, 0)
 _DARK = (16, 16, 16, 225)
 _BAND = 0.45
 """Share of a picture's height that words may cover."""
@@ -40,25 +40,32 @@ def draw_faces(images: Tensor, faces: FaceCrops, labels: Sequence[str] | None = 
     h, w = out.shape[-2:]
     width = max(2, min(h, w) // 200)
     font = font_of(max(12, min(h, w) // 24))
-    corners = _crop_corners(faces)
+    corners = crop_corners(faces)
     for i in faces.image_index.unique().tolist():
         sheet = Image.new("RGBA", (w, h))
         draw = ImageDraw.Draw(sheet)
         mine = (faces.image_index == i).nonzero()[:, 0].tolist()
         for number, face in enumerate(mine):
             points = [(x, y) for x, y in corners[face].tolist()]
-            draw.line([*points, points[0]], fill=_FRAME, width=width, joint="curve")
+            draw.line([*points, points[0]], fill=FRAME, width=width, joint="curve")
             text, place = str(number) if labels is None else str(labels[face]), points[0]
             if labels is not None:
                 place = _inside(place, draw.textbbox((0, 0), text, font=font, anchor="lt"), w, h)
             box = draw.textbbox(place, text, font=font, anchor="lt")
-            draw.rectangle([box[0] - 4, box[1] - 4, box[2] + 4, box[3] + 4], fill=_FRAME)
+            draw.rectangle([box[0] - 4, box[1] - 4, box[2] + 4, box[3] + 4], fill=FRAME)
             draw.text(place, text, fill=BLACK, font=font, anchor="lt")
         lay_over(out[i], sheet)
+    draw_reasons(out, faces)
+    return out
+
+
+def draw_reasons(images: Tensor, faces: FaceCrops) -> None:
+    """Over the bottom of pictures (b, 3, h, w) without a face, in place, a band that says why,
+    where that is known."""
+    h, w = images.shape[-2:]
     for i in faces.none.keys() - set(faces.image_index.tolist()):
         sheet = _band(faces.none[i], w, h)
-        lay_over(out[i], sheet, (0, h - sheet.height))
-    return out
+        lay_over(images[i], sheet, (0, h - sheet.height))
 
 
 def _band(none: NoFace, width: int, height: int) -> Image.Image:
@@ -78,7 +85,7 @@ def _band(none: NoFace, width: int, height: int) -> Image.Image:
     lines = lines[: max(1, int((height - 2 * edge) // line))]
     sheet = Image.new("RGBA", (width, min(height, line * len(lines) + 2 * edge)), _DARK)
     draw = ImageDraw.Draw(sheet)
-    draw.rectangle((0, 0, width, max(1, size // 6) - 1), fill=_FRAME)
+    draw.rectangle((0, 0, width, max(1, size // 6) - 1), fill=FRAME)
     for number, shown in enumerate(lines):
         place = (edge, edge + number * line)
         draw.text(place, fitting(shown, width - 2 * edge, font), WHITE, font)
@@ -94,7 +101,7 @@ def _inside(
     return max(x, 4), max(y, 4)
 
 
-def _crop_corners(faces: FaceCrops) -> Tensor:
+def crop_corners(faces: FaceCrops) -> Tensor:
     """(n, 4, 2) corners of the crops in picture pixels, clockwise from the top left."""
     s = faces.pixels.shape[-1]
     square = torch.tensor([[0, 0], [s, 0], [s, s], [0, s]], dtype=torch.float64) - 0.5

@@ -2,14 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import FacewrightError
+from ..errors import FacewrightError, counted
 from ..faces import FaceAnalyzer, dense_landmarker, detect_faces
 from ..geometry.align import FaceCrops, align_faces
 from .limits import threshold_of
@@ -33,6 +33,15 @@ class _Photo:
     embeddings: Tensor
     """(f, d) float64."""
 
+    told: int | None = None
+    """Which of the faces is the person's, where somebody said so."""
+
+    @property
+    def left_to_right(self) -> list[int]:
+        """The faces as Detect Faces numbers them."""
+        middles = self.crops.boxes.view(-1, 2, 2).mean(1).tolist()
+        return sorted(range(len(middles)), key=lambda i: middles[i])
+
     @property
     def sizes(self) -> Tensor:
         """(f,) sides of the crops in pixels of the picture."""
@@ -50,12 +59,14 @@ def make_person(
     add_to: Person | None = None,
     on_photo: Callable[[int], None] = lambda n: None,
     remedy: Remedy | None = None,
+    faces: Mapping[int, int] | None = None,
 ) -> tuple[Person, list[str]]:
     """An album of the one person whom the photographs show.
 
     Photos without a face are left out and pictures that came twice count once. In a photo with
     several faces the one is taken that agrees with the rest of the album, whatever the order of
-    the photos. An album that seems to show two people is kept, with a warning.
+    the photos, or that `faces` names, and the rest then has to agree with those. An album that
+    seems to show two people is kept, with a warning.
 
     Args:
         photos: (3, h, w) in [0, 1], of any sizes; each is asked for once, and not kept.
@@ -67,6 +78,8 @@ def make_person(
         add_to: an album of the same person that these photos join; it comes first.
         on_photo: called with how many photos were just looked at.
         remedy: how a photo is taken out where the report is read, for its warnings.
+        faces: by the index of a photo which of its faces is the person's, counted from 0 and from
+            the left, as in the preview of Detect Faces.
 
     Returns:
         The album, its photos in the given order, and a report: one line for each thing worth
@@ -74,7 +87,8 @@ def make_person(
 
     Raises:
         FacewrightError: no name, no usable photo (the sentence says why for each), an analyzer
-            without dense landmarks, or photos that are no pictures.
+            without dense landmarks, photos that are no pictures, or a number in `faces` that no
+            photo or no face of it has.
     """
     name = name.strip()
     if not name:
@@ -84,14 +98,20 @@ def make_person(
     landmarker = dense_landmarker(analyzer)
     if add_to is not None:
         check_joins(add_to, recogniser.id, recogniser.dim, landmarker.points, crop_size)
+    told = dict(faces or {})
+    if wrong := [index for index in told if not 0 <= index < len(photos)]:
+        raise FacewrightError(
+            f"A face of photo {wrong[0]} is chosen, but there are {counted(len(photos), 'photo')}, "
+            "numbered from 0."
+        )
     report: list[str] = []
     found = []
-    for source, photo in _once(photos, [base_name(s) for s in sources], report):
+    for index, source, photo in _once(photos, [base_name(s) for s in sources], report):
         crops = _faces(photo, analyzer, crop_size, source, report)
         if crops is not None:
             with torch.no_grad():
                 embeddings = _embed(recogniser, crops.pixels)
-            found.append(_Photo(source, crops, embeddings))
+            found.append(_with_told(_Photo(source, crops, embeddings), told.get(index)))
         on_photo(1)
     if not found:
         raise _nothing(name, report)
@@ -238,10 +258,11 @@ def sharpness(pictures: Tensor) -> Tensor:
 
 def _once(
     photos: Iterable[Tensor], sources: Sequence[str], report: list[str]
-) -> Iterator[tuple[str, Tensor]]:
-    """Photos without repetitions and without those that hold no numbers, one after the other."""
+) -> Iterator[tuple[int, str, Tensor]]:
+    """Photos without repetitions and without those that hold no numbers, one after the other, each
+    with its index."""
     known: dict[tuple[torch.Size, bytes], str] = {}
-    for source, photo in zip(sources, photos, strict=True):
+    for index, (source, photo) in enumerate(zip(sources, photos, strict=True)):
         if not photo.isfinite().all():
             report.append(f"{source}: left out, it holds NaN or infinity")
             continue
@@ -251,7 +272,7 @@ def _once(
             report.append(f"{source}: the same picture as {known[key]}, counted once")
             continue
         known[key] = source
-        yield source, photo
+        yield index, source, photo
 
 
 def _faces(
@@ -262,6 +283,20 @@ def _faces(
         report.append(f"{source}: left out, no face was found")
         return None
     return align_faces([photo], [faces], crop_size)
+
+
+def _with_told(photo: _Photo, number: int | None) -> _Photo:
+    """
+    Raises:
+        FacewrightError: there is no such face.
+    """
+    if number is None:
+        return photo
+    count = len(photo.crops)
+    if not 0 <= number < count:
+        there = f"has faces 0 to {count - 1}, counted from the left" if count > 1 else "has one, 0"
+        raise FacewrightError(f"Face {number} of {photo.source} is chosen, but it {there}.")
+    return replace(photo, told=photo.left_to_right[number])
 
 
 def _embed(recogniser: Recogniser, crops: Tensor) -> Tensor:
@@ -279,24 +314,28 @@ def _consensus(
     Each face proposes a set: of every photo the face closest to it. The set whose embeddings have
     the longest sum, which are those that agree best with each other, wins; among equals the one
     with the largest faces. Nothing here depends on the order of the photos. Where the photos join
-    an album only its template `known` (d,) proposes.
+    an album only its template `known` (d,) proposes, and where faces are told, only these.
     """
     if all(len(photo.crops) == 1 for photo in photos):
         return [0] * len(photos)
+    chosen = [p.embeddings[p.told, None] for p in photos if p.told is not None]
+    seeds = torch.cat(chosen or [p.embeddings for p in photos])
     proposals = {
-        tuple(int((photo.embeddings @ seed).argmax()) for photo in photos)
-        for seed in (torch.cat([p.embeddings for p in photos]) if known is None else known[None])
+        tuple(
+            int((photo.embeddings @ seed).argmax()) if photo.told is None else photo.told
+            for photo in photos
+        )
+        for seed in (seeds if known is None or chosen else known[None])
     }
     best = max(proposals, key=lambda picks: _rank(photos, picks))
     for photo, pick in zip(photos, best, strict=True):
-        if len(photo.crops) > 1:
-            left = photo.crops.boxes[:, [0, 2]].mean(1)
-            number = int((left < left[pick]).sum()) + 1
+        if len(photo.crops) > 1 and photo.told is None:
+            number = photo.left_to_right.index(pick)
             why = "most like the other photos" if len(photos) > 1 else "the largest"
             why = why if known is None else "most like the album"
             report.append(
-                f"{photo.source}: {len(photo.crops)} faces; number {number} from the left was "
-                f"taken, {why}"
+                f"{photo.source}: {len(photo.crops)} faces; number {number}, counted from 0 and "
+                f"from the left, was taken, {why}"
             )
     rivals = [picks for picks in proposals if not any(map(int.__eq__, picks, best))]
     if len(photos) > 1 and any(_agree(photos, picks) >= threshold for picks in rivals):

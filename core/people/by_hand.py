@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import FacewrightError, counted, shorten
+from .person import base_name
 
 NOBODY = "nobody"
 """What is said of a face that is no album's; no album can be given by this name."""
@@ -86,6 +87,48 @@ def told_of_batch(texts: Iterable[str], image_index: Sequence[int]) -> dict[int,
             raise FacewrightError(
                 f"`assign` gives face {told.face} to both {found[index] or NOBODY} and "
                 f"{told.person or NOBODY}. Keep one of them."
+            )
+    return found
+
+
+def faces_of_photos(texts: Iterable[str], names: Sequence[str]) -> dict[int, int]:
+    """Which face of a photo is the person's, from texts such as "party.jpg=2".
+
+    Args:
+        texts: each is a photo, "=" and the number of a face; the number alone where there is one
+            photo. A photo is named by its path, the last part of it, or the number in "photo 3".
+        names: of the photos.
+
+    Returns:
+        Numbers of faces by the indices of photos.
+
+    Raises:
+        FacewrightError: anything else; no photo or several are called so; or one has two faces.
+    """
+    found: dict[int, int] = {}
+    for part in filter(None, map(str.strip, texts)):
+        photo, _, number = part.rpartition("=")
+        photo, number = photo.strip(), number.strip()
+        if not (number.isascii() and number.isdecimal() and len(number) < 10):
+            raise FacewrightError(
+                "Which face of a photo is the person's is said by the photo and the face's number, "
+                f"from 0 and from the left, such as party.jpg=2. Came {shorten(part)!r}."
+            )
+        mine = [i for i, name in enumerate(names) if photo == name]
+        mine = mine or [i for i, name in enumerate(names) if photo == base_name(name)]
+        mine = mine or [i for i, name in enumerate(names) if f"photo {photo}" == name]
+        mine = [0] if not photo and len(names) == 1 else mine
+        if len(mine) != 1:
+            some = ", ".join(shorten(base_name(name)) for name in names[:5])
+            there = "several photos are called so" if mine else "no photo is called so"
+            raise FacewrightError(
+                f"Face {number} of {shorten(photo) or 'a photo'} is chosen, but {there}. There are "
+                f"{some}{', ...' if len(names) > 5 else ''}."
+            )
+        if found.setdefault(mine[0], int(number)) != int(number):
+            raise FacewrightError(
+                f"Both face {found[mine[0]]} and face {number} of {shorten(photo)} are chosen. An "
+                "album has one person; keep one of them."
             )
     return found
 

@@ -147,6 +147,14 @@ class Matches:
     def _cosine(self, face: int, name: str) -> float:
         return float(self.cosines[face, [person.name for person in self.people].index(name)])
 
+    def _where(self, face: int, name: str) -> str:
+        """Why an album that a face reaches is not the face's."""
+        picture = int(self.image_index[face])
+        told = [i for i in self.by_hand if int(self.image_index[i]) == picture]
+        if any(self.names[i] == name for i in told):
+            return "whom another face is by hand"
+        return "whom another face resembles more"
+
     def _label(self, face: int) -> str:
         index, name, next_ = self.assigned[face], self._name(face), self.runner_up(face)
         hand = ["by hand"] * (face in self.by_hand)
@@ -162,7 +170,7 @@ class Matches:
             return f"{NOBODY} (there are no albums)"
         cosine = self._cosine(face, next_)
         if cosine >= self.threshold:
-            return f"{NOBODY} (best: {next_} {cosine:.2f}, whom another face resembles more)"
+            return f"{NOBODY} (best: {next_} {cosine:.2f}, {self._where(face, next_)})"
         near = self.margin > 0 and cosine >= self.threshold - self.margin
         return f"{NOBODY} ({'resembles' if near else 'best:'} {next_} {cosine:.2f})"
 

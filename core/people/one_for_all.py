@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from .matching import Matches, match_people
 from .person import Person
 from .recogniser import Recogniser
 
+M = TypeVar("M", bound=Matches)
 IN_GRAPHS = (
     "Let Match People tell whose face is whose, or pick the right one by `pick` of Detect Faces."
 )
@@ -34,14 +36,6 @@ def match_all(
     Raises:
         FacewrightError: another name is told; as `match_people`.
     """
-    told = dict(assign or {})
-    for name in told.values():
-        if name not in (None, person.name):
-            raise FacewrightError(
-                f"`assign` names {shorten(name)}, but all faces share the photos of {person.name}. "
-                f'Tell faces to be "{NOBODY}", or give an album for each person (`people`, '
-                "--person)."
-            )
     compared = match_people(
         embeddings,
         image_index,
@@ -50,6 +44,20 @@ def match_all(
         recogniser=recogniser.id,
         margin=0.0,
     )
+    return given_to_all(compared, assign or {})
+
+
+def given_to_all(compared: M, told: Mapping[int, str | None]) -> M:
+    """What was matched with one album, with that album for all faces that are not told to be
+    nobody; as `match_all`."""
+    (person,) = compared.people
+    for name in told.values():
+        if name not in (None, person.name):
+            raise FacewrightError(
+                f"`assign` names {shorten(name)}, but all faces share the photos of {person.name}. "
+                f'Tell faces to be "{NOBODY}", or give an album for each person (`people`, '
+                "--person)."
+            )
     nobody = {face for face, name in told.items() if name is None}
     return replace(
         compared,

@@ -20,6 +20,7 @@ from ..geometry.smooth import smooth_over_tracks
 from ..people.by_hand import told_of_batch
 from ..people.looks import Looks, telling
 from ..people.matching import margin_from
+from ..people.one_for_all import given_to_all, warnings_of
 from ..people.over_frames import TrackMatches
 from ..people.person import Person
 from ..people.receipts import pictures_of
@@ -121,20 +122,26 @@ class FrameRestorer:
             self._steady[:, 0].clamp_(min=0)
         if options.mask == "oval":
             self._ovals = self._steady_ovals()
-        if options.people and looks is not None:
+        if options.with_people and looks is not None:
+            one = [options.person] if options.person else []
+            told = told_of_batch(options.assign, [0] * self.followed)
             recogniser, limits = self.restorer.recogniser, self.restorer.recogniser.limits
             self.matches = match_tracks(
                 looks.embeddings,
                 self._tracks,
                 self._places.image_index,
-                options.people,
+                one or options.people,
                 options.threshold or limits.same_person,
                 recogniser=recogniser.id,
-                margin=margin_from(limits, options.margin),
-                assign=told_of_batch(options.assign, [0] * self.followed),
+                margin=0.0 if one else margin_from(limits, options.margin),
+                assign={} if one else told,
                 weight=looks.weight,
             )
-            lines += self.matches.report
+            if one:
+                self.matches = given_to_all(self.matches, told)
+                lines += self.matches.report[: len(self.matches)] + warnings_of(self.matches)
+            else:
+                lines += self.matches.report
         self._identities, self._telling, self._moments = [], [], []
         without = frames - len(self._places.image_index.unique())
         restored = len(self._places.matrix)

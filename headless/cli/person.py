@@ -25,6 +25,14 @@ from ._common import (
 from ._failures import sentences
 from ._options import grouped
 
+ChosenFaces = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Where several people are in a photo, which face is the person's: its file and the "
+        "face's number, from 0 and from the left as in the preview of Detect Faces, such as "
+        "party.jpg=2."
+    ),
+]
 person = typer.Typer(help="Albums of a person: several photographs in one .person file.")
 app.add_typer(person, name="person", no_args_is_help=True)
 
@@ -68,6 +76,7 @@ def make(
         bool, typer.Option("--overwrite", help="Replace another file of that name.")
     ] = False,
     as_json: AsJson = False,
+    face: ChosenFaces = None,
 ) -> None:
     """Make an album from photographs of one person.
 
@@ -91,6 +100,7 @@ def make(
     aside, named = LeftAside(), name or out.stem
     with wrong_usage():
         paths = [path for path, _ in find_pictures(inputs, out, aside)]
+        faces = chosen_faces(face, paths)
         if not could_be(out, named, [path.name for path in paths]):
             check_target(out, overwrite=overwrite)
     machine.use()
@@ -104,7 +114,8 @@ def make(
         fail_for(failed, len(paths))
     try:
         about = {"name": named, "crop_size": size or (NANO_SIZE if nano else 512)}
-        album, report = look_at(photos, as_json, remedy=remove_with(out), **about, **networks)
+        about |= {"remedy": remove_with(out), "faces": faces}
+        album, report = look_at(photos, as_json, **about, **networks)
         report = [*choice_of(networks["analyzer"]), *report]
     except FacewrightError:
         say_aside(aside)
@@ -126,8 +137,22 @@ def make(
     fail_for(failed, len(paths))
 
 
-def look_at(photos: Any, as_json: bool, **given: Any) -> tuple[Any, list[str]]:
-    """`make_person` with a bar."""
+def chosen_faces(face: list[str] | None, paths: list[Path]) -> dict[Path, int]:
+    """What --face says, by the files.
+
+    Raises:
+        FacewrightError: as `faces_of_photos`.
+    """
+    from ...core.people.by_hand import faces_of_photos
+
+    found = faces_of_photos(face or (), [str(path) for path in paths])
+    return {paths[index]: number for index, number in found.items()}
+
+
+def look_at(
+    photos: Any, as_json: bool, *, faces: dict[Path, int], **given: Any
+) -> tuple[Any, list[str]]:
+    """`make_person` with a bar; `faces` by the files of photos."""
     from ...core.people.album import make_person
 
     with progress("Looking", len(photos), quiet=as_json) as show:
@@ -139,7 +164,8 @@ def look_at(photos: Any, as_json: bool, **given: Any) -> tuple[Any, list[str]]:
             show(f"{done} of {len(photos)}", done)
 
         sources = [path.name for path in photos.paths]
-        return make_person(photos, sources=sources, on_photo=on_photo, **given)
+        chosen = {i: faces[path] for i, path in enumerate(photos.paths) if path in faces}
+        return make_person(photos, sources=sources, on_photo=on_photo, faces=chosen, **given)
 
 
 @person.command()

@@ -21,7 +21,7 @@ from ._common import (
 )
 from ._failures import sentences
 from ._options import grouped
-from .person import describe, fail_for, look_at, person
+from .person import ChosenFaces, chosen_faces, describe, fail_for, look_at, person
 
 Album = Annotated[
     str,
@@ -111,10 +111,11 @@ def add(
         typer.Option(help="What finds faces and landmarks, as `person make` takes it."),
     ] = None,
     machine: Machine,
+    face: ChosenFaces = None,
 ) -> None:
     """Add photographs to an album.
 
-    In photos with several faces the one most like the album is taken.
+    In photos with several faces the one most like the album is taken, or that --face names.
     """
     from ...core.errors import FacewrightError
     from ...core.faces import ANALYZERS, choice_of, load_analyzer
@@ -136,6 +137,7 @@ def add(
     aside = LeftAside()
     with wrong_usage():
         paths = [path for path, _ in find_pictures(inputs, file.path, aside)]
+        faces = chosen_faces(face, paths)
     networks = {
         "recogniser": find_recogniser("nano" if nano else recogniser),
         "analyzer": load_analyzer(chosen, dense=True),
@@ -156,7 +158,8 @@ def add(
         fail_for(failed, len(paths))
     about = {"name": file.person.name, "crop_size": side, "add_to": file.person}
     remedy = remove_with(edit.out or file.path)
-    changed, report = look_at(photos, edit.as_json, remedy=remedy, **about, **networks)
+    about |= {"remedy": remedy, "faces": faces}
+    changed, report = look_at(photos, edit.as_json, **about, **networks)
     report = [*choice_of(networks["analyzer"]), *report]
     unread = [{"input": str(path), "error": error} for path, error in failed.items()]
     edit.finish(file, changed, report, failed=unread, left_aside=aside.entries())

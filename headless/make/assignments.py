@@ -19,7 +19,15 @@ _MOST_BYTES = 64 << 20
 _MOST_SHOWN = 5
 """Problems of a file that are shown; the others are counted."""
 _WANTED = ("picture", "face", "person")
-_COLUMNS = (*_WANTED, "matched", "by_hand", "unsure", "likeness", "runner_up", "margin")
+_COLUMNS: tuple[str, ...] = (
+    *_WANTED,
+    "matched",
+    "by_hand",
+    "unsure",
+    "likeness",
+    "runner_up",
+    "margin",
+)
 
 
 @dataclass(frozen=True)

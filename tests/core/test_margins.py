@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from facewright.core.errors import FacewrightError
 from facewright.core.people.assigning import best_pairs, losses
-from facewright.core.people.by_hand import parse_told, told_of_batch
+from facewright.core.people.by_hand import faces_of_photos, parse_told, told_of_batch
 from facewright.core.people.matching import LEAST_MARGIN, alike, match_people
 from facewright.core.people.one_for_all import match_all, warnings_of
 from facewright.core.people.person import Person
@@ -174,6 +174,23 @@ def test_texts_that_tell():
             told_of_batch([text], [0, 0, 2])
     with pytest.raises(FacewrightError, match="the picture has 0 faces"):
         told_of_batch(["0=Bo"], [])
+
+
+def test_a_photos_face_is_named_as_the_photo_is():
+    files = ["in/a.jpg", "in/b=1, c.jpg", "other/b=1, c.jpg"]
+    assert faces_of_photos(["a.jpg=2", "in/b=1, c.jpg=0"], files) == {0: 2, 1: 0}
+    assert faces_of_photos(["1=2", " 2=0"], ["photo 0", "photo 1", "photo 2"]) == {1: 2, 2: 0}
+    assert faces_of_photos(["2"], ["photo 7"]) == {0: 2} and faces_of_photos([""], files) == {}
+    for text, words in (
+        ("a.jpg", "such as party.jpg=2. Came 'a.jpg'"),
+        ("a.jpg=-1", "such as party.jpg=2"),
+        ("2", "no photo is called so. There are a.jpg"),
+        ("d.jpg=2", "Face 2 of d.jpg is chosen, but no photo"),
+        ("b=1, c.jpg=2", "several photos are called so"),
+        ("a.jpg=2;in/a.jpg=1", "Both face 2 and face 1 of in/a.jpg"),
+    ):
+        with pytest.raises(FacewrightError, match=words):
+            faces_of_photos(text.split(";"), files)
 
 
 def test_one_album_for_all_says_how_like_each_is():

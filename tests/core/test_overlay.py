@@ -1,7 +1,11 @@
+import pytest
 import torch
-from facewright.core.drawing.faces import draw_faces
+from facewright.core.drawing.faces import FRAME, draw_faces
+from facewright.core.drawing.names import BY_HAND, NOBODY, UNSURE, draw_matches
 from facewright.core.faces import Face
 from facewright.core.geometry.align import align_faces
+from facewright.core.people.matching import match_people
+from facewright.core.people.person import Person
 
 
 def faces_at(*centres):
@@ -44,3 +48,52 @@ def test_names_stay_inside_the_picture():
     assert columns[left].max() - columns[left].min() > 8 * 4
     assert columns[~left].max() - columns[~left].min() > 2 * 4
     assert not torch.equal(named, draw_faces(images, crops))
+
+
+def person(name, embedding):
+    return Person(
+        name=name, crops=torch.zeros(1, 3, 4, 4), embeddings=embedding[None],
+        landmarks=torch.zeros(1, 68, 2), quality=torch.ones(1), recogniser="r:1", sources=("a",),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("times", [1, 8])
+def test_names_lie_at_the_faces_in_a_color_that_says_how_sure_they_are(times):
+    """Of four faces in a row one is clear, one unsure, one told by hand and one nobody's; the
+    letters are as large a part of a picture eight times the size."""
+    h, w = 120 * times, 400 * times
+    images = torch.full((1, 3, h, w), 0.5)
+    centres = [(x * times, 60 * times) for x in (50, 150, 250, 350)]
+    half = 15 * times
+    found = [Face((x - half, y - half, x + half, y + half), 1.0) for x, y in centres]
+    crops = align_faces(images, [found], 64)
+    albums = [person(name, torch.eye(5)[i]) for i, name in enumerate(("Ada", "Bo", "Cy", "Di"))]
+    looks = torch.tensor([[0.9, 0, 0, 0], [0, 0.62, 0.61, 0], [0, 0, 0, 0.1], [0.0, 0, 0, 0]])
+    rest = (1 - (looks**2).sum(1, keepdim=True)).sqrt()
+    matches = match_people(
+        torch.cat([looks, rest], 1), torch.zeros(4).long(), albums, 0.5, recogniser="r:1",
+        assign={2: "Di"},
+    )  # fmt: skip
+    assert matches.names == ["Ada", "Bo or Cy", "Di", "nobody"]
+    out = draw_matches(images, crops, matches)[0]
+    below = out[:, (60 + 15) * times :]
+    for (x, _), color in zip(centres, (FRAME, UNSURE, BY_HAND, NOBODY), strict=True):
+        plate = below[:, :, x - 50 * times : x + 50 * times]
+        painted = ((plate - torch.tensor(color).view(3, 1, 1) / 255).abs() < 0.01).all(0)
+        assert int(painted.sum()) > 300 * times
+        # As high as a plate with letters is, at the middle of the face.
+        column = painted[:, 50 * times - 20 * times : 50 * times + 20 * times].any(1)
+        assert column.sum() >= max(13, 6 * times)
+        assert (plate < 0.2).all(0).sum() > 15 * times, "letters"
+    assert torch.equal(out[:, : 5 * times], images[0, :, : 5 * times])
+
+
+def test_names_that_would_lie_over_one_another_are_moved_apart():
+    images = torch.full((1, 3, 120, 120), 0.5)
+    crops = align_faces(images, [faces_at((50, 60), (60, 60), (70, 60))], 64)
+    albums = [person("somebody", torch.eye(4)[0])]
+    matches = match_people(torch.eye(4)[:3], torch.zeros(3).long(), albums, 0.5, recogniser="r:1")
+    out = draw_matches(images, crops, matches)[0]
+    grey = ((out - torch.tensor(NOBODY).view(3, 1, 1) / 255).abs() < 0.01).all(0)
+    yellow = ((out - torch.tensor(FRAME).view(3, 1, 1) / 255).abs() < 0.01).all(0)
+    assert grey.sum() > 2 * 400 and yellow.sum() > 400  # none of the three is covered

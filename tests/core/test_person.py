@@ -33,7 +33,7 @@ def recogniser():
 
 @pytest.fixture(scope="module")
 def make(analyzer, recogniser):
-    def make(pictures, sources=None, name="alice", add_to=None):
+    def make(pictures, sources=None, name="alice", add_to=None, faces=None):
         sources = sources or [f"{i}.png" for i in range(len(pictures))]
         return make_person(
             pictures,
@@ -43,6 +43,7 @@ def make(analyzer, recogniser):
             recogniser=recogniser,
             crop_size=128,
             add_to=add_to,
+            faces=faces,
         )
 
     return make
@@ -113,6 +114,28 @@ def test_what_cannot_be_used_is_left_out_and_named(make, seven):
         make([])
 
 
+def test_a_face_is_chosen_by_its_number_from_the_left(make, seven):
+    """The one photo of all three would be an album of whoever is largest in it."""
+    group = group_scene(5, [8, 7, 9]).pixels
+    for number, seed in enumerate((8, 7, 9)):
+        chosen, report = make([group], ["group.png"], faces={0: number})
+        alone, _ = make(list(photos(seed, [1, 2], size=256, aligned=False).pixels))
+        assert float(chosen.template @ alone.template) > SAME_PERSON["nano-identity"]
+        assert not any("was taken" in line for line in report)
+    # What is told decides over the other photos, which show person 7.
+    pair = group_scene(6, [7, 10]).pixels
+    both, _ = make([group, pair], ["group.png", "pair.png"], faces={1: 1})
+    ten, _ = make(list(photos(10, [1, 2], size=256, aligned=False).pixels))
+    assert float(both.embeddings[1] @ ten.template) > SAME_PERSON["nano-identity"]
+    for faces, words in (
+        ({0: 3}, r"Face 3 of group.png is chosen, but it has faces 0 to 2, counted from the left"),
+        ({1: 1}, "but it has one, 0"),
+        ({2: 0}, "there are 2 photos, numbered from 0"),
+    ):
+        with pytest.raises(FacewrightError, match=words):
+            make([group, seven[0]], ["group.png", "a.png"], faces=faces)
+
+
 def test_the_person_of_the_album_is_found_among_others_in_any_order(make, seven):
     pictures = [
         *seven[:2],
@@ -122,8 +145,8 @@ def test_the_person_of_the_album_is_found_among_others_in_any_order(make, seven)
     whole, report = make(pictures, sources)
     assert (whole.embeddings @ whole.embeddings.T).min() > SAME_PERSON["nano-identity"]
     text = "\n".join(report)
-    assert "c: 3 faces; number 2 from the left was taken, most like the other photos" in text
-    assert "d: 2 faces; number 1 from the left" in text and "warning" not in text
+    assert "c: 3 faces; number 1, counted from 0 and from the left, was taken, most like" in text
+    assert "d: 2 faces; number 0, counted from 0" in text and "warning" not in text
     for order in ((3, 2, 1, 0), (2, 0, 3, 1), (1, 3, 0, 2)):
         other, said = make([pictures[i] for i in order], [sources[i] for i in order])
         place = [other.sources.index(s) for s in sources]

@@ -7,6 +7,7 @@ import pytest
 from facewright.core.people.person import Person
 from facewright.headless.cli import app
 from facewright.training.world.faces3d import photos
+from facewright.training.world.scenes import group_scene
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -69,6 +70,26 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_used(folder, tmp_path):
     assert made["failed"][0]["input"] == str(bad)
     assert "wall.png: left out, no face was found" in made["report"]
     assert Person.from_file(out).sources == ("a.png",)
+
+
+def test_a_face_of_a_group_is_taken_by_its_number(folder, tmp_path):
+    group = tmp_path / "group.png"
+    pixels = group_scene(5, [8, 7, 9]).pixels
+    Image.fromarray((pixels * 255).round().byte().permute(1, 2, 0).numpy()).save(group)
+    seven, eight = tmp_path / "seven.person", tmp_path / "eight.person"
+    assert make(folder / "a.png", "-o", seven).exit_code == 0
+    result = make(group, "-o", eight, "--face", "group.png=0")
+    assert result.exit_code == 0 and "was taken" not in result.stderr
+    likeness = float(Person.from_file(eight).template @ Person.from_file(seven).template)
+    assert likeness < 0.65  # the one most like nobody else, or the largest, might be anybody
+    added = person("add", seven, group, "--face", "group.png=1")
+    assert added.exit_code == 0 and len(Person.from_file(seven)) == 2, added.stderr
+    for face, code, words in (
+        ("group.png=3", 1, "Face 3 of group.png is chosen, but it has faces 0 to 2"),
+        ("other.png=1", 2, "no photo is called so. There are group.png"),
+    ):
+        result = make(group, "-o", tmp_path / "x.person", "--face", face)
+        assert result.exit_code == code and words in " ".join(result.stderr.split())
 
 
 def test_without_a_usable_photo_nothing_is_written(tmp_path):
