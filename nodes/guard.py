@@ -1,12 +1,12 @@
 """Restored faces that drifted are held back; receipts of all of them, also inside saved PNGs."""
 
 from ..core.drawing.receipts import draw_receipts
-from ..core.people.guard import ACTIONS, references_for
+from ..core.people.guard import ACTIONS, guard_pictures, references_for
 from ..core.people.receipts import png_texts
 from ..core.people.unnamed import in_pictures
 from ..core.pipeline.tracks import guard_followed
 from ..core.scores.identity import reference_template
-from ._convert import checked, to_image, to_nchw
+from ._convert import alpha_view, checked, to_image, to_nchw
 from ._host import SHOWN, host, io
 from ._options import landmarker_input, option_input
 from ._steps import reporter
@@ -24,7 +24,8 @@ class IdentityGuard(io.ComfyNode):
                 "Checks that restored faces are still who they were, holds back those that are "
                 "not, and writes a receipt for each: landmarks, identity, colour, seam, sharpness. "
                 "Without references the degraded input is what a face is compared with, and where "
-                "little is left of it, that says little: connect references where you can."
+                "little is left of it, that says little: connect references where you can. What is "
+                "judged are the crops; Picture Guard judges what Paste Faces makes of them."
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The face crops before restoration."),
@@ -49,8 +50,9 @@ class IdentityGuard(io.ComfyNode):
                     options=list(ACTIONS),
                     default=ACTIONS[0],
                     tooltip="What happens to a face beyond max_drift. lower strength: the input is "
-                    "mixed in, in steps of a fifth, until it is within, else the input itself. "
-                    "fall back: the input itself. report only: nothing, but the receipt says so.",
+                    "mixed in, in steps of a fifth, until it is within. fall back: the input "
+                    "itself. If nothing is within, which only happens with references, the nearest "
+                    "of what was tried. report only: nothing, but the receipt says so.",
                 ),
                 Person.Input(
                     "person",
@@ -80,7 +82,10 @@ class IdentityGuard(io.ComfyNode):
             outputs=[
                 output(io.Image, "guarded", "The crops for Paste Faces."),
                 output(
-                    io.String, "receipts", "A receipt per face as JSON, for Save with Receipts."
+                    io.String,
+                    "receipts",
+                    "A receipt per face as JSON, for Save with Receipts. They describe the crops, "
+                    "before mask, detail, color, strength and feather of Paste Faces.",
                 ),
                 output(io.Image, "overlay", "Input, result and receipt of each face side by side."),
                 output(io.String, "report", "A line per face in words."),
@@ -129,6 +134,126 @@ class IdentityGuard(io.ComfyNode):
         )
 
 
+class PictureGuard(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FacewrightPictureGuard",
+            display_name="Picture Guard",
+            category="facewright/score",
+            description=(
+                "Judges the finished picture: cuts the faces out of it again, checks that they are "
+                "still who they were, takes back what drifted too far, and writes a receipt for "
+                "each face as it leaves. Stands after Paste Faces, in place of Identity Guard or "
+                "besides."
+            ),
+            inputs=[
+                io.Image.Input(
+                    "image", tooltip="The pictures that went into Paste Faces, before it."
+                ),
+                io.Image.Input(
+                    "pasted", tooltip="The same pictures with the restored faces, after it."
+                ),
+                Faces.Input(
+                    "faces",
+                    tooltip="From Detect Faces. Only what lies within their crops is taken back.",
+                ),
+                Recogniser.Input(
+                    "recogniser", tooltip="From Load Face Recogniser or a nano loader."
+                ),
+                landmarker_input(),
+                option_input(
+                    "max_drift",
+                    io.Float,
+                    default=0.5,
+                    step=0.01,
+                    tooltip="How far a face may be from who it should be: 1 - cosine to its "
+                    "references, or to the picture before where it has none. 0: no change at all; "
+                    "1: as far as a stranger; 2: anything goes.",
+                ),
+                io.Combo.Input(
+                    "action",
+                    options=list(ACTIONS),
+                    default=ACTIONS[0],
+                    tooltip="What happens to a face beyond max_drift. lower strength: it goes back "
+                    "to what it was, in steps of a fifth, until it is within. fall back: all the "
+                    "way. If nothing is within, the nearest is shown. report only: nothing, but "
+                    "the receipt says so.",
+                ),
+                Person.Input(
+                    "person",
+                    optional=True,
+                    tooltip="An album: all faces should be this person. Connect at most one of "
+                    "person, matches and references.",
+                ),
+                Matches.Input(
+                    "matches",
+                    optional=True,
+                    tooltip="From Match People: each face should be its own person, and one that "
+                    "is nobody known is compared with what it was before.",
+                ),
+                io.Image.Input(
+                    "references",
+                    optional=True,
+                    tooltip="Good photos of one person: all faces should be this person.",
+                ),
+            ],
+            outputs=[
+                output(
+                    io.Image, "guarded", "The pictures, with what drifted taken back.", name="image"
+                ),
+                output(
+                    io.String,
+                    "receipts",
+                    "A receipt per face as it leaves, as JSON, for Save with Receipts.",
+                ),
+                output(io.Image, "overlay", "Before, after and receipt of each face side by side."),
+                output(io.String, "report", "A line per face in words."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        pasted,
+        faces,
+        recogniser,
+        analyzer,
+        max_drift,
+        action,
+        person=None,
+        matches=None,
+        references=None,
+    ) -> io.NodeOutput:
+        device = host.load(recogniser)
+        photos = None if references is None else to_nchw(references, "references").to(device)
+        template, notes = reference_template(photos, recogniser, analyzer)
+        guarded, lq, result = guard_pictures(
+            alpha_view(image),
+            alpha_view(pasted, "pasted"),
+            faces,
+            recogniser=recogniser,
+            device=device,
+            landmarker=analyzer,
+            max_drift=max_drift,
+            action=action,
+            references=references_for(
+                len(faces), person=person, matches=matches, template=template
+            ),
+            on_faces=reporter(len(faces)),
+        )
+        overlay = to_image(draw_receipts(lq, result.restored, result.receipts))
+        return io.NodeOutput(
+            to_image(guarded),
+            result.json,
+            overlay,
+            "\n".join([*notes, result.report]),
+            ui=host.preview(overlay[:SHOWN], cls),
+        )
+
+
 class SaveWithReceipts(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -145,7 +270,7 @@ class SaveWithReceipts(io.ComfyNode):
                 io.String.Input(
                     "receipts",
                     default="",
-                    tooltip="From Identity Guard. Empty: none are written.",
+                    tooltip="From Picture Guard or Identity Guard. Empty: none are written.",
                 ),
                 io.String.Input(
                     "filename_prefix",
@@ -181,4 +306,4 @@ class SaveWithReceipts(io.ComfyNode):
         return io.NodeOutput(ui=host.save_pictures(images, filename_prefix, texts, cls))
 
 
-NODES = [IdentityGuard, SaveWithReceipts]
+NODES = [IdentityGuard, PictureGuard, SaveWithReceipts]

@@ -235,7 +235,7 @@ def png_texts(
     if len(faces) != len(image_index):
         raise FacewrightError(
             f"`receipts` tells of {len(faces)} faces, but `faces` holds {len(image_index)}. "
-            "Connect the Detect Faces whose crops the Identity Guard looked at."
+            "Connect the Detect Faces whose faces the guard looked at."
         )
     where = image_index.tolist()
     own = [[f for f, b in zip(faces, where, strict=True) if b == i] for i in range(pictures)]
@@ -267,7 +267,7 @@ def parse_json(receipts: str) -> dict[str, Any]:
         or not isinstance(content.get("faces"), list)
     ):
         raise FacewrightError(
-            "`receipts` should be the JSON that Identity Guard puts out, got "
+            "`receipts` should be the JSON that Picture Guard or Identity Guard puts out, got "
             f"{shorten(receipts, 40)!r}."
         )
     version = content.get("version")

@@ -6,11 +6,12 @@ from .graph import Graph, Node, Output, workflow
 from .parts import (
     BEFORE_AFTER,
     LOADER_WIDTH,
+    compare,
     compare_and_save,
     find_faces,
     load_sd21,
-    paste_and_compare,
     photograph,
+    save_images,
     words,
 )
 
@@ -49,15 +50,25 @@ def _restored(
     titles: tuple[str, str],
     **references: Any,
 ) -> None:
-    """Restore, guard, paste and save; `titles` are those of the first frame and of its report."""
+    """Restore, paste, guard and save; `titles` are those of the first frame and of its report."""
     crops, (title, report) = found["crops"], titles
-    cond, _ = restore_with_photos(graph, x, 100, crops, **references)
+    cond, restored = restore_with_photos(graph, x, 100, crops, **references)
     words(graph, (x, 690, 340, 210), report, cond["report"])
     graph.group(title, "restore")
-    guard = graph.add("IdentityGuard", (x + 400, 100, 460, 520), image=crops, **references)
-    words(graph, (x + 400, 690, 460, 210), "Receipts in words", guard["report"])
+    before = {"image": picture, "faces": found["faces"]}
+    box = (x + 400, 100, 280, 180)
+    pasted = graph.add("PasteFaces", box, restored=restored["restored"], **before)["image"]
+    graph.group("Put them back", "output")
+    box = (x + 740, 100, 460, 520)
+    guard = graph.add("PictureGuard", box, pasted=pasted, **before, **references)
+    words(graph, (x + 740, 690, 460, 210), "Receipts in words", guard["report"])
     graph.group("Hold back who drifted", "check")
-    paste_and_compare(graph, x + 920, picture, guard["guarded"], BEFORE_AFTER, guard["receipts"])
+    inside = {"receipts": guard["receipts"], "faces": found["faces"]}
+    compared = compare(graph, (x + 1260, 390, 420, 420), picture, guard["image"], BEFORE_AFTER)
+    beside, below = (x + 1730, 100, 420, 330), (x + 1730, 480, 420, 330)
+    save_images(graph, beside, "Save the restored picture", guard["image"], **inside)
+    save_images(graph, below, "Save before / after", compared["image"], "_compare")
+    graph.group("See and keep them", "output")
 
 
 def _with_people(graph: Graph, x: int, picture: Output, people: Output, size: int) -> None:

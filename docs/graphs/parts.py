@@ -108,20 +108,17 @@ def paste_and_compare(
     image: Output,
     restored: Output,
     labels: tuple[str, str] = BEFORE_AFTER,
-    receipts: Output | None = None,
     before: Output | None = None,
     **paste: Any,
 ) -> Node:
     """Paste, compare and save; `paste` sets widgets of the pasting node, which is returned.
 
-    With `receipts` of Identity Guard the finished picture is saved with them inside. It is compared
-    with `before`, by default with what was pasted into.
+    The finished picture is compared with `before`, by default with what was pasted into.
     """
     pasted = graph.add("PasteFaces", (x, 100, 280, 180), image=image, restored=restored, **paste)
     compared = compare(graph, (x, 390, 420, 420), before or image, pasted["image"], labels)
-    inside = {"receipts": receipts, "faces": pasted.values["faces"]} if receipts else {}
     beside, below = (x + 470, 100, 420, 330), (x + 470, 480, 420, 330)
-    save_images(graph, beside, "Save the restored picture", pasted["image"], **inside)
+    save_images(graph, beside, "Save the restored picture", pasted["image"])
     save_images(graph, below, "Save before / after", compared["image"], "_compare")
     graph.group("Put them back", "output")
     return pasted

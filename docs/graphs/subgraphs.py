@@ -179,17 +179,19 @@ def restore_with_album() -> Blueprint:
     who = graph.add("MatchPeople", (460, 100, 340, 500), image=image, people=people)
     graph.group("Whose faces are they?", "people")
     crops, matches = found["crops"], who["matches"]
-    restore_with_photos(graph, 860, 100, crops, matches=matches)
+    _, restored = restore_with_photos(graph, 860, 100, crops, matches=matches)
     graph.group("Restore each with its own photographs", "restore")
-    guard = graph.add("IdentityGuard", (1260, 100, 460, 520), image=crops, matches=matches)
-    graph.group("Hold back who drifted", "check")
-    pasted = graph.add("PasteFaces", (1780, 100, 300, 180), image=image, restored=guard["guarded"])
+    before = {"image": image, "faces": found["faces"]}
+    pasted = graph.add("PasteFaces", (1260, 100, 300, 180), restored=restored["restored"], **before)
     graph.group("Put them back", "output")
+    box = (1620, 100, 460, 520)
+    guard = graph.add("PictureGuard", box, pasted=pasted["image"], matches=matches, **before)
+    graph.group("Hold back who drifted", "check")
     graph.expose(found, "crop_size", "pick")
     graph.expose(who, "threshold")
     graph.expose(guard, "max_drift")
     graph.expose(pasted, "color", "strength")
-    picture = {"image": pasted["image"], "mask": pasted["mask"]}
+    picture = {"image": guard["image"], "mask": pasted["mask"]}
     graph.give(**picture, names=who["preview"], report=guard["report"])
     return graph
 

@@ -375,5 +375,5 @@ def test_receipts_go_to_the_pictures_of_their_faces(people, recogniser, analyzer
     with pytest.raises(FacewrightError, match="4 faces, but `faces` holds 1"):
         png_texts(text, 1, torch.tensor([0]))
     for bad in ("{", "[]", '{"format": "other"}', '{"format": "facewright.receipts"}'):
-        with pytest.raises(FacewrightError, match="JSON that Identity Guard puts out"):
+        with pytest.raises(FacewrightError, match="JSON that Picture Guard or Identity Guard"):
             png_texts(bad, 1)

@@ -77,8 +77,10 @@ def test_nano_group_people_runs_as_shipped(tmp_path):
     assert used[0].startswith("face 0: Ada, 4 photos")
     assert used[1].startswith("face 1: Bo, 4 photos") and used[2] == "face 2: no references"
     assert shown["Who is who"].ui["text"] == (report,)
-    guarded, receipts, _, words = shown["Identity Guard"]
-    faces = json.loads(receipts)["faces"]
+    guarded, receipts, _, words = shown["Picture Guard"]
+    content = json.loads(receipts)
+    faces = content["faces"]
+    assert content["measured"] == "delivered" and len(content["pictures"]) == 1
     assert [(f["person"], f["anchor"]) for f in faces] == [
         ("Ada", "references"), ("Bo", "references"), (None, "input")
     ]  # fmt: skip
@@ -86,7 +88,7 @@ def test_nano_group_people_runs_as_shipped(tmp_path):
     restored, mask = shown["Paste Faces"]
     image = shown["Demo Picture"][0]
     assert torch.equal(restored[mask == 0], image[mask == 0]) and not torch.equal(restored, image)
-    assert guarded.shape == shown["Detect Faces"][1].shape
+    assert torch.equal(guarded, restored), "nobody drifted"
     saved = sorted(tmp_path.rglob("*.png"))
     assert len(saved) == 2
     texts = Image.open(next(p for p in saved if "compare" not in p.name)).info
@@ -165,7 +167,7 @@ def test_honestface_restore_runs_with_thin_weights(thin, tmp_path):
     }
     shown = run("honestface_restore", tmp_path / "out", thin, input_dir=tmp_path)
     assert shown["IDE Encode"][2].startswith("face 0: the person, 2 photos; eyes of photo ")
-    (face,) = json.loads(shown["Identity Guard"][1])["faces"]
+    (face,) = json.loads(shown["Picture Guard"][1])["faces"]
     assert face["anchor"] == "references"
     assert len(list((tmp_path / "out").rglob("*.png"))) == 2
 

@@ -17,7 +17,7 @@ from facewright.headless.host.saving import RunContext, context
 from facewright.headless.runner import run_workflow
 from facewright.nodes._convert import to_image, to_nchw
 from facewright.nodes.faces import DetectFaces, PasteFaces
-from facewright.nodes.guard import IdentityGuard, SaveWithReceipts
+from facewright.nodes.guard import IdentityGuard, PictureGuard, SaveWithReceipts
 from facewright.nodes.recognition import IdentityScore, LoadRecogniser
 from facewright.training.world.faces3d import photos
 from PIL import Image
@@ -132,6 +132,56 @@ def test_no_faces_pass_through_to_the_paste_node(recogniser, analyzer):
         image=picture, faces=faces, restored=guarded, feather=0.12, color="none", strength=1.0
     ).result
     assert torch.equal(pasted, picture)
+
+
+def detected(scenes, analyzer):
+    return DetectFaces.execute(
+        image=scenes, analyzer=analyzer, crop_size=128, order="size", pick="",
+        min_size=0, min_score=0.0, max_faces=0, padding=0.0,
+    ).result[:2]  # fmt: skip
+
+
+def test_the_finished_picture_is_judged_and_what_drifted_taken_back(crops, recogniser, analyzer):
+    scenes = to_image(photos([9001, 9002], [1, 1], 160, aligned=False).pixels)
+    scenes = torch.cat([scenes, torch.rand(2, 160, 160, 1)], 3)
+    faces, found = detected(scenes, analyzer)
+    wrong = torch.stack([found[0], found[0]])
+    paste = {"image": scenes, "faces": faces, "feather": 0.12, "color": "none"}
+    pasted, mask = PasteFaces.execute(**paste, restored=wrong, strength=1.0).result
+    how = {"image": scenes, "faces": faces, "recogniser": recogniser, "analyzer": analyzer}
+    how |= {"max_drift": 0.1, "action": "fall back"}
+    result = PictureGuard.execute(pasted=pasted, **how)
+    picture, receipts, overlay, report = result.result
+    content = json.loads(receipts)
+    assert content["measured"] == "delivered"
+    assert [(p["width"], p["height"]) for p in content["pictures"]] == [(160, 160)] * 2
+    assert [f["verdict"] for f in content["faces"]] == ["kept", "fell back"]
+    assert [f["picture"] for f in content["faces"]] == [0, 1]
+    assert torch.equal(picture[0], pasted[0]) and not torch.equal(pasted[1], scenes[1])
+    torch.testing.assert_close(picture[1], scenes[1], rtol=0, atol=1e-6)
+    assert torch.equal(picture[..., 3], scenes[..., 3])
+    assert torch.equal(picture[mask == 0], scenes[mask == 0])
+    assert overlay.shape == (2, 256, 776, 3) and len(report.splitlines()) == 2
+    assert torch.equal(result.ui.as_dict()["images"], overlay)
+    # As weak as it was pasted, nobody has become anybody else.
+    weak = PasteFaces.execute(**paste, restored=wrong, strength=0.1).result[0]
+    kept = json.loads(PictureGuard.execute(pasted=weak, **how).result[1])["faces"]
+    assert [f["verdict"] for f in kept] == ["kept"] * 2
+    with pytest.raises(FacewrightError, match="went into Paste Faces and what came out"):
+        PictureGuard.execute(pasted=weak[:, ::2, ::2], **how)
+    with pytest.raises(FacewrightError, match="same pictures the faces were detected in"):
+        PictureGuard.execute(pasted=weak[:1], **{**how, "image": scenes[:1]})
+
+
+def test_a_picture_without_faces_passes_the_guard(recogniser, analyzer):
+    picture = torch.full((1, 96, 96, 3), 0.25)
+    faces, _ = detected(picture, analyzer)
+    out, receipts, overlay, report = PictureGuard.execute(
+        image=picture, pasted=picture, faces=faces, recogniser=recogniser, analyzer=analyzer,
+        max_drift=0.5, action="lower strength",
+    ).result  # fmt: skip
+    assert torch.equal(out, picture) and report == "no faces" and len(overlay) == 1
+    assert json.loads(receipts)["faces"] == []
 
 
 def test_saved_pictures_carry_the_receipts_of_their_own_faces(
