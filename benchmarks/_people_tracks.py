@@ -147,3 +147,110 @@ def _paint(canvas, person, photo, camera, share):
     color, matte = paint_people(person, photo, camera, HEIGHT, right - left)
     part = canvas[:, :, left:right]
     part.mul_(1 - share * matte[0]).add_(share * color[0])
+
+
+@dataclass
+class Outcome:
+    """Whose albums the faces of one video got, in counts."""
+
+    kind: str
+    seed: int
+    faces: int = 0
+    """That are found, of people with albums."""
+    nobody: int = 0
+    """Of these, without an album."""
+    wrong: int = 0
+    """Faces with somebody else's album, strangers among them."""
+    changes: int = 0
+    """Frames in which a track has another name than in the frame before."""
+    missed: int = 0
+    """Changes of people within a track."""
+    split: int = 0
+    """Frames in which somebody's track is another than in the frame before."""
+    tracks: int = 0
+
+
+def outcome(kind: str, seed: int, *, video: bool, recogniser, analyzer) -> Outcome:
+    """What becomes of one video's people.
+
+    As Restore Video decides (`video`), or a graph of Detect Faces, Smooth Faces and Match People.
+    Runs with release 0.1.0, too, which knows neither looks nor names of tracks in graphs.
+    """
+    from facewright.core.geometry.align import align_faces
+    from facewright.core.people import matching
+    from facewright.core.pipeline.tracks import match_tracks
+    from facewright.core.video import smoothing
+
+    shot = footage(kind, seed)
+    crops = align_faces(shot.frames, [analyzer.detect(x) for x in shot.frames], 128)
+    albums = [_album(f"person {i}", seed, recogniser) for i, seed in enumerate(shot.known)]
+    new = hasattr(smoothing, "look_at")
+    how = {"recogniser": recogniser} if new else {}
+    faces, _ = smoothing.smooth_faces(shot.frames, crops, **how)
+    if video:
+        found = torch.cat([recogniser(part) for part in crops.pixels.split(16)])
+        if new:
+            from facewright.core.people.looks import telling
+
+            how = {"weight": telling(crops.pixels, crops)}
+        matches = match_tracks(
+            found, faces.tracks, faces.image_index, albums, 0.0, recogniser=recogniser.id, **how
+        )
+        names = [matches.assigned[k] for k in faces.tracks.number.tolist()]
+    elif new:
+        from facewright.core.people.over_frames import match_crops
+
+        names = list(match_crops(faces, albums, recogniser).assigned)
+    else:
+        names = matching.match_faces(faces.pixels, faces.image_index, albums, recogniser).assigned
+    return _counted(Outcome(kind, seed), shot, faces, names)
+
+
+def _album(name, seed, recogniser):
+    from facewright.core.people.person import Person
+    from facewright.training.world.faces3d import photos
+
+    seen = photos(seed, [_PEOPLE + 9000 + k for k in range(4)])
+    return Person(
+        name=name, crops=seen.pixels, embeddings=recogniser(seen.pixels), landmarks=seen.landmarks,
+        quality=torch.ones(4), recogniser=recogniser.id, sources=tuple("abcd"),
+    )  # fmt: skip
+
+
+def _counted(outcome, shot, faces, names):
+    tracks, frames = faces.tracks.number.tolist(), faces.image_index.tolist()
+    last_of_track, last_of_person = {}, {}
+    outcome.tracks = len(set(tracks))
+    for i, (frame, track) in enumerate(zip(frames, tracks, strict=True)):
+        who, name = _who(shot.places[frame], faces.boxes[i].tolist()), names[i]
+        if who is None:
+            continue
+        known = shot.known.index(who) if who in shot.known else None
+        outcome.faces += known is not None
+        outcome.nobody += known is not None and name is None
+        outcome.wrong += name is not None and name != known
+        if track in last_of_track:
+            person, before = last_of_track[track]
+            outcome.missed += person != who
+            outcome.changes += before != name
+        if last_of_person.get(who, (0, 0))[0] == frame - 1:
+            outcome.split += last_of_person[who][1] != track
+        last_of_track[track], last_of_person[who] = (who, name), (frame, track)
+    return outcome
+
+
+def _who(places, box):
+    """The person whose face a box is around, or None."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    near = [(math.hypot(x - px, y - py) / radius, who) for who, (px, py, radius) in places.items()]
+    distance, who = min(near, default=(math.inf, None))
+    return who if distance < 0.6 else None
+
+
+def interval(values: list[float], of: list[float], draws: int = 2000) -> tuple[float, float, float]:
+    """A ratio of sums over videos, and the 95 % interval by drawing videos anew."""
+    a, b = np.asarray(values, float), np.asarray(of, float)
+    picks = np.random.default_rng(0).integers(len(a), size=(draws, len(a)))
+    ratios = a[picks].sum(1) / np.maximum(b[picks].sum(1), 1e-12)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return float(a.sum() / max(b.sum(), 1e-12)), float(low), float(high)
