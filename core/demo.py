@@ -26,9 +26,9 @@ _PAIRS = {
     "Ada": (ADA_LQ, ADA_GT),
 }
 _ALBUMS = {"photos of Ada": ADA_PHOTOS, "photos of Bo": BO_PHOTOS}
-_MOVING = "moving group"
+_MOVING = {"moving group": "group", "moving three people": "three people"}
 _FRAMES, _VIEW = 16, 0.6
-PICTURES = (*_PAIRS, *_ALBUMS, _MOVING)
+PICTURES = (*_PAIRS, *_ALBUMS, *_MOVING)
 """Names that `picture` knows."""
 
 
@@ -36,10 +36,10 @@ def picture(name: str) -> tuple[Tensor, Tensor]:
     """lq and gt of one of `PICTURES`, each (b, 3, h, w) float32 in [0, 1].
 
     b is 1, or the number of photographs for an album, whose photographs are good ones: lq is gt;
-    or of frames, a view that moves over the group.
+    or of frames, a view that moves over several people.
     """
-    if name == _MOVING:
-        lq, gt = (_moving_over(_read(picture)) for picture in _PAIRS["group"])
+    if name in _MOVING:
+        lq, gt = (_moving_over(_read(picture)) for picture in _PAIRS[_MOVING[name]])
         return lq, gt
     if name in _ALBUMS:
         photos = album_photos(name)

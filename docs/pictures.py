@@ -22,7 +22,7 @@ from .graphs.build import degrade_presets, nano_face_mask, nano_restore
 from .graphs.flipnet import nano_flipnet_restore
 from .graphs.graph import FOLDER, Graph
 from .graphs.honestface import nano_group_people, nano_honestface_restore
-from .graphs.video import nano_smooth_frames
+from .graphs.video import nano_people_frames, nano_smooth_frames
 
 IMAGES = PAGES / "images"
 WIDTH = 640
@@ -95,6 +95,7 @@ THUMBNAILS: dict[Callable[[], Graph], tuple[int, tuple[tuple[str, int, str], ...
             ("Paste Faces", 0, "after"),
         ),
     ),
+    nano_people_frames: (1, (("Match People", 1, "every frame"), ("Paste Faces", 0, "restored"))),
     nano_smooth_frames: (1, (("Demo Picture", 0, "every frame"), ("Paste Faces", 0, "steady"))),
 }
 

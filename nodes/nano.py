@@ -65,7 +65,8 @@ class DemoPicture(io.ComfyNode):
                     default=demo.PICTURES[0],
                     tooltip="group: five people. face: one, at 512 pixels. three people: Ada, Bo "
                     "and a stranger. Ada: she alone. photos of Ada, photos of Bo: four good "
-                    "pictures of each, the same from both outputs. moving group: 16 frames.",
+                    "pictures of each, the same from both outputs. moving group, moving three "
+                    "people: 16 frames.",
                 ),
             ],
             outputs=[

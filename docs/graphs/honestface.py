@@ -178,6 +178,12 @@ def nano_group_people(graph: Graph) -> None:
     graph.add("LoadNanoHonestface", (20, 100, 340, 150))
     picture = graph.add("DemoPicture", (20, 320, 340, 340), picture="three people")["degraded"]
     graph.group("Bundled models and picture", "load")
+    _with_people(graph, 1200, picture, nano_albums(graph), 128)
+    graph.note((-400, 100, 360, 370))
+
+
+def nano_albums(graph: Graph) -> Output | None:
+    """Albums of Ada and Bo, from x 420 to 1140; needs a nano recogniser before."""
     people = None
     for x, name in ((420, "Ada"), (800, "Bo")):
         shown = {"title": f"Photos of {name}", "picture": f"photos of {name}"}
@@ -185,5 +191,4 @@ def nano_group_people(graph: Graph) -> None:
         album = {"title": f"Album of {name}", "name": name, "crop_size": 128, "people": people}
         people = graph.add("Person", (x, 510, 340, 390), references=photos, **album)["people"]
     graph.group("Albums: who is known", "people")
-    _with_people(graph, 1200, picture, people, 128)
-    graph.note((-400, 100, 360, 370))
+    return people

@@ -12,6 +12,7 @@ from ...core.files.known import ARCFACE
 from ...core.host import host
 from ...core.images import read_picture
 from ...core.people.matching import Matches
+from ...core.people.over_frames import TrackMatches
 from ...core.people.person import Person, check_names
 from ...core.people.recogniser import Recogniser
 from ...core.pipeline.pictures import Restored
@@ -117,16 +118,21 @@ def facts(result: Restored | RestoredVideo) -> dict[str, Any]:
 
 
 def _who(matches: Matches) -> str:
-    """ "3 faces: alice (0.83), nobody (best: bob 0.31), bob (0.77)"."""
+    """ "3 faces: alice (0.83), nobody (best: bob 0.31), bob (0.77)"; of a video with the frames."""
     count = "1 face" if len(matches) == 1 else f"{len(matches)} faces"
-    return f"{count}: {', '.join(matches.labels)}"
+    labels = matches.labels
+    if isinstance(matches, TrackMatches):
+        labels = [f"{who} in {span}" for who, span in zip(labels, matches.spans, strict=True)]
+    return f"{count}: {', '.join(labels)}"
 
 
 def _match(matches: Matches, face: int) -> dict[str, Any]:
     person, cosines = matches.person_of(face), matches.cosines[face].tolist()
     margin = matches.margin_of(face)
+    followed = isinstance(matches, TrackMatches)
     return {
         "face": face,
+        **({"frames": matches.spans[face]._asdict()} if followed else {}),
         "person": person.name if person else None,
         "cosines": {p.name: round(c, 4) for p, c in zip(matches.people, cosines, strict=True)},
         "runner_up": matches.runner_up(face),

@@ -66,6 +66,25 @@ def test_nano_honestface_restore_runs_as_shipped(tmp_path):
     assert len(list(tmp_path.rglob("*.png"))) == 2
 
 
+@pytest.mark.slow
+def test_nano_people_frames_runs_as_shipped(tmp_path):
+    shown = run("nano_people_frames", tmp_path)
+    matches, preview, report, known = shown["Match People"]
+    lines = report.splitlines()
+    assert lines[0].startswith("face 0, frames 0 to 6: Ada (0.")
+    assert lines[1].startswith("face 1, frames 0 to 15: Bo (0.")
+    assert lines[2].startswith("face 2, frames 9 to 15: nobody (") and len(lines) == 3
+    assert known == 7 + 16 and len(preview) == 16
+    receipts = json.loads(shown["Identity Guard"][1])
+    assert [(t["person"], t["frames"]["count"]) for t in receipts["tracks"]] == [
+        ("Ada", 7), ("Bo", 16), (None, 7),
+    ]  # fmt: skip
+    assert [f["person"] for f in receipts["faces"]] == [
+        person.name if (person := matches.person_of(k)) else None for k in range(len(matches))
+    ]
+    assert len(list(tmp_path.rglob("*.mp4"))) == 1
+
+
 def test_nano_group_people_runs_as_shipped(tmp_path):
     shown = run("nano_group_people", tmp_path)
     matches, _, report, known = shown["Match People"]

@@ -165,6 +165,8 @@ def test_a_face_of_a_video_is_one_person_by_all_its_frames(
     assert result.exit_code == 0, result.stderr
     (entry,) = json.loads(result.stdout)["done"]
     assert sorted(str(m["person"]) for m in entry["matches"]) == ["None", "alice", "bob"]
+    assert all(m["frames"] == {"first": 0, "last": 3, "count": 4} for m in entry["matches"])
+    assert entry["who"][0].count(" in frames 0 to 3") == 3
     assert sorted(map(str, given)) == ["None"] * 4 + ["alice"] * 4 + ["bob"] * 4
     assert [r["frames"]["count"] for r in entry["receipts"]] == [4, 4, 4]
     assert {r["person"] for r in entry["receipts"]} == {None, "alice", "bob"}
