@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import FacewrightError, counted
+from ..errors import FacewrightError, counted, shorten
 from ..faces import FaceAnalyzer, dense_landmarker, detect_faces
 from ..geometry.align import FaceCrops, align_faces
 from .limits import threshold_of
@@ -176,8 +176,9 @@ def check_joins(album: Person, recogniser: str, dim: int, points: int, side: int
     ):
         if has != given:
             raise FacewrightError(
-                f"These photos cannot join the album of {album.name}: it is {what} {has}, they "
-                f"give {given}. Make both with the same recogniser, face detector and crop_size."
+                f"These photos cannot join the album of {shorten(album.name)}: it is {what} "
+                f"{shorten(has)}, they give {shorten(given)}. Make both with the same recogniser, "
+                "face detector and crop_size."
             )
 
 

@@ -160,15 +160,15 @@ def best(person: Person, count: int) -> tuple[Person, list[str]]:
         pick = int(gain.argmax())
         reasons[pick] = _why(person, apart, chosen, pick)
         chosen.append(pick)
-    names = labels(person)
-    said = []
+    names, said = labels(person), []
+    nearest = _alike(apart, chosen).argmax(0).tolist()
     for i in range(len(person)):
         if i in reasons:
             said.append(f"{names[i]}: kept, {reasons[i]}")
         elif i in doubtful:
             said.append(f"{names[i]}: left out, it may show somebody else")
         else:
-            near = max(chosen, key=lambda j: float(_alike(apart, [j])[0, i]))
+            near = chosen[nearest[i]]
             said.append(
                 f"{names[i]}: left out, quality {person.quality[i]:.2f}, most like {names[near]} "
                 f"({person.quality[near]:.2f})"

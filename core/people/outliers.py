@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import first_of, listed
 from .limits import threshold_of
 from .person import Person
 from .photos import labels
@@ -24,6 +25,10 @@ _FAR = 2.9
 """From how many times the expected distance on a photograph is suspect. Chosen on 400 rendered
 people: 2 % of albums without anybody else reach it, at the most 3 % of those of one size (3 to 12)
 and quality (sharp, or sharp to moderately damaged)."""
+
+_MOST, _NAMES, _COMMANDED = 20, 8, 50
+"""How many look-alikes are looked for, how many photographs a warning names, and how many the
+command in it takes."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,10 @@ def suspects(person: Person) -> list[Suspect]:
         )
         words = f"the closest cosine is {nearest:.2f}, one person's photos have {limit:.2f} or more"
         found.append(Suspect(tuple(group), tuple(main), words))
-    while len(main) > 2 and (far := _farthest(person, embeddings, main, limit)) is not None:
+    for _ in range(_MOST):
+        far = _farthest(person, embeddings, main, limit) if len(main) > 2 else None
+        if far is None:
+            break
         index, words = far
         main = [i for i in main if i != index]
         found.append(Suspect((index,), tuple(main), words))
@@ -106,20 +114,24 @@ def strangers(person: Person, remedy: Remedy | None = None) -> list[str]:
     """
     names, lines = labels(person), []
     for suspect in suspects(person):
-        who = ", ".join(sorted(names[i] for i in suspect.photos))
-        rest = ", ".join(sorted(names[i] for i in suspect.rest))
+        who, rest = (
+            listed(sorted(names[i] for i in photos), _NAMES)
+            for photos in (suspect.photos, suspect.rest)
+        )
         what = "it" if len(suspect.photos) == 1 else "them"
         do = "take out what does not belong"
-        if remedy is not None and len(suspect.photos) < len(suspect.rest):
+        if remedy is None or len(suspect.photos) > _COMMANDED:
+            pass
+        elif len(suspect.photos) < len(suspect.rest):
             do = f"if so, take {what} out with {remedy(person, suspect.photos)}"
-        elif remedy is not None:
+        else:
             ways = (remedy(person, suspect.photos), remedy(person, suspect.rest))
             do = f"if so, take out the wrong one with {ways[0]} or {ways[1]}"
         lines.append(
             f"warning: {who} may show another person than {rest}: {suspect.words}. Everything was "
             f"kept; {do}."
         )
-    return lines
+    return first_of(lines, "warning: {} more photos or groups of them may show others, too.")
 
 
 def _groups(embeddings: Tensor, limit: float) -> list[list[int]]:

@@ -63,8 +63,8 @@ class Person:
         """One line: name, photographs, their size and landmarks, and the recogniser."""
         count = counted(len(self), "photograph")
         return (
-            f"{self.name}: {count} at {self.crops.shape[-1]} px, {self.landmarks.shape[1]} "
-            f"landmarks, embeddings of {self.recogniser}"
+            f"{shorten(self.name)}: {count} at {self.crops.shape[-1]} px, "
+            f"{self.landmarks.shape[1]} landmarks, embeddings of {shorten(self.recogniser)}"
         )
 
     def check_fits(self, recogniser: str, points: int | None = None) -> None:
@@ -76,15 +76,16 @@ class Person:
         """
         if self.recogniser != recogniser:
             raise FacewrightError(
-                f"The album of {self.name} was made with the recogniser {self.recogniser}, but the "
-                f"faces are compared by {recogniser}, and numbers of two recognisers say nothing "
-                "about each other. Connect that recogniser, or make the album again with this one."
+                f"The album of {shorten(self.name)} was made with the recogniser "
+                f"{shorten(self.recogniser)}, but the faces are compared by {recogniser}, and "
+                "numbers of two recognisers say nothing about each other. Connect that recogniser, "
+                "or make the album again with this one."
             )
         if points is not None and self.landmarks.shape[1] != points:
             raise FacewrightError(
-                f"The album of {self.name} holds {self.landmarks.shape[1]} landmarks per photo, "
-                f"but the face analyzer gives {points}. Use the analyzer that the album was made "
-                "with, or make it again."
+                f"The album of {shorten(self.name)} holds {self.landmarks.shape[1]} landmarks per "
+                f"photo, but the face analyzer gives {points}. Use the analyzer that the album was "
+                "made with, or make it again."
             )
 
     @classmethod

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ def labels(person: Person) -> list[str]:
     Whatever a file says they are called, they fit on a line.
     """
     names = [shorten(source) for source in person.sources]
-    count = {name: names.count(name) for name in set(names)}
+    count = Counter(names)
     return [f"{n} (number {i})" if count[n] > 1 else n for i, n in enumerate(names)]
 
 
