@@ -19,13 +19,13 @@ _GROUND, _TEXT, _QUIET, _EMPTY = (250, 250, 250), (20, 20, 20), (110, 110, 110),
 
 
 def people_sheet(
-    title: str, faces: Sequence[Tensor | None], captions: Sequence[tuple[str, str]]
+    title: str, faces: Sequence[Tensor | None], captions: Sequence[Sequence[str]]
 ) -> Tensor:
-    """Faces in rows, below each two lines of words, and a line above all.
+    """Faces in rows, below each some lines of words, and a line above all.
 
     Args:
         faces: at most `PER_SHEET`; (3, h, w) in [0, 1] of any sizes, or None for a grey square.
-        captions: two lines for each; what is too long loses its middle.
+        captions: lines for each, the last one paler; what is too long loses its middle.
 
     Returns:
         (3, H, W) in [0, 1], float32 on the CPU.
@@ -34,7 +34,8 @@ def people_sheet(
     line = round(1.35 * _LETTERS)
     columns = min(_COLUMNS, max(len(faces), 3))
     rows = max(1, -(-len(faces) // columns))
-    top, high = 2 * _TITLE, SIDE + 2 * line + _GAP
+    lines = max(map(len, captions), default=0)
+    top, high = 2 * _TITLE, SIDE + lines * line + _GAP
     width, height = columns * (SIDE + _GAP) + _GAP, top + rows * (high + _GAP)
     sheet = Image.new("RGB", (width, height), _GROUND)
     draw = ImageDraw.Draw(sheet)
@@ -47,7 +48,8 @@ def people_sheet(
     for (x, y), face, words in zip(places, faces, captions, strict=True):
         if face is None:
             draw.rectangle((x, y, x + SIDE - 1, y + SIDE - 1), fill=_EMPTY)
-        for number, (text, color) in enumerate(zip(words, (_TEXT, _QUIET), strict=True)):
+        for number, text in enumerate(words):
+            color = _QUIET if number == len(words) - 1 else _TEXT
             shown = fitting(text, SIDE, font)
             draw.text((x, y + SIDE + 2 + number * line), shown, color, font)
     pixels = pixels_of(sheet)

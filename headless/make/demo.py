@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...core.demo import picture
+from ...core.demo import album_photos, picture
 from ...core.drawing.compare import compare
 from ...core.images import Picture, write_picture
 from .restore import load_restorer
@@ -42,3 +42,20 @@ def run_demo(out: Path, console: Any) -> list[Path]:
         console.print(f"  {path.resolve()}", markup=False, soft_wrap=True)
     console.print(f"Look at before_after.png. Real faces: {PAGE}", markup=False)
     return paths
+
+
+def write_people(out: Path) -> list[Path]:
+    """The bundled photographs of rendered people as single files; returns those written.
+
+    Ada and Bo four times each, both in a picture with a stranger, five others, and one alone.
+    """
+    _, five = picture("group")
+    damaged, three = picture("three people")
+    pictures = {"three.png": three, "three_damaged.png": damaged, "five.png": five}
+    pictures |= {"ada_damaged.png": picture("Ada")[0], "portrait.png": picture("face")[1]}
+    for name, album in (("ada", "photos of Ada"), ("bo", "photos of Bo")):
+        for number, photo in enumerate(album_photos(album), 1):
+            pictures[f"{name}_{number}.png"] = photo[None]
+    for name, pixels in pictures.items():
+        write_picture(out / name, pixels[0], Picture(pixels[0]))
+    return [out / name for name in sorted(pictures)]

@@ -21,7 +21,7 @@ from ...core.faces import FaceAnalyzer
 from ...core.files.writing import content_hash
 from ...core.people.by_hand import NOBODY
 from ...core.people.clusters import Clusters, cluster_faces
-from ...core.people.limits import Limits, limits_of
+from ...core.people.limits import Limits
 from ...core.people.recogniser import Recogniser
 from . import people_seen, people_table
 from .people_look import see
@@ -34,6 +34,9 @@ by a Gaussian of 1/18 of their width have 0.22, and one in ten is no longer like
 _SAVED_AFTER = 60.0
 """Seconds of looking that an interruption may cost, at the most."""
 _STRANGERS = 0.001
+_MARGIN = 0.03
+"""Where the recogniser's limits know of none: of rendered faces 0.4 % become unsure."""
+OR = " or "
 _SAME_FACE = 0.5
 """Intersection over union of two boxes from which they are one face."""
 _UNNAMED = re.compile(r"person (\d{1,6})")
@@ -255,7 +258,7 @@ class PeopleFolder:
                 row.person, row.sure, row.maybe = names[group], "yes", ""
             else:
                 row.sure = "no"
-                row.maybe = " or ".join(f"{names[g]} ({c:.2f})" for g, c in clusters.maybe[i])
+                row.maybe = OR.join(f"{names[g]} ({c:.2f})" for g, c in clusters.maybe[i])
             if self.is_here(face):
                 row.note = "" if row.person else reason or "may be somebody new, too"
         self._warn(names)
@@ -332,15 +335,13 @@ def limits_for(
     Where it is known which cosine one stranger in a thousand reaches, groups need that at the
     least: a folder has many strangers.
     """
-    limits = limits_of(recogniser.id)
+    limits = recogniser.limits
     if threshold is None:
         threshold = limits.same_person
         with contextlib.suppress(FacewrightError):  # nobody has measured it
             threshold = max(threshold, limits.cosine_at(_STRANGERS))
-    changed = {"same_person": threshold}
-    if margin is not None:
-        changed["margin"] = margin
-    return replace(limits, **changed)
+    margin = (limits.margin or _MARGIN) if margin is None else margin
+    return replace(limits, same_person=threshold, margin=margin)
 
 
 def _why_unclear(face: Face, min_size: float) -> str:

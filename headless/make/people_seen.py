@@ -141,8 +141,9 @@ def read_seen(folder: Path) -> Seen | None:
     wrong = _wrong(config, tensors)
     if wrong:
         raise CheckpointError(f"{path.name} cannot be used: {wrong} {_AGAIN}")
-    about = (config[name] for name in ("recogniser", "analyzer", "given"))
-    seen = Seen(*about, *config["next"], config["sheets"])
+    seen = Seen(config["recogniser"], config["analyzer"], config["given"])
+    seen.next_face, seen.next_person = config["next"]
+    seen.sheets = config["sheets"]
     start = 0
     for entry in config["photos"]:
         end = start + entry["faces"]

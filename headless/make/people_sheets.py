@@ -11,7 +11,7 @@ from ...core.files.confined import inside
 from ...core.files.names import fit_name
 from ...core.images import Picture, read_picture, write_picture
 from ...core.people.person import SUFFIX, file_name
-from .people_cluster import Face, PeopleFolder
+from .people_cluster import OR, Face, PeopleFolder
 from .people_look import small_picture
 
 OVERVIEW, UNSURE = "overview", "unsure"
@@ -63,11 +63,11 @@ def draw_sheets(folder: PeopleFolder) -> list[Path]:
     return written
 
 
-_Sheet = tuple[str, str, list[Face], list[tuple[str, str]]]
+_Sheet = tuple[str, str, list[Face], list[tuple[str, ...]]]
 
 
 def _sheets(folder: PeopleFolder) -> Iterator[_Sheet]:
-    """(file without suffix, title, faces, two lines for each)."""
+    """(file without suffix, title, faces, lines for each)."""
     cosine = folder.cosine()
     people = {
         name: sorted(here, key=lambda f: (-cosine.get(f.row.number, 1.0), f.row.number))
@@ -96,8 +96,14 @@ def _sheets(folder: PeopleFolder) -> Iterator[_Sheet]:
         yield f"{_FOLDER}/{_ONCE}", "People seen once", [face for _, face in once], captions
     unsure = folder.unsure()
     if unsure:
-        captions = [(f"#{f.row.number} {f.row.maybe or f.row.note}", f.row.photo) for f in unsure]
+        captions = [(f"#{face.row.number}", *_maybe(face), face.row.photo) for face in unsure]
         yield UNSURE, f"{counted(len(unsure), 'face')} left open", unsure, captions
+
+
+def _maybe(face: Face) -> list[str]:
+    """A line for each whom an unsure face may show, or why nobody can tell."""
+    row = face.row
+    return [f"{name}?" for name in row.maybe.split(OR)] if row.maybe else [row.note]
 
 
 def _worth(face: Face) -> tuple[float, int]:

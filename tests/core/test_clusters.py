@@ -53,7 +53,7 @@ def partition(group):
 @pytest.mark.parametrize("limit", [0.3, 0.5, 0.65])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_groups_are_those_of_naive_average_linkage(monkeypatch, limit, seed):
-    monkeypatch.setattr(clusters, "ONE_PERSON", -1.0)
+    monkeypatch.setattr(clusters, "ONE_PERSON", {})
     x, _ = people([7, 5, 4, 3, 2, 1, 1], 0.9, seed)
     limits = dataclasses.replace(LIMITS, same_person=limit, margin=0.0)
     # Without a margin a face may still be nearer to another group than to its own: it is unsure.
@@ -156,3 +156,43 @@ def test_few_and_wrong_faces():
             cluster_faces(wrong, photos, LIMITS)
     with pytest.raises(FacewrightError, match="more than can be grouped"):
         cluster_faces(np.ones((clusters.MOST + 1, 1)), range(clusters.MOST + 1), LIMITS)
+
+
+def brute_force(group, who):
+    """B-cubed precision and recall and pairwise ones by their definitions."""
+    n = len(who)
+    alone = [(g, -1) if g >= 0 else (-1, i) for i, g in enumerate(group)]
+    precision, recall = [], []
+    for i in range(n):
+        mine = [j for j in range(n) if alone[j] == alone[i]]
+        right = sum(who[j] == who[i] for j in mine)
+        if group[i] >= 0:
+            precision.append(right / len(mine))
+        recall.append(right / sum(who[j] == who[i] for j in range(n)))
+    pairs = list(itertools.combinations(range(n), 2))
+    joined = [(i, j) for i, j in pairs if alone[i] == alone[j]]
+    hits = sum(who[i] == who[j] for i, j in joined)
+    return {
+        "B-cubed precision": sum(precision) / len(precision),
+        "B-cubed recall": sum(recall) / n,
+        "pair precision": hits / max(1, len(joined)),
+        "pair recall": hits / max(1, sum(who[i] == who[j] for i, j in pairs)),
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_figures_of_the_benchmark_are_those_of_brute_force(seed):
+    from facewright.benchmarks._people_cluster import scores
+    from sklearn.metrics import homogeneity_score, pair_confusion_matrix
+
+    rng = np.random.default_rng(seed)
+    who, group = rng.integers(0, 6, 40), rng.integers(-1, 7, 40)
+    found = scores(group, who)
+    for name, value in brute_force(group.tolist(), who.tolist()).items():
+        assert found[name] == pytest.approx(value, abs=1e-12), name
+    alone = np.where(group < 0, 100 + np.arange(40), group)
+    (_, wrong), (missed, hits) = pair_confusion_matrix(who, alone)
+    assert found["pair precision"] == pytest.approx(hits / (hits + wrong))
+    assert found["pair recall"] == pytest.approx(hits / (hits + missed))
+    assert scores(who, who)["purity"] == scores(who, who)["placed"] == homogeneity_score(who, who)
+    assert scores(np.zeros(40, int), who)["purity"] == np.bincount(who).max() / 40

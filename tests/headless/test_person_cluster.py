@@ -381,6 +381,38 @@ def test_names_for_files_are_distinct_on_every_system():
 runner = CliRunner()
 
 
+def test_the_photos_that_come_with_the_package_are_grouped(cluster, tmp_path):
+    """As docs/people.md tells it."""
+    result = runner.invoke(app, ["demo", "--people", "-o", str(tmp_path)])
+    assert result.exit_code == 0 and "13 photos of computer-drawn people" in result.stderr
+    folder = cluster(sorted((tmp_path / "people").glob("*.png")))
+    people = [sorted({face.row.photo for face in mine}) for mine in folder.people().values()]
+    ada, bo = (
+        sorted(
+            [*(f"{name}_{i}.png" for i in (1, 2, 3, 4)), *more, "three.png", "three_damaged.png"]
+        )
+        for name, more in (("ada", ["ada_damaged.png"]), ("bo", []))
+    )
+    others = [["three.png", "three_damaged.png"], *[["five.png"]] * 5, ["portrait.png"]]
+    assert people == [ada, bo, *others] and not folder.unsure()
+
+
+def test_small_and_blurred_faces_are_said_to_be_so(cluster, pictures, tmp_path):
+    small = Image.open(pictures / "a.png")
+    crowd = Image.new("RGB", (192, 192), (90, 90, 90))
+    crowd.paste(small.resize((24, 24), Image.Resampling.BOX), (80, 80))
+    crowd.save(pictures / "small.png")
+    soft = small.resize((9, 9), Image.Resampling.BOX).resize((192, 192), Image.Resampling.BICUBIC)
+    soft.save(pictures / "soft.png")
+    folder = cluster(sorted(pictures.iterdir()))
+    notes = {row["photo"]: (row["person"], row["note"]) for row in table(tmp_path / "people")}
+    found = {name: notes[name] for name in ("small.png", "soft.png") if name in notes}
+    assert found, "neither was found at all"
+    for name, (person, note) in found.items():
+        assert not person and "to tell" in note, name
+    assert (tmp_path / "people/unsure.png").is_file() and len(folder.unsure()) == len(found)
+
+
 def test_the_command(album, tmp_path, monkeypatch):
     monkeypatch.setenv("COMFYUI_PATH", "/nowhere")
     monkeypatch.setenv("FACEWRIGHT_MODELS", str(tmp_path / "models"))
