@@ -122,21 +122,22 @@ def scores(group, who):
     }
 
 
-def ways(photos, embeddings, limits):
+def ways(photos, embeddings, recogniser):
     """Groups (n,) by the name of the way: ours, at once and in two runs, and scikit-learn's."""
     from sklearn.cluster import DBSCAN, HDBSCAN
 
-    ours = cluster_faces(embeddings, photos, limits).group
+    limits, of = limits_for(recogniser), {"recogniser": recogniser.id}
+    ours = cluster_faces(embeddings, photos, limits, **of).group
     first = photos % 2 == 0
     known = np.full(len(photos), -1)
-    known[first] = cluster_faces(embeddings[first], photos[first], limits).group
+    known[first] = cluster_faces(embeddings[first], photos[first], limits, **of).group
     distance = np.clip(1 - embeddings @ embeddings.T, 0, 2)
     distance[photos[:, None] == photos] = 2.0
     np.fill_diagonal(distance, 0)
     eps = 1 - limits.same_person
     return {
         "person cluster": ours,
-        "in two runs": cluster_faces(embeddings, photos, limits, known=known).group,
+        "in two runs": cluster_faces(embeddings, photos, limits, known=known, **of).group,
         "DBSCAN": DBSCAN(eps=eps, min_samples=1, metric="precomputed").fit_predict(distance),
         "HDBSCAN": HDBSCAN(min_cluster_size=2, min_samples=1, metric="precomputed", copy=True)
         .fit_predict(distance),
@@ -153,12 +154,11 @@ def figures(seeds=SEEDS):
         "faces": n, "not found": n, "look-alikes together": n, "look-alikes": worlds}
     """
     analyzer, recogniser = load_analyzer("nano"), nano_recogniser(nano.load_identity("loss"))
-    limits = limits_for(recogniser)
     rows, plain, faces, missing, mixed = {}, [], 0, 0, 0
     for seed in seeds:
         photos, who, embeddings, lost = faces_of(seed, analyzer, recogniser)
         faces, missing = faces + len(who), missing + lost
-        found = ways(photos, embeddings, limits)
+        found = ways(photos, embeddings, recogniser)
         for way, group in found.items():
             rows.setdefault(way, []).append(scores(group, who))
         ours = found["person cluster"]

@@ -11,7 +11,7 @@ chains people together; the second has no limit, calls everybody noise who was p
 and takes people apart who were photographed often.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,15 @@ import numpy as np
 from ..errors import FacewrightError
 from .limits import Limits
 
-ONE_PERSON = {2: 0.9, 3: 0.93}
-"""By the number of faces, or more, of the smaller group. Measured on rendered people: 1 % of the
-halves of one person lie below 0.89 with two faces each and below 0.93 with three; of pairs of two
-people one in a thousand is above 0.89 with three."""
+ONE_PERSON = {"nano-identity": {2: 0.9, 3: 0.93}, "": {2: 0.5}}
+"""By kind of recogniser, then by the number of faces, or more, of the smaller group.
+
+nano-identity: measured on rendered people: 1 % of the halves of one person lie below 0.89 with two
+faces each and below 0.93 with three; of pairs of two people one in a thousand is above 0.89 with
+three. Others: nobody has measured it. Photographed people change with age and pose as rendered ones
+do not, and their recognisers give strangers next to nothing, so only groups are kept apart that are
+less than half as like each other as each is by itself.
+"""
 MOST = 10_000
 """Faces at once: every pair's distance is in memory, 8 bytes each."""
 _FAR = 4.0
@@ -52,6 +57,7 @@ def cluster_faces(
     photos: Sequence[int],
     limits: Limits,
     *,
+    recogniser: str,
     known: Sequence[int] | None = None,
     clear: Sequence[bool] | None = None,
 ) -> Clusters:
@@ -65,6 +71,7 @@ def cluster_faces(
         photos: which photograph a face is in.
         limits: of the recogniser: `same_person` joins; a face that another group is as like as its
             own but for `margin` is unsure, and so is one alone that is so near to a group.
+        recogniser: `Recogniser.name` or `Recogniser.id`.
         known: group of each face, numbered from 0; -1 for those to be placed.
         clear: False for faces that are too small or blurred to tell; they are unsure.
 
@@ -87,8 +94,9 @@ def cluster_faces(
             f"{able.sum()} faces are more than can be grouped at once ({MOST}). Group a part of "
             "the photos first, then add the others to the same folder."
         )
-    fresh = _people(e, photo, np.flatnonzero(able), limits.same_person)
-    group, doubtful = _join(e, photo, group, fresh, limits)
+    halves = next(own for kind, own in ONE_PERSON.items() if recogniser.startswith(kind))
+    fresh = _people(e, photo, np.flatnonzero(able), limits.same_person, halves)
+    group, doubtful = _join(e, photo, group, fresh, limits, halves)
     likeness = _likeness(e, group)
     _doubt(group, photo, likeness, able, doubtful, limits)
     group = _renumbered(group, placed)
@@ -101,7 +109,9 @@ def cluster_faces(
     return Clusters(group, own, maybe, tuple(_alike(e, photo, group, limits)))
 
 
-def _people(e: np.ndarray, photo: np.ndarray, faces: np.ndarray, limit: float) -> list[np.ndarray]:
+def _people(
+    e: np.ndarray, photo: np.ndarray, faces: np.ndarray, limit: float, halves: Mapping[int, float]
+) -> list[np.ndarray]:
     """Faces that are one person each, apart from all that is known."""
     if len(faces) < 2:
         return [faces] if len(faces) else []
@@ -125,7 +135,7 @@ def _people(e: np.ndarray, photo: np.ndarray, faces: np.ndarray, limit: float) -
         if tree.distances_[node - len(faces)] <= 1 - limit:
             a, b = (_members(part, tree.children_) for part in parts)
             mine = sorted(a + b)
-            if len(set(where[mine].tolist())) == len(mine) and _one_person(x[a], x[b]):
+            if len(set(where[mine].tolist())) == len(mine) and _one_person(x[a], x[b], halves):
                 found.append(faces[mine])
                 continue
         waiting += parts
@@ -144,9 +154,9 @@ def _members(node: int, children: np.ndarray) -> list[int]:
     return found
 
 
-def _one_person(a: np.ndarray, b: np.ndarray) -> bool:
+def _one_person(a: np.ndarray, b: np.ndarray, halves: Mapping[int, float]) -> bool:
     """Whether two groups are as like each other as faces of one person that scatter like theirs."""
-    least = max((c for n, c in ONE_PERSON.items() if n <= min(len(a), len(b))), default=None)
+    least = max((c for n, c in halves.items() if n <= min(len(a), len(b))), default=None)
     if least is None:
         return True
     within = max(_within(a), 0.0) * max(_within(b), 0.0)
@@ -160,7 +170,12 @@ def _within(x: np.ndarray) -> float:
 
 
 def _join(
-    e: np.ndarray, photo: np.ndarray, group: np.ndarray, fresh: list[np.ndarray], limits: Limits
+    e: np.ndarray,
+    photo: np.ndarray,
+    group: np.ndarray,
+    fresh: list[np.ndarray],
+    limits: Limits,
+    halves: Mapping[int, float],
 ) -> tuple[np.ndarray, set[int]]:
     """Known groups with new faces that belong to them, and the others in groups of their own.
 
@@ -176,7 +191,9 @@ def _join(
         middle = e[faces].mean(0)
         cosines = middles @ middle
         near = np.flatnonzero(cosines >= limits.same_person).tolist()
-        fits = sorted((-float(cosines[g]), g) for g in near if _one_person(e[faces], e[group == g]))
+        fits = sorted(
+            (-float(cosines[g]), g) for g in near if _one_person(e[faces], e[group == g], halves)
+        )
         if len(fits) > 1 and fits[1][0] - fits[0][0] < limits.margin:
             doubtful.update(faces.tolist())
         elif fits:

@@ -245,6 +245,7 @@ class PeopleFolder:
             embeddings,
             [marks[f.row.sha256] for f in usable],
             limits,
+            recogniser=self.seen.recogniser,
             known=known,
             clear=[not reason for reason in why],
         )

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 from facewright.core.errors import FacewrightError
 from facewright.core.people import clusters
-from facewright.core.people.clusters import cluster_faces
 from facewright.core.people.limits import limits_of
 
 LIMITS = dataclasses.replace(limits_of("nano-identity"), same_person=0.65, margin=0.05)
+
+
+def cluster_faces(embeddings, photos, limits, **more):
+    given = {"recogniser": "nano-identity:1", **more}
+    return clusters.cluster_faces(embeddings, photos, limits, **given)
 
 
 def people(sizes, scatter, seed=0, d=24):
@@ -53,7 +57,7 @@ def partition(group):
 @pytest.mark.parametrize("limit", [0.3, 0.5, 0.65])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_groups_are_those_of_naive_average_linkage(monkeypatch, limit, seed):
-    monkeypatch.setattr(clusters, "ONE_PERSON", {})
+    monkeypatch.setattr(clusters, "ONE_PERSON", {"": {}})
     x, _ = people([7, 5, 4, 3, 2, 1, 1], 0.9, seed)
     limits = dataclasses.replace(LIMITS, same_person=limit, margin=0.0)
     # Without a margin a face may still be nearer to another group than to its own: it is unsure.
@@ -84,6 +88,9 @@ def test_two_tight_groups_are_two_people_though_they_reach_the_limit():
     (pair,) = found.alike
     assert pair[:2] == (0, 1) and pair[2] == pytest.approx((x[:4] @ x[4:].T).mean())
     assert len(partition(cluster_faces(at(0.99, 4, 3), range(8), LIMITS).group)) == 1
+    # A recogniser of photographs sees one person change more with the years.
+    found = cluster_faces(x, range(8), LIMITS, recogniser="arcface-r50:1")
+    assert len(partition(found.group)) == 1
 
 
 def test_two_faces_of_one_photograph_are_two_people():
