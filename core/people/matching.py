@@ -1,7 +1,7 @@
 """Whose face is it: albums assigned to the faces of pictures by identity, one to one."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -262,7 +262,7 @@ def match_people(
                 if verdict.album is not None and not verdict.others:
                     assigned[face] = albums[verdict.album]
                 margins[face] = verdict.margin
-                may_be = sorted(verdict.others, key=lambda i: -float(cosines[face, albums[i]]))
+                may_be = likeliest(verdict.others, cosines[face, albums])
                 unsure[face] = tuple(people[albums[i]].name for i in may_be)
     return Matches(
         people=tuple(people),
@@ -337,6 +337,11 @@ def decided(cosines: Tensor, threshold: float, margin: float) -> list[Verdict]:
         least = min([*others.values(), *rivals], default=None)
         verdicts.append(Verdict(album, near, least))
     return verdicts
+
+
+def likeliest(albums: Iterable[int], cosines: Tensor) -> list[int]:
+    """Albums by their cosine; what differs by rounding goes by number."""
+    return sorted(albums, key=lambda i: (-round(float(cosines[i]), 5), i))
 
 
 def _told(

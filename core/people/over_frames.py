@@ -10,7 +10,7 @@ from torch import Tensor
 from ..geometry.align import FaceCrops, Tracks
 from .by_hand import told_of_batch
 from .looks import device_of, look_at, mean_look
-from .matching import Matches, Verdict, decided, margin_from, match_faces, match_people
+from .matching import Matches, Verdict, decided, likeliest, margin_from, match_faces, match_people
 from .person import Person
 from .recogniser import Recogniser
 
@@ -162,7 +162,7 @@ def match_tracks(
     margins: list[float | None] = [None] * count
     for track, of_track in verdicts.items():
         doubts = {album for verdict in of_track for album in verdict.others}
-        likely = sorted(doubts, key=lambda i: -float(alone.cosines[track, i]))
+        likely = likeliest(doubts, alone.cosines[track])
         unsure[track] = tuple(people[album].name for album in likely)
         assigned[track] = None if doubts else of_track[0].album
         margins[track] = min((v.margin for v in of_track if v.margin is not None), default=None)

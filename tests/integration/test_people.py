@@ -280,3 +280,30 @@ def test_the_right_album_in_fifty_shuffled_groups(server, tmp_path, damage):
     counts = count_people(server, tmp_path, range(50), damage)
     assert counts.pop("no face") < 5
     assert counts == {"right": 150, "wrong": 0, "not found": 0}
+
+
+def test_a_match_is_corrected_by_hand(server, tmp_path):
+    """Two albums of Ada and one of Bo: Ada is unsure until somebody says who she is."""
+    prompt, ids = api("nano_group_people")
+    match, (ada,) = ids["Match People"], [k for t, k in ids.items() if t == "Album of Ada"]
+    twin = json.loads(json.dumps(prompt[ada]))
+    twin["inputs"] |= {"name": "Twin", "people": prompt[match]["inputs"]["people"]}
+    prompt["twin"] = twin
+    prompt[match]["inputs"]["people"] = ["twin", 1]
+    told, _ = ask(server, prompt, tmp_path)
+    first, bo, stranger, *warnings = told["Who is who"].splitlines()
+    assert "Ada or Twin (" in first and "Bo (" in bo and "nobody" in stranger
+    assert "albums of Ada and Twin are nearly one person" in warnings[0]
+    assert told["Whose photographs"].splitlines()[0] == "face 0: no references"
+    prompt[match]["inputs"] |= {"assign": "0=Twin, 1=nobody, 2=Bo"}
+    told, files = ask(server, prompt, tmp_path)
+    lines = told["Who is who"].splitlines()[:3]
+    assert "Twin (0." in lines[0] and all("by hand" in line for line in lines)
+    used = [line.split(",")[0].split(";")[0] for line in told["Whose photographs"].splitlines()]
+    assert used == ["face 0: Twin", "face 1: no references", "face 2: Bo"]
+    (path,) = (p for p in files if "compare" not in p.name)
+    faces = json.loads(Image.open(path).info["facewright_receipts"])["faces"]
+    assert [face["person"] for face in faces] == ["Twin", None, "Bo"]
+    prompt[match]["inputs"]["assign"] = "7=Bo"
+    with pytest.raises(WorkflowError, match="has 3 faces, numbered from 0"):
+        ask(server, prompt, tmp_path)
