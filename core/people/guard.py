@@ -5,8 +5,8 @@ input. The drift of a face is 1 - cosine(face, anchor), from 0 (no drift) over 1
 A severely degraded input is a weak anchor: recognisers see little of a person in it, so a good
 restoration may drift far from it, and a bad one not much farther. References are a strong one.
 
-What is promised: no face is delivered that is farther from its anchor than both its input and its
-restoration at full strength.
+What is promised: no face leaves that is farther from its anchor than both its input and its
+restoration as it was asked for.
 """
 
 import math
@@ -145,8 +145,8 @@ def guard_delivery(
     number anywhere becomes the input.
 
     Faces that overlap change each other's pixels: whoever is no longer within after a neighbour
-    was lowered is lowered on, and where one would end farther than both its input and its full
-    strength, all of them together take one of the two.
+    was lowered is lowered on, and where one would end beyond the limit and farther than both its
+    input and its full strength, all of them together take one of the two.
 
     Args:
         lq: (n, 3, s, s) FFHQ-aligned in [0, 1]: what the delivery shows at a share of 0.

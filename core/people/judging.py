@@ -49,7 +49,8 @@ class Judge:
         self.drift: dict[int, float] = {}
         """As delivered now."""
         self.first: dict[int, float] = {}
-        """As asked, before anything was done about it."""
+        """As asked, before anything was done about it; of faces that stay so, beside their
+        neighbours as these leave."""
         self._tried: dict[int, dict[float, float]] = {i: {} for i in part}
 
     def decide(self) -> None:
@@ -74,6 +75,8 @@ class Judge:
                     self._share[i] = best
                     changed.append(i)
         self._together()
+        # Whoever is kept beside a face that was held back has changed by its pixels alone.
+        self.first |= {i: d for i, d in self.drift.items() if self._share[i] == self._most[i]}
 
     def verdict(self, i: int) -> Verdict:
         within = self.drift[i] <= self._max
@@ -104,7 +107,7 @@ class Judge:
         """Overlapping faces of which one ended farther than it could: all as asked, or none."""
         ends = {i: (self.first[i], self.drift_input(i)) for i in self._part}
         for i in self._part:
-            if not self.drift[i] > max(ends[i]) + _SAME:
+            if self.drift[i] <= self._max or not self.drift[i] > max(ends[i]) + _SAME:
                 continue
             group = self._delivery.meeting([i])
 

@@ -109,7 +109,8 @@ class Receipt:
     drift: float
     """1 - cosine(result, anchor)."""
     drift_restored: float
-    """1 - cosine(restored, anchor), before anything was done about it."""
+    """1 - cosine(face as asked, anchor), before anything was done about it; of a face that is kept,
+    beside its neighbours as these leave."""
     drift_input: float = math.nan
     """1 - cosine(input, anchor)."""
     cosine_input: float

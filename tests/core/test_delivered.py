@@ -18,6 +18,7 @@ from facewright.core.pipeline.pictures import Restorer
 from facewright.core.weights import nano
 from facewright.training.world.faces3d import photos
 
+RECEIPTS = RestoreOptions(receipts=True)
 SIDE, SHARES = 64, (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)
 
 
@@ -38,8 +39,8 @@ def face(points):
     return Face((*low, *high), 1.0, points5=five, landmarks=points)
 
 
-def couples(count, seed):
-    """Pictures of two people whose crops overlap, softened; faces of other people on top of them.
+def couples(count, seed, gap=0):
+    """Pictures of two people whose crops overlap but for a gap, softened; and faces to be pasted.
 
     Returns:
         Pictures, their crops, (2 count, 3, s, s) what is to be pasted, and for every third face a
@@ -51,9 +52,10 @@ def couples(count, seed):
     pictures, found = [], []
     for i in range(0, len(ids), 2):
         pair = [shot.pixels[i, :, :, 8:104], shot.pixels[i + 1, :, :, 8:104]]
+        pair.insert(1, torch.full((3, 112, gap), 0.5))
         soft = F.avg_pool2d(torch.cat(pair, 2), 3, 1, 1)
         pictures.append(soft)
-        moved = (torch.tensor([8.0, 0]), torch.tensor([-88.0, 0]))
+        moved = (torch.tensor([8.0, 0]), torch.tensor([-88.0 - gap, 0]))
         found.append([face(shot.landmarks[i + k] - moved[k]) for k in (0, 1)])
     # Right, another's, and somewhere in between.
     other = wrong.roll(1, 0)
@@ -91,15 +93,18 @@ def delivered(pictures, crops, restored, photo, recogniser, analyzer, limit, **h
     return pasting.pictures, guard, anchors, ends
 
 
-def check_promise(guard, ends, limit):
+def check_promise(guard, ends, limit, apart=False):
     lq, full, now = ends
     torch.testing.assert_close(
         torch.tensor([r.drift for r in guard.receipts]).double(), now, rtol=0, atol=2e-6
     )
+    if not apart:  # a face that is kept changes with its neighbours
+        full = torch.where(torch.tensor([r.verdict == "kept" for r in guard.receipts]), 2, full)
     worse = (now > torch.maximum(lq, full) + 2e-6).nonzero().tolist()
     assert not worse, f"farther than the input and full strength: {worse}"
     for receipt, drift in zip(guard.receipts, now.tolist(), strict=True):
         assert receipt.within == (receipt.verdict in ("kept", "lowered")) or receipt.strength == 0
+        assert receipt.drift <= max(receipt.drift_input, receipt.drift_restored) + 2e-6
         if receipt.anchor == "input":
             assert drift <= limit + 2e-6
 
@@ -118,9 +123,10 @@ def test_no_face_is_delivered_farther_than_both_its_ends(recogniser, analyzer, a
 @pytest.mark.parametrize("limit", [0.1, 0.25, 0.5])
 def test_of_360_faces_none_is_delivered_farther_than_both_its_ends(recogniser, analyzer, limit):
     for seed in range(2, 8):
-        given = couples(30, seed=seed)
+        gap = 100 * (seed % 2)
+        given = couples(30, seed, gap)
         _, guard, _, ends = delivered(*given, recogniser, analyzer, limit)
-        check_promise(guard, ends, limit)
+        check_promise(guard, ends, limit, apart=gap > 0)
 
 
 @pytest.mark.parametrize("limit", [0.2, 0.03])
@@ -157,6 +163,17 @@ def test_the_largest_share_within_is_delivered_or_else_the_nearest(recogniser, a
         r.line().count("nothing that was tried is within") for r in nearest
     )
     assert all(r.strength > 0 and not r.within for r in nearest)
+
+
+def test_a_face_beside_one_that_is_held_back_is_kept(one):
+    picture, restorer = one
+    drifts = [r.drift_restored for r in restorer.restore(picture, RECEIPTS).guard.receipts]
+    limit = sum(drifts) / 2
+    done = restorer.restore(picture, RestoreOptions(max_drift=limit))
+    held = [drift > limit for drift in drifts]
+    assert sorted(held) == [False, True]
+    assert [r.verdict for r in done.guard.receipts] == ["lowered" if h else "kept" for h in held]
+    assert [r.strength < 1 for r in done.guard.receipts] == held
 
 
 def test_numbers_that_are_none_let_the_input_through(recogniser, analyzer):
