@@ -7,12 +7,18 @@ from pathlib import Path
 from torch import Tensor
 
 from ..people.matching import Matches
-from ..video.clip import Footage
+from ..video.clip import Clip, Footage
 from ..video.files import read_frames, rewrite_video
+from ..video.parts import Parts
 from .frames import FrameRestorer
 from .options import RestoreOptions
 from .pictures import Restorer
+from .resuming import Progress, look_at_all
 from .tracks import TrackReceipts
+
+_WENT_ON = (
+    "Went on where an earlier run was cut short: {} of its steps, two for each frame, were done."
+)
 
 
 @dataclass(frozen=True)
@@ -41,32 +47,41 @@ def restore_video(
     options: RestoreOptions | None = None,
     *,
     on_frames: Callable[[int], object] = lambda frames: None,
+    parts: Parts | None = None,
 ) -> RestoredVideo:
     """Restore the faces of a video and write an MP4, its sound kept; memory does not grow with it.
 
     Args:
         on_frames: called with a number of frames just finished; each is looked at twice. An
             exception ends the work.
+        parts: where what is done is kept, so that an interrupted run goes on; whoever gives them
+            removes them at the end. Of a clip nothing is kept.
 
     Raises:
         FacewrightError: as `Restorer.settled` and `core.video.files.rewrite_video`.
         OSError: the folder cannot be written.
     """
     frames = FrameRestorer(restorer, options or RestoreOptions())
-    for frame in read_frames(source):
-        frames.look(frame)
-        on_frames(1)
+    if isinstance(source, Clip):
+        parts = None
+    done_before = 0
+
+    def on_done(count: int) -> None:
+        nonlocal done_before
+        done_before += count
+        on_frames(count)
+
+    look_at_all(frames, lambda: read_frames(source), on_frames, on_done, parts)
     report = frames.settle()
-    largest, shown = frames.largest(), None
+    largest, progress = frames.largest(), Progress(frames)
 
     def change(first: int, seen: Sequence[Tensor]) -> Iterable[Tensor | None]:
-        nonlocal shown
         if frames.size and len(seen) > 1:  # one at a time: enlarged frames are large
             return (one for k in range(len(seen)) for one in change(first + k, seen[k : k + 1]))
         changed = frames.restore(first, seen)
         if largest is not None and first <= largest < first + len(seen):
             after = changed[largest - first]
-            shown = None if after is None else (seen[largest - first], after)
+            progress.shown = None if after is None else (seen[largest - first], after)
         on_frames(len(seen))
         return changed
 
@@ -77,13 +92,17 @@ def restore_video(
         crf=frames.options.crf,
         size=frames.size,
         location=frames.options.location == "keep",
+        resumed=progress.resumed(parts, on_done) if parts else None,
     )
+    if parts is not None:
+        notes += [parts.note] if parts.note else []
+        notes += [_WENT_ON.format(done_before)] if done_before else []
     return RestoredVideo(
         frames.followed,
         report,
         notes,
         frames.matches,
         frames.receipts,
-        shown,
+        progress.shown,
         frames.none,
     )

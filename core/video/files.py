@@ -4,39 +4,25 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor
 
 from ..errors import FacewrightError
 from ..files.writing import written_whole
 from .clip import Clip, Footage
-from .colors import (
-    BT601,
-    FULL,
-    LIMITED,
-    RGB,
-    UNSPECIFIED,
-    Coding,
-    fitted,
-    frame_of,
-    merged,
-    orientation,
-    samples,
-    turned,
-)
+from .colors import RGB, Coding
 from .copies import Copies, add_sound, encode_sound, label, mark, options_for
-from .notes import coding_notes, damage, missing, side_data, upright_ratio
+from .notes import damage, missing, side_data
 from .reading import Video, load_av, opened, words
+from .segments import Resumed, encode_segments, join_segments
+from .sink import FRAMES_TOGETHER, USUAL, Form, Sink
 
-FRAMES_TOGETHER = 8
-"""Frames that `rewrite_video` holds at a time."""
-
-_USUAL, _RGB = Coding(BT601, full=False), Coding(RGB, full=True)
+_RGB = Coding(RGB, full=True)
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
@@ -77,6 +63,7 @@ def rewrite_video(
     crf: int = 16,
     size: tuple[int, int] | None = None,
     location: bool = True,
+    resumed: Resumed | None = None,
 ) -> list[str]:
     """Write an MP4 (H.264, 8 bit) of a video with other pixels; all else stays as far as it can.
 
@@ -93,6 +80,8 @@ def rewrite_video(
         size: height and width of the frames that `change` returns, all of them, where they have
             another than those it gets.
         location: also hand on where it was recorded, where the source says so.
+        resumed: where parts of it are kept, so that it can go on after an interruption: the
+            pictures are then encoded in segments, and joined. Of a clip nothing is kept.
 
     Returns:
         Sentences on what the new file does not hold of the source, and what was amiss with that.
@@ -110,32 +99,28 @@ def rewrite_video(
         first = next(video.contents(), None)
         video.check_frames()
         sides = side_data(first)
+    read = None
+    if resumed is not None:
+        writing = partial(_writing, load_av(), target)
+        read = encode_segments(source, change, resumed, crf, size, writing)
     with opened(source) as video, written_whole(target) as temporary:
         with _mp4(video.av, temporary, target, options_for(video)) as (writer, writing):
             with writing():
-                form = _Form.of(first, video)
+                form = Form.of(first, video)
                 form = replace(form, size=size or form.size)
-                sink = _Sink(writer, writing, form, crf, video.rate)
+                sink = Sink(writer, writing, form, crf, video.rate)
                 copies = Copies(writer, video, location=location)
                 notes = [*sink.form.notes, *missing(video, sides, copies.sources)]
                 notes += [*mark(writer, video, location=location), *copies.notes]
                 label(sink.stream, video.pictures, location=location)
                 writer.start_encoding()
-            count, waiting = 0, []
-            for item in video.contents(*copies.sources):
-                if not isinstance(item, video.av.VideoFrame):
-                    with writing():
-                        copies.write(item)
-                    continue
-                waiting.append(item)
-                if len(waiting) == FRAMES_TOGETHER:
-                    _pass_on(video, sink, waiting, change, count)
-                    count, waiting = count + len(waiting), []
-            _pass_on(video, sink, waiting, change, count)
-            sink.flush()
+            if resumed is None or read is None:
+                _encode(video, sink, copies, change)
+            else:
+                join_segments(video, sink, copies, resumed.parts, read)
             with writing():
                 copies.flush()
-        notes += damage(video, sink.moved)
+        notes += damage(video, sink.times.moved)
         return notes + _read_back(temporary, sink, copies)
 
 
@@ -166,10 +151,10 @@ def write_video(
     with written_whole(target) as temporary, _mp4(av, temporary, target) as (writer, writing):
         for i, frame in enumerate(frames):
             if sink is None:
-                coding = _RGB if rgb else _USUAL
-                form = _Form((frame.shape[-2], frame.shape[-1]), 1 / Fraction(rate), coding)
+                coding = _RGB if rgb else USUAL
+                form = Form((frame.shape[-2], frame.shape[-1]), 1 / Fraction(rate), coding)
                 with writing():
-                    sink = _Sink(writer, writing, form, crf, rate)
+                    sink = Sink(writer, writing, form, crf, rate)
                     speaker = sound and add_sound(writer, *sound)
             sink.encode(form.coding.from_rgb(frame, form.halved), i)
         if sink is None:
@@ -178,42 +163,6 @@ def write_video(
         if sound and speaker:
             with writing():
                 encode_sound(av, writer, speaker, *sound)
-
-
-@dataclass(frozen=True)
-class _Form:
-    """What every frame of the new file is like."""
-
-    size: tuple[int, int]
-    """Height and width as they are shown."""
-    time_base: Fraction
-    coding: Coding = _USUAL
-    ratio: Fraction | None = None
-    """Width of a pixel over its height."""
-    tags: tuple[int, int] = (UNSPECIFIED, UNSPECIFIED)
-    """Primaries and transfer, as in pixfmt.h."""
-    notes: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, frame: Any, video: Video) -> Self:
-        how, coding = orientation(frame), Coding.of(frame)
-        context, stream = video.pictures.codec_context, video.pictures
-        size = (frame.height, frame.width) if how[0] else (frame.width, frame.height)
-        ratio = stream.sample_aspect_ratio or context.sample_aspect_ratio
-        form = cls(
-            size,
-            stream.time_base or Fraction(1, 90000),
-            coding.written(),
-            upright_ratio(ratio, transposed=not how[0]),
-            (int(context.color_primaries), int(context.color_trc)),
-        )
-        return replace(form, notes=tuple(coding_notes(frame, coding, form.halved)))
-
-    @property
-    def halved(self) -> bool:
-        """Whether colours have half the resolution; frames of odd size cannot, nor can RGB."""
-        even = not (self.size[0] % 2 or self.size[1] % 2)
-        return even and self.coding.matrix != RGB
 
 
 def _changed(clip: Clip, change: Callable) -> Iterator[Tensor]:
@@ -225,86 +174,34 @@ def _changed(clip: Clip, change: Callable) -> Iterator[Tensor]:
             yield old if new is None else new
 
 
-class _Sink:
-    """The picture stream of the file that is written."""
-
-    def __init__(
-        self, writer: Any, writing: Callable, form: _Form, crf: int, rate: Fraction
-    ) -> None:
-        self.writer, self.writing, self.form = writer, writing, form
-        self.last: int | None = None
-        self.count = self.moved = 0
-        self.step = max(1, round(1 / (rate * form.time_base)))
-        rgb = form.coding.matrix == RGB
-        codec, layout = ("libx264rgb", "rgb24") if rgb else ("libx264", "yuv444p")
-        self.stream = writer.add_stream(codec, rate=rate, options={"crf": str(crf)})
-        self.stream.height, self.stream.width = form.size
-        self.stream.pix_fmt = "yuv420p" if form.halved else layout
-        context = self.stream.codec_context
-        context.time_base = form.time_base
-        context.color_range = FULL if form.coding.full else LIMITED
-        context.colorspace = form.coding.matrix
-        context.color_primaries, context.color_trc = form.tags
-        if form.ratio:
-            context.sample_aspect_ratio = form.ratio
-
-    def planes(self, video: Video, frame: Any) -> list[Tensor]:
-        """A decoded frame's own samples, upright; through colours only where it is coded anew."""
-        coding = Coding.of(frame)
-        if coding != self.form.coding:
-            return self.form.coding.from_rgb(video.pixels(frame), self.form.halved)
-        how = orientation(frame)
-        with video.reading():
-            size = video.size or (frame.height, frame.width)
-            own = fitted(samples(frame, size), self.form.halved)
-        return [turned(plane, how) for plane in own]
-
-    def encode(self, planes: Sequence[Tensor], pts: int | None = None) -> None:
-        frame = frame_of(load_av(), planes, self.form.coding)
-        soonest = 0 if self.last is None else self.last + (self.step if pts is None else 1)
-        if pts is None or (self.last is not None and pts < soonest):
-            self.moved += 1
-            pts = soonest
-        frame.pts, frame.time_base = pts, self.form.time_base
-        self.last, self.count = pts, self.count + 1
-        with self.writing():
-            self.writer.mux(self.stream.encode(frame))
-
-    def flush(self) -> None:
-        """What the encoder still holds."""
-        with self.writing():
-            self.writer.mux(self.stream.encode(None))
-
-
-def _pass_on(video: Video, sink: _Sink, frames: list[Any], change: Callable, first: int) -> None:
-    """Some frames to `change`, and what comes back to the encoder."""
-    if not frames:
-        return
-    seen = [video.pixels(frame) for frame in frames]
-    form = sink.form
-    for frame, old, new in zip(frames, seen, change(first, seen), strict=True):
-        if new is not None and new.shape != old.shape:
-            sink.encode(form.coding.from_rgb(new, form.halved), frame.pts)
-            continue
-        planes = sink.planes(video, frame)
-        if new is not None:
-            changed = (new.detach().cpu() != old).any(0)
-            planes = merged(planes, form.coding.from_rgb(new, form.halved), changed)
-        sink.encode(planes, frame.pts)
-
-
-def _read_back(path: Path, sink: _Sink, copies: Copies) -> list[str]:
+def _read_back(path: Path, sink: Sink, copies: Copies) -> list[str]:
     """Open what was written; what it lost of the tags, in words."""
     with opened(path) as written:
         pictures = written.pictures
         shape = (pictures.codec_context.height, pictures.codec_context.width)
-        if (pictures.frames, shape) != (sink.count, sink.form.size):
+        if (pictures.frames, shape) != (sink.times.count, sink.form.size):
             raise FacewrightError(
                 f"The new video was written wrongly: it has {pictures.frames} frames of "
-                f"{shape[1]}x{shape[0]} in place of {sink.count} of {sink.form.size[1]}x"
+                f"{shape[1]}x{shape[0]} in place of {sink.times.count} of {sink.form.size[1]}x"
                 f"{sink.form.size[0]}. Nothing was kept; check the disk and run it again."
             )
         return list(copies.lost(written.container))
+
+
+def _encode(video: Video, sink: Sink, copies: Copies, change: Callable) -> None:
+    """All frames, and what goes with them, as they come in the file."""
+    count, waiting = 0, []
+    for item in video.contents(*copies.sources):
+        if not isinstance(item, video.av.VideoFrame):
+            with sink.writing():
+                copies.write(item)
+            continue
+        waiting.append(item)
+        if len(waiting) == FRAMES_TOGETHER:
+            sink.pass_on(video, waiting, change, count)
+            count, waiting = count + len(waiting), []
+    sink.pass_on(video, waiting, change, count)
+    sink.flush()
 
 
 @contextmanager

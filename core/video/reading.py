@@ -74,6 +74,19 @@ class Video:
             else:
                 yield from self._frames(packet.decode)
 
+    def packets(self, *others: Any) -> Iterator[Any]:
+        """Packets of the streams `others` alone; no picture is decoded."""
+        demuxed = self.container.demux(*others) if others else iter(())
+        while True:
+            try:
+                packet = next(demuxed, None)
+            except _unreadable(self.av) as error:
+                self.stopped = words(error)
+                return
+            if packet is None:
+                return
+            yield packet
+
     def _frames(self, decode: Callable[[], list[Any]]) -> list[Any]:
         try:
             frames = decode()

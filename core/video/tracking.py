@@ -1,6 +1,7 @@
 """Faces followed over the frames of a video: which is which by where it is, not by who it is."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ _AROUND = 4
 """Frames on each side that a cut has to stand out from."""
 
 
+@dataclass
 class FrameChange:
     """How much each frame differs from the one before, seen one by one.
 
@@ -31,9 +33,8 @@ class FrameChange:
     colours; 0 for the first frame.
     """
 
-    def __init__(self) -> None:
-        self.differences: list[float] = []
-        self._last: Tensor | None = None
+    differences: list[float] = field(default_factory=list)
+    _last: Tensor | None = None
 
     def see(self, frame: Tensor) -> None:
         """The next frame, (c >= 3, h, w) in [0, 1]."""

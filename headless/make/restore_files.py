@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ...core.devices import compute_device
 from ...core.drawing.compare import compare
 from ...core.faces import AutoAnalyzer, Choice
+from ...core.files.own_version import own_version
 from ...core.files.scan import VIDEO_SUFFIXES
 from ...core.files.writing import content_hash
 from ...core.images import (
@@ -25,10 +27,16 @@ from ...core.people.unnamed import in_pictures
 from ...core.pipeline.options import RestoreOptions
 from ...core.pipeline.videos import restore_video
 from ...core.video.files import frame_count
+from ...core.video.parts import Parts, parts_folder
+from ...core.video.reading import load_av
+from ...core.video.segments import SEGMENT
 from ..jobs.planning import Job
 from ..jobs.recorded import INPUT_SHA, file_mark
 from .people import facts
 from .restore import Restorer, load_restorer
+
+if TYPE_CHECKING:
+    from .restore_settings import Settings
 
 COMPARISON, RECEIPTS = "_compare.png", ".receipts.json"
 """What the names of the files beside a result end in."""
@@ -107,6 +115,8 @@ class RestoreFile:
     """Of the receipts: that of the run, wherever its files are worked on."""
     told: Mapping[Path, tuple[str, ...]] = field(default_factory=dict)
     """By a file what is told of its faces, as `RestoreOptions.assign`."""
+    settings: "Settings | None" = None
+    """What decides results, as it was given; parts of videos are kept where it is known."""
 
     def options_of(self, job: Job) -> RestoreOptions:
         """The options with what is told of this file."""
@@ -157,16 +167,42 @@ class RestoreFile:
             if self.watch and steps:
                 self.watch(job, min(1.0, done / steps))
 
+        parts = self._parts(job)
         result = restore_video(
-            self.models.restorer, job.source, job.target, self.options, on_frames=on_frames
+            self.models.restorer,
+            job.source,
+            job.target,
+            self.options,
+            on_frames=on_frames,
+            parts=parts,
         )
         if self.compare and result.shown:
             _write_comparison(job.beside(COMPARISON), *result.shown)
         if self.options.receipts and result.guard:
             result.guard.about = self._about(result.guard.about, job)
             write_atomic(job.beside(RECEIPTS), result.guard.json.encode())
+        if parts is not None:
+            parts.remove()
         said = {"faces": result.faces, "report": result.report, "notes": result.notes}
         return {**said, **facts(result)}
+
+    def _parts(self, job: Job) -> Parts | None:
+        """What an interrupted run left of a video, where all that decides its bytes is the same."""
+        if self.settings is None:
+            return None
+        key = {
+            "version": own_version(),
+            "source": file_mark(job.source),
+            "settings": self.settings.of(video=True, told=self.options.assign),
+            "receipts": self.options.receipts,
+            "analyzer": self.models.restorer.analyzer.name,
+            "device": str(compute_device()),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "av": load_av().__version__,
+            "segment": SEGMENT,
+        }
+        return Parts(parts_folder(job.target), key)
 
     def _about(self, about: About, job: Job) -> About:
         """What receipts are of, with the file and the date of the run."""

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...core.doctor.machine import own_version
 from ...core.errors import FacewrightError
 from ...core.files import shapes
+from ...core.files.own_version import own_version
 from ...core.files.scan import VIDEO_SUFFIXES, LeftAside
 from ...core.files.writing import remove_leftovers
 from ...core.images import written_suffix
+from ...core.video.parts import parts_folder, remove_parts
 from ...core.video.reading import load_av
 from ..jobs.batch import OnJob, Summary, run_jobs, unwatched
 from ..jobs.manifest import Manifest, OwnRecord, Record
@@ -65,7 +66,7 @@ class RestoreRun:
         self.needed = [ending for ending in endings if ending == RECEIPTS]
         self._record = None if single else Manifest(out / RECORD, RestoreRecord)
         self._settings: Settings | None = None
-        self._told: Mapping[Path, Sequence[str]] = {}
+        self._told: Mapping[Path, tuple[str, ...]] = {}
         self._again: dict[Path, str] = {}
         """Why results that are there are made again."""
 
@@ -76,6 +77,7 @@ class RestoreRun:
         since, is refused. Records that do not say with what a result was made count as before.
         """
         self._settings = Settings(work.models, work.options)
+        self._told = work.told
         self._told = work.told
         if self._record is not None and not self.overwrite:
             names = {job.name for job in self.jobs}
@@ -158,9 +160,12 @@ class RestoreRun:
                 if not job.refused and not self.finished(job):
                     self._record.put(self._intent(job, self._record))
             self._record.start()
+        for job in self.jobs:
+            if self.overwrite or self.finished(job):
+                remove_parts(parts_folder(job.target))
         summary = run_jobs(
             self.jobs,
-            work,
+            replace(work, settings=self._settings),
             overwrite=self.overwrite,
             finished=self.finished,
             workers=workers,

@@ -59,9 +59,14 @@ class Settings:
             about[REFERENCES] = _photos_mark(options.references)
         self._about = json.loads(json.dumps(about))
 
-    def of(self, *, video: bool) -> Record:
-        """What a record of a result says; options that are as by default are not mentioned."""
-        return {k: v for k, v in self._about.items() if video or k not in _OF_VIDEOS}
+    def of(self, *, video: bool, told: Sequence[str] = ()) -> Record:
+        """What a record of a result says; options that are as by default are not mentioned.
+
+        Args:
+            told: what is told by hand of the faces of this file.
+        """
+        about = {k: v for k, v in self._about.items() if video or k not in _OF_VIDEOS}
+        return {**about, "assign": sorted(told)} if told else about
 
     def differing(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         """What a result was made with, where that is not what is asked for now; else empty.

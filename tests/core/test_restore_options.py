@@ -217,7 +217,7 @@ def restored_video(recogniser, options, monkeypatch):
     """As `restore_video` does it, with frames in place of a file."""
     method, written, coded = Painter(recogniser), [], []
 
-    def rewrite(source, target, change, *, crf, size, location):
+    def rewrite(source, target, change, *, crf, size, location, resumed):
         coded.append((crf, size, location))
         for first in range(0, len(FRAMES), 8):
             some = FRAMES[first : first + 8]
