@@ -91,7 +91,7 @@ def cluster(
     Look at overview.png and the sheets, write names and corrections into people.csv, and run the
     command again with the folder and --albums. Photos may be added at any time.
     """
-    from ...core.faces import ANALYZERS, load_analyzer
+    from ...core.faces import ANALYZERS, choice_of, load_analyzer
     from ...core.files.scan import LeftAside
     from ..jobs.batch import find_pictures
     from ..make.people import find_recogniser
@@ -119,14 +119,20 @@ def cluster(
     _needs_sklearn()
     machine.use()
     knows, finds = find_recogniser(wanted), load_analyzer(chosen, dense=True)
+    limits = limits_for(knows, threshold, margin)
     folder = PeopleFolder.open(out, knows, finds)
+    compared = (
+        f"Compared by {knows.name}: one person from a mean cosine of {limits.same_person:.2f}, "
+        f"unsure below a margin of {limits.margin:.2f}."
+    )
+    for line in () if as_json else (*choice_of(finds), compared):
+        say(line)
     folder.seen.given = {"analyzer": chosen} | ({"recogniser": Path(wanted).name} if wanted else {})
     with progress("Looking", len(found), quiet=as_json) as show:
         failed = folder.look(found, finds, knows, _counting(show, len(found)))
     folder.attach()
     with wrong_usage():
         folder.rename(names)
-    limits = limits_for(knows, threshold, margin)
     folder.group(limits, min_size)
     sheets = draw_sheets(folder)
     folder.save()
@@ -145,7 +151,9 @@ def cluster(
                 on_album=_counting(show, len(named)),
             )  # fmt: skip
     if as_json:
-        write_json({**_described(folder, made, sheets), "failed": _entries(failed, "input"),
+        used = {"recogniser": knows.id, "analyzer": finds.name, "threshold": limits.same_person,
+                "margin": limits.margin}  # fmt: skip
+        write_json({**used, **_described(folder, made, sheets), "failed": _entries(failed, "input"),
                     "left_aside": aside.entries()})  # fmt: skip
     else:
         _tell(folder, made, out)

@@ -7,7 +7,6 @@ seen on each photo (`people_seen`), small pictures of the faces, and sheets draw
 import contextlib
 import math
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from ...core.people.recogniser import Recogniser
 from . import people_seen, people_table
 from .people_look import see
 from .people_seen import Photo, Seen
-from .people_table import Row, check_name
+from .people_table import UNNAMED, Row, check_name, unnamed
 
 SHARP = 0.2
 """Sharpness of a face of 128 pixels below which nobody can tell who it is: rendered faces blurred
@@ -39,7 +38,6 @@ _MARGIN = 0.03
 OR = " or "
 _SAME_FACE = 0.5
 """Intersection over union of two boxes from which they are one face."""
-_UNNAMED = re.compile(r"person (\d{1,6})")
 
 
 @dataclass
@@ -64,7 +62,7 @@ class Face:
 
 def is_unnamed(person: str) -> bool:
     """Whether a group still bears the number it was given."""
-    return _UNNAMED.fullmatch(person) is not None
+    return UNNAMED.fullmatch(person) is not None
 
 
 @dataclass
@@ -146,7 +144,7 @@ class PeopleFolder:
                         )
                     elif known is not None:
                         if not known.path.is_file():
-                            self.seen.photos[mark] = replace(known, path=path)
+                            self.seen.photos[mark] = Photo(path, name.as_posix(), known.faces)
                     else:
                         faces = see(path, mark, self.path, analyzer, recogniser)
                         self.seen.photos[mark] = Photo(path, name.as_posix(), faces)
@@ -188,7 +186,7 @@ class PeopleFolder:
                 if -overlap >= _SAME_FACE and number not in taken and index not in taken.values():
                     taken[number] = index
             for row in mine:
-                there = row.number in taken
+                row.photo, there = photo.name, row.number in taken
                 self.faces.append(Face(row, photo if there else None, taken.get(row.number, 0)))
                 if not there:
                     row.note = "no face is found there any more"
@@ -268,10 +266,10 @@ class PeopleFolder:
         """Numbers for new groups, the largest first."""
         new = range(first, int(group.max(initial=-1)) + 1)
         order = sorted(new, key=lambda g: (-int((group == g).sum()), g))
-        used = (int(m[1]) for f in self.faces if (m := _UNNAMED.fullmatch(f.row.person)))
+        used = (int(m[1]) for f in self.faces if (m := UNNAMED.fullmatch(f.row.person)))
         number = max([self.seen.next_person, *(n + 1 for n in used)])
         self.seen.next_person = number + len(order)
-        names = {g: f"person {number + i:02}" for i, g in enumerate(order)}
+        names = {g: unnamed(number + i) for i, g in enumerate(order)}
         return [names[g] for g in new]
 
     def _warn(self, names: list[str]) -> None:
@@ -364,5 +362,5 @@ def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def _order(name: str) -> tuple[int, int, str]:
-    numbered = _UNNAMED.fullmatch(name)
+    numbered = UNNAMED.fullmatch(name)
     return (1, int(numbered[1]), "") if numbered else (0, 0, name.casefold() + name)

@@ -28,6 +28,8 @@ _NEEDED = ("number", "person", *_SIDES, "sha256")
 _LARGEST = 256 * 2**20
 LONGEST = 100
 """Characters of a name."""
+UNNAMED = re.compile(r"person (\d{1,6})")
+"""Names of people to whom nobody gave one."""
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 _SHIELDED = re.compile(r"'['=+\-@\t\r]")
 _AGAIN = (
@@ -128,7 +130,8 @@ def _row(given: dict, where: str) -> Row:
 
 
 def check_name(text: str, where: str) -> str:
-    """A person's name without spaces around and twice inside; "nobody" however it is written.
+    """A person's name without spaces around and twice inside; "nobody" and "person 3" however they
+    are written.
 
     Raises:
         FacewrightError: it is too long or cannot be shown.
@@ -139,7 +142,14 @@ def check_name(text: str, where: str) -> str:
             f"{where}: {shorten(name)!r} is no name of a person. Write at most {LONGEST} letters "
             "that can be shown."
         )
+    if number := UNNAMED.fullmatch(name.casefold()):
+        return unnamed(int(number[1]))
     return NOBODY if name.casefold() == NOBODY else name
+
+
+def unnamed(number: int) -> str:
+    """What somebody is called to whom nobody gave a name."""
+    return f"person {number:02}"
 
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:
