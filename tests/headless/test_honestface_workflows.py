@@ -111,7 +111,9 @@ def test_nano_group_people_runs_as_shipped(tmp_path):
     saved = sorted(tmp_path.rglob("*.png"))
     assert len(saved) == 2
     texts = Image.open(next(p for p in saved if "compare" not in p.name)).info
-    assert json.loads(texts["facewright_receipts"])["faces"] == faces
+    called = {"Ada": "person 1", "Bo": "person 2", None: None}
+    inside = [{**f, "person": called[f["person"]]} for f in faces]
+    assert json.loads(texts["facewright_receipts"])["faces"] == inside
     assert json.loads(texts["prompt"]) and json.loads(texts["workflow"])["nodes"]
 
 
