@@ -37,6 +37,22 @@ def crop_size_input(
     return option_input("size", io.Int, id="crop_size", default=512, step=16, tooltip=tooltip)
 
 
+def false_match_input(counts: str) -> io.Input:
+    """A limit by how many strangers reach it; `counts` says what does where none is given."""
+    return option_input(
+        "false_match_rate",
+        io.Float,
+        default=0.0,
+        min=0.0,
+        step=0.0001,
+        optional=True,
+        tooltip="The limit as the share of strangers that would pass for the person: 0.001 is "
+        "0.1 %. What cosine that is follows from what is known of the recogniser: 0.001 to 0.5 "
+        "for nano, 0.001 alone for ArcFace, and what `facewright person calibrate` measured. "
+        f"0: {counts}",
+    )
+
+
 def landmarker_input() -> io.Input:
     """An analyzer of which dense landmarks are asked."""
     return Analyzer.Input(

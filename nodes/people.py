@@ -15,7 +15,13 @@ from ..core.people.photos import handles
 from ._convert import rgb_view, to_image, to_nchw
 from ._files import check_person, person_input
 from ._host import SHOWN, host, io
-from ._options import crop_size_input, landmarker_input, option_input, told_inputs
+from ._options import (
+    crop_size_input,
+    false_match_input,
+    landmarker_input,
+    option_input,
+    told_inputs,
+)
 from ._steps import reporter
 from ._types import Faces, Matches, People, Person, Recogniser, output
 
@@ -251,6 +257,7 @@ class MatchPeople(io.ComfyNode):
                     "batch the picture's number comes first: 0/2=Bo. Faces that were followed go "
                     "by the number in the report, without a picture."
                 ),
+                false_match_input("threshold counts; it also does where it is above 0."),
             ],
             outputs=[
                 output(Matches, "matches", "Who is who, for IDE Encode."),
@@ -272,22 +279,31 @@ class MatchPeople(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, image, faces, recogniser, threshold, people=None, margin=-1.0, assign=""
+        cls,
+        image,
+        faces,
+        recogniser,
+        threshold,
+        people=None,
+        margin=-1.0,
+        assign="",
+        false_match_rate=0.0,
     ) -> io.NodeOutput:
         host.load(recogniser)
         matches = match_crops(
             faces,
             people,
             recogniser,
-            threshold,
+            recogniser.limits.threshold(threshold, false_match_rate),
             margin=None if margin < 0 else margin,
             assign=[assign],
         )
         preview = to_image(draw_matches(rgb_view(image), faces, matches))
+        limit = f"people from cosine {recogniser.limits.told(matches.threshold)}"
         return io.NodeOutput(
             matches,
             preview,
-            "\n".join(matches.report),
+            "\n".join([*matches.report, limit]),
             matches.known,
             ui=host.preview(preview[:SHOWN], cls),
         )

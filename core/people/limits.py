@@ -106,6 +106,27 @@ class Limits:
         reach = f"{share} of strangers, {self.faces}" if share else "strangers not measured"
         return f"{cosine:.2f}: {reach}"
 
+    def threshold(self, cosine: float | None, rate: float | None) -> float:
+        """From which cosine a face is a person's: as asked for (not 0), else by the false-match
+        rate, else `same_person`.
+
+        Raises:
+            FacewrightError: as `cosine_at`.
+        """
+        return cosine or (self.cosine_at(rate) if rate else self.same_person)
+
+    def drift(self, limit: float | None, rate: float | None) -> float | None:
+        """How far a face may drift: as asked for, else by the false-match rate, else None.
+
+        Raises:
+            FacewrightError: as `cosine_at`.
+        """
+        return 1 - self.cosine_at(rate) if limit is None and rate else limit
+
+    def told_of_drift(self, limit: float) -> str:
+        """For reports: "a drift of 0.35 is the cosine 0.65: 0.1 % of strangers, rendered faces"."""
+        return f"a drift of {limit:.2f} is the cosine {self.told(1 - limit)}"
+
     def save(self, path: Path, recogniser: str, **more: Any) -> None:
         """Write a file that is complete or not there.
 

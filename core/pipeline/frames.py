@@ -131,7 +131,7 @@ class FrameRestorer:
                 self._tracks,
                 self._places.image_index,
                 one or options.people,
-                options.threshold or limits.same_person,
+                limits.threshold(options.threshold, options.false_match_rate),
                 recogniser=recogniser.id,
                 margin=0.0 if one else margin_from(limits, options.margin),
                 assign={} if one else told,

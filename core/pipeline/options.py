@@ -55,6 +55,14 @@ class MaskOptions:
         high=0.3,
         step=0.005,
     )
+    false_match_rate: float | None = option(
+        None,
+        "Share of strangers that may pass for a person, such as 0.001 for 0.1 %. From what is "
+        "known of the recogniser it gives the limits of threshold and max_drift, and so holds "
+        "faces back; these count where they are given, too.",
+        low=0.000001,
+        high=0.5,
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -258,6 +266,14 @@ class RestoreOptions:
         "Write people's names into PNGs, with the receipts there. By default these say person 1, "
         "person 2; the receipts beside the results always name them.",
     )
+    false_match_rate: float | None = option(
+        None,
+        "Share of strangers that may pass for a person, such as 0.001 for 0.1 %. From what is "
+        "known of the recogniser it gives the limits of threshold and max_drift, and so holds "
+        "faces back; these count where they are given, too.",
+        low=0.000001,
+        high=0.5,
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -309,7 +325,12 @@ class RestoreOptions:
     @property
     def measured(self) -> bool:
         """Whether faces are compared with who they were, which takes a recogniser."""
-        return self.receipts or self.max_drift is not None
+        return self.receipts or self.held_back
+
+    @property
+    def held_back(self) -> bool:
+        """Whether faces that drift too far are held back."""
+        return self.max_drift is not None or self.false_match_rate is not None
 
     @property
     def with_people(self) -> bool:

@@ -187,8 +187,28 @@ class Restorer:
         if not options.measured and not albums:
             return
         recogniser = self.recogniser
+        self.limits_told(options)  # a rate that is not known is no fault of a picture
         for person in albums:
             person.check_fits(recogniser.id, self.landmarker.points)
+
+    def limits_told(self, options: RestoreOptions) -> list[str]:
+        """What the limits of matching and of the guard mean, a line each.
+
+        Raises:
+            FacewrightError: a false-match rate that is not known of the recogniser.
+        """
+        rate, lines = options.false_match_rate, []
+        if options.people:
+            limits = self.recogniser.limits
+            lines.append(
+                f"people from cosine {limits.told(limits.threshold(options.threshold, rate))}"
+            )
+        if options.held_back:
+            limits = self.recogniser.limits
+            lines.append(
+                f"held back: {limits.told_of_drift(limits.drift(options.max_drift, rate))}"
+            )
+        return lines
 
     def settled(
         self, options: RestoreOptions, names: Sequence[str] = ()
@@ -212,8 +232,9 @@ class Restorer:
             self.upscaler(options)
         if options.mask == "parsing":
             _ = self._parser  # what is missing is no fault of a picture
+        notes = [*self.notes, *self.limits_told(options)]
         if not len(options.references):
-            return options, [*self.notes]
+            return options, notes
         self.place(self.recogniser)
         person, report = make_person(
             options.references,
@@ -223,7 +244,7 @@ class Restorer:
             recogniser=self.recogniser,
             crop_size=self.side(options),
         )
-        return replace(options, references=(), person=person), [*self.notes, *report[1:]]
+        return replace(options, references=(), person=person), [*notes, *report[1:]]
 
     @torch.no_grad()
     def restore(self, picture: Tensor, options: RestoreOptions | None = None) -> Restored:
@@ -304,7 +325,7 @@ class Restorer:
             embeddings,
             index,
             options.people,
-            options.threshold or limits.same_person,
+            limits.threshold(options.threshold, options.false_match_rate),
             recogniser=self.recogniser.id,
             margin=margin_from(limits, margin),
             assign=assign,

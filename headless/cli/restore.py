@@ -164,10 +164,10 @@ class Faces:
                 fail(f"--{name.replace('_', '-')} shapes a mask; choose one with --mask, too.", 2)
         if options.mask == "oval" and options.mask_parts != plain.mask_parts:
             fail("--mask-parts are recognized by --mask parsing; an oval has none.", 2)
-        if options.on_drift and options.max_drift is None:
+        if options.on_drift and not options.held_back:
             fail(
                 f"--on-drift {options.on_drift!r} needs to know how far is too far: give "
-                "--max-drift.",
+                "--max-drift or --false-match-rate.",
                 2,
             )
 
