@@ -10,7 +10,13 @@ from ..core.video.files import frame_count
 from ..core.video.smoothing import smooth_faces
 from ._convert import rgb_view, to_image
 from ._host import host, io
-from ._options import crop_size_input, option_input, posterior_inputs, told_inputs
+from ._options import (
+    crop_size_input,
+    false_match_input,
+    option_input,
+    posterior_inputs,
+    told_inputs,
+)
 from ._steps import reporter
 from ._types import Analyzer, Faces, Ide, People, Person, Recogniser, Vre, output
 
@@ -170,6 +176,10 @@ class RestoreVideo(io.ComfyNode):
                     "and the name of an album, such as 2=Bo, or 3=nobody; several with commas "
                     "between them. Needs people, or person for nobody."
                 ),
+                false_match_input(
+                    "threshold and max_drift count; threshold also does where it is above 0. With "
+                    "guard off it means nothing."
+                ),
             ],
             outputs=[
                 output(io.Video, "restored", "For Save Video.", name="video"),
@@ -206,6 +216,7 @@ class RestoreVideo(io.ComfyNode):
         seed=0,
         margin=-1.0,
         assign="",
+        false_match_rate=0.0,
         **options,
     ) -> io.NodeOutput:
         source, target = host.video_source(video), host.new_video_path()
@@ -219,10 +230,11 @@ class RestoreVideo(io.ComfyNode):
                 person=person,
                 people=people,
                 seed=seed if posterior == "sample" else None,
-                max_drift=None if guard == "off" else max_drift,
+                max_drift=None if guard == "off" or false_match_rate else max_drift,
                 on_drift=None if guard == "off" else guard,
                 margin=None if margin < 0 else margin,
                 assign=(assign,) if assign.strip() else (),
+                false_match_rate=None if guard == "off" else false_match_rate or None,
             ),
             on_frames=reporter(2 * frame_count(source)),
         )

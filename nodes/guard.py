@@ -8,7 +8,7 @@ from ..core.pipeline.tracks import guard_followed
 from ..core.scores.identity import reference_template
 from ._convert import alpha_view, checked, to_image, to_nchw
 from ._host import SHOWN, host, io
-from ._options import landmarker_input, option_input
+from ._options import false_match_input, landmarker_input, option_input
 from ._steps import reporter
 from ._types import Faces, Matches, Person, Recogniser, output
 
@@ -78,6 +78,7 @@ class IdentityGuard(io.ComfyNode):
                     "face at its limit then does not pulse from frame to frame, report has a line "
                     "per face over its frames, and receipts the same as tracks.",
                 ),
+                false_match_input("max_drift counts."),
             ],
             outputs=[
                 output(io.Image, "guarded", "The crops for Paste Faces."),
@@ -106,8 +107,12 @@ class IdentityGuard(io.ComfyNode):
         matches=None,
         references=None,
         faces=None,
+        false_match_rate=0.0,
     ) -> io.NodeOutput:
         device = host.load(recogniser)
+        limits, asked = recogniser.limits, None if false_match_rate else max_drift
+        limit = limits.drift(asked, false_match_rate)
+        told = limits.told_of_drift(limit)
         photos = None if references is None else to_nchw(references, "references").to(device)
         template, notes = reference_template(photos, recogniser, analyzer)
         lq = to_nchw(image).to(device)
@@ -117,7 +122,7 @@ class IdentityGuard(io.ComfyNode):
             faces,
             recogniser=recogniser,
             landmarker=analyzer,
-            max_drift=max_drift,
+            max_drift=limit,
             action=action,
             references=references_for(
                 len(restored), person=person, matches=matches, template=template
@@ -129,7 +134,7 @@ class IdentityGuard(io.ComfyNode):
             to_image(result.restored),
             result.json,
             overlay,
-            "\n".join([*notes, result.report]),
+            "\n".join([*notes, result.report, f"limit: {told}"]),
             ui=host.preview(overlay[:SHOWN], cls),
         )
 

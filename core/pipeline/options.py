@@ -55,14 +55,6 @@ class MaskOptions:
         high=0.3,
         step=0.005,
     )
-    false_match_rate: float | None = option(
-        None,
-        "Share of strangers that may pass for a person, such as 0.001 for 0.1 %. From what is "
-        "known of the recogniser it gives the limits of threshold and max_drift, and so holds "
-        "faces back; these count where they are given, too.",
-        low=0.000001,
-        high=0.5,
-    )
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -433,8 +433,9 @@ class Restorer:
         self, options: RestoreOptions, *, video: bool = False
     ) -> tuple[dict[str, Any], About]:
         """Limit and action of the guard, and what its receipts are of."""
-        given = options.max_drift is not None
-        limit = DEFAULT_DRIFT if options.max_drift is None else options.max_drift
+        given = options.held_back
+        limit = self.recogniser.limits.drift(options.max_drift, options.false_match_rate)
+        limit = DEFAULT_DRIFT if limit is None else limit
         about = About(
             measured="delivered",
             models=hashed(self._files_for(options)),

@@ -51,8 +51,11 @@ def test_a_recogniser_is_loaded_by_its_file(tmp_path, monkeypatch, recogniser):
     monkeypatch.setattr(HeadlessHost, "model_path", lambda self, kind, name: tmp_path / name)
     loaded, info = LoadRecogniser.execute(recogniser_file="mine.safetensors").result
     assert loaded.id == recogniser.id
-    kind = f"mine.safetensors: {recogniser.id}, 128 numbers from the whole aligned face"
-    assert info.startswith(kind)
+    limit = recogniser.limits.told(0.65)
+    assert info == (
+        f"mine.safetensors: {recogniser.id}, 128 numbers from the whole aligned face; one person "
+        f"from {limit}"
+    )
 
 
 def test_scores_of_crops_and_of_whole_pictures(crops, recogniser, analyzer):
@@ -81,7 +84,7 @@ def test_the_guard_keeps_the_right_and_holds_back_the_wrong(crops, recogniser, a
     guarded, receipts, overlay, report = result.result
     assert torch.equal(guarded, image)
     assert [f["verdict"] for f in json.loads(receipts)["faces"]] == ["kept", "fell back"]
-    assert overlay.shape == (2, 256, 776, 3) and len(report.splitlines()) == 2
+    assert overlay.shape == (2, 256, 776, 3) and len(report.splitlines()) == 3
     assert torch.equal(result.ui.as_dict()["images"], overlay)
 
 
