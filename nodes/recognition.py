@@ -1,5 +1,7 @@
 """Face recognisers, and how much two pictures show the same person."""
 
+from ..core.files.writing import content_hash
+from ..core.people.limits import limits_file
 from ..core.people.recogniser import load_recogniser
 from ..core.scores.identity import score_identity
 from ._convert import to_nchw
@@ -37,13 +39,23 @@ class LoadRecogniser(io.ComfyNode):
                     "Use one and the same for all of them: numbers of two recognisers cannot be "
                     "compared.",
                 ),
-                output(io.String, "info", "Kind and fingerprint of the weights."),
+                output(
+                    io.String,
+                    "info",
+                    "Kind and fingerprint of the weights, and from which cosine two faces are one "
+                    "person: what `facewright person calibrate` measured, else as shipped.",
+                ),
             ],
         )
 
     @classmethod
     def validate_inputs(cls, recogniser_file) -> bool | str:
         return check_files("facewright", recogniser_file)
+
+    @classmethod
+    def fingerprint_inputs(cls, recogniser_file) -> str:
+        limits = limits_file(host.model_path("facewright", recogniser_file))
+        return content_hash(limits) if limits.is_file() else ""
 
     @classmethod
     def execute(cls, recogniser_file) -> io.NodeOutput:

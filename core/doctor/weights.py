@@ -11,6 +11,7 @@ from ..checkpoint import identify, read_metadata
 from ..errors import CheckpointError
 from ..faces import NEEDS
 from ..files.known import (
+    ARCFACE,
     BASE,
     BASE_WITH_TEXT,
     BISENET,
@@ -24,6 +25,7 @@ from ..files.known import (
     KnownFile,
 )
 from ..methods import specs
+from ..people.limits import limits_beside, limits_file
 from ..tflite import load_tflite, read_task, read_tflite
 from ..weights.known_files import ALEXNET, INCEPTION, known_files
 from ..weights.model_folders import SUFFIXES, find_known
@@ -128,9 +130,35 @@ def _copy(path: Path, known: KnownFile | None, hashes: Hashes | None) -> dict[st
         "path": str(path),
         "bytes": sum(f["bytes"] for f in files),
         "files": files,
-        "problem": _problem(path, known, files),
+        "problem": _problem(path, known, files) or _limits_problem(path, known),
         "sha256_matches": None if not begins or not hashes or not files else not differs,
+        "limits": _limits(path, known),
     }
+
+
+def _limits(path: Path, known: KnownFile | None) -> str | None:
+    """What the limit of a recogniser means, and where that was found; None of other files.
+
+    Whether what lies beside is of these very weights shows when they are loaded.
+    """
+    if known is not ARCFACE:
+        return None
+    beside = limits_file(path)
+    where = beside.name if beside.is_file() else "as shipped"
+    try:
+        limits = limits_beside(path, "arcface", checked=False)
+    except CheckpointError:
+        return None
+    return f"{limits.told(limits.same_person)} ({where})"
+
+
+def _limits_problem(path: Path, known: KnownFile | None) -> str | None:
+    try:
+        if known is ARCFACE:
+            limits_beside(path, "arcface", checked=False)
+    except CheckpointError as error:
+        return str(error)
+    return None
 
 
 def _parts(path: Path) -> Iterator[Path]:

@@ -100,6 +100,8 @@ def copy_lines(copy: Mapping[str, Any]) -> Iterator[str]:
     yield f"{copy['path']} ({size(copy['bytes'])}{several})"
     if len(files) == 1 and files[0]["sha256"]:
         yield f"sha256 {files[0]['sha256']}"
+    if copy["limits"]:
+        yield f"one person from cosine {copy['limits']}"
     if copy["problem"]:
         yield f"cannot be used: {copy['problem']}"
 

@@ -173,21 +173,29 @@ def limits_file(weights: str | os.PathLike[str]) -> Path:
     return path.with_name(path.stem + SUFFIX)
 
 
-def limits_beside(weights: str | os.PathLike[str], recogniser: str) -> Limits:
+def limits_beside(
+    weights: str | os.PathLike[str], recogniser: str, *, checked: bool = True
+) -> Limits:
     """What `person calibrate` wrote beside the weight file, else `limits_of` the recogniser.
+
+    Args:
+        recogniser: `Recogniser.id`, or the name alone where it is not `checked`.
+        checked: whether what was written has to be of the recogniser.
 
     Raises:
         CheckpointError: as `read_limits`.
     """
     path = limits_file(weights)
-    return read_limits(path, recogniser) if path.is_file() else limits_of(recogniser)
+    if not path.is_file():
+        return limits_of(recogniser)
+    return read_limits(path, recogniser if checked else None)
 
 
-def read_limits(path: Path, recogniser: str) -> Limits:
+def read_limits(path: Path, recogniser: str | None) -> Limits:
     """A file that `Limits.save` wrote.
 
     Args:
-        recogniser: `Recogniser.id` that it has to be of.
+        recogniser: `Recogniser.id` that it has to be of; None: any.
 
     Raises:
         CheckpointError: it is something else, of another version or recogniser, or its numbers
@@ -218,13 +226,13 @@ def _unusable(path: Path, problem: str) -> CheckpointError:
     )
 
 
-def _problem(content: Any, recogniser: str) -> str:
+def _problem(content: Any, recogniser: str | None) -> str:
     if not isinstance(content, Mapping) or content.get("format") != FORMAT:
         return f"it is not of the format {FORMAT}"
     version = content.get("version")
     if type(version) is not int or version != VERSION:
         return f"it is of format version {shorten(repr(version), 40)}, and {VERSION} is read here"
-    if content.get("recogniser") != recogniser:
+    if recogniser not in (None, content.get("recogniser")):
         return (
             f"it is of the recogniser {shorten(content.get('recogniser'))}, and the weights there "
             f"are {recogniser}"

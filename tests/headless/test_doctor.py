@@ -261,7 +261,7 @@ def test_the_keys_of_the_report_are_a_promise(tmp_path):
         "commercial", "source",
     }  # fmt: skip
     assert set(report["weights"][-1]["copies"][0]) == {
-        "path", "bytes", "files", "problem", "sha256_matches"
+        "path", "bytes", "files", "problem", "sha256_matches", "limits"
     }  # fmt: skip
     assert set(report["workflow"]) == {"files", "nodes", "lacks", "ok"}
     assert set(report["workflow"]["files"][0]) == {
