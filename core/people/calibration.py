@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FacewrightError, counted
-from .limits import Limits, Rate, percent
+from .limits import Limits, Rate, limits_of, percent
 from .person import Person
 
 RATES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
@@ -62,7 +62,7 @@ class Calibration:
         }
 
     def _line(self, row: Rate) -> str:
-        lost = round(row.missed * self.genuine)
+        lost = round((row.missed or 0) * self.genuine)
         return (
             f"{percent(row.rate)} of strangers reach {row.cosine:.3f} (95 % interval {row.low:.3f} "
             f"to {row.high:.3f}); {lost} of {self.genuine} faces miss it with their own person"
@@ -79,11 +79,11 @@ class Calibration:
             f"{who}, {self.pairs} pairs of people: {compared}, {self.impostors} with another",
             *(self._line(row) for row in self.limits.table),
             f"a face is a person's from {self.limits.told(same)}; {guard}",
-            f"a face is unsure below a margin of {self.limits.margin:.3f}",
+            f"a face is unsure where the best album leads by less than {self.limits.margin:.3f}",
         ]
         a, b, cosine = self.closest
         lines.append(f"most alike: {a} and {b}, cosine {cosine:.2f}; are they two people?")
-        missed = _row(self.limits, self.limits.false_match_rate).missed
+        missed = _row(self.limits, self.limits.false_match_rate).missed or 0
         if missed >= _LOST:
             lines.append(
                 f"warning: this recogniser does not tell these people apart: at the limit "
@@ -136,11 +136,12 @@ def calibrate(people: Sequence[Person], *, rate: float | None = None) -> Calibra
     a, b = divmod(int(alike.argmax()), len(people))
     same = next(row.cosine for row in rows if row.rate == rate)
     pairs = len(people) * (len(people) - 1) // 2
+    margin = _margin(people, rate)
     limits = Limits(
         same_person=same,
-        margin=_margin(own[known], foreign[known].max(1).values, rate),
+        margin=limits_of(people[0].recogniser).margin if margin is None else margin,
         false_match_rate=rate,
-        faces=f"your {len(people)} people",
+        faces=f"{len(people)} people of yours",
         source=f"Measured by `facewright person calibrate` on {len(faces)} photos of {len(people)} "
         f"people: {foreign.numel()} comparisons of a face with another person's album.",
         table=tuple(rows),
@@ -158,14 +159,15 @@ def calibrate(people: Sequence[Person], *, rate: float | None = None) -> Calibra
 
 def _without_itself(person: Person) -> Tensor:
     """(n,) cosines of each photo with the album of the others; NaN where there are none."""
-    if len(person) < 2:
-        return torch.full((len(person),), math.nan, dtype=torch.float64)
     faces = F.normalize(person.embeddings.double(), dim=1)
-    weights = person.quality.double()
-    weights = weights if bool(weights.any()) else torch.ones_like(weights)
-    weighted = weights[:, None] * person.embeddings.double()
-    rest = weighted.sum(0) - weighted
-    return (faces * F.normalize(rest, dim=1)).sum(1)
+    numbers = range(len(person))
+    own = [
+        float(faces[i] @ _template(person, [j for j in numbers if j != i]))
+        if len(person) > 1
+        else math.nan
+        for i in numbers
+    ]
+    return torch.tensor(own, dtype=torch.float64)
 
 
 def _rows(
@@ -197,10 +199,28 @@ def _rows(
     ]
 
 
-def _margin(own: Tensor, best_other: Tensor, rate: float) -> float:
-    """From which lead of the most alike other album over the right one is as rare as `rate`."""
-    lead = (best_other - own).sort(descending=True).values
-    return max(0.0, float(lead[max(0, math.ceil(rate * len(lead)) - 1)]))
+def _margin(people: Sequence[Person], rate: float) -> float | None:
+    """By how much the wrong of two albums of one person leads as rarely as `rate`: nobody's twin
+    is more alike. Every face is held against the two halves of the other photos, and either may be
+    the wrong one. None where nobody has three photos.
+    """
+    leads = []
+    for person in people:
+        for photo in range(len(person)):
+            rest = [i for i in range(len(person)) if i != photo]
+            if len(rest) > 1:
+                face = F.normalize(person.embeddings[photo].double(), dim=0)
+                one, other = (face @ _template(person, rest[half::2]) for half in (0, 1))
+                leads += [float(one - other), float(other - one)]
+    leads.sort(reverse=True)
+    return max(0.0, leads[math.ceil(rate * len(leads)) - 1]) if leads else None
+
+
+def _template(person: Person, photos: Sequence[int]) -> Tensor:
+    """(d,) float64 as `Person.template` has it, of some of the photos."""
+    weights = person.quality[photos].double()
+    weights = weights if bool(weights.any()) else torch.ones_like(weights)
+    return F.normalize(weights @ person.embeddings[photos].double(), dim=0)
 
 
 def _row(limits: Limits, rate: float | None) -> Rate:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...core.files.known import NANO_SIZE
 from .graph import Graph, Node, Output, workflow
 from .parts import (
     BEFORE_AFTER,
@@ -27,6 +28,10 @@ def _load_sd21(graph: Graph) -> None:
     graph.group("Models", "load")
 
 
+PUBLISHED = 0.001
+"""The false-match rate whose cosine is published of ArcFace."""
+
+
 def restore_with_photos(
     graph: Graph,
     x: int,
@@ -48,9 +53,15 @@ def _restored(
     picture: Output,
     found: Node,
     titles: tuple[str, str],
+    rate: float,
     **references: Any,
 ) -> None:
-    """Restore, paste, guard and save; `titles` are those of the first frame and of its report."""
+    """Restore, paste, guard and save.
+
+    Args:
+        titles: of the first frame and of its report.
+        rate: share of strangers that the guard would let pass.
+    """
     crops, (title, report) = found["crops"], titles
     cond, restored = restore_with_photos(graph, x, 100, crops, **references)
     words(graph, (x, 690, 340, 210), report, cond["report"])
@@ -60,7 +71,8 @@ def _restored(
     pasted = graph.add("PasteFaces", box, restored=restored["restored"], **before)["image"]
     graph.group("Put them back", "output")
     box = (x + 740, 100, 460, 520)
-    guard = graph.add("PictureGuard", box, pasted=pasted, **before, **references)
+    limit = {"false_match_rate": rate}
+    guard = graph.add("PictureGuard", box, pasted=pasted, **limit, **before, **references)
     words(graph, (x + 740, 690, 460, 210), "Receipts in words", guard["report"])
     graph.group("Hold back who drifted", "check")
     inside = {"receipts": guard["receipts"], "faces": found["faces"]}
@@ -78,7 +90,8 @@ def _with_people(graph: Graph, x: int, picture: Output, people: Output, size: in
     words(graph, (x + 400, 690, 380, 210), "Who is who", who["report"])
     graph.group("Whose faces are they?", "people")
     titles = "Restore each with its own photographs", "Whose photographs"
-    _restored(graph, x + 840, picture, found, titles, matches=who["matches"])
+    rate = 0.01 if size == NANO_SIZE else PUBLISHED
+    _restored(graph, x + 840, picture, found, titles, rate, matches=who["matches"])
 
 
 def _own_files_notes(graph: Graph) -> None:
@@ -116,7 +129,7 @@ def honestface_restore(graph: Graph) -> None:
     graph.group("Who it is", "people")
     found = find_faces(graph, 1700, picture, 512)
     titles = "Restore with the photographs", "Which photo was looked at"
-    _restored(graph, 2100, picture, found, titles, person=person)
+    _restored(graph, 2100, picture, found, titles, PUBLISHED, person=person)
     _own_files_notes(graph)
 
 

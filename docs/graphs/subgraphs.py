@@ -189,7 +189,7 @@ def restore_with_album() -> Blueprint:
     graph.group("Hold back who drifted", "check")
     graph.expose(found, "crop_size", "pick")
     graph.expose(who, "threshold")
-    graph.expose(guard, "max_drift")
+    graph.expose(guard, "max_drift", "false_match_rate")
     graph.expose(pasted, "color", "strength")
     picture = {"image": guard["image"], "mask": pasted["mask"]}
     graph.give(**picture, names=who["preview"], report=guard["report"])

@@ -192,6 +192,7 @@ TABLE = {
     "assign": ({"people": "alice"}, ("0=nobody",)),
     "location": ({}, "drop"),
     "names": ({}, True),
+    "false_match_rate": ({}, 0.001),
 }
 """Field -> what else is set in both runs, and the value it is changed to."""
 KNOWN = {}

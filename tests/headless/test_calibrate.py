@@ -94,7 +94,7 @@ def test_limits_are_written_beside_the_weights_and_found_there(people, weights, 
     assert written["recogniser"] == found.id == recogniser.id
     assert found.limits.same_person == written["same_person"] != recogniser.limits.same_person
     assert found.limits.false_match_rate == 0.01 and found.limits.cosine_at(0.01) > 0
-    assert "1 % of strangers, your 25 people" in found.info
+    assert "1 % of strangers, 25 people of yours" in found.info
     # Measuring again does not start from what was measured, and a rate can be asked for.
     assert measured(people, weights, "--false-match-rate", 0.1).exit_code == 0
     assert load_recogniser(weights).limits.false_match_rate == 0.1
@@ -105,7 +105,7 @@ def test_limits_are_those_of_the_node_which_sees_that_they_changed(people, weigh
     before = LoadRecogniser.fingerprint_inputs(recogniser_file="b")
     measured(people, weights)
     assert LoadRecogniser.fingerprint_inputs(recogniser_file="b") != before
-    assert "your 25 people" in LoadRecogniser.execute(recogniser_file="b").result[1]
+    assert "25 people of yours" in LoadRecogniser.execute(recogniser_file="b").result[1]
 
 
 def test_other_weights_do_not_take_them(people, weights):

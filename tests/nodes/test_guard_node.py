@@ -9,6 +9,7 @@ import torch
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import load_analyzer
 from facewright.core.people.album import make_person
+from facewright.core.people.limits import percent
 from facewright.core.people.matching import match_faces
 from facewright.core.people.recogniser import nano_recogniser
 from facewright.core.weights import nano
@@ -88,6 +89,25 @@ def test_the_guard_keeps_the_right_and_holds_back_the_wrong(crops, recogniser, a
     assert torch.equal(result.ui.as_dict()["images"], overlay)
 
 
+def test_a_limit_by_false_match_rate_is_that_of_the_recogniser(crops, recogniser, analyzer):
+    image, other = crops
+    other = 0.45 * other[:1] + 0.55 * other[1:]  # half another person
+    cosine = float((recogniser(to_nchw(image)[:1]) * recogniser(to_nchw(other))).sum())
+    rates = [row.rate for row in recogniser.limits.table]
+    passing = [rate for rate in rates if recogniser.limits.cosine_at(rate) <= cosine]
+    for rate in rates:
+        _, receipts, _, report = guard(
+            image[:1], other, recogniser, analyzer, max_drift=0.0, false_match_rate=rate
+        ).result
+        content = json.loads(receipts)
+        (face,) = content["faces"]
+        assert (face["verdict"] == "kept") == (rate in passing)
+        assert face["max_drift"] == pytest.approx(1 - recogniser.limits.cosine_at(rate))
+        assert f"{percent(rate)} of strangers, rendered faces" in content["limit"]
+        assert content["limit"] in report
+    assert 0 < len(passing) < len(rates)
+
+
 def test_references_are_found_in_pictures(crops, recogniser, analyzer):
     image, _ = crops
     portraits = to_image(photos([9001, 9001], [5, 6], 160, aligned=False).pixels)
@@ -130,7 +150,8 @@ def test_no_faces_pass_through_to_the_paste_node(recogniser, analyzer):
         min_size=0, min_score=0.0, max_faces=0, padding=0.0,
     ).result  # fmt: skip
     guarded, receipts, overlay, report = guard(found, found, recogniser, analyzer).result
-    assert len(guarded) == 0 and overlay.shape == (1, 256, 776, 3) and report == "no faces"
+    assert len(guarded) == 0 and overlay.shape == (1, 256, 776, 3)
+    assert report.splitlines()[0] == "no faces"
     assert json.loads(receipts)["faces"] == []
     pasted, _ = PasteFaces.execute(
         image=picture, faces=faces, restored=guarded, feather=0.12, color="none", strength=1.0
