@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..errors import FacewrightError, counted
 from .limits import Limits, Rate, limits_of, percent
+from .matching import margin_from
 from .person import Person
 
 RATES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
@@ -74,12 +75,13 @@ class Calibration:
         same = self.limits.same_person
         compared = f"{self.genuine} comparisons of a face with its own person"
         who = f"{self.people} people, {counted(self.photos, 'photo')}"
+        margin = f"{margin_from(self.limits):.3f}"
         guard = f"the guard holds back what drifts farther than {1 - same:.2f}"
         lines = [
             f"{who}, {self.pairs} pairs of people: {compared}, {self.impostors} with another",
             *(self._line(row) for row in self.limits.table),
             f"a face is a person's from {self.limits.told(same)}; {guard}",
-            f"a face is unsure where the best album leads by less than {self.limits.margin:.3f}",
+            f"a face is unsure where the best album leads by less than {margin}",
         ]
         a, b, cosine = self.closest
         lines.append(f"most alike: {a} and {b}, cosine {cosine:.2f}; are they two people?")

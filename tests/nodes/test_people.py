@@ -165,7 +165,7 @@ def test_without_faces_or_albums_it_goes_on(make, analyzer, recogniser):
     matches, preview, report, known = MatchPeople.execute(
         image(wall), detect(wall, analyzer), recogniser, 0.0, people
     ).result
-    assert len(matches) == 0 and report == "there are no faces" and known == 0
+    assert len(matches) == 0 and report.startswith("there are no faces\n") and known == 0
     assert not torch.equal(preview, image(wall))  # it says why, as Detect Faces does
     torch.testing.assert_close(preview[:, :25], image(wall)[:, :25])
     picture = group_scene(5, [7, 8, 9]).pixels[None]
