@@ -43,7 +43,8 @@ class IdentityGuard(io.ComfyNode):
                     step=0.01,
                     tooltip="How far a face may be from who it should be: 1 - cosine to its "
                     "references, or to the input where it has none. 0: no change at all; 1: as far "
-                    "as a stranger; 2: anything goes.",
+                    "as a stranger; 2: anything goes. How many strangers are within it says the "
+                    "report: within 0.5 5 % for nano.",
                 ),
                 io.Combo.Input(
                     "action",
