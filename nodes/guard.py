@@ -13,6 +13,13 @@ from ._steps import reporter
 from ._types import Faces, Matches, Person, Recogniser, output
 
 
+def _limit(recogniser, max_drift: float, rate: float) -> tuple[float, str]:
+    """How far faces may drift, by their false-match rate where one is given, and in words."""
+    limits = recogniser.limits
+    limit = limits.drift(None if rate else max_drift, rate)
+    return limit, f"limit: {limits.told_of_drift(limit)}"
+
+
 class IdentityGuard(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -111,9 +118,7 @@ class IdentityGuard(io.ComfyNode):
         false_match_rate=0.0,
     ) -> io.NodeOutput:
         device = host.load(recogniser)
-        limits, asked = recogniser.limits, None if false_match_rate else max_drift
-        limit = limits.drift(asked, false_match_rate)
-        told = limits.told_of_drift(limit)
+        limit, told = _limit(recogniser, max_drift, false_match_rate)
         photos = None if references is None else to_nchw(references, "references").to(device)
         template, notes = reference_template(photos, recogniser, analyzer)
         lq = to_nchw(image).to(device)
@@ -135,7 +140,7 @@ class IdentityGuard(io.ComfyNode):
             to_image(result.restored),
             result.json,
             overlay,
-            "\n".join([*notes, result.report, f"limit: {told}"]),
+            "\n".join([*notes, result.report, told]),
             ui=host.preview(overlay[:SHOWN], cls),
         )
 
@@ -203,6 +208,7 @@ class PictureGuard(io.ComfyNode):
                     optional=True,
                     tooltip="Good photos of one person: all faces should be this person.",
                 ),
+                false_match_input("max_drift counts."),
             ],
             outputs=[
                 output(
@@ -232,8 +238,10 @@ class PictureGuard(io.ComfyNode):
         person=None,
         matches=None,
         references=None,
+        false_match_rate=0.0,
     ) -> io.NodeOutput:
         device = host.load(recogniser)
+        limit, told = _limit(recogniser, max_drift, false_match_rate)
         photos = None if references is None else to_nchw(references, "references").to(device)
         template, notes = reference_template(photos, recogniser, analyzer)
         guarded, lq, result = guard_pictures(
@@ -243,7 +251,7 @@ class PictureGuard(io.ComfyNode):
             recogniser=recogniser,
             device=device,
             landmarker=analyzer,
-            max_drift=max_drift,
+            max_drift=limit,
             action=action,
             references=references_for(
                 len(faces), person=person, matches=matches, template=template
@@ -255,7 +263,7 @@ class PictureGuard(io.ComfyNode):
             to_image(guarded),
             result.json,
             overlay,
-            "\n".join([*notes, result.report]),
+            "\n".join([*notes, result.report, told]),
             ui=host.preview(overlay[:SHOWN], cls),
         )
 

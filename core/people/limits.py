@@ -212,8 +212,11 @@ def read_limits(path: Path, recogniser: str | None) -> Limits:
     if problem:
         raise _unusable(path, problem)
     return Limits(
-        **{name: content[name] for name in _TEXTS},
-        **{name: float(content[name]) for name in _NUMBERS},
+        faces=content["faces"],
+        source=content["source"],
+        same_person=float(content["same_person"]),
+        margin=float(content["margin"]),
+        false_match_rate=float(content["false_match_rate"]),
         table=tuple(Rate(**{k: float(v) for k, v in row.items()}) for row in content["table"]),
     )
 

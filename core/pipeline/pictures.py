@@ -199,15 +199,13 @@ class Restorer:
         """
         rate, lines = options.false_match_rate, []
         if options.people:
-            limits = self.recogniser.limits
-            lines.append(
-                f"people from cosine {limits.told(limits.threshold(options.threshold, rate))}"
-            )
-        if options.held_back:
-            limits = self.recogniser.limits
-            lines.append(
-                f"held back: {limits.told_of_drift(limits.drift(options.max_drift, rate))}"
-            )
+            cosine = self.recogniser.limits.threshold(options.threshold, rate)
+            lines.append(f"people from cosine {self.recogniser.limits.told(cosine)}")
+        drift = options.max_drift
+        if rate is not None:
+            drift = self.recogniser.limits.drift(drift, rate)
+        if drift is not None:
+            lines.append(f"held back: {self.recogniser.limits.told_of_drift(drift)}")
         return lines
 
     def settled(
