@@ -243,8 +243,8 @@ class MatchPeople(io.ComfyNode):
                     step=0.01,
                     tooltip="Cosine that a face and an album need. Higher: more faces are nobody. "
                     "0: what suits the recogniser (nano 0.65, which 1.6 % of strangers reach; "
-                    "others 0.28, for ArcFace 0.1 % as published). The report shows the cosines; badly "
-                    "damaged faces may need less.",
+                    "others 0.28, for ArcFace 0.1 % as published). The report shows the cosines; "
+                    "badly damaged faces may need less.",
                 ),
                 People.Input(
                     "people",
