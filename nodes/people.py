@@ -35,7 +35,7 @@ def people_output(next_node: str) -> io.Output:
 
 def remove_in_editor(person: Album, photos: Sequence[int]) -> str:
     """How photographs are taken out in a graph."""
-    return f"Edit Person: `remove` {', '.join(handles(person, photos))}"
+    return f"`{', '.join(handles(person, photos))}` in `remove` of Edit Person"
 
 
 def album_shown(

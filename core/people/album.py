@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -339,10 +340,13 @@ def _consensus(
                 f"from the left, was taken, {why}"
             )
     rivals = [picks for picks in proposals if not any(map(int.__eq__, picks, best))]
-    if len(photos) > 1 and any(_agree(photos, picks) >= threshold for picks in rivals):
+    rival = next((picks for picks in rivals if _agree(photos, picks) >= threshold), None)
+    if len(photos) > 1 and rival is not None:
+        other = f"{photos[0].source}={photos[0].left_to_right.index(rival[0])}"
         report.append(
-            "warning: all these photos show a second person too. If the wrong one was taken, add "
-            "a photo of the right one alone."
+            "warning: all these photos show a second person too. If the wrong one was taken, say "
+            f"whose face is meant: `--face {shlex.quote(other)}`, or `face` {other} in Person "
+            "Album."
         )
     return list(best)
 

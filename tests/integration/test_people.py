@@ -307,3 +307,43 @@ def test_a_match_is_corrected_by_hand(server, tmp_path):
     prompt[match]["inputs"]["assign"] = "7=Bo"
     with pytest.raises(WorkflowError, match="has 3 faces, numbered from 0"):
         ask(server, prompt, tmp_path)
+
+
+def test_an_album_is_corrected_in_a_graph(server, home, tmp_path):
+    """Two albums merged; the warning says what to write, and that takes the stranger out."""
+    second = album_of("batch", "photos of Bo", "Bo")
+    albums = album_of("batch", "photos of Ada") | {
+        "8": second["2"],
+        "9": {
+            **second["3"],
+            "inputs": {**second["3"]["inputs"], "references": ["8", 1]},
+        },
+    }
+
+    def edit(person, **given):
+        inputs = {"person": person, "remove": "", "name": "", "best": 0, **given}
+        return {"class_type": "FacewrightEditPerson", "inputs": inputs}
+
+    def told(prompt, *nodes):
+        shown = {
+            f"text{n}": {"class_type": "PreviewAny", "inputs": {"source": [n, 3]}} for n in nodes
+        }
+        return ask(server, prompt | shown, tmp_path)[0]
+
+    merged = albums | {"m": edit(["3", 0], merge=["9", 0])}
+    merged["sheet"] = {"class_type": "PreviewImage", "inputs": {"images": ["m", 2]}}
+    text = told(merged, "m")["textm"]
+    assert "the album of Bo joined that of Ada" in text and "seem to show two people" in text
+    remove = re.search(r"`([0-9, ]+)` in `remove` of Edit Person", text)[1]
+    right = merged | {
+        "r": edit(["m", 0], remove=remove, name="Ada L.", best=3),
+        "s": {
+            "class_type": "FacewrightSavePerson",
+            "inputs": {"person": ["r", 0], "filename": "corrected", "overwrite": False},
+        },
+    }
+    text = told(right, "r")["textr"]
+    assert "Ada is called Ada L. now" in text and text.count(": kept, ") == 3
+    assert "warning" not in text
+    person = Person.from_file(home / "models/facewright/people/corrected.person")
+    assert person.name == "Ada L." and len(person) == 3

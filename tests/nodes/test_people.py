@@ -244,7 +244,7 @@ def test_an_album_is_edited_in_a_graph(make):
     _, _, _, report = run(person, remove="", name="", best=0, merge=other).result
     (warning,) = [line for line in report.splitlines() if "may show another" in line]
     # What the warning says to write takes the stranger out, although the name is there twice.
-    remove = warning.split("`remove` ")[1].rstrip(".")
+    remove = warning.split("take it out with `")[1].split("`")[0]
     mixed = run(person, remove="", name="", best=0, merge=other)[0]
     assert run(mixed, remove=remove, name="", best=0)[0].sources == person.sources
 
