@@ -342,6 +342,28 @@ def test_a_face_beaten_in_some_frames_is_nobody_in_all(alice):
     assert matches.names == ["alice", "nobody"] and float(matches.cosines[1, 0]) > 0.3
 
 
+def test_somebody_else_at_the_same_place_is_another_face_where_a_recogniser_is_at_hand(recogniser):
+    """Without a cut that shows; faces are compared for a guard, or by one that was given."""
+    one = scene(3, LEFT)
+    other = 1 - one
+    other[:, LEFT[1], LEFT[0]] = one[:, LEFT[1], LEFT[0]]
+    frames = [one] * 10 + [other] * 10
+    still = RestoreOptions(cut_threshold=1.0, smoothing=0.0)
+    alone = Restorer(Painter(None), Markers())
+    given = alone.with_recogniser(recogniser)
+    for restorer, options, faces in (
+        (alone, still, 1),
+        (given, still, 2),
+        (Restorer(Painter(recogniser), Markers()), still, 1),
+        (Restorer(Painter(recogniser), Markers()), replace(still, receipts=True), 2),
+    ):
+        _, run = look_and_restore(restorer, frames, options)
+        assert run.followed == faces
+    assert [entry["frames"] for entry in json.loads(run.receipts.json)["faces"]] == [
+        {"first": 0, "last": 9, "count": 10}, {"first": 10, "last": 19, "count": 10},
+    ]  # fmt: skip
+
+
 def test_receipts_of_a_video_tell_of_each_face_over_its_frames(recogniser):
     _, run = look_and_restore(
         Restorer(Painter(recogniser), Markers()), FRAMES[:CUT], RestoreOptions(max_drift=0.3)
