@@ -24,7 +24,7 @@ from facewright.headless import RestoreOptions, load_restorer
 from facewright.training.world.faces3d import render
 from facewright.training.world.nuisances import sample_nuisances
 
-PEOPLE, MEASURED = 80, 24
+PEOPLE, MEASURED = 40, 24
 LIMITS = (0.05, 0.15)
 ACTIONS = ("lower strength", "fall back")
 VARIANTS = (

@@ -51,6 +51,26 @@ class Certainty:
         """How far the found landmarks themselves lie from the true ones; NaN: unknown."""
         return self._at(self.off, score, yaw)
 
+    @property
+    def told(self) -> str:
+        """In sentences, for reports of scores."""
+        if not self.moves:
+            return self.known
+        last = self.yaws[-1]
+        sizes = ", ".join(
+            f"{name} {self.error(score):.3f}"
+            for name, score in (("eyes", "ald_eyes"), ("mouth", "ald_mouth"), ("all", "ald_all"))
+        )
+        turned = (
+            f" (of a face turned by {last:.0f} degrees {self.error('ald_eyes', last):.3f}, "
+            f"{self.error('ald_mouth', last):.3f} and {self.error('ald_all', last):.3f})"
+        )
+        return (
+            f"A-LD of one and the same face in two pictures is, in eye distances, {sizes}"
+            f"{turned * (last > 0)} by the landmarker {self.landmarker} alone: of single pictures, "
+            f"smaller scores and differences say nothing. {self.known}"
+        )
+
     def _at(self, table: Mapping[str, tuple[float, ...]], score: str, yaw: float) -> float:
         if score not in table:
             return math.nan

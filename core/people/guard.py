@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import FacewrightError, check_image
 from ..faces import DENSE
+from ..faces.certainty import certainty_of
 from ..geometry.align import FaceCrops, cut_out
 from ..geometry.face import DenseLandmarker
 from .delivery import CropDelivery, Delivery, FinishedDelivery
@@ -165,6 +166,7 @@ def guard_delivery(
         FacewrightError: an analyzer without dense landmarks, a number or an action that is none,
             or references of another recogniser.
     """
+    certainty = certainty_of(getattr(landmarker, "name", ""))
     references = [None] * len(lq) if references is None else list(references)
     _check(len(lq), landmarker, max_drift, action, references)
     templates = [template_of(reference, recogniser) for reference in references]
@@ -178,7 +180,9 @@ def guard_delivery(
             out[some] = delivery.look(some).to(out)
             points_lq, points = (landmarker.landmarks(x[some]).cpu() for x in (lq, out))
             shown = delivery.shown(some)
-            measured = measure(lq[some], out[some], points_lq, points, shown, delivery.feather)
+            measured = measure(
+                lq[some], out[some], points_lq, points, shown, delivery.feather, certainty
+            )
             for i, what in zip(some, measured, strict=True):
                 reference = references[i]
                 drift = judge.drift[i]

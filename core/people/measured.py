@@ -1,14 +1,15 @@
 """What changed between a face as it came in and as it goes out, in numbers for its receipt."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..color import rgb_to_lab, wavelet_low
 from ..devices import widened
-from ..geometry.eyes import EYES
+from ..faces.certainty import Certainty
+from ..geometry.eyes import EYES, yaw_of
 from ..geometry.landmarks import affine_landmark_distance, region_points
 from ..geometry.paste import soft_box
 from ..geometry.warp import pixel_grid
@@ -36,6 +37,10 @@ class Measured:
     """Low-pass colour gradient across the paste border, relative to the input's; 1: no seam."""
     sharpness: float
     """`edge_ratio` to the input under the paste mask. Noise of the input counts as sharpness."""
+    yaw: float = math.nan
+    """Degrees that the face turned farther of the two is turned to a side."""
+    error: dict[str, float] = field(default_factory=dict)
+    """Per region how far the landmarker moves A-LD by itself, in eye distances; NaN: unknown."""
 
     def share(self, region: str) -> float:
         """A-LD in eye distances, which do not depend on the size of the crop."""
@@ -50,6 +55,7 @@ def measure(
     points: Tensor,
     shown: Tensor | None = None,
     feather: float = FEATHER,
+    certainty: Certainty | None = None,
 ) -> list[Measured]:
     """Compare n crops with what came in.
 
@@ -60,6 +66,7 @@ def measure(
             pixels the restored face was put into. None: `result` is still to be pasted, and is
             taken to be, with the border `feather`.
         feather: width of that border as a share of the crop.
+        certainty: what is known of the landmarker.
     """
     size = lq.shape[-1]
     if shown is None:
@@ -75,8 +82,15 @@ def measure(
     ald = {region: _ald(points, points_lq, region) for region in REGIONS}
     first, second = (widened(points_lq[:, part]).mean(1) for part in EYES[points_lq.shape[1]])
     eyes = (first - second).norm(dim=1)
+    nose = (certainty or Certainty(landmarker="", known="")).nose
+    yaws = [max(yaw_of(p, nose) for p in both) for both in zip(points_lq, points, strict=True)]
     return [
         Measured(
+            yaw=yaws[i],
+            error={
+                region: certainty.error(f"ald_{region}", yaws[i]) if certainty else math.nan
+                for region in REGIONS
+            },
             ald={region: float(values[i]) for region, values in ald.items()},
             eye_distance=float(eyes[i]),
             color=float(color[i]),

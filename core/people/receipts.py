@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ..errors import FacewrightError, shorten
+from ..faces.certainty import TURNED
 from ..files import json_text
 from ..files.own_version import own_version
 from .measured import REGIONS, Measured
@@ -149,9 +150,14 @@ class Receipt:
             "drift_input": self.drift_input,
             "cosine": {"input": self.cosine_input, "references": self.cosine_references},
             "a_ld": {
-                region: {"px": m.ald[region], "eye_distances": m.share(region)}
+                region: {
+                    "px": m.ald[region],
+                    "eye_distances": m.share(region),
+                    "error": m.error.get(region),
+                }
                 for region in REGIONS
             },
+            "yaw": m.yaw,
             "color_difference": m.color,
             "seam": m.seam,
             "sharpness": m.sharpness,
@@ -188,13 +194,21 @@ class Receipt:
 
     def _numbers(self) -> list[str]:
         m = self.measured
-        moved = ", ".join(f"{region} {number(m.share(region))}" for region in REGIONS)
+        moved = ", ".join(
+            f"{region} {number(m.share(region))}{_plus_minus(m.error.get(region))}"
+            for region in REGIONS
+        )
+        turned = f", turned by about {m.yaw:.0f} degrees" if m.yaw > TURNED else ""
         return [
-            f"A-LD {moved} eye distances",
+            f"A-LD {moved} eye distances{turned}",
             f"colour {number(m.color, 1)}",
             f"seam {number(m.seam)}",
             f"sharpness {number(m.sharpness)}",
         ]
+
+
+def _plus_minus(error: float | None) -> str:
+    return f" +- {error:.2f}" if error is not None and math.isfinite(error) else ""
 
 
 def to_json(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import FacewrightError, check_counts, check_image, listed, not_finite
 from ..faces import DENSE, Face, FaceAnalyzer, dense_landmarker, detect_faces
+from ..faces.certainty import certainty_of
 from ..metrics import METRICS, Metric, metric
 from .landmarks import dense, nearest_face
 from .scores import Scores
@@ -60,12 +61,15 @@ class PictureScores(Scores):
     """
 
     metrics: Sequence[Metric]
+    about_faces: str = ""
+    """How sure scores of landmarks are; "" where there are none."""
 
     def report(self) -> str:
         """A line per metric of a single picture; of several, a line per picture and the means."""
+        lines = super().report()
         if len(self) == 1:
-            return "\n".join(_metric_words(one, self._of(0)) for one in self.metrics)
-        return super().report()
+            lines = "\n".join(_metric_words(one, self._of(0)) for one in self.metrics)
+        return "\n".join(filter(None, [lines, self.about_faces]))
 
     def _words(self, numbers: dict[str, float]) -> str:
         return ", ".join(_metric_words(one, numbers) for one in self.metrics)
@@ -129,7 +133,12 @@ def score_images(
             for name, number in numbers.items():
                 values[name].append(number)
         on_image(1)
-    return PictureScores(values=values, notes=[""] * len(restored), metrics=metrics)
+    return PictureScores(
+        values=values,
+        notes=[""] * len(restored),
+        metrics=metrics,
+        about_faces=certainty_of(analyzer.name).told if analyzer and wants_faces else "",
+    )
 
 
 def _faces(analyzer: FaceAnalyzer, image: Tensor) -> list[Face]:

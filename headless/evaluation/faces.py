@@ -11,6 +11,7 @@ from ...core.devices import compute_device, widened
 from ...core.errors import FacewrightError
 from ...core.faces import ANALYZERS as KNOWN
 from ...core.faces import NEEDS, ROOM, Face, dense_landmarker, detect_faces, load_analyzer
+from ...core.faces.certainty import certainty_of
 from ...core.geometry.align import align_faces
 from ...core.metrics import Metric
 
@@ -86,6 +87,9 @@ class FaceReader:
 
     def note(self) -> str:
         """What the reader of a report has to know."""
+        return " ".join([self._note(), *([certainty_of(self.name).told] * (self.points != 5))])
+
+    def _note(self) -> str:
         if self.name == "nano":
             return (
                 "Faces, their 68 landmarks and their identity were read by the bundled nano "

@@ -10,7 +10,8 @@ _PIXELS = (
 _STRUCTURE = "How alike the local patterns of light and dark are; 1 is equal, 0 unrelated."
 _SHAPE = (
     "after the best shift, rotation, stretch and shear: whether {} changed its form, not whether "
-    "it moved or turned. It grows with the number of landmarks."
+    "it moved or turned. It grows with the number of landmarks and their own error, "
+    "and does not tell people apart."
 )
 _SETS = (
     "How different in kind the restored pictures are from the originals, as two crowds: not "

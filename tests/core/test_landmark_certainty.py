@@ -13,7 +13,9 @@ from facewright.core.faces import Face, load_analyzer
 from facewright.core.faces.certainty import SCORES, TURNED, certainty_of
 from facewright.core.geometry.eyes import EYES, eye_distance, yaw_of
 from facewright.core.geometry.landmarks import mirrored, region_points
+from facewright.core.people.measured import measure
 from facewright.core.scores.landmarks import LABELS, score_landmarks
+from facewright.core.scores.pictures import named_metrics, score_images
 from facewright.training.world.faces3d import RenderedFaces, render
 from facewright.training.world.identities import sample_identities
 from facewright.training.world.nuisances import sample_nuisances
@@ -207,3 +209,25 @@ def test_turned_and_mirrored_faces_are_named(frontal):
     assert (
         "more like the mirror image" in score_landmarks(pictures(2), pictures(3), analyzer).report()
     )
+
+
+def test_receipts_state_the_error_and_the_turn(frontal):
+    points = torch.stack([frontal, turned([54_000_001], 35).landmarks[0]])
+    known = certainty_of("nano")
+    grey = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    one, other = measure(grey, grey, points, points, certainty=known)
+    assert one.error["eyes"] == known.error("ald_eyes", one.yaw) and one.yaw < TURNED < other.yaw
+    assert other.error["eyes"] > one.error["eyes"]
+    (unknown, _) = measure(grey, grey, points, points)
+    assert math.isnan(unknown.error["eyes"])
+
+
+def test_reports_of_metrics_say_it_too():
+    assert "0.048" in certainty_of("nano").told and "40 degrees 0.076" in certainty_of("nano").told
+    assert certainty_of("facexlib").told == certainty_of("facexlib").known
+    gt = turned([54_000_002], 0).pixels
+    scores = score_images(
+        gt, named_metrics("ald_eyes, psnr"), gt=gt, analyzer=load_analyzer("nano")
+    )
+    assert scores.report().endswith(certainty_of("nano").told)
+    assert "landmarker" not in score_images(gt, named_metrics("psnr"), gt=gt).report()
