@@ -10,6 +10,7 @@ from ._common import (
     OUT,
     AsJson,
     Machine,
+    counted,
     fail,
     inputs_argument,
     path_option,
@@ -160,7 +161,8 @@ def add(
     remedy = remove_with(edit.out or file.path)
     about |= {"remedy": remedy, "faces": faces}
     changed, report = look_at(photos, edit.as_json, **about, **networks)
-    report = [*choice_of(networks["analyzer"]), *report]
+    added = f"{counted(len(changed) - len(file.person), 'photo')} added"
+    report = [*choice_of(networks["analyzer"]), added, *report[1:]]
     unread = [{"input": str(path), "error": error} for path, error in failed.items()]
     edit.finish(file, changed, report, failed=unread, left_aside=aside.entries())
     if not edit.as_json:
