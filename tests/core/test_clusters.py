@@ -101,6 +101,10 @@ def test_two_faces_of_one_photograph_are_two_people():
         one, other = found.group[[photo, photo + 3]]
         assert one != other or one == -1
     assert not found.alike  # a photograph tells them apart
+    # Nor does a face join somebody who is on its photograph already, however like it is.
+    x = at(0.999, 3, 5)
+    found = cluster_faces(x, photos, LIMITS, known=[0, 0, 0, -1, -1, -1])
+    assert found.group[:3].tolist() == [0] * 3 and not (found.group[3:] == 0).any()
     x, who = people([5, 5], 0.2, 3)
     photos = [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
     np.testing.assert_array_equal(cluster_faces(x, photos, LIMITS).group, who)

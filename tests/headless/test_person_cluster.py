@@ -181,6 +181,10 @@ def test_corrections_stay_and_only_new_photos_are_looked_at(cluster, pictures, t
     cluster([], names=[("person 02", "Ada Lovelace")])
     assert list(folder.people()) == ["Ada Lovelace", "person 02", "person 03"]
     assert set(who(out).values()) == {"Ada Lovelace", "person 03", "nobody"}
+    cluster([], names=[("person 03", "Cy")])
+    save(pictures / "g.png", photos(14, 9, size=192, aligned=False).pixels[0])
+    cluster([pictures / "g.png"])
+    assert who(out)["g.png", "0"] == "person 04"  # nor is the number of who has a name now
 
 
 def test_an_interruption_costs_nothing_that_was_seen(cluster, pictures, analyzer):
