@@ -199,8 +199,11 @@ def _join(
         elif fits:
             offers.append((*fits[0], at))
     for _, g, at in sorted(offers):
-        faces = fresh[at]
-        if not set(photo[group == g]) & set(photo[faces]):
+        # The likest come first, and the others have to fit what the group has become.
+        faces, mine = fresh[at], group == g
+        fits = float(e[faces].mean(0) @ e[mine].mean(0)) >= limits.same_person
+        apart = not set(photo[mine]) & set(photo[faces])
+        if fits and apart and _one_person(e[faces], e[mine], halves):
             group[faces] = g
     for faces in fresh:
         if group[faces[0]] < 0 and faces[0] not in doubtful:

@@ -32,9 +32,7 @@ SHARP = 0.2
 by a Gaussian of 1/18 of their width have 0.22, and one in ten is no longer like itself."""
 _SAVED_AFTER = 60.0
 """Seconds of looking that an interruption may cost, at the most."""
-_STRANGERS = 0.001
-_MARGIN = 0.03
-"""Where the recogniser's limits know of none: of rendered faces 0.4 % become unsure."""
+_STRANGERS = 0.01
 OR = " or "
 _SAME_FACE = 0.5
 """Intersection over union of two boxes from which they are one face."""
@@ -331,15 +329,15 @@ def limits_for(
 ) -> Limits:
     """By what faces are grouped: what was asked for, else the recogniser's limits.
 
-    Where it is known which cosine one stranger in a thousand reaches, groups need that at the
-    least: a folder has many strangers.
+    Where it is known which cosine one stranger in a hundred reaches, groups need that at the least:
+    a folder has many strangers.
     """
     limits = recogniser.limits
     if threshold is None:
         threshold = limits.same_person
         with contextlib.suppress(FacewrightError):  # nobody has measured it
             threshold = max(threshold, limits.cosine_at(_STRANGERS))
-    margin = (limits.margin or _MARGIN) if margin is None else margin
+    margin = limits.margin if margin is None else margin
     return replace(limits, same_person=threshold, margin=margin)
 
 
