@@ -78,7 +78,6 @@ class RestoreRun:
         """
         self._settings = Settings(work.models, work.options)
         self._told = work.told
-        self._told = work.told
         if self._record is not None and not self.overwrite:
             names = {job.name for job in self.jobs}
             self.jobs = [self._checked(job, names, self._record) for job in self.jobs]
@@ -127,8 +126,8 @@ class RestoreRun:
     def _of(self, job: Job) -> Record:
         if self._settings is None:
             return {}
-        told = {"assign": list(self._told[job.source])} if job.source in self._told else {}
-        return {**self._settings.of(video=is_video(job.source)), **told}
+        told = self._told.get(job.source, ())
+        return self._settings.of(video=is_video(job.source), told=told)
 
     def _output(self, job: Job) -> str:
         return job.target.relative_to(self.folder).as_posix()
