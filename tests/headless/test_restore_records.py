@@ -10,7 +10,8 @@ from facewright.core.pipeline.options import RestoreOptions
 from facewright.headless.cli import app
 from facewright.headless.jobs.manifest import Manifest
 from facewright.headless.make import restore_settings
-from facewright.headless.make.restore_files import RestorerChoice
+from facewright.headless.make.restore_files import RestoreFile, RestorerChoice
+from facewright.headless.make.restore_run import RestoreRun
 from facewright.headless.make.restore_settings import Settings, album_mark
 
 from .restore_doubles import cli, done, doubles, picture, runner, video
@@ -224,3 +225,19 @@ def test_every_field_of_the_options_is_told_or_left_out_knowingly():
 
     known = {f.name for f in fields(RestoreOptions)}
     assert known >= restore_settings._NO_PART | restore_settings._OF_VIDEOS
+
+
+def test_a_correction_by_hand_makes_that_picture_again_and_no_other(folder, tmp_path):
+    out = tmp_path / "out"
+    done(folder, "-o", out)
+
+    def left(**told):
+        run = RestoreRun([str(folder)], out, [])
+        by_file = {folder / f"{name}.png": texts for name, texts in told.items()}
+        work = RestoreFile(RestorerChoice("nano"), RestoreOptions(), told=by_file)
+        lines = run.hold_against(work)
+        return [job.target.name for job in run.jobs if not run.finished(job)], lines
+
+    assert left() == ([], [])
+    again = (["b.png"], ["1 made again: --assign was not given, is 0=nobody, 1=Bo"])
+    assert left(b=("1=Bo", "0=nobody")) == again
