@@ -11,6 +11,8 @@ _WHO = frozenset({"person", "people", "unsure", "runner_up"})
 _BY_NAME = frozenset({"cosines"})
 """Entries whose own entries are called after people."""
 _BY_HAND = frozenset({"assign", "assignments"})
+_NOBODYS = frozenset({"references", "nobody"})
+"""Words in place of a name: an album that was made of references is called so."""
 _PLAIN = frozenset({"format", "verdict", "anchor", "facewright", "date", "sha256", "measured"})
 """Entries that never speak of people, whatever people are called."""
 
@@ -50,7 +52,7 @@ def _learn(value: Any, known: dict[str, str]) -> None:
         for key, item in value.items():
             if key in _WHO or key in _BY_NAME:
                 for name in [item] if isinstance(item, str) else item or ():
-                    if isinstance(name, str):
+                    if isinstance(name, str) and name not in _NOBODYS:
                         known.setdefault(name, f"person {len(known) + 1}")
             _learn(item, known)
 

@@ -177,4 +177,6 @@ def test_names_stay_out_of_pictures_unless_asked_for():
     assert plain["faces"][1]["cosines"] == {"person 1": 0.1, "person 2": 0.2}
     assert plain["options"] == {"assign": None, "people": ["person 4"], "color": "lab"}
     assert plain["limit"] == "0.5 for person 1 and Adam"
+    face["person"] = "references"
+    assert json.loads(in_pictures(json.dumps(content)))["faces"][0]["person"] == "references"
     assert plain["pictures"] == content["pictures"] and plain["format"] == content["format"]

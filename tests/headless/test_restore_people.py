@@ -14,6 +14,7 @@ from facewright.core.geometry.paste import paste_faces
 from facewright.core.images import Picture, read_picture, write_picture
 from facewright.core.people.album import make_person
 from facewright.core.people.receipts import KEYWORD
+from facewright.core.people.unnamed import in_pictures
 from facewright.core.restorer import restore_in_chunks
 from facewright.core.weights import nano
 from facewright.headless.cli import app
@@ -258,7 +259,14 @@ def test_receipts_lie_beside_the_picture_and_in_pngs(folder, tmp_path):
         if faces:
             assert [f["person"] for f in content["faces"]] == ["bob", None, "alice"]
             assert [f["anchor"] for f in content["faces"]] == ["references", "input", "references"]
-        assert Image.open(out / name).info.get(KEYWORD) == (text if name.endswith("png") else None)
+        inside = Image.open(out / name).info.get(KEYWORD)
+        assert inside == (in_pictures(text) if name.endswith("png") else None)
+        assert not faces or inside is None or ("person 1" in inside and "alice" not in inside)
+    named = ("--receipts", "--names")
+    assert (
+        cli(tmp_path / "in/group.png", "-o", tmp_path / "b", *people(folder), *named).exit_code == 0
+    )
+    assert "alice" in Image.open(tmp_path / "b/group.png").info[KEYWORD]
     assert not list(out.glob("*.tmp"))
 
 

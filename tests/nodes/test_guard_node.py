@@ -237,6 +237,19 @@ def test_saved_pictures_carry_the_receipts_of_their_own_faces(
     assert "facewright_receipts" not in Image.open(tmp_path / "plain_00001_.png").info
 
 
+def test_names_are_saved_only_where_they_are_asked_for(tmp_path):
+    face = {"face": 0, "person": "Ada"}
+    text = json.dumps({"format": "facewright.receipts", "version": 1, "faces": [face]})
+    token = context.set(RunContext(output_dir=tmp_path))
+    try:
+        for number, asked in enumerate(({}, {"names": False}, {"names": True}), 1):
+            SaveWithReceipts.execute(torch.rand(1, 8, 8, 3), text, "a", **asked)
+            data = (tmp_path / f"a_0000{number}_.png").read_bytes()
+            assert (b"Ada" in data, b"person 1" in data) == (number == 3, number < 3)
+    finally:
+        context.reset(token)
+
+
 def test_a_workflow_saves_its_receipts(tmp_path):
     graph = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "face.png"}},
