@@ -232,6 +232,7 @@ def _described(folder: Any, made: Any, sheets: list[Path]) -> dict[str, Any]:
 
 
 def _tell(folder: Any, made: Any, out: Path) -> None:
+    from ...core.people.photos import command
     from ..make.people_cluster import is_unnamed
 
     people, unsure = folder.people(), folder.unsure()
@@ -243,9 +244,10 @@ def _tell(folder: Any, made: Any, out: Path) -> None:
         say(line, "yellow")
     unnamed = [name for name in people if is_unnamed(name)]
     if made is None:
+        then = command("person", "cluster", str(out), "--albums")
         say(
             f"Look at {out / 'overview.png'} and {out / 'sheets'}; write names and corrections "
-            f"into {out / 'people.csv'}. Then: facewright person cluster {out} --albums"
+            f"into {out / 'people.csv'}. Then: {then}"
         )
         return
     for line in made.report:

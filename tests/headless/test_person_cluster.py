@@ -271,6 +271,8 @@ def test_albums_hold_exactly_the_faces_of_the_table(
     mine = {f.row.photo: f.embedding for f in folder.faces if f.row.person == "Ada/../B"}
     expected = torch.stack([mine[source] for source in person.sources])
     torch.testing.assert_close(person.embeddings, expected, rtol=0, atol=1e-5)
+    (warning,) = [line for line in albums.report if line.startswith("warning")]
+    assert "party.png" in warning and "with another name, or nobody, in people.csv" in warning
     assert make().made and not make().failed  # just so already
     person.save(path)
     edit(out, lambda row: row.update(person="nobody") if row["photo"] == "e.png" else None)
