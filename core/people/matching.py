@@ -122,8 +122,8 @@ class Matches:
             batch, face = len(self.image_index.unique()) > 1, open_[0]
             place = f"{int(self.image_index[face])}/" * batch + str(self.numbers[face])
             lines.append(
-                f"warning: {counted(len(open_), 'face')} cannot be told for sure, so no album was "
-                f'taken for them. Say who they are by `assign`, such as "{place}='
+                f"warning: no album was taken for {counted(len(open_), 'face')} that cannot be "
+                f'told for sure. Say by `assign` whose it is, such as "{place}='
                 f'{self.may_be(face)[0]}", or lower `margin`: at 0 the likeliest is taken.'
             )
         return lines
@@ -194,7 +194,7 @@ def alike(people: Sequence[Person], threshold: float, margin: float) -> list[str
         if threshold * (1 - cosine) < margin:
             lines.append(
                 f"warning: the albums of {a.name} and {b.name} are nearly one person (cosine "
-                f"{cosine:.2f}): faces of theirs are often unsure. If it is one person, put all "
+                f"{cosine:.2f}): their faces are often unsure. If it is one person, put all "
                 "photos into one album; else say by hand whose face is whose."
             )
     return lines
