@@ -124,7 +124,7 @@ class PeopleFolder:
         """
         failed: dict[Path, str] = {}
         now: dict[str, str] = {}
-        names: dict[str, str] = {}
+        places: dict[str, tuple[Path, str]] = {}
         again = [(p.path, Path(p.name)) for p in self.again if p.path.is_file()]
         files = {os.path.realpath(path): (path, name) for path, name in (*again, *found)}
         given = sorted(files.values(), key=lambda one: (one[1].as_posix(), str(one[0])))
@@ -134,20 +134,16 @@ class PeopleFolder:
                 try:
                     mark = content_hash(path)
                     now[os.path.realpath(path)] = mark
-                    known = self.seen.photos.get(mark)
-                    if mark in names:
+                    if mark in places:
                         self.report.append(
-                            f"{shorten(name)} is the same file as {shorten(names[mark])}: "
+                            f"{shorten(name)} is the same file as {shorten(places[mark][1])}: "
                             "counted once"
                         )
-                    elif known is not None:
-                        if not known.path.is_file():
-                            self.seen.photos[mark] = Photo(path, name.as_posix(), known.faces)
-                    else:
+                    elif mark not in self.seen.photos:
                         faces = see(path, mark, self.path, analyzer, recogniser)
                         self.seen.photos[mark] = Photo(path, name.as_posix(), faces)
                         unsaved = True
-                    names.setdefault(mark, name.as_posix())
+                    places.setdefault(mark, (path, name.as_posix()))
                 except FacewrightError as error:
                     failed[path] = str(error)
                 except OSError as error:
@@ -161,7 +157,9 @@ class PeopleFolder:
                 self.seen.save(self.path)
         for mark, photo in self.seen.photos.items():
             there = now.get(os.path.realpath(photo.path), mark if photo.path.is_file() else "")
-            if there != mark:
+            if there != mark and mark in places:
+                self.seen.photos[mark] = Photo(*places[mark], photo.faces)
+            elif there != mark:
                 self.gone.add(mark)
         return failed
 
@@ -184,12 +182,11 @@ class PeopleFolder:
                 if -overlap >= _SAME_FACE and number not in taken and index not in taken.values():
                     taken[number] = index
             for row in mine:
-                row.photo, there = photo.name, row.number in taken
+                there = row.number in taken
+                row.photo = photo.name
+                row.note = "the photo is gone" if mark in self.gone else ""
+                row.note = row.note if there else "no face is found there any more"
                 self.faces.append(Face(row, photo if there else None, taken.get(row.number, 0)))
-                if not there:
-                    row.note = "no face is found there any more"
-                elif mark in self.gone:
-                    row.note = "the photo is gone"
             free = set(range(len(photo.faces))) - set(taken.values())
             fresh += [(photo.name, mark, index) for index in free if mark not in self.gone]
         lost = [row for rows in by_photo.values() for row in rows]

@@ -40,7 +40,8 @@ def draw_sheets(folder: PeopleFolder) -> list[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    written = []
+    written: list[Path] = []
+    used: set[str] = set()
     for name, title, faces, captions in _sheets(folder):
         parts = pages(len(faces))
         for number, part in enumerate(parts, 1):
@@ -48,6 +49,9 @@ def draw_sheets(folder: PeopleFolder) -> list[Path]:
                 (f" {number}", f" ({number} of {len(parts)})") if len(parts) > 1 else ("", "")
             )
             path = folder.path / f"{name}{ending}.png"
+            while path.as_posix().casefold() in used:  # the second sheet of Ada, and "Ada 2"
+                path = path.with_stem(f"{path.stem}_")
+            used.add(path.as_posix().casefold())
             pixels = people_sheet(
                 title + of, [_small(folder, f) for f in faces[part]], captions[part]
             )

@@ -223,10 +223,13 @@ def test_photos_that_move_change_and_go(cluster, pictures, tmp_path, analyzer):
     text = "\n".join(folder.report)
     assert "d2.png is the same file as d.png" in text and "2 photos with faces are gone" in text
     assert list(folder.failed) == [pictures / "x.png"]
-    # Back again, under another name: nothing has to be looked at or told anew.
-    shutil.copy(files[1].parent.parent / "pictures" / "z.png", pictures / "zz.png")
-    cluster(sorted(pictures.iterdir()))
-    assert analyzer.looks == looks + 1
+    # Where one photo was another is now, and the first lies elsewhere: neither is gone.
+    (pictures / "z.png").rename(pictures / "y.png")
+    (pictures / "e.png").rename(pictures / "z.png")
+    folder = cluster(sorted(pictures.iterdir()))
+    assert analyzer.looks == looks + 1 and len(folder.gone) == 2
+    people = who(out)
+    assert people["y.png", "0"] == people["z.png", "0"] == "Ada" and ("e.png", "0") not in people
 
 
 def test_what_the_user_said_outlives_the_cache_and_another_analyzer(
@@ -379,6 +382,20 @@ def test_a_cache_of_somebody_else_is_checked(cluster, pictures, tmp_path):
     folder.save()
     cluster([], sheets=True)
     assert kept.read_bytes() == b"mine" and (out / "people.csv").is_file()
+
+
+def test_every_sheet_is_a_file_of_its_own(cluster, pictures, tmp_path, monkeypatch):
+    from facewright.core.drawing import people
+
+    monkeypatch.setattr(people, "PER_SHEET", 2)
+    cluster(sorted(pictures.iterdir()))
+    cluster([], names=[("person 01", "Ada"), ("person 02", "Ada 2")])
+    out = tmp_path / "people"
+    edit(out, lambda row: row.update(person="nobody") if row["photo"] == "d.png" else None)
+    folder = cluster([], sheets=True)
+    names = {path.name for path in out.rglob("*.png")}
+    assert len(names) == len(folder.seen.sheets) == 6  # of Ada two, of Ada 2 one, of all two
+    assert {"Ada 1.png", "Ada 2.png", "Ada 2_.png"} <= names
 
 
 def test_names_for_files_are_distinct_on_every_system():
