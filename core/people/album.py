@@ -13,7 +13,6 @@ from torch import Tensor
 from ..errors import FacewrightError, counted, shorten
 from ..faces import FaceAnalyzer, dense_landmarker, detect_faces
 from ..geometry.align import FaceCrops, align_faces
-from .limits import threshold_of
 from .outliers import Remedy, strangers
 from .person import Person, base_name, to_bytes
 from .photos import labels
@@ -117,7 +116,8 @@ def make_person(
     if not found:
         raise _nothing(name, report)
     album = None if add_to is None else add_to.template.double()
-    picks = _consensus(found, threshold_of(recogniser.name), report, album)
+    limit = recogniser.limits.same_person
+    picks = _consensus(found, limit, report, album)
     chosen = zip(found, picks, strict=True)
     parts = [(p.crops.pixels[i], p.sizes[i], p.embeddings[i]) for p, i in chosen]
     pixels, sizes, embeddings = (torch.stack(part) for part in zip(*parts, strict=True))
@@ -141,7 +141,7 @@ def make_person(
     if add_to is not None:
         person, twice = joined(add_to, person)
         report += twice
-    report += strangers(person, remedy)
+    report += strangers(person, remedy, limit)
     return person, [person.info, *report]
 
 

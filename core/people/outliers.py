@@ -42,7 +42,7 @@ class Suspect:
     """What was measured."""
 
 
-def suspects(person: Person) -> list[Suspect]:
+def suspects(person: Person, limit: float | None = None) -> list[Suspect]:
     """Photographs that do not belong, as far as their embeddings tell; [] where all do.
 
     First by groups: whoever is at least as close as the recogniser's limit for one person to one of
@@ -53,8 +53,12 @@ def suspects(person: Person) -> list[Suspect]:
     distance and half the mean distance of the others among themselves, drawn towards the usual one
     as by five more photographs. The farthest one is suspect from `_FAR` times that on, is left out,
     and the next is looked at. A pair has no rest: only the limit tells.
+
+    Args:
+        limit: cosine of one person, where the recogniser at hand has one of its own; else what
+            comes with facewright.
     """
-    limit = threshold_of(person.recogniser)
+    limit = limit or threshold_of(person.recogniser)
     embeddings = F.normalize(person.embeddings.double(), dim=1)
     groups = _groups(embeddings, limit)
     groups.sort(key=lambda group: (-len(group), sorted(person.sources[i] for i in group)))
@@ -106,14 +110,17 @@ def _apart(embeddings: Tensor) -> Tensor:
     return 1 - (F.normalize(others, dim=1) * embeddings).sum(1)
 
 
-def strangers(person: Person, remedy: Remedy | None = None) -> list[str]:
+def strangers(
+    person: Person, remedy: Remedy | None = None, limit: float | None = None
+) -> list[str]:
     """Warnings where an album seems to show more than one person; [] where it does not.
 
     Args:
         remedy: how a photograph is taken out where the reader is.
+        limit: as in `suspects`.
     """
     names, lines = labels(person), []
-    for suspect in suspects(person):
+    for suspect in suspects(person, limit):
         who, rest = (
             listed(sorted(names[i] for i in photos), _NAMES)
             for photos in (suspect.photos, suspect.rest)

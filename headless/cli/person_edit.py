@@ -118,7 +118,7 @@ def add(
 
     In photos with several faces the one most like the album is taken, or that --face names.
     """
-    from ...core.errors import FacewrightError
+    from ...core.errors import CheckpointError, FacewrightError, shorten
     from ...core.faces import ANALYZERS, choice_of, load_analyzer
     from ...core.files.scan import LeftAside
     from ...core.people.album import check_joins
@@ -139,11 +139,17 @@ def add(
     with wrong_usage():
         paths = [path for path, _ in find_pictures(inputs, file.path, aside)]
         faces = chosen_faces(face, paths)
-    networks = {
-        "recogniser": find_recogniser("nano" if nano else recogniser),
-        "analyzer": load_analyzer(chosen, dense=True),
-    }
-    own, points = networks["recogniser"], networks["analyzer"].points
+    try:
+        own = find_recogniser("nano" if nano else recogniser)
+    except CheckpointError as error:
+        if recogniser is not None:
+            raise
+        fail(
+            f"{error} {file.path} was made with {shorten(file.person.recogniser)}: if that is "
+            "another file, name it by --recogniser."
+        )
+    networks = {"recogniser": own, "analyzer": load_analyzer(chosen, dense=True)}
+    points = networks["analyzer"].points
     side = file.person.crops.shape[-1]
     try:
         check_joins(file.person, own.id, own.dim, points, side)
@@ -230,14 +236,24 @@ def merge(
     edit: Edit,
 ) -> None:
     """Join two albums of one person under the name of the first: into its file, or into --out."""
+    from ...core.errors import FacewrightError
     from ...core.people.editing import merged
     from ...core.people.person import Person
+    from ...core.people.photos import command
     from ..make.albums import find_album
 
     file = edit.read(album)
     with wrong_usage():
         other = find_album(more)
-    changed, report = merged(file.person, Person.from_file(other))
+    more_of = Person.from_file(other)
+    try:
+        changed, report = merged(file.person, more_of)
+    except FacewrightError as error:
+        again = command("person", "make", "PHOTOS", "-o", str(other), "--overwrite")
+        fail(
+            f"{error} Make {other} again from its photos with what {file.path} was made with "
+            f"(--recogniser, --analyzer, --size): `{again}`."
+        )
     edit.finish(file, changed, [*report, *edit.warnings(file, changed)])
 
 

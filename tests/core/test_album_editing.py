@@ -224,3 +224,9 @@ def test_the_sheet_shows_the_numbers(monkeypatch):
     )
     album_sheet(person(3, sources=["a.png", "b.png", "a.png"]))
     assert shown == ["0  a.png  0.40", "1  b.png  0.55", "2  a.png  0.70"]
+
+
+def test_limits_of_ones_own_count():
+    """A recogniser that was calibrated has another limit than the shipped one."""
+    album = with_look_alike(person(2), 0.8)
+    assert suspects(album) == [] and len(suspects(album, 0.85)) == 1

@@ -232,6 +232,19 @@ def test_photos_of_another_recogniser_are_refused_with_the_command(album, tmp_pa
     assert "--recogniser FILE" in result.stderr and again in result.stderr
 
 
+def test_what_an_album_does_not_fit_is_said_with_the_command(album, tmp_path):
+    other = tmp_path / "other one.person"
+    made(2, recogniser="arcface-r50:1").save(other)
+    result = person("merge", album, other)
+    again = f"`facewright person make PHOTOS -o '{other}' --overwrite`"
+    assert result.exit_code == 1 and again in result.stderr
+    photo = tmp_path / "a.png"
+    Image.new("RGB", (80, 60)).save(photo)
+    result = person("add", other, photo)
+    assert result.exit_code == 1 and "backbone.pth" in result.stderr
+    assert "was made with arcface-r50:1: if that is another file, name it by" in result.stderr
+
+
 def test_making_an_album_overwrites_nothing_unasked(tmp_path):
     a, b = (portrait(tmp_path / f"{shot}.png", shot) for shot in (1, 2))
     out = tmp_path / "ada.person"
