@@ -28,24 +28,19 @@ class Parts:
 
         Args:
             key: all that the result depends on; JSON.
-
-        Raises:
-            OSError: the folder cannot be written.
         """
         self.folder = folder
         self.note = ""
         """A sentence on parts that were of no use."""
-        wanted, found = as_json(key), self.load(_KEY, dict[str, Any])
-        if found != wanted:
-            if folder.is_dir():
-                before = found or {}
-                others = [k for k in wanted if before.get(k) != wanted[k]] if found else ["its key"]
-                self.note = (
-                    "An interrupted run left parts of it that were made otherwise (other: "
-                    f"{listed(others, 9)}); it was begun anew."
-                )
+        self._key, before = as_json(key), self.load(_KEY, dict[str, Any])
+        self._begun = before == self._key
+        if not self._begun and folder.is_dir():
+            others = [k for k in self._key if before.get(k) != self._key[k]] if before else ["key"]
+            self.note = (
+                "An interrupted run left parts of it that were made otherwise (other: "
+                f"{listed(others, 9)}); it was begun anew."
+            )
             self.remove()
-            self.save(_KEY, wanted)
 
     def load(self, name: str, kind: type[T] | Any) -> Any:
         """A part, where it is there, whole and of this kind; else None."""
@@ -54,15 +49,20 @@ class Parts:
         return None
 
     def save(self, name: str, value: Any) -> None:
-        """
+        """Keep a part; the first makes the folder.
+
         Raises:
             OSError: it cannot be written.
         """
+        if not self._begun:
+            save_values(self._path(_KEY), self._key)
+            self._begun = True
         save_values(self._path(name), value)
 
     def remove(self) -> None:
         """All of them, as they are no longer needed."""
         remove_parts(self.folder)
+        self._begun = False
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
