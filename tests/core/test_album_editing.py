@@ -125,8 +125,8 @@ def best_by_hand(album, count):
 
 def test_the_best_are_good_and_unlike_each_other():
     album = person(8, seed=3)
-    # Photos 0 to 3 are one shot four times over, and 3 is the best of all.
-    album.quality[3] = 0.9
+    # Photos 0 to 3 are one shot four times over, each better than all others, and 3 the best.
+    album.quality[:4] = torch.tensor([0.75, 0.8, 0.85, 0.9])
     for part, amount in (("crops", 0.01), ("landmarks", 0.05)):
         values = getattr(album, part)
         values[1:4] = values[:1] + amount * torch.rand(values[1:4].shape)
@@ -136,7 +136,7 @@ def test_the_best_are_good_and_unlike_each_other():
         assert len(said) == 8 and sum("kept" in line for line in said) == count
     assert said[3] == "3.png: kept, the best one (quality 0.90)"
     assert all("another" in line for line in said[4:] if "kept" in line)
-    assert said[0] == "0.png: left out, quality 0.40, most like 3.png (0.90)"
+    assert said[0] == "0.png: left out, quality 0.75, most like 3.png (0.90)"
     assert best(album, 8) == (album, ["all 8 photos stay: no more than 8 are there"])
     with pytest.raises(FacewrightError, match="at least one"):
         best(album, 0)
