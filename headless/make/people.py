@@ -109,7 +109,8 @@ def facts(result: Restored | RestoredVideo) -> dict[str, Any]:
     if isinstance(result, Restored) and result.boxes is not None:
         found["boxes"] = [[round(v, 2) for v in box] for box in result.boxes.tolist()]
     if result.matches is not None:
-        found["matches"] = [_match(result.matches, face) for face in range(len(result.matches))]
+        boxes = [{"box": box} for box in found.get("boxes", [])] or [{}] * len(result.matches)
+        found["matches"] = [{**_match(result.matches, i), **box} for i, box in enumerate(boxes)]
         found["who"] = [_who(result.matches)] if len(result.matches) else []
     if result.guard is not None:
         found["receipts"] = result.guard.entries

@@ -76,6 +76,7 @@ def test_a_face_gets_whom_it_is_told_to_be(folder, tmp_path, restorer):
     bo, ada, _ = entry["matches"]
     assert [m["by_hand"] for m in entry["matches"]] == [False, True, True]
     assert bo["runner_up"] == ada["runner_up"].replace("Bo", "Ada") == "Ada"
+    assert [m["box"] for m in entry["matches"]] == entry["boxes"]
     assert ada["cosines"]["Ada"] < 0.65 and bo["unsure"] == [] and bo["matched"] == "Bo"
     # what is told decides the pixels, too
     picture = read_picture(group).pixels
