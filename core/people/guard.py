@@ -24,7 +24,7 @@ from ..faces.certainty import certainty_of
 from ..geometry.align import FaceCrops, cut_out
 from ..geometry.face import DenseLandmarker
 from .delivery import CropDelivery, Delivery, FinishedDelivery
-from .judging import ACTIONS, CHUNK, Judge, Reference, drift_between, template_of
+from .judging import ACTIONS, Judge, Reference, at_once, drift_between, template_of
 from .measured import measure
 from .person import Person
 from .receipts import About, Receipt, pictures_of, to_json
@@ -105,7 +105,7 @@ def guard_faces(
         inputs = F.interpolate(inputs, restored.shape[-2:], mode="bilinear", antialias=True)
     return guard_delivery(
         inputs,
-        CropDelivery(inputs, restored, CHUNK),
+        CropDelivery(inputs, restored, at_once(inputs.shape[-1])),
         recogniser=recogniser,
         landmarker=landmarker,
         max_drift=max_drift,
@@ -175,8 +175,9 @@ def guard_delivery(
     for part in delivery.parts:
         judge = Judge(part, lq, delivery, templates, recogniser, max_drift, action, share)
         judge.decide()
-        for start in range(0, len(part), CHUNK):
-            some = list(part[start : start + CHUNK])
+        chunk = at_once(lq.shape[-1])
+        for start in range(0, len(part), chunk):
+            some = list(part[start : start + chunk])
             out[some] = delivery.look(some).to(out)
             points_lq, points = (landmarker.landmarks(x[some]).cpu() for x in (lq, out))
             shown = delivery.shown(some)

@@ -20,7 +20,14 @@ STRENGTHS = (0.8, 0.6, 0.4, 0.2)
 _SAME = 1e-6
 """Drifts no farther apart are the same: networks differ by as much with what else they see."""
 CHUNK = 8
-"""Faces looked at at once, which bounds the memory a batch takes."""
+"""Faces of up to 256 pixels looked at at once."""
+
+
+def at_once(size: int) -> int:
+    """Faces of this side in pixels looked at together, which bounds the memory they take beside
+    the finished pictures."""
+    return max(1, min(CHUNK, CHUNK * 256**2 // max(1, size) ** 2))
+
 
 Reference = Person | Tensor | None
 """An album, or embeddings (k, d) of one person, or nothing."""
@@ -124,8 +131,9 @@ class Judge:
         """Deliver `faces` by their shares; who was looked at again."""
         self._delivery.put(self._share, faces)
         seen = self._delivery.meeting(faces)
-        for start in range(0, len(seen), CHUNK):
-            some = seen[start : start + CHUNK]
+        chunk = at_once(self._lq.shape[-1])
+        for start in range(0, len(seen), chunk):
+            some = seen[start : start + chunk]
             crops = self._delivery.look(some).to(self._lq)
             self.now |= self._embedded(crops, some)
             for crop, i in zip(crops, some, strict=True):
@@ -138,8 +146,9 @@ class Judge:
         """By face, (d,) float64 of length 1 on the CPU."""
         found: dict[int, Tensor] = {}
         rows = faces[list(numbers)] if len(faces) != len(numbers) else faces
-        for start in range(0, len(numbers), CHUNK):
-            some = slice(start, start + CHUNK)
+        chunk = at_once(faces.shape[-1])
+        for start in range(0, len(numbers), chunk):
+            some = slice(start, start + chunk)
             embedded = F.normalize(self._recogniser(rows[some]).cpu().double(), dim=1)
             found |= dict(zip(numbers[some], embedded, strict=True))
         return found
