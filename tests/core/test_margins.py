@@ -10,7 +10,7 @@ from facewright.core.errors import FacewrightError
 from facewright.core.people.assigning import best_pairs, losses
 from facewright.core.people.by_hand import faces_of_photos, parse_told, told_of_batch
 from facewright.core.people.matching import LEAST_MARGIN, alike, match_people
-from facewright.core.people.one_for_all import match_all, warnings_of
+from facewright.core.people.one_for_all import likeness, match_all, warnings_of
 from facewright.core.people.person import Person
 from facewright.core.people.recogniser import Recogniser
 
@@ -210,5 +210,11 @@ def test_one_album_for_all_says_how_like_each_is():
     assert "0/1 (0.10), 0/2 (0.20)" in line and "--assign 0/1=nobody" in line
     told = match_all(faces, index, ada, recogniser, {1: None, 2: "Ada"})
     assert told.names == ["Ada", "nobody", "Ada", "Ada"] and warnings_of(told) == []
+    # In a graph, where crops come without their pictures.
+    crops = faces.view(4, 3, 1, 1).expand(-1, -1, 8, 8)
+    like = likeness(crops[:2], ada, recogniser)
+    assert like[:2] == ["face 0: like Ada (1.00)", "face 1: like Ada (0.10)"]
+    assert "number 1 (0.10)" in like[2] and "Match People" in like[2] and len(like) == 3
+    assert likeness(crops[1:2], ada, recogniser) == []
     with pytest.raises(FacewrightError, match="`assign` names Bo, but all faces share"):
         match_all(faces, index, ada, recogniser, {0: "Bo"})
