@@ -21,7 +21,7 @@ SAME_PERSON = {name: threshold_of(name) for name in ("nano-identity", "arcface")
 LEAST_MARGIN = 0.08
 """Margin that no recogniser's measured one goes below: limits are measured on strangers, and
 albums are also given of brothers and twins. On rendered people, 240 pictures of three known ones
-and a stranger, 4 of 687 right assignments are unsure by it; of 60 pairs of twins (the same
+and a stranger, 3 of 686 right assignments are unsure by it; of 60 pairs of twins (the same
 renderer's person under two names) in one picture none is swapped, of which 55 of 114 were."""
 _AT_ONCE = 16
 """Faces a recogniser looks at together: crowds must not need more memory."""
