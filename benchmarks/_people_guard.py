@@ -112,7 +112,7 @@ def guarded() -> list[dict]:
                     back = receipt.verdict not in ("kept", "too far")
                     held += back
                     farther.append(back and after > full + EQUAL)
-                    if torch.equal(done.pixels, picture):
+                    if receipt.verdict == "fell back":
                         fallen += 1
                         who_fell.append(number)
                         fell_farther.append(after > full + EQUAL)
