@@ -42,9 +42,11 @@ def in_words(row: dict | None) -> str:
     if row is None or row["value"] is None:
         return "not there"
     factor, digits = (100, 1) if row["unit"] == "%" else (1, 3)
-    value, *ends = (factor * row[name] for name in ("value", "low", "high"))
-    spread = ", ".join(f"{end:.{digits}f}" for end in ends)
-    return f"{value:.{digits}f}{' %' * bool(row['unit'])} [{spread}] ({row['count']})"
+    ends = [row[name] for name in ("low", "high")]
+    spread = ""
+    if None not in ends:
+        spread = f" [{', '.join(f'{factor * end:.{digits}f}' for end in ends)}]"
+    return f"{factor * row['value']:.{digits}f}{' %' * bool(row['unit'])}{spread} ({row['count']})"
 
 
 def table(results: dict[str, dict]) -> str:
