@@ -66,7 +66,7 @@ def _restored(
     cond, restored = restore_with_photos(graph, x, 100, crops, **references)
     words(graph, (x, 690, 340, 210), report, cond["report"])
     graph.group(title, "restore")
-    before = {"image": picture, "faces": found["faces"]}
+    before: dict[str, Any] = {"image": picture, "faces": found["faces"]}
     box = (x + 400, 100, 280, 180)
     pasted = graph.add("PasteFaces", box, restored=restored["restored"], **before)["image"]
     graph.group("Put them back", "output")
@@ -75,7 +75,7 @@ def _restored(
     guard = graph.add("PictureGuard", box, pasted=pasted, **limit, **before, **references)
     words(graph, (x + 740, 690, 460, 210), "Receipts in words", guard["report"])
     graph.group("Hold back who drifted", "check")
-    inside = {"receipts": guard["receipts"], "faces": found["faces"]}
+    inside: dict[str, Any] = {"receipts": guard["receipts"], "faces": found["faces"]}
     compared = compare(graph, (x + 1260, 390, 420, 420), picture, guard["image"], BEFORE_AFTER)
     beside, below = (x + 1730, 100, 420, 330), (x + 1730, 480, 420, 330)
     save_images(graph, beside, "Save the restored picture", guard["image"], **inside)

@@ -8,6 +8,7 @@ exposed, the rest is inside.
 import json
 import uuid
 from pathlib import Path
+from typing import Any
 
 from .graph import Graph, Kind, Node, Output, ui_entry
 from .honestface import restore_with_photos
@@ -181,7 +182,7 @@ def restore_with_album() -> Blueprint:
     crops, matches = found["crops"], who["matches"]
     _, restored = restore_with_photos(graph, 860, 100, crops, matches=matches)
     graph.group("Restore each with its own photographs", "restore")
-    before = {"image": image, "faces": found["faces"]}
+    before: dict[str, Any] = {"image": image, "faces": found["faces"]}
     pasted = graph.add("PasteFaces", (1260, 100, 300, 180), restored=restored["restored"], **before)
     graph.group("Put them back", "output")
     box = (1620, 100, 460, 520)
