@@ -289,7 +289,7 @@ _NANO = Limits(
 )
 """The limit is older than the table, which says what it means: 1.6 % of strangers. Of damaged faces
 fewer strangers reach it (moderate 1.4 %, severe 1.1 %), and more of the right people miss it (1.1 %
-and 15 %); at 0.1 % they would be 13 % and 57 %. By the margin the wrong one of two albums of the
+and 15 %); at 0.1 % they would be 21 % and 78 %. By the margin the wrong one of two albums of the
 very same person leads in 0.3 % of the sharp faces (moderate 1.4 %, severe 3 %); among eight albums
 of different people it makes 0.5 % of the right assignments unsure (0.7 % and 1.7 %)."""
 _ARCFACE = Limits(

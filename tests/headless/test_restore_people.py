@@ -493,3 +493,18 @@ def test_a_crowd_in_one_picture(restorer, albums, backbone, monkeypatch, faces):
     assert result.faces == len(result.guard.receipts) == faces
     assert result.matches.known == 1 and result.matches.names.count("alice") == 1
     assert result.pixels.isfinite().all() and max(seen) <= 16
+
+
+def test_a_false_match_rate_sets_both_limits_and_given_ones_win(folder, tmp_path):
+    def said(name, *more):
+        args = (*people(folder), "--receipts", *more)
+        result = cli(folder / "group.png", "-o", tmp_path / f"{name}.png", *args)
+        assert result.exit_code == 0, result.stderr
+        receipts = json.loads((tmp_path / f"{name}.png.receipts.json").read_text())
+        return result.stderr, receipts["limit"]["max_drift"], receipts["action"]
+
+    text, drift, action = said("a", "--false-match-rate", 0.01)
+    assert "people from cosine 0.70: 1 % of strangers, rendered faces" in text
+    assert abs(drift - (1 - 0.7024)) < 1e-4 and action == "lower strength"
+    text, drift, _ = said("b", "--false-match-rate", 0.01, "--max-drift", 0.9, "--threshold", 0.3)
+    assert "people from cosine 0.30" in text and drift == 0.9
