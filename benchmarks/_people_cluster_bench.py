@@ -13,7 +13,7 @@ from facewright.benchmarks._people_world import (
 from facewright.core.faces import detect_faces
 from facewright.core.geometry.align import align_faces
 
-WORLDS = (880, 881)
+WORLDS = (880,)
 
 
 def clusters() -> list[dict]:
@@ -35,7 +35,10 @@ def clusters() -> list[dict]:
             photos += [photo] * len(faces)
             people += shown
         found = cluster_faces(
-            embedded(torch.cat(crops)).numpy(), photos, limits_of(recogniser().id)
+            embedded(torch.cat(crops)).numpy(),
+            photos,
+            limits_of(recogniser().id),
+            recogniser=recogniser().id,
         ).group
         inside = [(int(g), person) for g, person in zip(found, people, strict=True)]
         owner = {
