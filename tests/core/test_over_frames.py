@@ -116,7 +116,7 @@ def test_small_fast_faces_keep_their_tracks_and_others_are_not_joined():
     fast = places_of([[points_at(a, 100, side=40), points_at(600 - a, 300, side=40)] for a in x])
     assert follow_faces(fast, SIZE).tolist() == [0, 1] * 60
     # Two side by side, so that only what is foreseen tells them apart where they turn.
-    x = 200 + 120 * np.cos(2 * np.pi * t / 30)
+    x = 200 + 120 * np.cos(2 * np.pi * t / 20)
     pair = places_of([[points_at(a, 100, side=40), points_at(a, 128, side=40)] for a in x])
     assert follow_faces(pair, SIZE).tolist() == [0, 1] * 60
     # One goes, and two others are as near: nobody knows which it is.
