@@ -47,8 +47,8 @@ def false_match_input(counts: str) -> io.Input:
         step=0.0001,
         optional=True,
         tooltip="The limit as the share of strangers that would pass for the person: 0.001 is "
-        "0.1 %. What cosine that is follows from what is known of the recogniser: 0.0001 to 0.5 "
-        "for nano, 0.001 alone for ArcFace, and what `facewright person calibrate` measured. "
+        "1 in 1000. What cosine that is follows from what is known of the recogniser: 0.0001 to "
+        "0.5 for nano, 0.001 alone for ArcFace, and what `facewright person calibrate` measured. "
         f"0: {counts}",
     )
 

@@ -51,7 +51,7 @@ class IdentityGuard(io.ComfyNode):
                     tooltip="How far a face may be from who it should be: 1 - cosine to its "
                     "references, or to the input where it has none. 0: no change at all; 1: as far "
                     "as a stranger; 2: anything goes. How many strangers are within it says the "
-                    "report: within 0.5 5 % for nano.",
+                    "report; for nano 1 in 20 is within 0.5.",
                 ),
                 io.Combo.Input(
                     "action",

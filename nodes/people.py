@@ -242,9 +242,9 @@ class MatchPeople(io.ComfyNode):
                     default=0.0,
                     step=0.01,
                     tooltip="Cosine that a face and an album need. Higher: more faces are nobody. "
-                    "0: what suits the recogniser (nano 0.65, which 1.6 % of strangers reach; "
-                    "others 0.28, for ArcFace 0.1 % as published). The report shows the cosines; "
-                    "badly damaged faces may need less.",
+                    "0: what suits the recogniser (nano 0.65, which 16 in 1000 strangers reach; "
+                    "others 0.28, for ArcFace 1 in 1000 as published). The report shows the "
+                    "cosines; badly damaged faces may need less.",
                 ),
                 People.Input(
                     "people",

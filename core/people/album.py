@@ -296,8 +296,8 @@ def _with_told(photo: _Photo, number: int | None) -> _Photo:
         return photo
     count = len(photo.crops)
     if not 0 <= number < count:
-        there = f"has faces 0 to {count - 1}, counted from the left" if count > 1 else "has one, 0"
-        raise FacewrightError(f"Face {number} of {photo.source} is chosen, but it {there}.")
+        there = f"faces 0 to {count - 1}, counted from the left" if count > 1 else "one, 0"
+        raise FacewrightError(f"Face {number} of {photo.source} is chosen, but it has {there}.")
     return replace(photo, told=photo.left_to_right[number])
 
 

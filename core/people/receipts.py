@@ -273,7 +273,7 @@ def parse_json(receipts: str) -> dict[str, Any]:
         FacewrightError: it is something else.
     """
     try:
-        content = json_text.parse_json(receipts)
+        content = json_text.parse_json(receipts, file_names=True)
     except json_text.JsonError:
         content = None
     if (

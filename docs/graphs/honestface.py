@@ -195,13 +195,16 @@ def nano_group_people(graph: Graph) -> None:
     graph.note((-400, 100, 360, 370))
 
 
-def nano_albums(graph: Graph) -> Output | None:
+def nano_albums(graph: Graph) -> Output:
     """Albums of Ada and Bo, from x 420 to 1140; needs a nano recogniser before."""
-    people = None
-    for x, name in ((420, "Ada"), (800, "Bo")):
+
+    def album(x: int, name: str, **before: Output) -> Output:
         shown = {"title": f"Photos of {name}", "picture": f"photos of {name}"}
         photos = graph.add("DemoPicture", (x, 100, 340, 340), **shown)["original"]
-        album = {"title": f"Album of {name}", "name": name, "crop_size": 128, "people": people}
-        people = graph.add("Person", (x, 510, 340, 390), references=photos, **album)["people"]
+        about: dict[str, Any] = {"title": f"Album of {name}", "name": name, "crop_size": 128}
+        box = (x, 510, 340, 390)
+        return graph.add("Person", box, references=photos, **about, **before)["people"]
+
+    people = album(800, "Bo", people=album(420, "Ada"))
     graph.group("Albums: who is known", "people")
     return people

@@ -52,7 +52,8 @@ def test_albums_are_made_with_one_that_gives_landmarks(asked, tmp_path, monkeypa
     assert result.exit_code == 0, result.stderr
     assert asked == [("auto", {"dense": True})]
     assert "Faces are looked for by nano (models/detection/face.task)." in result.stderr
-    assert runner.invoke(app, [*command, "--analyzer", "nano"]).exit_code == 0
+    again = [*command, "--analyzer", "nano", "--overwrite"]
+    assert runner.invoke(app, again).exit_code == 0
     assert asked[1][0] == "nano"
 
 
