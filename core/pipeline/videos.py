@@ -13,7 +13,7 @@ from ..video.parts import Parts
 from .frames import FrameRestorer
 from .options import RestoreOptions
 from .pictures import Restorer
-from .resuming import Progress, look_at_all
+from .resuming import Progress, Shown, look_at_all
 from .tracks import TrackReceipts
 
 _WENT_ON = (
@@ -34,7 +34,7 @@ class RestoredVideo:
     """Who the faces are, where `people` were given."""
     guard: TrackReceipts | None = None
     """Where `max_drift` or `receipts` asked for them."""
-    shown: tuple[Tensor, Tensor] | None = None
+    shown: Shown = None
     """A frame (3, h, w) before and after: the one with the largest face; None without faces."""
     none: str = ""
     """Why no frame has a face to restore, where that is so."""
@@ -48,6 +48,7 @@ def restore_video(
     *,
     on_frames: Callable[[int], object] = lambda frames: None,
     parts: Parts | None = None,
+    on_written: Callable[[TrackReceipts | None, Shown], object] = lambda guard, shown: None,
 ) -> RestoredVideo:
     """Restore the faces of a video and write an MP4, its sound kept; memory does not grow with it.
 
@@ -56,6 +57,8 @@ def restore_video(
             exception ends the work.
         parts: where what is done is kept, so that an interrupted run goes on; whoever gives them
             removes them at the end. Of a clip nothing is kept.
+        on_written: called with `RestoredVideo.guard` and `shown` before the new file takes its
+            place, so that what is written beside it is there first. Not for a clip.
 
     Raises:
         FacewrightError: as `Restorer.settled` and `core.video.files.rewrite_video`.
@@ -93,6 +96,7 @@ def restore_video(
         size=frames.size,
         location=frames.options.location == "keep",
         resumed=progress.resumed(parts, on_done) if parts else None,
+        on_written=lambda: on_written(frames.receipts, progress.shown),
     )
     if parts is not None:
         notes += [parts.note] if parts.note else []

@@ -64,6 +64,7 @@ def rewrite_video(
     size: tuple[int, int] | None = None,
     location: bool = True,
     resumed: Resumed | None = None,
+    on_written: Callable[[], object] = lambda: None,
 ) -> list[str]:
     """Write an MP4 (H.264, 8 bit) of a video with other pixels; all else stays as far as it can.
 
@@ -82,6 +83,7 @@ def rewrite_video(
         location: also hand on where it was recorded, where the source says so.
         resumed: where parts of it are kept, so that it can go on after an interruption: the
             pictures are then encoded in segments, and joined. Of a clip nothing is kept.
+        on_written: called once all of a file is written, before it takes its place.
 
     Returns:
         Sentences on what the new file does not hold of the source, and what was amiss with that.
@@ -121,7 +123,9 @@ def rewrite_video(
             with writing():
                 copies.flush()
         notes += damage(video, sink.times.moved)
-        return notes + _read_back(temporary, sink, copies)
+        notes += _read_back(temporary, sink, copies)
+        on_written()
+        return notes
 
 
 def write_video(

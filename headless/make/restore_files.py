@@ -25,6 +25,8 @@ from ...core.images import (
 from ...core.people.receipts import KEYWORD, About, utc_now
 from ...core.people.unnamed import in_pictures
 from ...core.pipeline.options import RestoreOptions
+from ...core.pipeline.resuming import Shown
+from ...core.pipeline.tracks import TrackReceipts
 from ...core.pipeline.videos import restore_video
 from ...core.video.files import frame_count
 from ...core.video.parts import Parts, parts_folder
@@ -167,6 +169,13 @@ class RestoreFile:
             if self.watch and steps:
                 self.watch(job, min(1.0, done / steps))
 
+        def beside(guard: TrackReceipts | None, shown: Shown) -> None:
+            if self.compare and shown:
+                _write_comparison(job.beside(COMPARISON), *shown)
+            if self.options.receipts and guard:
+                guard.about = self._about(guard.about, job)
+                write_atomic(job.beside(RECEIPTS), guard.json.encode())
+
         parts = self._parts(job)
         result = restore_video(
             self.models.restorer,
@@ -175,12 +184,8 @@ class RestoreFile:
             self.options,
             on_frames=on_frames,
             parts=parts,
+            on_written=beside,
         )
-        if self.compare and result.shown:
-            _write_comparison(job.beside(COMPARISON), *result.shown)
-        if self.options.receipts and result.guard:
-            result.guard.about = self._about(result.guard.about, job)
-            write_atomic(job.beside(RECEIPTS), result.guard.json.encode())
         if parts is not None:
             parts.remove()
         said = {"faces": result.faces, "report": result.report, "notes": result.notes}

@@ -17,7 +17,7 @@ from ...core.video.reading import load_av
 from ..jobs.batch import OnJob, Summary, run_jobs, unwatched
 from ..jobs.manifest import Manifest, OwnRecord, Record
 from ..jobs.planning import Job, plan
-from ..jobs.recorded import file_mark, same_input
+from ..jobs.recorded import INPUT_SHA, file_mark, same_input
 from ..jobs.workers import Team
 from .restore_files import OUTPUT_SHA, RECEIPTS, RestoreFile, is_video
 from .restore_settings import Settings
@@ -25,8 +25,19 @@ from .restore_settings import Settings
 RECORD = "restore.jsonl"
 """In an output folder: a line for each result says of which file and with what it was made."""
 SETTINGS, MAKING = "settings", "making"
-"""With what a result was made, and with what a run that was cut short was about to make it."""
+"""With what a result was made, and what a run that was cut short would have said of it."""
+_STATE = "input_state"
+"""Of what was to be made: size and time of the source, which are known without reading it."""
 _ANYHOW = "Choose another output folder, {}or --overwrite to restore all again."
+
+
+class Making(shapes.Shape):
+    """A record of what is not made yet."""
+
+    input: shapes.TEXT
+    version: shapes.TEXT
+    settings: shapes.FIELDS
+    input_state: list[int]
 
 
 class RestoreRecord(OwnRecord):
@@ -34,7 +45,7 @@ class RestoreRecord(OwnRecord):
 
     output_sha256: shapes.TEXT | None = None
     settings: shapes.FIELDS | None = None
-    making: shapes.FIELDS | None = None
+    making: Making | None = None
 
 
 class RestoreRun:
@@ -129,6 +140,9 @@ class RestoreRun:
         told = self._told.get(job.source, ())
         return self._settings.of(video=is_video(job.source), told=told)
 
+    def _from(self, job: Job) -> Record:
+        return {"input": job.name, "version": own_version()}
+
     def _output(self, job: Job) -> str:
         return job.target.relative_to(self.folder).as_posix()
 
@@ -186,7 +200,8 @@ class RestoreRun:
         if job.target.exists():
             about |= records.get(about["output"]) or {}
             about[OUTPUT_SHA] = file_mark(job.target)
-        return {**about, MAKING: self._of(job)}
+        making = {**self._from(job), _STATE: _state(job.source)}
+        return {**about, MAKING: {**making, SETTINGS: self._of(job)}}
 
     def _settle_intents(self, records: Manifest) -> None:
         """What failed is what it was before."""
@@ -200,7 +215,7 @@ class RestoreRun:
     def _keep(self, job: Job, made: dict[str, Any]) -> dict[str, Any]:
         record = made.pop("record")
         if self._record is not None:
-            about = {"output": self._output(job), "input": job.name, "version": own_version()}
+            about = {"output": self._output(job), **self._from(job)}
             self._record.add({**about, **record, SETTINGS: self._of(job)})
         if why := self._again.get(job.target):
             made["made_again"] = why
@@ -212,8 +227,24 @@ def _after_interruption(record: Record, job: Job) -> Record:
     making, mark = record.pop(MAKING), file_mark(job.target)
     if record.get(OUTPUT_SHA) == mark:
         return record
-    about = {k: record[k] for k in ("output", "input") if k in record}
-    return {**about, OUTPUT_SHA: mark, SETTINGS: making}
+    # Of which of two the result was made that a source was meanwhile, nobody knows.
+    same = making[_STATE] == _state(job.source)
+    return {
+        "output": record["output"],
+        "input": making["input"],
+        "version": making["version"],
+        INPUT_SHA: file_mark(job.source) if same else "changed meanwhile",
+        OUTPUT_SHA: mark,
+        SETTINGS: making[SETTINGS],
+    }
+
+
+def _state(source: Path) -> list[int]:
+    try:
+        about = source.stat()
+    except OSError:  # told when its turn comes
+        return []
+    return [about.st_size, about.st_mtime_ns]
 
 
 def _no_videos() -> str:

@@ -9,7 +9,7 @@ from facewright.core.people.person import Person
 from facewright.core.pipeline.options import RestoreOptions
 from facewright.headless.cli import app
 from facewright.headless.jobs.manifest import Manifest
-from facewright.headless.make import restore_settings
+from facewright.headless.make import restore_files, restore_settings
 from facewright.headless.make.restore_files import RestoreFile, RestorerChoice
 from facewright.headless.make.restore_run import RestoreRun
 from facewright.headless.make.restore_settings import Settings, album_mark
@@ -145,9 +145,47 @@ def test_a_run_that_is_cut_short_leaves_nothing_to_be_mistaken(
     assert doubles_again == ["c.png"]
     whole = tmp_path / "whole"
     done(folder, "-o", whole, *half)
+    assert records(out) == records(whole), "all that a record says, of b, too"
     for name in "abc":
         assert (out / f"{name}.png").read_bytes() == (whole / f"{name}.png").read_bytes()
     assert made(folder, "-o", out) == ["a.png", "b.png", "c.png"], "b is known to be of half"
+
+
+def test_of_a_source_that_changed_while_its_result_was_made_nothing_is_believed(
+    folder, tmp_path, monkeypatch
+):
+    out, own = tmp_path / "out", Manifest.add
+
+    def add(self, record):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Manifest, "add", add)
+    assert cli(folder, "-o", out).exit_code != 0
+    monkeypatch.setattr(Manifest, "add", own)
+    picture(folder / "a.png", 9)
+    result = cli(folder, "-o", out)
+    assert result.exit_code == 1
+    assert "restored from another file" in " ".join(result.stderr.split())
+    line = json.loads((out / "restore.jsonl").read_text().splitlines()[0])
+    for strange in (3, {}, {"input": "a.png"}, {**line, "settings": {}, "input_state": "x"}):
+        (out / "restore.jsonl").write_text(json.dumps({**line, "making": strange}) + "\n")
+        assert cli(folder, "-o", out).exit_code == 2
+
+
+def test_what_is_beside_a_video_is_there_before_it(folder, tmp_path, monkeypatch):
+    """A video that is there counts as finished."""
+    source, out = video(tmp_path / "v/v.mp4"), tmp_path / "out"
+    own = restore_files.write_picture
+
+    def stopped(*args, **how):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restore_files, "write_picture", stopped)
+    assert cli(source.parent, "-o", out, "--compare").exit_code != 0
+    assert not (out / "v.mp4").exists()
+    monkeypatch.setattr(restore_files, "write_picture", own)
+    assert made(source.parent, "-o", out, "--compare") == ["v.mp4"]
+    assert sorted(p.name for p in out.iterdir()) == ["restore.jsonl", "v.mp4", "v_compare.png"]
 
 
 def test_any_number_of_workers_writes_the_same_records(folder, tmp_path):
