@@ -105,16 +105,21 @@ def make_person(
             "numbered from 0."
         )
     report: list[str] = []
-    found = []
-    for index, source, photo in _once(photos, [base_name(s) for s in sources], report):
+    seen: dict[int, _Photo] = {}
+    again: dict[int, int] = {}
+    for index, source, photo in _once(photos, [base_name(s) for s in sources], report, again):
         crops = _faces(photo, analyzer, crop_size, source, report)
         if crops is not None:
             with torch.no_grad():
                 embeddings = _embed(recogniser, crops.pixels)
-            found.append(_with_told(_Photo(source, crops, embeddings), told.get(index)))
+            seen[index] = _with_told(_Photo(source, crops, embeddings), told.get(index))
         on_photo(1)
-    if not found:
+    if not seen:
         raise _nothing(name, report)
+    for index, first in again.items():
+        if first in seen:
+            seen[first] = _with_told(seen[first], told.get(index))
+    found = list(seen.values())
     album = None if add_to is None else add_to.template.double()
     limit = recogniser.limits.same_person
     picks = _consensus(found, limit, report, album)
@@ -259,11 +264,11 @@ def sharpness(pictures: Tensor) -> Tensor:
 
 
 def _once(
-    photos: Iterable[Tensor], sources: Sequence[str], report: list[str]
+    photos: Iterable[Tensor], sources: Sequence[str], report: list[str], again: dict[int, int]
 ) -> Iterator[tuple[int, str, Tensor]]:
     """Photos without repetitions and without those that hold no numbers, one after the other, each
-    with its index."""
-    known: dict[tuple[torch.Size, bytes], str] = {}
+    with its index; `again` gets the index of the first by that of each repetition."""
+    known: dict[tuple[torch.Size, bytes], int] = {}
     for index, (source, photo) in enumerate(zip(sources, photos, strict=True)):
         if not photo.isfinite().all():
             report.append(f"{source}: left out, it holds NaN or infinity")
@@ -271,9 +276,10 @@ def _once(
         # A digest, so that no more than one photograph has to be in memory.
         key = photo.shape, _digest(photo)
         if key in known:
-            report.append(f"{source}: the same picture as {known[key]}, counted once")
+            again[index] = known[key]
+            report.append(f"{source}: the same picture as {sources[known[key]]}, counted once")
             continue
-        known[key] = source
+        known[key] = index
         yield index, source, photo
 
 
@@ -298,7 +304,14 @@ def _with_told(photo: _Photo, number: int | None) -> _Photo:
     if not 0 <= number < count:
         there = f"faces 0 to {count - 1}, counted from the left" if count > 1 else "one, 0"
         raise FacewrightError(f"Face {number} of {photo.source} is chosen, but it has {there}.")
-    return replace(photo, told=photo.left_to_right[number])
+    told = photo.left_to_right[number]
+    if photo.told not in (None, told):
+        before = photo.left_to_right.index(photo.told)
+        raise FacewrightError(
+            f"Both face {before} and face {number} of {photo.source}, which came more than once, "
+            "are chosen. An album has one person; keep one of them."
+        )
+    return replace(photo, told=told)
 
 
 def _embed(recogniser: Recogniser, crops: Tensor) -> Tensor:

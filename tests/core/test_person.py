@@ -127,6 +127,11 @@ def test_a_face_is_chosen_by_its_number_from_the_left(make, seven):
     both, _ = make([group, pair], ["group.png", "pair.png"], faces={1: 1})
     ten, _ = make(list(photos(10, [1, 2], size=256, aligned=False).pixels))
     assert float(both.embeddings[1] @ ten.template) > SAME_PERSON["nano-identity"]
+    # So it does where the photo came twice and the repetition is told of.
+    again, _ = make([pair, group, pair], ["pair.png", "group.png", "copy.png"], faces={2: 1})
+    assert torch.equal(again.embeddings[0], both.embeddings[1])
+    with pytest.raises(FacewrightError, match=r"Both face 0 and face 1 of pair.png, which came"):
+        make([pair, pair], ["pair.png", "copy.png"], faces={0: 0, 1: 1})
     for faces, words in (
         ({0: 3}, r"Face 3 of group.png is chosen, but it has faces 0 to 2, counted from the left"),
         ({1: 1}, "but it has one, 0"),
