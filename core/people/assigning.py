@@ -1,6 +1,13 @@
-"""The best pairs of faces and albums in a picture, and what every other pair would cost."""
+"""The best pairs of faces and albums in a picture, what every other pair would cost, and which
+faces are unsure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
+
+from .margins import Margins
 
 _STEP = 1e-6
 """Cosines closer than this are equal: summing in another order changes them by less."""
@@ -68,3 +75,48 @@ def losses(cosines: np.ndarray, threshold: float, pairs: list[tuple[int, int]]) 
     holder = np.argsort(has)[:p]
     total, count = total[:, holder], count[:, holder]
     return np.maximum(total - _FEWER * count, 0) / np.sqrt(np.maximum(count, 1))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """On one face of a picture."""
+
+    album: int | None
+    others: list[int]
+    """All albums that it may be, where that is unsure."""
+    margin: float | None
+
+
+def decided(cosines: np.ndarray, threshold: float, margins: Margins) -> list[Verdict]:
+    """Of the m faces of one picture, with p albums in the order of their names.
+
+    Args:
+        cosines: (m, p).
+        margins: of these faces and albums.
+    """
+    pairs = best_pairs(cosines, threshold)
+    loss = losses(cosines, threshold, pairs)
+    has, held = dict(pairs), {album for _, album in pairs}
+    verdicts = []
+    for face, row in enumerate(loss.tolist()):
+        album = has.get(face)
+        others = {i: cost for i, cost in enumerate(row) if i != album}
+        wanted = margins.between(face, album)
+        near = [
+            i for i, cost in others.items() if cost < wanted[i] and (album is not None or i in held)
+        ]
+        rivals = {}
+        if album is not None:
+            rivals = {other: float(loss[other, album]) for other in range(len(loss))}
+            del rivals[face]
+            close = (cost < margins.between(k, has.get(k))[album] for k, cost in rivals.items())
+            if near or any(close):
+                near.append(album)
+        least = min([*others.values(), *rivals.values()], default=None)
+        verdicts.append(Verdict(album, near, least))
+    return verdicts
+
+
+def likeliest(albums: Iterable[int], cosines: Tensor) -> list[int]:
+    """Albums by their cosine; what differs by rounding goes by number."""
+    return sorted(albums, key=lambda i: (-round(float(cosines[i]), 5), i))

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import FacewrightError, counted
 from .limits import Limits, Rate, limits_of, percent
-from .matching import margin_from
+from .margins import margin_from
 from .person import Person
 
 RATES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)

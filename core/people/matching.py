@@ -1,28 +1,22 @@
 """Whose face is it: albums assigned to the faces of pictures by identity, one to one."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from ..errors import FacewrightError, counted, listed, not_finite, shorten
-from .assigning import best_pairs, losses
+from .assigning import decided, likeliest
 from .by_hand import NOBODY
-from .limits import Limits, limits_of, threshold_of
+from .limits import limits_of, threshold_of
+from .margins import alike, margin_from, margins_of
 from .person import Person, check_names
 from .recogniser import Recogniser
 
 SAME_PERSON = {name: threshold_of(name) for name in ("nano-identity", "arcface")}
 """Cosine from which two faces count as one person, by kind of recogniser; see `Limits`."""
 
-LEAST_MARGIN = 0.08
-"""Margin that no recogniser's measured one goes below: limits are measured on strangers, and
-albums are also given of brothers and twins. On rendered people, 240 pictures of three known ones
-and a stranger, 3 of 686 right assignments are unsure by it; of 60 pairs of twins (the same
-renderer's person under two names) in one picture none is swapped, of which 55 of 114 were."""
 _AT_ONCE = 16
 """Faces a recogniser looks at together: crowds must not need more memory."""
 
@@ -42,7 +36,8 @@ class Matches:
     threshold: float
     """No face was given an album whose cosine lies below, but by hand."""
     margin: float = 0.0
-    """By how much an album has to beat the next one; a face below it is `unsure`."""
+    """By how much an album has to beat the next one at least (`core.people.margins`); a face below
+    that is `unsure`."""
     unsure: tuple[tuple[str, ...], ...] = ()
     """Per face the names it may be, the likeliest first, where that cannot be told; () where it is
     clear. One name alone: that person or nobody, as another face may be the person, too. An unsure
@@ -175,31 +170,6 @@ class Matches:
         return f"{NOBODY} ({'resembles' if near else 'best:'} {next_} {cosine:.2f})"
 
 
-def margin_from(limits: Limits, given: float | None = None) -> float:
-    """The margin that is given, or else the recogniser's, but no less than `LEAST_MARGIN`."""
-    return max(limits.margin, LEAST_MARGIN) if given is None else given
-
-
-def alike(people: Sequence[Person], threshold: float, margin: float) -> list[str]:
-    """A warning for each two albums that are so near one another that faces cannot be told.
-
-    A face at cosine c to one template is at about c times the templates' cosine to the other; where
-    that is less than `margin` apart for a face that just reaches `threshold`, it is unsure.
-    """
-    lines = []
-    for a, b in combinations(sorted(people, key=lambda person: person.name), 2):
-        if a.recogniser != b.recogniser or a.embeddings.shape[1:] != b.embeddings.shape[1:]:
-            continue
-        cosine = float(a.template @ b.template)
-        if threshold * (1 - cosine) < margin:
-            lines.append(
-                f"warning: the albums of {a.name} and {b.name} are nearly one person (cosine "
-                f"{cosine:.2f}): their faces are often unsure. If it is one person, put all "
-                "photos into one album; else say by hand whose face is whose."
-            )
-    return lines
-
-
 def match_people(
     embeddings: Tensor,
     image_index: Tensor,
@@ -214,9 +184,10 @@ def match_people(
 
     Maximises the sum of (cosine - threshold) over the pairs of a picture; a face that is left
     over, or below the threshold with every album, is nobody. Where another assignment of the
-    picture is worse by less than `margin`, the faces in which both differ are unsure, and none of
-    them gets an album. The order of faces and of albums does not matter: between equally good
-    assignments the names decide.
+    picture is worse by less than the margin, the faces in which both differ are unsure, and none of
+    them gets an album; the margin is `margin`, and more between albums that are near one another
+    and of faces that are far from theirs (`core.people.margins`). The order of faces and of albums
+    does not matter: between equally good assignments the names decide.
 
     Args:
         embeddings: (m, d) of length 1, of the faces; m may be 0.
@@ -249,6 +220,7 @@ def match_people(
     if people and len(embeddings):
         templates = torch.stack([person.template for person in people]).double()
         cosines = embeddings.cpu().double() @ templates.T
+        wanted = margins_of(people, cosines, margin)
         for picture in image_index.unique().tolist():
             faces = (image_index == picture).nonzero()[:, 0].tolist()
             taken = {told[face] for face in faces if face in told}
@@ -256,9 +228,9 @@ def match_people(
             albums = [album for album in order if album not in taken]
             if not faces or not albums:
                 continue
-            for verdict, face in zip(
-                decided(cosines[faces][:, albums], threshold, margin), faces, strict=True
-            ):
+            asked = wanted.part(faces, albums)
+            verdicts = decided(cosines[faces][:, albums].numpy(), threshold, asked)
+            for verdict, face in zip(verdicts, faces, strict=True):
                 if verdict.album is not None and not verdict.others:
                     assigned[face] = albums[verdict.album]
                 margins[face] = verdict.margin
@@ -304,44 +276,6 @@ def match_faces(
         margin=margin_from(limits, margin),
         assign=assign,
     )
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """On one face of a picture."""
-
-    album: int | None
-    others: list[int]
-    """All albums that it may be, where that is unsure."""
-    margin: float | None
-
-
-def decided(cosines: Tensor, threshold: float, margin: float) -> list[Verdict]:
-    """Of the faces of one picture, with albums in the order of their names."""
-    values = cosines.numpy()
-    pairs = best_pairs(values, threshold)
-    loss = losses(values, threshold, pairs)
-    has, held = dict(pairs), {album for _, album in pairs}
-    verdicts = []
-    for face, row in enumerate(loss.tolist()):
-        album = has.get(face)
-        others = {i: cost for i, cost in enumerate(row) if i != album}
-        near = [
-            i for i, cost in others.items() if cost < margin and (album is not None or i in held)
-        ]
-        rivals = []
-        if album is not None:
-            rivals = [float(loss[other, album]) for other in range(len(loss)) if other != face]
-            if near or min(rivals, default=math.inf) < margin:
-                near.append(album)
-        least = min([*others.values(), *rivals], default=None)
-        verdicts.append(Verdict(album, near, least))
-    return verdicts
-
-
-def likeliest(albums: Iterable[int], cosines: Tensor) -> list[int]:
-    """Albums by their cosine; what differs by rounding goes by number."""
-    return sorted(albums, key=lambda i: (-round(float(cosines[i]), 5), i))
 
 
 def _told(

@@ -17,7 +17,7 @@ Remedy = Callable[[Person, Sequence[int]], str]
 
 _ROWS = 512
 """Photographs compared with all others at once: an album may hold thousands."""
-_USUAL = 0.08 / 0.35
+USUAL = 0.08 / 0.35
 """How far a photograph of the person lies from the others, 1 - cosine, as a share of how far the
 recogniser's limit lies from 1. Measured on rendered people with the nano recogniser; of others it
 is taken to be the same."""
@@ -87,24 +87,24 @@ def _farthest(
 ) -> tuple[int, str] | None:
     """The photograph that lies farthest from the rest of `among`, if it is suspect, and why."""
     own, quality = embeddings[among], person.quality[among].double()
-    usual = _USUAL * (1 - limit)
-    apart = _apart(own)
+    usual = USUAL * (1 - limit)
+    distances = apart(own)
     weights = (quality / quality.max().clamp(min=1e-6)).clamp(min=0.05).sqrt()
-    worst = int((apart * weights).argmax())
+    worst = int((distances * weights).argmax())
     others = torch.ones(len(among), dtype=torch.bool)
     others[worst] = False
-    rest = _apart(own[others])
+    rest = apart(own[others])
     expected = (usual + (rest.sum() + 5 * usual) / (len(rest) + 5)) / 2
-    if float(apart[worst] * weights[worst]) <= _FAR * float(expected):
+    if float(distances[worst] * weights[worst]) <= _FAR * float(expected):
         return None
     words = (
-        f"its cosine to them is {1 - float(apart[worst]):.2f}, theirs to each other "
+        f"its cosine to them is {1 - float(distances[worst]):.2f}, theirs to each other "
         f"{1 - float(rest.mean()):.2f}"
     )
     return among[worst], words
 
 
-def _apart(embeddings: Tensor) -> Tensor:
+def apart(embeddings: Tensor) -> Tensor:
     """(n, d) of length 1 -> (n,), 1 - cosine of each with the mean of the others."""
     others = embeddings.sum(0) - embeddings
     return 1 - (F.normalize(others, dim=1) * embeddings).sum(1)

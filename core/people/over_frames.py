@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from ..geometry.align import FaceCrops, Tracks
+from .assigning import Verdict, decided, likeliest
 from .by_hand import told_of_batch
 from .looks import device_of, look_at, mean_look
-from .matching import Matches, Verdict, decided, likeliest, margin_from, match_faces, match_people
+from .margins import margin_from, margins_of
+from .matching import Matches, match_faces, match_people
 from .person import Person
 from .recogniser import Recogniser
 
@@ -237,6 +239,7 @@ class _Assignment:
         self.order = sorted(range(len(alone.people)), key=lambda i: alone.people[i].name)
         lower = alone.cosines.double() - _SPREAD / torch.tensor(seen).double()[:, None].sqrt()
         enough = alone.cosines.double() >= alone.threshold
+        self.margins = margins_of(alone.people, alone.cosines, alone.margin)
         self.values = torch.where(enough, lower.clamp(min=alone.threshold), alone.cosines.double())
 
     def verdicts(self) -> dict[int, list[Verdict]]:
@@ -272,7 +275,7 @@ class _Assignment:
         albums = [album for album in self.order if album not in taken]
         if not albums:
             return {track: Verdict(None, [], None) for track in rows}
-        cosines = self.values[rows][:, albums]
+        cosines, margins = self.values[rows][:, albums], self.margins.part(rows, albums)
         return {
             track: Verdict(
                 None if of.album is None else albums[of.album],
@@ -280,7 +283,7 @@ class _Assignment:
                 of.margin,
             )
             for track, of in zip(
-                rows, decided(cosines, self.alone.threshold, self.alone.margin), strict=True
+                rows, decided(cosines.numpy(), self.alone.threshold, margins), strict=True
             )
         }
 

@@ -19,7 +19,7 @@ from ..geometry.oval import mean_outline
 from ..geometry.smooth import smooth_over_tracks
 from ..people.by_hand import told_of_batch
 from ..people.looks import Looks, telling
-from ..people.matching import margin_from
+from ..people.margins import margin_from
 from ..people.one_for_all import given_to_all, warnings_of
 from ..people.over_frames import TrackMatches
 from ..people.person import Person

@@ -25,7 +25,8 @@ from ..people.album import make_person, photo_names
 from ..people.by_hand import told_of_batch
 from ..people.delivery import PasteDelivery
 from ..people.guard import ACTIONS, GuardResult, guard_delivery, limit_facts
-from ..people.matching import Matches, alike, margin_from, match_people
+from ..people.margins import alike, margin_from
+from ..people.matching import Matches, match_people
 from ..people.person import Person
 from ..people.receipts import About, pictures_of
 from ..people.recogniser import Recogniser

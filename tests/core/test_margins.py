@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from facewright.core.errors import FacewrightError
 from facewright.core.people.assigning import best_pairs, losses
 from facewright.core.people.by_hand import faces_of_photos, parse_told, told_of_batch
-from facewright.core.people.matching import LEAST_MARGIN, alike, match_people
+from facewright.core.people.margins import LEAST_MARGIN, alike, margins_of
+from facewright.core.people.matching import match_people
 from facewright.core.people.one_for_all import likeness, match_all, warnings_of
 from facewright.core.people.person import Person
 from facewright.core.people.recogniser import Recogniser
@@ -76,8 +77,75 @@ def test_below_the_margin_neither_album_is_taken():
     for told in ({"margin": 0}, {"margin": 0.01}, {"margin": 0.05, "assign": {0: "Ada"}}):
         assert matched([[0.83, 0.81, 0.2]], **told).names == ["Ada"]
     assert matched([[0.83, 0.81, 0.2]]).unsure[0]  # so it is by default
-    clear = matched([[0.83, 0.81 - LEAST_MARGIN, 0.2]])
-    assert clear.labels == ["Ada (0.83, next Bo 0.73)"] and clear.warnings == []
+    clear = matched([[0.83, 0.81 - 1.5 * LEAST_MARGIN, 0.2]])
+    assert clear.labels == ["Ada (0.83, next Bo 0.69)"] and clear.warnings == []
+
+
+def album(name, middle, generator, photos=4, scatter=0.4, quality=None):
+    """Photos around a middle, as far from it as a recogniser's are."""
+    noise = torch.randn(photos, len(middle), generator=generator) * scatter / len(middle) ** 0.5
+    embeddings = F.normalize(middle + noise, dim=1)
+    return Person(
+        name=name,
+        crops=torch.zeros(photos, 3, 4, 4),
+        embeddings=embeddings,
+        landmarks=torch.zeros(photos, 68, 2),
+        quality=torch.ones(photos) if quality is None else torch.tensor(quality),
+        recogniser="nano-identity:1",
+        sources=tuple(map(str, range(photos))),
+    )
+
+
+def test_margins_grow_by_what_chance_makes_of_the_albums_distance():
+    """Against loops over the photographs."""
+    generator = torch.Generator().manual_seed(1)
+    ada = F.normalize(torch.randn(64, generator=generator), dim=0)
+    twin = F.normalize(ada + 0.4 * F.normalize(torch.randn(64, generator=generator), dim=0), dim=0)
+    a = album("Ada", ada, generator, quality=[0.9, 0.1, 0.5, 0.5])
+    people = [a, album("Bo", twin, generator), album("Cy", -ada, generator)]
+    people.append(album("Ann", ada, generator, photos=1))
+
+    def noise(person):
+        photos, q = person.embeddings.double().numpy(), person.quality.double().numpy()
+        usual = 2 * 0.08
+        if len(photos) > 1:
+            own = []
+            for i, one in enumerate(photos):
+                rest = sum(other for k, other in enumerate(photos) if k != i)
+                own.append(1 - one @ rest / np.linalg.norm(rest))
+            usual = (usual + 2 * np.mean(own) * (len(photos) - 1) / len(photos)) / 2
+        return usual * (q**2).sum() / q.sum() ** 2
+
+    cosines = torch.tensor([[0.92, 0.88, 0.1, 0.76]])
+    margins = margins_of(people, cosines, 0.05)
+    for (i, one), (k, other) in itertools.permutations(enumerate(people), 2):
+        distance = float((one.template.double() - other.template.double()).pow(2).sum())
+        left = distance - noise(one) - noise(other)
+        expected = 0.05 * max(1, distance / left) if left > 0 else np.inf
+        assert margins.albums[i, k] == pytest.approx(expected, rel=1e-4)
+    assert margins.albums[0, 3] > 1 and 0.05 < margins.albums[0, 2] < 0.06
+    assert margins.albums[0, 1] > 0.06
+    # A face twice as far from its album as a photograph of the person, and farther.
+    assert margins.faces[0] == pytest.approx([1, 1, 0.9 / 0.16, 1.5])
+    few = margins.part([0], [3, 1])
+    assert few.between(0, 0)[1] == 1.5 * margins.albums[3, 1] and few.between(0, None)[0] == 0.05
+    assert not margins_of(people, cosines, 0).albums.any()
+
+
+def test_of_one_person_under_two_names_neither_album_is_ever_taken():
+    generator = torch.Generator().manual_seed(2)
+    middles = F.normalize(torch.randn(15, 128, generator=generator), dim=1)
+    taken = clear = 0
+    for k, middle in enumerate(middles):
+        faces = album("", middle, generator, photos=20, scatter=0.5).embeddings
+        index = torch.arange(20)
+        both = [album(name, middle, generator) for name in ("Ada", "Bo")]
+        told = match_people(faces, index, both, 0.0, recogniser="nano-identity:1", margin=0.02)
+        taken += told.known
+        assert "nearly one person" in told.report[20]
+        two = [both[0], album("Cy", middles[k - 1], generator)]
+        clear += match_people(faces, index, two, 0.0, recogniser="nano-identity:1").known
+    assert taken == 0 and clear == 300
 
 
 def test_two_who_may_have_changed_places_are_both_unsure():
