@@ -61,7 +61,8 @@ def cluster(
         typer.Option(
             min=0.0,
             max=1.0,
-            help="Cosine from which faces are one person; by default the limit of the recogniser.",
+            help="Cosine from which faces are one person; by default the limit of the recogniser, "
+            "and what 1 % of strangers reach where that is known.",
         ),
     ] = None,
     margin: Annotated[
