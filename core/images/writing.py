@@ -68,6 +68,7 @@ def write_picture(
     quality: int | None = None,
     copy: bool = False,
     location: bool = True,
+    private: bool = False,
 ) -> list[str]:
     """Write pixels (c, h, w) in [0, 1] with depth, greyness, profile and EXIF of `like`.
 
@@ -82,6 +83,7 @@ def write_picture(
             bytes that were read.
         location: also write where the picture was taken, where `like` says so. Without it neither
             the EXIF nor what else of the file is copied tells.
+        private: only the owner may read it, see `written_whole`.
 
     Returns:
         The notes of `like` and what else the file could not keep, one sentence each; of a copy only
@@ -109,7 +111,7 @@ def write_picture(
         same = without_location(same, told)
     if same is not None:
         whole = with_text(same.data, text) if text else same.data
-        write_atomic(path, whole, _is_exactly(pixels))
+        write_atomic(path, whole, _is_exactly(pixels), private=private)
         return [*(note for note in like.notes if note not in same.conversions), *told]
     if len(pixels) == 4 and file_format in _NO_ALPHA:
         raise FacewrightError(
@@ -127,23 +129,28 @@ def write_picture(
         data = with_space(data, like.space)
     exact = file_format not in _LOSSY or (file_format == "WEBP" and like.lossless)
     check = holds(array, exact)
-    write_atomic(path, with_text(data, text) if text else data, check)
+    write_atomic(path, with_text(data, text) if text else data, check, private=private)
     return notes
 
 
 def write_atomic(
-    path: Path, data: bytes, check: Callable[[Stored], str | None] | None = None
+    path: Path,
+    data: bytes,
+    check: Callable[[Stored], str | None] | None = None,
+    *,
+    private: bool = False,
 ) -> None:
     """Write a file so that nobody ever sees half of it.
 
     Args:
         check: given the picture that was read back, says what is wrong with it.
+        private: see `written_whole`.
 
     Raises:
         FacewrightError: something is; the old file stays.
         OSError: the file cannot be written.
     """
-    with written_whole(path) as temporary:
+    with written_whole(path, private=private) as temporary:
         temporary.write_bytes(data)
         if check is None:
             return

@@ -14,7 +14,7 @@ from ..errors import FacewrightError, counted, shorten
 from ..faces import FaceAnalyzer, dense_landmarker, detect_faces
 from ..geometry.align import FaceCrops, align_faces
 from .outliers import Remedy, strangers
-from .person import Person, base_name, to_bytes
+from .person import Person, base_name, check_name, to_bytes
 from .photos import labels
 from .recogniser import Recogniser
 
@@ -90,9 +90,7 @@ def make_person(
             without dense landmarks, photos that are no pictures, or a number in `faces` that no
             photo or no face of it has.
     """
-    name = name.strip()
-    if not name:
-        raise FacewrightError("An album needs the name of the person: fill in `name`.")
+    name = check_name(name)
     if len(sources) != len(photos):
         raise FacewrightError(f"{len(photos)} photos came with {len(sources)} sources.")
     landmarker = dense_landmarker(analyzer)

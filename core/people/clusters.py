@@ -125,21 +125,39 @@ def _people(
     whole: dict[str, Any] = {"n_clusters": None, "distance_threshold": 0}
     linkage = AgglomerativeClustering(**whole, metric="precomputed", linkage="average")
     tree = linkage.fit(distance)
+    fits = _fitting(x, where, tree.children_.tolist(), tree.distances_.tolist(), limit, halves)
     found, waiting = [], [2 * len(faces) - 2]
     while waiting:
         node = waiting.pop()
-        if node < len(faces):
-            found.append(faces[[node]])
-            continue
-        parts = tree.children_[node - len(faces)].tolist()
-        if tree.distances_[node - len(faces)] <= 1 - limit:
-            a, b = (_members(part, tree.children_) for part in parts)
-            mine = sorted(a + b)
-            if len(set(where[mine].tolist())) == len(mine) and _one_person(x[a], x[b], halves):
-                found.append(faces[mine])
-                continue
-        waiting += parts
+        if fits[node]:
+            found.append(faces[sorted(_members(node, tree.children_))])
+        else:
+            waiting += tree.children_[node - len(faces)].tolist()
     return sorted(found, key=lambda mine: mine[0])
+
+
+def _fitting(
+    x: np.ndarray,
+    photo: np.ndarray,
+    children: list[list[int]],
+    distances: list[float],
+    limit: float,
+    halves: Mapping[int, float],
+) -> list[bool]:
+    """Which nodes of the tree are one person each; its n leaves come first."""
+    members, fits = {i: [i] for i in range(len(x))}, [True] * len(x)
+    for node, (pair, distance) in enumerate(zip(children, distances, strict=True), len(x)):
+        small, large = sorted(pair, key=lambda part: len(members[part]))
+        a, b = members.pop(small), members.pop(large)
+        mine = members[node] = b + a
+        fits.append(
+            distance <= 1 - limit
+            # One face tells nothing of the group it joins: that has to be one person before.
+            and (len(a) > 1 or fits[large])
+            and len(set(photo[mine].tolist())) == len(mine)
+            and _one_person(x[a], x[b], halves)
+        )
+    return fits
 
 
 def _members(node: int, children: np.ndarray) -> list[int]:

@@ -15,7 +15,7 @@ from ..errors import FacewrightError, counted, shorten
 from .album import joined
 from .limits import threshold_of
 from .outliers import suspects
-from .person import Person
+from .person import Person, check_name
 from .photos import find_photos, labels, subset
 
 _THUMBNAIL = 8
@@ -90,11 +90,9 @@ def renamed(person: Person, name: str) -> tuple[Person, list[str]]:
     """An album of the same photographs under another name.
 
     Raises:
-        FacewrightError: no name.
+        FacewrightError: no name, or one that no file holds.
     """
-    name = name.strip()
-    if not name:
-        raise FacewrightError("An album needs the name of the person, and the new one is empty.")
+    name = check_name(name)
     if name == person.name:
         return person, []
     return replace(person, name=name), [f"{shorten(person.name)} is called {shorten(name)} now"]

@@ -128,21 +128,39 @@ class Person:
             "landmarks": self.landmarks.float().cpu(),
             "quality": self.quality.float().cpu(),
         }
-        problem = _problem(tensors, len(self.sources))
-        if problem:
-            raise FacewrightError(f"The album of {self.name} cannot be saved: {problem}")
         config = {
             "version": VERSION,
             "name": self.name,
             "recogniser": self.recogniser,
             "sources": [base_name(source) for source in self.sources],
         }
+        # What `from_file` would refuse must not take the place of what it reads.
+        problem = _config_problem(config) or _problem(tensors, len(self.sources))
+        if problem:
+            raise FacewrightError(f"The album of {shorten(self.name)} cannot be saved: {problem}")
         save_safetensors(path, tensors, make_metadata(FORMAT, config), private=True)
 
 
 def to_bytes(crops: Tensor) -> Tensor:
     """[0, 1] -> uint8, rounded; exact for multiples of 1/255."""
     return (crops.float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def check_name(name: str) -> str:
+    """The name of a person without spaces around it.
+
+    Raises:
+        FacewrightError: nothing is left, or it is longer than a file may hold.
+    """
+    name = name.strip()
+    if not name:
+        raise FacewrightError("An album needs the name of the person, and this one is empty.")
+    if len(name) > _LONGEST_TEXT:
+        raise FacewrightError(
+            f"The name of a person has at most {_LONGEST_TEXT} characters; this one has {len(name)}"
+            f": {shorten(name)}"
+        )
+    return name
 
 
 def base_name(source: str) -> str:

@@ -158,18 +158,18 @@ class PeopleFolder:
         for mark, photo in self.seen.photos.items():
             there = now.get(os.path.realpath(photo.path), mark if photo.path.is_file() else "")
             if there != mark and mark in places:
-                self.seen.photos[mark] = Photo(*places[mark], photo.faces)
+                self.seen.photos[mark] = Photo(*places[mark], photo.faces, photo.told)
             elif there != mark:
                 self.gone.add(mark)
         return failed
 
     def attach(self) -> None:
         """Rows and faces belong together by the photo's content and by place; new faces get the
-        next numbers, in the order of the photos' names."""
+        next numbers, in the order of the photos' names. Whose row was deleted is nobody's."""
         by_photo: dict[str, list[Row]] = {}
         for row in self.rows:
             by_photo.setdefault(row.sha256, []).append(row)
-        self.faces, fresh = [], []
+        self.faces, fresh, deleted = [], [], 0
         for mark, photo in self.seen.photos.items():
             mine = by_photo.pop(mark, [])
             pairs = sorted(
@@ -198,7 +198,15 @@ class PeopleFolder:
             photo = self.seen.photos[mark]
             x0, y0, x1, y1 = photo.faces.boxes[index].tolist()
             row = Row(number=number, photo=name, face=index, box=(x0, y0, x1, y1), sha256=mark)
+            if self.rows and photo.told:
+                row.person, row.sure, row.note = NOBODY, "by hand", "its row was deleted"
+                deleted += 1
             self.faces.append(Face(row, photo, index))
+        if deleted:
+            self.report.append(
+                f"{counted(deleted, 'face')} without a row in {people_table.FILE}, where one was "
+                "before: nobody, unless you write a name there"
+            )
         self.faces.sort(key=lambda face: face.row.number)
         self.seen.next_face = max([self.seen.next_face, *(f.row.number + 1 for f in self.faces)])
 
@@ -318,6 +326,8 @@ class PeopleFolder:
             OSError: the folder cannot be written.
         """
         people_table.write_table(self.path / people_table.FILE, [face.row for face in self.faces])
+        photos = self.seen.photos.items()
+        self.seen.photos = {mark: replace(photo, told=True) for mark, photo in photos}
         self.seen.save(self.path)
 
 

@@ -70,5 +70,4 @@ def see(
 
 def _keep(path: Path, crop: Tensor) -> None:
     small = F.interpolate(crop[None], (_SMALL, _SMALL), mode="bilinear", antialias=True)[0]
-    write_picture(path, small, Picture(small))
-    path.chmod(0o600)
+    write_picture(path, small, Picture(small), private=True)

@@ -59,6 +59,8 @@ class Photo:
     name: str
     """For people: its path within the folder that was given."""
     faces: Faces
+    told: bool = False
+    """Whether people.csv had a row for each of its faces: one that is missing was deleted."""
 
 
 @dataclass
@@ -102,6 +104,7 @@ class Seen:
                 "path": quote_from_bytes(os.fsencode(_told_from(folder, photo.path))),
                 "name": quote_from_bytes(os.fsencode(photo.name)),
                 "faces": len(photo.faces),
+                "told": photo.told,
             }
             for sha256, photo in sorted(self.photos.items())
         ]
@@ -123,8 +126,7 @@ class Seen:
             "sheets": self.sheets,
             "photos": entries,
         }
-        save_safetensors(folder / FILE, tensors, make_metadata(FORMAT, config))
-        (folder / FILE).chmod(0o600)
+        save_safetensors(folder / FILE, tensors, make_metadata(FORMAT, config), private=True)
 
 
 def read_seen(folder: Path) -> Seen | None:
@@ -149,7 +151,8 @@ def read_seen(folder: Path) -> Seen | None:
         end = start + entry["faces"]
         faces = Faces(**{part: tensors[part][start:end].clone() for part in _PARTS})
         where = Path(os.path.normpath(folder / _path(entry["path"])))
-        seen.photos[entry["sha256"]] = Photo(where, _path(entry["name"]), faces)
+        name = _path(entry["name"])
+        seen.photos[entry["sha256"]] = Photo(where, name, faces, entry.get("told") is True)
         start = end
     return seen
 

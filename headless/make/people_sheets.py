@@ -55,8 +55,7 @@ def draw_sheets(folder: PeopleFolder) -> list[Path]:
             pixels = people_sheet(
                 title + of, [_small(folder, f) for f in faces[part]], captions[part]
             )
-            write_picture(path, pixels, Picture(pixels))
-            path.chmod(0o600)
+            write_picture(path, pixels, Picture(pixels), private=True)
             written.append(path)
     names = [path.relative_to(folder.path).as_posix() for path in written]
     for old in set(folder.seen.sheets) - set(names):

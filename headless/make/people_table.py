@@ -1,7 +1,8 @@
 """people.csv: the faces of a folder of strangers, as the user looks at them and corrects them.
 
 A row per face. Whatever stands in `person` counts, whoever wrote it; `nobody` leaves the face out;
-an empty cell leaves it to the next run. Rows may stand in any order. Cells that a spreadsheet would
+an empty cell leaves it to the next run. A row that is deleted comes back as nobody's. Rows may
+stand in any order. Cells that a spreadsheet would
 take for a formula are written with an apostrophe before them, which is taken off when they are
 read.
 """
@@ -12,8 +13,9 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from ...core.errors import FacewrightError, shorten
@@ -77,22 +79,33 @@ def read_table(path: Path) -> list[Row]:
         raise FacewrightError(
             f'{path.name} is no UTF-8 text. In the spreadsheet, save it as "CSV UTF-8".'
         ) from None
-    head = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=head.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    first, found = 1, re.match(r"sep=(.)\r?\n", text)
+    if found:  # a line by which spreadsheets tell each other
+        first, text = 2, text[found.end() :]
+    head = re.split(r"[\r\n]", text, maxsplit=1)[0]
+    delimiter = found[1] if found else max(",;\t", key=head.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        names = [(name or "").strip() for name in reader.fieldnames or []]
-        missing = [name for name in _NEEDED if name not in names]
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if missing or twice:
-            wrong = f"the column {missing[0]}" if missing else f"{shorten(twice[0])} once only"
-            raise FacewrightError(f"{path.name} needs {wrong} in its first line. {_AGAIN}")
-        reader.fieldnames = names
-        rows = [_row(given, f"{path.name}, line {reader.line_num}") for given in reader]
+        lines = [(first + reader.line_num - 1, cells) for cells in reader]
     except csv.Error as error:
         raise FacewrightError(
-            f"{path.name}, line {reader.line_num}: {shorten(error, 160)}. {_AGAIN}"
+            f"{path.name}, line {first + reader.line_num - 1}: {shorten(error, 160)}. {_AGAIN}"
         ) from error
+    # Empty lines, and empty columns at the end, are none: spreadsheets like to add them.
+    lines = [(line, cells) for line, cells in lines if any(map(_plain, cells))]
+    width = max((len(cells) - _empty_at_end(cells) for _, cells in lines), default=0)
+    table = [(line, [*cells, *[""] * width][:width]) for line, cells in lines]
+    names = [name.strip() for name in (table.pop(0)[1] if table else [])]
+    names = [name or f"column {i}" for i, name in enumerate(names, 1)]
+    missing = [name for name in _NEEDED if name not in names]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if missing or twice:
+        wrong = f"the column {missing[0]}" if missing else f"{shorten(twice[0])} once only"
+        raise FacewrightError(f"{path.name} needs {wrong} in its first line. {_AGAIN}")
+    rows = [
+        _row(dict(zip(names, cells, strict=True)), f"{path.name}, line {line}")
+        for line, cells in table
+    ]
     numbers = Counter(row.number for row in rows)
     again = [number for number, count in numbers.items() if count > 1]
     if again:
@@ -100,9 +113,11 @@ def read_table(path: Path) -> list[Row]:
     return rows
 
 
-def _row(given: dict, where: str) -> Row:
-    if None in given or None in given.values():
-        raise FacewrightError(f"{where}: it has other cells than the first line. {_AGAIN}")
+def _empty_at_end(cells: Sequence[str]) -> int:
+    return sum(1 for _ in takewhile(lambda cell: not _plain(cell), reversed(cells)))
+
+
+def _row(given: Mapping[str, str], where: str) -> Row:
     cells = {name: _plain(text) for name, text in given.items()}
     number, face = cells["number"], cells.get("face", "0")
     if not re.fullmatch(r"[0-9]{1,9}", number) or not re.fullmatch(r"[0-9]{1,9}", face):
@@ -170,9 +185,8 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
         writer.writerow([*cells, *(_safe(row.more.get(name, "")) for name in extra)])
     # What is no Unicode in a file's name is shown by a mark: photos are found by their content.
     data = text.getvalue().encode("utf-8-sig", "replace")
-    with written_whole(path) as temporary:
+    with written_whole(path, private=True) as temporary:
         temporary.write_bytes(data)
-    path.chmod(0o600)
 
 
 def _safe(text: str) -> str:

@@ -85,8 +85,20 @@ def test_names_change_and_the_photos_stay():
     assert other.name == "Bo" and said == ["Ada is called Bo now"]
     assert all(torch.equal(getattr(other, p), getattr(album, p)) for p in PARTS)
     assert renamed(album, "Ada") == (album, [])
-    with pytest.raises(FacewrightError, match="the new one is empty"):
+    with pytest.raises(FacewrightError, match="this one is empty"):
         renamed(album, "  ")
+    with pytest.raises(FacewrightError, match="at most 1000 characters; this one has 1001"):
+        renamed(album, "x" * 1001)
+
+
+@pytest.mark.parametrize("wrong", [{"name": "x" * 1001}, {"recogniser": "x" * 1001}])
+def test_what_cannot_be_read_again_takes_no_albums_place(tmp_path, wrong):
+    path = tmp_path / "Ada.person"
+    person().save(path)
+    before = path.read_bytes()
+    with pytest.raises(FacewrightError, match=f"cannot be saved.*{next(iter(wrong))}"):
+        dataclasses.replace(person(), **wrong).save(path)
+    assert path.read_bytes() == before and Person.from_file(path).name == "Ada"
 
 
 def test_two_albums_become_one_in_which_each_photo_is_once():

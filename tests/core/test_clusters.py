@@ -93,6 +93,19 @@ def test_two_tight_groups_are_two_people_though_they_reach_the_limit():
     assert len(partition(found.group)) == 1
 
 
+def test_a_single_face_between_two_people_does_not_make_them_one():
+    x = at(0.8, 4, 3)
+    far = np.random.default_rng(1).normal(size=x.shape[1])
+    far -= x.T @ np.linalg.lstsq(x.T, far, rcond=None)[0]
+    middle = x.mean(0) / np.linalg.norm(x.mean(0))
+    last = 0.8 * middle + 0.6 * far / np.linalg.norm(far)
+    x = np.vstack([x, last])
+    # It comes last of all, and its own likeness to all of them passes.
+    assert LIMITS.same_person < (x[:8] @ last).mean() < (x[:4] @ x[4:8].T).mean()
+    group = cluster_faces(x, range(9), LIMITS).group
+    assert group[:8].tolist() == [0] * 4 + [1] * 4
+
+
 def test_two_faces_of_one_photograph_are_two_people():
     x = at(0.999, 3, 5)
     photos = [0, 1, 2, 0, 1, 2]

@@ -202,6 +202,32 @@ def test_an_interruption_costs_nothing_that_was_seen(cluster, pictures, analyzer
     assert analyzer.looks == len(files)
 
 
+def test_a_row_that_is_deleted_is_nobodys(cluster, pictures, tmp_path):
+    files = sorted(pictures.iterdir())
+    before = cluster(files[:-2])
+    deleted = before.people()["person 01"][0].row
+    lines = (before.path / "people.csv").read_bytes().decode("utf-8-sig").splitlines(True)
+    kept = [line for line in lines if not line.startswith(f"{deleted.number},")]
+    (before.path / "people.csv").write_text("".join(kept), "utf-8", newline="")
+    with pytest.raises(KeyboardInterrupt):
+        # What was only seen has no row yet, and none that was deleted.
+        cluster(files, on_photo=lambda name: interrupt() if name == files[-2].name else None)
+    folder = cluster(files)
+    (row,) = (f.row for f in folder.faces if f.row.person == "nobody")
+    assert (row.sha256, row.face, row.sure) == (deleted.sha256, deleted.face, "by hand")
+    assert row.note == "its row was deleted" and row.number > len(lines) - 1
+    assert any(line.startswith("1 face without a row in people.csv") for line in folder.report)
+    again = cluster(files)
+    assert [f.row.person for f in again.faces] == [f.row.person for f in folder.faces]
+    assert not any("without a row" in line for line in again.report)
+    (folder.path / "people.csv").unlink()
+    assert not any(face.row.person == "nobody" for face in cluster(files).faces)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
 def test_photos_that_move_change_and_go(cluster, pictures, tmp_path, analyzer):
     out, files = tmp_path / "people", sorted(pictures.iterdir())
     cluster(files, names=())
@@ -305,13 +331,33 @@ def test_the_table_gives_back_what_it_was_given_and_no_formulas(tmp_path, name):
     assert (row.number, row.face, row.sha256) == (3, 1, "0" * 64)
 
 
+def test_what_spreadsheets_add_is_no_row_and_no_column(tmp_path):
+    path = tmp_path / "people.csv"
+    write_table(path, [Row(**ROW, person="Ada"), Row(**{**ROW, "number": 4}, person="Bo")])
+    plain, good = read_table(path), path.read_bytes().decode("utf-8-sig")
+    head, *lines = good.splitlines()
+    semicolons = good.replace(",", ";")
+    for text in (
+        f"sep=;\r\n{semicolons}",
+        "\r\n".join([head, lines[0], "," * head.count(","), lines[1], " ", ",,"]),
+        "\r".join(f"{line},,," for line in (head, *lines)),
+        f"{head},,\n{lines[0]}\n\n{lines[1]}\n",
+    ):
+        path.write_bytes(text.encode("utf-8-sig"))
+        assert read_table(path) == plain
+    path.write_bytes(f"{head},,\n{lines[0]},,mine\n{lines[1]}".encode())
+    assert [row.more for row in read_table(path)] == [
+        {"column 13": "", "column 14": "mine"}, {"column 13": "", "column 14": ""}
+    ]  # fmt: skip
+
+
 def broken_tables(good):
     head, line = good.split("\r\n")[:2]
     yield "needs the column person", good.replace("person", "persona", 1)
     yield "once only", f"{head},person\r\n{line},x\r\n"
     yield "more than once", f"{head}\r\n{line}\r\n{line}\r\n"
-    yield "other cells", f"{head}\r\n{line},\r\n"
-    yield "other cells", f"{head}\r\n{line.rsplit(',', 1)[0]}\r\n"
+    yield "hexadecimal", f"{head}\r\n{line.rsplit(',', 1)[0]}\r\n"
+    yield "hexadecimal", f"{head}\r\n{line.replace('Ada', 'Smith, Ada')}\r\n"
     yield "whole numbers", f"{head}\r\n{'9' * 5000}{line[1:]}\r\n"
     yield "whole numbers", f"{head}\r\n-{line}\r\n"
     yield "hexadecimal", f"{head}\r\n{line[:-1]}g\r\n"
