@@ -198,7 +198,7 @@ def nano_group_people(graph: Graph) -> None:
 def nano_albums(graph: Graph) -> Output:
     """Albums of Ada and Bo, from x 420 to 1140; needs a nano recogniser before."""
 
-    def album(x: int, name: str, **before: Output) -> Output:
+    def album(x: int, name: str, **before: Any) -> Output:
         shown = {"title": f"Photos of {name}", "picture": f"photos of {name}"}
         photos = graph.add("DemoPicture", (x, 100, 340, 340), **shown)["original"]
         about: dict[str, Any] = {"title": f"Album of {name}", "name": name, "crop_size": 128}
