@@ -108,8 +108,7 @@ def make_person(
     for index, source, photo in _once(photos, [base_name(s) for s in sources], report, again):
         crops = _faces(photo, analyzer, crop_size, source, report)
         if crops is not None:
-            with torch.no_grad():
-                embeddings = _embed(recogniser, crops.pixels)
+            embeddings = _embed(recogniser, crops.pixels)
             seen[index] = _with_told(_Photo(source, crops, embeddings), told.get(index))
         on_photo(1)
     if not seen:
@@ -314,9 +313,7 @@ def _with_told(photo: _Photo, number: int | None) -> _Photo:
 
 def _embed(recogniser: Recogniser, crops: Tensor) -> Tensor:
     """Of the crops as an album stores them, on whatever device the recogniser is."""
-    device = next(recogniser.parameters(), torch.empty(0)).device
-    stored = to_bytes(crops).float() / 255
-    return recogniser(stored.to(device)).cpu().double()
+    return recogniser.embed(to_bytes(crops).float() / 255).double()
 
 
 def _consensus(

@@ -25,8 +25,6 @@ _TURNED = 60.0
 _LEAST = 0.02
 """What a face tells at least; a track of poor faces alone is still somebody."""
 _PASSES = 3
-_AT_ONCE = 16
-"""Faces a recogniser looks at together: crowds must not need more memory."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +57,7 @@ class Looks:
 @torch.no_grad()
 def look_at(crops: Tensor, places: FacePlaces, recogniser: Recogniser) -> Looks:
     """Who faces (n, 3, s, s) in [0, 1] are, by a recogniser on whatever device."""
-    device = device_of(recogniser)
-    parts = [recogniser(part.to(device)).cpu() for part in crops.split(_AT_ONCE)]
-    embeddings = torch.cat([torch.empty(0, recogniser.dim), *parts])
-    return Looks.of(embeddings, telling(crops, places), recogniser.limits)
-
-
-def device_of(recogniser: Recogniser) -> torch.device:
-    """Where its weights are."""
-    return next((p.device for p in recogniser.parameters()), torch.device("cpu"))
+    return Looks.of(recogniser.embed(crops), telling(crops, places), recogniser.limits)
 
 
 def telling(crops: Tensor, places: FacePlaces) -> Tensor:

@@ -17,9 +17,6 @@ from .recogniser import Recogniser
 SAME_PERSON = {name: threshold_of(name) for name in ("nano-identity", "arcface")}
 """Cosine from which two faces count as one person, by kind of recogniser; see `Limits`."""
 
-_AT_ONCE = 16
-"""Faces a recogniser looks at together: crowds must not need more memory."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Matches:
@@ -265,10 +262,8 @@ def match_faces(
         FacewrightError: as `match_people`.
     """
     limits = recogniser.limits
-    with torch.no_grad():
-        embeddings = torch.cat([recogniser(part).cpu() for part in faces.split(_AT_ONCE)])
     return match_people(
-        embeddings,
+        recogniser.embed(faces),
         image_index,
         people or [],
         threshold or limits.same_person,

@@ -102,12 +102,11 @@ def warnings_of(matches: Matches, advice: str = "") -> list[str]:
     ]
 
 
-@torch.no_grad()
 def likeness(lq: Tensor, person: Person, recogniser: Recogniser) -> list[str]:
     """How like the person the faces (n, 3, s, s) in [0, 1] of a graph are, and `warnings_of`."""
     if len(lq) < 2:
         return []
-    embeddings = torch.cat([recogniser(part).cpu() for part in lq.split(16)])
-    matches = match_all(embeddings, torch.zeros(len(lq), dtype=torch.int64), person, recogniser)
+    one_picture = torch.zeros(len(lq), dtype=torch.int64)
+    matches = match_all(recogniser.embed(lq), one_picture, person, recogniser)
     lines = [f"face {face}: like {label}" for face, label in enumerate(matches.labels)]
     return lines + warnings_of(matches, IN_GRAPHS)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..geometry.align import FaceCrops, Tracks
 from .assigning import Verdict, decided, likeliest
 from .by_hand import told_of_batch
-from .looks import device_of, look_at, mean_look
+from .looks import look_at, mean_look
 from .margins import margin_from, margins_of
 from .matching import Matches, match_faces, match_people
 from .person import Person
@@ -205,7 +205,7 @@ def match_crops(
     if tracks is None:
         told = told_of_batch(assign, faces.image_index.tolist())
         return match_faces(
-            faces.pixels.to(device_of(recogniser)),
+            faces.pixels,
             faces.image_index,
             people,
             recogniser,

@@ -31,6 +31,8 @@ Crop = Literal["full", "arcface"]
 # 0.2921 and no rotation worth mentioning, so on FFHQ-aligned faces ArcFace's alignment is a crop.
 _ARCFACE_BOX = (64.8 / 512, 61.2 / 512, 448.2 / 512, 444.7 / 512)
 _ARCFACE_SIZE = 112
+_AT_ONCE = 16
+"""Faces that are looked at together."""
 
 
 def arcface_crop(faces: Tensor) -> Tensor:
@@ -108,6 +110,17 @@ class Recogniser(nn.Module):
         x = arcface_crop(x) if self.crop == "arcface" else x
         with without_autocast(faces.device):
             return F.normalize(self.net(x), dim=1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    @torch.no_grad()
+    def embed(self, faces: Tensor) -> Tensor:
+        """As `forward`, of faces on any device, to the CPU: crowds need no more memory."""
+        parts = faces.split(_AT_ONCE)
+        return torch.cat([self(part.to(self.device)).cpu() for part in parts])
 
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode: its batch statistics are those it was trained with."""

@@ -35,8 +35,6 @@ from .options import RestoreOptions
 from .told import hashed, told
 from .upscale import Upscaler, find_upscaler, load_upscaler
 
-_AT_ONCE = 16
-"""Faces a recogniser looks at together: crowds must not need more memory."""
 DEFAULT_DRIFT = 0.5
 """`max_drift` of receipts where no limit is given, as in Identity Guard."""
 
@@ -335,7 +333,7 @@ class Restorer:
         if len(options.people) < 2:
             return []
         limits, margin = self.recogniser.limits, options.margin
-        threshold = options.threshold or limits.same_person
+        threshold = limits.threshold(options.threshold, options.false_match_rate)
         return alike(options.people, threshold, margin_from(limits, margin))
 
     def warnings(self, matches: Matches | None, options: RestoreOptions) -> list[str]:
@@ -347,9 +345,8 @@ class Restorer:
 
     def embed(self, lq: Tensor) -> Tensor:
         """(n, d) on the CPU: who the faces (n, 3, s, s) in [0, 1] are."""
-        device = self.place(self.recogniser)
-        parts = [self.recogniser(part.to(device)).cpu() for part in lq.split(_AT_ONCE)]
-        return torch.cat([torch.empty(0, self.recogniser.dim), *parts])
+        self.place(self.recogniser)
+        return self.recogniser.embed(lq)
 
     def renewed(
         self, lq: Tensor, people: Sequence[Person | None], options: RestoreOptions

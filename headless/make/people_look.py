@@ -18,8 +18,6 @@ from .people_seen import Faces
 _PADDING = 0.3
 _LOOKED_AT = 128
 _SMALL = 192
-_AT_ONCE = 16
-"""Faces a recogniser looks at together: crowds must not need more memory."""
 
 
 def small_picture(folder: Path, sha256: str, index: int) -> Path:
@@ -50,9 +48,7 @@ def see(
     if not len(crops):
         empty = torch.zeros(0)
         return Faces(torch.zeros(0, recogniser.dim), empty.view(0, 4), empty.view(0, 5, 2), empty)
-    device = next(recogniser.parameters(), torch.empty(0)).device
-    with torch.no_grad():
-        embeddings = torch.cat([recogniser(c.to(device)).cpu() for c in crops.split(_AT_ONCE)])
+    embeddings = recogniser.embed(crops)
     if not embeddings.isfinite().all():
         raise FacewrightError(f"{path}: the recogniser gave NaN or infinity for a face.")
     for index, crop in enumerate(crops):

@@ -118,7 +118,7 @@ def _files(choice: RestorerChoice, options: RestoreOptions) -> dict[str, str]:
     paths: list[Path] = []
     with suppress(CheckpointError):
         paths += spec.find(source).values()
-        if options.max_drift is not None and not spec.takes_people and not spec.bundled:
+        if options.held_back and not spec.takes_people and not spec.bundled:
             paths.append(source.known(ARCFACE))
     with suppress(CheckpointError):
         paths += [find_upscaler(options.upscale)] if options.upscale else []

@@ -1,6 +1,7 @@
 """Faces that cannot be told, and those whose person is told by hand."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from facewright.core.people.matching import match_people
 from facewright.core.people.one_for_all import likeness, match_all, warnings_of
 from facewright.core.people.person import Person
 from facewright.core.people.recogniser import Recogniser
+from facewright.core.pipeline.options import RestoreOptions
+from facewright.core.pipeline.pictures import Restorer
 
 
 def person(name, embedding, recogniser="r:1"):
@@ -200,6 +203,13 @@ def test_albums_of_nearly_one_person_are_warned_of():
     (line,) = alike([person("Cy", cy), person("Bo", twin), person("Ada", ada)], 0.65, 0.08)
     assert line.startswith("warning: the albums of Ada and Bo are nearly one person (cosine 0.96)")
     assert alike([person("Bo", twin), person("Ada", ada)], 0.65, 0.0) == []
+    # What a face just reaches follows from the false-match rate, too.
+    half = 0.5 * ada + 0.75**0.5 * torch.eye(3)[1]
+    people = [person("Ada", ada, "nano-identity:1"), person("Bo", half, "nano-identity:1")]
+    judge = Recogniser(torch.nn.Identity(), name="nano-identity", dim=3)
+    for rate, warned in ((None, 1), (0.0001, 0)):
+        options = RestoreOptions(people=people, margin=0.3, false_match_rate=rate)
+        assert len(Restorer(SimpleNamespace(recogniser=judge), None).alike(options)) == warned
     found = match_people(
         ada[None], torch.tensor([0]), [person("Bo", twin), person("Ada", ada)], 0.65,
         recogniser="r:1", margin=0.08,

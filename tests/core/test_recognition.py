@@ -255,3 +255,14 @@ def test_missing_recognisers_are_named_with_source_and_terms(tmp_path):
     for name in ("backbone.pth", "adaface_ir50_ms1mv2.ckpt"):
         with pytest.raises(CheckpointError, match=rf"{name} into .*Source: .*Licence: .*research"):
             folders.path("facewright", name)
+
+
+def test_crowds_are_embedded_a_few_at_a_time():
+    recogniser, faces = nano_recogniser(nano.load_identity("loss")), torch.rand(19, 3, 32, 32)
+    sizes = []
+    recogniser.net.register_forward_hook(lambda net, given, out: sizes.append(len(given[0])))
+    found = recogniser.embed(faces)
+    assert sizes == [16, 3]
+    torch.testing.assert_close(found, recogniser(faces))
+    assert recogniser.embed(faces[:0]).shape == (0, recogniser.dim)
+    assert not found.requires_grad and recogniser.device == torch.device("cpu")
