@@ -70,7 +70,7 @@ SHOWN: dict[Callable[[], Graph], dict[str, tuple[int, tuple[tuple[str, int, str]
     nano_group_people: {
         "person_album": (1, (("Album of Ada", 2, ""),)),
         "match_people": (1, (("Match People", 1, ""),)),
-        "identity_guard": (1, (("Identity Guard", 2, ""),)),
+        "identity_guard": (1, (("Picture Guard", 2, ""),)),  # the same sheets
     },
 }
 

@@ -2,7 +2,6 @@
 
 import functools
 import importlib.metadata
-import tomllib
 from pathlib import Path
 
 PACK = Path(__file__).resolve().parents[2]
@@ -11,6 +10,8 @@ PACK = Path(__file__).resolve().parents[2]
 @functools.cache
 def own_version() -> str | None:
     """From the sources where they are there, which they are inside ComfyUI."""
+    import tomllib  # here: ComfyUI's start does not need it
+
     project = PACK / "pyproject.toml"
     if project.is_file():
         return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]

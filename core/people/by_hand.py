@@ -40,7 +40,8 @@ def parse_told(texts: Iterable[str]) -> list[Told]:
         FacewrightError: anything else, or one face given to two.
     """
     told: dict[tuple[str | None, int], Told] = {}
-    for part in (part for text in texts for part in _BETWEEN.split(text) if part.strip()):
+    parts = (part.rstrip(",; \t\n") for text in texts for part in _BETWEEN.split(text))
+    for part in filter(str.strip, parts):
         found = _ONE.fullmatch(part)
         if not found:
             raise FacewrightError(
@@ -106,13 +107,20 @@ def faces_of_photos(texts: Iterable[str], names: Sequence[str]) -> dict[int, int
         FacewrightError: anything else; no photo or several are called so; or one has two faces.
     """
     found: dict[int, int] = {}
+    called = [base_name(name).removeprefix("photo ") for name in names] or ["party.jpg"]
     for part in filter(None, map(str.strip, texts)):
         photo, _, number = part.rpartition("=")
         photo, number = photo.strip(), number.strip()
         if not (number.isascii() and number.isdecimal() and len(number) < 10):
             raise FacewrightError(
                 "Which face of a photo is the person's is said by the photo and the face's number, "
-                f"from 0 and from the left, such as party.jpg=2. Came {shorten(part)!r}."
+                f"from 0 and from the left, such as {shorten(called[0])}=2. Came "
+                f"{shorten(part)!r}."
+            )
+        if not photo and len(names) > 1:
+            raise FacewrightError(
+                f"Face {number} is chosen, but not of which of the {len(names)} photos. Put the "
+                f"photo before it, such as {shorten(called[0])}={number}."
             )
         mine = [i for i, name in enumerate(names) if photo == name]
         mine = mine or [i for i, name in enumerate(names) if photo == base_name(name)]
@@ -122,7 +130,7 @@ def faces_of_photos(texts: Iterable[str], names: Sequence[str]) -> dict[int, int
             some = ", ".join(shorten(base_name(name)) for name in names[:5])
             there = "several photos are called so" if mine else "no photo is called so"
             raise FacewrightError(
-                f"Face {number} of {shorten(photo) or 'a photo'} is chosen, but {there}. There are "
+                f"Face {number} of {shorten(photo)} is chosen, but {there}. There are "
                 f"{some}{', ...' if len(names) > 5 else ''}."
             )
         if found.setdefault(mine[0], int(number)) != int(number):

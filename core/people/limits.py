@@ -79,11 +79,13 @@ class Limits:
             )
         known = [row.rate for row in self.table]
         if not known[-1] <= rate <= known[0]:
-            are = f"from {percent(known[-1])} to {percent(known[0])}"
+            highest, lowest = (f"{row:.10f}".rstrip("0") for row in (known[0], known[-1]))
+            there = f"{lowest} ({percent(known[-1])}) to {highest} ({percent(known[0])})"
+            if len(known) == 1:
+                there = f"{highest} ({percent(known[0])}) alone"
             raise FacewrightError(
-                f"A false-match rate of {rate:g} is asked for, and of this recogniser known "
-                f"{f'are {are}' if len(known) > 1 else f'is {percent(known[0])} alone'} "
-                f"({self.faces}). {advice}"
+                f"The false-match rate has to be {there}, which is what is known of this "
+                f"recogniser ({self.faces}). Came {percent(rate)}. {advice}"
             )
         return _between(rate, [(math.log(row.rate), row.cosine) for row in self.table], math.log)
 

@@ -42,7 +42,7 @@ def restore_with_photos(
 ) -> tuple[Node, Node]:
     """IDE Encode and One-Step Restore, one below the other: 340 by 500 pixels."""
     encode, restore = titles
-    cond = graph.add("IDEEncode", (x, y, 340, 210), title=encode, image=crops, **references)
+    cond = graph.add("IDEEncode", (x, y, 340, 240), title=encode, image=crops, **references)
     box = (x, y + 280, 340, 220)
     return cond, graph.add("OneStepRestore", box, title=restore, image=crops)
 
@@ -64,7 +64,7 @@ def _restored(
     """
     crops, (title, report) = found["crops"], titles
     cond, restored = restore_with_photos(graph, x, 100, crops, **references)
-    words(graph, (x, 690, 340, 210), report, cond["report"])
+    words(graph, (x, 690, 340, 270), report, cond["report"])
     graph.group(title, "restore")
     before: dict[str, Any] = {"image": picture, "faces": found["faces"]}
     box = (x + 400, 100, 280, 180)
@@ -73,11 +73,11 @@ def _restored(
     box = (x + 740, 100, 460, 520)
     limit = {"false_match_rate": rate}
     guard = graph.add("PictureGuard", box, pasted=pasted, **limit, **before, **references)
-    words(graph, (x + 740, 690, 460, 210), "Receipts in words", guard["report"])
+    words(graph, (x + 740, 690, 460, 270), "Receipts in words", guard["report"])
     graph.group("Hold back who drifted", "check")
     inside: dict[str, Any] = {"receipts": guard["receipts"], "faces": found["faces"]}
     compared = compare(graph, (x + 1260, 390, 420, 420), picture, guard["image"], BEFORE_AFTER)
-    beside, below = (x + 1730, 100, 420, 330), (x + 1730, 480, 420, 330)
+    beside, below = (x + 1730, 100, 420, 420), (x + 1730, 590, 420, 370)
     save_images(graph, beside, "Save the restored picture", guard["image"], **inside)
     save_images(graph, below, "Save before / after", compared["image"], "_compare")
     graph.group("See and keep them", "output")
@@ -87,7 +87,7 @@ def _with_people(graph: Graph, x: int, picture: Output, people: Output, size: in
     """Detect, match, restore, guard, paste and save: everything after the albums."""
     found = find_faces(graph, x, picture, size)
     who = graph.add("MatchPeople", (x + 400, 100, 380, 500), image=picture, people=people)
-    words(graph, (x + 400, 690, 380, 210), "Who is who", who["report"])
+    words(graph, (x + 400, 690, 380, 270), "Who is who", who["report"])
     graph.group("Whose faces are they?", "people")
     titles = "Restore each with its own photographs", "Whose photographs"
     rate = 0.01 if size == NANO_SIZE else PUBLISHED
@@ -116,11 +116,11 @@ def honestface_restore(graph: Graph) -> None:
     graph.group("Photos of the same person", "people")
     named = {"name": "the person", "crop_size": 512}
     album = graph.add(
-        "Person", (1300, 100, 340, 380), title="Album of the person", references=first, **named
+        "Person", (1300, 100, 340, 450), title="Album of the person", references=first, **named
     )
     person = graph.add(
         "Person",
-        (1300, 540, 340, 380),
+        (1300, 620, 340, 450),
         title="The same album, with the other photo",
         references=second,
         add_to=album["person"],
@@ -172,7 +172,7 @@ def nano_honestface_restore(graph: Graph) -> None:
         scored = {"title": f"Landmark Score {title}", "restored": pasted[-1], "gt": gt}
         scores.append(graph.add("LandmarkScore", (2510, y, 400, 440), **scored))
         report = scores[-1]["report"]
-        scores.append(words(graph, (2950, y, 400, 240), f"Landmarks {title}", report))
+        scores.append(words(graph, (2950, y, 400, 440), f"Landmarks {title}", report))
     good, plain = pasted
     for y, name, pair, labels in (
         (100, "compare", (plain, good), ("without photographs", "with photographs")),
@@ -202,7 +202,7 @@ def nano_albums(graph: Graph) -> Output:
         shown = {"title": f"Photos of {name}", "picture": f"photos of {name}"}
         photos = graph.add("DemoPicture", (x, 100, 340, 340), **shown)["original"]
         about: dict[str, Any] = {"title": f"Album of {name}", "name": name, "crop_size": 128}
-        box = (x, 510, 340, 390)
+        box = (x, 510, 340, 450)
         return graph.add("Person", box, references=photos, **about, **before)["people"]
 
     people = album(800, "Bo", people=album(420, "Ada"))

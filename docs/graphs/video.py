@@ -47,19 +47,19 @@ def nano_people_frames(graph: Graph) -> None:
     people = nano_albums(graph)
     graph.add("DetectFaces", (1200, 100, 340, 560), image=image, crop_size=128)
     steady = graph.add("SmoothFaces", (1580, 100, 340, 420), image=image, recogniser=recogniser)
-    words(graph, (1580, 690, 340, 210), "What was followed", steady["report"])
+    words(graph, (1580, 690, 340, 270), "What was followed", steady["report"])
     graph.group("Find the faces, follow them", "faces")
     who = graph.add("MatchPeople", (1980, 100, 380, 500), image=image, people=people)
-    words(graph, (1980, 690, 380, 210), "Who is who", who["report"])
+    words(graph, (1980, 690, 380, 270), "Who is who", who["report"])
     graph.group("Who is followed?", "people")
     crops, matches = steady["crops"], who["matches"]
     cond, _ = restore_with_photos(graph, 2420, 100, crops, matches=matches)
-    words(graph, (2420, 690, 340, 210), "Whose photographs", cond["report"])
+    words(graph, (2420, 690, 340, 270), "Whose photographs", cond["report"])
     graph.group("Restore each with its own photographs", "restore")
     guard = graph.add(
         "IdentityGuard", (2820, 100, 460, 520), image=crops, matches=matches, faces=steady["faces"]
     )
-    words(graph, (2820, 690, 460, 210), "Receipts over the frames", guard["report"])
+    words(graph, (2820, 690, 460, 270), "Receipts over the frames", guard["report"])
     graph.group("Hold back who drifted", "check")
     pasted = graph.add("PasteFaces", (3340, 100, 320, 300), image=image, restored=guard["guarded"])
     graph.add("CreateVideo", (3340, 480, 320, 110), images=pasted["image"], fps=_FPS)

@@ -38,9 +38,12 @@ def test_between_two_rates_the_logarithm_counts():
 
 
 def test_what_is_not_known_is_not_invented():
-    for rate in (0.2, 0.0001):
-        with pytest.raises(FacewrightError, match=r"known are from 0\.1 % to 10 % \(toys\)"):
+    for rate, came in ((0.2, "20 %"), (0.00005, "0.005 %")):
+        words = rf"has to be 0\.001 \(0\.1 %\) to 0\.1 \(10 %\), .*\(toys\)\. Came {came}\."
+        with pytest.raises(FacewrightError, match=words):
             KNOWN.cosine_at(rate)
+    with pytest.raises(FacewrightError, match=r"has to be 0\.1 \(10 %\) alone"):
+        replace(KNOWN, table=TABLE[:1]).cosine_at(0.5)
     with pytest.raises(FacewrightError, match="person calibrate"):
         UNKNOWN.cosine_at(0.01)
 

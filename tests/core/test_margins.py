@@ -226,6 +226,8 @@ def test_texts_that_tell():
         ),
         ("a=1/b.png/2=Bo", ["a=1/b.png/2=Bo"]),
         ("2=Bo,2=Bo", ["2=Bo"]),
+        ("2=Bo, 3=Ada ,", ["2=Bo", "3=Ada"]),
+        ("2=Bo;\n", ["2=Bo"]),
         ("", []),
     ):
         assert [str(one) for one in parse_told([text])] == told
@@ -261,15 +263,17 @@ def test_a_photos_face_is_named_as_the_photo_is():
     assert faces_of_photos(["1=2", " 2=0"], ["photo 0", "photo 1", "photo 2"]) == {1: 2, 2: 0}
     assert faces_of_photos(["2"], ["photo 7"]) == {0: 2} and faces_of_photos([""], files) == {}
     for text, words in (
-        ("a.jpg", "such as party.jpg=2. Came 'a.jpg'"),
-        ("a.jpg=-1", "such as party.jpg=2"),
-        ("2", "no photo is called so. There are a.jpg"),
+        ("a.jpg", "such as a.jpg=2. Came 'a.jpg'"),
+        ("a.jpg=-1", "such as a.jpg=2"),
+        ("2", "Face 2 is chosen, but not of which of the 3 photos. .* such as a.jpg=2"),
         ("d.jpg=2", "Face 2 of d.jpg is chosen, but no photo"),
         ("b=1, c.jpg=2", "several photos are called so"),
         ("a.jpg=2;in/a.jpg=1", "Both face 2 and face 1 of in/a.jpg"),
     ):
         with pytest.raises(FacewrightError, match=words):
             faces_of_photos(text.split(";"), files)
+    with pytest.raises(FacewrightError, match="such as 0=1"):
+        faces_of_photos(["1"], ["photo 0", "photo 1"])
 
 
 def test_one_album_for_all_says_how_like_each_is():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from facewright.docs.build import LOCALES, PAGES, ROOT, made, page, schemas
+from facewright.docs.pictures import COUNTERPART, SHOWN, THUMBNAILS
 from PIL import Image
 
 SCHEMAS = schemas()
@@ -121,3 +122,11 @@ def test_the_folder_that_comfyui_serves_holds_no_script():
     served = {path.suffix for path in (ROOT / "web").rglob("*") if path.is_file()}
     assert served == {".md", ".jpg"}
     assert Path(LOCALES) == ROOT / "locales"
+
+
+def test_what_the_pictures_show_is_in_the_workflows():
+    for make in {**SHOWN, **THUMBNAILS}:
+        sheets = [*SHOWN.get(make, {}).values(), *filter(None, [THUMBNAILS.get(make)])]
+        asked = {title for _, shown in sheets for title, *_ in shown}
+        assert asked <= {node["_meta"]["title"] for node in make().api().values()}, make.__name__
+    assert not COUNTERPART.keys() & {make.__name__ for make in THUMBNAILS}

@@ -241,7 +241,7 @@ def test_it_runs_and_shows_its_results(seen, server, screenshots, name):
         if len(node["pictures"]) == 1:
             assert on_screen(server, screenshot, node, workflow["scale"]) > 0.9, node["title"]
     previews = ("Compare", "DetectFaces", "DegradationSheet", "VREEncode", "DemoPicture", "Person")
-    previews += ("MatchPeople", "IdentityGuard", "LandmarkScore")
+    previews += ("MatchPeople", "IdentityGuard", "PictureGuard", "EditPerson", "LandmarkScore")
     for node in shown:
         if node["type"] in {f"Facewright{name}" for name in previews}:
             assert node["pictures"], node["title"]

@@ -212,7 +212,7 @@ def test_a_group_without_a_face_passes_through(server, tmp_path):
     flat = Image.new("RGB", (128, 96), (90, 120, 90))
     flat.save(tmp_path / "picture.png")
     texts, files = ask(server, from_file()[0], tmp_path)
-    assert texts["Who is who"] == "there are no faces"
+    assert texts["Who is who"].splitlines()[0] == "there are no faces"
     (path,) = (p for p in files if "compare" not in p.name)
     assert Image.open(path).convert("RGB").tobytes() == flat.tobytes()
 
@@ -248,7 +248,7 @@ def count_people(server, folder, scenes, damage="moderate"):
         known = [seed for seed in who if seed is not None]
         assert len(set(known)) == len(known)
         named, used = (
-            [re.search(r"face \d+: (\w+)", line)[1] for line in texts[title].splitlines()]
+            re.findall(r"face \d+: (\w+)", texts[title])
             for title in ("Who is who", "Whose photographs")
         )
         for seed, name, album in zip(who, named, used, strict=True):
