@@ -45,7 +45,8 @@ def draw_matches(images: Tensor, faces: FaceCrops, matches: Matches) -> Tensor:
         sheet = Image.new("RGBA", (w, h))
         draw = ImageDraw.Draw(sheet)
         mine = (faces.image_index == i).nonzero()[:, 0].tolist()
-        font = font_of(max(_SMALLEST, min(h, w) // (24 if len(mine) <= _FEW else 40)))
+        size = max(_SMALLEST, min(h, w) // (24 if len(mine) <= _FEW else 40))
+        font = font_of(size, "".join(_text(matches, face) for face in mine))
         for face in mine:
             points = [(x, y) for x, y in corners[face].tolist()]
             draw.line([*points, points[0]], fill=_color(matches, face), width=width, joint="curve")

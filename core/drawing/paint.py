@@ -1,5 +1,8 @@
 """What drawings are made of: text, marks, and paint that is laid over pictures."""
 
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -15,10 +18,65 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 Font = ImageFont.FreeTypeFont
 
+_SYSTEM = (
+    "DejaVuSans.ttf", "NotoSans-Regular.ttf", "segoeui.ttf", "Arial.ttf", "Arial Unicode.ttf",
+    "NotoSansCJK-Regular.ttc", "msyh.ttc", "meiryo.ttc", "malgun.ttf", "PingFang.ttc",
+    "Hiragino Sans GB.ttc", "wqy-zenhei.ttc", "NotoSansArabic-Regular.ttf",
+    "NotoSansDevanagari-Regular.ttf",
+)  # fmt: skip
+"""Letters that systems have, one or the other; Pillow's own are those of English alone."""
+_IN_NO_FONT = "\U0010fffd"
 
-def font_of(size: float) -> Font:
-    """Letters of `size` pixels."""
+
+def font_of(size: float, text: str = "") -> Font:
+    """Letters of `size` pixels: Pillow's own, or where these lack some of `text` those of this
+    system that lack the fewest."""
+    own = _own(size)
+    missing = {c for c in text if _lacks(own, c)}
+    if not missing:
+        return own
+    return min((own, *_of_system(size)), key=lambda font: sum(_lacks(font, c) for c in missing))
+
+
+def legible(text: str, font: Font) -> str:
+    """`text` without letters that a font would show as boxes: é becomes e, and what cannot be said
+    otherwise its code, such as U+5B50."""
+    return "".join(c if not _lacks(font, c) else _otherwise(c, font) for c in text)
+
+
+def _otherwise(letter: str, font: Font) -> str:
+    plain = unicodedata.normalize("NFKD", letter.replace("ß", "ss"))
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    shown = plain and not any(_lacks(font, c) for c in plain)
+    return plain if shown else "" if unicodedata.combining(letter) else f"U+{ord(letter):04X}"
+
+
+@lru_cache(maxsize=32)
+def _own(size: float) -> Font:
     return cast(Font, ImageFont.load_default(size=size))
+
+
+def _of_system(size: float) -> Iterator[Font]:
+    return (font for name in _SYSTEM if (font := _named(name, size)) is not None)
+
+
+@lru_cache(maxsize=256)
+def _named(name: str, size: float) -> Font | None:
+    try:
+        return ImageFont.truetype(name, size)
+    except OSError:  # this system has others
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _lacks(font: Font, letter: str) -> bool:
+    if letter.isascii():
+        return False
+    try:
+        shape, box = font.getmask(letter), font.getmask(_IN_NO_FONT)
+    except UnicodeError:  # bytes of a file's name that are no text
+        return True
+    return shape.size == box.size and bytes(shape) == bytes(box)
 
 
 def pixels_of(sheet: Image.Image) -> Tensor:
@@ -54,7 +112,8 @@ def mark(
 
 
 def fitting(text: str, room: float, font: Font) -> str:
-    """`text`, its middle left out where it is wider than `room` pixels."""
+    """`legible` text, its middle left out where it is wider than `room` pixels."""
+    text = legible(text, font)
     shown, keep = text, len(text)
     while keep and font.getlength(shown) > room:
         keep -= 1
@@ -90,7 +149,7 @@ def plate(
         size: of the letters in pixels.
         at: x and y where it begins, the top of its letters.
     """
-    sheet, font = Image.new("RGB", (width, height), ground), font_of(size)
+    sheet, font = Image.new("RGB", (width, height), ground), font_of(size, text)
     shown = fitting(text, width - at[0], font)
     ImageDraw.Draw(sheet).text(at, shown, color, font)
     return pixels_of(sheet)

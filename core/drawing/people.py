@@ -30,7 +30,7 @@ def people_sheet(
     Returns:
         (3, H, W) in [0, 1], float32 on the CPU.
     """
-    font, large = font_of(_LETTERS), font_of(_TITLE)
+    large = font_of(_TITLE, title)
     line = round(1.35 * _LETTERS)
     columns = min(_COLUMNS, max(len(faces), 3))
     rows = max(1, -(-len(faces) // columns))
@@ -50,6 +50,7 @@ def people_sheet(
             draw.rectangle((x, y, x + SIDE - 1, y + SIDE - 1), fill=_EMPTY)
         for number, text in enumerate(words):
             color = _QUIET if number == len(words) - 1 else _TEXT
+            font = font_of(_LETTERS, text)
             shown = fitting(text, SIDE, font)
             draw.text((x, y + SIDE + 2 + number * line), shown, color, font)
     pixels = pixels_of(sheet)

@@ -63,8 +63,9 @@ def _panel(receipt: Receipt, side: int) -> Tensor:
     font = font_of(round(step * 0.62))
     margin = round(step / 2)
     who = f"face {receipt.face}" + (f": {receipt.person}" if receipt.person else "")
-    who = fitting(who, side - 2 * margin, font)
-    draw.text((margin, step * 0.75), who, _TEXT, font, anchor="lm")
+    large = font_of(round(step * 0.62), who)
+    who = fitting(who, side - 2 * margin, large)
+    draw.text((margin, step * 0.75), who, _TEXT, large, anchor="lm")
     draw.rectangle((0, step * 1.35, side, step * 2.45), fill=_VERDICTS[receipt.verdict])
     draw.text((margin, step * 1.9), _headline(receipt), BLACK, font, anchor="lm")
     for i, (label, value, color) in enumerate(rows):

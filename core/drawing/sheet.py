@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..errors import FacewrightError, check_image
-from .paint import font_of, pixels_of
+from .paint import font_of, legible, pixels_of
 
 GAP = 4
 _SHAPE = 1.6
@@ -100,8 +100,8 @@ def write_label(
         return
     height, width = picture.shape[-2:]
     size = size or max(9, min(height, width) // 24)
-    font = font_of(size)
-    margin = size // 2
+    font = font_of(size, text)
+    text, margin = legible(text, font), size // 2
     x0, _, x1, _ = font.getbbox(text)
     # As high for every text, so that labels side by side stand on one line.
     plate = Image.new("L", (round(x1 - x0) + 2 * margin, sum(font.getmetrics()) + margin))

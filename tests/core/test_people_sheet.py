@@ -1,6 +1,8 @@
 """Sheets of faces: each face in its place with its words below."""
 
+import pytest
 import torch
+from facewright.core.drawing import paint
 from facewright.core.drawing.people import PER_SHEET, SIDE, pages, people_sheet
 
 
@@ -32,3 +34,35 @@ def test_every_face_stands_on_one_page():
         shown = [i for part in pages(count) for i in range(count)[part]]
         assert shown == list(range(count))
         assert all(len(range(count)[part]) <= PER_SHEET for part in pages(count))
+
+
+NAMES = ["Zoë", "Łucja", "André", "Σοφία", "Иван", "陈子", "שרה", "b\udcff"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("system", [(), paint._SYSTEM])
+def test_no_letter_is_a_box(monkeypatch, name, system):
+    monkeypatch.setattr(paint, "_SYSTEM", system)
+    font = paint.font_of(15, name)
+    shown = paint.fitting(name, 1000, font)
+    box = bytes(font.getmask("\ufffe"))
+    assert shown and not any(bytes(font.getmask(c)) == box for c in shown if not c.isspace())
+    people_sheet(name, [None], [(name, name)])
+
+
+def test_names_stay_apart_without_their_letters(monkeypatch):
+    monkeypatch.setattr(paint, "_SYSTEM", ())
+    font = paint.font_of(15, "".join(NAMES))
+    shown = [paint.legible(name, font) for name in ("Zoë", "Straße", "陈", "子", "Ada", "")]
+    assert shown == ["Zoe", "Strasse", "U+9648", "U+5B50", "Ada", ""]
+    assert paint.font_of(15, "Ada") is paint.font_of(15)
+
+
+def test_letters_that_this_system_has_are_taken(monkeypatch):
+    own, other = paint.font_of(15), paint.font_of(16)
+    monkeypatch.setattr(paint, "_SYSTEM", ("first", "second"))
+    fonts = {"first": None, "second": other}
+    monkeypatch.setattr(paint, "_named", lambda name, size: fonts[name])
+    monkeypatch.setattr(paint, "_lacks", lambda font, c: font is own and c == "ë")
+    assert paint.font_of(15, "Zoë") is other and paint.font_of(15, "Zoe") is own
+    assert paint.legible("Zoë", other) == "Zoë"
