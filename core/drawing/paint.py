@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ def _lacks(font: Font, letter: str) -> bool:
     if letter.isascii():
         return False
     try:
-        shape, box = font.getmask(letter), font.getmask(_IN_NO_FONT)
+        shape, box = (cast(Any, font.getmask(c)) for c in (letter, _IN_NO_FONT))
     except UnicodeError:  # bytes of a file's name that are no text
         return True
     return shape.size == box.size and bytes(shape) == bytes(box)
