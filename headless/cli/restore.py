@@ -171,10 +171,9 @@ class Faces:
                 2,
             )
 
-    def told(
-        self, options: RestoreOptions, run: Any
-    ) -> tuple[RestoreOptions, dict[Path, tuple[str, ...]]]:
-        """The options without `assign`, and what is told of the faces of each file.
+    def told(self, options: RestoreOptions, run: Any) -> tuple[RestoreOptions, dict[str, Any]]:
+        """The options without `assign`, and what is told of the faces of each file, for
+        `RestoreFile`.
 
         Raises:
             FacewrightError: what is told cannot be meant.
@@ -190,10 +189,10 @@ class Faces:
         from ..make.assignments import read_assignments, told_of_files
 
         rows = read_assignments(self.assignments) if self.assignments else []
-        told, warnings = told_of_files(run.jobs, rows, options.assign)
+        told, places, warnings = told_of_files(run.jobs, rows, options.assign)
         for line in warnings:
             say(line, "yellow")
-        return replace(options, assign=()), told
+        return replace(options, assign=()), {"told": told, "places": places}
 
     def read(self, options: RestoreOptions, out: Path, aside: Any) -> tuple[RestoreOptions, int]:
         """The options with albums and photographs, and how many of these cannot be read.
@@ -278,7 +277,7 @@ def restore(
         points_of(options.people),
         rotations=weights.rotations,
     )
-    work = RestoreFile(choice, options, compare, told=told)
+    work = RestoreFile(choice, options, compare, **told)
     for line in run.hold_against(work):
         say(line)
     team = sharing.team((job.source for job in run.jobs), run.folder)

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from ...core.people.person import base_name
 from ..jobs.planning import Job
 
 _MOST_BYTES = 64 << 20
+_NUMBER = re.compile(r"[0-9]{1,9}(\.0+)?")
+"""Of a face; programs for tables write 1.0, too."""
 _MOST_SHOWN = 5
 """Problems of a file that are shown; the others are counted."""
 _WANTED = ("picture", "face", "person")
@@ -27,7 +31,14 @@ _COLUMNS: tuple[str, ...] = (
     "likeness",
     "runner_up",
     "margin",
+    "box",
 )
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What cells begin with that spreadsheets compute; such texts get an apostrophe before them."""
+_OVERLAP = 0.3
+"""From which intersection over union on a face lies where a table says."""
+
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,17 @@ class Row:
     """Where it stands, such as "who.csv, line 3"."""
     told: Told
     """Its picture is the name of a file."""
+    box: Box | None = None
+    """Where the face was when the table was written, where it says so."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a table says that a face is."""
+
+    row: str
+    """As `Row.place`."""
+    box: Box
 
 
 def read_assignments(path: Path) -> list[Row]:
@@ -47,7 +69,7 @@ def read_assignments(path: Path) -> list[Row]:
     semicolons or tabs; an empty person leaves the face to the matching. JSON is what `restore
     --json` prints, or a list of objects with these three. A person that is as the matching said
     (`matched`, not `by_hand`) is not told: only what was changed, so that pictures without a change
-    need not be made again.
+    need not be made again. Where a row has the `box` of the face, it says which face is meant.
 
     Raises:
         FacewrightError: the file cannot be read, or lines of it cannot be used; each is named.
@@ -80,7 +102,7 @@ def read_assignments(path: Path) -> list[Row]:
 
 def told_of_files(
     jobs: Sequence[Job], rows: Iterable[Row], assign: Sequence[str]
-) -> tuple[dict[Path, tuple[str, ...]], list[str]]:
+) -> tuple[dict[Path, tuple[str, ...]], dict[Path, dict[int, Place]], list[str]]:
     """What is told of the faces of each file, as `RestoreOptions.assign` takes it.
 
     Args:
@@ -89,13 +111,15 @@ def told_of_files(
             is one file.
 
     Returns:
-        By the jobs' sources; and a warning for pictures of the tables that are not among them.
+        By the jobs' sources; by these and the faces' numbers where tables say that faces are, for
+        `check_places`; and a warning for pictures of the tables that are not among them.
 
     Raises:
         FacewrightError: a name means several files, or one of `assign` none; two rows disagree.
     """
     names = _names(jobs)
     found: dict[Path, dict[int, Told]] = {}
+    places: dict[Path, dict[int, Place]] = {}
     strange: dict[str, None] = {}
     first: dict[tuple[Path, int], str] = {}
     for row in rows:
@@ -112,6 +136,8 @@ def told_of_files(
                 f"{shorten(before.person or NOBODY)}. Keep one of them."
             )
         first.setdefault((source, row.told.face), row.place)
+        if row.box is not None:
+            places.setdefault(source, {}).setdefault(row.told.face, Place(row.place, row.box))
     for told in parse_told(assign):
         if told.picture is None:
             if len(jobs) != 1:
@@ -130,6 +156,7 @@ def told_of_files(
                 + ("..." if len(jobs) > 5 else ".")
             )
         found.setdefault(source, {})[told.face] = told
+        places.get(source, {}).pop(told.face, None)
     warnings = []
     if strange:
         listed = ", ".join(shorten(name) for name in list(strange)[:5])
@@ -141,7 +168,33 @@ def told_of_files(
         source: tuple(str(Told(t.face, t.person)) for t in faces.values())
         for source, faces in found.items()
     }
-    return texts, warnings
+    return texts, places, warnings
+
+
+def check_places(boxes: Sequence[Sequence[float]], places: Mapping[int, Place]) -> None:
+    """Hold the faces of a picture, by number, against where tables say that they are.
+
+    Raises:
+        FacewrightError: a face lies elsewhere; numbers follow --order, --pick and sizes.
+    """
+    for face, place in places.items():
+        if face >= len(boxes) or _overlap(boxes[face], place.box) >= _OVERLAP:
+            continue
+        now = [i for i, box in enumerate(boxes) if _overlap(box, place.box) >= _OVERLAP]
+        where = f"which is face {now[0]} now" if now else "where there is no face now"
+        raise FacewrightError(
+            f"{place.row}: face {face} was at another place when the table was written, {where}. "
+            "Restore with the same --order, --pick and sizes as then, or write the table anew with "
+            "--write-assignments."
+        )
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union."""
+    sides = [max(0.0, min(a[k + 2], b[k + 2]) - max(a[k], b[k])) for k in (0, 1)]
+    both = sides[0] * sides[1]
+    union = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)) - both
+    return both / union if union > 0 else 0.0
 
 
 def write_assignments(path: Path, done: Iterable[Mapping[str, Any]]) -> int:
@@ -161,6 +214,7 @@ def write_assignments(path: Path, done: Iterable[Mapping[str, Any]]) -> int:
             "unsure": " or ".join(match["unsure"]),
             "by_hand": "yes" if match["by_hand"] else "",
             "matched": "" if match["by_hand"] else match["matched"] or NOBODY,
+            "box": " ".join(f"{side:g}" for side in match.get("box", ())),
         }
         for entry in done
         for match in entry.get("matches", ())
@@ -171,10 +225,19 @@ def write_assignments(path: Path, done: Iterable[Mapping[str, Any]]) -> int:
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
         text = buffer.getvalue()
     write_atomic(path, text.encode("utf-8", "surrogateescape"))
     return len(rows)
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _text(cell: str) -> str:
+    """What `_cell` was given."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_FORMULA) else cell
 
 
 def _of_csv(content: bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
@@ -185,9 +248,13 @@ def _of_csv(content: bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
         raise FacewrightError(
             f"{name}, line {line}: it should be UTF-8 text. Save it as CSV in UTF-8."
         ) from error
-    titles = text.partition("\n")[0]
+    lines = io.StringIO(text, newline="")
+    skipped, titles = 0, lines.readline()
+    while titles.strip() == "" != titles or titles.lower().startswith("sep="):
+        skipped, titles = skipped + 1, lines.readline()
     separator = max(",;\t", key=titles.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines = io.StringIO("".join([titles, *lines]), newline="")
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     rows: list[tuple[str, dict[str, Any]]] = []
     try:
         keys = [title.strip().lower() for title in next(reader, [])]
@@ -195,18 +262,21 @@ def _of_csv(content: bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
         twice = [key for key in _WANTED if keys.count(key) > 1]
         if missing or twice:
             raise FacewrightError(
-                f"{name}, line 1: it should have the titles picture, face and person, each once; "
-                f"came {shorten(titles.strip()) or 'nothing'!r}."
+                f"{name}, line {1 + skipped}: it should have the titles picture, face and "
+                f"person, each once; came {shorten(titles.strip()) or 'nothing'!r}."
             )
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                place = f"{name}, line {reader.line_num}"
+                place = f"{name}, line {reader.line_num + skipped}"
                 short = len(cells) < 1 + max(keys.index(key) for key in _WANTED)
-                row: dict[str, Any] = dict(zip(keys, cells, strict=False)) | {"short": short}
+                values = map(_text, cells)
+                row: dict[str, Any] = dict(zip(keys, values, strict=False)) | {"short": short}
                 row["open"] = not str(row.get("person", "")).strip()
                 rows.append((place, row))
     except csv.Error as error:
-        raise FacewrightError(f"{name}, line {reader.line_num}: it is no CSV; {error}.") from error
+        raise FacewrightError(
+            f"{name}, line {reader.line_num + skipped}: it is no CSV; {error}."
+        ) from error
     return rows
 
 
@@ -228,7 +298,8 @@ def _of_json(content: bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
         if not isinstance(entry, dict):
             rows.append((place, {"short": True}))
         elif "picture" in entry:
-            rows.append((place, {**entry, "short": False, "open": entry.get("person") == ""}))
+            short = "person" not in entry
+            rows.append((place, {**entry, "short": short, "open": entry.get("person") == ""}))
         elif isinstance(entry.get("matches", []), list):
             for index, match in enumerate(entry.get("matches", [])):
                 if not isinstance(match, dict):
@@ -248,9 +319,11 @@ def _row(place: str, row: Mapping[str, Any]) -> Row | str | None:
     picture, face, person = (row.get(key) for key in _WANTED)
     if not isinstance(picture, str) or not picture.strip():
         return f"`picture` should name a file; came {shorten(repr(picture))}."
-    digits = face.strip() if isinstance(face, str) else face
-    if isinstance(digits, str) and digits.isascii() and digits.isdecimal() and len(digits) < 10:
-        digits = int(digits)
+    digits = face
+    if isinstance(face, str) and _NUMBER.fullmatch(face.strip()):
+        digits = int(face.strip().partition(".")[0])
+    elif isinstance(face, float) and face.is_integer():
+        digits = int(face)
     if type(digits) is not int or not 0 <= digits < 10**9:
         return f"`face` should be its number, from 0; came {shorten(repr(face))}."
     if person is not None and not isinstance(person, str):
@@ -259,7 +332,34 @@ def _row(place: str, row: Mapping[str, Any]) -> Row | str | None:
     unchanged = "matched" in row and _named(row["matched"]) == named and not row.get("by_hand")
     if row.get("open") or unchanged:
         return None
-    return Row(place, Told(digits, named, picture.strip()))
+    if not _is_one(Told(digits, named)):
+        return (
+            f"`person` {shorten(repr(person))} reads as several assignments. Rename the album "
+            "(`facewright person rename`)."
+        )
+    box = _box(row.get("box"))
+    if box is None and row.get("box") not in (None, "", []):
+        return f"`box` should be four numbers, as it was written; came {shorten(repr(row['box']))}."
+    return Row(place, Told(digits, named, picture.strip()), box)
+
+
+def _is_one(told: Told) -> bool:
+    """Whether its text says the same, which names with "2=" in them may not."""
+    try:
+        return parse_told([str(told)]) == [told]
+    except FacewrightError:
+        return False
+
+
+def _box(value: Any) -> Box | None:
+    """Four finite numbers with sides above 0."""
+    parts = value.split() if isinstance(value, str) else value
+    try:
+        x0, y0, x1, y1 = (float(part) for part in parts)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    good = all(map(math.isfinite, (x0, y0, x1, y1))) and x0 < x1 and y0 < y1
+    return (x0, y0, x1, y1) if good else None
 
 
 def _named(person: Any) -> str | None:

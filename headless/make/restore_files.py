@@ -34,6 +34,7 @@ from ...core.video.reading import load_av
 from ...core.video.segments import SEGMENT
 from ..jobs.planning import Job
 from ..jobs.recorded import INPUT_SHA, file_mark
+from .assignments import Place, check_places
 from .people import facts
 from .restore import Restorer, load_restorer
 
@@ -117,6 +118,8 @@ class RestoreFile:
     """Of the receipts: that of the run, wherever its files are worked on."""
     told: Mapping[Path, tuple[str, ...]] = field(default_factory=dict)
     """By a file what is told of its faces, as `RestoreOptions.assign`."""
+    places: Mapping[Path, Mapping[int, Place]] = field(default_factory=dict)
+    """By a picture where the faces are that are told of, where that is known."""
     settings: "Settings | None" = None
     """What decides results, as it was given; parts of videos are kept where it is known."""
 
@@ -141,6 +144,8 @@ class RestoreFile:
         picture = read_picture(job.source)
         check_sides(job.target, *self.models.restorer.size_of(picture.pixels, self.options))
         result = self.models.restorer.restore(picture.pixels, self.options)
+        if result.boxes is not None:
+            check_places(result.boxes.tolist(), self.places.get(job.source, {}))
         if self.compare and result.faces:
             _write_comparison(job.beside(COMPARISON), picture.pixels, result.pixels)
         text = None

@@ -7,12 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 from facewright.core.errors import FacewrightError
+from facewright.core.faces import load_analyzer
 from facewright.core.images import Picture, read_picture, write_picture
 from facewright.core.people.album import make_person
+from facewright.core.people.recogniser import nano_recogniser
 from facewright.core.weights import nano
 from facewright.headless.cli import app
 from facewright.headless.jobs.planning import Job
-from facewright.headless.make.assignments import read_assignments, told_of_files
+from facewright.headless.make.assignments import (
+    check_places,
+    read_assignments,
+    told_of_files,
+    write_assignments,
+)
 from facewright.headless.make.restore import RestoreOptions, load_restorer
 from facewright.training.world.faces3d import photos
 from facewright.training.world.scenes import group_scene
@@ -34,16 +41,17 @@ def restorer():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, restorer):
+def folder(tmp_path_factory):
     """Ada.person, Bo.person, and in `pictures` Bo, a stranger and Ada, and the stranger alone."""
     folder = tmp_path_factory.mktemp("people")
+    analyzer, recogniser = load_analyzer("nano"), nano_recogniser(nano.load_identity("loss"))
     for name, seed in (("Ada", ADA), ("Bo", BO)):
         album, _ = make_person(
             list(photos(seed, [1, 2], size=192, aligned=False).pixels),
             name=name,
             sources=["1.png", "2.png"],
-            analyzer=restorer.analyzer,
-            recogniser=restorer.recogniser,
+            analyzer=analyzer,
+            recogniser=recogniser,
             crop_size=nano.NANO_SIZE,
         )
         album.save(folder / f"{name}.person")
@@ -129,10 +137,15 @@ def test_a_table_is_written_corrected_and_read_back(folder, tmp_path):
     )
     names = "3 faces: Bo (0.", ", Ada (0.", ", nobody (by hand)"
     assert all(name in again.stderr for name in names), again.stderr
+    # Where a number means another face now, nothing is restored.
+    other = cli(folder, folder / "pictures", "-o", out, "--assignments", table, "--order", "size")
+    words = "who.csv, line 4: face 1 was at another place when the table was written, which is"
+    assert other.exit_code == 1 and words in " ".join(other.stderr.split()), other.stderr
     kept = cli(folder, folder / "pictures", "-o", out, "--write-assignments", table)
     assert kept.exit_code == 2 and "is there already" in kept.stderr
 
 
+@pytest.mark.slow
 def test_what_json_printed_is_read_back(folder, tmp_path):
     first = cli(folder, folder / "pictures", "-o", tmp_path / "a", "--json")
     said = json.loads(first.stdout)
@@ -176,6 +189,14 @@ def test_hostile_tables_are_refused_by_line(tmp_path):
         (head + b"a.png,1,Bo\nb.png,1,\xff\n", "line 3: it should be UTF-8"),
         (head + b'a.png,1,"Bo\n', "line 2: it is no CSV"),
         (head + b"a,x,Bo\n" * 9, "and 4 more"),
+        (b"sep=,\n\n" + head + b"a,x,Bo\n", "line 4: `face`"),
+        (head + b"a.png,1.5,Bo\n", "line 2: `face`"),
+        (head + b'a.png,1,"Bo, 3=Ada"\n', "line 2: `person` 'Bo, 3=Ada' reads as several"),
+        (head + b'a.png,1,"Bo, 1=Ada"\n', "reads as several assignments"),
+        (head + b'a.png,1,"a/2=Bo"\n', "reads as several assignments"),
+        (b"picture,face,person,box\na.png,1,Bo,1 2 3\n", "line 2: `box` should be four numbers"),
+        (b'[{"picture": "a", "face": 1, "person": "Bo", "box": [0, 0, 0, 5]}]', "1: `box`"),
+        (b'[{"picture": "a", "face": 1}]', "entry 1: it should have"),
         (b"{", "it is not JSON: line 1"),
         (b"[" * 300, "cannot be used"),
         (b'{"failed": []}', "what `facewright restore --json` prints"),
@@ -199,9 +220,36 @@ def test_rows_that_leave_it_open_are_none(tmp_path):
     path.write_text("Face\tPerson\tPicture\n0\t\ta.png\n1\tNobody\ta.png\n2\tSmith, J.\ta.png\n\n")
     assert [str(r.told) for r in read_assignments(path)] == ["a.png/1=nobody", "a.png/2=Smith, J."]
     same = {"face": 0, "person": None, "matched": None, "unsure": ["Ada"], "by_hand": False}
-    matches = [same, {**same, "face": 1, "matched": "Ada"}, {**same, "face": 2, "by_hand": True}]
+    moved = {**same, "face": 1, "matched": "Ada", "box": [4, 5, 60, 70.5]}
+    matches = [same, moved, {**same, "face": 2, "by_hand": True}]
     path.write_text(json.dumps({"done": [{"input": "a.png", "matches": matches}, {"input": "b"}]}))
-    assert [str(r.told) for r in read_assignments(path)] == ["a.png/1=nobody", "a.png/2=nobody"]
+    rows = read_assignments(path)
+    assert [str(row.told) for row in rows] == ["a.png/1=nobody", "a.png/2=nobody"]
+    assert [row.box for row in rows] == [(4, 5, 60, 70.5), None]
+    # What the command line says counts more than a table, and than where it saw the face.
+    job = Job(Path("a.png"), Path("out/a.png"), "a.png")
+    told, places, _ = told_of_files([job], rows, ["2=Ada"])
+    assert told == {job.source: ("1=nobody", "2=Ada")} and list(places[job.source]) == [1]
+    assert told_of_files([job], rows, ["1=Ada"])[1] == {job.source: {}}
+    with pytest.raises(
+        FacewrightError, match=r"entry 1, match 1: face 1 was at another place .* 0"
+    ):
+        check_places([(4, 6, 60, 70), (80, 5, 99, 70)], places[job.source])
+    check_places([(80, 5, 99, 70), (4, 6, 60, 70)], places[job.source])
+
+
+def test_what_spreadsheets_write_and_compute_comes_back(tmp_path):
+    path = tmp_path / "who.csv"
+    path.write_bytes(b"\xef\xbb\xbfsep=;\r\npicture;face;person\r\na.png;1.0;Bo\r\n")
+    assert [str(row.told) for row in read_assignments(path)] == ["a.png/1=Bo"]
+    path.write_text('[{"picture": "a.png", "face": 2.0, "person": "Bo", "box": null}]')
+    assert [str(row.told) for row in read_assignments(path)] == ["a.png/2=Bo"]
+    match = {"face": 0, "person": "=1+1", "cosines": {"=1+1": 0.9}, "runner_up": "@Bo"}
+    match |= {"margin": 0.5, "unsure": [], "by_hand": True, "matched": None, "box": [1, 2, 3.25, 9]}
+    write_assignments(path, [{"input": "-a.png", "matches": [match]}])
+    assert "\n'-a.png,0,'=1+1,,yes,,0.9,'@Bo,0.5,1 2 3.25 9\n" in path.read_text()
+    (row,) = read_assignments(path)
+    assert (str(row.told), row.box) == ("-a.png/0==1+1", (1, 2, 3.25, 9))
 
 
 def test_pictures_are_found_by_as_much_of_their_path_as_says_which(tmp_path):
@@ -212,7 +260,7 @@ def test_pictures_are_found_by_as_much_of_their_path_as_says_which(tmp_path):
 
     def told(*lines):
         path.write_text("picture,face,person\n" + "\n".join(lines))
-        found, warnings = told_of_files(jobs, read_assignments(path), [])
+        found, _, warnings = told_of_files(jobs, read_assignments(path), [])
         return {str(k.as_posix()): v for k, v in found.items()}, warnings
 
     assert told("x/a.png,1,Bo", "in/y/a.png,2,nobody", "/elsewhere/b.png,0,Ada") == (
