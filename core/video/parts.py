@@ -32,9 +32,10 @@ class Parts:
         self.folder = folder
         self.note = ""
         """A sentence on parts that were of no use."""
-        self._key, before = as_json(key), self.load(_KEY, dict[str, Any])
+        linked = folder.is_symlink()
+        self._key, before = as_json(key), None if linked else self.load(_KEY, dict[str, Any])
         self._begun = before == self._key
-        if not self._begun and folder.is_dir():
+        if not self._begun and (linked or folder.is_dir()):
             others = [k for k in self._key if before.get(k) != self._key[k]] if before else ["key"]
             self.note = (
                 "An interrupted run left parts of it that were made otherwise (other: "
@@ -69,6 +70,8 @@ class Parts:
 
 
 def remove_parts(folder: Path) -> None:
-    """What a run left, where there is any; a link is no folder of ours."""
-    if folder.is_dir() and not folder.is_symlink():
+    """What a run left, where there is any. A link is no folder of ours: it goes, not its target."""
+    if folder.is_symlink():
+        folder.unlink(missing_ok=True)
+    elif folder.is_dir():
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,6 +12,7 @@ from ...core.errors import FacewrightError, shorten
 from ...core.files import shapes
 from ...core.files.json_text import JsonError, parse_json
 from ...core.files.shapes import Shape, fault
+from ...core.files.writing import remove_leftovers
 from ...core.images import write_atomic
 
 Record = dict[str, Any]
@@ -75,6 +76,7 @@ class Manifest:
 
     def start(self, forget: Iterable[str] = ()) -> None:
         """Make the file if it is not there, without the records of the outputs to `forget`."""
+        remove_leftovers([self.path])
         for output in forget:
             self._lines.pop(output, None)
         if not self._single:
@@ -105,6 +107,7 @@ class Manifest:
 
     def finish(self) -> None:
         """Order the lines by output: the same work gives the same file, whoever did it when."""
+        remove_leftovers([self.path])
         if not self._single:
             self._write(sorted(self._lines))
 

@@ -1,12 +1,14 @@
 """What `facewright restore` is about to do, held against what it made before."""
 
+import errno
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import FacewrightError
+from ...core.errors import FacewrightError, os_sentence
 from ...core.files import shapes
 from ...core.files.own_version import own_version
 from ...core.files.scan import VIDEO_SUFFIXES, LeftAside
@@ -91,15 +93,24 @@ class RestoreRun:
         self._told = work.told
         if self._record is not None and not self.overwrite:
             names = {job.name for job in self.jobs}
-            self.jobs = [self._checked(job, names, self._record) for job in self.jobs]
+            self.jobs = [self._examined(job, names, self._record) for job in self.jobs]
         reasons = Counter(why for why in self._again.values() if why)
         return [f"{count} made again: {why}" for why, count in reasons.items()]
+
+    def _examined(self, job: Job, names: set[str], records: Manifest) -> Job:
+        """As `_checked`; a file that cannot be read costs that result, not the others."""
+        try:
+            return self._checked(job, names, records)
+        except OSError as error:
+            return replace(job, refused=os_sentence(error))
 
     def _checked(self, job: Job, names: set[str], records: Manifest) -> Job:
         """The job, refused where its result may not be replaced."""
         record = records.get(self._output(job))
         if job.refused or not job.target.exists():
             return job
+        if job.target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "", str(job.target))
         if record is not None and MAKING in record:
             record = _after_interruption(record, job)
             records.put(record)
@@ -199,7 +210,8 @@ class RestoreRun:
         about = {"output": self._output(job), "input": job.name}
         if job.target.exists():
             about |= records.get(about["output"]) or {}
-            about[OUTPUT_SHA] = file_mark(job.target)
+            with suppress(OSError):  # told when its turn comes
+                about[OUTPUT_SHA] = file_mark(job.target)
         making = {**self._from(job), _STATE: _state(job.source)}
         return {**about, MAKING: {**making, SETTINGS: self._of(job)}}
 

@@ -188,6 +188,25 @@ def test_what_is_beside_a_video_is_there_before_it(folder, tmp_path, monkeypatch
     assert sorted(p.name for p in out.iterdir()) == ["restore.jsonl", "v.mp4", "v_compare.png"]
 
 
+@pytest.mark.parametrize("more", [(), ("--overwrite",), ("--strength", 0.5)])
+def test_a_folder_in_place_of_a_result_costs_that_result_alone(folder, tmp_path, more):
+    out = tmp_path / "out"
+    done(folder, "-o", out)
+    for name in "ab":
+        (out / f"{name}.png").unlink()
+    (out / "a.png").mkdir()
+    result = cli(folder, "-o", out, *more)
+    assert result.exit_code == 1 and (out / "b.png").is_file()
+    assert "a.png: That is a folder, and a file is needed" in " ".join(result.stderr.split())
+
+
+def test_what_was_left_of_a_record_being_written_goes(folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.restore.jsonl.abcd1234.tmp").write_text("{")
+    done(folder, "-o", tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
 def test_any_number_of_workers_writes_the_same_records(folder, tmp_path):
     args = ["restore", str(folder), "--weights", "nano", "--strength", "0.5", "-o"]
     for name, more in (("one", []), ("two", ["--workers", "1"])):
