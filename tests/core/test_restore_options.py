@@ -218,12 +218,13 @@ def restored_video(recogniser, options, monkeypatch):
     """As `restore_video` does it, with frames in place of a file."""
     method, written, coded = Painter(recogniser), [], []
 
-    def rewrite(source, target, change, *, crf, size, location, resumed):
+    def rewrite(source, target, change, *, crf, size, location, resumed, on_written):
         coded.append((crf, size, location))
         for first in range(0, len(FRAMES), 8):
             some = FRAMES[first : first + 8]
             new = change(first, some)
             written.extend(a if b is None else b for a, b in zip(some, new, strict=True))
+        on_written()
         return []
 
     monkeypatch.setattr(videos, "read_frames", lambda source: iter(FRAMES))
