@@ -42,7 +42,7 @@ def restore_with_photos(
 ) -> tuple[Node, Node]:
     """IDE Encode and One-Step Restore, one below the other: 340 by 500 pixels."""
     encode, restore = titles
-    cond = graph.add("IDEEncode", (x, y, 340, 240), title=encode, image=crops, **references)
+    cond = graph.add("IDEEncode", (x, y, 340, 220), title=encode, image=crops, **references)
     box = (x, y + 280, 340, 220)
     return cond, graph.add("OneStepRestore", box, title=restore, image=crops)
 
@@ -116,11 +116,11 @@ def honestface_restore(graph: Graph) -> None:
     graph.group("Photos of the same person", "people")
     named = {"name": "the person", "crop_size": 512}
     album = graph.add(
-        "Person", (1300, 100, 340, 450), title="Album of the person", references=first, **named
+        "Person", (1300, 100, 340, 470), title="Album of the person", references=first, **named
     )
     person = graph.add(
         "Person",
-        (1300, 620, 340, 450),
+        (1300, 640, 340, 470),
         title="The same album, with the other photo",
         references=second,
         add_to=album["person"],
@@ -202,7 +202,7 @@ def nano_albums(graph: Graph) -> Output:
         shown = {"title": f"Photos of {name}", "picture": f"photos of {name}"}
         photos = graph.add("DemoPicture", (x, 100, 340, 340), **shown)["original"]
         about: dict[str, Any] = {"title": f"Album of {name}", "name": name, "crop_size": 128}
-        box = (x, 510, 340, 450)
+        box = (x, 510, 340, 470)
         return graph.add("Person", box, references=photos, **about, **before)["people"]
 
     people = album(800, "Bo", people=album(420, "Ada"))

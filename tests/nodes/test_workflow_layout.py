@@ -58,6 +58,8 @@ VUE = {
     "FacewrightLoadLoRA": 134, "FacewrightLoadNano": 146, "FacewrightLoadNanoFlipnet": 166,
     "FacewrightLoadRecogniser": 106, "FacewrightLoadVRE": 114, "FacewrightOneStepRestore": 230,
     "FacewrightPasteFaces": 230, "FacewrightRestoreVideo": 962, "FacewrightDegrade": 462,
+    "FacewrightPerson": 470, "FacewrightMatchPeople": 470, "FacewrightPictureGuard": 514,
+    "FacewrightIdentityGuard": 514, "FacewrightSaveWithReceipts": 410, "FacewrightIDEEncode": 220,
 }  # fmt: skip
 MISSING = 26
 
