@@ -244,6 +244,8 @@ def _tell(folder: Any, made: Any, out: Path) -> None:
     for line in folder.report:
         say(line, "yellow")
     unnamed = [name for name in people if is_unnamed(name)]
+    if not folder.faces:
+        return say("No face was found: give photos that show faces larger.")
     if made is None:
         then = command("person", "cluster", str(out), "--albums")
         say(

@@ -79,6 +79,8 @@ class PeopleFolder:
     clusters: Clusters | None = None
     grouped: list[Face] = field(default_factory=list)
     """The faces of `clusters`."""
+    table: str = ""
+    """What people.csv was when it was read, so that nobody's corrections are lost."""
 
     @classmethod
     def open(cls, path: Path, recogniser: Recogniser, analyzer: FaceAnalyzer) -> "PeopleFolder":
@@ -87,9 +89,10 @@ class PeopleFolder:
         Raises:
             FacewrightError: it holds something that cannot be used; nothing was changed.
         """
+        table = _hash(path / people_table.FILE)
         rows = people_table.read_table(path / people_table.FILE)
         seen = people_seen.read_seen(path)
-        folder = cls(path, Seen(recogniser.id, analyzer.name), rows)
+        folder = cls(path, Seen(recogniser.id, analyzer.name), rows, table=table)
         if seen is None:
             return folder
         if (seen.recogniser, seen.analyzer) == (recogniser.id, analyzer.name):
@@ -290,8 +293,8 @@ class PeopleFolder:
         gone = sum(1 for mark in self.gone if len(self.seen.photos[mark].faces))
         if gone:
             lines.append(
-                f"{counted(gone, 'photo')} with faces are gone: what {people_table.FILE} says of "
-                "them stays, and they are on no sheet"
+                f"{counted(gone, 'photo')} with faces {'is' if gone == 1 else 'are'} gone: what "
+                f"{people_table.FILE} says of them stays, and they are on no sheet"
             )
         self.report += first_of(lines, "and {} more of the kind", 20)
 
@@ -323,12 +326,24 @@ class PeopleFolder:
         """Write people.csv and what was seen.
 
         Raises:
+            FacewrightError: somebody else changed people.csv since it was read.
             OSError: the folder cannot be written.
         """
-        people_table.write_table(self.path / people_table.FILE, [face.row for face in self.faces])
+        table = self.path / people_table.FILE
+        if _hash(table) != self.table:
+            raise FacewrightError(
+                f"{table} was changed by another program meanwhile. It was left as it is; run the "
+                "same command again, and no photo is looked at twice."
+            )
+        people_table.write_table(table, [face.row for face in self.faces])
+        self.table = _hash(table)
         photos = self.seen.photos.items()
         self.seen.photos = {mark: replace(photo, told=True) for mark, photo in photos}
         self.seen.save(self.path)
+
+
+def _hash(path: Path) -> str:
+    return content_hash(path) if path.is_file() else ""
 
 
 def limits_for(

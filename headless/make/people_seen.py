@@ -158,13 +158,18 @@ def read_seen(folder: Path) -> Seen | None:
 
 
 def given_before(folder: Path) -> dict[str, str]:
-    """How recogniser and analyzer were called in the run before; empty where that is not known."""
+    """How recogniser and analyzer were called in the run before; empty where that is not known.
+
+    Raises:
+        CheckpointError: the file is damaged or something else.
+    """
     path = folder / FILE
     if not path.is_file():
         return {}
     try:
         config = read_config(read_metadata(path), FORMAT, source=path.name)
-    except CheckpointError:  # who reads all of it says what is wrong
+    except CheckpointError:
+        read_seen(folder)  # says what is wrong, and what to do
         return {}
     given = config.get("given")
     if not isinstance(given, dict) or not all(map(_is_text, given.values())):

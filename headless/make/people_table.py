@@ -185,7 +185,7 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
         writer.writerow([*cells, *(_safe(row.more.get(name, "")) for name in extra)])
     # What is no Unicode in a file's name is shown by a mark: photos are found by their content.
     data = text.getvalue().encode("utf-8-sig", "replace")
-    with written_whole(path, private=True) as temporary:
+    with written_whole(path.resolve(), private=True) as temporary:
         temporary.write_bytes(data)
 
 

@@ -228,6 +228,20 @@ def interrupt():
     raise KeyboardInterrupt
 
 
+def test_a_table_that_is_corrected_meanwhile_is_kept(cluster, pictures, analyzer, tmp_path):
+    files, table = sorted(pictures.iterdir()), tmp_path / "people" / "people.csv"
+    cluster(files[:2])
+    link = table.rename(tmp_path / "real.csv")
+    table.symlink_to(link)
+    text = link.read_text("utf-8-sig").replace("person 01", "Ada")
+    with pytest.raises(FacewrightError, match="changed by another program meanwhile"):
+        cluster(files[:3], on_photo=lambda name: link.write_text(text, "utf-8"))
+    assert link.read_text("utf-8") == text
+    looks = analyzer.looks
+    assert "Ada" in cluster(files[:3]).people() and analyzer.looks == looks
+    assert table.is_symlink() and "Ada" in link.read_text("utf-8-sig")
+
+
 def test_photos_that_move_change_and_go(cluster, pictures, tmp_path, analyzer):
     out, files = tmp_path / "people", sorted(pictures.iterdir())
     cluster(files, names=())
@@ -419,6 +433,10 @@ def test_a_cache_of_somebody_else_is_checked(cluster, pictures, tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(FacewrightError, match="give the photos again"):
         cluster([])
+    # Which recogniser it was is not known then, and is not what is complained of.
+    path.write_bytes(path.read_bytes()[:20])
+    run = CliRunner().invoke(app, ["person", "cluster", str(out)])
+    assert run.exit_code == 1 and "give the photos again" in run.output
     # Names of sheets that lead out of the folder are not followed.
     path.unlink()
     kept = tmp_path / "kept.png"
