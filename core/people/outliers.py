@@ -132,8 +132,9 @@ def strangers(
         elif len(suspect.photos) < len(suspect.rest):
             do = f"if so, take {what} out with {remedy(person, suspect.photos)}"
         else:
-            ways = (remedy(person, suspect.photos), remedy(person, suspect.rest))
-            do = f"if so, take out the wrong one with {ways[0]} or {ways[1]}"
+            both = (suspect.photos, suspect.rest)
+            ways = dict.fromkeys(remedy(person, photos) for photos in both)
+            do = f"if so, take out the wrong one with {' or '.join(ways)}"
         lines.append(
             f"warning: {who} may show another person than {rest}: {suspect.words}. Everything was "
             f"kept; {do}."

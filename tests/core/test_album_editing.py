@@ -226,6 +226,8 @@ def test_warnings_name_what_to_do():
     (line,) = strangers(pair, remedy)
     ways = [f"`facewright person remove 'my ada.person' {name}`" for name in ("b.png", "a.png")]
     assert line.endswith(f"take out the wrong one with {ways[0]} or {ways[1]}.")
+    (line,) = strangers(pair, lambda person, photos: "another name in people.csv")
+    assert line.endswith("take out the wrong one with another name in people.csv.")
 
 
 def test_the_sheet_shows_the_numbers(monkeypatch):

@@ -473,6 +473,7 @@ def test_names_for_files_are_distinct_on_every_system():
 runner = CliRunner()
 
 
+@pytest.mark.slow
 def test_the_photos_that_come_with_the_package_are_grouped(cluster, tmp_path):
     """As docs/people.md tells it."""
     result = runner.invoke(app, ["demo", "--people", "-o", str(tmp_path)])
