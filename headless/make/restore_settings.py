@@ -18,6 +18,7 @@ from ...core.files.known import ARCFACE
 from ...core.files.writing import quick_mark
 from ...core.host import host
 from ...core.methods import spec_of
+from ...core.people.limits import limits_file
 from ...core.people.person import Person
 from ...core.pipeline.options import RestoreOptions
 from ...core.pipeline.upscale import find_upscaler
@@ -120,6 +121,8 @@ def _files(choice: RestorerChoice, options: RestoreOptions) -> dict[str, str]:
         paths += spec.find(source).values()
         if options.held_back and not spec.takes_people and not spec.bundled:
             paths.append(source.known(ARCFACE))
+    if options.held_back or options.people:  # what `person calibrate` wrote counts, too
+        paths += [beside for path in paths if (beside := limits_file(path)).is_file()]
     with suppress(CheckpointError):
         paths += [find_upscaler(options.upscale)] if options.upscale else []
     with suppress(CheckpointError):

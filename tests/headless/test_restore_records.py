@@ -272,6 +272,13 @@ def test_weights_count_by_what_is_in_them(tmp_path, monkeypatch):
     now = settings(name="x")
     said = "the file w.safetensors is another now"
     assert now.differing(marks[0], now.of(video=False)) == said
+    # What was measured of a recogniser decides who is held back, and nothing else.
+    held, plain = settings(name="x", false_match_rate=0.01).of(video=False), now.of(video=False)
+    (tmp_path / "w.limits.json").write_text("{}")
+    now = settings(name="x", false_match_rate=0.01)
+    said = "the file w.limits.json was not there"
+    assert now.differing(held, now.of(video=False)) == said
+    assert settings(name="x").of(video=False) == plain
     path.unlink()
     now = settings(name="x")
     assert now.differing(marks[0], now.of(video=False)) == "", "told by who loads it"
