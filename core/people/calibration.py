@@ -236,23 +236,32 @@ def _check(people: Sequence[Person], rate: float | None) -> None:
             f"The albums were made with {len(recognisers)} recognisers: "
             f"{', '.join(sorted(recognisers))}. Measure one at a time."
         )
-    if rate is not None and not 0 < rate < 1:
-        raise FacewrightError(
-            "A false-match rate is a share of strangers between 0 and 1, such as 0.001 for 0.1 %, "
-            f"got {rate:g}."
-        )
+    check_rate(rate, len(people))
     if not any(len(person) > 1 for person in people):
         raise FacewrightError(
             "No person has two photos, and it takes two to see how alike photos of one person are. "
             "Give some people more photos."
         )
+
+
+def check_rate(rate: float | None, people: int) -> None:
+    """Refuse a false-match rate that so many people cannot show; None: the usual ones.
+
+    Raises:
+        FacewrightError: the rate is none, or takes more people.
+    """
+    if rate is not None and not 0 < rate < 1:
+        raise FacewrightError(
+            "A false-match rate is a share of strangers between 0 and 1, such as 0.001 for 0.1 %, "
+            f"got {rate:g}."
+        )
     wanted = min(USUAL[-1:] if rate is None else (rate,))
-    lowest, (pairs, count) = supported(len(people)), needed(wanted)
+    lowest, (pairs, count) = supported(people), needed(wanted)
     if wanted < lowest:
         least = math.ceil(1000 * lowest) / 1000
         enough = f"{percent(least)} or more" if lowest < 1 else "no rate at all"
         raise FacewrightError(
             f"A false-match rate of {percent(wanted)} takes {pairs} pairs of people, which are "
-            f"{count} people; here are {len(people)}, enough for {enough}. Add people, or ask for "
-            "a higher rate (--false-match-rate)."
+            f"{count} people; here are {people}, enough for {enough}. Add people (each a folder of "
+            "photos, or an album), or ask for a higher rate (--false-match-rate)."
         )

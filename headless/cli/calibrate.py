@@ -86,6 +86,7 @@ def calibrate(
     from ...core.faces import ANALYZERS, choice_of, load_analyzer
     from ...core.files.scan import LeftAside
     from ...core.people.calibration import calibrate as measure
+    from ...core.people.calibration import check_rate
     from ...core.people.limits import limits_file
     from ...core.weights.nano import NANO_SIZE
     from ..make.calibrate import albums_of, find_people
@@ -100,6 +101,7 @@ def calibrate(
     aside = LeftAside()
     with wrong_usage():
         people = find_people(inputs, target or Path("nano.limits.json"), aside)
+    check_rate(rate, len(people))  # before every face is looked at
     networks = {
         "recogniser": find_recogniser(recogniser, calibrated=False),
         "analyzer": load_analyzer(chosen, dense=True),

@@ -136,6 +136,12 @@ def test_too_few_people_write_nothing(people, weights):
     assert not limits_file(weights).exists()
 
 
+def test_too_few_people_are_said_before_any_face_is_looked_at(people, weights, monkeypatch):
+    monkeypatch.setattr("facewright.headless.make.calibrate.albums_of", None)
+    result = calibrate(people / "ada", "--recogniser", weights, "--analyzer", "nano")
+    assert result.exit_code == 1 and "each a folder of photos, or an album" in result.stderr
+
+
 def test_json_names_who_was_left_out(people, weights, tmp_path):
     other = tmp_path / "other.person"
     write_album(other, 99, "arcface-r50:12")
