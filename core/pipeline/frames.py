@@ -27,6 +27,7 @@ from ..people.receipts import pictures_of
 from ..people.steady import ShownSoFar
 from ..video.smoothing import smooth_places
 from ..video.tracking import FrameChange, find_cuts
+from .delivering import delivered, guard_of
 from .masks import outlines_in
 from .options import RestoreOptions
 from .pictures import Restorer
@@ -72,7 +73,7 @@ class FrameRestorer:
         self.side = self.restorer.side(self.options)
         self._shown = ShownSoFar(self.options.fade)
         if self.options.measured:  # who judges is known, also where no face follows
-            limit, about = self.restorer.guard_of(self.options, video=True)
+            limit, about = guard_of(self.restorer, self.options, video=True)
             self.receipts = TrackReceipts(self.restorer.recogniser.id, limit["action"], about)
 
     @torch.no_grad()
@@ -215,8 +216,8 @@ class FrameRestorer:
         assert crops.tracks is not None
         number = crops.tracks.number.tolist()
         most = self._shown.most(number, at)
-        pasted, _, guard = self.restorer.delivered(
-            [frame], crops, faces, people, options, masks, most
+        pasted, _, guard = delivered(
+            self.restorer, [frame], crops, faces, people, options, masks, most
         )
         if guard is not None and self.receipts is not None:
             self._shown.add(number, at, guard.shares)

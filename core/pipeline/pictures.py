@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,28 +14,22 @@ from torch import Tensor, nn
 from ..devices import compute_device
 from ..errors import FacewrightError
 from ..faces import Face, FaceAnalyzer, NoFace, choice_of, dense_landmarker, find_faces
-from ..faces.parsing import FaceParser, find_parser, load_parser
-from ..geometry.align import FaceCrops, align_faces, cut_out
+from ..faces.parsing import FaceParser, load_parser
+from ..geometry.align import FaceCrops, align_faces
 from ..geometry.face import DenseLandmarker
-from ..geometry.paste import Pasting
 from ..methods import Choosy, FaceRestorer, specs
 from ..people import one_for_all
 from ..people.album import make_person, photo_names
 from ..people.by_hand import told_of_batch
-from ..people.delivery import PasteDelivery
-from ..people.guard import ACTIONS, GuardResult, guard_delivery, limit_facts
+from ..people.guard import GuardResult
 from ..people.margins import alike, margin_from
 from ..people.matching import Matches, match_people
 from ..people.person import Person
-from ..people.receipts import About, pictures_of
 from ..people.recogniser import Recogniser
+from .delivering import delivered
 from .masks import face_masks, mask_report, outlines_in
 from .options import RestoreOptions
-from .told import hashed, told
 from .upscale import Upscaler, find_upscaler, load_upscaler
-
-DEFAULT_DRIFT = 0.5
-"""`max_drift` of receipts where no limit is given, as in Identity Guard."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +267,7 @@ class Restorer:
         if masks is not None and options.masks is not None:
             report += mask_report(crops, masks, options.masks, outlines)
         report += choice_of(self.analyzer)
-        pasted, mask, guard = self.delivered(picture[None], crops, faces, people, options, masks)
+        pasted, mask, guard = delivered(self, picture[None], crops, faces, people, options, masks)
         text = "\n".join(report)
         return Restored(pasted[0], mask[0], len(crops), text, matches, guard, crops.boxes)
 
@@ -361,85 +354,6 @@ class Restorer:
             generator=_generator(options.seed),
             chunk_size=options.faces_at_once,
         )
-
-    def delivered(
-        self,
-        pictures: Tensor | Sequence[Tensor],
-        crops: FaceCrops,
-        faces: Tensor,
-        people: Sequence[Person | None],
-        options: RestoreOptions,
-        masks: Tensor | None = None,
-        most: Tensor | None = None,
-    ) -> tuple[Tensor | list[Tensor], Tensor | list[Tensor], GuardResult | None]:
-        """Pictures with restored faces, as far as the guard lets these through.
-
-        Faces are judged and measured as they leave: cut out of the finished pictures again, after
-        mask, detail, color, strength and feather, and compared with the same crops of the pictures
-        without them. Where pictures are enlarged, these are the crops of the enlarged ones, at the
-        place and size at which the faces were restored; what the upscaler did to a face counts as
-        its input, and is no drift. Held back, a face is pasted again from the picture as it was.
-
-        Args:
-            pictures: that the crops were cut out of, or the same enlarged.
-            faces: (n, 3, s, s) restored.
-            people: whose album each face is held against; None: its input.
-            masks: see `masks`.
-            most: (n,) the largest share of `strength` for each face; None: 1.
-
-        Returns:
-            The pictures, the weights of the restored pixels, and receipts if asked for.
-        """
-        pasting = Pasting(
-            pictures,
-            crops,
-            faces.to(crops.pixels),
-            feather=options.feather,
-            color=options.color,
-            masks=masks,
-            detail=options.detail,
-        )
-        if not options.measured:
-            pasting.put(options.strength)
-            return pasting.pictures, pasting.weights, None
-        lq = crops.pixels
-        if options.upscale:
-            lq = cut_out(pictures, pasting.crops, lq.shape[-1])
-        lq = lq.to(self.place(self.recogniser))
-        delivery = PasteDelivery(pasting, pictures, lq, options.strength, options.feather, masks)
-        limit, about = self.guard_of(options)
-        guard = guard_delivery(
-            lq,
-            delivery,
-            recogniser=self.recogniser,
-            landmarker=self.landmarker,
-            references=people,
-            most=most,
-            places=crops,
-            about=replace(about, pictures=pictures_of(crops.image_sizes)),
-            **limit,
-        )
-        return pasting.pictures, pasting.weights, guard
-
-    def _files_for(self, options: RestoreOptions) -> list[Path]:
-        upscaler = [Path(options.upscale)] if options.upscale else []
-        return [*self.files, *upscaler, *([find_parser()[0]] if options.mask == "parsing" else [])]
-
-    def guard_of(
-        self, options: RestoreOptions, *, video: bool = False
-    ) -> tuple[dict[str, Any], About]:
-        """Limit and action of the guard, and what its receipts are of."""
-        given = options.held_back
-        limit = self.recogniser.limits.drift(options.max_drift, options.false_match_rate)
-        limit = DEFAULT_DRIFT if limit is None else limit
-        about = About(
-            measured="delivered",
-            models=hashed(self._files_for(options)),
-            options=told(options, self.side(options), video=video),
-            **limit_facts(self.recogniser, limit, given),
-        )
-        action = options.on_drift or ACTIONS[0] if given else "report only"
-        return {"max_drift": limit, "action": action}, about
 
 
 def people_of(faces: int, options: RestoreOptions, matches: Matches | None) -> list[Person | None]:

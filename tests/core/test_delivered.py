@@ -12,6 +12,7 @@ from facewright.core.geometry.paste import Pasting, paste_faces
 from facewright.core.people.delivery import PasteDelivery
 from facewright.core.people.guard import guard_delivery, guard_pictures
 from facewright.core.people.recogniser import nano_recogniser
+from facewright.core.pipeline import delivering
 from facewright.core.pipeline.frames import FrameRestorer
 from facewright.core.pipeline.options import RestoreOptions
 from facewright.core.pipeline.pictures import Restorer
@@ -298,7 +299,7 @@ class Larger:
 def test_an_enlarged_face_is_compared_with_itself_enlarged(one, monkeypatch, by):
     picture, restorer = one
     monkeypatch.setattr(Restorer, "upscaler", lambda self, options: Larger(by))
-    monkeypatch.setattr(Restorer, "_files_for", lambda self, options: [])
+    monkeypatch.setattr(delivering, "_further_files", lambda options: [])
     monkeypatch.setattr(Restorer, "settled", lambda self, options: (options, []))
     nothing = RestoreOptions(receipts=True, upscale="x2.pth", strength=0.0)
     done = restorer.restore(picture, nothing)
