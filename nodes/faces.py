@@ -1,5 +1,6 @@
 """Faces found, cut out upright, and put back."""
 
+from dataclasses import replace
 from typing import Any
 
 from ..core.faces import (
@@ -12,7 +13,7 @@ from ..core.faces import (
     find_weights,
     load_analyzer,
 )
-from ..core.geometry.align import align_faces
+from ..core.geometry.align import Pasted, align_faces
 from ..core.geometry.paste import paste_faces
 from ._convert import alpha_view, crop_masks, rgb_view, to_image
 from ._found import found_faces, found_outputs
@@ -165,6 +166,13 @@ class PasteFaces(io.ComfyNode):
             outputs=[
                 output(io.Image, "pasted", "The pictures with the restored faces.", name="image"),
                 output(io.Mask, "mask", "How much each pixel was replaced."),
+                output(
+                    Faces,
+                    "pasted_faces",
+                    "The same faces, and how they were pasted: for Picture Guard, whose receipts "
+                    "then say so.",
+                    name="faces",
+                ),
             ],
         )
 
@@ -176,8 +184,10 @@ class PasteFaces(io.ComfyNode):
     def execute(cls, image, faces, restored=None, masks=None, **options) -> io.NodeOutput:
         restored = rgb_view(restored, "restored") if len(faces) else faces.pixels
         masks = None if masks is None or not len(faces) else crop_masks(masks)
-        pasted, mask = paste_faces(alpha_view(image), faces, restored, masks=masks, **options)
-        return io.NodeOutput(to_image(pasted), mask.float().cpu())
+        how = {"feather": 0.12, "color": "none", "strength": 1.0, "detail": 0.0, **options}
+        pasted, mask = paste_faces(alpha_view(image), faces, restored, masks=masks, **how)
+        faces = replace(faces, pasted=Pasted(masks=masks, **how))
+        return io.NodeOutput(to_image(pasted), mask.float().cpu(), faces)
 
 
 NODES = [LoadFaceAnalyzer, DetectFaces, PasteFaces]

@@ -167,7 +167,8 @@ class PictureGuard(io.ComfyNode):
                 ),
                 Faces.Input(
                     "faces",
-                    tooltip="From Detect Faces. Only what lies within their crops is taken back.",
+                    tooltip="From Paste Faces, which says how they were pasted, or else from "
+                    "Detect Faces. Only what lies within their crops is taken back.",
                 ),
                 Recogniser.Input(
                     "recogniser", tooltip="From Load Face Recogniser or a nano loader."

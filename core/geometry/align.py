@@ -46,6 +46,23 @@ class FacePlaces:
     """(n,)"""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pasted:
+    """How n faces were put back, as `paste_faces` was told."""
+
+    feather: float
+    color: str
+    strength: float
+    detail: float
+    masks: Tensor | None
+    """(n, h, w) in [0, 1]."""
+
+    def of_faces(self, mine: Tensor) -> "Pasted":
+        """Of those faces (n,) bool alone."""
+        masks = self.masks
+        return self if masks is None else replace(self, masks=masks[mine.to(masks.device)])
+
+
 @dataclass
 class FaceCrops(FacePlaces):
     """n aligned faces of a batch of pictures, and what is needed to put them back."""
@@ -60,6 +77,8 @@ class FaceCrops(FacePlaces):
     """Where the pictures are frames of a video and Smooth Faces has followed their faces."""
     none: dict[int, NoFace] = field(default_factory=dict)
     """By the picture, why it has no face, where whoever looked says so."""
+    pasted: Pasted | None = None
+    """How they were put back, where they come from Paste Faces."""
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -82,6 +101,7 @@ class FaceCrops(FacePlaces):
             report=self.report[index : index + 1],
             tracks=tracks,
             none={0: self.none[index]} if index in self.none else {},
+            pasted=None if self.pasted is None else self.pasted.of_faces(mine),
         )
 
     def check_pictures(self, images: Tensor | Sequence[Tensor]) -> None:

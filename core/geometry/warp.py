@@ -112,7 +112,11 @@ def pixel_grid(window: Window, oversample: int = 1) -> Tensor:
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
-def warp(image: Tensor, matrix: Tensor, window: Window) -> Tensor:
+Range = tuple[Tensor, Tensor]
+"""The least and the largest value."""
+
+
+def warp(image: Tensor, matrix: Tensor, window: Window, within: Range | None = None) -> Tensor:
     """Resample `image` under `matrix` (image -> target) into a window of the target.
 
     Enlarging is bicubic (Keys, a = -3/4). Shrinking averages over the area of a target pixel: k x k
@@ -123,6 +127,7 @@ def warp(image: Tensor, matrix: Tensor, window: Window) -> Tensor:
         image: (c, h, w) floating point.
         matrix: (2, 3) similarity, image -> target.
         window: x0, y0, x1, y1 in target pixels, ends excluded.
+        within: what overshoot is cut to; None: the value range of the image.
 
     Returns:
         (c, y1 - y0, x1 - x0) with dtype and device of `image`.
@@ -140,7 +145,7 @@ def warp(image: Tensor, matrix: Tensor, window: Window) -> Tensor:
             "faces again or use another face analyzer."
         )
     inverse = invert(matrix)
-    low, high = image.amin(), image.amax()
+    low, high = within or (image.amin(), image.amax())
     step = scale_of(inverse)  # source pixels per target pixel
     # Block means only where samples would get many: their blur adds to that of the samples.
     factor = 1 if step <= 4 else math.floor(step / 2 + 1e-6)

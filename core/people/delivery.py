@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..geometry.align import FaceCrops
 from ..geometry.paste import Pasting, meeting, ownership, windows_of
-from ..geometry.warp import covered, invert, scale_of, warp
+from ..geometry.warp import Range, covered, invert, scale_of, warp
 from .measured import FEATHER, box_shown
 
 
@@ -97,6 +97,7 @@ class _InPictures:
             (places.image_index == b).nonzero()[:, 0].tolist()
             for b in places.image_index.unique().tolist()
         ]
+        self._ranges: dict[int, Range] = {}
 
     def look(self, faces: Sequence[int]) -> Tensor:
         crops = [self._look(i) for i in faces]
@@ -110,9 +111,19 @@ class _InPictures:
         x0, y0, x1, y1 = covered(back, crop, *picture.shape[-2:], margin=reach)
         where = (slice(None, 3), slice(y0, y1), slice(x0, x1))
         if torch.equal(picture[where], self._before[b][where]):
-            # Other faces change the range that resampling cuts to; this one is as it came.
             return self._lq[i]
-        return warp(picture[:3], self.places.matrix[i], crop).clamp_(0, 1)
+        # Not the range of the whole picture as it is now: far away faces are none of this one's.
+        low, high = self._range(b)
+        near = picture[where]
+        within = torch.minimum(low, near.amin()), torch.maximum(high, near.amax())
+        return warp(picture[:3], self.places.matrix[i], crop, within).clamp_(0, 1)
+
+    def _range(self, b: int) -> Range:
+        """Of picture `b` as it came; each is read through once."""
+        if b not in self._ranges:
+            before = self._before[b][:3]
+            self._ranges[b] = before.amin(), before.amax()
+        return self._ranges[b]
 
 
 class PasteDelivery(_InPictures):
@@ -146,35 +157,35 @@ class PasteDelivery(_InPictures):
         return self._pasting.meeting(faces)
 
     def shown(self, faces: Sequence[int]) -> Tensor:
-        size = self._lq.shape[-1]
-        box = box_shown(size, self.feather).expand(len(faces), 1, -1, -1)
-        if self._masks is None:
-            return box
-        masks = self._masks[list(faces)][:, None].to(box)
-        return box * F.interpolate(masks, (size, size), mode="bilinear", antialias=True)
+        return _shown(self._lq.shape[-1], self.feather, self._masks, faces)
 
 
 class FinishedDelivery(_InPictures):
-    """Faces of finished pictures, of which only the pictures before and after are known.
+    """Faces of finished pictures, of which the pictures before and after are known, and at best
+    how the faces were pasted.
 
     out = after - sum_i (1 - share_i) w_i (after - before) in the crops of the faces, with the
     weights w_i of `core.geometry.paste.ownership`, which sum to 1 there. Where faces overlap, each
     pixel follows the face whose centre is nearer; elsewhere nothing is touched.
     """
 
-    feather = FEATHER
-
     def __init__(self, before: Tensor, after: Tensor, crops: FaceCrops, lq: Tensor) -> None:
         """
         Args:
             before, after: (b, c, h, w) in [0, 1]; `after` stays as it is.
-            crops: the faces where they lie in them.
+            crops: the faces where they lie in them; `crops.pasted` says how they were pasted, else
+                the border is taken to be that of Paste Faces by default.
             lq: (n, 3, s, s), the faces as they are cut out of `before`.
         """
         self.pictures = after.clone()
         super().__init__(before, self.pictures, crops, lq)
         self._finished = after
-        self.asked = torch.ones(len(lq), dtype=torch.float64)
+        pasted, tracks = crops.pasted, crops.tracks
+        self.feather = FEATHER if pasted is None else pasted.feather
+        self._masks = None if pasted is None else pasted.masks
+        self.asked = torch.full((len(lq),), pasted.strength if pasted else 1.0).double()
+        if pasted and tracks is not None:
+            self.asked = self.asked * tracks.weight
         self._windows = windows_of(crops)
 
     def put(self, share: Tensor, faces: Sequence[int]) -> None:
@@ -198,8 +209,17 @@ class FinishedDelivery(_InPictures):
         return meeting(self._windows, self.places, faces)
 
     def shown(self, faces: Sequence[int]) -> Tensor:
-        return box_shown(self._lq.shape[-1], self.feather).expand(len(faces), 1, -1, -1)
+        return _shown(self._lq.shape[-1], self.feather, self._masks, faces)
 
     def _in(self, i: int, pictures: Tensor | Sequence[Tensor]) -> Tensor:
         x0, y0, x1, y1 = self._windows[i]
         return pictures[int(self.places.image_index[i])][:3, y0:y1, x0:x1]
+
+
+def _shown(size: int, feather: float, masks: Tensor | None, faces: Sequence[int]) -> Tensor:
+    """(k, 1, size, size): which pixels of the crops are put in."""
+    box = box_shown(size, feather).expand(len(faces), 1, -1, -1)
+    if masks is None:
+        return box
+    own = masks[list(faces)][:, None].to(box)
+    return box * F.interpolate(own, (size, size), mode="bilinear", antialias=True)

@@ -237,7 +237,8 @@ def guard_pictures(
     """Hold back faces of finished pictures: what they drifted too far is taken back.
 
     As `guard_delivery`, with `core.people.delivery.FinishedDelivery`: the picture is brought
-    towards what it was before, within the crops of the faces.
+    towards what it was before, within the crops of the faces. Strength, border and mask are those
+    of `crops.pasted` where that is known.
 
     Args:
         before, after: (b, c, h, w) in [0, 1], the same pictures without and with restored faces.
@@ -270,11 +271,22 @@ def guard_pictures(
         about=About(
             measured="delivered",
             pictures=pictures_of(crops.image_sizes),
+            options=_options_of(crops),
             **limit_facts(recogniser, how.get("max_drift", 0.5)),
         ),
         **how,
     )
     return delivery.pictures, lq, guard
+
+
+def _options_of(crops: FaceCrops) -> dict[str, Any]:
+    """How the faces were pasted, by the names of `RestoreOptions`; nothing where nobody knows."""
+    pasted = crops.pasted
+    if pasted is None:
+        return {}
+    told = {name: getattr(pasted, name) for name in ("strength", "color", "feather", "detail")}
+    mask = "none" if pasted.masks is None else "connected"
+    return {"size": crops.pixels.shape[-1], **told, "mask": mask}
 
 
 def references_for(

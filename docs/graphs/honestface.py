@@ -68,11 +68,11 @@ def _restored(
     graph.group(title, "restore")
     before: dict[str, Any] = {"image": picture, "faces": found["faces"]}
     box = (x + 400, 100, 280, 180)
-    pasted = graph.add("PasteFaces", box, restored=restored["restored"], **before)["image"]
+    pasted = graph.add("PasteFaces", box, restored=restored["restored"], **before)
     graph.group("Put them back", "output")
     box = (x + 740, 100, 460, 520)
-    limit = {"false_match_rate": rate}
-    guard = graph.add("PictureGuard", box, pasted=pasted, **limit, **before, **references)
+    after = {"image": picture, "pasted": pasted["image"], "faces": pasted["faces"]}
+    guard = graph.add("PictureGuard", box, false_match_rate=rate, **after, **references)
     words(graph, (x + 740, 690, 460, 270), "Receipts in words", guard["report"])
     graph.group("Hold back who drifted", "check")
     inside: dict[str, Any] = {"receipts": guard["receipts"], "faces": found["faces"]}

@@ -186,7 +186,8 @@ def restore_with_album() -> Blueprint:
     pasted = graph.add("PasteFaces", (1260, 100, 300, 180), restored=restored["restored"], **before)
     graph.group("Put them back", "output")
     box = (1620, 100, 460, 520)
-    guard = graph.add("PictureGuard", box, pasted=pasted["image"], matches=matches, **before)
+    after = {"image": image, "pasted": pasted["image"], "faces": pasted["faces"]}
+    guard = graph.add("PictureGuard", box, matches=matches, **after)
     graph.group("Hold back who drifted", "check")
     graph.expose(found, "crop_size", "pick")
     graph.expose(who, "threshold")

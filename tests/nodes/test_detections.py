@@ -47,7 +47,7 @@ def test_outside_of_the_mask_every_bit_stays(scene):
     found, crops, preview, count, report = from_boxes(scene)
     assert count == len(crops) == 6 and preview.shape == image.shape
     assert report.splitlines() == [f"picture {i}: 3 faces, aligned by box" for i in (0, 1)]
-    pasted, mask = faces.PasteFaces.execute(
+    pasted, mask, _ = faces.PasteFaces.execute(
         image=image, faces=found, restored=1 - crops, feather=0.12, color="none", strength=1.0
     ).result
     assert (mask > 0).any() and (mask == 0).any()

@@ -76,7 +76,7 @@ def restore(cond, image, **options):
 
 def paste(image, faces, restored, **options):
     values = {"feather": 0.12, "color": "none", "strength": 1.0} | options
-    return PasteFaces.execute(image=image, faces=faces, restored=restored, **values).result
+    return PasteFaces.execute(image=image, faces=faces, restored=restored, **values).result[:2]
 
 
 def test_a_batch_with_and_without_faces_goes_all_the_way(weightless, vre):

@@ -8,7 +8,10 @@ import pytest
 import torch
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import load_analyzer
+from facewright.core.geometry.paste import Pasting
 from facewright.core.people.album import make_person
+from facewright.core.people.delivery import PasteDelivery
+from facewright.core.people.guard import guard_delivery
 from facewright.core.people.limits import percent
 from facewright.core.people.matching import match_faces
 from facewright.core.people.recogniser import nano_recogniser
@@ -153,7 +156,7 @@ def test_no_faces_pass_through_to_the_paste_node(recogniser, analyzer):
     assert len(guarded) == 0 and overlay.shape == (1, 256, 776, 3)
     assert report.splitlines()[0] == "no faces"
     assert json.loads(receipts)["faces"] == []
-    pasted, _ = PasteFaces.execute(
+    pasted, *_ = PasteFaces.execute(
         image=picture, faces=faces, restored=guarded, feather=0.12, color="none", strength=1.0
     ).result
     assert torch.equal(pasted, picture)
@@ -172,7 +175,7 @@ def test_the_finished_picture_is_judged_and_what_drifted_taken_back(crops, recog
     faces, found = detected(scenes, analyzer)
     wrong = torch.stack([found[0], found[0]])
     paste = {"image": scenes, "faces": faces, "feather": 0.12, "color": "none"}
-    pasted, mask = PasteFaces.execute(**paste, restored=wrong, strength=1.0).result
+    pasted, mask, _ = PasteFaces.execute(**paste, restored=wrong, strength=1.0).result
     how = {"image": scenes, "faces": faces, "recogniser": recogniser, "analyzer": analyzer}
     how |= {"max_drift": 0.1, "action": "fall back"}
     result = PictureGuard.execute(pasted=pasted, **how)
@@ -189,13 +192,52 @@ def test_the_finished_picture_is_judged_and_what_drifted_taken_back(crops, recog
     assert overlay.shape == (2, 256, 776, 3) and len(report.splitlines()) == 3
     assert torch.equal(result.ui.as_dict()["images"], overlay)
     # As weak as it was pasted, nobody has become anybody else.
-    weak = PasteFaces.execute(**paste, restored=wrong, strength=0.1).result[0]
+    weak, *_ = PasteFaces.execute(**paste, restored=wrong, strength=0.1).result
     kept = json.loads(PictureGuard.execute(pasted=weak, **how).result[1])["faces"]
     assert [f["verdict"] for f in kept] == ["kept"] * 2
     with pytest.raises(FacewrightError, match="went into Paste Faces and what came out"):
         PictureGuard.execute(pasted=weak[:, ::2, ::2], **how)
     with pytest.raises(FacewrightError, match="same pictures the faces were detected in"):
         PictureGuard.execute(pasted=weak[:1], **{**how, "image": scenes[:1]})
+
+
+def test_receipts_of_a_finished_picture_say_how_it_was_pasted(crops, recogniser, analyzer):
+    """The same numbers as where faces are pasted and judged in one: under the border and mask."""
+    scenes = to_image(photos([9001, 9002], [1, 1], 160, aligned=False).pixels)
+    faces, found = detected(scenes, analyzer)
+    how = {"feather": 0.3, "color": "lab", "strength": 0.4, "detail": 0.5}
+    masks = torch.zeros(2, 128, 128)
+    masks[:, 30:90, 40:80] = 1
+    wrong = torch.stack([found[1], found[0]])
+    pasted, _, told = PasteFaces.execute(
+        image=scenes, faces=faces, restored=wrong, masks=masks, **how
+    ).result
+    judged = {"recogniser": recogniser, "analyzer": analyzer, "action": "report only"}
+    given = {"image": scenes, "pasted": pasted, "max_drift": 2.0, **judged}
+    known, unknown = (
+        json.loads(PictureGuard.execute(faces=f, **given).result[1]) for f in (told, faces)
+    )
+    assert known["options"] == {"size": 128, **how, "mask": "connected"}
+    assert unknown["options"] == {}
+    assert {f["strength"] for f in known["faces"]} == {f["asked"] for f in known["faces"]} == {0.4}
+    pictures = to_nchw(scenes)
+    lq = faces.pixels
+    pasting = Pasting(pictures, faces, to_nchw(wrong), 0.3, "lab", masks, 0.5)
+    expected = guard_delivery(
+        lq,
+        PasteDelivery(pasting, pictures, lq, 0.4, 0.3, masks),
+        recogniser=recogniser, landmarker=analyzer, max_drift=2.0, action="report only",
+    ).receipts  # fmt: skip
+    for name in ("color", "seam", "sharpness"):
+        entry = "color_difference" if name == "color" else name
+        numbers = [getattr(receipt.measured, name) for receipt in expected]
+        assert [f[entry] for f in known["faces"]] == pytest.approx(numbers, rel=1e-4)
+        assert [f[entry] for f in unknown["faces"]] != pytest.approx(numbers, rel=1e-2)
+    one = told.of_picture(1)
+    assert torch.equal(one.pasted.masks, masks[1:]) and one.pasted.strength == 0.4
+    held = {**given, "max_drift": 0.001, "action": "fall back"}
+    back = PictureGuard.execute(faces=told, **held).result[0]
+    torch.testing.assert_close(back, scenes, rtol=0, atol=1e-6)
 
 
 def test_a_picture_without_faces_passes_the_guard(recogniser, analyzer):

@@ -312,7 +312,7 @@ def test_pictures_of_every_kind(node, kind, setup):
 @pytest.mark.parametrize("kind", ["half", "bfloat16", "double", "turned", "strided", "alpha"])
 def test_pixels_outside_the_faces_keep_their_values(kind, setup):
     image = PICTURES[kind]
-    pasted, mask = _paste(setup, image, setup["good"].half()).result
+    pasted, mask, _ = _paste(setup, image, setup["good"].half()).result
     assert pasted.shape == image.shape and (mask > 0).any() and (mask == 0).any()
     assert torch.equal(pasted[mask == 0], image.float()[mask == 0])
     assert torch.equal(pasted[..., 3:], image[..., 3:].float())
@@ -323,7 +323,7 @@ def test_pixels_outside_the_faces_keep_their_values(kind, setup):
 def test_restored_faces_of_another_size_and_kind(dtype, size, setup):
     restored = torch.rand(2, size, size, 3).to(dtype)
     for color in ("none", "adain", "wavelet", "lab"):
-        pasted, _ = faces.PasteFaces.execute(
+        pasted, *_ = faces.PasteFaces.execute(
             image=setup["good"].to(dtype), faces=setup["crops"], restored=restored,
             feather=0.12, color=color, strength=1.0,
         ).result  # fmt: skip
@@ -362,7 +362,7 @@ def test_faces_that_cannot_be_cost_no_more_than_themselves(kind, shape, setup):
         return
     assert 1 <= count // 2 <= 2 and finite([found, crops, preview])
     assert preview.shape[1:3] == image.shape[1:3]
-    pasted, mask = faces.PasteFaces.execute(
+    pasted, mask, _ = faces.PasteFaces.execute(
         image=image, faces=found, restored=1 - crops, feather=0.12, color="none", strength=1.0
     ).result
     assert finite([pasted, mask])
