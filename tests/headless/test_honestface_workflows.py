@@ -104,7 +104,7 @@ def test_nano_group_people_runs_as_shipped(tmp_path):
         ("Ada", "references"), ("Bo", "references"), (None, "input")
     ]  # fmt: skip
     assert shown["Receipts in words"].ui["text"] == (words,)
-    restored, mask = shown["Paste Faces"]
+    restored, mask, _ = shown["Paste Faces"]
     image = shown["Demo Picture"][0]
     assert torch.equal(restored[mask == 0], image[mask == 0]) and not torch.equal(restored, image)
     assert torch.equal(guarded, restored), "nobody drifted"

@@ -32,7 +32,7 @@ def test_nano_restore_runs_as_shipped(tmp_path):
     by_kind = read_workflow(FOLDER / "api/nano_restore.api.json")
     ids = {n["class_type"]: k for k, n in by_kind.items()}
     degraded = results[ids["FacewrightDemoPicture"]][0]
-    restored, mask = results[ids["FacewrightPasteFaces"]]
+    restored, mask, _ = results[ids["FacewrightPasteFaces"]]
     assert results[ids["FacewrightDetectFaces"]][3] >= 3
     outside = (mask == 0)[..., None].expand_as(degraded)
     assert torch.equal(restored[outside], degraded[outside])
@@ -139,7 +139,7 @@ def test_nano_flipnet_restore_runs(nano_flipnet, tmp_path):
     name = "nano_flipnet_restore"
     inputs = few_steps(name)
     results = titles(run_workflow(FOLDER / f"{name}.json", inputs, output_dir=tmp_path), name)
-    image, (restored, mask) = results["Demo Picture"][0], results["Paste Faces"]
+    image, (restored, mask, _) = results["Demo Picture"][0], results["Paste Faces"]
     positive, negative = results["Face Tokens"]
     faces = results["Detect Faces"][3]
     assert faces >= 3 and positive[0][0].shape[:2] == (faces, 77 + 16)
@@ -171,7 +171,7 @@ def test_flipnet_passes_a_picture_without_a_face_through(name, nano_flipnet, tmp
     assert results["Detect Faces"][3] == 0
     assert "KSampler" not in results and "VAEDecode" not in results
     if name == "nano_flipnet_restore":
-        pasted, mask = results["Paste Faces"]
+        pasted, mask, _ = results["Paste Faces"]
         assert torch.equal(pasted, flat) and not mask.any()
     # The degraded faces alone would have been saved.
     assert len(list(tmp_path.rglob("*.png"))) == (2 if name == "nano_flipnet_restore" else 0)
@@ -242,7 +242,7 @@ def test_classic_restore_runs_with_a_small_network(tmp_path, monkeypatch, models
     before, inputs = photograph_in(tmp_path)
     results = run_workflow(FOLDER / form, inputs, output_dir=tmp_path / "out")
     shown = titles(results, "classic_restore")
-    crops, (pasted, mask) = shown["Detect Faces"][1].movedim(-1, 1), shown["Paste Faces"]
+    crops, (pasted, mask, _) = shown["Detect Faces"][1].movedim(-1, 1), shown["Paste Faces"]
     restored = restore_with_model(network, crops).movedim(1, -1)
     assert len(crops) and torch.equal(shown["Restore with Model"][0], restored)
     outside = mask[0] == 0
@@ -288,7 +288,7 @@ def test_restore_whole_photo_gives_what_the_command_line_gives(
     }
     results = run_workflow(FOLDER / form, inputs, output_dir=tmp_path / "out")
     shown = titles(results, "restore_whole_photo")
-    pasted, mask = shown["Paste Faces"]
+    pasted, mask, _ = shown["Paste Faces"]
     assert pasted.shape == (1, 2 * before.shape[0], 2 * before.shape[1], 3)
     larger = load_image_model(file)(torch.from_numpy(before)[None].movedim(-1, 1) / 255)
     outside = mask[0] == 0

@@ -308,7 +308,7 @@ restored, latent = execute(
     seed=0,
     faces_at_once=4,
 )
-pasted, mask = execute(
+pasted, mask, _ = execute(
     "FacewrightPasteFaces",
     image=photo,
     faces=faces,
@@ -353,7 +353,7 @@ finally:
 
 face = Face(box=(30.0, 20.0, 80.0, 70.0), score=1.0)
 faces, crops, preview, count, report = detect(photo, [face])
-pasted, mask = execute(
+pasted, mask, _ = execute(
     "FacewrightPasteFaces",
     image=photo,
     faces=faces,
