@@ -5,10 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import FacewrightError, counted, shorten
-from .person import base_name
-
-NOBODY = "nobody"
-"""What is said of a face that is no album's; no album can be given by this name."""
+from .person import NOBODY, base_name
 
 _ONE = re.compile(
     r"\s*(?:(?P<picture>.+?)/)?\s*(?P<face>\d{1,9})\s*=\s*(?P<person>.*\S)\s*", re.DOTALL

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from ..errors import FacewrightError, counted, listed, not_finite, shorten
 from .assigning import decided, likeliest
-from .by_hand import NOBODY
 from .limits import limits_of, threshold_of
 from .margins import alike, margin_from, margins_of
-from .person import Person, check_names
+from .person import NOBODY, Person, check_names
 from .recogniser import Recogniser
 
 SAME_PERSON = {name: threshold_of(name) for name in ("nano-identity", "arcface")}

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import FacewrightError, counted, listed, shorten
-from .by_hand import NOBODY
 from .matching import Matches, match_people
-from .person import Person
+from .person import NOBODY, Person
 from .recogniser import Recogniser
 
 M = TypeVar("M", bound=Matches)

@@ -14,6 +14,8 @@ from torch import Tensor
 from ..checkpoint import make_metadata, read_config, read_tensors, save_safetensors
 from ..errors import CheckpointError, FacewrightError, counted, listed, shorten
 
+NOBODY = "nobody"
+"""What is said of a face that is no album's; no album can be given by this name."""
 FORMAT = "person"
 VERSION = 1
 SUFFIX = ".person"
@@ -150,9 +152,14 @@ def check_name(name: str) -> str:
     """The name of a person without spaces around it.
 
     Raises:
-        FacewrightError: nothing is left, or it is longer than a file may hold.
+        FacewrightError: nothing is left, it is longer than a file may hold, or it is `NOBODY`.
     """
     name = name.strip()
+    if name.casefold() == NOBODY:
+        raise FacewrightError(
+            f'"{name}" is what faces without an album are called, so no album can bear that name. '
+            "Give the person another."
+        )
     if not name:
         raise FacewrightError("An album needs the name of the person, and this one is empty.")
     if len(name) > _LONGEST_TEXT:

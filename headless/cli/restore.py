@@ -294,6 +294,13 @@ def restore(
         from ..make.assignments import write_assignments
 
         write_assignments(faces.write_assignments, summary.done)
+        if summary.skipped:
+            say(
+                f"warning: {faces.write_assignments} lacks "
+                f"{counted(len(summary.skipped), 'file')} finished before, whose faces were not "
+                "looked at again; with --overwrite they are.",
+                "yellow",
+            )
     made = f"{_made(summary)} written to {out}"
     about = partial(_about, said=said)
     tell(summary, len(run.jobs), run.aside, made, as_json, noun=run.noun, about=about)

@@ -13,8 +13,8 @@ from typing import Any
 from ...core.errors import FacewrightError, counted, os_sentence, shorten
 from ...core.files.json_text import JsonError, parse_json
 from ...core.images import write_atomic
-from ...core.people.by_hand import NOBODY, Told, parse_told
-from ...core.people.person import base_name
+from ...core.people.by_hand import Told, parse_told
+from ...core.people.person import NOBODY, base_name
 from ..jobs.planning import Job
 
 _MOST_BYTES = 64 << 20

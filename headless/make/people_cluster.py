@@ -18,9 +18,9 @@ from torch import Tensor
 from ...core.errors import FacewrightError, counted, first_of, os_sentence, shorten
 from ...core.faces import FaceAnalyzer
 from ...core.files.writing import content_hash
-from ...core.people.by_hand import NOBODY
 from ...core.people.clusters import Clusters, cluster_faces
 from ...core.people.limits import Limits
+from ...core.people.person import NOBODY
 from ...core.people.recogniser import Recogniser
 from . import people_seen, people_table
 from .people_look import see

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ...core.errors import FacewrightError, shorten
 from ...core.files.writing import written_whole
-from ...core.people.by_hand import NOBODY
+from ...core.people.person import NOBODY
 
 FILE = "people.csv"
 COLUMNS = ("number", "photo", "face", "person", "sure", "maybe", "note", "left", "top", "right",

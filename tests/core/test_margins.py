@@ -13,7 +13,7 @@ from facewright.core.people.by_hand import faces_of_photos, parse_told, told_of_
 from facewright.core.people.margins import LEAST_MARGIN, alike, margins_of
 from facewright.core.people.matching import match_people
 from facewright.core.people.one_for_all import likeness, match_all, warnings_of
-from facewright.core.people.person import Person
+from facewright.core.people.person import Person, check_name
 from facewright.core.people.recogniser import Recogniser
 from facewright.core.pipeline.options import RestoreOptions
 from facewright.core.pipeline.pictures import Restorer
@@ -255,6 +255,12 @@ def test_texts_that_tell():
             told_of_batch([text], [0, 0, 2])
     with pytest.raises(FacewrightError, match="the picture has 0 faces"):
         told_of_batch(["0=Bo"], [])
+
+
+def test_no_album_is_called_nobody():
+    for name in ("nobody", " Nobody "):
+        with pytest.raises(FacewrightError, match="no album can bear that name"):
+            check_name(name)
 
 
 def test_a_photos_face_is_named_as_the_photo_is():

@@ -143,6 +143,11 @@ def test_a_table_is_written_corrected_and_read_back(folder, tmp_path):
     assert other.exit_code == 1 and words in " ".join(other.stderr.split()), other.stderr
     kept = cli(folder, folder / "pictures", "-o", out, "--write-assignments", table)
     assert kept.exit_code == 2 and "is there already" in kept.stderr
+    # What was finished before is not in a new table, and that is said.
+    new = tmp_path / "new.csv"
+    said = cli(folder, folder / "pictures/eve.png", "-o", out, "--order", "size",
+               "--write-assignments", new)  # fmt: skip
+    assert "new.csv lacks 1 file finished before" in " ".join(said.stderr.split()), said.stderr
 
 
 @pytest.mark.slow
