@@ -1,6 +1,7 @@
 """Files of albums: found by path or name, changed in place or into another file, never half."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,12 +93,30 @@ class AlbumFile:
         """
         if holds(out or self.path, changed):
             return False
-        if out is None:
-            out = self.path.resolve()
+        if out is not None:
+            changed.save(out)
+            return True
+        out = self.path.resolve()
+        with _alone(out):
             if not out.is_file() or content_hash(out) != self.digest:
                 raise FacewrightError(
                     f"{self.path} was changed by another program meanwhile. It was left as it is; "
                     "run the same command again."
                 )
-        changed.save(out)
+            changed.save(out)
         return True
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Between a look at a file and its replacement no other process does the same.
+
+    Where a system or a network folder has no such locks, one may.
+    """
+    with ExitStack() as stack, suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(stack.enter_context(path.open("rb")), fcntl.LOCK_EX)
+        stack = stack.pop_all()
+    with stack:
+        yield

@@ -4,12 +4,16 @@ import json
 import os
 import shlex
 import stat
+import threading
 
 import pytest
 import torch
+from facewright.core.errors import FacewrightError
 from facewright.core.files import writing
+from facewright.core.people.editing import renamed
 from facewright.core.people.person import Person
 from facewright.headless.cli import app
+from facewright.headless.make.albums import AlbumFile
 from facewright.training.world.faces3d import photos
 from facewright.training.world.scenes import group_scene
 from PIL import Image
@@ -134,6 +138,31 @@ def test_the_old_album_survives_a_failure(album, command, error, monkeypatch):
     assert said in result.stderr
     assert album.read_bytes() == before
     assert sorted(p.name for p in album.parent.glob("*.*")) == ["my ada.person", "other.person"]
+
+
+def test_of_two_who_write_at_once_one_is_told(album, monkeypatch):
+    pytest.importorskip("fcntl")
+    mine, other = AlbumFile.read(album), AlbumFile.read(album)
+    save, errors, threads = Person.save, [], []
+
+    def write_other():
+        try:
+            other.write(renamed(other.person, "Theirs")[0], None)
+        except FacewrightError as error:
+            errors.append(str(error))
+
+    def save_slowly(person, path):
+        if not threads:  # mine, which has looked at the file already
+            threads.append(threading.Thread(target=write_other))
+            threads[0].start()
+            threads[0].join(0.1)
+        save(person, path)
+
+    monkeypatch.setattr(Person, "save", save_slowly)
+    assert mine.write(renamed(mine.person, "Mine")[0], None)
+    threads[0].join()
+    assert Person.from_file(album).name == "Mine"
+    assert len(errors) == 1 and "changed by another program" in errors[0]
 
 
 def test_what_somebody_else_changed_meanwhile_is_not_lost(album, monkeypatch):
