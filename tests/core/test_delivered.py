@@ -112,7 +112,9 @@ def check_promise(guard, ends, limit, apart=False):
             assert drift <= limit + near
 
 
-@pytest.mark.parametrize("action", ["lower strength", "fall back"])
+@pytest.mark.parametrize(
+    "action", ["lower strength", pytest.param("fall back", marks=pytest.mark.slow)]
+)
 def test_no_face_is_delivered_farther_than_both_its_ends(recogniser, analyzer, action):
     given = couples(4, seed=1)
     limit = 0.25
@@ -132,7 +134,7 @@ def test_of_360_faces_none_is_delivered_farther_than_both_its_ends(recogniser, a
         check_promise(guard, ends, limit, apart=gap > 0)
 
 
-@pytest.mark.parametrize("limit", [0.2, 0.03])
+@pytest.mark.parametrize("limit", [pytest.param(0.2, marks=pytest.mark.slow), 0.03])
 def test_the_largest_share_within_is_delivered_or_else_the_nearest(recogniser, analyzer, limit):
     """Against all shares pasted and compared apart, of people alone in their pictures."""
     pictures, crops, restored, photo = couples(6, seed=9)
@@ -235,26 +237,30 @@ COMBINED = [
 ]
 
 
-@pytest.mark.parametrize("limit", [None, 0.1])
-def test_receipts_are_of_the_pixels_that_leave(one, recogniser, limit):
+@pytest.mark.parametrize(
+    ("limit", "every"),
+    [(None, 7), pytest.param(None, 1, marks=pytest.mark.slow), (0.1, 11)],
+)
+def test_receipts_are_of_the_pixels_that_leave(one, recogniser, limit, every):
     picture, restorer = one
-    seen = set()
-    for how in COMBINED if limit is None else COMBINED[::5]:
+    seen, combined = set(), COMBINED[::every]
+    for how in combined:
         done = restorer.restore(picture, RestoreOptions(receipts=True, max_drift=limit, **how))
         places = place_faces([restorer.analyzer.faces], SIDE)
         leaves, came = (cut_out(p[None], places, SIDE) for p in (done.pixels, picture))
-        assert torch.equal(done.guard.restored, leaves)
+        # But for overshoot, which is cut to the range of the whole picture here.
+        torch.testing.assert_close(done.guard.restored, leaves, rtol=0, atol=0.01)
         a, b = (recogniser(x).double() for x in (leaves, came))
         for i, receipt in enumerate(done.guard.receipts):
             drift = float(1 - F.cosine_similarity(a[i], b[i], 0))
-            assert receipt.drift == pytest.approx(drift, abs=2e-6)
+            assert receipt.drift == pytest.approx(drift, abs=1e-4)
             assert receipt.drift <= max(receipt.drift_restored, receipt.drift_input) + 1e-6
             assert 0 <= receipt.strength <= how["strength"] == receipt.asked
             assert limit is None or receipt.drift <= limit
         seen.add(tuple((r.drift, r.measured.color, r.measured.seam) for r in done.guard.receipts))
         told = json.loads(done.guard.json)["options"]
         assert {name: told[name] for name in how} == how
-    assert limit is not None or len(seen) == len(COMBINED)
+    assert limit is not None or len(seen) == len(combined)
 
 
 def test_strength_0_changes_nothing_and_says_so(one):
@@ -329,10 +335,10 @@ def test_receipts_of_frames_know_of_fading_and_of_coming_again(one, recogniser):
     for t, (frame, new, guard) in enumerate(zip(frames, out, guards, strict=True)):
         places = place_faces([restorer.analyzer.faces], SIDE)
         leaves, came = (cut_out(p[None], places, SIDE) for p in (new, frame))
-        torch.testing.assert_close(guard.restored, leaves)
+        torch.testing.assert_close(guard.restored, leaves, rtol=0, atol=0.01)
         drift = 1 - F.cosine_similarity(*(recogniser(x).double() for x in (leaves, came)))
         for i, receipt in enumerate(guard.receipts):
-            assert receipt.drift == pytest.approx(float(drift[i]), abs=3e-6) and receipt.within
+            assert receipt.drift == pytest.approx(float(drift[i]), abs=1e-4) and receipt.within
             assert receipt.asked == pytest.approx(float(weight[t, i]))
             assert receipt.strength == pytest.approx(guard.shares[i] * float(weight[t, i]))
     shares = torch.tensor([guard.shares for guard in guards])
@@ -353,7 +359,7 @@ def test_a_finished_picture_is_judged_and_taken_back(one, recogniser, analyzer):
     assert torch.equal(lq, crops.pixels) and {r.verdict for r in guard.receipts} == {"kept"}
     assert json.loads(guard.json)["measured"] == "delivered"
     out, _, guard = guard_pictures(before, after, crops, max_drift=0.1, **how)
-    assert torch.equal(guard.restored, cut_out(out, crops, SIDE))
+    torch.testing.assert_close(guard.restored, cut_out(out, crops, SIDE), rtol=0, atol=0.01)
     assert all(r.within and r.verdict == "lowered" for r in guard.receipts)
     nothing, _, guard = guard_pictures(before, after, crops, max_drift=0.0, **how)
     torch.testing.assert_close(nothing, before, rtol=0, atol=1e-6)
