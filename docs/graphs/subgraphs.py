@@ -186,7 +186,7 @@ def restore_with_album() -> Blueprint:
     pasted = graph.add("PasteFaces", (1260, 100, 300, 180), restored=restored["restored"], **before)
     graph.group("Put them back", "output")
     box = (1620, 100, 460, 520)
-    after = {"image": image, "pasted": pasted["image"], "faces": pasted["faces"]}
+    after: dict[str, Any] = {"image": image, "pasted": pasted["image"], "faces": pasted["faces"]}
     guard = graph.add("PictureGuard", box, matches=matches, **after)
     graph.group("Hold back who drifted", "check")
     graph.expose(found, "crop_size", "pick")
