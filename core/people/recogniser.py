@@ -111,16 +111,12 @@ class Recogniser(nn.Module):
         with without_autocast(faces.device):
             return F.normalize(self.net(x), dim=1)
 
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return next((p.device for p in self.parameters()), torch.device("cpu"))
-
     @torch.no_grad()
     def embed(self, faces: Tensor) -> Tensor:
         """As `forward`, of faces on any device, to the CPU: crowds need no more memory."""
-        parts = faces.split(_AT_ONCE)
-        return torch.cat([self(part.to(self.device)).cpu() for part in parts])
+        # No property `device`: ComfyUI sets an attribute of that name on what it loads.
+        device = next((p.device for p in self.parameters()), torch.device("cpu"))
+        return torch.cat([self(part.to(device)).cpu() for part in faces.split(_AT_ONCE)])
 
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode: its batch statistics are those it was trained with."""

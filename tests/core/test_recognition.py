@@ -265,4 +265,5 @@ def test_crowds_are_embedded_a_few_at_a_time():
     assert sizes == [16, 3]
     torch.testing.assert_close(found, recogniser(faces))
     assert recogniser.embed(faces[:0]).shape == (0, recogniser.dim)
-    assert not found.requires_grad and recogniser.device == torch.device("cpu")
+    assert not found.requires_grad and found.device == torch.device("cpu")
+    recogniser.device = torch.device("cpu")  # as ComfyUI does with what it loads
