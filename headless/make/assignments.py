@@ -16,6 +16,7 @@ from ...core.images import write_atomic
 from ...core.people.by_hand import Told, parse_told
 from ...core.people.person import NOBODY, base_name
 from ..jobs.planning import Job
+from .tables import read_rows, shielded
 
 _MOST_BYTES = 64 << 20
 _NUMBER = re.compile(r"[0-9]{1,9}(\.0+)?")
@@ -33,8 +34,6 @@ _COLUMNS: tuple[str, ...] = (
     "margin",
     "box",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What cells begin with that spreadsheets compute; such texts get an apostrophe before them."""
 _OVERLAP = 0.3
 """From which intersection over union on a face lies where a table says."""
 
@@ -225,58 +224,28 @@ def write_assignments(path: Path, done: Iterable[Mapping[str, Any]]) -> int:
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+        writer.writerows({key: shielded(str(value)) for key, value in row.items()} for row in rows)
         text = buffer.getvalue()
     write_atomic(path, text.encode("utf-8", "surrogateescape"))
     return len(rows)
 
 
-def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
-def _text(cell: str) -> str:
-    """What `_cell` was given."""
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_FORMULA) else cell
-
-
 def _of_csv(content: bytes, name: str) -> list[tuple[str, dict[str, Any]]]:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
+    table = read_rows(content, name)
+    line, titles = table[0] if table else (1, [])
+    keys = [title.lower() for title in titles]
+    if any(keys.count(key) != 1 for key in _WANTED):
+        came = ", ".join(titles) or "nothing"
         raise FacewrightError(
-            f"{name}, line {line}: it should be UTF-8 text. Save it as CSV in UTF-8."
-        ) from error
-    lines = io.StringIO(text, newline="")
-    skipped, titles = 0, lines.readline()
-    while titles.strip() == "" != titles or titles.lower().startswith("sep="):
-        skipped, titles = skipped + 1, lines.readline()
-    separator = max(",;\t", key=titles.count)
-    lines = io.StringIO("".join([titles, *lines]), newline="")
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+            f"{name}, line {line}: it should have the titles picture, face and person, each once; "
+            f"came {shorten(came)!r}."
+        )
+    last = max(keys.index(key) for key in _WANTED)
     rows: list[tuple[str, dict[str, Any]]] = []
-    try:
-        keys = [title.strip().lower() for title in next(reader, [])]
-        missing = [key for key in _WANTED if key not in keys]
-        twice = [key for key in _WANTED if keys.count(key) > 1]
-        if missing or twice:
-            raise FacewrightError(
-                f"{name}, line {1 + skipped}: it should have the titles picture, face and "
-                f"person, each once; came {shorten(titles.strip()) or 'nothing'!r}."
-            )
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                place = f"{name}, line {reader.line_num + skipped}"
-                short = len(cells) < 1 + max(keys.index(key) for key in _WANTED)
-                values = map(_text, cells)
-                row: dict[str, Any] = dict(zip(keys, values, strict=False)) | {"short": short}
-                row["open"] = not str(row.get("person", "")).strip()
-                rows.append((place, row))
-    except csv.Error as error:
-        raise FacewrightError(
-            f"{name}, line {reader.line_num + skipped}: it is no CSV; {error}."
-        ) from error
+    for line, cells in table[1:]:
+        row: dict[str, Any] = dict(zip(keys, cells, strict=False))
+        row |= {"short": len(cells) <= last, "open": not row.get("person")}
+        rows.append((f"{name}, line {line}", row))
     return rows
 
 

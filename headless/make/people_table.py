@@ -2,9 +2,7 @@
 
 A row per face. Whatever stands in `person` counts, whoever wrote it; `nobody` leaves the face out;
 an empty cell leaves it to the next run. A row that is deleted comes back as nobody's. Rows may
-stand in any order. Cells that a spreadsheet would
-take for a formula are written with an apostrophe before them, which is taken off when they are
-read.
+stand in any order.
 """
 
 import csv
@@ -21,6 +19,7 @@ from pathlib import Path
 from ...core.errors import FacewrightError, shorten
 from ...core.files.writing import written_whole
 from ...core.people.person import NOBODY
+from .tables import read_rows, shielded
 
 FILE = "people.csv"
 COLUMNS = ("number", "photo", "face", "person", "sure", "maybe", "note", "left", "top", "right",
@@ -32,8 +31,6 @@ LONGEST = 100
 """Characters of a name."""
 UNNAMED = re.compile(r"person (\d{1,6})")
 """Names of people to whom nobody gave one."""
-_FORMULA = re.compile(r"[=+\-@\t\r]")
-_SHIELDED = re.compile(r"'['=+\-@\t\r]")
 _AGAIN = (
     "Mend it, or delete the file: the next run writes it anew, without what was corrected in it."
 )
@@ -73,26 +70,8 @@ def read_table(path: Path) -> list[Row]:
         return []
     if path.stat().st_size > _LARGEST:
         raise FacewrightError(f"{path.name} is larger than any table of faces. {_AGAIN}")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise FacewrightError(
-            f'{path.name} is no UTF-8 text. In the spreadsheet, save it as "CSV UTF-8".'
-        ) from None
-    first, found = 1, re.match(r"sep=(.)\r?\n", text)
-    if found:  # a line by which spreadsheets tell each other
-        first, text = 2, text[found.end() :]
-    head = re.split(r"[\r\n]", text, maxsplit=1)[0]
-    delimiter = found[1] if found else max(",;\t", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        lines = [(first + reader.line_num - 1, cells) for cells in reader]
-    except csv.Error as error:
-        raise FacewrightError(
-            f"{path.name}, line {first + reader.line_num - 1}: {shorten(error, 160)}. {_AGAIN}"
-        ) from error
-    # Empty lines, and empty columns at the end, are none: spreadsheets like to add them.
-    lines = [(line, cells) for line, cells in lines if any(map(_plain, cells))]
+    lines = read_rows(path.read_bytes(), path.name, again=_AGAIN)
+    # Spreadsheets like to add empty columns at the end.
     width = max((len(cells) - _empty_at_end(cells) for _, cells in lines), default=0)
     table = [(line, [*cells, *[""] * width][:width]) for line, cells in lines]
     names = [name.strip() for name in (table.pop(0)[1] if table else [])]
@@ -114,11 +93,10 @@ def read_table(path: Path) -> list[Row]:
 
 
 def _empty_at_end(cells: Sequence[str]) -> int:
-    return sum(1 for _ in takewhile(lambda cell: not _plain(cell), reversed(cells)))
+    return sum(1 for _ in takewhile(lambda cell: not cell, reversed(cells)))
 
 
-def _row(given: Mapping[str, str], where: str) -> Row:
-    cells = {name: _plain(text) for name, text in given.items()}
+def _row(cells: Mapping[str, str], where: str) -> Row:
     number, face = cells["number"], cells.get("face", "0")
     if not re.fullmatch(r"[0-9]{1,9}", number) or not re.fullmatch(r"[0-9]{1,9}", face):
         raise FacewrightError(f"{where}: `number` and `face` are whole numbers. {_AGAIN}")
@@ -190,11 +168,5 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _safe(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula, on one line."""
-    text = "".join(c if c.isprintable() else " " for c in text)
-    return f"'{text}" if _FORMULA.match(text) or text.startswith("'") else text
-
-
-def _plain(text: str) -> str:
-    text = text.strip()
-    return text[1:] if _SHIELDED.match(text) else text
+    """A cell on one line."""
+    return shielded("".join(c if c.isprintable() else " " for c in text))

@@ -191,7 +191,7 @@ def test_hostile_tables_are_refused_by_line(tmp_path):
         (head + b"a.png,99999999999999999999,Bo\n", "line 2: `face`"),
         (head + b"a.png,1\n", "line 2: it should have a picture, a face and a person"),
         (head + b",1,Bo\n", "line 2: `picture` should name a file"),
-        (head + b"a.png,1,Bo\nb.png,1,\xff\n", "line 3: it should be UTF-8"),
+        (head + b"a.png,1,Bo\nb.png,1,\xff\n", "line 3: it is no UTF-8"),
         (head + b'a.png,1,"Bo\n', "line 2: it is no CSV"),
         (head + b"a,x,Bo\n" * 9, "and 4 more"),
         (b"sep=,\n\n" + head + b"a,x,Bo\n", "line 4: `face`"),
