@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..color import luma
 from ..devices import compute_device
 from ..errors import FacewrightError
 from ..faces import Face, FaceAnalyzer, NoFace, choice_of, dense_landmarker, find_faces
@@ -237,12 +238,17 @@ class Restorer:
         return replace(options, references=(), person=person), [*notes, *report[1:]]
 
     @torch.no_grad()
-    def restore(self, picture: Tensor, options: RestoreOptions | None = None) -> Restored:
+    def restore(
+        self, picture: Tensor, options: RestoreOptions | None = None, *, gray: bool = False
+    ) -> Restored:
         """Restore the faces of a picture (c, h, w) in [0, 1], c 3 or 4.
 
         A picture without a face comes back bit-identical; so do all pixels outside the mask. Where
         it is enlarged, that holds of the enlarged picture; faces are found in, and cut out of, the
         picture as it came: an upscaler's inventions are not what restorers were trained on.
+
+        Args:
+            gray: the picture has no color and is to have none: restorers may add some.
 
         Raises:
             FacewrightError: as `settled` and `enlarged`.
@@ -262,6 +268,10 @@ class Restorer:
             if not len(crops):  # enlarged, it does not pass through unchanged
                 report = [f"{why.why}. {why.advice}" for why in none]
             report.append(upscaler.told(picture))
+        if gray:
+            faces = luma(faces).expand_as(faces)
+            if upscaler:
+                picture = torch.cat([luma(picture[:3]).expand(3, -1, -1), picture[3:]])
         outlines = outlines_in(found, self.side(options)) if options.mask == "oval" else None
         masks = self.masks(crops, options, outlines)
         if masks is not None and options.masks is not None:

@@ -143,7 +143,7 @@ class RestoreFile:
     def _picture(self, job: Job) -> dict[str, Any]:
         picture = read_picture(job.source)
         check_sides(job.target, *self.models.restorer.size_of(picture.pixels, self.options))
-        result = self.models.restorer.restore(picture.pixels, self.options)
+        result = self.models.restorer.restore(picture.pixels, self.options, gray=picture.grey)
         if result.boxes is not None:
             check_places(result.boxes.tolist(), self.places.get(job.source, {}))
         if self.compare and result.faces:

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from facewright.core.color import luma
 from facewright.core.faces import Face, load_analyzer
 from facewright.core.geometry.align import align_faces, cut_out, place_faces
 from facewright.core.geometry.paste import Pasting, paste_faces
@@ -261,6 +262,18 @@ def test_receipts_are_of_the_pixels_that_leave(one, recogniser, limit, every):
         told = json.loads(done.guard.json)["options"]
         assert {name: told[name] for name in how} == how
     assert limit is not None or len(seen) == len(combined)
+
+
+def test_receipts_of_a_gray_picture_are_of_what_a_gray_file_holds(one, recogniser):
+    picture, restorer = one
+    picture = luma(picture).expand(3, -1, -1)
+    done = restorer.restore(picture, RestoreOptions(receipts=True), gray=True)
+    places = place_faces([restorer.analyzer.faces], SIDE)
+    saved = luma(done.pixels).expand(3, -1, -1)
+    leaves, came = (recogniser(cut_out(p[None], places, SIDE)) for p in (saved, picture))
+    drift = 1 - F.cosine_similarity(leaves.double(), came.double())
+    assert [r.drift for r in done.guard.receipts] == pytest.approx(drift.tolist(), abs=1e-4)
+    torch.testing.assert_close(done.pixels, saved, rtol=0, atol=1e-6)
 
 
 def test_strength_0_changes_nothing_and_says_so(one):
