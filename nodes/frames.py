@@ -5,7 +5,6 @@ from ..core.methods._references import one_step_faces
 from ..core.people.guard import ACTIONS
 from ..core.pipeline.options import RestoreOptions
 from ..core.pipeline.pictures import Restorer
-from ..core.pipeline.videos import restore_video
 from ..core.video.files import frame_count
 from ..core.video.smoothing import smooth_faces
 from ._convert import rgb_view, to_image
@@ -219,6 +218,8 @@ class RestoreVideo(io.ComfyNode):
         false_match_rate=0.0,
         **options,
     ) -> io.NodeOutput:
+        from ..core.pipeline.videos import restore_video
+
         source, target = host.video_source(video), host.new_video_path()
         method = one_step_faces(host.backbone(model, vae), vre, ide, crop_size, host.load)
         done = restore_video(

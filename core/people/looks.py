@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.align import FacePlaces
+from ..geometry.eyes import estimate_yaw
 from ..geometry.landmarks import five_points
 from ..geometry.warp import scale_of
 from .album import photo_quality
-from .curation import estimate_yaw
 from .limits import Limits
 from .recogniser import Recogniser
 

@@ -267,8 +267,8 @@ def test_frames_of_create_video_meet_no_codec_before_the_restorer(weightless, tm
 
 def test_a_videos_faces_are_guarded_and_matched(weightless, tmp_path, monkeypatch):
     """What the node gets goes to the pipeline; what comes back goes out."""
+    from facewright.core.pipeline import videos
     from facewright.core.video.files import write_video
-    from facewright.nodes import frames as node
 
     got = {}
 
@@ -278,7 +278,7 @@ def test_a_videos_faces_are_guarded_and_matched(weightless, tmp_path, monkeypatc
         guard = SimpleNamespace(json="{}", held_back=["face 0: held back"])
         return SimpleNamespace(none="", report="told", notes=["a note"], guard=guard)
 
-    monkeypatch.setattr(node, "restore_video", restore)
+    monkeypatch.setattr(videos, "restore_video", restore)
     write_video(tmp_path / "a.mp4", [torch.rand(3, 120, 200)], 25)
     shared = {"recogniser": "judge", "crop_size": 96, "pick": "1", "padding": 0.2, "crf": 20}
     on = {"guard": "fall back", "max_drift": 0.7, "posterior": "sample", "seed": 9}
