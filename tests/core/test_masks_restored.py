@@ -7,6 +7,7 @@ from facewright.core.faces import Face
 from facewright.core.geometry.align import align_faces
 from facewright.core.geometry.oval import mean_outline, outlines_of
 from facewright.core.geometry.paste import paste_faces
+from facewright.core.pipeline import frames as frames_of_videos
 from facewright.core.pipeline import pictures
 from facewright.core.pipeline.frames import FrameRestorer
 from facewright.core.pipeline.masks import face_masks
@@ -116,13 +117,13 @@ def test_missing_weights_are_said_before_the_first_picture(tmp_path, monkeypatch
 
 def followed(found, monkeypatch, **given):
     """The masks with which each face of a video was pasted."""
-    used, real = [], Restorer.delivered
+    used, real = [], frames_of_videos.delivered
 
-    def delivered(self, pictures, crops, faces, people, options, masks, most):
+    def delivered(restorer, pictures, crops, faces, people, options, masks, most):
         used.extend(masks)
-        return real(self, pictures, crops, faces, people, options, masks, most)
+        return real(restorer, pictures, crops, faces, people, options, masks, most)
 
-    monkeypatch.setattr(Restorer, "delivered", delivered)
+    monkeypatch.setattr(frames_of_videos, "delivered", delivered)
     options = RestoreOptions(mask="oval", cut_threshold=1.0, **given)
     run = FrameRestorer(Restorer(White(), Told(*found)), options)
     frames = [SHOWN.pixels[0]] * len(found)
