@@ -1,5 +1,7 @@
 """Restored faces that drifted are held back; receipts of all of them, also inside saved PNGs."""
 
+from typing import Any
+
 from ..core.drawing.receipts import draw_receipts
 from ..core.people.guard import ACTIONS, guard_pictures, references_for
 from ..core.people.receipts import png_texts
@@ -13,11 +15,26 @@ from ._steps import reporter
 from ._types import Faces, Matches, Person, Recogniser, output
 
 
-def _limit(recogniser, max_drift: float, rate: float) -> tuple[float, str]:
-    """How far faces may drift, by their false-match rate where one is given, and in words."""
+def _held_against(
+    faces: int, recogniser, analyzer, device, max_drift: float, rate: float, references, person,
+    matches,
+) -> tuple[dict[str, Any], list[str], str]:  # fmt: skip
+    """What both guards hand to core for so many faces, notes on the references, and the limit.
+
+    The limit is that of the false-match `rate` where one is given, else `max_drift`.
+    """
     limits = recogniser.limits
     limit = limits.drift(None if rate else max_drift, rate)
-    return limit, f"limit: {limits.told_of_drift(limit)}"
+    photos = None if references is None else to_nchw(references, "references").to(device)
+    template, notes = reference_template(photos, recogniser, analyzer)
+    how = {
+        "recogniser": recogniser,
+        "landmarker": analyzer,
+        "max_drift": limit,
+        "references": references_for(faces, person=person, matches=matches, template=template),
+        "on_faces": reporter(faces),
+    }
+    return how, notes, f"limit: {limits.told_of_drift(limit)}"
 
 
 class IdentityGuard(io.ComfyNode):
@@ -118,22 +135,13 @@ class IdentityGuard(io.ComfyNode):
         false_match_rate=0.0,
     ) -> io.NodeOutput:
         device = host.load(recogniser)
-        limit, told = _limit(recogniser, max_drift, false_match_rate)
-        photos = None if references is None else to_nchw(references, "references").to(device)
-        template, notes = reference_template(photos, recogniser, analyzer)
+        how, notes, told = _held_against(
+            len(restored), recogniser, analyzer, device, max_drift, false_match_rate, references,
+            person, matches,
+        )  # fmt: skip
         lq = to_nchw(image).to(device)
         result = guard_followed(
-            lq,
-            to_nchw(restored, "restored").to(device),
-            faces,
-            recogniser=recogniser,
-            landmarker=analyzer,
-            max_drift=limit,
-            action=action,
-            references=references_for(
-                len(restored), person=person, matches=matches, template=template
-            ),
-            on_faces=reporter(len(restored)),
+            lq, to_nchw(restored, "restored").to(device), faces, action=action, **how
         )
         overlay = to_image(draw_receipts(lq, result.restored, result.receipts))
         return io.NodeOutput(
@@ -242,23 +250,14 @@ class PictureGuard(io.ComfyNode):
         false_match_rate=0.0,
     ) -> io.NodeOutput:
         device = host.load(recogniser)
-        limit, told = _limit(recogniser, max_drift, false_match_rate)
-        photos = None if references is None else to_nchw(references, "references").to(device)
-        template, notes = reference_template(photos, recogniser, analyzer)
+        how, notes, told = _held_against(
+            len(faces), recogniser, analyzer, device, max_drift, false_match_rate, references,
+            person, matches,
+        )  # fmt: skip
         guarded, lq, result = guard_pictures(
-            alpha_view(image),
-            alpha_view(pasted, "pasted"),
-            faces,
-            recogniser=recogniser,
-            device=device,
-            landmarker=analyzer,
-            max_drift=limit,
-            action=action,
-            references=references_for(
-                len(faces), person=person, matches=matches, template=template
-            ),
-            on_faces=reporter(len(faces)),
-        )
+            alpha_view(image), alpha_view(pasted, "pasted"), faces, device=device, action=action,
+            **how,
+        )  # fmt: skip
         overlay = to_image(draw_receipts(lq, result.restored, result.receipts))
         return io.NodeOutput(
             to_image(guarded),

@@ -12,7 +12,6 @@ from ._common import (
     fail,
     inputs_argument,
     path_option,
-    path_or_name,
     progress,
     say,
     say_aside,
@@ -21,7 +20,7 @@ from ._common import (
 )
 from ._failures import sentences
 from ._options import grouped
-from .person import person
+from .person import CropSize, RecognizerFile, person
 
 
 @person.command()
@@ -35,14 +34,7 @@ def calibrate(
             "Folders with a sub-folder of photos, or an album, for each person.", "FOLDERS"
         ),
     ],
-    recogniser: Annotated[
-        str | None,
-        typer.Option(
-            parser=path_or_name,
-            help="ArcFace or AdaFace weights: a file, or its name in models/facewright; by default "
-            "backbone.pth there. Or nano (rendered faces of the demo).",
-        ),
-    ] = None,
+    recogniser: RecognizerFile = None,
     rate: Annotated[
         float | None,
         typer.Option(
@@ -70,12 +62,7 @@ def calibrate(
         ),
     ] = None,
     machine: Machine,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            min=64, max=2048, help="Side of the cut-out faces in pixels; 512, for nano 128."
-        ),
-    ] = None,
+    size: CropSize = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how often strangers reach which cosine, and which photos of one person miss it.

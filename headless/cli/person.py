@@ -25,6 +25,18 @@ from ._common import (
 from ._failures import sentences
 from ._options import grouped
 
+RecognizerFile = Annotated[
+    str | None,
+    typer.Option(
+        parser=path_or_name,
+        help="ArcFace or AdaFace weights: a file, or its name in models/facewright; by default "
+        "backbone.pth there. Or nano (rendered faces of the demo).",
+    ),
+]
+CropSize = Annotated[
+    int | None,
+    typer.Option(min=64, max=2048, help="Side of the cut-out faces in pixels; 512, for nano 128."),
+]
 ChosenFaces = Annotated[
     list[str] | None,
     typer.Option(
@@ -46,14 +58,7 @@ def make(
         list[str], inputs_argument("Photos of one person, folders, or patterns.", "PHOTOS")
     ],
     out: Annotated[Path, path_option("The .person file to write.", *OUT)],
-    recogniser: Annotated[
-        str | None,
-        typer.Option(
-            parser=path_or_name,
-            help="ArcFace or AdaFace weights: a file, or its name in models/facewright; by default "
-            "backbone.pth there. Or nano (rendered faces of the demo).",
-        ),
-    ] = None,
+    recogniser: RecognizerFile = None,
     name: Annotated[
         str | None, typer.Option(help="Of the person; by default the file's name.")
     ] = None,
@@ -66,12 +71,7 @@ def make(
         ),
     ] = None,
     machine: Machine,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            min=64, max=2048, help="Side of the cut-out faces in pixels; 512, for nano 128."
-        ),
-    ] = None,
+    size: CropSize = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace another file of that name.")
     ] = False,
