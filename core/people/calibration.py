@@ -259,9 +259,14 @@ def check_rate(rate: float | None, people: int) -> None:
     lowest, (pairs, count) = supported(people), needed(wanted)
     if wanted < lowest:
         least = math.ceil(1000 * lowest) / 1000
-        enough = f"{percent(least)} or more" if lowest < 1 else "no rate at all"
+        enough, higher = (
+            f"{percent(least)} or more",
+            ", or ask for a higher rate (--false-match-rate)",
+        )
+        if lowest >= 1:
+            enough, higher = "no rate at all", ""
         raise FacewrightError(
             f"A false-match rate of {percent(wanted)} takes {pairs} pairs of people, which are "
             f"{count} people; here are {people}, enough for {enough}. Add people (each a folder of "
-            "photos, or an album), or ask for a higher rate (--false-match-rate)."
+            f"photos, or an album){higher}."
         )
