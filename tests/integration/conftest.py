@@ -1,7 +1,8 @@
 """A real ComfyUI for the tests that need one: found, given a home with random weights, started.
 
-Set COMFYUI_PATH (else comfy-cli's default workspace is tried), and COMFYUI_PYTHON where ComfyUI has
-a Python of its own.
+Set COMFYUI_PATH (else comfy-cli's default workspace is tried), COMFYUI_PYTHON where ComfyUI has a
+Python of its own, and COMFYUI_FRONTEND, the folder of another frontend with its index.html (the
+"static" of the package comfyui-frontend-package), to serve that one instead of ComfyUI's own.
 """
 
 import contextlib
@@ -136,10 +137,14 @@ def server(comfyui, home):
     options = f"--cpu --listen 127.0.0.1 --port {port} --base-directory {home} "
     options += f"--disable-all-custom-nodes --whitelist-custom-nodes facewright {LISTS.name} "
     options += "--disable-api-nodes --disable-auto-launch --database-url sqlite:///:memory:"
+    arguments = options.split()
+    if frontend := os.environ.get("COMFYUI_FRONTEND"):
+        assert Path(frontend, "index.html").is_file(), f"COMFYUI_FRONTEND: no page in {frontend}"
+        arguments += ["--front-end-root", frontend]
     log = home / "server.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [python, str(HERE / "launch.py"), str(folder), *options.split()],
+            [python, str(HERE / "launch.py"), str(folder), *arguments],
             stdout=output,
             stderr=subprocess.STDOUT,
         )
