@@ -10,7 +10,7 @@ from ...core.node_api import ComfyNode, Input
 from ...core.weights.model_folders import ModelFolders, comfyui_path
 from ...nodes import all_nodes
 from ...nodes._all import file_inputs
-from ..workflows.workflow import InputSpec, NodeSpec, has_control
+from ..workflows.specs import InputSpec, NodeSpec, has_control
 from .builtin import BUILTIN
 
 

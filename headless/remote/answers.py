@@ -20,20 +20,6 @@ class AnswerError(WorkflowError):
     """Something answers, but not as a ComfyUI does."""
 
 
-class Inputs(Shape):
-    """Of a node class, each [type, options]."""
-
-    required: dict[str, shapes.LIST] | None = None
-    optional: dict[str, shapes.LIST] | None = None
-
-
-class Node(Shape):
-    """A node class."""
-
-    input: Inputs
-    display_name: shapes.TEXT | None = None
-
-
 class Prompted(Shape):
     prompt_id: shapes.NAME
 

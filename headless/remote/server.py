@@ -5,7 +5,6 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,24 +12,19 @@ from urllib.parse import quote
 from ...core.errors import first_of, shorten
 from ...core.files.shapes import words
 from ...core.images import write_atomic
-from ...core.node_api import WIDGET_TYPES, called, is_ui_form
+from ...core.node_api import called, is_ui_form
 from ..workflows.assign import set_inputs
 from ..workflows.input_files import LOADERS, input_file, named_by_hand
 from ..workflows.report import RunReport, node_reports, seeds_of
-from ..workflows.workflow import (
-    ApiWorkflow,
-    InputSpec,
-    NodeSpec,
-    WorkflowError,
-    has_control,
-    node_title,
-    to_api,
-)
+from ..workflows.workflow import ApiWorkflow, WorkflowError, node_title, to_api
 from ..workflows.workflow_file import read_workflow
 from . import answers as shape
 from .answers import SavedFile, reasons
 from .events import Events, Progress
 from .http_client import RefusedError, get, get_patiently, post, server_url, tell, upload, view
+from .specs import server_specs
+
+__all__ = ["server_specs"]  # from here as well
 
 DEFAULT_SERVER = "http://127.0.0.1:8188"
 _POLL_SECONDS = 0.3
@@ -121,52 +115,6 @@ def prepared(workflow: Mapping[str, Any], specs: Any, inputs: Mapping[str, Any])
     api = to_api(read_workflow(workflow), specs)
     set_inputs(api, inputs, specs)
     return api
-
-
-def server_specs(server: str) -> Callable[[str], NodeSpec | None]:
-    """Node classes as a server describes them; it is asked once."""
-    server = server_url(server)
-    url = f"{server}/object_info"
-
-    @cache
-    def known() -> dict[str, Any]:
-        return get(url, dict[str, Any], timeout=60)
-
-    def spec(kind: str) -> NodeSpec:
-        if kind not in known():
-            raise WorkflowError(
-                f"The ComfyUI at {server} has no node {shorten(kind)}. Install the node pack "
-                "that brings it (for Facewright nodes: this package in custom_nodes) and restart "
-                "it."
-            )
-        node = shape.checked(known()[kind], shape.Node, f"{url} on {shorten(kind)}")
-        inputs = [
-            _spec(name, entry, optional=group == "optional")
-            for group in ("required", "optional")
-            for name, entry in (getattr(node.input, group) or {}).items()
-            if entry
-        ]
-        return NodeSpec(inputs, node.display_name)
-
-    return spec
-
-
-_EMPTY = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
-"""What the editor puts into a widget whose node names no default."""
-
-
-def _spec(name: str, entry: list[Any], *, optional: bool) -> InputSpec:
-    kind = entry[0]
-    options = entry[1] if len(entry) > 1 and isinstance(entry[1], dict) else {}
-    # Combos of older servers are the list of what they offer.
-    io_type = "COMBO" if isinstance(kind, list) else str(kind)
-    has_widget = io_type in WIDGET_TYPES and not options.get("forceInput")
-    control = has_control(io_type, name, bool(options.get("control_after_generate")))
-    offered = kind if isinstance(kind, list) else options.get("options")
-    offered = tuple(offered) if isinstance(offered, list) else ()
-    empty = offered[0] if offered else _EMPTY.get(io_type)
-    default = None if optional else options.get("default", empty)
-    return InputSpec(name, has_widget, has_widget and control, io_type, offered, default)
 
 
 def _upload_files(api: ApiWorkflow, server: str, input_dir: Path, named: Collection[str]) -> None:

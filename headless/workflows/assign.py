@@ -6,7 +6,8 @@ from typing import Any
 
 from ...core.errors import listed, shorten
 from ...core.files.json_text import JsonError, parse_json
-from .workflow import ApiWorkflow, InputSpec, Specs, WorkflowError
+from .specs import InputSpec, Specs
+from .workflow import ApiWorkflow, WorkflowError
 from .workflow_file import is_link
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True}

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .workflow import SEEDS, ApiWorkflow, node_title
+from .specs import SEEDS
+from .workflow import ApiWorkflow, node_title
 
 
 @dataclass

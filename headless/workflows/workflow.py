@@ -5,15 +5,25 @@ widgets by their order; the API form maps node ids to named inputs. Servers take
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import shorten
 from ...core.node_api import called, is_ui_form
+from .specs import SEEDS, InputSpec, NodeSpec, Specs, has_control
 from .workflow_file import WorkflowError, link_parts, read_workflow
 
-__all__ = ["WorkflowError", "is_ui_form", "read_workflow"]  # from here as well
+__all__ = [  # from here as well
+    "SEEDS",
+    "InputSpec",
+    "NodeSpec",
+    "Specs",
+    "WorkflowError",
+    "has_control",
+    "is_ui_form",
+    "read_workflow",
+]
 
 ApiWorkflow = dict[str, dict[str, Any]]
 """{node id: {"class_type": str, "inputs": {name: value or [node id, output index]}}}"""
@@ -21,38 +31,7 @@ ApiWorkflow = dict[str, dict[str, Any]]
 _COMMENTS = {"Note", "MarkdownNote"}
 _ROUTES = {"Reroute", "PrimitiveNode"}
 _CONTROL = {"fixed", "increment", "decrement", "randomize"}
-SEEDS = frozenset({"seed", "noise_seed"})
-"""Names of inputs behind which the editor puts "control after generate"."""
 _MUTED, _BYPASSED = 2, 4
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """What the conversion has to know about one input of a node class."""
-
-    name: str
-    has_widget: bool
-    has_control: bool = False
-    """The editor puts "control after generate" behind it, whose value is stored too."""
-    io_type: str = "*"
-    options: tuple[Any, ...] = ()
-    """What a combo offers, as far as it is known beforehand."""
-    default: Any = None
-    """What the editor puts where the file stores nothing; None where that may be left out."""
-
-
-@dataclass(frozen=True)
-class NodeSpec:
-    """What has to be known about a node class."""
-
-    inputs: Sequence[InputSpec]
-    """In the order of definition."""
-    title: str | None = None
-    """What the editor calls it where nobody gave it another name."""
-
-
-Specs = Callable[[str], NodeSpec | None]
-"""A node class by its id; None for an unknown one."""
 
 
 def node_kinds(workflow: Mapping[str, Any]) -> set[str]:
@@ -211,11 +190,6 @@ def _widget_values(
 
 def _is_control(value: Any) -> bool:
     return isinstance(value, str) and value in _CONTROL
-
-
-def has_control(io_type: str, name: str, control_after_generate: bool | None) -> bool:
-    """Whether the editor stores a "control after generate" value behind this input."""
-    return bool(control_after_generate) or (io_type == "INT" and name in SEEDS)
 
 
 def unknown_node(node_id: str, kind: str) -> str:

@@ -1,0 +1,37 @@
+"""Node classes as a ComfyUI describes them."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from ...core.errors import shorten
+from ..workflows.specs import Described, NodeSpec
+from ..workflows.workflow_file import WorkflowError
+from .answers import checked
+from .http_client import get, server_url
+
+
+def server_specs(server: str) -> Callable[[str], NodeSpec]:
+    """Node classes as a server describes them; it is asked once.
+
+    Raises:
+        WorkflowError: on asking for a class it does not have.
+    """
+    server = server_url(server)
+    url = f"{server}/object_info"
+
+    @cache
+    def known() -> dict[str, Any]:
+        return get(url, dict[str, Any], timeout=60)
+
+    @cache
+    def spec(kind: str) -> NodeSpec:
+        if kind not in known():
+            raise WorkflowError(
+                f"The ComfyUI at {server} has no node {shorten(kind)}. Install the node pack "
+                "that brings it (for Facewright nodes: this package in custom_nodes) and restart "
+                "it."
+            )
+        return checked(known()[kind], Described, f"{url} on {shorten(kind)}").spec()
+
+    return spec
