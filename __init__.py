@@ -10,7 +10,7 @@ if sys.version_info < (3, 11):  # noqa: UP036
     )
 
 WEB_DIRECTORY = "web"
-"""What ComfyUI serves of this folder: the nodes' help pages. There is no script in it."""
+"""What ComfyUI serves of this folder: the nodes' help pages, and the script that shows results."""
 
 
 async def comfy_entrypoint():

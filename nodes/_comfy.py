@@ -154,27 +154,12 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
     ) -> Any:
         return save_pictures(image, prefix, texts, cls)
 
-    def show_text(self, text: str, cls: type, most: int | None = None) -> Any:
-        node = cls.hidden and cls.hidden.unique_id
-        if node:  # absent where nobody but a test calls the node
-            from server import PromptServer
-
-            # The editor shows the `text` of its own Preview Any alone, but progress on any node.
-            PromptServer.instance.send_progress_text(first_lines(text, most), node)
-        return ui.PreviewText(text)
+    def show_text(self, text: str) -> Any:
+        return ui.PreviewText(text)  # web/js/results.js puts it on the node
 
 
 host = ComfyHost()
 run_otherwise(lambda: host)
-
-
-def first_lines(text: str, most: int | None) -> str:
-    """The first lines of a text, and how many more there are."""
-    lines = text.splitlines()
-    more = 0 if most is None else len(lines) - most
-    if more <= 1:  # what says so is a line as well
-        return text
-    return "\n".join([*lines[:most], f"and {more} more lines in the report"])
 
 
 class ComfyBackbone:

@@ -22,8 +22,6 @@ from ..core.video.clip import Footage
 
 SHOWN = 16
 """Pictures that a node shows of a batch; a video may have thousands."""
-LINES = 6
-"""Lines about faces or pictures that a node shows on itself; all of them are in its report."""
 
 
 class Progress(Protocol):
@@ -159,11 +157,8 @@ class Host(Protocol):
         """
         ...
 
-    def show_text(self, text: str, cls: type, most: int | None = None) -> Any:
-        """`ui` value with which the node `cls` shows `text`; its schema asks for `unique_id`.
-
-        On the node itself stand `most` lines, for an editor may make it as high as its text.
-        """
+    def show_text(self, text: str) -> Any:
+        """`ui` value with which a node shows `text`."""
         ...
 
 

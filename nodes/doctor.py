@@ -32,7 +32,7 @@ class Doctor(io.ComfyNode):
                 output(io.String, "report", "All of it, as text."),
                 output(io.String, "json", "The same as JSON, for scripts."),
             ],
-            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            hidden=[io.Hidden.prompt],
             is_output_node=True,
         )
 
@@ -43,7 +43,7 @@ class Doctor(io.ComfyNode):
     @classmethod
     def execute(cls, hashes) -> io.NodeOutput:
         report, as_json = host.diagnose(hashes, cls)
-        return io.NodeOutput(report, as_json, ui=host.show_text(report, cls))
+        return io.NodeOutput(report, as_json, ui=host.show_text(report))
 
 
 NODES = [Doctor]

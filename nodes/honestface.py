@@ -9,7 +9,7 @@ from ..core.people.one_for_all import likeness
 from ..core.weights import nano
 from ._convert import one_batch, to_conditioning, to_image, to_nchw
 from ._files import check_bundled, check_files, file_input
-from ._host import LINES, host, io
+from ._host import host, io
 from ._options import landmarker_input
 from ._steps import reporter
 from ._types import Analyzer, Ide, Matches, Person, Recogniser, Vre, output
@@ -117,7 +117,6 @@ class IDEEncode(io.ComfyNode):
                     "A line per crop: whose photographs, how many, which one was chosen.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -145,7 +144,7 @@ class IDEEncode(io.ComfyNode):
             to_conditioning(encoded.cond),
             to_image(encoded.chosen),
             report,
-            ui=host.show_text(report, cls, LINES),
+            ui=host.show_text(report),
         )
 
 

@@ -160,7 +160,6 @@ class SavePerson(io.ComfyNode):
                 ),
             ],
             outputs=[output(io.String, "file", "Name of the file in models/facewright/people.")],
-            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -169,7 +168,7 @@ class SavePerson(io.ComfyNode):
         path, report = save_person(
             person, host.people_folder(), filename=filename, overwrite=overwrite
         )
-        return io.NodeOutput(path.name, ui=host.show_text(report, cls))
+        return io.NodeOutput(path.name, ui=host.show_text(report))
 
 
 class LoadPerson(io.ComfyNode):

@@ -6,7 +6,7 @@ from ..core.people.recogniser import load_recogniser
 from ..core.scores.identity import score_identity
 from ._convert import to_nchw
 from ._files import check_files, file_input
-from ._host import LINES, host, io
+from ._host import host, io
 from ._steps import reporter
 from ._types import Analyzer, Recogniser, output
 
@@ -108,7 +108,6 @@ class IdentityScore(io.ComfyNode):
                 output(io.String, "report", "A line per picture, and the mean."),
                 output(io.String, "json", "The same as JSON; null where there is no face."),
             ],
-            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -128,7 +127,7 @@ class IdentityScore(io.ComfyNode):
             scores.mean("degrees"),
             report,
             scores.to_json(),
-            ui=host.show_text(report, cls, LINES),
+            ui=host.show_text(report),
         )
 
 

@@ -3,7 +3,7 @@
 from ..core.faces import DENSE
 from ..core.scores.pictures import named_metrics, score_images, scoring_pictures
 from ._convert import to_nchw
-from ._host import LINES, host, io
+from ._host import host, io
 from ._steps import reporter
 from ._types import Analyzer, output
 
@@ -56,7 +56,6 @@ class ImageScore(io.ComfyNode):
                     "no finite number.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -76,7 +75,7 @@ class ImageScore(io.ComfyNode):
             scores.mean(scores.metrics[0].name),
             report,
             scores.to_json(),
-            ui=host.show_text(report, cls, LINES),
+            ui=host.show_text(report),
         )
 
 

@@ -124,5 +124,5 @@ class HeadlessHost(HeadlessVideos):
         report = diagnose(plain_process(self.folders), prompt, hash_files=hashes)
         return "\n".join(report_lines(report)), json.dumps(report, indent=2)
 
-    def show_text(self, text: str, cls: type, most: int | None = None) -> PreviewText:
+    def show_text(self, text: str) -> PreviewText:
         return PreviewText(text)

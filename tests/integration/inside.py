@@ -71,8 +71,6 @@ for _ in range(3):
     pack_nodes = load_pack()
     seconds.append(time.process_time() - start)
 facts["import_seconds"] = seconds
-first_lines = sys.modules["facewright.nodes._comfy"].first_lines
-facts["first_lines"] = [first_lines("a\nb\nc\nd", most) for most in (None, 3, 2)]
 facts["modules"] = sorted({m.partition(".")[0] for m in set(sys.modules) - before})
 
 from facewright.core.files import known
