@@ -7,7 +7,7 @@ all, so whatever moves there is mended here.
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.lora
 import comfy.model_management
@@ -20,31 +20,19 @@ from comfy_api.latest import ComfyExtension, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Generator, Tensor, nn
 
-from ..core.checkpoint.identify import UNetFacts
 from ..core.errors import FacewrightError
 from ..core.host import run_otherwise
-from ..core.lora.merge import (
-    LoraReport,
-    check_strength,
-    check_sum,
-    kohya_name,
-    misfits,
-    parse_lora,
-    to_kohya,
-    unfit,
-)
-from ..core.methods.flipnet import BoostHubs, Condition
-from ..core.modules.autoencoder import AutoencoderKL, posterior_sample
-from ..core.modules.boosthub import check_loras
-from ..core.restorer import Backbone
-from ..core.schedule import alpha_bar, sigma_of
-from ._comfy_boosthub import KEY, LORAS, apply_boosthub
 from ._comfy_doctor import ComfyDoctor
 from ._comfy_files import ComfyFiles
-from ._comfy_nano import NanoConfig, module_patcher, nano_model, nano_vae, vae_patcher
-from ._comfy_saving import save_pictures
 from ._comfy_videos import ComfyVideos
 from ._convert import channels_first, to_image
+
+if TYPE_CHECKING:
+    from ..core.checkpoint.identify import UNetFacts
+    from ..core.lora.merge import LoraReport
+    from ..core.methods.flipnet import BoostHubs, Condition
+    from ..core.modules.autoencoder import AutoencoderKL
+    from ..core.restorer import Backbone
 
 __all__ = ["ComfyExtension", "host", "io", "ui"]
 
@@ -57,6 +45,7 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
 
     def load_nano(self, lora: bool) -> tuple[Any, Any]:
         from ..core.weights import nano
+        from ._comfy_nano import nano_model, nano_vae
 
         model = nano_model(nano.unet_config(), nano.unet_tensors())
         if lora:
@@ -65,39 +54,46 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
 
     def apply_lora(
         self, model: Any, tensors: dict[str, Tensor], metadata: dict[str, str], strength: float
-    ) -> tuple[Any, LoraReport]:
-        check_strength(strength)
+    ) -> "tuple[Any, LoraReport]":
+        from ..core.lora import merge
+        from ..core.modules.boosthub import check_loras
+        from ._comfy_boosthub import KEY, LORAS
+
+        merge.check_strength(strength)
         # Straight from ComfyUI's table of names: the stock loader goes through another one that
         # has no attention layers under the names a diffusers or peft file gives them.
         names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
-        weights = parse_lora(tensors, metadata, names.keys())
+        weights = merge.parse_lora(tensors, metadata, names.keys())
         stored = model.model.state_dict()
         keys = {name: f"diffusion_model.{names.get(name)}" for name in weights.changes}
         targets = {name: stored[key] for name, key in keys.items() if key in stored}
-        strays = misfits(weights.changes, targets)
+        strays = merge.misfits(weights.changes, targets)
         patched = model.clone()
         if not strays:
             for name, change in weights.changes.items():
-                check_sum(name, targets[name], change, strength)
+                merge.check_sum(name, targets[name], change, strength)
             places = {
-                kohya_name(m): f"diffusion_model.{names[f'{m}.weight']}" for m in weights.modules
+                merge.kohya_name(m): f"diffusion_model.{names[f'{m}.weight']}"
+                for m in weights.modules
             }
-            found = comfy.lora.load_lora(to_kohya(weights), places)
+            found = comfy.lora.load_lora(merge.to_kohya(weights), places)
             applied = set(patched.add_patches(found, strength))
             strays = [name for name, key in keys.items() if key not in applied]
         if strays:
             other = _facts(model).other
             came = f", and `model` is {other}" if other else ""
-            raise unfit(strays, len(weights.changes), came=came)
+            raise merge.unfit(strays, len(weights.changes), came=came)
         for applied in model.get_additional_models_with_key(KEY):
             check_loras(applied.model.config.mode, [metadata])
         patched.set_attachments(LORAS, (*(patched.get_attachment(LORAS) or ()), metadata))
-        return patched, LoraReport.of(weights)
+        return patched, merge.LoraReport.of(weights)
 
-    def apply_boosthub(self, model: Any, hubs: BoostHubs, condition: Condition) -> Any:
+    def apply_boosthub(self, model: Any, hubs: "BoostHubs", condition: "Condition") -> Any:
+        from ._comfy_boosthub import apply_boosthub
+
         return apply_boosthub(model, hubs, condition, _patcher_of(hubs))
 
-    def backbone(self, model: Any, vae: Any) -> Backbone:
+    def backbone(self, model: Any, vae: Any) -> "Backbone":
         return ComfyBackbone(model, vae)
 
     def latent(self, model: Any, z: Tensor) -> Any:
@@ -110,6 +106,8 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
         return ExecutionBlocker(None)
 
     def one_step_sampler(self, timestep: int) -> tuple[Any, Any]:
+        from ..core.schedule import alpha_bar, sigma_of
+
         sigma = float(sigma_of(alpha_bar()[timestep]))
         return comfy.samplers.KSAMPLER(_one_step), torch.tensor([sigma, 0.0])
 
@@ -152,6 +150,8 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
     def save_pictures(
         self, image: Tensor, prefix: str, texts: Sequence[Mapping[str, str]], cls: type
     ) -> Any:
+        from ._comfy_saving import save_pictures
+
         return save_pictures(image, prefix, texts, cls)
 
     def show_text(self, text: str) -> Any:
@@ -179,6 +179,8 @@ class ComfyBackbone:
             )
 
     def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
+        from ..core.modules.autoencoder import posterior_sample
+
         image = to_image((pixels + 1) / 2)
         if generator is None:
             return self._format.process_in(self.vae.encode(image))
@@ -216,8 +218,11 @@ class ComfyBackbone:
         return channels_first(vae.decode(self._format.process_out(z_0)))[:, :3] * 2 - 1
 
 
-def _facts(model: Any) -> UNetFacts:
+def _facts(model: Any) -> "UNetFacts":
     """What tells whether a MODEL is SD 2.1-base; of ours nothing that says otherwise."""
+    from ..core.checkpoint.identify import UNetFacts
+    from ._comfy_nano import NanoConfig
+
     config = model.model.model_config
     if isinstance(config, NanoConfig):
         return UNetFacts()
@@ -252,6 +257,8 @@ def _one_step(
 
 def _patcher_of(module: nn.Module) -> Any:
     """The one patcher of a network of ours, kept on it so that both are freed together."""
+    from ._comfy_nano import module_patcher
+
     patcher = getattr(module, "_facewright_patcher", None)
     if patcher is None:
         patcher = module._facewright_patcher = module_patcher(module)
@@ -270,6 +277,8 @@ def _keeping_non_finite(process: Any) -> Any:
 
 def _float32_vae(vae: Any) -> Any:
     """A copy of the VAE in float32; the user's own stays as it is."""
+    from ._comfy_nano import vae_patcher
+
     clone = copy.copy(vae)
     clone.first_stage_model = copy.deepcopy(vae.first_stage_model).float()
     clone.vae_dtype = torch.float32
@@ -285,7 +294,7 @@ class _KeepMoments(nn.Module):
 class _Moments(nn.Module):
     """The nano autoencoder, encoding to mean and log-variance."""
 
-    def __init__(self, autoencoder: AutoencoderKL) -> None:
+    def __init__(self, autoencoder: "AutoencoderKL") -> None:
         super().__init__()
         self.autoencoder = autoencoder
 

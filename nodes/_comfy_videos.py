@@ -5,18 +5,21 @@ from fractions import Fraction
 from inspect import signature
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import folder_paths
 
-from ..core.video.clip import Clip
+if TYPE_CHECKING:
+    from ..core.video.clip import Clip
 
 
 class ComfyVideos:
     """The part of `ComfyHost` that knows videos."""
 
-    def video_source(self, video: Any) -> str | BytesIO | Clip:
+    def video_source(self, video: Any) -> "str | BytesIO | Clip":
         from comfy_api.input_impl import VideoFromFile
+
+        from ..core.video.clip import Clip
 
         # Newer versions cut without writing a file; their stream source is the whole one.
         cut = any(

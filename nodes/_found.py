@@ -1,15 +1,17 @@
 """What nodes that find faces give: the faces, and pictures and words about them."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..core.drawing.faces import draw_faces
 from ..core.faces import none_left, warn_of_none
-from ..core.geometry.align import FaceCrops
 from ._convert import to_image
 from ._host import SHOWN, host, io
 from ._types import Faces, output
+
+if TYPE_CHECKING:
+    from ..core.geometry.align import FaceCrops
 
 
 def found_outputs(report: str) -> list[io.Output]:
@@ -29,7 +31,7 @@ def found_faces(
     cls: type[io.ComfyNode],
     title: str,
     pictures: Tensor,
-    faces: FaceCrops,
+    faces: "FaceCrops",
     notes: Sequence[str] = (),
 ) -> io.NodeOutput:
     """The outputs of the node `cls`, and a warning in the log where a picture has no face.
@@ -39,6 +41,8 @@ def found_faces(
         pictures: (b, 3, h, w), in which the faces were found.
         notes: follow the lines of the report.
     """
+    from ..core.drawing.faces import draw_faces
+
     warn_of_none(title, none_left(faces.none.values(), len(pictures)))
     preview = to_image(draw_faces(pictures, faces))
     return io.NodeOutput(

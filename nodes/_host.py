@@ -15,11 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..core.lora.merge import LoraReport
-from ..core.methods.flipnet import BoostHubs, Condition
-from ..core.restorer import Backbone
-from ..core.video.clip import Footage
-
 SHOWN = 16
 """Pictures that a node shows of a batch; a video may have thousands."""
 
@@ -64,7 +59,7 @@ class Host(Protocol):
 
     def apply_lora(
         self, model: Any, tensors: dict[str, Tensor], metadata: dict[str, str], strength: float
-    ) -> tuple[Any, LoraReport]:
+    ) -> "tuple[Any, LoraReport]":
         """A MODEL with the LoRA on every module the file names; the given MODEL stays as it is.
 
         Raises:
@@ -72,7 +67,7 @@ class Host(Protocol):
         """
         ...
 
-    def apply_boosthub(self, model: Any, hubs: BoostHubs, condition: Condition) -> Any:
+    def apply_boosthub(self, model: Any, hubs: "BoostHubs", condition: "Condition") -> Any:
         """A MODEL whose sampling looks at `condition`; the given MODEL stays as it is.
 
         The condition branch's keys and values are freed when a run ends, however it ends.
@@ -83,7 +78,7 @@ class Host(Protocol):
         """
         ...
 
-    def backbone(self, model: Any, vae: Any) -> Backbone:
+    def backbone(self, model: Any, vae: Any) -> "Backbone":
         """MODEL and VAE as the seam that core's restore functions speak to."""
         ...
 
@@ -138,7 +133,7 @@ class Host(Protocol):
         """
         ...
 
-    def video_source(self, video: Any) -> Footage:
+    def video_source(self, video: Any) -> "Footage":
         """A VIDEO as core reads it: a file, or frames that are in memory already."""
         ...
 
@@ -164,7 +159,11 @@ class Host(Protocol):
 
 # ComfyUI loads model_management before any custom node; nothing else would load it.
 if TYPE_CHECKING:
+    from ..core.lora.merge import LoraReport
+    from ..core.methods.flipnet import BoostHubs, Condition
     from ..core.node_api import ComfyExtension, io, ui
+    from ..core.restorer import Backbone
+    from ..core.video.clip import Footage
 
     host: Host
 elif "comfy.model_management" in sys.modules:

@@ -1,6 +1,6 @@
 """Face restorers of one network, as ComfyUI's own loader gives them."""
 
-from ..core.methods.classic import FIDELITY, ClassicOptions, check_restorer, restore_with_model
+from ..core.methods.classic import FIDELITY, ClassicOptions
 from ._convert import rgb_view, to_image
 from ._host import host, io
 from ._options import option_input
@@ -36,6 +36,8 @@ class RestoreWithModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, upscale_model, image, fidelity=FIDELITY) -> io.NodeOutput:
+        from ..core.methods.classic import check_restorer, restore_with_model
+
         lq = rgb_view(image)
         check_restorer(upscale_model, "`upscale_model`")
         with host.image_model(upscale_model):

@@ -1,6 +1,6 @@
 """Before and after in one picture."""
 
-from ..core.drawing.compare import MODES, compare
+from ..core.drawing.compare import MODES
 from ._convert import rgb_view, to_image
 from ._host import SHOWN, host, io
 from ._types import output
@@ -32,6 +32,8 @@ class Compare(io.ComfyNode):
 
     @classmethod
     def execute(cls, before, after, mode, label_before, label_after) -> io.NodeOutput:
+        from ..core.drawing.compare import compare
+
         picture = to_image(
             compare(
                 rgb_view(before, "before"),

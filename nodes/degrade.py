@@ -6,7 +6,6 @@ from functools import partial
 import torch
 
 from ..core.degradation import MAX_TAPS, PRESETS, Degradation, describe
-from ..core.drawing.presets import preset_sheet
 from ..core.errors import FacewrightError
 from ..core.files.json_text import JsonError, parse_json
 from ._convert import alpha_of, rgb_view, to_image, to_nchw
@@ -199,6 +198,8 @@ class DegradationSheet(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, seed, presets="") -> io.NodeOutput:
+        from ..core.drawing.presets import preset_sheet
+
         names = [name.strip() for name in presets.split(",") if name.strip()]
         first = rgb_view(image)[:1].contiguous()
         finished = reporter(len(names) or len(PRESETS))

@@ -1,7 +1,6 @@
 """Faces that ComfyUI's own models find, and those of any other detector."""
 
-from ..core.faces.detections import faces_from_detections
-from ..core.faces.from_model import VARIANTS, ModelAnalyzer
+from ..core.faces.foreign import VARIANTS
 from ._convert import rgb_view
 from ._found import found_faces, found_outputs
 from ._host import io
@@ -57,6 +56,8 @@ class AnalyzerFromModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, detector_variant, min_confidence, rotations) -> io.NodeOutput:
+        from ..core.faces.from_model import ModelAnalyzer
+
         options = {"min_confidence": min_confidence, "rotations": rotations}
         return io.NodeOutput(ModelAnalyzer(model, variant=detector_variant, **options))
 
@@ -118,6 +119,8 @@ class FacesFromDetections(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, crop_size, max_faces, **options) -> io.NodeOutput:
+        from ..core.faces.detections import faces_from_detections
+
         pictures = rgb_view(image)
         faces = faces_from_detections(pictures, crop_size, max_count=max_faces, **options)
         return found_faces(cls, "Faces from Detections", pictures, faces)

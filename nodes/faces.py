@@ -13,8 +13,6 @@ from ..core.faces import (
     find_weights,
     load_analyzer,
 )
-from ..core.geometry.align import Pasted, align_faces
-from ..core.geometry.paste import paste_faces
 from ._convert import alpha_view, crop_masks, rgb_view, to_image
 from ._found import found_faces, found_outputs
 from ._host import host, io
@@ -100,6 +98,8 @@ class DetectFaces(io.ComfyNode):
     def execute(
         cls, image, analyzer, crop_size, order, pick, min_size, min_score, max_faces, padding
     ) -> io.NodeOutput:
+        from ..core.geometry.align import align_faces
+
         pictures = rgb_view(image)
         found: list[list[Face]] = []
         none: dict[int, NoFace] = {}
@@ -182,6 +182,9 @@ class PasteFaces(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, faces, restored=None, masks=None, **options) -> io.NodeOutput:
+        from ..core.geometry.align import Pasted
+        from ..core.geometry.paste import paste_faces
+
         restored = rgb_view(restored, "restored") if len(faces) else faces.pixels
         masks = None if masks is None or not len(faces) else crop_masks(masks)
         how = {"feather": 0.12, "color": "none", "strength": 1.0, "detail": 0.0, **options}

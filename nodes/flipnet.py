@@ -5,18 +5,8 @@ import torch
 from ..core.errors import CheckpointError, FacewrightError
 from ..core.faces import load_analyzer
 from ..core.files.known import bundled_path
-from ..core.lora.files import read_lora
-from ..core.methods.flipnet import (
-    MODES,
-    TEXT_TOKENS,
-    BoostHubs,
-    Condition,
-    FlipnetOptions,
-    nano_files,
-)
-from ..core.modules.boosthub import check_loras
-from ..core.modules.face_encoder import FaceEncoder as Encoder
-from ..core.modules.face_encoder import append_tokens
+from ..core.methods._flipnet_faces import FlipnetOptions
+from ..core.modules.boosthub import MODES
 from ._convert import from_conditioning, from_latent, to_conditioning, to_nchw
 from ._files import check_bundled, check_files, file_input
 from ._host import host, io
@@ -65,6 +55,8 @@ class LoadBoostHub(io.ComfyNode):
 
     @classmethod
     def execute(cls, boosthub, mode) -> io.NodeOutput:
+        from ..core.methods.flipnet import BoostHubs
+
         hubs = BoostHubs.from_file(host.model_path("facewright", boosthub))
         config = hubs.config
         if config.mode != mode:
@@ -148,6 +140,8 @@ class ApplyBoostHub(io.ComfyNode):
     def execute(
         cls, model, boosthub, condition, phi, mode, lq_timestep, lq_seed, conditioning=None
     ) -> io.NodeOutput:
+        from ..core.methods.flipnet import Condition
+
         latent = from_latent(condition, "condition")
         if latent is None:
             # ComfyUI's VAE Encode gives None for no faces; its samplers take no empty batch.
@@ -188,6 +182,8 @@ class LoadFaceEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, face_encoder) -> io.NodeOutput:
+        from ..core.modules.face_encoder import FaceEncoder as Encoder
+
         return io.NodeOutput(Encoder.from_file(host.model_path("facewright", face_encoder)))
 
 
@@ -237,6 +233,9 @@ class FaceTokens(io.ComfyNode):
 
     @classmethod
     def execute(cls, face_encoder, image, positive=None, negative=None) -> io.NodeOutput:
+        from ..core.methods.flipnet import TEXT_TOKENS
+        from ..core.modules.face_encoder import append_tokens
+
         width = face_encoder.config.width
         prompts = {"positive": positive, "negative": negative}
         open_ones = [name for name, prompt in prompts.items() if prompt is None]
@@ -282,10 +281,17 @@ class LoadNanoFlipnet(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, mode) -> bool | str:
+        from ..core.methods.flipnet import nano_files
+
         return check_bundled(nano_files(mode))
 
     @classmethod
     def execute(cls, mode) -> io.NodeOutput:
+        from ..core.lora.files import read_lora
+        from ..core.methods.flipnet import BoostHubs, nano_files
+        from ..core.modules.boosthub import check_loras
+        from ..core.modules.face_encoder import FaceEncoder as Encoder
+
         boosthub, encoder, lora_file = map(bundled_path, nano_files(mode))
         hubs, lora = BoostHubs.from_file(boosthub), read_lora(lora_file)
         check_loras(hubs.config.mode, [lora[1]])

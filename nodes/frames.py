@@ -1,12 +1,7 @@
 """Faces of a video's frames: followed, and kept from shaking and flickering; whole videos."""
 
 from ..core.faces import warn_of_none
-from ..core.methods._references import one_step_faces
-from ..core.people.guard import ACTIONS
-from ..core.pipeline.options import RestoreOptions
-from ..core.pipeline.pictures import Restorer
-from ..core.video.files import frame_count
-from ..core.video.smoothing import smooth_faces
+from ..core.pipeline.options import ACTIONS, RestoreOptions
 from ._convert import rgb_view, to_image
 from ._host import host, io
 from ._options import (
@@ -74,6 +69,8 @@ class SmoothFaces(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, faces, recogniser=None, **options) -> io.NodeOutput:
+        from ..core.video.smoothing import smooth_faces
+
         if recogniser is not None:
             host.load(recogniser)
         smoothed, report = smooth_faces(
@@ -218,7 +215,10 @@ class RestoreVideo(io.ComfyNode):
         false_match_rate=0.0,
         **options,
     ) -> io.NodeOutput:
+        from ..core.methods._references import one_step_faces
+        from ..core.pipeline.pictures import Restorer
         from ..core.pipeline.videos import restore_video
+        from ..core.video.files import frame_count
 
         source, target = host.video_source(video), host.new_video_path()
         method = one_step_faces(host.backbone(model, vae), vre, ide, crop_size, host.load)

@@ -2,12 +2,7 @@
 
 from typing import Any
 
-from ..core.drawing.receipts import draw_receipts
-from ..core.people.guard import ACTIONS, guard_pictures, references_for
-from ..core.people.receipts import png_texts
-from ..core.people.unnamed import in_pictures
-from ..core.pipeline.tracks import guard_followed
-from ..core.scores.identity import reference_template
+from ..core.pipeline.options import ACTIONS
 from ._convert import alpha_view, checked, to_image, to_nchw
 from ._host import SHOWN, host, io
 from ._options import false_match_input, landmarker_input, option_input
@@ -23,6 +18,9 @@ def _held_against(
 
     The limit is that of the false-match `rate` where one is given, else `max_drift`.
     """
+    from ..core.people.guard import references_for
+    from ..core.scores.identity import reference_template
+
     limits = recogniser.limits
     limit = limits.drift(None if rate else max_drift, rate)
     photos = None if references is None else to_nchw(references, "references").to(device)
@@ -134,6 +132,9 @@ class IdentityGuard(io.ComfyNode):
         faces=None,
         false_match_rate=0.0,
     ) -> io.NodeOutput:
+        from ..core.drawing.receipts import draw_receipts
+        from ..core.pipeline.tracks import guard_followed
+
         device = host.load(recogniser)
         how, notes, told = _held_against(
             len(restored), recogniser, analyzer, device, max_drift, false_match_rate, references,
@@ -249,6 +250,9 @@ class PictureGuard(io.ComfyNode):
         references=None,
         false_match_rate=0.0,
     ) -> io.NodeOutput:
+        from ..core.drawing.receipts import draw_receipts
+        from ..core.people.guard import guard_pictures
+
         device = host.load(recogniser)
         how, notes, told = _held_against(
             len(faces), recogniser, analyzer, device, max_drift, false_match_rate, references,
@@ -314,6 +318,9 @@ class SaveWithReceipts(io.ComfyNode):
 
     @classmethod
     def execute(cls, images, receipts, filename_prefix, faces=None, names=False) -> io.NodeOutput:
+        from ..core.people.receipts import png_texts
+        from ..core.people.unnamed import in_pictures
+
         images = checked(images, "images")
         receipts = in_pictures(receipts, names=names)
         texts = png_texts(receipts, len(images), None if faces is None else faces.image_index)

@@ -2,11 +2,6 @@
 
 from ..core.faces import dense_landmarker
 from ..core.files.known import bundled_path
-from ..core.lora.files import read_lora
-from ..core.methods._references import encode_faces, references_of
-from ..core.methods.honestface import NANO_FILES, IdentityEmbedder, load_eye_extractor, nano_ide
-from ..core.people.one_for_all import likeness
-from ..core.weights import nano
 from ._convert import one_batch, to_conditioning, to_image, to_nchw
 from ._files import check_bundled, check_files, file_input
 from ._host import host, io
@@ -51,6 +46,8 @@ class LoadIDE(io.ComfyNode):
 
     @classmethod
     def execute(cls, embedder, eye_extractor, recogniser, analyzer) -> io.NodeOutput:
+        from ..core.methods.honestface import IdentityEmbedder, load_eye_extractor
+
         return io.NodeOutput(
             IdentityEmbedder.from_file(
                 host.model_path("facewright", embedder),
@@ -121,6 +118,9 @@ class IDEEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, ide, vre, image, references=None, person=None, matches=None) -> io.NodeOutput:
+        from ..core.methods._references import encode_faces, references_of
+        from ..core.people.one_for_all import likeness
+
         ide, vre = ide[0], vre[0]
         lq = one_batch(image, "image")
         photos = [photo for batch in references or [] for photo in to_nchw(batch, "references")]
@@ -177,10 +177,16 @@ class LoadNanoHonestface(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls) -> bool | str:
+        from ..core.methods.honestface import NANO_FILES
+
         return check_bundled(NANO_FILES)
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
+        from ..core.lora.files import read_lora
+        from ..core.methods.honestface import NANO_FILES, nano_ide
+        from ..core.weights import nano
+
         _, vre_file, lora = map(bundled_path, NANO_FILES)
         ide, vre = nano_ide(), nano.load_vre(vre_file)
         model, vae = host.load_nano(lora=False)

@@ -1,8 +1,6 @@
 """How far restored faces moved from the true ones, in numbers and as a picture."""
 
-from ..core.drawing.landmarks import draw_scores
 from ..core.faces import DENSE
-from ..core.scores.landmarks import LABELS, score_landmarks
 from ._convert import to_image, to_nchw
 from ._host import SHOWN, host, io
 from ._steps import reporter
@@ -94,6 +92,9 @@ class LandmarkScore(io.ComfyNode):
 
     @classmethod
     def execute(cls, restored, gt, analyzer, landmark_error=0.0) -> io.NodeOutput:
+        from ..core.drawing.landmarks import draw_scores
+        from ..core.scores.landmarks import LABELS, score_landmarks
+
         pictures = to_nchw(restored, "restored")
         on_image = reporter(len(pictures))
         scores = score_landmarks(

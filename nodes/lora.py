@@ -1,6 +1,5 @@
 """A LoRA loader that applies every module of the file or none."""
 
-from ..core.lora.files import read_lora
 from ._files import check_files, file_input
 from ._host import host, io
 from ._types import output
@@ -43,6 +42,8 @@ class LoadLoRA(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, lora, strength) -> io.NodeOutput:
+        from ..core.lora.files import read_lora
+
         tensors, metadata = read_lora(host.model_path("loras", lora))
         patched, report = host.apply_lora(model, tensors, metadata, strength)
         return io.NodeOutput(patched, f"{lora}: {report}")

@@ -1,16 +1,20 @@
 """Masks of faces: what lies over or beside a face stays as it is."""
 
-from ..core.drawing.masks import draw_masks
-from ..core.faces.parsing import FaceParser, load_parser
-from ..core.pipeline.masks import face_masks, mask_report
+from typing import TYPE_CHECKING
+
 from ..core.pipeline.options import MaskOptions
 from ._convert import rgb_view, to_image
 from ._host import SHOWN, host, io
 from ._options import option_input
 from ._types import Faces, output
 
+if TYPE_CHECKING:
+    from ..core.faces.parsing import FaceParser
 
-def _parser() -> FaceParser:
+
+def _parser() -> "FaceParser":
+    from ..core.faces.parsing import load_parser
+
     found = load_parser()
     host.load(found.net)
     return found
@@ -55,6 +59,9 @@ class FaceMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, faces, mode, parts, grow, feather, crops=None) -> io.NodeOutput:
+        from ..core.drawing.masks import draw_masks
+        from ..core.pipeline.masks import face_masks, mask_report
+
         options = MaskOptions(mode=mode, parts=parts, grow=grow, feather=feather)
         parsed = None if crops is None else rgb_view(crops, "crops")
         masks = face_masks(faces, options, _parser, crops=parsed)

@@ -4,7 +4,6 @@ import torch
 
 from ..core import demo
 from ..core.faces import load_analyzer
-from ..core.weights import nano
 from ._convert import to_image
 from ._host import host, io
 from ._types import Analyzer, Vre, output
@@ -41,6 +40,8 @@ class LoadNano(io.ComfyNode):
 
     @classmethod
     def execute(cls, weights) -> io.NodeOutput:
+        from ..core.weights import nano
+
         model, vae = host.load_nano(lora=weights == "onestep")
         return io.NodeOutput(model, vae, nano.load_vre(), load_analyzer("nano"))
 

@@ -2,8 +2,6 @@
 
 import torch
 
-from ..core.drawing.tokenmap import token_map
-from ..core.methods.osdface import VisualRepresentationEmbedder
 from ._convert import rgb_view, to_conditioning, to_image
 from ._files import NONE, check_files, file_input
 from ._host import host, io
@@ -51,6 +49,8 @@ class LoadVRE(io.ComfyNode):
 
     @classmethod
     def execute(cls, embedder, projector) -> io.NodeOutput:
+        from ..core.methods.osdface import VisualRepresentationEmbedder
+
         names = [name for name in (embedder, projector) if name != NONE]
         paths = [host.model_path("facewright", name) for name in names]
         return io.NodeOutput(VisualRepresentationEmbedder.from_files(*paths))
@@ -92,6 +92,8 @@ class VREEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, vre, image) -> io.NodeOutput:
+        from ..core.drawing.tokenmap import token_map
+
         lq = rgb_view(image)
         device = host.load(vre)
         parts = steps(lq.split(_ENCODE_TOGETHER))

@@ -1,17 +1,9 @@
 """People: albums made of photographs, kept as files, and matched to the faces of pictures."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ..core.drawing.album import album_sheet
-from ..core.drawing.names import draw_matches
 from ..core.files.writing import content_hash
-from ..core.people.album import make_person, photo_names
-from ..core.people.by_hand import faces_of_photos
-from ..core.people.outliers import strangers
-from ..core.people.over_frames import match_crops
-from ..core.people.person import Person as Album
-from ..core.people.person import join_people, save_person
-from ..core.people.photos import handles
 from ._convert import rgb_view, to_image, to_nchw
 from ._files import check_person, person_input
 from ._host import SHOWN, host, io
@@ -25,6 +17,9 @@ from ._options import (
 from ._steps import reporter
 from ._types import Faces, Matches, People, Person, Recogniser, output
 
+if TYPE_CHECKING:
+    from ..core.people.person import Person as Album
+
 CHAIN_TIP = "Albums of other people, from another node of this kind: this one joins them."
 
 
@@ -33,15 +28,20 @@ def people_output(next_node: str) -> io.Output:
     return output(People, "people_out", tooltip, name="people")
 
 
-def remove_in_editor(person: Album, photos: Sequence[int]) -> str:
+def remove_in_editor(person: "Album", photos: Sequence[int]) -> str:
     """How photographs are taken out in a graph."""
+    from ..core.people.photos import handles
+
     return f"`{', '.join(handles(person, photos))}` in `remove` of Edit Person"
 
 
 def album_shown(
-    cls: type, person: Album, people: list[Album] | None, report: list[str]
+    cls: type, person: "Album", people: "list[Album] | None", report: list[str]
 ) -> io.NodeOutput:
     """The album alone and with the others, on one sheet, and in words."""
+    from ..core.drawing.album import album_sheet
+    from ..core.people.person import join_people
+
     picture = to_image(album_sheet(person)[None])
     together, shown = join_people(person, people), host.preview(picture, cls)
     return io.NodeOutput(person, together, picture, "\n".join(report), ui=shown)
@@ -115,6 +115,9 @@ class PersonAlbum(io.ComfyNode):
     def execute(
         cls, references, name, analyzer, recogniser, crop_size, people=None, add_to=None, face=()
     ) -> io.NodeOutput:
+        from ..core.people.album import make_person, photo_names
+        from ..core.people.by_hand import faces_of_photos
+
         photos = [photo for batch in references for photo in to_nchw(batch, "references")]
         album = add_to[0] if add_to else None
         sources = photo_names(len(photos), album)
@@ -165,6 +168,8 @@ class SavePerson(io.ComfyNode):
 
     @classmethod
     def execute(cls, person, filename, overwrite) -> io.NodeOutput:
+        from ..core.people.person import save_person
+
         path, report = save_person(
             person, host.people_folder(), filename=filename, overwrite=overwrite
         )
@@ -210,6 +215,9 @@ class LoadPerson(io.ComfyNode):
 
     @classmethod
     def execute(cls, album, people=None) -> io.NodeOutput:
+        from ..core.people.outliers import strangers
+        from ..core.people.person import Person as Album
+
         person = Album.from_file(host.model_path("facewright", album))
         return album_shown(cls, person, people, [person.info, *strangers(person, remove_in_editor)])
 
@@ -289,6 +297,9 @@ class MatchPeople(io.ComfyNode):
         assign="",
         false_match_rate=0.0,
     ) -> io.NodeOutput:
+        from ..core.drawing.names import draw_matches
+        from ..core.people.over_frames import match_crops
+
         host.load(recogniser)
         matches = match_crops(
             faces,

@@ -1,6 +1,5 @@
 """Albums changed in a graph: photos taken out, albums joined, another name, the best kept."""
 
-from ..core.people.outliers import strangers
 from ._host import io
 from ._types import People, Person, output
 from .people import CHAIN_TIP, album_shown, people_output, remove_in_editor
@@ -68,6 +67,7 @@ class EditPerson(io.ComfyNode):
     @classmethod
     def execute(cls, person, remove, name, best, merge=None, people=None) -> io.NodeOutput:
         from ..core.people.editing import edited
+        from ..core.people.outliers import strangers
 
         album, report = edited(person, remove=remove, merge=merge, name=name, keep=best)
         report += strangers(album, remove_in_editor)

@@ -1,9 +1,6 @@
 """Face recognisers, and how much two pictures show the same person."""
 
 from ..core.files.writing import content_hash
-from ..core.people.limits import limits_file
-from ..core.people.recogniser import load_recogniser
-from ..core.scores.identity import score_identity
 from ._convert import to_nchw
 from ._files import check_files, file_input
 from ._host import host, io
@@ -54,11 +51,15 @@ class LoadRecogniser(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, recogniser_file) -> str:
+        from ..core.people.limits import limits_file
+
         limits = limits_file(host.model_path("facewright", recogniser_file))
         return content_hash(limits) if limits.is_file() else ""
 
     @classmethod
     def execute(cls, recogniser_file) -> io.NodeOutput:
+        from ..core.people.recogniser import load_recogniser
+
         recogniser = load_recogniser(host.model_path("facewright", recogniser_file))
         return io.NodeOutput(recogniser, f"{recogniser_file}: {recogniser.info}")
 
@@ -113,6 +114,8 @@ class IdentityScore(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, other, recogniser, analyzer=None) -> io.NodeOutput:
+        from ..core.scores.identity import score_identity
+
         device = host.load(recogniser)
         scores = score_identity(
             to_nchw(image).to(device),

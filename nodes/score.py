@@ -1,7 +1,7 @@
 """Numbers for restored pictures, shown on the node."""
 
 from ..core.faces import DENSE
-from ..core.scores.pictures import named_metrics, score_images, scoring_pictures
+from ..core.metrics import scoring_pictures
 from ._convert import to_nchw
 from ._host import host, io
 from ._steps import reporter
@@ -61,6 +61,8 @@ class ImageScore(io.ComfyNode):
 
     @classmethod
     def execute(cls, restored, metrics, gt=None, lq=None, analyzer=None) -> io.NodeOutput:
+        from ..core.scores.pictures import named_metrics, score_images
+
         pictures = to_nchw(restored, "restored")
         scores = score_images(
             pictures,

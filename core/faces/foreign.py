@@ -17,6 +17,9 @@ from ..errors import shorten
 from ..geometry.face import Face
 from .mesh import POINTS, mesh_to_5, mesh_to_68
 
+VARIANTS = {"both": ("short", "full"), "short": ("short",), "full": ("full",)}
+"""Which detectors of ComfyUI's face detection model look."""
+
 
 class UnusableError(Exception):
     """Why one thing of many cannot be used; a clause that follows its name. Others can."""

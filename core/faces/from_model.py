@@ -21,11 +21,9 @@ from ..geometry.face import Face, check_crops
 from ..geometry.heatmaps import gaussian_heatmaps
 from ..geometry.templates import template
 from ..images import to_array
-from .foreign import UnusableError, is_list, kind, landmark_face
+from .foreign import VARIANTS, UnusableError, is_list, kind, landmark_face
 from .search import search
 
-VARIANTS = {"both": ("short", "full"), "short": ("short",), "full": ("full",)}
-"""Which of the model's detectors look."""
 _LOG = logging.getLogger(__name__)
 _CERTAIN = 0.8
 """Score of a detector that is believed where the mesh lies on no face."""

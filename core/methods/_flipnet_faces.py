@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -10,11 +10,13 @@ from torch import Generator, Tensor, nn
 from ..geometry.face import DenseLandmarker
 from ..modules.face_encoder import FaceEncoder, append_tokens
 from ..options import check_options, option
-from ..people.person import Person
-from ..people.recogniser import Recogniser
 from ..restorer import decode_finite, from_padded, padded
 from ..sampling import SCHEDULERS, euler, guided, noisy, sigmas
 from ._spec import ManyStepBackbone
+
+if TYPE_CHECKING:
+    from ..people.person import Person
+    from ..people.recogniser import Recogniser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ class FlipnetFaces:
     device: torch.device
     options: FlipnetOptions
     """Where none are given."""
-    recogniser: Recogniser | None = None
+    recogniser: "Recogniser | None" = None
     landmarker: DenseLandmarker | None = None
     takes_people: bool = False
 
@@ -98,7 +100,7 @@ class FlipnetFaces:
     def restore(
         self,
         lq: Tensor,
-        people: Sequence[Person | None],
+        people: "Sequence[Person | None]",
         *,
         options: Any = None,
         generator: Generator | None = None,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor
@@ -17,9 +17,11 @@ from torch import Generator, Tensor
 from ..errors import CheckpointError
 from ..files.known import KnownFile
 from ..geometry.face import DenseLandmarker, FaceAnalyzer
-from ..people.person import Person
-from ..people.recogniser import Recogniser
 from ..restorer import Backbone
+
+if TYPE_CHECKING:
+    from ..people.person import Person
+    from ..people.recogniser import Recogniser
 
 
 class FaceRestorer(Protocol):
@@ -31,7 +33,7 @@ class FaceRestorer(Protocol):
         ...
 
     @property
-    def recogniser(self) -> Recogniser | None:
+    def recogniser(self) -> "Recogniser | None":
         """Who tells people apart (albums, guard); None: none came with the method."""
         ...
 
@@ -48,7 +50,7 @@ class FaceRestorer(Protocol):
     def restore(
         self,
         lq: Tensor,
-        people: Sequence[Person | None],
+        people: "Sequence[Person | None]",
         *,
         options: Any = None,
         generator: Generator | None = None,

@@ -23,11 +23,12 @@ from ..files.known import IMAGE_MODELS, KnownFile
 from ..geometry.face import FaceAnalyzer
 from ..modules.spandrel import CODEFORMER_TERMS, describe_image_model, load_image_model
 from ..options import check_options, option
-from ..people.person import Person
 from ._spec import FileSource, ModelSource, RestorerSpec
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
+
+    from ..people.person import Person
 
 SIDE = 512
 """Of the faces that these networks were trained on, aligned as FFHQ's."""
@@ -187,7 +188,7 @@ class ClassicFaces:
     def restore(
         self,
         lq: Tensor,
-        people: Sequence[Person | None],
+        people: "Sequence[Person | None]",
         *,
         options: Any = None,
         generator: Generator | None = None,

@@ -24,14 +24,13 @@ from ..errors import CheckpointError, FacewrightError, shorten
 from ..files.known import BASE, BASE_WITH_TEXT, NANO_BASE, NANO_SIZE, KnownFile, bundled, trained
 from ..geometry.face import FaceAnalyzer
 from ..lora.files import read_lora
-from ..modules.boosthub import Attention, BoostHub, Conditioning, attend
+from ..modules.boosthub import MODES, Attention, BoostHub, Conditioning, attend
 from ..modules.face_encoder import FaceEncoder
 from ..schedule import add_noise, alpha_bar
 from ._flipnet_faces import FlipnetFaces, FlipnetOptions, NanoFlipnetOptions
 from ._spec import ModelSource, RestorerSpec
 
 BOOSTHUB_FORMAT = "flipnet-boosthub"
-MODES = ("restore", "degrade")
 TEXT_TOKENS = 77
 """Length of a prompt, also of the zeros that stand for one where a model reads no text."""
 _SITE_END = ".attn1.to_q.weight"

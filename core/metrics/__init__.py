@@ -4,7 +4,7 @@ from .color_difference import ms_swd
 from .distribution import FrechetStatistics, frechet_distance
 from .identity import identity_degrees
 from .regions import face_box_mask
-from .registry import METRICS, Metric, metric
+from .registry import METRICS, Metric, metric, scoring_pictures
 from .similarity import edge_ratio, feature_distance, psnr, ssim
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "metric",
     "ms_swd",
     "psnr",
+    "scoring_pictures",
     "ssim",
 ]

@@ -315,6 +315,11 @@ METRICS = {m.name: m for m in _ALL}
 """All metrics in the order they are shown."""
 
 
+def scoring_pictures() -> list[str]:
+    """Names of those that score single pictures, in the same order."""
+    return [name for name, one in METRICS.items() if one.reads in ("pixels", "landmarks")]
+
+
 def metric(name: str) -> Metric:
     """A metric by name.
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from ..errors import LoraError, shorten
 
+MODES = ("restore", "degrade")
+"""What a BoostHub is trained for: the condition is the degraded image, or the good one."""
 Attention = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """(q, k, v, heads) -> result, all (b, n, d) with the heads side by side in d."""
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Written down, as the modules that know them import torch, and --help does not.
 _COLORS = ("none", "adain", "wavelet", "lab")
 _ORDERS = ("left to right", "top to bottom", "size", "score")
-_ACTIONS = ("lower strength", "fall back", "report only")
+ACTIONS = ("lower strength", "fall back", "report only")
 _MODES = ("oval", "parsing")
 _PARTS = (
     "skin", "brows", "eyes", "glasses", "nose", "mouth", "ears", "earrings", "hair", "hat", "neck",
@@ -155,7 +155,7 @@ class RestoreOptions:
         None,
         "What becomes of them: lower strength (until they are within; the default), fall back (to "
         "the input) or report only.",
-        choices=_ACTIONS,
+        choices=ACTIONS,
     )
     receipts: bool = option(False, "Measure what changed in each face.")
     smoothing: float = option(

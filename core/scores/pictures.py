@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import FacewrightError, check_counts, check_image, listed, not_finite
 from ..faces import DENSE, Face, FaceAnalyzer, dense_landmarker, detect_faces
 from ..faces.certainty import certainty_of
-from ..metrics import METRICS, Metric, metric
+from ..metrics import METRICS, Metric, metric, scoring_pictures
 from .landmarks import dense, nearest_face
 from .scores import Scores
 
@@ -45,11 +45,6 @@ def named_metrics(names: str) -> list[Metric]:
         if problem:
             raise FacewrightError(problem)
     return chosen
-
-
-def scoring_pictures() -> list[str]:
-    """Names of the metrics that score single pictures, in display order."""
-    return [name for name, one in METRICS.items() if one.reads in _MISSING]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,9 @@
 import pytest
 import torch
 from facewright.core.errors import CheckpointError, FacewrightError
-from facewright.core.faces import Face
+from facewright.core.faces import Face, parsing
 from facewright.core.geometry.align import align_faces
 from facewright.headless.host.host import HeadlessHost
-from facewright.nodes import masks as mask_nodes
 from facewright.nodes.faces import PasteFaces
 from facewright.nodes.masks import FaceMask
 
@@ -53,7 +52,7 @@ def test_the_parser_computes_where_the_host_says(pictures, faces, monkeypatch):
             return crops[:, 0] > 0.5
 
     parser, loaded = Reddish(), []
-    monkeypatch.setattr(mask_nodes, "load_parser", lambda: parser)
+    monkeypatch.setattr(parsing, "load_parser", lambda: parser)
     monkeypatch.setattr(HeadlessHost, "load", lambda self, net: loaded.append(net))
     masks, _, report = make(faces, mode="parsing", feather=0.0).result
     assert loaded == [parser.net] and parser.seen[1] == ("skin", "hair")
