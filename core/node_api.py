@@ -1,7 +1,8 @@
 """Stand-ins for the part of `comfy_api.latest` that our nodes use, for running without ComfyUI.
 
-Names, keywords and defaults follow ComfyUI's V3 node API (v0.3.64; BoundingBox is newer), so that
-the same node classes load in both hosts. An unknown keyword is a TypeError here as it is there.
+Names, keywords and defaults follow ComfyUI's V3 node API (v0.3.64; BoundingBox and search_aliases
+are newer), so that the same node classes load in both hosts. An unknown keyword is a TypeError here
+as it is there.
 """
 
 from collections.abc import Mapping
@@ -138,6 +139,7 @@ class Schema:
     is_api_node: bool = False
     not_idempotent: bool = False
     enable_expand: bool = False
+    search_aliases: list[str] = field(default_factory=list)
 
     def validate(self) -> None:
         """Raise FacewrightError where an id is used twice among inputs and outputs together."""

@@ -32,10 +32,13 @@ SHOWN: dict[Callable[[], Graph], dict[str, tuple[int, tuple[tuple[str, int, str]
     nano_restore: {
         "demo_picture": (1, (("Demo Picture", 0, "degraded"), ("Demo Picture", 1, "original"))),
         "detect_faces": (1, (("Detect Faces", 2, ""),)),
-        "vre_encode": (5, (("VRE Encode", 1, ""),)),
+        "vre_encode": (5, (("VRE Encode (OSDFace)", 1, ""),)),
         "one_step_restore": (
             5,
-            (("Detect Faces", 1, "crops"), ("One-Step Restore", 0, "restored")),
+            (
+                ("Detect Faces", 1, "crops"),
+                ("One-Step Restore (OSDFace, HonestFace)", 0, "restored"),
+            ),
         ),
         "paste_faces": (1, (("Paste Faces", 0, "image"), ("Paste Faces", 1, "mask"))),
         "compare": (1, (("Compare Before / After", 0, ""),)),
@@ -47,7 +50,10 @@ SHOWN: dict[Callable[[], Graph], dict[str, tuple[int, tuple[tuple[str, int, str]
         ),
     },
     degrade_presets: {
-        "degrade": (2, (("Demo Picture", 1, "image"), ("Degrade", 0, "degraded"))),
+        "degrade": (
+            2,
+            (("Demo Picture", 1, "image"), ("Degrade (blur, noise, JPEG)", 0, "degraded")),
+        ),
         "degradation_sheet": (1, (("Degradation Sheet", 0, ""),)),
     },
     nano_flipnet_restore: {

@@ -6,6 +6,7 @@ from ._host import host, io
 from ._options import option_input
 from ._steps import reporter
 from ._types import output
+from ._words import found_by
 
 
 class RestoreWithModel(io.ComfyNode):
@@ -13,8 +14,23 @@ class RestoreWithModel(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightRestoreWithModel",
-            display_name="Restore with Model",
-            category="facewright/sample",
+            display_name="Restore with Model (GFPGAN, CodeFormer)",
+            category="facewright/restore",
+            **found_by(
+                "face restoration",
+                "restore face",
+                "face enhance",
+                "face enhancer",
+                "fix face",
+                "face detailer",
+                "upscale face",
+                "deblur face",
+                "old photo",
+                "gfpgan",
+                "codeformer",
+                "restoreformer",
+                "facerestore",
+            ),
             description=(
                 "Restores aligned faces with GFPGAN, RestoreFormer or CodeFormer, one after "
                 "another: a single network each, without Stable Diffusion. Load Upscale Model "

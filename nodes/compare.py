@@ -4,6 +4,7 @@ from ..core.drawing.compare import MODES
 from ._convert import rgb_view, to_image
 from ._host import SHOWN, host, io
 from ._types import output
+from ._words import found_by
 
 
 class Compare(io.ComfyNode):
@@ -13,6 +14,13 @@ class Compare(io.ComfyNode):
             node_id="FacewrightCompare",
             display_name="Compare Before / After",
             category="facewright/util",
+            **found_by(
+                "before and after",
+                "compare images",
+                "image comparer",
+                "image comparison",
+                "side by side",
+            ),
             description="Joins two pictures, labelled, for looking at and for showing around.",
             inputs=[
                 io.Image.Input("before", tooltip="Resized to the size of `after` where needed."),

@@ -13,6 +13,7 @@ from ._host import host, io
 from ._options import seed_input
 from ._steps import reporter
 from ._types import output
+from ._words import found_by
 
 _OF_THE_PRESET = -1
 _KEEP = "preset"
@@ -51,8 +52,18 @@ class Degrade(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightDegrade",
-            display_name="Degrade",
+            display_name="Degrade (blur, noise, JPEG)",
             category="facewright/degrade",
+            **found_by(
+                "degradation",
+                "damage image",
+                "blur image",
+                "add noise",
+                "jpeg artifacts",
+                "low quality image",
+                "make old photo",
+                "training pairs",
+            ),
             description=(
                 "Makes good pictures bad, as restorers expect bad pictures to be: blur, fewer "
                 "pixels, noise, JPEG, and back to the old size. The presets are those of the "
@@ -168,6 +179,7 @@ class DegradationSheet(io.ComfyNode):
             node_id="FacewrightDegradationSheet",
             display_name="Degradation Sheet",
             category="facewright/degrade",
+            **found_by("degradation presets", "compare degradations", "contact sheet"),
             description=(
                 "The first picture under every preset of Degrade, on one labelled sheet, for "
                 "choosing a preset by eye."

@@ -6,6 +6,7 @@ from ._found import found_faces, found_outputs
 from ._host import io
 from ._options import crop_size_input, selection_inputs
 from ._types import Analyzer, output
+from ._words import found_by
 
 DetectionModel = io.Custom("FACE_DETECTION_MODEL")  # ComfyUI's own since 0.33
 FaceLandmarks = io.Custom("FACE_LANDMARKS")  # the same
@@ -16,8 +17,14 @@ class AnalyzerFromModel(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightAnalyzerFromModel",
-            display_name="Face Detector from Model",
+            display_name="Face Detector from Model (MediaPipe)",
             category="facewright/load",
+            **found_by(
+                "mediapipe face detection",
+                "face detection model",
+                "face landmarker",
+                "face analyzer",
+            ),
             description=(
                 "Lets a face detection model of ComfyUI (MediaPipe, since ComfyUI 0.33) find the "
                 "faces for this pack: with 68 landmarks, so tilted faces are set upright, and "
@@ -90,6 +97,13 @@ class FacesFromDetections(io.ComfyNode):
             node_id="FacewrightFacesFromDetections",
             display_name="Faces from Detections",
             category="facewright/faces",
+            **found_by(
+                "bounding box to faces",
+                "bbox to faces",
+                "landmarks to faces",
+                "crop faces by bounding box",
+                "faces from mediapipe",
+            ),
             description=(
                 "In place of Detect Faces, where something else has found them: cuts out the faces "
                 "of landmarks, boxes or masks. A face in several of them counts once."

@@ -4,6 +4,7 @@ import time
 
 from ._host import host, io
 from ._types import output
+from ._words import found_by
 
 
 class Doctor(io.ComfyNode):
@@ -11,8 +12,18 @@ class Doctor(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightDoctor",
-            display_name="Doctor",
+            display_name="Doctor (missing models)",
             category="facewright/util",
+            **found_by(
+                "missing files",
+                "find missing models",
+                "check setup",
+                "diagnose",
+                "troubleshoot",
+                "model licences",
+                "model licenses",
+                "checksum",
+            ),
             description=(
                 "Says what this workflow lacks and where to get it; which weight files are there, "
                 "whether they are whole, and whether they may be used commercially; which devices "

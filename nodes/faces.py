@@ -19,6 +19,7 @@ from ._host import host, io
 from ._options import crop_size_input, option_input, selection_inputs
 from ._steps import steps
 from ._types import Analyzer, Faces, output
+from ._words import found_by
 
 
 class LoadFaceAnalyzer(io.ComfyNode):
@@ -28,6 +29,15 @@ class LoadFaceAnalyzer(io.ComfyNode):
             node_id="FacewrightLoadFaceAnalyzer",
             display_name="Load Face Detector",
             category="facewright/load",
+            **found_by(
+                "insightface loader",
+                "facexlib",
+                "retinaface",
+                "mediapipe",
+                "face detection model",
+                "face analysis",
+                "face analyzer",
+            ),
             description=(
                 "Chooses what finds the faces. Only the chosen backend is imported, and nothing "
                 "is ever downloaded: what is missing is named with where to get it."
@@ -75,6 +85,18 @@ class DetectFaces(io.ComfyNode):
             node_id="FacewrightDetectFaces",
             display_name="Detect Faces",
             category="facewright/faces",
+            **found_by(
+                "face detection",
+                "find faces",
+                "crop faces",
+                "face crop",
+                "align faces",
+                "face alignment",
+                "face box",
+                "face bbox",
+                "face landmarks",
+                "face detailer",
+            ),
             description=(
                 "Finds the faces of every picture, chooses and numbers them, and cuts them out "
                 "upright at the size the restorer works at. A picture without a face passes "
@@ -131,6 +153,16 @@ class PasteFaces(io.ComfyNode):
             node_id="FacewrightPasteFaces",
             display_name="Paste Faces",
             category="facewright/faces",
+            **found_by(
+                "paste back",
+                "put faces back",
+                "uncrop faces",
+                "stitch faces",
+                "composite faces",
+                "blend faces",
+                "paste restored face",
+                "face detailer",
+            ),
             description=(
                 "Puts restored faces back where they were cut out, with a soft border. Pixels "
                 "outside the mask keep their exact values, and so does the alpha channel."

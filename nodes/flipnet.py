@@ -12,6 +12,7 @@ from ._files import check_bundled, check_files, file_input
 from ._host import host, io
 from ._options import option_input
 from ._types import Analyzer, BoostHub, FaceEncoder, output
+from ._words import found_by
 
 _SD21_WIDTH = 1024
 """Channels of Stable Diffusion 2.1's prompts, which carry text."""
@@ -26,8 +27,9 @@ class LoadBoostHub(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightLoadBoostHub",
-            display_name="Load BoostHub",
+            display_name="Load BoostHub (FLIPNET)",
             category="facewright/load",
+            **found_by("flipnet loader", "load flipnet model"),
             description=(
                 "FLIPNET's BoostHub weights: attention from the picture being made into a "
                 "condition picture, beside every self-attention of the model."
@@ -73,8 +75,11 @@ class ApplyBoostHub(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightApplyBoostHub",
-            display_name="Apply BoostHub",
-            category="facewright/sample",
+            display_name="Apply BoostHub (FLIPNET)",
+            category="facewright/restore",
+            **found_by(
+                "flipnet face restoration", "restore face with flipnet", "reference attention"
+            ),
             description=(
                 "Lets the model look at a condition picture while it samples: the degraded face "
                 "to restore it, a good one to degrade it. The result goes to any sampler node. "
@@ -163,8 +168,9 @@ class LoadFaceEncoder(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightLoadFaceEncoder",
-            display_name="Load Face Encoder",
+            display_name="Load Face Encoder (FLIPNET)",
             category="facewright/load",
+            **found_by("flipnet loader", "load flipnet model"),
             description="FLIPNET's encoder of degraded faces, for Face Tokens.",
             inputs=[
                 file_input(
@@ -192,8 +198,9 @@ class FaceTokens(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightFaceTokens",
-            display_name="Face Tokens",
-            category="facewright/embed",
+            display_name="Face Tokens (FLIPNET)",
+            category="facewright/conditioning",
+            **found_by("flipnet prompt", "face prompt", "face conditioning", "face embedding"),
             description=(
                 "Appends what the face encoder sees in the degraded faces to the positive prompt. "
                 "The negative prompt gets no face tokens, so that guidance strengthens them."
@@ -261,8 +268,9 @@ class LoadNanoFlipnet(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightLoadNanoFlipnet",
-            display_name="Load Nano FLIPNET",
+            display_name="Load Nano FLIPNET (demo)",
             category="facewright/load",
+            **found_by("demo model", "example model", "toy model", "flipnet loader"),
             description=(
                 "Tiny FLIPNET models that come with this pack. They know computer-drawn faces at "
                 "128 pixels and no real ones: for trying out the nodes without a download."

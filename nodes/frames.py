@@ -13,6 +13,7 @@ from ._options import (
 )
 from ._steps import reporter
 from ._types import Analyzer, Faces, Ide, People, Person, Recogniser, Vre, output
+from ._words import found_by
 
 
 def _smoothing_inputs(name: str) -> list[io.Input]:
@@ -31,6 +32,14 @@ class SmoothFaces(io.ComfyNode):
             node_id="FacewrightSmoothFaces",
             display_name="Smooth Faces over Frames",
             category="facewright/faces",
+            **found_by(
+                "deflicker faces",
+                "flickering face",
+                "face jitter",
+                "stabilize faces",
+                "temporal smoothing",
+                "face tracking in video",
+            ),
             description=(
                 "For videos: follows each face over the frames and cuts it out again where it is "
                 "without the detector's trembling, which restoring would make visible as flicker. "
@@ -89,8 +98,17 @@ class RestoreVideo(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightRestoreVideo",
-            display_name="Restore Video",
-            category="facewright/sample",
+            display_name="Restore Video (faces)",
+            category="facewright/restore",
+            **found_by(
+                "video face restoration",
+                "restore face in video",
+                "video face enhance",
+                "upscale face in video",
+                "face detailer video",
+                "deblur face in video",
+                "old film",
+            ),
             description=(
                 "Detect, smooth, embed, restore and paste in one node, a few frames at a time: a "
                 "video of any length needs no more memory than a short one. It is read twice. The "

@@ -8,6 +8,7 @@ from ._host import SHOWN, host, io
 from ._options import false_match_input, landmarker_input, option_input
 from ._steps import reporter
 from ._types import Faces, Matches, Person, Recogniser, output
+from ._words import found_by
 
 
 def _held_against(
@@ -41,7 +42,15 @@ class IdentityGuard(io.ComfyNode):
         return io.Schema(
             node_id="FacewrightIdentityGuard",
             display_name="Identity Guard",
-            category="facewright/score",
+            category="facewright/guard",
+            **found_by(
+                "keep identity",
+                "preserve identity",
+                "keep likeness",
+                "identity drift",
+                "same person",
+                "face similarity",
+            ),
             description=(
                 "Checks that restored faces are still who they were, holds back those that are "
                 "not, and writes a receipt for each: landmarks, identity, colour, seam, sharpness. "
@@ -160,7 +169,15 @@ class PictureGuard(io.ComfyNode):
         return io.Schema(
             node_id="FacewrightPictureGuard",
             display_name="Picture Guard",
-            category="facewright/score",
+            category="facewright/guard",
+            **found_by(
+                "keep identity",
+                "preserve identity",
+                "keep likeness",
+                "identity drift",
+                "same person",
+                "guard whole picture",
+            ),
             description=(
                 "Judges the finished picture: cuts the faces out of it again, checks that they are "
                 "still who they were, takes back what drifted too far, and writes a receipt for "
@@ -278,7 +295,10 @@ class SaveWithReceipts(io.ComfyNode):
         return io.Schema(
             node_id="FacewrightSaveWithReceipts",
             display_name="Save with Receipts",
-            category="facewright/util",
+            category="facewright/guard",
+            **found_by(
+                "save image", "export image", "image metadata", "restoration report", "save report"
+            ),
             description=(
                 "Saves PNGs as Save Image does, workflow included, and puts the receipts of the "
                 "faces beside it, as the text facewright_receipts."

@@ -8,6 +8,7 @@ from ._host import host, io
 from ._options import landmarker_input
 from ._steps import reporter
 from ._types import Analyzer, Ide, Matches, Person, Recogniser, Vre, output
+from ._words import found_by
 
 
 class LoadIDE(io.ComfyNode):
@@ -17,6 +18,7 @@ class LoadIDE(io.ComfyNode):
             node_id="FacewrightLoadIDE",
             display_name="Load Identity Embedder (IDE)",
             category="facewright/load",
+            **found_by("honestface loader", "load honestface", "identity embedding model"),
             description=(
                 "Loads HonestFace's identity embedder, which turns photographs of a person into "
                 "part of the prompt, with the frozen networks it was trained with. Its authors "
@@ -63,8 +65,15 @@ class IDEEncode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightIDEEncode",
-            display_name="IDE Encode",
-            category="facewright/embed",
+            display_name="IDE Encode (HonestFace)",
+            category="facewright/conditioning",
+            **found_by(
+                "identity prompt",
+                "honestface prompt",
+                "reference photos",
+                "face conditioning",
+                "identity embedding",
+            ),
             description=(
                 "Describes each degraded face for the restorer, as VRE Encode does, and adds what "
                 "photographs of the same person know about it. Without photographs it restores "
@@ -153,8 +162,9 @@ class LoadNanoHonestface(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightLoadNanoHonestface",
-            display_name="Load Nano HonestFace",
+            display_name="Load Nano HonestFace (demo)",
             category="facewright/load",
+            **found_by("demo model", "example model", "toy model", "honestface loader"),
             description=(
                 "Tiny HonestFace models that come with this pack. They know computer-drawn faces "
                 "at 128 pixels and no real ones: for trying out the nodes without a download. Set "

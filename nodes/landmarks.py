@@ -5,6 +5,7 @@ from ._convert import to_image, to_nchw
 from ._host import SHOWN, host, io
 from ._steps import reporter
 from ._types import Analyzer, output
+from ._words import found_by
 
 
 class LandmarkScore(io.ComfyNode):
@@ -15,6 +16,13 @@ class LandmarkScore(io.ComfyNode):
             node_id="FacewrightLandmarkScore",
             display_name="Landmark Score (A-LD)",
             category="facewright/score",
+            **found_by(
+                "face landmark distance",
+                "landmark metric",
+                "face geometry",
+                "face shape",
+                "expression drift",
+            ),
             description=(
                 "Affine landmark distance (A-LD, from HonestFace): how much eyes and mouth "
                 "changed their shape, whatever the place, size and turn of the face, as far as the "

@@ -3,6 +3,7 @@
 from ._files import check_files, file_input
 from ._host import host, io
 from ._types import output
+from ._words import found_by
 
 
 class LoadLoRA(io.ComfyNode):
@@ -12,6 +13,15 @@ class LoadLoRA(io.ComfyNode):
             node_id="FacewrightLoadLoRA",
             display_name="Load LoRA (all modules)",
             category="facewright/load",
+            **found_by(
+                "lora loader",
+                "load lora",
+                "diffusers lora",
+                "peft lora",
+                "osdface lora",
+                "flipnet lora",
+                "honestface lora",
+            ),
             description=(
                 "Puts a diffusers or peft LoRA on a Stable Diffusion MODEL, attention included. "
                 "ComfyUI's own loader silently leaves out every attention module of such files "

@@ -7,6 +7,7 @@ from ._convert import rgb_view, to_image
 from ._host import SHOWN, host, io
 from ._options import option_input
 from ._types import Faces, output
+from ._words import found_by
 
 if TYPE_CHECKING:
     from ..core.faces.parsing import FaceParser
@@ -27,6 +28,14 @@ class FaceMask(io.ComfyNode):
             node_id="FacewrightFaceMask",
             display_name="Face Mask",
             category="facewright/faces",
+            **found_by(
+                "face parsing",
+                "face segmentation",
+                "segment face",
+                "hair mask",
+                "skin mask",
+                "occlusion mask",
+            ),
             description=(
                 "Says which pixels of each face are to be restored, so that Paste Faces leaves "
                 "hair, background, or what lies over a face as they are: the oval of the face "

@@ -7,6 +7,7 @@ from ..core.faces import load_analyzer
 from ._convert import to_image
 from ._host import host, io
 from ._types import Analyzer, Vre, output
+from ._words import found_by
 
 
 class LoadNano(io.ComfyNode):
@@ -14,8 +15,9 @@ class LoadNano(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightLoadNano",
-            display_name="Load Nano Models",
+            display_name="Load Nano Models (demo)",
             category="facewright/load",
+            **found_by("demo model", "example model", "toy model", "no download", "osdface demo"),
             description=(
                 "Tiny models that come with this pack and restore computer-drawn faces at 128 "
                 "pixels. They know no real faces and make photographs worse: they are for trying "
@@ -53,6 +55,7 @@ class DemoPicture(io.ComfyNode):
             node_id="FacewrightDemoPicture",
             display_name="Demo Picture",
             category="facewright/util",
+            **found_by("example image", "test image", "sample picture", "load demo image"),
             description=(
                 "A degraded picture of computer-drawn people, and the same picture before it was "
                 "degraded; or photographs of one of them, for an album. All come with this pack "

@@ -8,6 +8,7 @@ from ._host import host, io
 from ._options import option_input, posterior_inputs
 from ._steps import reporter
 from ._types import output
+from ._words import found_by
 
 _TIMESTEP_TIP = "The noise level the model takes the picture for. The weights are trained at 399."
 
@@ -17,8 +18,22 @@ class OneStepRestore(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightOneStepRestore",
-            display_name="One-Step Restore",
-            category="facewright/sample",
+            display_name="One-Step Restore (OSDFace, HonestFace)",
+            category="facewright/restore",
+            **found_by(
+                "face restoration",
+                "restore face",
+                "face enhance",
+                "face enhancer",
+                "fix face",
+                "face detailer",
+                "upscale face",
+                "deblur face",
+                "old photo",
+                "face super resolution",
+                "blind face restoration",
+                "one step diffusion",
+            ),
             description=(
                 "Restores aligned faces in one step: encode, a single call of the diffusion model, "
                 "decode. As many faces as you like; they are worked off in small groups."
@@ -72,7 +87,8 @@ class OneStepSampler(io.ComfyNode):
         return io.Schema(
             node_id="FacewrightOneStepSampler",
             display_name="One-Step Sampler",
-            category="facewright/sample",
+            category="facewright/restore",
+            **found_by("osdface sampler", "one step diffusion sampler"),
             description=(
                 "The same single step for ComfyUI's SamplerCustom: connect the encoded degraded "
                 "faces as latent_image, set cfg to 1 and add_noise to false."

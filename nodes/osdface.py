@@ -7,6 +7,7 @@ from ._files import NONE, check_files, file_input
 from ._host import host, io
 from ._steps import steps
 from ._types import Vre, output
+from ._words import found_by
 
 _ENCODE_TOGETHER = 8
 _SHOWN = 64
@@ -20,6 +21,13 @@ class LoadVRE(io.ComfyNode):
             node_id="FacewrightLoadVRE",
             display_name="Load Face Embedder (VRE)",
             category="facewright/load",
+            **found_by(
+                "osdface loader",
+                "load osdface",
+                "honestface loader",
+                "face prompt model",
+                "visual representation embedder",
+            ),
             description=(
                 "Loads OSDFace's visual representation embedder from models/facewright: the "
                 "released pair associate_2.ckpt + embedding_change_weights.pth, or one file "
@@ -61,8 +69,15 @@ class VREEncode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightVREEncode",
-            display_name="VRE Encode",
-            category="facewright/embed",
+            display_name="VRE Encode (OSDFace)",
+            category="facewright/conditioning",
+            **found_by(
+                "face prompt",
+                "osdface prompt",
+                "face conditioning",
+                "face embedding",
+                "visual representation embedder",
+            ),
             description=(
                 "Describes each degraded face by 77 entries of a dictionary of face patches. The "
                 "restorer takes them in place of a text prompt."

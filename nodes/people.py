@@ -16,6 +16,7 @@ from ._options import (
 )
 from ._steps import reporter
 from ._types import Faces, Matches, People, Person, Recogniser, output
+from ._words import found_by
 
 if TYPE_CHECKING:
     from ..core.people.person import Person as Album
@@ -54,6 +55,15 @@ class PersonAlbum(io.ComfyNode):
             node_id="FacewrightPerson",
             display_name="Person Album",
             category="facewright/people",
+            **found_by(
+                "reference photos",
+                "face reference",
+                "photos of a person",
+                "face album",
+                "face id",
+                "faceid",
+                "build face model",
+            ),
             description=(
                 "Makes an album of one person from several photographs: finds the person in each, "
                 "cuts the faces out, and remembers how they look. Photos without a face are left "
@@ -144,6 +154,7 @@ class SavePerson(io.ComfyNode):
             node_id="FacewrightSavePerson",
             display_name="Save Person",
             category="facewright/people",
+            **found_by("save person album", "save face model", "save face album"),
             description=(
                 "Writes an album to models/facewright/people, for Load Person. The file holds the "
                 "cut-out faces and what identifies the person: ask them before you pass it on."
@@ -182,7 +193,8 @@ class LoadPerson(io.ComfyNode):
         return io.Schema(
             node_id="FacewrightLoadPerson",
             display_name="Load Person",
-            category="facewright/load",
+            category="facewright/people",
+            **found_by("load person album", "load face model", "load face album"),
             description="An album that Save Person or `facewright person make` wrote.",
             inputs=[
                 person_input("album", "A .person file in models/facewright or a folder in it."),
@@ -229,6 +241,15 @@ class MatchPeople(io.ComfyNode):
             node_id="FacewrightMatchPeople",
             display_name="Match People",
             category="facewright/people",
+            **found_by(
+                "recognize faces",
+                "recognise people",
+                "face recognition",
+                "who is who",
+                "find a person",
+                "select face",
+                "group photo",
+            ),
             description=(
                 "Tells whose face is whose: gives every face of a picture the album it resembles "
                 "most, each album to one face of a picture at most, and nobody's to strangers. "

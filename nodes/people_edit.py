@@ -2,6 +2,7 @@
 
 from ._host import io
 from ._types import People, Person, output
+from ._words import found_by
 from .people import CHAIN_TIP, album_shown, people_output, remove_in_editor
 
 
@@ -12,6 +13,13 @@ class EditPerson(io.ComfyNode):
             node_id="FacewrightEditPerson",
             display_name="Edit Person",
             category="facewright/people",
+            **found_by(
+                "edit person album",
+                "add photos to album",
+                "remove photos from album",
+                "rename person",
+                "merge albums",
+            ),
             description=(
                 "Changes an album: takes photos out, joins another album of the same person, "
                 "renames it, keeps the most useful photos; in this order. Files stay as they are "

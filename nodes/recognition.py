@@ -6,6 +6,7 @@ from ._files import check_files, file_input
 from ._host import host, io
 from ._steps import reporter
 from ._types import Analyzer, Recogniser, output
+from ._words import found_by
 
 
 class LoadRecogniser(io.ComfyNode):
@@ -13,8 +14,15 @@ class LoadRecogniser(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightLoadRecogniser",
-            display_name="Load Face Recogniser",
+            display_name="Load Face Recogniser (ArcFace, AdaFace)",
             category="facewright/load",
+            **found_by(
+                "face recognizer",
+                "face recognition model",
+                "insightface loader",
+                "face id",
+                "face embedding",
+            ),
             description=(
                 "A network that tells people apart by their faces: ArcFace (backbone.pth of "
                 "arcface_torch) or AdaFace (its .ckpt). No code from a file ever runs, and ONNX "
@@ -69,8 +77,16 @@ class IdentityScore(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightIdentityScore",
-            display_name="Identity Score",
+            display_name="Identity Score (face similarity)",
             category="facewright/score",
+            **found_by(
+                "compare faces",
+                "face distance",
+                "face embedding distance",
+                "same person",
+                "arcface score",
+                "identity metric",
+            ),
             description=(
                 "How much two pictures show the same person: cosine and angle of what a recogniser "
                 "makes of their faces. For photographs and ArcFace, a cosine above about 0.3 means "

@@ -6,6 +6,7 @@ from ._convert import to_nchw
 from ._host import host, io
 from ._steps import reporter
 from ._types import Analyzer, output
+from ._words import found_by
 
 
 class ImageScore(io.ComfyNode):
@@ -13,8 +14,15 @@ class ImageScore(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="FacewrightImageScore",
-            display_name="Image Score",
+            display_name="Image Score (PSNR, SSIM, LPIPS)",
             category="facewright/score",
+            **found_by(
+                "image quality",
+                "quality metrics",
+                "measure image",
+                "compare images",
+                "sharpness score",
+            ),
             description=(
                 "Scores restored pictures, against the originals where there are any, and says "
                 "how much better they are than what was restored. Every number states its "

@@ -46,12 +46,15 @@ def set_inputs(workflow: ApiWorkflow, inputs: Mapping[str, Any], specs: Specs) -
 def find_node(workflow: ApiWorkflow, name: str) -> str:
     """Node id for an id, a title or a class name that only one node has.
 
+    What stands in brackets behind a title may be left out.
+
     Raises:
         WorkflowError: no such node, or several.
     """
     if name in workflow:
         return name
-    matches = [node_id for node_id, node in workflow.items() if name in _all_names(node)]
+    matches = [i for i, node in workflow.items() if name in _all_names(node)]
+    matches = matches or [i for i, node in workflow.items() if name == _short_title(node)]
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -70,6 +73,7 @@ def _place(workflow: ApiWorkflow, key: str) -> tuple[str, str]:
     if not dots:
         raise WorkflowError(f"Inputs are set as NODE.INPUT=VALUE, got {shorten(key)!r}.")
     called = set(workflow).union(*map(_all_names, workflow.values()))
+    called |= set(map(_short_title, workflow.values()))
     dot = next((i for i in reversed(dots) if key[:i] in called), dots[-1])
     return find_node(workflow, key[:dot]), key[dot + 1 :]
 
@@ -77,6 +81,10 @@ def _place(workflow: ApiWorkflow, key: str) -> tuple[str, str]:
 def _all_names(node: Mapping[str, Any]) -> list[str]:
     title = (node.get("_meta") or {}).get("title")
     return [node["class_type"], *([title] if title else [])]
+
+
+def _short_title(node: Mapping[str, Any]) -> str:
+    return _all_names(node)[-1].partition(" (")[0]
 
 
 def _names(node: Mapping[str, Any]) -> str:

@@ -92,7 +92,7 @@ def test_nano_group_people_runs_as_shipped(tmp_path):
     for name in ("Ada", "Bo"):
         person, _, _, told = shown[f"Album of {name}"]
         assert len(person) == 4 and told == person.info, "a demo without warnings"
-    used = shown["IDE Encode"][2].splitlines()
+    used = shown["IDE Encode (HonestFace)"][2].splitlines()
     assert used[0].startswith("face 0: Ada, 4 photos")
     assert used[1].startswith("face 1: Bo, 4 photos") and used[2] == "face 2: no references"
     assert shown["Who is who"].ui["text"] == (report,)
@@ -187,7 +187,9 @@ def test_honestface_restore_runs_with_thin_weights(thin, tmp_path):
         "Another good photo.image": "two.png",
     }
     shown = run("honestface_restore", tmp_path / "out", thin, input_dir=tmp_path)
-    assert shown["IDE Encode"][2].startswith("face 0: the person, 2 photos; eyes of photo ")
+    assert shown["IDE Encode (HonestFace)"][2].startswith(
+        "face 0: the person, 2 photos; eyes of photo "
+    )
     (face,) = json.loads(shown["Picture Guard"][1])["faces"]
     assert face["anchor"] == "references"
     assert len(list((tmp_path / "out").rglob("*.png"))) == 2
@@ -199,7 +201,7 @@ def test_group_photo_people_runs_with_thin_weights(thin, tmp_path):
     thin |= {"The damaged picture.image": "lq.png"}
     shown = run("group_photo_people", tmp_path / "out", thin, input_dir=tmp_path)
     assert shown["Match People"][0].names == [KNOWN[seed] for seed in order]
-    assert shown["IDE Encode"][2].splitlines()[0] == "face 0: no references"
+    assert shown["IDE Encode (HonestFace)"][2].splitlines()[0] == "face 0: no references"
     saved = [p for p in (tmp_path / "out").rglob("*.png") if "compare" not in p.name]
     assert "facewright_receipts" in Image.open(saved[0]).info
 

@@ -65,7 +65,7 @@ def titles(results, name):
 def test_degrade_presets_runs_as_shipped(tmp_path):
     results = run_workflow(FOLDER / "degrade_presets.json", output_dir=tmp_path)
     shown = titles(results, "degrade_presets")
-    degraded, recipe, report = shown["Degrade"]
+    degraded, recipe, report = shown["Degrade (blur, noise, JPEG)"]
     lq = Degradation.replay(demos.picture("face")[1], json.loads(recipe))
     assert torch.equal(degraded, lq.movedim(1, -1))
     assert shown["What was done, in words"].ui["text"] == (report,)
@@ -78,11 +78,11 @@ def test_degrade_presets_runs_as_shipped(tmp_path):
 def test_practice_loop_runs_as_shipped_and_restores_something(tmp_path):
     results = run_workflow(FOLDER / "practice_loop.json", output_dir=tmp_path)
     shown = titles(results, "practice_loop")
-    score, report, text = shown["Image Score"]
+    score, report, text = shown["Image Score (PSNR, SSIM, LPIPS)"]
     gt = demos.picture("face")[1].movedim(1, -1)
     psnr, baseline = (
         -10 * math.log10((x - gt).double().square().mean())
-        for x in (shown["Paste Faces"][0], shown["Degrade"][0])
+        for x in (shown["Paste Faces"][0], shown["Degrade (blur, noise, JPEG)"][0])
     )
     mean = json.loads(text)["mean"]
     assert score == mean["psnr"]["restored"] == pytest.approx(psnr, abs=1e-4)
@@ -140,7 +140,7 @@ def test_nano_flipnet_restore_runs(nano_flipnet, tmp_path):
     inputs = few_steps(name)
     results = titles(run_workflow(FOLDER / f"{name}.json", inputs, output_dir=tmp_path), name)
     image, (restored, mask, _) = results["Demo Picture"][0], results["Paste Faces"]
-    positive, negative = results["Face Tokens"]
+    positive, negative = results["Face Tokens (FLIPNET)"]
     faces = results["Detect Faces"][3]
     assert faces >= 3 and positive[0][0].shape[:2] == (faces, 77 + 16)
     assert negative[0][0].shape == (1, 77, 128) and not negative[0][0].any()
@@ -184,11 +184,11 @@ def test_nano_practice_loop_scores_against_the_original(nano_flipnet, tmp_path):
     decoded = [results[k][0] for k, n in prompt.items() if n["class_type"] == "VAEDecode"]
     shown = titles(results, name)
     gt = shown["Detect Faces"][1]
-    mean = json.loads(shown["Image Score"][2])["mean"]["psnr"]
+    mean = json.loads(shown["Image Score (PSNR, SSIM, LPIPS)"][2])["mean"]["psnr"]
     for key, pixels in zip(("lq", "restored"), decoded, strict=True):
         psnr = -10 * math.log10((pixels.clamp(0, 1) - gt).double().square().mean())
         assert mean[key] == pytest.approx(psnr, abs=1e-3)
-    assert shown["Scores"].ui["text"] == (shown["Image Score"][1],)
+    assert shown["Scores"].ui["text"] == (shown["Image Score (PSNR, SSIM, LPIPS)"][1],)
     assert len(list(tmp_path.rglob("*.png"))) == 3
 
 
@@ -244,7 +244,7 @@ def test_classic_restore_runs_with_a_small_network(tmp_path, monkeypatch, models
     shown = titles(results, "classic_restore")
     crops, (pasted, mask, _) = shown["Detect Faces"][1].movedim(-1, 1), shown["Paste Faces"]
     restored = restore_with_model(network, crops).movedim(1, -1)
-    assert len(crops) and torch.equal(shown["Restore with Model"][0], restored)
+    assert len(crops) and torch.equal(shown["Restore with Model (GFPGAN, CodeFormer)"][0], restored)
     outside = mask[0] == 0
     assert torch.equal(pasted[0][outside], torch.from_numpy(before)[outside] / 255)
     assert len(list((tmp_path / "out").rglob("*.png"))) == 2
@@ -265,7 +265,7 @@ def test_compare_restorers_gives_both_the_same_crops(
     shown = titles(run_workflow(file, inputs, output_dir=tmp_path / "out"), "compare_restorers")
     crops = shown["Detect Faces"][1].movedim(-1, 1)
     expected = restore_with_model(network, crops).movedim(1, -1)
-    assert torch.equal(shown["Restore with Model"][0], expected)
+    assert torch.equal(shown["Restore with Model (GFPGAN, CodeFormer)"][0], expected)
     one, other = shown["Paste OSDFace's"][0], shown["Paste GFPGAN's"][0]
     assert torch.equal(shown["Paste OSDFace's"][1], shown["Paste GFPGAN's"][1])  # the masks
     assert not torch.equal(one, other) and not torch.equal(one, expected)

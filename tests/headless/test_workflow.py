@@ -212,6 +212,16 @@ def test_a_title_may_have_dots():
     assert api["2"]["inputs"]["strength"] == 2.0
 
 
+def test_brackets_behind_a_title_may_be_left_out_unless_another_node_is_called_so():
+    api = to_api(ui_workflow(), SPECS.get)
+    api["2"]["_meta"]["title"] = "Work (for 1.5, SDXL)"
+    set_inputs(api, {"Work (for 1.5, SDXL).strength": "2"}, SPECS.get)
+    api["2"]["class_type"] = "Other"
+    assert find_node(api, "Work") == "2"
+    api["1"]["_meta"]["title"] = "Work"
+    assert find_node(api, "Work") == "1"
+
+
 @pytest.mark.parametrize(
     ("key", "given", "words"),
     [

@@ -147,7 +147,7 @@ def test_practice_loop_runs_as_shipped_and_shows_its_scores(server):
     prompt = shipped("api/practice_loop.api")
     by_title = {node["_meta"]["title"]: node_id for node_id, node in prompt.items()}
     outputs = run(server, prompt)
-    (report,) = outputs[by_title["Image Score"]]["text"]
+    (report,) = outputs[by_title["Image Score (PSNR, SSIM, LPIPS)"]]["text"]
     assert outputs[by_title["Scores"]]["text"] == [report]
     psnr = re.match(r"PSNR ([\d.]+) dB \(lq ([\d.]+) dB, gain \+", report)
     assert 20 < float(psnr[2]) < float(psnr[1]) < 30
