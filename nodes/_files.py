@@ -1,28 +1,42 @@
 """Weight files as inputs: combos that explain themselves when empty, missing files in words."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from ..core.errors import CheckpointError
 from ..core.files.known import KnownFile, bundled_path
+from ..core.weights.listing import Fits
 from ._host import host, io
 
 NONE = "none"
 
 
-def file_input(id: str, folder: str, tooltip: str, *, optional: bool = False):
-    """A combo of the weight files in one of the host's model folders."""
-    files = host.model_files(folder)
-    options = files or [_none_yet(folder)]
-    if optional:
-        options = [NONE, *files]
-    return _combo(id, options, tooltip, folder)
+def file_input(
+    id: str, folder: str, tooltip: str, fits: Fits | None = None, *, optional: bool = False
+):
+    """A combo of the weight files in one of the host's model folders, those that fit first.
+
+    Where none is known to fit, what is chosen beforehand says what to do.
+    """
+
+    def path_of(name: str) -> Path:
+        return host.model_path(folder, name)
+
+    first, rest = (fits or Fits()).split(folder, host.model_files(folder), path_of)
+    beforehand = [NONE] if optional else [] if first else [_none_yet(folder)]
+    return _combo(id, [*beforehand, *first, *rest], tooltip, folder)
 
 
 def check_files(folder: str, *names: str | None) -> bool | str:
     """What `validate_inputs` returns: True, or why files cannot be had, all of them at once."""
     wanted = [n for n in names if n is not None and n != NONE]  # None while it is a link
-    if _none_yet(folder) in wanted:
+    if any(map(_is_hint, wanted)):
+        if host.model_files(folder):
+            return (
+                f"No file is chosen. Choose one of models/{folder}, or put the right one there, "
+                "then press R."
+            )
         return f"There are no weight files in models/{folder} yet. Put them there, then press R."
     missing = []
     for name in wanted:
@@ -43,11 +57,19 @@ def check_bundled(files: Iterable[KnownFile]) -> bool | str:
     return True
 
 
+# Narrow nodes show about 40 characters of a combo.
+
+
 def _none_yet(folder: str) -> str:
-    return f"(no files in models/{folder}: add them, then press R)"
+    return f"(put one in models/{folder}, press R)"
 
 
-_NO_PERSON = "(no .person files in models/facewright: Save Person makes them, then press R)"
+_NO_PERSON = "(make one with Save Person, press R)"
+
+
+def _is_hint(value: Any) -> bool:
+    """Whether it is what an empty combo says, of this version or an older one."""
+    return isinstance(value, str) and value.startswith("(") and value.endswith("press R)")
 
 
 def person_input(id: str, tooltip: str):
@@ -57,7 +79,7 @@ def person_input(id: str, tooltip: str):
 
 def check_person(name: str | None) -> bool | str:
     """`check_files` for the value of a `person_input`."""
-    if name == _NO_PERSON:
+    if _is_hint(name):
         return (
             "There are no .person files in models/facewright yet. Make one with Person Album and "
             "Save Person, or with `facewright person make`, then press R."

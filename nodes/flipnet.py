@@ -7,6 +7,7 @@ from ..core.faces import load_analyzer
 from ..core.files.known import bundled_path
 from ..core.methods._flipnet_faces import FlipnetOptions
 from ..core.modules.boosthub import MODES
+from ..core.weights.listing import Fits
 from ._convert import from_conditioning, from_latent, to_conditioning, to_nchw
 from ._files import check_bundled, check_files, file_input
 from ._host import host, io
@@ -35,7 +36,18 @@ class LoadBoostHub(io.ComfyNode):
                 "condition picture, beside every self-attention of the model."
             ),
             inputs=[
-                file_input("boosthub", "facewright", "A BoostHub file in models/facewright."),
+                file_input(
+                    "boosthub",
+                    "facewright",
+                    "A BoostHub file in models/facewright.",
+                    Fits(
+                        (
+                            "flipnet_restore_boosthub.safetensors",
+                            "flipnet_degrade_boosthub.safetensors",
+                        ),
+                        ("flipnet-boosthub",),
+                    ),
+                ),
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
@@ -174,7 +186,10 @@ class LoadFaceEncoder(io.ComfyNode):
             description="FLIPNET's encoder of degraded faces, for Face Tokens.",
             inputs=[
                 file_input(
-                    "face_encoder", "facewright", "A face encoder file in models/facewright."
+                    "face_encoder",
+                    "facewright",
+                    "A face encoder file in models/facewright.",
+                    Fits(("flipnet_restore_face_encoder.safetensors",), ("flipnet-face-encoder",)),
                 ),
             ],
             outputs=[

@@ -1,7 +1,8 @@
 """HonestFace: restoration that looks at photographs of the same person."""
 
 from ..core.faces import dense_landmarker
-from ..core.files.known import bundled_path
+from ..core.files.known import VGG, bundled_path
+from ..core.weights.listing import Fits
 from ._convert import one_batch, to_conditioning, to_image, to_nchw
 from ._files import check_bundled, check_files, file_input
 from ._host import host, io
@@ -26,12 +27,16 @@ class LoadIDE(io.ComfyNode):
             ),
             inputs=[
                 file_input(
-                    "embedder", "facewright", "An identity embedder file in models/facewright."
+                    "embedder",
+                    "facewright",
+                    "An identity embedder file in models/facewright.",
+                    Fits(("honestface_ide.safetensors",), ("honestface-ide",)),
                 ),
                 file_input(
                     "eye_extractor",
                     "facewright",
                     "torchvision's vgg16-397923af.pth, which describes the eyes.",
+                    Fits(VGG.names),
                 ),
                 Recogniser.Input(
                     "recogniser",

@@ -1,9 +1,21 @@
 """A LoRA loader that applies every module of the file or none."""
 
+from ..core.weights.listing import LORA, Fits
 from ._files import check_files, file_input
 from ._host import host, io
 from ._types import output
 from ._words import found_by
+
+_FITS = Fits(
+    (
+        "pytorch_lora_weights.safetensors",
+        "pytorch_lora_weights_comfyui.safetensors",
+        "honestface_lora.safetensors",
+        "flipnet_restore_lora.safetensors",
+        "flipnet_degrade_lora.safetensors",
+    ),
+    (LORA,),
+)
 
 
 class LoadLoRA(io.ComfyNode):
@@ -30,7 +42,7 @@ class LoadLoRA(io.ComfyNode):
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The model the LoRA was trained on: SD 2.1-base."),
-                file_input("lora", "loras", "A file in models/loras."),
+                file_input("lora", "loras", "A file in models/loras.", _FITS),
                 io.Float.Input(
                     "strength",
                     default=1.0,

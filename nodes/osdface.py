@@ -2,6 +2,7 @@
 
 import torch
 
+from ..core.weights.listing import Fits
 from ._convert import rgb_view, to_conditioning, to_image
 from ._files import NONE, check_files, file_input
 from ._host import host, io
@@ -39,12 +40,21 @@ class LoadVRE(io.ComfyNode):
                     "embedder",
                     "facewright",
                     "associate_2.ckpt, or a converted .safetensors that holds everything.",
+                    Fits(
+                        (
+                            "osdface_vre.safetensors",
+                            "associate_2.ckpt",
+                            "honestface_vre.safetensors",
+                        ),
+                        ("osdface-vre",),
+                    ),
                 ),
                 file_input(
                     "projector",
                     "facewright",
                     "embedding_change_weights.pth, the second released file. "
                     '"none" where `embedder` is a converted .safetensors.',
+                    Fits(("embedding_change_weights.pth",)),
                     optional=True,
                 ),
             ],

@@ -1,6 +1,8 @@
 """Face recognisers, and how much two pictures show the same person."""
 
+from ..core.files.known import ARCFACE
 from ..core.files.writing import content_hash
+from ..core.weights.listing import Fits
 from ._convert import to_nchw
 from ._files import check_files, file_input
 from ._host import host, io
@@ -34,6 +36,7 @@ class LoadRecogniser(io.ComfyNode):
                     "facewright",
                     "A recogniser's weights in models/facewright. Which kind it is shows in the "
                     "file; how it wants its faces cut and coloured is taken care of.",
+                    Fits((*ARCFACE.names, "adaface_ir50_ms1mv2.ckpt"), ("nano-identity",)),
                 ),
             ],
             outputs=[

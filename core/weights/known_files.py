@@ -19,12 +19,14 @@ ADAFACE = KnownFile(
     licence="code MIT; its training pictures were collected for research, so ask before "
     "commercial use",
     commercial="depends",
+    page="https://github.com/mk-minchul/AdaFace",
 )
 ALEXNET = replace(
     VGG,
     names=("alexnet-owt-7be5be79.pth",),
     what="AlexNet, for the score lpips (torchvision's weights)",
     source="alexnet-owt-7be5be79.pth from download.pytorch.org/models",
+    page="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
     sha256="7be5be79",
 )
 INCEPTION = KnownFile(
@@ -35,6 +37,8 @@ INCEPTION = KnownFile(
     licence="weights Apache-2.0; the TorchScript around them is under the NVIDIA Source Code "
     "License (non-commercial use only)",
     commercial="no",
+    page="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
+    "inception-2015-12-05.pt",
 )
 
 

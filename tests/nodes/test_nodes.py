@@ -140,6 +140,11 @@ def test_an_empty_combo_says_where_files_belong(monkeypatch):
     assert len(combo.options) == 1 and "models/loras" in combo.options[0]
     answer = LoadLoRA.validate_inputs(lora=combo.default)
     assert "no weight files in models/loras" in answer and combo.default not in answer
+    of_older = "(no files in models/loras: add them, then press R)"
+    assert LoadLoRA.validate_inputs(lora=of_older) == answer
+    for node in all_nodes():
+        for combo in (i for i in node.GET_SCHEMA().inputs if hasattr(i, "of_files")):
+            assert len(combo.default) <= 40  # narrow nodes show no more
 
 
 def test_a_missing_file_fails_validation_with_its_folder():

@@ -86,7 +86,7 @@ def test_references_of_different_sizes(make):
 
 
 def test_an_album_travels_through_a_file(make, models):
-    assert "no .person files" in LoadPerson.GET_SCHEMA().inputs[0].default
+    assert "Save Person" in LoadPerson.GET_SCHEMA().inputs[0].default
     assert "no .person files" in LoadPerson.validate_inputs(
         LoadPerson.GET_SCHEMA().inputs[0].default
     )
