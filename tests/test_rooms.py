@@ -37,7 +37,7 @@ AT_START = {
     "modules": "autoencoder boosthub face_encoder group_norm spandrel",
     "people": "person",
     "pipeline": "options",
-    "weights": "known_files model_folders",
+    "weights": "known_files listing model_folders",
 }
 MOST_LOOSE = {"core": 14, "headless": 3, "training": 8}
 
