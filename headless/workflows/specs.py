@@ -4,7 +4,7 @@
 combo of older nodes has the list of what it offers in place of the type.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,16 @@ from .workflow_file import WorkflowError
 
 SEEDS = frozenset({"seed", "noise_seed"})
 """Names of inputs behind which the editor puts "control after generate"."""
+DYNAMIC_COMBO, AUTOGROW, MATCH = "COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"
+DYNAMIC_GROUP = "COMFY_DYNAMICGROUP_V3"
+DRAWN = WIDGET_TYPES | {
+    *("MARKDOWN", "IMAGEUPLOAD", "COLOR", "IMAGECOMPARE", "BOUNDING_BOX", "CHART", "GALLERIA"),
+    *("PAINTER", "COMPOSITOR", "TEXTAREA", "CURVE", "RANGE", "VIDEO_EDIT", "RESOLUTION_PREVIEW"),
+    *("BOUNDING_BOXES", "LIGHT_INFO_PREVIEW", "COLORS", "AUDIO_UI", "AUDIOUPLOAD", "AUDIO_RECORD"),
+    *("WEBCAM", "LOAD_3D", "LOAD_3D_ADVANCED", "PREVIEW_3D", "CAMERA_ANGLE_VIEW"),
+    *("CAMERA_INFO_STATE", DYNAMIC_COMBO, DYNAMIC_GROUP),
+}
+"""Types that the editor draws a widget for; all others are sockets only."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +42,28 @@ class InputSpec:
     options: tuple[Any, ...] = ()
     """What a combo offers, as far as it is known beforehand."""
     default: Any = None
-    """What the editor puts where the file stores nothing; None where that may be left out."""
+    """What the editor puts where the file stores nothing; None where that is nothing."""
     optional: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else `object_info` says of it."""
+
+    @property
+    def kind(self) -> str:
+        """The type of its widget, which may be narrower than what may be linked to it."""
+        return str(self.details.get("widgetType") or self.io_type)
+
+    def nested(self, value: Any) -> Iterator["InputSpec"]:
+        """Inputs that belong to a choice of a dynamic combo; their names begin with its own."""
+        for option in self.details.get("options") or ():
+            if isinstance(option, Mapping) and option.get("key") == value:
+                yield from input_specs(option.get("inputs"), f"{self.name}.")
+
+    def template(self) -> list["InputSpec"]:
+        """What one more place of a growing input, or one row of a group, consists of."""
+        template = self.details.get("template")
+        if not isinstance(template, Mapping):
+            return []
+        return list(input_specs(template.get("input", template)))
 
 
 @dataclass(frozen=True)
@@ -46,6 +74,21 @@ class NodeSpec:
     """In the order of definition."""
     title: str | None = None
     """What the editor calls it where nobody gave it another name."""
+    outputs: tuple[str, ...] = ()
+    """Types, as far as known."""
+    matches: tuple[str | None, ...] = ()
+    """For each output the group of inputs whose common type is its own."""
+
+    def input(self, name: str, values: Mapping[str, Any]) -> InputSpec | None:
+        """An input by its name, also one that the choices in `values` bring along."""
+        known: dict[str, InputSpec] = {}
+        waiting = list(self.inputs)
+        while waiting:
+            spec = waiting.pop()
+            known[spec.name] = spec
+            if spec.io_type == DYNAMIC_COMBO and name.startswith(f"{spec.name}."):
+                waiting.extend(spec.nested(values.get(spec.name)))
+        return known.get(name)
 
 
 Specs = Callable[[str], NodeSpec | None]
@@ -64,16 +107,16 @@ class Described(Shape):
 
     input: _Inputs
     display_name: shapes.TEXT | None = None
+    input_order: dict[str, list[shapes.TEXT]] | None = None
+    output: shapes.LIST | None = None
+    output_matchtypes: shapes.LIST | None = None
 
     def spec(self) -> NodeSpec:
         """What it says, as the conversion needs it."""
-        inputs = [
-            input_spec(name, entry, optional=group == "optional")
-            for group in ("required", "optional")
-            for name, entry in (getattr(self.input, group) or {}).items()
-            if entry
-        ]
-        return NodeSpec(inputs, self.display_name)
+        given = input_specs(self.input.model_dump(), order=self.input_order)
+        outputs = tuple("COMBO" if isinstance(o, list) else str(o) for o in self.output or ())
+        groups = (g if isinstance(g, str) else None for g in self.output_matchtypes or ())
+        return NodeSpec(tuple(given), self.display_name, outputs, tuple(groups))
 
 
 def specs_of(object_info: Mapping[str, Any], source: str = "object_info") -> Specs:
@@ -94,25 +137,82 @@ def specs_of(object_info: Mapping[str, Any], source: str = "object_info") -> Spe
     return spec
 
 
-_EMPTY = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
+_EMPTY: dict[str, Any] = {
+    "INT": 0,
+    "FLOAT": 0,
+    "STRING": "",
+    "BOOLEAN": False,
+    "COLOR": "#000000",
+    "TEXTAREA": "",
+    "COMPOSITOR": {},
+    "BOUNDING_BOXES": [],
+    "COLORS": [],
+    "LIGHT_INFO_PREVIEW": [],
+    "BOUNDING_BOX": {"x": 0, "y": 0, "width": 512, "height": 512},
+    "MARKDOWN": "",
+    "RANGE": {"min": 0.0, "max": 1.0},
+    "IMAGECOMPARE": ["", ""],
+    "GALLERIA": [],
+    "CURVE": {"points": [[0, 0], [1, 1]], "interpolation": "monotone_cubic"},
+    "VIDEO_EDIT": {
+        "trim": {"start_time": 0, "duration": 0},
+        "crop": {"x": 0, "y": 0, "width": 0, "height": 0},
+    },
+    **dict.fromkeys(("LOAD_3D", "LOAD_3D_ADVANCED", "PREVIEW_3D", "WEBCAM"), ""),
+}
 """What the editor puts into a widget whose node names no default."""
+
+
+def input_specs(
+    given: Any, prefix: str = "", *, order: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[InputSpec]:
+    """Inputs by {"required": {name: entry}, "optional": ...}, in the order they are drawn in."""
+    for group in ("required", "optional"):
+        entries = given.get(group) if isinstance(given, Mapping) else None
+        entries = entries if isinstance(entries, Mapping) else {}
+        first = [name for name in (order or {}).get(group, ()) if name in entries]
+        for name in dict.fromkeys([*first, *entries]):
+            entry = entries[name]
+            if isinstance(entry, list) and entry:
+                yield input_spec(f"{prefix}{name}", entry, optional=group == "optional")
 
 
 def input_spec(name: str, entry: Sequence[Any], *, optional: bool) -> InputSpec:
     """An input by its entry in `object_info`, which has at least one element."""
-    kind = entry[0]
     details = entry[1] if len(entry) > 1 and isinstance(entry[1], dict) else {}
-    io_type = "COMBO" if isinstance(kind, list) else str(kind)
-    has_widget = io_type in WIDGET_TYPES and not details.get("forceInput")
-    control = has_control(io_type, name, bool(details.get("control_after_generate")))
-    offered = kind if isinstance(kind, list) else details.get("options")
-    offered = tuple(offered) if io_type == "COMBO" and isinstance(offered, list) else ()
-    empty = offered[0] if offered else _EMPTY.get(io_type)
-    default = None if optional else details.get("default", empty)
-    control = has_widget and control
-    return InputSpec(name, has_widget, control, io_type, offered, default, optional, details)
+    io_type = "COMBO" if isinstance(entry[0], list) else str(entry[0])
+    kind = str(details.get("widgetType") or io_type)
+    # In old nodes the default may be to show an optional input as a socket.
+    forced = details.get("forceInput") or (optional and details.get("defaultInput"))
+    has_widget = kind in DRAWN and not forced
+    control = has_control(kind, name, details.get("control_after_generate"))
+    offered = entry[0] if isinstance(entry[0], list) else details.get("options")
+    offered = offered if isinstance(offered, list) else []
+    if kind == DYNAMIC_COMBO:
+        offered = [option.get("key") for option in offered if isinstance(option, Mapping)]
+    elif kind != "COMBO":
+        offered = []
+    default = details.get("default")
+    if default is None or (kind in {"COMBO", DYNAMIC_COMBO} and not default):
+        default = offered[0] if offered else _EMPTY.get(kind)
+    if kind == "COMBO" and details.get("multi_select"):
+        default = []
+    return InputSpec(
+        name,
+        has_widget,
+        has_widget and control,
+        io_type,
+        tuple(offered),
+        default,
+        optional,
+        details,
+    )
 
 
-def has_control(io_type: str, name: str, control_after_generate: bool | None) -> bool:
+def has_control(io_type: str, name: str, control_after_generate: Any) -> bool:
     """Whether the editor stores a "control after generate" value behind this input."""
-    return bool(control_after_generate) or (io_type == "INT" and name in SEEDS)
+    if io_type not in {"INT", "FLOAT", "COMBO"}:
+        return False
+    if control_after_generate is None:
+        return io_type == "INT" and name in SEEDS
+    return bool(control_after_generate)

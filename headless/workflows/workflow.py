@@ -5,14 +5,19 @@ widgets by their order; the API form maps node ids to named inputs. Servers take
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 from ...core.errors import shorten
-from ...core.node_api import called, is_ui_form
+from ...core.node_api import is_ui_form
+from . import editor_only
+from .graph import BYPASSED, MUTED, Node
+from .loading import Opened, opened
+from .origins import Held, Place, origin
 from .specs import SEEDS, InputSpec, NodeSpec, Specs, has_control
-from .workflow_file import WorkflowError, link_parts, read_workflow
+from .text_fields import SAVERS, chosen, replaced
+from .widgets import Nothing, Widget, sent, wrapped
+from .workflow_file import WorkflowError, read_workflow
 
 __all__ = [  # from here as well
     "SEEDS",
@@ -28,29 +33,42 @@ __all__ = [  # from here as well
 ApiWorkflow = dict[str, dict[str, Any]]
 """{node id: {"class_type": str, "inputs": {name: value or [node id, output index]}}}"""
 
-_COMMENTS = {"Note", "MarkdownNote"}
-_ROUTES = {"Reroute", "PrimitiveNode"}
-_CONTROL = {"fixed", "increment", "decrement", "randomize"}
-_MUTED, _BYPASSED = 2, 4
+_SCENE = ("pictures of its 3D scene or its camera", {"LOAD3D_CAMERA", "LOAD3D_MODEL_INFO"})
+_BROWSER: dict[str, tuple[str, set[str]]] = {
+    "LOAD_3D": _SCENE,
+    "LOAD_3D_ADVANCED": _SCENE,
+    "WEBCAM": ("a picture of the camera", set()),
+    "AUDIO_RECORD": ("a recording of the microphone", set()),
+}
+"""What widgets make, and outputs that viewers have of it."""
+_MOST_NODES = 100_000
+"""Subgraphs within subgraphs can stand for any number."""
 
 
 def node_kinds(workflow: Mapping[str, Any]) -> set[str]:
-    """Node classes in a workflow of either form; comments and what only routes links aside."""
+    """Node classes in a workflow of either form; what only the editor knows aside."""
     if is_ui_form(workflow):
         inside = (workflow.get("definitions") or {}).get("subgraphs") or []
         nodes = [n for part in (workflow, *inside) for n in part.get("nodes") or []]
-        return {n["type"] for n in nodes} - _COMMENTS - _ROUTES
+        hosts = {str(part.get("id")) for part in inside}
+        return {n["type"] for n in nodes} - editor_only.VIRTUAL - hosts
     return {n["class_type"] for n in workflow.values()}
 
 
-def to_api(workflow: Mapping[str, Any], specs: Specs) -> ApiWorkflow:
-    """The API form of a workflow of either form.
+def to_api(
+    workflow: Mapping[str, Any], specs: Specs, notice: Callable[[str], None] = lambda text: None
+) -> ApiWorkflow:
+    """The API form of a workflow of either form, as the editor itself would send it.
 
-    Notes are dropped, reroutes and primitives resolved, muted nodes left out and bypassed ones
-    bridged. Nodes without a title of their own get the one that the editor shows.
+    Subgraphs are taken apart (their nodes are numbered "12:3"), notes dropped, reroutes, primitives
+    and named wires resolved, muted nodes left out and bypassed ones bridged. Nodes without a title
+    of their own get the one that the editor shows.
+
+    Args:
+        notice: told in a sentence what is left out although nobody knows what it is.
 
     Raises:
-        WorkflowError: unknown node classes, subgraphs, or links that lead nowhere.
+        WorkflowError: unknown node classes, or links that lead nowhere or in a circle.
     """
     if not is_ui_form(workflow):
         api = {str(k): copy.deepcopy(v) for k, v in workflow.items()}
@@ -59,137 +77,124 @@ def to_api(workflow: Mapping[str, Any], specs: Specs) -> ApiWorkflow:
             if spec is not None and spec.title:
                 node.setdefault("_meta", {}).setdefault("title", spec.title)
         return api
-    if (workflow.get("definitions") or {}).get("subgraphs"):
-        raise WorkflowError(
-            "This workflow contains subgraphs. Unpack them in the editor, or export the API form "
-            "(File > Export (API))."
-        )
-    return _Converter(workflow, specs).convert()
+    return _Converter(opened(workflow, specs), notice).convert()
 
 
 class _Converter:
-    def __init__(self, workflow: Mapping[str, Any], specs: Specs) -> None:
-        self.nodes = {str(n["id"]): n for n in workflow["nodes"]}
-        parts = map(link_parts, workflow.get("links") or [])
-        self.links = {link: (origin, slot) for link, origin, slot in parts}
-        self.specs = specs
+    def __init__(self, workflow: Opened, notice: Callable[[str], None]) -> None:
+        self.workflow = workflow
+        self.everything = workflow.everything()
+        self.notice = notice
 
     def convert(self) -> ApiWorkflow:
         api: ApiWorkflow = {}
-        for node_id, node in self.nodes.items():
-            kind = node["type"]
-            if kind in _COMMENTS | _ROUTES:
+        unknown: list[tuple[Place, Node]] = []
+        for place, node in self._running(Place(self.workflow.root)):
+            if node.spec is None:
+                unknown.append((place, node))
                 continue
-            if node.get("mode", 0) in {_MUTED, _BYPASSED}:
-                continue
-            spec = self.specs(kind)
-            if spec is None:
-                raise WorkflowError(unknown_node(node_id, kind))
-            api[node_id] = {
-                "class_type": kind,
-                "inputs": self._inputs(node, spec.inputs),
-                "_meta": {"title": node.get("title") or spec.title or kind},
+            if len(api) >= _MOST_NODES:
+                raise WorkflowError(
+                    f"Taken apart, this workflow has more than {_MOST_NODES} nodes. Put fewer "
+                    "subgraphs into each other."
+                )
+            api[place.id(node)] = {
+                "class_type": node.kind,
+                "inputs": self._inputs(place, node),
+                "_meta": {"title": node.title or node.spec.title or node.kind},
+            }
+        if unknown and not api:
+            raise WorkflowError(self._unknown(*unknown[0]))
+        for place, node in unknown:
+            self._leave_out(place, node, api)
+        for entry in api.values():
+            entry["inputs"] = {
+                name: value
+                for name, value in entry["inputs"].items()
+                if not isinstance(value, list) or value[0] in api
             }
         return api
 
-    def _inputs(self, node: Mapping[str, Any], specs: Sequence[InputSpec]) -> dict[str, Any]:
-        values = dict(_widget_values(node, specs))
-        for slot in node.get("inputs") or []:
-            if slot.get("link") is None:
+    def _running(self, place: Place) -> Iterator[tuple[Place, Node]]:
+        """Nodes that are not muted, bypassed or the editor's own, those of subgraphs included."""
+        for node in place.graph.nodes.values():
+            off = node.mode in {MUTED, BYPASSED}
+            if node.inner is not None:
+                # Inside subgraphs each node's own state counts, as the editor has it.
+                if not off or place.host is not None:
+                    yield from self._running(place.inside(node))
+            elif not off and node.kind not in editor_only.VIRTUAL:
+                yield place, node
+
+    def _inputs(self, place: Place, node: Node) -> dict[str, Any]:
+        self._check_drawn(place, node)
+        values = sent(node.form, lambda widget: self._serialized(node, widget))
+        for number, slot in enumerate(node.form.inputs):
+            if slot.link is None:
                 continue
-            origin = self._origin(slot["link"], node)
-            if isinstance(origin, _Value):
-                values[slot["name"]] = origin.value
-            elif origin is not None:
-                values[slot["name"]] = list(origin)
-            else:
-                values.pop(slot["name"], None)
+            found = origin(place, node, number)
+            if isinstance(found, Held):
+                if found.value is Nothing:
+                    values.pop(slot.name, None)
+                else:
+                    values[slot.name] = wrapped(found.value)
+            elif found is not None:
+                values[slot.name] = list(found)
         return values
 
-    def _origin(self, link: int, taker: Mapping[str, Any]) -> "tuple[str, int] | _Value | None":
-        """Where a link really comes from; None where that node is muted."""
-        seen: set[int] = set()
-        while True:
-            if link not in self.links or link in seen:
+    def _check_drawn(self, place: Place, node: Node) -> None:
+        """Refuse what only a browser can make: pictures of scenes and of cameras, recordings."""
+        kinds = {w.kind for w in node.form.widgets if w.kind in _BROWSER}
+        linked = {node.output_type(k.output) for k in place.graph.leading_from(node.id)}
+        for kind in kinds:
+            what, needed = _BROWSER[kind]
+            viewer = node.form.widget("viewport_state") is not None
+            if not viewer or linked & needed:
                 raise WorkflowError(
-                    f"Link {link} leads nowhere, and {_named(taker)} takes it. Open and save the "
-                    "workflow again."
+                    f"{node.name} hands on {what}, which only the editor makes, in a browser, as "
+                    "it sends the workflow. Queue it there, or put a node that loads a file in "
+                    "its place."
                 )
-            seen.add(link)
-            node_id, slot = self.links[link]
-            node = self.nodes.get(node_id)
-            if node is None:
-                raise WorkflowError(
-                    f"Link {link} to {_named(taker)} comes from node {shorten(node_id, 40)}, which "
-                    "is not there. Open and save the workflow again."
-                )
-            if node["type"] == "PrimitiveNode":
-                return _Value(_held(node))
-            if node.get("mode", 0) == _MUTED:
-                return None
-            if node["type"] != "Reroute" and node.get("mode", 0) != _BYPASSED:
-                return node_id, slot
-            following = self._passed_through(node, slot)
-            if following is None:
-                return None
-            link = following
 
-    def _passed_through(self, node: Mapping[str, Any], slot: int) -> int | None:
-        """The link into a reroute or a bypassed node that takes the place of its output."""
-        inputs = [i for i in node.get("inputs") or [] if i.get("link") is not None]
-        if node["type"] == "Reroute":
-            return inputs[0]["link"] if inputs else None
-        outputs = node.get("outputs") or []
-        if slot >= len(outputs):
-            raise WorkflowError(
-                f"{_named(node)} is linked at output {slot}, and has {len(outputs)}. Open and save "
-                "the workflow again."
-            )
-        wanted = outputs[slot].get("type")
-        return next((i["link"] for i in inputs if i.get("type") == wanted), None)
+    def _serialized(self, node: Node, widget: Widget) -> Any:
+        value = widget.value
+        if isinstance(value, str):
+            if widget.spec is not None and widget.spec.details.get("dynamicPrompts") is True:
+                return chosen(value)
+            if widget.name == "filename_prefix" and node.kind in SAVERS:
+                return replaced(value, self.everything)
+        if node.kind == "CustomCombo" and widget.name == "index":
+            offered = [w.value for w in node.form.widgets if w.kind == "OPTION"]
+            choice = node.form.widgets[0].value
+            return offered.index(choice) if choice in offered else -1
+        return value
 
+    def _leave_out(self, place: Place, node: Node, running: Container[str]) -> None:
+        """Leave out a node that no server knows where nothing that runs is linked to it.
 
-@dataclass(frozen=True)
-class _Value:
-    value: Any
+        Raises:
+            WorkflowError: something is.
+        """
+        seen, waiting = {node.id}, [node]
+        while waiting:
+            one = waiting.pop()
+            near = {link.target for link in place.graph.leading_from(one.id)}
+            taken = {s.link for s in one.form.inputs}
+            near |= {k.origin for n, k in place.graph.links.items() if n in taken}
+            for other in near - seen:
+                seen.add(other)
+                found = place.graph.nodes.get(other)
+                if found is None or found.inner is not None or place.id(found) in running:
+                    raise WorkflowError(self._unknown(place, node))
+                waiting.append(found)
+        self.notice(
+            f"{node.name} was left out: no node is known by the name {shorten(node.kind)}, and "
+            "nothing that runs is linked to it."
+        )
 
-
-def _named(node: Mapping[str, Any]) -> str:
-    return called(node["id"], node.get("title") or node["type"])
-
-
-def _held(node: Mapping[str, Any]) -> Any:
-    """The value of a primitive node."""
-    stored = node.get("widgets_values") or []
-    values = list(stored.values()) if isinstance(stored, Mapping) else stored
-    if not values:
-        raise WorkflowError(f"{_named(node)} holds no value. Type one into it and save again.")
-    return values[0]
-
-
-def _widget_values(
-    node: Mapping[str, Any], specs: Sequence[InputSpec]
-) -> Iterator[tuple[str, Any]]:
-    """Values of a node's widgets; where none is stored, what the editor would put there."""
-    stored = node.get("widgets_values") or []
-    by_name = isinstance(stored, Mapping)
-    position = 0
-    for spec in specs:
-        if not spec.has_widget:
-            continue
-        if by_name and spec.name in stored:
-            yield spec.name, stored[spec.name]
-        elif not by_name and position < len(stored):
-            yield spec.name, stored[position]
-            position += 1
-            if spec.has_control and position < len(stored) and _is_control(stored[position]):
-                position += 1
-        elif spec.default is not None:
-            yield spec.name, copy.deepcopy(spec.default)
-
-
-def _is_control(value: Any) -> bool:
-    return isinstance(value, str) and value in _CONTROL
+    def _unknown(self, place: Place, node: Node) -> str:
+        known = self.workflow.unknown.get(node.kind)
+        return known or unknown_node(place.id(node), node.kind)
 
 
 def unknown_node(node_id: str, kind: str) -> str:

@@ -260,7 +260,7 @@ UI = {
     "a subgraph with wrong nodes": subgraph({"id": "a", "nodes": [{"id": 1}]}),
     "a subgraph with wrong links": subgraph({"id": "a", "nodes": [], "links": [[1]]}),
     "a subgraph twice": subgraph({"id": "a", "nodes": []}, {"id": "a", "nodes": []}),
-    "a subgraph": subgraph({"id": "a", "name": "Sub", "nodes": []}),
+    "a subgraph in itself": subgraph({"id": "a", "name": "Sub", "nodes": [{"id": 1, "type": "a"}]}),
 }
 SHAPES = {
     **{f"whole: {k}": json.dumps(v) for k, v in WHOLE.items()},

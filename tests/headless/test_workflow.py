@@ -143,13 +143,10 @@ def test_links_as_objects():
     assert inputs_of(workflow, "3")["images"] == ["2", 0]
 
 
-def test_unknown_node_subgraph_and_dangling_link_are_sentences():
+def test_unknown_node_and_dangling_link_are_sentences():
     workflow = ui_workflow()
     workflow["nodes"][1]["type"] = "KSampler"
     with pytest.raises(WorkflowError, match=r"Node 2 is a KSampler.*--server"):
-        to_api(workflow, SPECS.get)
-    workflow = ui_workflow() | {"definitions": {"subgraphs": [{"id": "x"}]}}
-    with pytest.raises(WorkflowError, match="subgraphs"):
         to_api(workflow, SPECS.get)
     workflow = ui_workflow()
     workflow["links"] = []

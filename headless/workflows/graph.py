@@ -1,0 +1,243 @@
+"""Graphs of a workflow file: their nodes and links, and the definitions of subgraphs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...core.errors import shorten
+from ...core.node_api import called
+from .specs import NodeSpec
+from .widgets import Form, Widget
+from .workflow_file import WorkflowError
+
+MUTED, BYPASSED = 2, 4
+INSIDE = "-10"
+"""What links inside a subgraph have in place of a node where they come from its inputs."""
+
+
+@dataclass(frozen=True)
+class Link:
+    number: int
+    origin: str
+    output: int
+    target: str
+    place: int
+    """Number of the input it leads to, as the file counts them."""
+
+
+@dataclass
+class Port:
+    """An input or output of a subgraph."""
+
+    name: str
+    io_type: str
+    links: list[int]
+
+
+@dataclass
+class Node:
+    id: str
+    kind: str
+    mode: int
+    title: str | None
+    stored: Any
+    """Values of widgets, by position or by name."""
+    properties: Mapping[str, Any]
+    slots: list[Mapping[str, Any]]
+    outputs: list[Mapping[str, Any]]
+    form: Form
+    spec: NodeSpec | None = None
+    inner: "Graph | None" = None
+    promoted: dict[str, Widget] = field(default_factory=dict)
+    """Of a subgraph: what its inputs hold where nothing is linked to them."""
+
+    @property
+    def name(self) -> str:
+        """What sentences call it."""
+        known = self.spec and self.spec.title
+        inner = self.inner and self.inner.name
+        return called(self.id, self.title or known or inner or self.kind)
+
+    def output_type(self, number: int) -> str:
+        """The type of an output, as far as anything tells it."""
+        told = io_type(self.outputs[number].get("type")) if number < len(self.outputs) else "*"
+        outputs = self.spec.outputs if self.spec else ()
+        known = outputs[number] if number < len(outputs) else told
+        return told if known.startswith("COMFY_") else known
+
+
+@dataclass
+class Graph:
+    """A workflow or the inside of a subgraph."""
+
+    id: str
+    name: str
+    nodes: dict[str, Node]
+    links: dict[int, Link]
+    inputs: list[Port] = field(default_factory=list)
+    outputs: list[Port] = field(default_factory=list)
+    hosts: list[Node] = field(default_factory=list)
+    """Nodes that stand for this graph, wherever they are."""
+
+    def leading_from(self, origin: str, output: int | None = None) -> Iterator[Link]:
+        for link in self.links.values():
+            if link.origin == origin and output in {None, link.output}:
+                yield link
+
+    def taker(self, number: int) -> tuple[Node, Any] | None:
+        """Node and input that a link leads to, where both are there."""
+        link = self.links.get(number)
+        node = self.nodes.get(link.target) if link else None
+        slot = next((s for s in node.form.inputs if s.link == number), None) if node else None
+        return (node, slot) if node is not None and slot is not None else None
+
+
+def io_type(given: Any) -> str:
+    """A type as a file gives it; old files have numbers for any."""
+    if isinstance(given, list):
+        return "COMBO"
+    return given if isinstance(given, str) else "*"
+
+
+def read_graph(entry: Mapping[str, Any]) -> Graph:
+    """A graph of a file that `read_workflow` let pass."""
+    links = {link.number: link for link in map(_link, entry.get("links") or ())}
+    nodes = {}
+    for given in entry.get("nodes") or ():
+        node = Node(
+            id=str(given["id"]),
+            kind=given["type"],
+            mode=given.get("mode") or 0,
+            title=given.get("title"),
+            stored=given.get("widgets_values"),
+            properties=_fields(given.get("properties")),
+            slots=_entries(given.get("inputs")),
+            outputs=_entries(given.get("outputs")),
+            form=Form(given["type"]),
+        )
+        nodes[node.id] = node
+    graph = Graph(str(entry.get("id")), str(entry.get("name") or ""), nodes, links)
+    for ports, key in ((graph.inputs, "inputs"), (graph.outputs, "outputs")):
+        ports += [_port(p) for p in _entries(entry.get(key))]
+    for link in links.values():  # what lists of links leave out
+        for ports, end, number in (
+            (graph.inputs, link.origin == INSIDE, link.output),
+            (graph.outputs, link.target == "-20", link.place),
+        ):
+            if end and 0 <= number < len(ports) and link.number not in ports[number].links:
+                ports[number].links.append(link.number)
+    return graph
+
+
+def _link(entry: Any) -> Link:
+    names = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
+    if isinstance(entry, Mapping):
+        entry = [entry.get(name) for name in names]
+    number, origin, output, target, place, *_ = [*entry, None, None]
+    place = place if isinstance(place, int) else -1
+    return Link(number, str(origin), output, str(target), place)
+
+
+def _port(given: Mapping[str, Any]) -> Port:
+    links = given.get("linkIds")
+    links = [n for n in links if isinstance(n, int)] if isinstance(links, list) else []
+    return Port(str(given.get("name") or ""), io_type(given.get("type")), links)
+
+
+def _fields(given: Any) -> Mapping[str, Any]:
+    return given if isinstance(given, Mapping) else {}
+
+
+def _entries(given: Any) -> list[Mapping[str, Any]]:
+    return [_fields(entry) for entry in given] if isinstance(given, list) else []
+
+
+def read_graphs(workflow: Mapping[str, Any]) -> tuple[Graph, dict[str, Graph]]:
+    """A workflow's own graph, and its subgraphs by id: those that others stand on come first.
+
+    Nodes inside subgraphs get other numbers where theirs are taken, as the editor does it.
+
+    Raises:
+        WorkflowError: a subgraph contains itself.
+    """
+    root = read_graph(workflow)
+    definitions = [read_graph(entry) for entry in _definitions(workflow)]
+    graphs: dict[str, Graph] = {}
+    for graph in definitions:
+        graphs.setdefault(graph.id, graph)
+    _renumber(workflow, root, list(graphs.values()))
+    return root, _sorted(graphs)
+
+
+def _definitions(holder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for entry in _entries(_fields(holder.get("definitions")).get("subgraphs")):
+        yield entry
+        yield from _definitions(entry)
+
+
+def _renumber(workflow: Mapping[str, Any], root: Graph, graphs: list[Graph]) -> None:
+    taken = set(root.nodes)
+    given = workflow.get("last_node_id", _fields(workflow.get("state")).get("lastNodeId"))
+    last = given if isinstance(given, int) and 0 <= given < 2**53 else 0
+    for graph in graphs:
+        renamed: dict[str, str] = {}
+        for node in graph.nodes.values():
+            if node.id in taken:
+                last += 1
+                while str(last) in taken:
+                    last += 1
+                renamed[node.id] = str(last)
+            elif node.id.isdecimal():
+                last = max(last, int(node.id))
+            taken.add(renamed.get(node.id, node.id))
+        if not renamed:
+            continue
+        for old, new in renamed.items():
+            graph.nodes[old].id = new
+        graph.nodes = {node.id: node for node in graph.nodes.values()}
+        graph.links = {
+            n: Link(
+                n,
+                renamed.get(k.origin, k.origin),
+                k.output,
+                renamed.get(k.target, k.target),
+                k.place,
+            )
+            for n, k in graph.links.items()
+        }
+        for holder in (root, *graphs):
+            for node in holder.nodes.values():
+                if node.kind == graph.id:
+                    node.properties = {**node.properties, **_patched(node.properties, renamed)}
+
+
+def _patched(properties: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """Promoted widgets by the new numbers of their nodes."""
+    proxies = properties.get("proxyWidgets")
+    if not isinstance(proxies, list):
+        return {}
+    return {
+        "proxyWidgets": [
+            [renamed.get(str(p[0]), p[0]), *p[1:]] if isinstance(p, list) and p else p
+            for p in proxies
+        ]
+    }
+
+
+def _sorted(graphs: dict[str, Graph]) -> dict[str, Graph]:
+    found: dict[str, Graph] = {}
+    waiting = {
+        key: {node.kind for node in graph.nodes.values()} & set(graphs)
+        for key, graph in graphs.items()
+    }
+    while ready := [key for key, needs in waiting.items() if needs <= set(found)]:
+        for key in ready:
+            found[key] = graphs[key]
+            del waiting[key]
+    if waiting:
+        graph = graphs[next(iter(waiting))]
+        raise WorkflowError(
+            f"The subgraph {shorten(graph.name or graph.id)} contains itself, directly or by way "
+            "of others, so that it has no end. Take it out of itself in the editor."
+        )
+    return found

@@ -1,0 +1,137 @@
+"""A workflow file as the editor opens it: nodes with their sockets, widgets, links and values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.errors import shorten
+from . import editor_only, promoted
+from .graph import Graph, Node, io_type, read_graphs
+from .specs import Specs
+from .widgets import Form, Slot, attach, drawn, restore, types_in_common
+from .workflow_file import WorkflowError
+
+
+@dataclass
+class Opened:
+    """A workflow, ready to be sent."""
+
+    root: Graph
+    graphs: dict[str, Graph]
+    unknown: dict[str, str]
+    """Sentences on node classes that nobody knows, by their names."""
+
+    def everything(self) -> list[Node]:
+        return [n for g in (self.root, *self.graphs.values()) for n in g.nodes.values()]
+
+
+def opened(workflow: Mapping[str, Any], specs: Specs) -> Opened:
+    """Load a workflow of the editor's form.
+
+    Raises:
+        WorkflowError: links that lead nowhere, or subgraphs within themselves.
+    """
+    root, graphs = read_graphs(workflow)
+    result = Opened(root, graphs, {})
+    for graph in (*graphs.values(), root):
+        for node in graph.nodes.values():
+            node.inner = graphs.get(node.kind)
+            if node.inner is not None:
+                node.inner.hosts.append(node)
+            elif node.kind not in editor_only.VIRTUAL:
+                node.spec = _known(node.kind, specs, result.unknown)
+        for node in graph.nodes.values():
+            _configure(graph, node)
+        for node in graph.nodes.values():
+            if node.inner is not None:
+                promoted.migrate(node)
+    everything = result.everything()
+    for graph in (*graphs.values(), root):
+        for node in graph.nodes.values():
+            _settle(graph, node)
+        editor_only.hand_out(graph, everything)
+    return result
+
+
+def _known(kind: str, specs: Specs, unknown: dict[str, str]) -> Any:
+    try:
+        return specs(kind)
+    except WorkflowError as error:
+        unknown[kind] = str(error)
+        return None
+
+
+def _configure(graph: Graph, node: Node) -> None:
+    if node.spec is not None:
+        node.form = drawn(node.kind, node.spec)
+    elif node.inner is not None:
+        node.form.inputs = [Slot(p.name, p.io_type) for p in node.inner.inputs]
+    for name, link, made in _linked(graph, node):
+        attach(node.form, name, link, made)
+    if node.inner is not None:
+        promoted.promote(node)
+    elif node.spec is not None:
+        restore(node.form, node.spec, node.stored)
+        # A widget that is no more takes its socket along.
+        names = {w.name for w in node.form.widgets}
+        node.form.inputs[:] = [s for s in node.form.inputs if not s.widget or s.name in names]
+
+
+def _linked(graph: Graph, node: Node) -> list[tuple[str, int, Slot | None]]:
+    """Inputs with their links, and the socket to make where the class does not have it."""
+    found: list[tuple[str, int, Slot | None]] = []
+    named: set[int] = set()
+    for slot in node.slots:
+        name, link = str(slot.get("name") or ""), slot.get("link")
+        if link is None:
+            continue
+        if link not in graph.links:
+            raise WorkflowError(
+                f"Link {shorten(link, 40)} leads nowhere, and {node.name} takes it. Open and save "
+                "the workflow again."
+            )
+        if not _belongs(graph, node, link):
+            continue
+        named.add(link)
+        made = Slot(name, io_type(slot.get("type")), isinstance(slot.get("widget"), Mapping))
+        found.append((name, link, made if node.inner is None else None))
+    for link in graph.links.values():  # where only the other end tells of it
+        if link.target == node.id and link.number not in named and not node.slots:
+            slots = node.form.inputs
+            if 0 <= link.place < len(slots) and slots[link.place].link is None:
+                found.append((slots[link.place].name, link.number, None))
+    return found
+
+
+def _belongs(graph: Graph, node: Node, link: int) -> bool:
+    """Whether a link is this node's: copies of nodes may name one that is another's."""
+    other = graph.nodes.get(graph.links[link].target)
+    if other is None or other is node:
+        return True
+    return not any(slot.get("link") == link for slot in other.slots)
+
+
+def _settle(graph: Graph, node: Node) -> None:
+    """Give inputs of one common type that of what is linked to the others."""
+    for group in node.form.groups.values():
+        members = [s for s in node.form.inputs if s.name in group]
+        types = [_origin_type(graph, s.link) for s in members]
+        for number, slot in enumerate(members):
+            others = [t for i, t in enumerate(types) if i != number]
+            slot.io_type = types_in_common([*others, group[slot.name]])
+
+
+def _origin_type(graph: Graph, number: int | None) -> str:
+    link = graph.links.get(number) if number is not None else None
+    if link is None:
+        return "*"
+    node = graph.nodes.get(link.origin)
+    if node is not None:
+        if node.inner is not None:
+            ports = node.inner.outputs
+            return ports[link.output].io_type if link.output < len(ports) else "*"
+        return node.output_type(link.output)
+    return graph.inputs[link.output].io_type if link.output < len(graph.inputs) else "*"
+
+
+__all__ = ["Form", "Opened", "opened"]
