@@ -12,6 +12,7 @@ from ...core.files import shapes
 from ...core.files.json_text import JsonError, parse_json
 from ...core.files.shapes import Shape
 from ..workflows.workflow import ApiWorkflow, node_title
+from .address import Server
 
 _RETRY_SECONDS = 1.0
 
@@ -23,8 +24,11 @@ class Events:
     same reason what is no message, or not of the shape one has, is passed over.
     """
 
-    def __init__(self, server: str, client_id: str) -> None:
-        self._url = f"ws{server.removeprefix('http')}/ws?clientId={client_id}"
+    def __init__(self, server: Server, client_id: str) -> None:
+        self._url = f"ws{server.url.removeprefix('http')}/ws?clientId={client_id}"
+        self._more: dict[str, Any] = {"header": dict(server.headers)}
+        if server.tls is not None:
+            self._more["sslopt"] = {"context": server.tls}
         self._socket: Any = None
         self._retry_at = 0.0
         self._connect()
@@ -61,7 +65,9 @@ class Events:
             self._retry_at = float("inf")
             return
         try:
-            self._socket = websocket.create_connection(self._url, timeout=5, redirect_limit=0)
+            self._socket = websocket.create_connection(
+                self._url, timeout=5, redirect_limit=0, **self._more
+            )
         except (websocket.WebSocketException, OSError, ValueError):
             self._socket = None  # whether the server is there at all is for the requests to say
 

@@ -16,6 +16,7 @@ from ...core.errors import FacewrightError
 from ...core.weights.model_folders import comfyui_path
 from ..runner import node_classes
 from ..workflows.workflow import WorkflowError
+from .address import Server
 from .http_client import get
 from .server import answers
 
@@ -154,7 +155,7 @@ def _wait(process: subprocess.Popen, address: str, folder: Path, log: Path) -> N
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:
-            get(f"{address}/system_stats", dict[str, Any], timeout=5)
+            get(Server.of(address), "/system_stats", dict[str, Any], timeout=5)
             break
         except WorkflowError:
             pass

@@ -1,27 +1,30 @@
 """Runs a workflow file in a ComfyUI, over HTTP and its websocket."""
 
-import itertools
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ...core.errors import first_of, shorten
+from ...core.errors import shorten
 from ...core.files.shapes import words
-from ...core.images import write_atomic
 from ...core.node_api import called, is_ui_form
 from ..workflows.assign import set_inputs
+from ..workflows.endings import LateError, TakenError, UnfitError, UnreachableError, refusing
 from ..workflows.input_files import LOADERS, input_file, named_by_hand
 from ..workflows.report import RunReport, node_reports, seeds_of
+from ..workflows.specs import Specs
 from ..workflows.workflow import ApiWorkflow, WorkflowError, node_title, to_api
 from ..workflows.workflow_file import read_workflow
 from . import answers as shape
-from .answers import SavedFile, reasons
+from .address import Server
+from .answers import node_reasons, reasons
 from .events import Events, Progress
-from .http_client import RefusedError, get, get_patiently, post, server_url, tell, upload, view
+from .http_client import RefusedError, get, get_patiently, post, tell, upload
+from .results import fetch
 from .specs import server_specs
 
 __all__ = ["server_specs"]  # from here as well
@@ -30,20 +33,23 @@ DEFAULT_SERVER = "http://127.0.0.1:8188"
 _POLL_SECONDS = 0.3
 _GONE_POLLS = 10
 _MOST_TEXT = 2**20
+_QUICKLY = 5.0
+"""Seconds for a request of somebody who wants out."""
 
 
-def answers(server: str, timeout: float = 0.3) -> bool:
+def answers(server: str | Server, timeout: float = 0.3) -> bool:
     """Whether a ComfyUI with facewright installed answers at this address."""
     known = "FacewrightDetectFaces"
     try:
-        return known in get(f"{server_url(server)}/object_info/{known}", dict[str, Any], timeout)
+        at = Server.of(server)
+        return known in get(at, f"/object_info/{known}", dict[str, Any], timeout)
     except WorkflowError:
         return False
 
 
 def run_on_server(
     workflow: Mapping[str, Any],
-    server: str,
+    server: str | Server,
     inputs: Mapping[str, Any] | None = None,
     *,
     input_dir: Path,
@@ -51,47 +57,53 @@ def run_on_server(
     on_progress: Callable[[str, float], None] = lambda text, share: None,
     on_text: Callable[[str, str, str], None] = lambda node_id, title, text: None,
     timeout: float | None = None,
+    api_key: str | None = None,
+    specs: Specs | None = None,
 ) -> RunReport:
-    """Run a workflow of either form in a ComfyUI and fetch the pictures it saves.
+    """Run a workflow of either form in a ComfyUI and fetch the files it saves.
 
     Pictures and videos that LoadImage and LoadVideo nodes name are uploaded first, if they lie in
-    `input_dir` or `inputs` names them; no other file is read. An interrupt (Ctrl-C) stops the run
-    on the server, too.
+    `input_dir` or `inputs` names them; no other file is read. An interrupt (Ctrl-C) takes the run
+    from the server, too.
 
     Args:
+        server: its address, or a `Server` with headers and certificates.
         inputs: as in `runner.run_workflow`; images are file names.
-        output_dir: where the saved pictures go, under the names the server gave them; a number is
-            added where another picture has that name.
+        output_dir: where the saved files go, under the names the server gave them; a number is
+            added where another file has that name.
         on_progress: called with the title of the node that is running, and the share that is done.
         on_text: called with id, title and text of each node that shows text.
-        timeout: seconds to wait for the result; None waits as long as the server works.
+        timeout: seconds until the result has to be there, sending pictures included; after them the
+            run is taken from the server. None waits as long as the server works.
+        api_key: of comfy.org, for nodes that use paid services. It is in no saved file.
+        specs: node classes as the server describes them, where they are known already.
 
     Raises:
         WorkflowError: no server, a workflow it refuses (its own reasons are told), a failing node,
-            or no result in time.
+            files that cannot be fetched, or no result in time. Which of these tells its class, see
+            `workflows.endings`.
     """
     started = time.monotonic()
-    server = server_url(server)
-    workflow = read_workflow(workflow)
-    api = prepared(workflow, server_specs(server), inputs or {})
-    _upload_files(api, server, input_dir, named_by_hand(inputs or {}))
-    extra = {"extra_pnginfo": {"workflow": dict(workflow)}} if is_ui_form(workflow) else {}
-    client_id = uuid.uuid4().hex
-    body = {"prompt": api, "client_id": client_id, "extra_data": extra}
-    # Listening before asking: the first messages may come before the answer.
-    with closing(Events(server, client_id)) as events:
-        try:
-            prompt_id = post(f"{server}/prompt", body, shape.Prompted).prompt_id
-        except RefusedError as refused:
-            titles = {node_id: node_title(api, node_id) for node_id in api}
-            raise WorkflowError(reasons(refused.answer, titles)) from refused
-        progress = Progress(api, prompt_id)
-        try:
-            entry = _wait(server, events, progress, on_progress, timeout)
-        except KeyboardInterrupt:
-            _stop(server, prompt_id)
-            raise
-    report = RunReport(seeds=seeds_of(api))
+    server = Server.of(server)
+    run = _Run(server, timeout)
+    try:
+        workflow = read_workflow(workflow)
+        api = prepared(workflow, specs or server_specs(run.server), inputs or {})
+        _upload_files(api, run.server, input_dir, named_by_hand(inputs or {}), on_progress)
+        extra: dict[str, Any] = {"api_key_comfy_org": api_key} if api_key else {}
+        if is_ui_form(workflow):
+            extra["extra_pnginfo"] = {"workflow": dict(workflow)}
+        entry, progress, left_out = run.result(api, extra, on_progress)
+    except BaseException as error:
+        if run.asked and isinstance(error, KeyboardInterrupt | LateError | UnreachableError):
+            _stop(server, run.prompt_id)
+        if isinstance(error, LateError):
+            taken = " It was taken from the queue there." if run.asked else ""
+            raise LateError(
+                f"The ComfyUI at {server} gave no result within {timeout:g} s.{taken}"
+            ) from error
+        raise
+    report = RunReport(seeds=seeds_of(api), left_out=left_out)
     for node_id, output in entry.outputs.items():
         # A node of a subgraph or one the server added is not in what was sent.
         title = node_title(api, node_id) if node_id in api else shorten(node_id)
@@ -100,10 +112,44 @@ def run_on_server(
             said = words(text, _MOST_TEXT)
             on_text(node_id, title, said)
             report.add_text(node_id, said)
-    report.saved = _fetch(server, entry, output_dir)
+    fetch(server, entry.outputs, output_dir, report)
     report.nodes = node_reports(api, progress.seconds, frozenset(progress.cached))
     report.seconds = time.monotonic() - started
     return report
+
+
+class _Run:
+    """One run on a server, which knows it by a number that is ours to choose.
+
+    So it can be taken back at any moment, also before the server's answer is here.
+    """
+
+    def __init__(self, server: Server, timeout: float | None) -> None:
+        self.server = server
+        if timeout is not None:
+            self.server = replace(server, until=time.monotonic() + timeout)
+        self.prompt_id = str(uuid.uuid4())
+        self.asked = False
+
+    def result(
+        self, api: ApiWorkflow, extra: Mapping[str, Any], on_progress: Callable[[str, float], None]
+    ) -> tuple[shape.Entry, Progress, list[str]]:
+        """Its entry in the history, who told of it, and what the server leaves out of it."""
+        client_id = uuid.uuid4().hex
+        body = {"prompt": api, "client_id": client_id, "prompt_id": self.prompt_id}
+        titles = {node_id: node_title(api, node_id) for node_id in api}
+        # Listening before asking: the first messages may come before the answer.
+        with closing(Events(self.server, client_id)) as events:
+            self.asked = True
+            try:
+                answer = post(self.server, "/prompt", {**body, "extra_data": extra}, shape.Prompted)
+            except RefusedError as refused:
+                said = str(refused) if refused.by_login else reasons(refused.answer, titles)
+                raise UnfitError(said) from refused
+            self.prompt_id = answer.prompt_id
+            progress = Progress(api, self.prompt_id)
+            entry = _wait(self.server, events, progress, on_progress)
+        return entry, progress, node_reasons(answer.node_errors, titles)
 
 
 def prepared(workflow: Mapping[str, Any], specs: Any, inputs: Mapping[str, Any]) -> ApiWorkflow:
@@ -112,12 +158,20 @@ def prepared(workflow: Mapping[str, Any], specs: Any, inputs: Mapping[str, Any])
     Raises:
         WorkflowError: as `read_workflow`, `workflow.to_api` and `assign.set_inputs`.
     """
-    api = to_api(read_workflow(workflow), specs)
-    set_inputs(api, inputs, specs)
+    source = read_workflow(workflow)
+    with refusing():
+        api = to_api(source, specs)
+        set_inputs(api, inputs, specs)
     return api
 
 
-def _upload_files(api: ApiWorkflow, server: str, input_dir: Path, named: Collection[str]) -> None:
+def _upload_files(
+    api: ApiWorkflow,
+    server: Server,
+    input_dir: Path,
+    named: Collection[str],
+    on_progress: Callable[[str, float], None],
+) -> None:
     for node in api.values():
         kind = node["class_type"]
         name = node["inputs"].get(LOADERS[kind][0]) if kind in LOADERS else None
@@ -125,15 +179,12 @@ def _upload_files(api: ApiWorkflow, server: str, input_dir: Path, named: Collect
             continue
         path = input_file(kind, name, input_dir, named)
         if path is not None:  # else it may be in the server's own input folder
+            on_progress(f"Sending {shorten(path.name)}", 0.0)
             node["inputs"][LOADERS[kind][0]] = upload(server, path)
 
 
 def _wait(
-    server: str,
-    events: Events,
-    progress: Progress,
-    on_progress: Callable[[str, float], None],
-    timeout: float | None,
+    server: Server, events: Events, progress: Progress, on_progress: Callable[[str, float], None]
 ) -> shape.Entry:
     """The history entry of a run. It decides, whatever the socket told or failed to tell.
 
@@ -141,14 +192,14 @@ def _wait(
     """
     started = time.monotonic()
     vanished, prompt_id = 0, progress.prompt_id
-    url = f"{server}/history/{quote(prompt_id, safe='')}"
-    while timeout is None or time.monotonic() - started < timeout:
-        entry = get_patiently(url, dict[str, Any]).get(prompt_id)
+    path = f"/history/{quote(prompt_id, safe='')}"
+    while True:
+        entry = get_patiently(server, path, dict[str, Any]).get(prompt_id)
         if entry is not None:
-            entry = shape.checked(entry, shape.Entry, url)
+            entry = shape.checked(entry, shape.Entry, f"{server}{path}")
             status = entry.status or shape.Status()
             if status.status_str == "error":
-                raise WorkflowError(_failure(status, progress.api))
+                raise _failure(status, progress.api)
             if status.completed is not False:
                 _catch_up(events, progress, status)
                 on_progress("Done", 1.0)
@@ -157,9 +208,11 @@ def _wait(
         # Between leaving the queue and entering the history a run is in neither for a moment.
         vanished = 0 if waiting is not None or entry is not None else vanished + 1
         if vanished > _GONE_POLLS:
-            raise WorkflowError(f"The run was removed from the queue of the ComfyUI at {server}.")
+            raise TakenError(
+                f"The run was removed from the queue of the ComfyUI at {server}, or the ComfyUI "
+                "was started anew."
+            )
         _listen(events, progress, on_progress, waiting, time.monotonic() - started)
-    raise WorkflowError(f"The ComfyUI at {server} gave no result within {timeout:g} s.")
 
 
 def _listen(
@@ -197,17 +250,20 @@ def _catch_up(events: Events, progress: Progress, status: shape.Status) -> None:
         progress.take({"type": kind, "data": data})
 
 
-def _stop(server: str, prompt_id: str) -> None:
+def _stop(server: Server, prompt_id: str) -> None:
     """Take a run from the queue of a server, or interrupt it there; never somebody else's."""
     with suppress(WorkflowError):  # whoever pressed Ctrl-C wants out; the server may be gone
-        tell(f"{server}/queue", {"delete": [prompt_id]})
-        if _position(server, prompt_id) is not None:
-            tell(f"{server}/interrupt", {"prompt_id": prompt_id})
+        tell(server, "/queue", {"delete": [prompt_id]}, _QUICKLY)
+        if _place(get(server, "/queue", shape.Queue, _QUICKLY), prompt_id) is not None:
+            tell(server, "/interrupt", {"prompt_id": prompt_id}, _QUICKLY)
 
 
-def _position(server: str, prompt_id: str) -> int | None:
+def _position(server: Server, prompt_id: str) -> int | None:
     """How many runs come before this one, or None where the queue does not hold it."""
-    queue = get_patiently(f"{server}/queue", shape.Queue)
+    return _place(get_patiently(server, "/queue", shape.Queue), prompt_id)
+
+
+def _place(queue: shape.Queue, prompt_id: str) -> int | None:
     if any(item[1:2] == [prompt_id] for item in queue.queue_running):
         return 0
     numbers = [item[0] for item in queue.queue_pending if item[1:2] == [prompt_id]]
@@ -217,55 +273,14 @@ def _position(server: str, prompt_id: str) -> int | None:
     return sum(isinstance(n, int | float) and n <= numbers[0] for n in others)
 
 
-def _failure(status: shape.Status, api: ApiWorkflow) -> str:
+def _failure(status: shape.Status, api: ApiWorkflow) -> WorkflowError:
     for kind, data in status.told():
         if kind == "execution_error":
             node_id = str(data.get("node_id"))
             given = data.get("node_type") or "a node that was not in the file"
             title = node_title(api, node_id) if node_id in api else shorten(given)
             said = words(data.get("exception_message") or "it gave no reason")
-            return f"{called(node_id, title)}: {said}"
+            return WorkflowError(f"{called(node_id, title)}: {said}")
         if kind == "execution_interrupted":
-            return "The run was interrupted on the server."
-    return "The run failed on the server; its log tells why."
-
-
-def _fetch(server: str, entry: shape.Entry, output_dir: Path) -> list[Path]:
-    """Write what the run saved below `output_dir`. What cannot be had stops nothing else.
-
-    Raises:
-        WorkflowError: files were left out, after the others are there.
-    """
-    saved, refused = [], []
-    for node_id, output in entry.outputs.items():
-        told = output.get("images") or []
-        for image in told if isinstance(told, list) else [told]:
-            try:
-                file = shape.checked(image, SavedFile, f"{server} about node {shorten(node_id)}")
-                if file.type == "output":
-                    saved.append(_fetch_one(server, file, output_dir))
-            except WorkflowError as error:
-                refused.append(str(error))
-    if refused:
-        rest = f" The run's other files, {len(saved)}, are in {output_dir}." if saved else ""
-        raise WorkflowError(" ".join(first_of(refused, most=5)) + rest)
-    return saved
-
-
-def _fetch_one(server: str, file: SavedFile, output_dir: Path) -> Path:
-    path = file.below(output_dir.resolve())
-    content = view(server, file)
-    try:
-        path = _free(path, content)
-        write_atomic(path, content)
-    except OSError as error:
-        raise WorkflowError(f"{shorten(path, 200)} cannot be written ({error}).") from error
-    return path
-
-
-def _free(path: Path, content: bytes) -> Path:
-    """`path`, or with a number where another picture has the name: servers count from 1 again."""
-    candidate, numbers = path, itertools.count(2)
-    while candidate.exists() and not (candidate.is_file() and candidate.read_bytes() == content):
-        candidate = path.with_stem(f"{path.stem}{next(numbers)}")
-    return candidate
+            return TakenError("The run was interrupted on the server.")
+    return WorkflowError("The run failed on the server; its log tells why.")

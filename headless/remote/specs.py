@@ -7,31 +7,31 @@ from typing import Any
 from ...core.errors import shorten
 from ..workflows.specs import Described, NodeSpec
 from ..workflows.workflow_file import WorkflowError
+from .address import Server
 from .answers import checked
-from .http_client import get, server_url
+from .http_client import get
 
 
-def server_specs(server: str) -> Callable[[str], NodeSpec]:
+def server_specs(server: str | Server) -> Callable[[str], NodeSpec]:
     """Node classes as a server describes them; it is asked once.
 
     Raises:
         WorkflowError: on asking for a class it does not have.
     """
-    server = server_url(server)
-    url = f"{server}/object_info"
+    at = Server.of(server)
 
     @cache
     def known() -> dict[str, Any]:
-        return get(url, dict[str, Any], timeout=60)
+        return get(at, "/object_info", dict[str, Any], timeout=60)
 
     @cache
     def spec(kind: str) -> NodeSpec:
         if kind not in known():
             raise WorkflowError(
-                f"The ComfyUI at {server} has no node {shorten(kind)}. Install the node pack "
+                f"The ComfyUI at {at} has no node {shorten(kind)}. Install the node pack "
                 "that brings it (for Facewright nodes: this package in custom_nodes) and restart "
                 "it."
             )
-        return checked(known()[kind], Described, f"{url} on {shorten(kind)}").spec()
+        return checked(known()[kind], Described, f"{at}/object_info on {shorten(kind)}").spec()
 
     return spec

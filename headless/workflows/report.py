@@ -30,6 +30,12 @@ class RunReport:
     seeds: dict[str, int] = field(default_factory=dict)
     """Seeds in use, each under the name that `--set` takes."""
     seconds: float = 0.0
+    previews: int = 0
+    """Files that nodes showed without saving them."""
+    notes: list[str] = field(default_factory=list)
+    """What is worth knowing of what came out; not that anything failed."""
+    left_out: list[str] = field(default_factory=list)
+    """Nodes that did not run although the workflow wants them, and why."""
 
     def add_text(self, node_id: str, text: str) -> None:
         before = self.texts.get(node_id)
@@ -46,6 +52,9 @@ class RunReport:
             "seeds": self.seeds,
             "nodes": nodes,
             "seconds": _rounded(self.seconds),
+            "previews": self.previews,
+            "notes": self.notes,
+            "left_out": self.left_out,
         }
 
 

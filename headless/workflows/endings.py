@@ -1,0 +1,48 @@
+"""How a run of a workflow ends where it does not end well: what scripts tell apart by exit codes.
+
+Every other `WorkflowError` is a failure of what was asked for, exit code 1.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .workflow_file import WorkflowError
+
+
+class UnreachableError(WorkflowError):
+    """Nobody answers at an address."""
+
+    exit_code = 3
+
+
+class UnfitError(WorkflowError):
+    """A workflow that is refused before any of it runs."""
+
+    exit_code = 4
+
+
+class LateError(WorkflowError):
+    """No result within the time that was given."""
+
+    exit_code = 5
+
+
+class TakenError(WorkflowError):
+    """Somebody else interrupted the run, or took it from the queue."""
+
+    exit_code = 6
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What is wrong with a workflow in here keeps it from running.
+
+    Raises:
+        UnfitError: in place of a `WorkflowError` that is nothing more special.
+    """
+    try:
+        yield
+    except WorkflowError as error:
+        if hasattr(error, "exit_code"):
+            raise
+        raise UnfitError(str(error)) from error
