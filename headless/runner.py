@@ -20,6 +20,7 @@ from .host.catalogue import input_specs, node_classes
 from .host.host import HeadlessHost
 from .host.saving import RunContext, context
 from .workflows.assign import set_inputs
+from .workflows.endings import MisnamedError, refusing
 from .workflows.input_files import named_by_hand
 from .workflows.workflow import ApiWorkflow, WorkflowError, node_title, to_api, unknown_node
 from .workflows.workflow_file import is_link, read_workflow
@@ -73,8 +74,10 @@ def run_workflow(
     roots = [models] if isinstance(models, str | os.PathLike) else models
     with running(HeadlessHost(ModelFolders(roots)) if roots else find_host()):
         source = read_workflow(workflow)
-        api = to_api(source, input_specs)
-        set_inputs(api, inputs or {}, input_specs)
+        with refusing():
+            api = to_api(source, input_specs)
+        with refusing(MisnamedError):
+            set_inputs(api, inputs or {}, input_specs)
         run = RunContext(
             input_dir=Path(input_dir) if input_dir is not None else Path.cwd(),
             output_dir=Path(output_dir),
@@ -95,7 +98,8 @@ def _run(
     on_node: Callable[[str, int, int], None],
     on_text: Callable[[str, str, str], None],
 ) -> dict[str, Outputs]:
-    order = check(api)
+    with refusing():
+        order = check(api)
     results: dict[str, Outputs] = {k: _again(v) for k, v in known.items()}
 
     def bring(wanted: str) -> None:

@@ -32,7 +32,8 @@ def sentences(command: Callable | None = None, *, interrupted: str = _GO_ON) -> 
     """Show errors that a user can act on as their sentence, without a traceback.
 
     Those are `FacewrightError`, every error of the operating system and a lack of memory: exit code
-    1. Ctrl-C ends with 130 and SIGTERM with 143.
+    1, or the one that the error bears (`headless.workflows.endings`). Ctrl-C ends with 130 and
+    SIGTERM with 143.
 
     Args:
         interrupted: what to say after Ctrl-C.
@@ -48,7 +49,7 @@ def sentences(command: Callable | None = None, *, interrupted: str = _GO_ON) -> 
             with _sigterm_raises():
                 copy_context().run(command, *args, **kwargs)  # its settings end with it
         except FacewrightError as error:
-            fail(str(error))
+            fail(str(error), getattr(error, "exit_code", 1))
         except KeyboardInterrupt as error:
             said = interrupted
             if isinstance(error, Terminated):

@@ -1,7 +1,7 @@
 """`facewright run`: a workflow file, without opening ComfyUI."""
 
 import functools
-import shlex
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
+from ...core.errors import counted
+from ...core.files.names import same_place
+from ...core.files.writing import written_whole
 from ._common import (
     OUT,
     AsJson,
-    Machine,
     app,
-    counted,
+    fail,
     path_argument,
     path_option,
     path_or_name,
@@ -28,78 +30,7 @@ from ._common import (
 )
 from ._failures import sentences
 from ._options import grouped
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place(Machine):
-    """Where the workflow runs."""
-
-    server: Annotated[str | None, typer.Option(help="Address of a ComfyUI to run it in.")] = None
-    comfy: Annotated[
-        bool,
-        typer.Option(
-            "--comfy",
-            help="Start the ComfyUI of this machine for it (COMFYUI_PATH or comfy-cli's), and stop "
-            "it afterwards.",
-        ),
-    ] = False
-    comfy_args: Annotated[
-        str, typer.Option(help='With --comfy: more for its command line, such as "--lowvram".')
-    ] = ""
-    embedded: Annotated[
-        bool, typer.Option("--embedded", help="Run here even where a ComfyUI is found.")
-    ] = False
-
-    def check(self) -> None:
-        """Options that make no sense beside others are wrong usage."""
-        elsewhere = self.server is not None or self.comfy
-        if (self.server is not None) + self.comfy + self.embedded > 1:
-            raise typer.BadParameter("--server, --comfy and --embedded exclude each other.")
-        if self.comfy_args and not self.comfy:
-            raise typer.BadParameter("--comfy-args is for the ComfyUI that --comfy starts.")
-        if self.models is not None and elsewhere:
-            raise typer.BadParameter(
-                "ComfyUI has models folders of its own; --models is for runs in this process."
-            )
-        if self.device is not None and elsewhere:
-            raise typer.BadParameter(
-                "ComfyUI chooses its device itself (its options --cpu and --cuda-device, which "
-                "--comfy-args passes on); --device is for runs in this process."
-            )
-
-    def arguments(self) -> list[str]:
-        """Of the ComfyUI to start."""
-        from ...core.errors import shorten
-
-        try:
-            return shlex.split(self.comfy_args)
-        except ValueError as error:
-            raise typer.BadParameter(
-                f"{shorten(self.comfy_args)!r} cannot be taken apart ({error}).",
-                param_hint="--comfy-args",
-            ) from error
-
-    @contextmanager
-    def entered(self, source: Any) -> Iterator["_Where"]:
-        """The place, for as long as the workflow runs there."""
-        from ..remote.server import DEFAULT_SERVER, answers, server_specs
-        from ..runner import input_specs
-
-        if self.comfy:
-            from ..remote.launch import started_comfyui
-            from ..workflows.workflow import node_kinds
-
-            with started_comfyui(node_kinds(source), self.arguments(), say) as address:
-                yield _Where("the ComfyUI started for it", address, server_specs(address))
-            return
-        server = self.server
-        here = self.embedded or self.device is not None
-        if server is None and not here and answers(DEFAULT_SERVER):
-            server = DEFAULT_SERVER
-        if server is not None:
-            yield _Where(server, server, server_specs(server))
-        else:
-            yield _Where("this process", None, input_specs)
+from ._place import Place, Where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,24 +79,56 @@ def run(
         Path | None, path_option("Where Load Image finds pictures; default: current folder.")
     ] = None,
     place: Place,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Seconds until the result has to be there, with --batch of each picture. Then the "
+            "run is taken from the server.",
+        ),
+    ] = None,
+    api_file: Annotated[
+        Path | None,
+        path_option(
+            "Write the workflow to this file in the API form, as it would be sent (- is standard "
+            "output), and do not run it.",
+            "--to-api",
+            metavar="FILE",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a workflow file, in a ComfyUI that answers or else in this process."""
+    """Run a workflow file, in a ComfyUI that answers or else in this process.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nobody answers, 4 the workflow or the login was
+    refused, 5 not within --timeout, 6 interrupted on the server by somebody else, 130 Ctrl-C, 143
+    SIGTERM.
+    """
     from ..workflows.workflow import read_workflow
 
     place.check()
+    if api_file is not None and batch.batch:
+        raise typer.BadParameter("--batch is for runs; --to-api does not run anything.")
+    if as_json and api_file == Path("-"):
+        raise typer.BadParameter("--to-api - and --json both write to standard output.")
+    if api_file is not None and same_place(api_file) == same_place(workflow):
+        raise typer.BadParameter("--to-api would replace the workflow file. Give another name.")
     inputs = _assigned(assignments or [])
     place.arguments()
     source = read_workflow(workflow)
     place.use()
     with place.entered(source) as where:
-        if not as_json:
+        if not as_json and api_file is None:
             say(f"Running {workflow} in {where.name}.")
-        task = _Task(where, source, inputs, input_dir or Path.cwd(), out, as_json)
-        if batch.batch:
+        task = _Task(where, source, inputs, input_dir or Path.cwd(), out, as_json, timeout)
+        if api_file is not None:
+            with task.told_as_json():
+                task.look(api_file)
+        elif batch.batch:
             task.over(batch)
         else:
-            task.once()
+            with task.told_as_json():
+                task.once()
 
 
 def _assigned(texts: list[str]) -> dict[str, str]:
@@ -185,67 +148,101 @@ def _assigned(texts: list[str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class _Where:
-    """Where a workflow runs."""
-
-    name: str
-    server: str | None
-    specs: Callable[[str], Any]
-
-
-@dataclass(frozen=True)
 class _Task:
     """What to run, and how to tell of it."""
 
-    where: _Where
+    where: Where
     source: Any
     inputs: dict[str, Any]
     input_dir: Path
     out: Path
     as_json: bool
+    timeout: float | None
 
-    def once(self) -> None:
+    @contextmanager
+    def told_as_json(self) -> Iterator[None]:
+        """What fails in here is told by --json, too."""
         from ...core.errors import FacewrightError
-        from ...core.files.shapes import words
 
-        titles: dict[str, str] = {}
-        go = self._runner(None, lambda node_id, title, text: titles.update({node_id: title}))
         try:
-            with progress("Running", 1, quiet=self.as_json) as show:
-                report = go(self.inputs, self.out, show)
+            yield
         except FacewrightError as error:
             if self.as_json:
-                write_json({"where": self.where.name, "saved": [], "error": str(error)})
+                saved = [str(path) for path in getattr(error, "saved", ())]
+                write_json({"where": self.where.name, "saved": saved, "error": str(error)})
             raise
+
+    def api(self) -> Any:
+        """The API form with what --set gives."""
+        from ..remote.server import prepared
+
+        return prepared(self.source, self.where.specs, self.inputs)
+
+    def look(self, target: Path) -> None:
+        """Write the workflow's API form."""
+        api = self.api()
+        text = json.dumps(api, indent=2, default=str) + "\n"
+        if target == Path("-"):
+            sys.stdout.write(text)
+        else:
+            with written_whole(target) as temporary:
+                temporary.write_text(text, encoding="ascii", newline="\n")
+        if self.as_json:
+            about = {"where": self.where.name, "nodes": len(api), "written": str(target)}
+            write_json({**about, "error": None})
+        elif target != Path("-"):
+            say(f"Wrote {counted(len(api), 'node')} to {target}.")
+
+    def once(self) -> None:
+        from ...core.files.shapes import words
+
+        self.api()  # what is wrong with it is told before anything is sent
+        titles: dict[str, str] = {}
+        go = self._runner(None, lambda node_id, title, text: titles.update({node_id: title}))
+        with progress("Running", 1, quiet=self.as_json) as show:
+            report = go(self.inputs, self.out, show)
         if self.as_json:
             write_json({"where": self.where.name, **report.as_dict(), "error": None})
-            return
-        for node_id, text in report.texts.items():
-            sys.stdout.write(f"{titles[node_id]}:\n{words(text, len(text))}\n")
-        for path in report.saved:
-            say(f"Saved {path}")
-        if not report.saved:
-            say("Nothing was saved: no Save Image node ran.", "yellow")
+        else:
+            for node_id, text in report.texts.items():
+                sys.stdout.write(f"{titles[node_id]}:\n{words(text, len(text))}\n")
+            for path in report.saved:
+                say(f"Saved {path}")
+            for note in (*report.notes, *([] if report.saved else [self._why_nothing(report)])):
+                say(note, "yellow")
+        _fail_for_left_out(report.left_out)
+
+    def _why_nothing(self, report: Any) -> str:
+        if self.where.server is None:
+            return "Nothing was saved: no Save Image node ran."
+        if report.previews:
+            shown = counted(report.previews, "file")
+            return f"Nothing was saved: {shown} that nodes showed are previews. Use Save Image."
+        return (
+            "No node tells of a file that it saved. Some save without telling, such as Save "
+            "Checkpoint: look into the server's output folder."
+        )
 
     def over(self, batch: Batch) -> None:
         from ...core.files.scan import LeftAside
-        from ..remote.server import prepared
         from ..workflows.run_batch import Runs, batch_node, plan_runs
 
         aside = LeftAside()
+        api = self.api()
         with wrong_usage():
-            api = prepared(self.source, self.where.specs, self.inputs)
             node = batch_node(api, batch.batch_node)
             jobs = plan_runs(batch.batch or (), self.out, aside)
         go = self._runner(node)
-        past = 0
+        past, left_out = 0, {}
         with progress("Running", len(jobs), quiet=self.as_json) as show:
 
             def one(picture: Path, folder: Path) -> Any:
                 def inside(text: str, share: float) -> None:
                     show(f"{past + 1} of {len(jobs)}: {picture.name}: {text}", past + share)
 
-                return go({**self.inputs, f"{node}.image": str(picture)}, folder, inside)
+                report = go({**self.inputs, f"{node}.image": str(picture)}, folder, inside)
+                left_out.update(dict.fromkeys(report.left_out))
+                return report
 
             def on_job(job: Any, why: str | None) -> None:
                 nonlocal past
@@ -258,14 +255,15 @@ class _Task:
             summary = runs.do(jobs, overwrite=batch.overwrite, on_job=on_job)
         done = f"{counted(len(summary.done), 'picture')} done, results in {self.out}"
         tell(summary, len(jobs), aside, done, self.as_json, where=self.where.name)
+        _fail_for_left_out(list(left_out))
 
     def _check_still_there(self, past: int, total: int) -> None:
         """Where the server is gone, no further picture can be done."""
-        from ...core.errors import FacewrightError
         from ..remote.server import answers
+        from ..workflows.endings import UnreachableError
 
         if self.where.server is not None and not answers(self.where.server, timeout=10):
-            raise FacewrightError(
+            raise UnreachableError(
                 f"{self.where.name} no longer answers; it was at picture {past} of {total}. What "
                 "is finished stays: start it again and run the same command to go on."
             )
@@ -280,11 +278,23 @@ class _Task:
         run: Callable[..., Any] = (
             Here(self.source, changing).run
             if self.where.server is None
-            else functools.partial(run_on_server, self.source, self.where.server)
+            else functools.partial(
+                run_on_server,
+                self.source,
+                self.where.server,
+                api_key=self.where.api_key,
+                specs=self.where.specs,
+            )
         )
 
         def go(inputs: dict[str, Any], folder: Path, show: Callable[[str, float], None]) -> Any:
             told = {"output_dir": folder, "on_progress": show, "on_text": on_text}
-            return run(inputs, input_dir=self.input_dir, **told)
+            return run(inputs, input_dir=self.input_dir, timeout=self.timeout, **told)
 
         return go
+
+
+def _fail_for_left_out(left_out: list[str]) -> None:
+    """Exit code 1 where the server ran a part of the workflow only."""
+    if left_out:
+        fail("The server left out a part of the workflow. " + " ".join(left_out))

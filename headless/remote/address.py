@@ -115,7 +115,7 @@ def _headers(given: Iterable[str]) -> dict[str, str]:
     for line in given:
         name, colon, value = line.partition(":")
         name, value = name.strip(), value.strip()
-        shown = shorten(name if colon else "what was given", 40)  # a value may be a secret
+        shown = shorten(name, 40) if colon else "without a colon"  # a value may be a secret
         wrong = ""
         if not colon or not _TOKEN.fullmatch(name):
             wrong = "is no header. Write it as 'Name: value'"

@@ -1,13 +1,17 @@
 """Runs a workflow file in this process, for who wants a report of it."""
 
+import _thread
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...core.host import find_host, running
 from ..runner import Outputs, input_specs, run_workflow
+from ..workflows.endings import LateError
 from ..workflows.report import RunReport, node_reports, seeds_of
 from .server import prepared
 
@@ -36,12 +40,17 @@ class Here:
         output_dir: Path,
         on_progress: Callable[[str, float], None] = lambda text, share: None,
         on_text: Callable[[str, str, str], None] = lambda node_id, title, text: None,
+        timeout: float | None = None,
     ) -> RunReport:
         """Run it; arguments and errors are those of `runner.run_workflow`.
 
         Args:
             on_progress: called with the title of the node that is running, and the share that is
                 done.
+            timeout: seconds that it may take, where this is the main thread.
+
+        Raises:
+            LateError: it took longer.
         """
         started = time.perf_counter()
         report = RunReport()
@@ -51,7 +60,7 @@ class Here:
             report.add_text(node_id, text)
             on_text(node_id, title, text)
 
-        with running(replace(find_host(), begin_progress=steps)):
+        with running(replace(find_host(), begin_progress=steps)), _within(timeout):
             results = run_workflow(
                 self.workflow,
                 inputs,
@@ -77,6 +86,33 @@ class Here:
             reached |= more
         # Output nodes do something besides: they show and save.
         self._kept = {k: v for k, v in results.items() if k not in reached and v.ui is None}
+
+
+@contextmanager
+def _within(seconds: float | None) -> Iterator[None]:
+    """What takes longer is interrupted as Ctrl-C interrupts it, once the step under way is done."""
+    if seconds is None:
+        yield
+        return
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        _thread.interrupt_main()
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+    except KeyboardInterrupt as error:
+        if not late.is_set():
+            raise
+        raise LateError(f"The workflow gave no result within {seconds:g} s.") from error
 
 
 def _saved(ui: Any) -> list[Path]:

@@ -219,7 +219,7 @@ def _on_the_way(url: str, failed: Exception) -> str:
             "address begin with http:// instead?"
         )
     # Of a proxy whose address is wrong, the library shows all of it.
-    shown = re.sub(r"//[^/@\s]*@", "//...@", str(why))
+    shown = re.sub(r"\S*@", "...@", str(why))
     return f"No ComfyUI answers at {url} ({shorten(shown, 200)}). Start it, or run with --embedded."
 
 

@@ -36,6 +36,14 @@ _KINDS = PICTURE_SUFFIXES | {*_3D.split(), *_OTHERS.split(), *_MEDIA.split()}
 _DEEPEST = 4
 
 
+class IncompleteError(WorkflowError):
+    """Files that a run saved, or parts of it, are missing here."""
+
+    def __init__(self, said: str, saved: list[Path]) -> None:
+        super().__init__(said)
+        self.saved = saved
+
+
 class SavedFile(Shape):
     """A file that a run wrote, as the server names it."""
 
@@ -81,7 +89,8 @@ def fetch(
         report: gets the files in `saved`, and how many previews there were besides.
 
     Raises:
-        WorkflowError: files were left out, after the others are there.
+        IncompleteError: files were left out, after the others are there.
+        UnreachableError: the server is gone.
     """
     server = replace(server, until=inf)  # what is ready is not given up
     refused: list[str] = []
@@ -105,7 +114,8 @@ def fetch(
             except WorkflowError as error:
                 refused.append(str(error))
     if refused:
-        raise WorkflowError(" ".join(first_of(refused, most=5)) + _rest(report, folder))
+        said = " ".join([*first_of(refused, most=5), *report.left_out])
+        raise IncompleteError(said + _rest(report, folder), report.saved)
 
 
 def _rest(report: RunReport, folder: Path) -> str:

@@ -13,7 +13,14 @@ from ...core.errors import shorten
 from ...core.files.shapes import words
 from ...core.node_api import called, is_ui_form
 from ..workflows.assign import set_inputs
-from ..workflows.endings import LateError, TakenError, UnfitError, UnreachableError, refusing
+from ..workflows.endings import (
+    LateError,
+    MisnamedError,
+    TakenError,
+    UnfitError,
+    UnreachableError,
+    refusing,
+)
 from ..workflows.input_files import LOADERS, input_file, named_by_hand
 from ..workflows.report import RunReport, node_reports, seeds_of
 from ..workflows.specs import Specs
@@ -161,6 +168,7 @@ def prepared(workflow: Mapping[str, Any], specs: Any, inputs: Mapping[str, Any])
     source = read_workflow(workflow)
     with refusing():
         api = to_api(source, specs)
+    with refusing(MisnamedError):
         set_inputs(api, inputs, specs)
     return api
 

@@ -9,6 +9,12 @@ from contextlib import contextmanager
 from .workflow_file import WorkflowError
 
 
+class MisnamedError(WorkflowError):
+    """Inputs to set that the workflow does not have, or values that they do not take."""
+
+    exit_code = 2
+
+
 class UnreachableError(WorkflowError):
     """Nobody answers at an address."""
 
@@ -34,15 +40,15 @@ class TakenError(WorkflowError):
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
+def refusing(kind: type[WorkflowError] = UnfitError) -> Iterator[None]:
     """What is wrong with a workflow in here keeps it from running.
 
     Raises:
-        UnfitError: in place of a `WorkflowError` that is nothing more special.
+        WorkflowError: of that kind, in place of one that is nothing more special.
     """
     try:
         yield
     except WorkflowError as error:
         if hasattr(error, "exit_code"):
             raise
-        raise UnfitError(str(error)) from error
+        raise kind(str(error)) from error

@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from facewright.core.errors import FacewrightError
 from facewright.headless.remote import http_client
+from facewright.headless.remote.address import Server
 from facewright.headless.remote.answers import AnswerError
 from facewright.headless.remote.events import Progress
-from facewright.headless.remote.address import Server
 from facewright.headless.remote.server import answers, run_on_server
 from PIL import Image
 

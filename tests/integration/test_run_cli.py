@@ -69,7 +69,7 @@ def test_both_forms_run_on_a_server_and_are_reported(server, tmp_path, name):
 def test_a_wrong_choice_is_refused_in_words(server, tmp_path):
     words = ["--server", server.address, "-o", tmp_path / "out"]
     result = facewright(FOLDER / "nano_restore.json", "--set", "Paste Faces.color=lba", *words)
-    assert result.exit_code == 1
+    assert result.exit_code == 4
     assert "(Paste Faces): " in result.stderr and "'lba'" in result.stderr
     assert "wavelet" in result.stderr, "what it could have been"
 
