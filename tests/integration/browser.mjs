@@ -253,10 +253,25 @@ await page.evaluate(helpers)
 if (job.templates) {
   await page.evaluate(() => window.app.extensionManager.command.execute('Comfy.BrowseTemplates'))
   await page.getByText('facewright', { exact: true }).first().click()
+  await page.waitForSelector('[role=dialog] [data-testid^=template-workflow-]')
   await page.waitForTimeout(1500)
-  seen.templates = await page.evaluate(() =>
-    [...document.querySelectorAll('[role=dialog] img')].map((i) => [i.src, i.naturalWidth])
-  )
+  // Cards come and load their pictures where they are scrolled to.
+  seen.templates = await page.evaluate(async () => {
+    const found = {}
+    const name = (card) => card.dataset.testid.replace('template-workflow-', '')
+    for (let calm = 0; calm < 8; calm += 1, await window.seen.quiet(250)) {
+      const cards = [...document.querySelectorAll('[role=dialog] [data-testid^=template-workflow-]')]
+      for (const card of cards) {
+        const picture = card.querySelector('img')
+        if (name(card) in found || !picture?.naturalWidth) continue
+        found[name(card)] = (await (await fetch(picture.src)).blob()).size
+        calm = 0
+      }
+      const next = cards.find((card) => !(name(card) in found)) ?? cards.at(-1)
+      next?.scrollIntoView()
+    }
+    return found
+  })
   await page.screenshot({ path: path.join(job.out, 'templates.png') })
   await page.keyboard.press('Escape')
 }
