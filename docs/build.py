@@ -3,15 +3,22 @@
 That is the inputs and outputs in the help pages (web/docs, which ComfyUI shows beside the graph),
 the node reference (docs/nodes.md) and the English texts that translations start from (locales/en).
 The rest of a help page is written by hand and kept; a node without a page gets one to be filled in.
+
+A page in another language (web/docs/<NodeId>/<language>.md; an empty file is filled in) takes names
+and texts of sockets from locales/, and its last line tells which English text was translated. Where
+that has changed, bring the page up to date and take the line out: a new one is written.
 """
 
 import json
+import zlib
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import headless  # noqa: F401 (runs the nodes)
 from ..nodes import all_nodes
 from ..nodes._host import io
+from .languages import ENGLISH, LANGUAGES, Words
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "web" / "docs"
@@ -19,6 +26,7 @@ LOCALES = ROOT / "locales"
 REFERENCE = ROOT / "docs" / "nodes.md"
 BEGIN = "<!-- From the schema: python -m facewright.docs.build -->"
 END = "<!-- end -->"
+TRANSLATED = "<!-- Translated from {} -->"
 
 _REFERENCE_HEAD = """# Nodes
 
@@ -59,22 +67,42 @@ def english(schema: io.Schema) -> dict:
     return texts | {"inputs": inputs, "outputs": outputs}
 
 
-def page(schema: io.Schema, text: str | None) -> str:
-    """A help page with its lists renewed, or the beginnings of one where `text` is None.
+def page(schema: io.Schema, text: str | None, language: str = "en") -> str:
+    """A help page with title and lists renewed, or the beginnings of one where `text` is None.
 
     Raises:
         ValueError: the marks around the lists are gone.
     """
-    if text is None:
-        text = f"# {schema.display_name}\n\n{schema.description}\n\n{BEGIN}\n{END}\n"
-    before, begin, rest = text.partition(BEGIN)
+    texts = texts_in(language)[schema.node_id]
+    text = text or f"#\n\n{texts['description']}\n\n{BEGIN}\n{END}\n"
+    before, begin, rest = text.partition("\n")[2].partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(
-            f"web/docs/{schema.node_id}.md lacks the lines between which its sockets stand: "
-            f"{BEGIN} and {END}. Put them back where the lists belong."
+            f"{page_path(schema.node_id, language).relative_to(ROOT)} lacks the lines between "
+            f"which its sockets stand: {BEGIN} and {END}. Put them back where the lists belong."
         )
-    return f"{before}{BEGIN}\n{_lists(schema)}\n{END}{after}"
+    lists = _lists(schema, texts, LANGUAGES[language])
+    return f"# {texts['display_name']}\n{before}{BEGIN}\n{lists}\n{END}{after}"
+
+
+def page_path(node_id: str, language: str = "en") -> Path:
+    """Where the editor looks for a help page; the English one stands for all that are not there."""
+    return PAGES / (f"{node_id}.md" if language == "en" else f"{node_id}/{language}.md")
+
+
+def translated(english_page: str) -> str:
+    """The last line of a translation of this English page: it changes with what is by hand."""
+    before, _, rest = english_page.partition("\n")[2].partition(BEGIN)
+    by_hand = before + rest.partition(END)[2]
+    return TRANSLATED.format(f"{zlib.crc32(by_hand.encode()):08x}")
+
+
+def texts_in(language: str) -> dict[str, dict]:
+    """The nodes' entries of `nodeDefs.json`."""
+    if language == "en":
+        return {schema.node_id: english(schema) for schema in schemas()}
+    return json.loads((LOCALES / language / "nodeDefs.json").read_text("utf-8"))
 
 
 def reference() -> str:
@@ -99,10 +127,18 @@ def made() -> dict[Path, str]:
     """Every file that is written here, and what belongs in it."""
     files = {REFERENCE: reference()}
     for schema in schemas():
-        path = PAGES / f"{schema.node_id}.md"
-        files[path] = page(schema, path.read_text("utf-8") if path.exists() else None)
-    texts = {schema.node_id: english(schema) for schema in schemas()}
-    files[LOCALES / "en" / "nodeDefs.json"] = json.dumps(texts, indent=2, ensure_ascii=False) + "\n"
+        path = page_path(schema.node_id)
+        text = page(schema, path.read_text("utf-8") if path.exists() else None)
+        # Editors ask for English by its name first: not there, that is an error in the console.
+        files[path] = files[PAGES / schema.node_id / "en.md"] = text
+        for language in LANGUAGES.keys() - {"en"}:
+            path = page_path(schema.node_id, language)
+            if path.exists():
+                there = page(schema, path.read_text("utf-8"), language)
+                mark = "" if TRANSLATED.partition("{")[0] in there else f"\n{translated(text)}\n"
+                files[path] = there + mark
+    texts = json.dumps(texts_in("en"), indent=2, ensure_ascii=False) + "\n"
+    files[LOCALES / "en" / "nodeDefs.json"] = texts
     return files
 
 
@@ -117,29 +153,43 @@ def main() -> list[Path]:
     return written
 
 
-def _sockets(schema: io.Schema) -> dict[str, list[tuple[str, str, str]]]:
-    """Name, values and text of the inputs and of the outputs, where there are any."""
+class _Socket(NamedTuple):
+    id: str
+    name: str
+    values: str
+    text: str
+
+
+def _sockets(schema: io.Schema, texts: dict, words: Words) -> dict[str, list[_Socket]]:
+    """The inputs and the outputs by their headings, where there are any."""
+    given, made = texts["inputs"], [texts["outputs"][str(i)] for i in range(len(schema.outputs))]
     sockets = {
-        "Inputs": [(i.id, _values(i), i.tooltip) for i in schema.inputs],
-        "Outputs": [(o.display_name or o.id, o.io_type, o.tooltip) for o in schema.outputs],
+        words.inputs: [
+            _Socket(i.id, given[i.id]["name"], _values(i, words), given[i.id]["tooltip"])
+            for i in schema.inputs
+        ],
+        words.outputs: [
+            _Socket(o.display_name or o.id, text["name"], o.io_type, text["tooltip"])
+            for o, text in zip(schema.outputs, made, strict=True)
+        ],
     }
     return {title: rows for title, rows in sockets.items() if rows}
 
 
-def _lists(schema: io.Schema) -> str:
+def _lists(schema: io.Schema, texts: dict, words: Words) -> str:
     """For the editor's help panel, which is too narrow for a table."""
     parts = []
-    for title, rows in _sockets(schema).items():
-        lines = [f"* **{name}** ({values})<br>{_one_line(text)}" for name, values, text in rows]
+    for title, rows in _sockets(schema, texts, words).items():
+        lines = [words.line.format(**r._replace(text=_one_line(r.text))._asdict()) for r in rows]
         parts.append(f"## {title}\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
 
 
 def _tables(schema: io.Schema) -> str:
     parts = []
-    for title, rows in _sockets(schema).items():
+    for title, rows in _sockets(schema, english(schema), ENGLISH).items():
         lines = [(title.lower(), "values" if title == "Inputs" else "type", ""), ("---",) * 3]
-        lines += [(f"**{name}**", values, _one_line(text)) for name, values, text in rows]
+        lines += [(f"**{row.name}**", row.values, _one_line(row.text)) for row in rows]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
     return "\n\n".join(parts)
 
@@ -148,23 +198,25 @@ def _one_line(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", "<br>")
 
 
-def _values(i: io.Input) -> str:
+def _values(i: io.Input, words: Words) -> str:
     """What an input takes, and what it is at first."""
     if not i.has_widget:
-        return f"{i.io_type}, optional" if i.optional else i.io_type
+        return words.comma.join([i.io_type, words.optional] if i.optional else [i.io_type])
     if i.io_type == "COMBO":
-        return "a file" if getattr(i, "of_files", False) else _options(i)
+        return words.file if getattr(i, "of_files", False) else _options(i, words)
+    takes, default = words.text, f"`{i.default}`" if i.default else ""
     if i.io_type == "BOOLEAN":
-        return f"on or off; default {'on' if i.default else 'off'}"
-    if i.io_type in ("INT", "FLOAT"):
-        step = f", steps of {i.step}" if i.io_type == "FLOAT" and i.step else ""
-        return f"{_number(i.min)} to {_number(i.max)}{step}; default {_number(i.default)}"
-    return f"text; default `{i.default}`" if i.default else "text"
+        takes, default = words.toggle, words.on if i.default else words.off
+    elif i.io_type in ("INT", "FLOAT"):
+        takes, default = words.numbers.format(_number(i.min), _number(i.max)), _number(i.default)
+        if i.io_type == "FLOAT" and i.step:
+            takes += words.comma + words.steps.format(i.step)
+    return words.then.join([takes, words.default.format(default)] if default else [takes])
 
 
-def _options(combo: io.Combo.Input) -> str:
+def _options(combo: io.Combo.Input, words: Words) -> str:
     rest = [f"`{option}`" for option in combo.options if option != combo.default]
-    return ", ".join([f"`{combo.default}` (default)", *rest])
+    return words.comma.join([words.chosen.format(combo.default), *rest])
 
 
 def _number(value: float) -> str:

@@ -1,6 +1,7 @@
 """Help pages and node reference against the nodes: nothing missing, nothing out of date."""
 
 import ast
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -13,25 +14,7 @@ from PIL import Image
 SCHEMAS = schemas()
 IDS = [schema.node_id for schema in SCHEMAS]
 # ComfyUI's own nodes that the pages name, by their English titles.
-CORE_NODES = {
-    "CLIP Text Encode",
-    "Create Video",
-    "Detect Face Landmarks (MediaPipe)",
-    "KSampler",
-    "Load Checkpoint",
-    "Load Face Detection Model (MediaPipe)",
-    "Load Image",
-    "Load Upscale Model",
-    "Load Video",
-    "Preview as Text",
-    "SamplerCustom",
-    "Save Image",
-    "Save Video",
-    "Upscale Image",
-    "VAE Decode",
-    "VAE Encode",
-    "Upscale Image (using Model)",
-}
+CORE_NODES = json.loads((Path(__file__).parent / "core_nodes.json").read_text("utf-8")).keys()
 
 
 def text_of(schema):
