@@ -19,6 +19,10 @@ def test_help_pages_are_where_the_editor_looks_for_them(server):
         for picture in re.findall(r"\]\((images/[^)]+)\)", page):
             # The editor puts the folder of the pages before a relative address.
             assert server.get(f"/extensions/facewright/docs/{picture}")[:2] == b"\xff\xd8"
+    for path in PAGES.glob("*/*.md"):
+        # English under its name as well: the editor asks for it first.
+        name = f"{path.parent.name}/{path.name}"
+        assert server.get(f"/extensions/facewright/docs/{name}").decode() == path.read_text("utf-8")
 
 
 def test_nothing_of_ours_is_loaded_as_a_script(server):
