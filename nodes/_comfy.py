@@ -5,6 +5,7 @@ all, so whatever moves there is mended here.
 """
 
 import copy
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from ._comfy_doctor import ComfyDoctor
 from ._comfy_files import ComfyFiles
 from ._comfy_videos import ComfyVideos
 from ._convert import channels_first, to_image
+from ._results import without_results
 
 if TYPE_CHECKING:
     from ..core.checkpoint.identify import UNetFacts
@@ -154,12 +156,20 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
 
         return save_pictures(image, prefix, texts, cls)
 
-    def show_text(self, text: str) -> Any:
-        return ui.PreviewText(text)  # web/js/results.js puts it on the node
+    def show_text(self, text: str, pictures: Tensor | None = None, cls: type | None = None) -> Any:
+        shown = ui.PreviewText(text).as_dict()  # web/js/results.js puts it on the node
+        if pictures is None:
+            return shown
+        if not len(pictures):
+            # The same keys: of a node that runs once per element of a list, ComfyUI joins them.
+            return {**shown, "images": [], "animated": (False,)}
+        return {**shown, **ui.PreviewImage(pictures, cls=cls).as_dict()}
 
 
 host = ComfyHost()
 run_otherwise(lambda: host)
+if server := getattr(sys.modules.get("server"), "PromptServer", None):  # not where a test loads us
+    server.instance.add_on_prompt_handler(without_results)
 
 
 class ComfyBackbone:

@@ -152,8 +152,8 @@ class Host(Protocol):
         """
         ...
 
-    def show_text(self, text: str) -> Any:
-        """`ui` value with which a node shows `text`."""
+    def show_text(self, text: str, pictures: Tensor | None = None, cls: type | None = None) -> Any:
+        """`ui` value with which a node shows `text`, and IMAGE of perhaps no pictures on `cls`."""
         ...
 
 

@@ -94,7 +94,6 @@ class LandmarkScore(io.ComfyNode):
                     "where there is none.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -109,13 +108,14 @@ class LandmarkScore(io.ComfyNode):
             pictures, to_nchw(gt, "gt"), analyzer, error=landmark_error, on_image=on_image
         )
         overlay = to_image(draw_scores(pictures, scores))
+        report = scores.report()
         means = {name: scores.mean(name) for name in LABELS}
         return io.NodeOutput(
             *(means[name] for name in ("ald_eyes", "ald_mouth", "ald_all", "l2")),
             overlay,
-            scores.report(),
+            report,
             scores.to_json(),
-            ui=host.preview(overlay[:SHOWN], cls),
+            ui=host.show_text(report, overlay[:SHOWN], cls),
         )
 
 

@@ -3,7 +3,7 @@
 from ..core.files.known import ARCFACE
 from ..core.files.writing import content_hash
 from ..core.weights.listing import Fits
-from ._convert import to_nchw
+from ._convert import to_image, to_nchw
 from ._files import check_files, file_input
 from ._host import host, io
 from ._steps import reporter
@@ -133,6 +133,7 @@ class IdentityScore(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, other, recogniser, analyzer=None) -> io.NodeOutput:
+        from ..core.drawing.scores import draw_identity_scores
         from ..core.scores.identity import score_identity
 
         device = host.load(recogniser)
@@ -149,7 +150,7 @@ class IdentityScore(io.ComfyNode):
             scores.mean("degrees"),
             report,
             scores.to_json(),
-            ui=host.show_text(report),
+            ui=host.show_text(report, to_image(draw_identity_scores(scores)), cls),
         )
 
 

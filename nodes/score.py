@@ -2,7 +2,7 @@
 
 from ..core.faces import DENSE
 from ..core.metrics import scoring_pictures
-from ._convert import to_nchw
+from ._convert import to_image, to_nchw
 from ._host import host, io
 from ._steps import reporter
 from ._types import Analyzer, output
@@ -69,6 +69,7 @@ class ImageScore(io.ComfyNode):
 
     @classmethod
     def execute(cls, restored, metrics, gt=None, lq=None, analyzer=None) -> io.NodeOutput:
+        from ..core.drawing.scores import draw_picture_scores
         from ..core.scores.pictures import named_metrics, score_images
 
         pictures = to_nchw(restored, "restored")
@@ -85,7 +86,7 @@ class ImageScore(io.ComfyNode):
             scores.mean(scores.metrics[0].name),
             report,
             scores.to_json(),
-            ui=host.show_text(report),
+            ui=host.show_text(report, to_image(draw_picture_scores(scores)), cls),
         )
 
 

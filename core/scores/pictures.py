@@ -207,17 +207,18 @@ def _metric_words(one: Metric, numbers: dict[str, float]) -> str:
     value = numbers[one.name]
     if math.isnan(value):
         return f"{one.label} {_MISSING[one.reads]}"
-    words = f"{one.label} {_number(value, one)}"
+    words = f"{one.label} {number(value, one)}"
     before = numbers.get(f"{one.name} lq")
     if before is None:
         return words
     if math.isnan(before):
         return f"{words} (lq: {_MISSING[one.reads]})"
-    gain = _number(numbers[f"{one.name} gain"], one, sign="+")
-    return f"{words} (lq {_number(before, one)}, gain {gain})"
+    gain = number(numbers[f"{one.name} gain"], one, sign="+")
+    return f"{words} (lq {number(before, one)}, gain {gain})"
 
 
-def _number(value: float, one: Metric, *, sign: str = "") -> str:
+def number(value: float, one: Metric, *, sign: str = "") -> str:
+    """A value of a metric for people, with its unit."""
     if math.isinf(value):
         return "infinite"
     digits = 2 if one.unit else 4

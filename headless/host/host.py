@@ -124,5 +124,7 @@ class HeadlessHost(HeadlessVideos):
         report = diagnose(plain_process(self.folders), prompt, hash_files=hashes)
         return "\n".join(report_lines(report)), json.dumps(report, indent=2)
 
-    def show_text(self, text: str) -> PreviewText:
+    def show_text(
+        self, text: str, pictures: Tensor | None = None, cls: type | None = None
+    ) -> PreviewText:
         return PreviewText(text)
