@@ -10,13 +10,13 @@ from torch import Tensor
 from ..metrics.statistics import CONFIDENCE, Mean, mean_interval
 from ..scores.identity import IdentityScores
 from ..scores.pictures import PictureScores, number
-from .paint import AMBER, GREEN, GREY, RED, Color, fitting, font_of, mark, pixels_of
+from .paint import AMBER, GREEN, GREY, RED, Color, fitting, font_of, mark, pixels_of, wrapped
 
-_WIDTH, _ROW, _EDGE = 800, 64, 16
-_LABEL, _PLOT, _COLUMN = 130, 240, 132
-"""Pixels of a row's parts: its name, its plot, and each of its numbers."""
+_PLOT, _COLUMN, _ROW, _EDGE = 176, 118, 76, 14
+"""Pixels: the plot of a row and its name above it, each of its numbers, a row, the rim."""
 _GROUND, _TEXT, _LINE = (28, 28, 30), (235, 235, 235), (70, 70, 74)
 _LARGE, _SMALL = 17, 13
+"""Of letters: a node that is as wide as most shows this at three quarters of its size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,43 +83,51 @@ def draw_rows(rows: Sequence[Row], *, ends: tuple[str, str] = ("worse", "better"
         ends: what is said of the left and of the right end.
 
     Returns:
-        (1, 3, 64 n + 74, 800), narrower without pictures before, float32 in [0, 1]; (0, 3, 1, 1)
-        where words say it as well: of a single picture without one before.
+        (1, 3, h, 558), narrower without pictures before, float32 in [0, 1]; (0, 3, 1, 1) where
+        words say it as well: of a single picture without one before.
     """
     count = max((len(row.values) for row in rows), default=0)
     compared = any(row.before is not None for row in rows)
     if (not compared and count < 2) or not count:
         return pixels_of(Image.new("RGB", (1, 1)))[None][:0]
     heads = ("before", "restored", "gain") if compared else ("mean",)
-    width = _WIDTH - (0 if compared else 2 * _COLUMN - 40)
-    sheet = Image.new("RGB", (width, _ROW * len(rows) + 2 * _EDGE + 2 * _ROW // 3), _GROUND)
-    draw, small = ImageDraw.Draw(sheet), font_of(_SMALL)
-    top = _EDGE + 8
-    left = _EDGE + _LABEL
-    draw.text((left, top), ends[0], GREY, small, anchor="lm")
-    draw.text((left + _PLOT, top), ends[1], GREY, small, anchor="rm")
+    plot = _PLOT if compared else 2 * _PLOT
+    width = 2 * _EDGE + plot + _COLUMN * len(heads)
+    small = font_of(_SMALL)
+    told = wrapped(_told(rows, count), width - 2 * _EDGE, small)
+    top, line = 2 * _EDGE + _SMALL, _SMALL + 5
+    height = top + _ROW * len(rows) + line * len(told) + _EDGE
+    sheet = Image.new("RGB", (width, height), _GROUND)
+    draw = ImageDraw.Draw(sheet)
+    middle = _EDGE + _SMALL // 2
+    draw.text((_EDGE, middle), ends[0], GREY, small, anchor="lm")
+    draw.text((_EDGE + plot, middle), ends[1], GREY, small, anchor="rm")
     for i, head in enumerate(reversed(heads)):
-        draw.text((width - _EDGE - i * _COLUMN, top), head, GREY, small, anchor="rm")
+        draw.text((width - _EDGE - i * _COLUMN, middle), head, GREY, small, anchor="rm")
     for i, row in enumerate(rows):
-        middle = _EDGE + _ROW // 3 + _ROW * i + _ROW // 2
-        draw.line((_EDGE, middle - _ROW // 2, width - _EDGE, middle - _ROW // 2), _LINE)
-        _draw_row(draw, row, middle, width)
+        at = top + _ROW * i
+        draw.line((_EDGE, at, width - _EDGE, at), _LINE)
+        _draw_row(draw, row, at, plot, width - _EDGE)
+    for i, words in enumerate(told):
+        place = (_EDGE, height - _EDGE // 2 - line * (len(told) - i - 0.5))
+        draw.text(place, words, GREY, small, anchor="lm")
+    return pixels_of(sheet)[None]
+
+
+def _told(rows: Sequence[Row], count: int) -> str:
     means = [mean_interval(row.values) for row in rows]
     told = [f"{count} pictures" if count > 1 else "1 picture"]
     if any(mean.count < count for mean in means):
         told.append("those without a finite number are left out")
     if any(math.isfinite(mean.low) for mean in means):
         told.append(f"in brackets the {CONFIDENCE:.0%} interval of the mean")
-    draw.text((_EDGE, sheet.height - _EDGE), "; ".join(told), GREY, small, anchor="lm")
-    return pixels_of(sheet)[None]
+    return "; ".join(told)
 
 
-def _draw_row(draw: ImageDraw.ImageDraw, row: Row, middle: int, width: int) -> None:
-    draw.text(
-        (_EDGE, middle), fitting(row.label, _LABEL - 8, font_of(_LARGE)), _TEXT, font_of(_LARGE),
-        anchor="lm",
-    )  # fmt: skip
-    mean, right = mean_interval(row.values), width - _EDGE
+def _draw_row(draw: ImageDraw.ImageDraw, row: Row, top: int, plot: int, right: int) -> None:
+    large = font_of(_LARGE)
+    draw.text((_EDGE, top + 18), fitting(row.label, plot - 8, large), _TEXT, large, anchor="lm")
+    mean, middle = mean_interval(row.values), top + _ROW // 2
     if row.before is None or row.gain is None:
         _number(draw, (right, middle), row, mean, _TEXT)
     else:
@@ -127,32 +135,31 @@ def _draw_row(draw: ImageDraw.ImageDraw, row: Row, middle: int, width: int) -> N
         _number(draw, (right, middle), row, gain, _color(gain, row), sign="+")
         _number(draw, (right - _COLUMN, middle), row, mean, _TEXT)
         _number(draw, (right - 2 * _COLUMN, middle), row, before, GREY)
-    _plot(draw, row, mean, middle)
+    _draw_plot(draw, row, mean, top + 51, plot)
 
 
-def _plot(draw: ImageDraw.ImageDraw, row: Row, mean: Mean, middle: int) -> None:
+def _draw_plot(draw: ImageDraw.ImageDraw, row: Row, mean: Mean, middle: int, plot: int) -> None:
     before = row.before or ()
     places = [_goodness(v, row.better) for v in (*row.values, *before) if math.isfinite(v)]
     if not places:
         return
     low, high = min(places), max(places)
-    left = _EDGE + _LABEL
 
     def x(value: float) -> float:
         share = (_goodness(value, row.better) - low) / (high - low) if high > low else 0.5
-        return left + 8 + share * (_PLOT - 16)
+        return _EDGE + 6 + share * (plot - 12)
 
-    draw.line((left, middle, left + _PLOT, middle), _LINE)
+    draw.line((_EDGE, middle, _EDGE + plot, middle), _LINE)
     # "one" folds the scale at 1: an interval around it has no place there.
     if math.isfinite(mean.low) and row.better != "one":
         a, b = sorted((x(mean.low), x(mean.high)))
         draw.rectangle((a, middle - 5, b, middle + 5), fill=_LINE)
-    for values, shape, color, at in ((before, "ring", GREY, 9), (row.values, "disc", GREEN, -9)):
+    for values, shape, color, at in ((before, "ring", GREY, 10), (row.values, "disc", GREEN, -10)):
         for value in values:
             if math.isfinite(value):
                 mark(draw, (x(value), middle + at), 4, color, shape)
     if mean.count > 1 and row.better != "one":
-        draw.line((x(mean.mean), middle - 16, x(mean.mean), middle + 2), _TEXT, 2)
+        draw.line((x(mean.mean), middle - 16, x(mean.mean), middle + 3), _TEXT, 2)
 
 
 def _goodness(value: float, better: str) -> float:
@@ -182,5 +189,5 @@ def _number(
     said = "none" if math.isnan(mean.mean) and not mean.infinite else said
     draw.text((at[0], at[1] - 9 * known), said, color, font_of(_LARGE), anchor="rm")
     if known:
-        low, high = (row.words(v, sign).split(" ")[0] for v in (mean.low, mean.high))
+        low, high = (row.words(v, "").split(" ")[0] for v in (mean.low, mean.high))
         draw.text((at[0], at[1] + 11), f"[{low}, {high}]", color, font_of(_SMALL), anchor="rm")

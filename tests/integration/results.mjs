@@ -49,12 +49,13 @@ const helpers = () => {
     make('Doctor', [40, 60])
     const demo = make('DemoPicture', [40, 440])
     const score = make('ImageScore', [420, 60])
+    score.setSize([400, 600])
     demo.connect(0, score, 0)
     for (const [output, name] of [[1, 'gt'], [0, 'lq']]) {
       demo.connect(output, score, score.inputs.findIndex((i) => i.name === name))
     }
     const nano = make('LoadNanoHonestface', [40, 840])
-    const like = make('IdentityScore', [420, 640])
+    const like = make('IdentityScore', [860, 60])
     demo.connect(0, like, 0)
     demo.connect(1, like, 1)
     for (const [output, name] of [[5, 'recogniser'], [4, 'analyzer']]) {
@@ -132,6 +133,15 @@ const helpers = () => {
     )
   }
 
+  // How many pictures the editor has of each of our nodes.
+  const pictures = () => {
+    const counts = Object.entries(app.nodeOutputs).map(([id, output]) => [
+      root().getNodeById(id)?.type,
+      output?.images?.length
+    ])
+    return Object.fromEntries(counts.filter(([, count]) => count))
+  }
+
   const state = async () => {
     const { output, workflow } = await app.graphToPrompt()
     return {
@@ -151,7 +161,7 @@ const helpers = () => {
     }
   }
 
-  window.results = { build, find, frame, look, make, open, quiet, root, run, saved, shown, state, tabs, to, boxOf }
+  window.results = { build, find, frame, look, make, open, pictures, quiet, root, run, saved, shown, state, tabs, to, boxOf }
 }
 
 const browser = await chromium.launch({
@@ -203,6 +213,7 @@ for (const mode of job.modes) {
   answer.told = await at(() => window.results.run([null]))
   answer.after = await at(() => window.results.state())
   answer.shown = await at(() => window.results.shown())
+  answer.pictures = await at(() => window.results.pictures())
   await shot('after')
 
   // A look elsewhere and back.

@@ -26,7 +26,7 @@ function box(node) {
   const there = node.widgets?.find(({ name }) => name === NAME)
   if (there) return there
   const [width, height] = node.size
-  const alone = !node.widgets
+  const alone = !node.serialize().widgets_values
   const { widget } = app.widgets.STRING(node, NAME, ['STRING', { multiline: true }], app)
   widget.label = 'Result'
   widget.alone = alone
