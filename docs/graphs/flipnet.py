@@ -32,66 +32,61 @@ PAPER_SAMPLING = {
 
 def _sampled(
     graph: Graph,
-    x: int,
     condition: Output,
     frame: tuple[str, str],
     prompts: dict[str, Output] | None = None,
     seed: int = 0,
 ) -> Output:
-    """Encode the condition, let the model look at it, sample and decode, in a frame 670 wide.
+    """Encode the condition, let the model look at it, sample and decode, in a frame.
 
     `frame` is its title and meaning. Without `prompts` (positive and negative) bundled models are
     at work: face tokens stand for the prompt of zeros.
     """
     restoring, sampling = frame[1] == "restore", PAPER_SAMPLING if prompts else NANO_SAMPLING
     encode = {"title": "Encode the condition", "pixels": condition}
-    latent = graph.add("VAEEncode", (x, 100, 280, 80), **encode)["latent"]
+    latent = graph.add("VAEEncode", **encode)["latent"]
     prompts = prompts or {}
     if restoring or not prompts:
         title = None if restoring else "An empty prompt"
-        box = (x, 240, 280, 120)
-        tokens = graph.add("FaceTokens", box, title=title, image=condition, **prompts)
+        tokens = graph.add("FaceTokens", title=title, image=condition, **prompts)
         # Restoration alone was taught to look at face tokens; degradation reads text alone.
         positive = tokens["positive" if restoring else "negative"]
         prompts = {"positive": positive, "negative": tokens["negative"]}
-    looking = graph.add("ApplyBoostHub", (x + 330, 100, 300, 220), condition=latent)
+    looking = graph.add("ApplyBoostHub", condition=latent)
     guidance = 1.0 if prompts["positive"] == prompts["negative"] else PHOTOGRAPHS.guidance
     noise = {"latent_image": looking["empty_latent"], "seed": seed, "denoise": 1.0}
-    sampled = graph.add(
-        "KSampler", (x + 330, 410, 300, 280), **noise, cfg=guidance, **prompts, **sampling
-    )
-    decoded = graph.add("VAEDecode", (x + 330, 750, 300, 60), samples=sampled["latent"])
+    sampled = graph.add("KSampler", **noise, cfg=guidance, **prompts, **sampling)
+    decoded = graph.add("VAEDecode", samples=sampled["latent"])
     graph.group(*frame)
     return decoded["image"]
 
 
 def _restored(
-    graph: Graph, x: int, image: Output, size: int, prompts: dict[str, Output] | None = None
+    graph: Graph, image: Output, size: int, prompts: dict[str, Output] | None = None
 ) -> None:
-    found = find_faces(graph, x, image, size)
+    found = find_faces(graph, image, size)
     frame = "Restore them, looking at the damaged ones", "restore"
-    restored = _sampled(graph, x + 400, found["crops"], frame, prompts)
+    restored = _sampled(graph, found["crops"], frame, prompts)
     # Pictures that come from noise drift in their colours.
-    paste_and_compare(graph, x + 1090, image, restored, color="wavelet")
+    paste_and_compare(graph, image, restored, color="wavelet")
 
 
 def _degraded(
-    graph: Graph, x: int, image: Output, size: int, prompts: dict[str, Output] | None = None
+    graph: Graph, image: Output, size: int, prompts: dict[str, Output] | None = None
 ) -> None:
-    crops = find_faces(graph, x, image, size)["crops"]
+    crops = find_faces(graph, image, size)["crops"]
     frame = "Degrade them, looking at the good ones", "damage"
-    degraded = _sampled(graph, x + 400, crops, frame, prompts)
-    compared = compare(graph, (x + 1090, 100, 420, 420), crops, degraded, ("good", "degraded"))
-    beside, below = (x + 1560, 100, 420, 330), (x + 1560, 480, 420, 330)
-    save_images(graph, beside, "Save the degraded faces", degraded)
-    save_images(graph, below, "Save good / degraded", compared["image"], "_compare")
+    degraded = _sampled(graph, crops, frame, prompts)
+    compared = compare(graph, crops, degraded, ("good", "degraded"))
+    save_images(graph, "Save the degraded faces", degraded)
+    save_images(graph, "Save good / degraded", compared["image"], "_compare")
     graph.group("Keep them", "output")
 
 
 def _load_nano(graph: Graph, mode: str) -> Node:
     """Bundled models and, below them, the bundled picture, which is returned."""
-    graph.add("LoadNanoFlipnet", (20, 100, 340, 140), mode=mode)
-    picture = graph.add("DemoPicture", (20, 310, 340, 290))
+    graph.add("LoadNanoFlipnet", mode=mode)
+    picture = graph.add("DemoPicture")
     graph.group("Bundled models and picture", "load")
     return picture
 
@@ -99,61 +94,58 @@ def _load_nano(graph: Graph, mode: str) -> Node:
 @workflow
 def nano_flipnet_restore(graph: Graph) -> None:
     """Runs as shipped: bundled models on the bundled picture."""
-    _restored(graph, 420, _load_nano(graph, "restore")["degraded"], 128)
-    graph.note((-400, 100, 360, 300))
+    _restored(graph, _load_nano(graph, "restore")["degraded"], 128)
 
 
 @workflow
 def nano_flipnet_degrade(graph: Graph) -> None:
     """Runs as shipped: bundled models on the bundled picture's original."""
-    _degraded(graph, 420, _load_nano(graph, "degrade")["original"], 128)
-    graph.note((-400, 100, 360, 300))
+    _degraded(graph, _load_nano(graph, "degrade")["original"], 128)
 
 
 @workflow
 def nano_practice_loop(graph: Graph) -> None:
     """Degrade with FLIPNET, restore with FLIPNET, score and compare. Runs as shipped."""
-    damaging = graph.add("LoadNanoFlipnet", (20, 100, 340, 140), mode="degrade")
-    restoring = graph.add("LoadNanoFlipnet", (20, 310, 340, 140), mode="restore")
-    picture = graph.add("DemoPicture", (20, 520, 340, 290), picture="face")
+    damaging = graph.add("LoadNanoFlipnet", mode="degrade")
+    restoring = graph.add("LoadNanoFlipnet", mode="restore")
+    picture = graph.add("DemoPicture", picture="face")
     graph.group("Bundled models and picture", "load")
-    gt = find_faces(graph, 420, picture["original"], 128)["crops"]
+    gt = find_faces(graph, picture["original"], 128)["crops"]
     graph.use(damaging)
-    lq = _sampled(graph, 820, gt, ("Damage it", "damage"), seed=LOOP_SEED)
+    lq = _sampled(graph, gt, ("Damage it", "damage"), seed=LOOP_SEED)
     graph.use(restoring)
-    restored = _sampled(graph, 1510, lq, ("Restore it", "restore"))
-    for y, name, pair, labels in (
-        (100, "damage", (gt, lq), ("original", "degraded")),
-        (510, "restored", (lq, restored), ("degraded", "restored")),
-        (920, "original", (restored, gt), ("restored", "original")),
+    restored = _sampled(graph, lq, ("Restore it", "restore"))
+    for name, pair, labels in (
+        ("damage", (gt, lq), ("original", "degraded")),
+        ("restored", (lq, restored), ("degraded", "restored")),
+        ("original", (restored, gt), ("restored", "original")),
     ):
-        compare_and_save(graph, (2200, y, 340, 350), (2580, 440), pair, labels, name)
+        compare_and_save(graph, pair, labels, name)
     graph.group("Compare", "output")
-    score(graph, 3080, restored, gt, lq, restoring["analyzer"])
-    graph.note((-400, 100, 360, 400))
+    score(graph, restored, gt, lq, restoring["analyzer"])
 
 
 def _load_sd21(graph: Graph, mode: str) -> tuple[Output, dict[str, Output]]:
     """SD 2.1-base with a mode's files; the picture and the prompts are returned."""
     base = load_sd21(graph, f"flipnet_{mode}_lora.safetensors")
     hubs = f"flipnet_{mode}_boosthub.safetensors"
-    graph.add("LoadBoostHub", (20, 430, LOADER_WIDTH, 110), boosthub=hubs, mode=mode)
+    graph.add("LoadBoostHub", LOADER_WIDTH, boosthub=hubs, mode=mode)
     unwanted = ""
     if mode == "restore":
         encoder = f"flipnet_{mode}_face_encoder.safetensors"
-        graph.add("LoadFaceEncoder", (20, 600, LOADER_WIDTH, 60), face_encoder=encoder)
+        graph.add("LoadFaceEncoder", LOADER_WIDTH, face_encoder=encoder)
         unwanted = PHOTOGRAPHS.negative
     loaded = list(graph.nodes)
     prompts = {}
-    for y, name, title, text in (
-        (100, "positive", "Describe the picture", PHOTOGRAPHS.prompt),
-        (270, "negative", "What is not wanted", unwanted),
+    for name, title, text in (
+        ("positive", "Describe the picture", PHOTOGRAPHS.prompt),
+        ("negative", "What is not wanted", unwanted),
     ):
         said = {"title": title, "clip": base["clip"], "text": text}
-        prompts[name] = graph.add("CLIPTextEncode", (500, y, 340, 110), **said)["conditioning"]
-    analyzer = graph.add("LoadFaceAnalyzer", (20, 720, LOADER_WIDTH, 90), backend="auto")
+        prompts[name] = graph.add("CLIPTextEncode", **said)["conditioning"]
+    analyzer = graph.add("LoadFaceAnalyzer", LOADER_WIDTH, backend="auto")
     title = "Your photograph" if mode == "restore" else "A good photograph"
-    picture = photograph(graph, (500, 440, 340, 370), title)
+    picture = photograph(graph, title)
     graph.group("Models", "load", *loaded, analyzer)
     graph.group("Words and picture", "load")
     return picture["image"], prompts
@@ -163,13 +155,11 @@ def _load_sd21(graph: Graph, mode: str) -> tuple[Output, dict[str, Output]]:
 def flipnet_restore(graph: Graph) -> None:
     """Photographs, with Stable Diffusion 2.1-base and restoration weights of your own."""
     picture, prompts = _load_sd21(graph, "restore")
-    _restored(graph, 900, picture, 512, prompts)
-    graph.note((-480, 100, 440, 500))
+    _restored(graph, picture, 512, prompts)
 
 
 @workflow
 def flipnet_degrade(graph: Graph) -> None:
     """Photographs, with Stable Diffusion 2.1-base and degradation weights of your own."""
     picture, prompts = _load_sd21(graph, "degrade")
-    _degraded(graph, 900, picture, 512, prompts)
-    graph.note((-480, 100, 440, 480))
+    _degraded(graph, picture, 512, prompts)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,11 +14,10 @@ from ...core.files.known import SUFFIXES, TRAINING_PAGE
 from ...core.weights.known_files import known_file
 from ...nodes import all_nodes
 from ...nodes._all import file_inputs
+from .layout import FOOTER, GRID, TITLE, Box, Frame, Point, arrange, screen
+from .wires import Wires
 
 FOLDER = Path(__file__).parents[2] / "workflows"
-
-Box = tuple[int, int, int, int]
-"""x, y, width and height."""
 
 COLORS = {
     "load": "#8888aa",
@@ -29,10 +29,35 @@ COLORS = {
     "output": "#b58b2a",
 }
 """What a group is for -> its colour, the same in every workflow."""
-_MARGIN, _HEAD = 20, 80
-_APART = 60
-"""Pixels between two nodes in a column: the lower one's title, and the line that the editor hangs
-below a node whose file is missing."""
+_SIZES: dict[str, int] = json.loads((Path(__file__).parent / "sizes.json").read_text())
+"""Class of a node -> the least height, without its title, that any editor gave it in either kind of
+nodes. The browser test measures them anew."""
+_WIDTH = 340
+_LOOKS = {
+    "Compare": (420, 290),
+    "CLIPTextEncode": (340, 40),
+    "DegradationSheet": (780, 480),
+    "DemoPicture": (340, 190),
+    "DetectFaces": (340, 220),
+    "FaceMask": (420, 220),
+    "IDEEncode": (340, 130),
+    "IdentityGuard": (460, 240),
+    "ImageScore": (440, 150),
+    "LandmarkScore": (400, 260),
+    "LoadImage": (340, 250),
+    "LoadPerson": (340, 200),
+    "MatchPeople": (380, 240),
+    "Person": (340, 210),
+    "PictureGuard": (460, 240),
+    "PreviewAny": (400, 110),
+    "SaveImage": (420, 260),
+    "SaveVideo": (420, 300),
+    "SaveWithReceipts": (420, 260),
+    "VREEncode": (320, 220),
+}
+"""Nodes that show something below their widgets: width, and the height of what they show."""
+_LINE, _LETTERS = 17, 5.4
+"""Pixels of a note's lines and letters."""
 
 _CORE = {
     "CLIPTextEncode": "clip CLIP, text STRING -> CONDITIONING",
@@ -107,6 +132,18 @@ def _notes() -> dict[str, str]:
     return {name: text.format(**bold) for name, text in bold.items()}
 
 
+def _text_height(text: str, width: int) -> int:
+    """Of a note that shows its whole text, a little more than less."""
+    lines = 0.0
+    for line in text.splitlines():
+        if line.startswith("|"):
+            lines += 0 if set(line) <= {"|", "-"} else 1.7
+        else:
+            heading = 1.6 if line.startswith("#") else 1
+            lines += heading * math.ceil(max(len(line), 1) * _LETTERS / (width - 40))
+    return math.ceil((lines * _LINE + 40) / GRID) * GRID
+
+
 @dataclass(eq=False)
 class Node:
     id: int
@@ -115,6 +152,8 @@ class Node:
     values: dict[str, Any]
     """Input name -> widget value, or `Output` of another node."""
     title: str | None = None
+    grows: bool = False
+    """Whether it shows something that may be larger."""
     properties: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, output: str) -> "Output":
@@ -126,14 +165,16 @@ class Node:
         given = {i.name: self.values.get(i.name) for i in self.kind.inputs}
         return {name: value for name, value in given.items() if isinstance(value, Output)}
 
-    def height(self) -> int:
-        """What the editor's Vue nodes take at least, as measured in ComfyUI 0.33; the classic ones
-        take less."""
-        widgets = [i for i in self.kind.inputs if i.is_widget]
-        texts = sum(i.type == "STRING" for i in widgets)
-        rows = max(len(self.kind.inputs) - len(widgets), len(self.kind.outputs))
-        pack = 0 if self.kind.id in _CORE else 26
-        return 12 + 20 * rows + 28 * len(widgets) + 8 * texts + pack
+    def input_at(self, slot: int) -> Point:
+        """Where a wire comes in, by the place among all inputs: sockets, then widgets."""
+        sockets = sum(not given.is_widget for given in self.kind.inputs)
+        if slot < sockets:
+            return self.box[0], self.box[1] + 14 + 20 * slot
+        rows = max(sockets, len(self.kind.outputs))
+        return self.box[0], self.box[1] + 18 + 20 * rows + 28 * (slot - sockets)
+
+    def output_at(self, index: int) -> Point:
+        return self.box[0] + self.box[2], self.box[1] + 14 + 20 * index
 
     def widgets(self) -> dict[str, Any]:
         """What each widget shows; one that is linked keeps its default."""
@@ -158,22 +199,20 @@ class Output(NamedTuple):
 class Note:
     text: str
     box: Box
+    grows: bool = False
 
 
-class Group(NamedTuple):
+@dataclass
+class Group(Frame):
     """A frame around its members, in the colour of what they are for."""
 
-    title: str
-    meaning: str
-    members: tuple[Node | Note, ...]
+    title: str = ""
+    meaning: str = ""
 
-    def box(self) -> Box:
-        boxes = [member.box for member in self.members]
-        left = min(x for x, *_ in boxes) - _MARGIN
-        top = min(y for _, y, *_ in boxes) - _HEAD
-        right = max(x + width for x, _, width, _ in boxes) + _MARGIN
-        bottom = max(y + height for _, y, _, height in boxes) + _MARGIN
-        return left, top, right - left, bottom - top
+    def heading(self) -> Box:
+        """Where its title stands."""
+        x, y, width, _ = self.box
+        return x, y, min(width, 14 * len(self.title)), 30
 
 
 class Graph:
@@ -187,12 +226,19 @@ class Graph:
         self._kinds = _kinds()
         self._latest: dict[str, Output] = {}
 
-    def add(self, kind: str, box: Box, *, title: str | None = None, **values: Any) -> Node:
+    def add(
+        self, kind: str, width: int = 0, room: int = 0, *, title: str | None = None, **values: Any
+    ) -> Node:
         """A new node with these widget values and links.
 
-        A socket that must be linked and is not takes the latest output of its name.
+        A socket that must be linked and is not takes the latest output of its name. `width` and
+        `room` (for what the node shows) are those of its kind by default.
         """
-        node = Node(len(self.nodes) + 1, self._kinds[kind], box, values, title)
+        wide, high = _LOOKS.get(kind, (_WIDTH, 0))
+        found = self._kinds[kind]
+        least = math.ceil(_SIZES[found.id] / GRID) * GRID
+        box = 0, 0, width or wide, least + (room or high)
+        node = Node(len(self.nodes) + 1, found, box, values, title, grows=bool(room or high))
         inputs = node.kind.inputs
         if unknown := values.keys() - {i.name for i in inputs}:
             raise ValueError(f"{kind} has no inputs {sorted(unknown)}")
@@ -208,32 +254,64 @@ class Graph:
         """Make the outputs of a node the latest of their names."""
         self._latest |= {name.lower(): node[name.lower()] for name, _ in node.kind.outputs}
 
-    def note(self, box: Box, name: str | None = None) -> Note:
+    def note(self, name: str | None = None, width: int = 420) -> None:
         """A note with a text of notes.md: that of this name, or else of the workflow's own."""
-        self.notes.append(Note(_notes()[name or self.name], box))
-        return self.notes[-1]
+        text = _notes()[name or self.name]
+        self.notes.append(Note(text, (0, 0, width, _text_height(text, width))))
 
-    def group(self, title: str, meaning: str, *members: Node | Note) -> None:
+    def group(self, title: str, meaning: str, *members: Node) -> None:
         """Frame `members`, or all that has no frame yet; `meaning` is one of `COLORS`."""
-        framed = [id(member) for group in self.groups for member in group.members]
-        new = tuple(item for item in (*self.nodes, *self.notes) if id(item) not in framed)
-        self.groups.append(Group(title, meaning, members or new))
+        framed = [id(member) for group in self.groups for member in group.items]
+        new = [node for node in self.nodes if id(node) not in framed]
+        self.groups.append(Group(members or new, title=title, meaning=meaning))
 
     def settle(self) -> None:
-        """Make nodes as high as their widgets, and move down what stands too close below."""
-        framed = {id(member): i for i, group in enumerate(self.groups) for member in group.members}
-        placed: list[Node | Note] = []
-        for item in sorted([*self.nodes, *self.notes], key=lambda item: item.box[1]):
-            x, y, width, height = item.box
-            if isinstance(item, Node):
-                height = max(height, item.height())
-            for other in placed:
-                left, top, across, down = other.box
-                if left < x + width and x < left + across:
-                    together = framed.get(id(other)) == framed.get(id(item))
-                    y = max(y, top + down + (_APART if together else _MARGIN + _HEAD))
-            item.box = x, y, width, height
-            placed.append(item)
+        """Place everything: notes first, then frames in the order in which they were made."""
+        notes = [Frame(self.notes, framed=False)] if self.notes else []
+        arrange([*notes, *self.groups])
+
+    def links(self) -> list[list]:
+        """Each link as the editor holds it: its id, from where, to where, and its type."""
+        links: list[list] = []
+        for node in self.nodes:
+            linked = node.links()
+            for slot, name in enumerate(i.name for i in node.kind.inputs):
+                if name in linked:
+                    source, index = linked[name]
+                    ends = source.id, index, node.id, slot
+                    links.append([len(links) + 1, *ends, linked[name].type])
+        return links
+
+    def ends(self) -> tuple[Node, ...]:
+        """What links begin and end at, besides nodes."""
+        return ()
+
+    def _wire(self, links: list[list]) -> tuple[list[dict], dict[int, int]]:
+        """Reroutes for the links that need any, and by the link's id the last of its reroutes."""
+        nodes = {node.id: node for node in (*self.nodes, *self.ends())}
+        ends = {}
+        for link, source, index, target, slot, _ in links:
+            ends[link] = nodes[source].output_at(index), nodes[target].input_at(slot)
+        boxes = [item.box for item in (*self.nodes, *self.notes)]
+        obstacles = [(x, y - TITLE, w, TITLE + h + FOOTER) for x, y, w, h in boxes]
+        obstacles += [group.heading() for group in self.groups]
+        wires = Wires(
+            obstacles,
+            min(group.box[1] for group in self.groups),
+            [y for pair in ends.values() for _, y in pair],
+        )
+        reroutes: dict[tuple, dict] = {}
+        last = {}
+        for link, source, index, *_ in sorted(links, key=lambda link: math.dist(*ends[link[0]])):
+            points = wires.route(*ends[link], (source, index))
+            for count in range(1, len(points) + 1):
+                way = (source, index, *points[:count])
+                entry = {"id": len(reroutes) + 1, "pos": list(points[count - 1]), "linkIds": []}
+                parent = {"parentId": last[link]} if link in last else {}
+                entry = reroutes.setdefault(way, entry | parent)
+                entry["linkIds"].append(link)
+                last[link] = entry["id"]
+        return list(reroutes.values()), last
 
     def api(self) -> dict[str, dict]:
         """What ComfyUI's /prompt endpoint takes."""
@@ -249,16 +327,12 @@ class Graph:
 
     def ui(self) -> dict:
         """What ComfyUI's editor opens."""
-        links: list[list] = []
-        for node in self.nodes:
-            linked = node.links()
-            for slot, name in enumerate(i.name for i in node.kind.inputs):
-                if name in linked:
-                    source, index = linked[name]
-                    ends = source.id, index, node.id, slot
-                    links.append([len(links) + 1, *ends, linked[name].type])
+        links = self.links()
         nodes = [_ui_node(node, links) for node in self.nodes]
         nodes += [_ui_note(note, len(nodes) + 1 + i) for i, note in enumerate(self.notes)]
+        reroutes, last = self._wire(links)
+        extensions = [{"id": link, "parentId": reroute} for link, reroute in sorted(last.items())]
+        scale, offset = screen([item.box for item in (*self.groups, *self.notes)])
         return {
             "last_node_id": len(nodes),
             "last_link_id": len(links),
@@ -266,23 +340,26 @@ class Graph:
             "links": links,
             "groups": self._ui_groups(),
             "config": {},
-            "extra": {"ds": {"scale": 0.7, "offset": [60, 120]}},
+            "extra": {
+                "ds": {"scale": scale, "offset": offset},
+                "reroutes": reroutes,
+                "linkExtensions": extensions,
+            },
             "version": 0.4,
         }
 
     def _ui_groups(self) -> list[dict]:
-        """Frames that begin at one height end at one, too, where nothing is in the way."""
-        boxes = [group.box() for group in self.groups]
-        floor = {y: max(b[1] + b[3] for b in boxes if b[1] == y) for y in {b[1] for b in boxes}}
-        entries = []
-        for i, (group, (x, y, width, height)) in enumerate(zip(self.groups, boxes, strict=True)):
-            others = [b for b in boxes if b[1] > y and b[0] < x + width and x < b[0] + b[2]]
-            if all(b[1] >= floor[y] for b in others):
-                height = floor[y] - y
-            box, color = [x, y, width, height], COLORS[group.meaning]
-            entry = {"id": i + 1, "title": group.title, "bounding": box, "color": color}
-            entries.append(entry | {"font_size": 24, "flags": {}})
-        return entries
+        return [
+            {
+                "id": i,
+                "title": group.title,
+                "bounding": list(group.box),
+                "color": COLORS[group.meaning],
+                "font_size": 24,
+                "flags": {},
+            }
+            for i, group in enumerate(self.groups, 1)
+        ]
 
     def files(self) -> tuple[tuple[str, dict], ...]:
         """Both forms, by their paths below `FOLDER`.
@@ -347,7 +424,7 @@ def _models(node: Node) -> dict[str, list[dict[str, str]]]:
 
 def _ui_note(note: Note, id: int) -> dict:
     shown = {"title": "Read me", "properties": {}, "widgets_values": [note.text]}
-    colors = {"color": "#432", "bgcolor": "#653"}
+    colors = {"color": "#222", "bgcolor": "#000"}
     return ui_entry(id, "MarkdownNote", note.box, inputs=[], outputs=[], **shown, **colors)
 
 
@@ -361,6 +438,7 @@ def workflow(draw: Callable[[Graph], None]) -> Callable[[], Graph]:
     def make() -> Graph:
         graph = Graph(draw.__name__)
         draw(graph)
+        graph.note()
         graph.settle()
         return graph
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .graph import Box, Graph, Node, Output
+from .graph import Graph, Node, Output
 
 LOADER_WIDTH = 420
 """Long file names are readable in it."""
@@ -12,97 +12,86 @@ BEFORE_AFTER = ("before", "after")
 
 def load_sd21(graph: Graph, lora: str) -> Node:
     """Stable Diffusion 2.1-base, with where to get it, and a LoRA for it."""
-    base = graph.add("CheckpointLoaderSimple", (20, 100, LOADER_WIDTH, 100), ckpt_name=SD21)
-    graph.add("LoadLoRA", (20, 260, LOADER_WIDTH, 110), lora=lora)
+    base = graph.add("CheckpointLoaderSimple", LOADER_WIDTH, ckpt_name=SD21)
+    graph.add("LoadLoRA", LOADER_WIDTH, lora=lora)
     return base
 
 
-def photograph(graph: Graph, box: Box, title: str = "Your photograph") -> Node:
+def photograph(graph: Graph, title: str = "Your photograph") -> Node:
     """A picture that people have to choose themselves.
 
     It names a file that nobody has: ComfyUI shows that at once, and runs nothing in its place. Its
     own example.png is a drawing, of which a restorer of faces makes nothing.
     """
     name = f"choose {title[:1].lower()}{title[1:]}.png"
-    return graph.add("LoadImage", box, title=title, image=name)
+    return graph.add("LoadImage", title=title, image=name)
 
 
 def photograph_beside_models(graph: Graph) -> Output:
     """Closes the group of the models that were loaded, and puts the photograph beside it."""
     graph.group("Models", "load")
-    picture = photograph(graph, (500, 100, 340, 420))["image"]
+    picture = photograph(graph)["image"]
     graph.group("Picture", "load")
     return picture
 
 
 def load_osdface(graph: Graph) -> None:
-    """SD 2.1-base with OSDFace's released files, and a face detector, one below the other."""
+    """SD 2.1-base with OSDFace's released files, and a face detector."""
     load_sd21(graph, "pytorch_lora_weights.safetensors")
     files = {"embedder": "associate_2.ckpt", "projector": "embedding_change_weights.pth"}
-    graph.add("LoadVRE", (20, 430, LOADER_WIDTH, 90), **files)
-    graph.add("LoadFaceAnalyzer", (20, 580, LOADER_WIDTH, 90), backend="auto")
+    graph.add("LoadVRE", LOADER_WIDTH, **files)
+    graph.add("LoadFaceAnalyzer", LOADER_WIDTH, backend="auto")
 
 
-def load_image_model(graph: Graph, y: int, url: str) -> None:
+def load_image_model(graph: Graph, url: str) -> None:
     """An upscaler or a face restorer, which the editor offers to download from `url`."""
     name = url.rpartition("/")[2]
-    loader = graph.add("UpscaleModelLoader", (20, y, LOADER_WIDTH, 60), model_name=name)
+    loader = graph.add("UpscaleModelLoader", LOADER_WIDTH, model_name=name)
     loader.properties["models"] = [{"name": name, "url": url, "directory": "upscale_models"}]
 
 
-def find_faces(graph: Graph, x: int, image: Output, size: int | None = None) -> Node:
-    """A column of its own, 340 pixels wide."""
-    found = graph.add("DetectFaces", (x, 100, 340, 560), image=image, crop_size=size)
+def find_faces(graph: Graph, image: Output, size: int | None = None) -> Node:
+    found = graph.add("DetectFaces", image=image, crop_size=size)
     graph.group("Find the faces", "faces")
     return found
 
 
-def restore_crops(graph: Graph, x: int, crops: Output, height: int = 220) -> Node:
-    """VRE Encode, and One-Step Restore below it and that high: a column 320 pixels wide."""
-    graph.add("VREEncode", (x, 100, 320, 340), image=crops)
-    restored = graph.add("OneStepRestore", (x, 510, 320, height), image=crops)
+def restore_crops(graph: Graph, crops: Output) -> Node:
+    """VRE Encode, and One-Step Restore, which is returned."""
+    graph.add("VREEncode", image=crops)
+    restored = graph.add("OneStepRestore", image=crops)
     graph.group("Restore them", "restore")
     return restored
 
 
-def words(graph: Graph, box: Box, title: str, source: Output) -> Node:
+def words(graph: Graph, title: str, source: Output) -> Node:
     """A report of another node, to be read."""
-    return graph.add("PreviewAny", box, title=title, source=source)
+    return graph.add("PreviewAny", title=title, source=source)
 
 
-def compare(graph: Graph, box: Box, before: Output, after: Output, labels: tuple[str, str]) -> Node:
+def compare(graph: Graph, before: Output, after: Output, labels: tuple[str, str]) -> Node:
     written: dict[str, Any] = {"label_before": labels[0], "label_after": labels[1]}
-    return graph.add("Compare", box, before=before, after=after, **written)
+    return graph.add("Compare", before=before, after=after, **written)
 
 
-def save_images(
-    graph: Graph, box: Box, title: str, images: Output, name: str = "", **inside: Output
-) -> Node:
+def save_images(graph: Graph, title: str, images: Output, name: str = "", **inside: Output) -> Node:
     """Files called as the workflow, then `name`; `receipts` and `faces` are saved inside them."""
     kind = "SaveWithReceipts" if inside else "SaveImage"
     prefix = f"facewright/{graph.name}{name}"
-    return graph.add(kind, box, title=title, images=images, filename_prefix=prefix, **inside)
+    return graph.add(kind, title=title, images=images, filename_prefix=prefix, **inside)
 
 
 def compare_and_save(
-    graph: Graph,
-    box: Box,
-    beside: tuple[int, int],
-    pair: tuple[Output, Output],
-    labels: tuple[str, str],
-    name: str,
+    graph: Graph, pair: tuple[Output, Output], labels: tuple[str, str], name: str
 ) -> tuple[Node, Node]:
-    """A comparison and, with this x and width, the node that saves it."""
-    compared = compare(graph, box, *pair, labels)
-    (x, width), (_, y, _, height) = beside, box
-    title = f"Save {labels[0]} / {labels[1]}"
-    saved = save_images(graph, (x, y, width, height), title, compared["image"], f"_{name}")
+    """A comparison and the node that saves it."""
+    compared = compare(graph, *pair, labels)
+    saved = save_images(graph, f"Save {labels[0]} / {labels[1]}", compared["image"], f"_{name}")
     return compared, saved
 
 
 def paste_and_compare(
     graph: Graph,
-    x: int,
     image: Output,
     restored: Output,
     labels: tuple[str, str] = BEFORE_AFTER,
@@ -113,19 +102,18 @@ def paste_and_compare(
 
     The finished picture is compared with `before`, by default with what was pasted into.
     """
-    pasted = graph.add("PasteFaces", (x, 100, 280, 180), image=image, restored=restored, **paste)
-    compared = compare(graph, (x, 390, 420, 420), before or image, pasted["image"], labels)
-    beside, below = (x + 470, 100, 420, 330), (x + 470, 480, 420, 330)
-    save_images(graph, beside, "Save the restored picture", pasted["image"])
-    save_images(graph, below, "Save before / after", compared["image"], "_compare")
+    pasted = graph.add("PasteFaces", image=image, restored=restored, **paste)
+    compared = compare(graph, before or image, pasted["image"], labels)
+    save_images(graph, "Save the restored picture", pasted["image"])
+    save_images(graph, "Save before / after", compared["image"], "_compare")
     graph.group("Put them back", "output")
     return pasted
 
 
-def score(graph: Graph, x: int, restored: Output, gt: Output, lq: Output, analyzer: Output) -> None:
+def score(graph: Graph, restored: Output, gt: Output, lq: Output, analyzer: Output) -> None:
     """How much closer to the original the restored picture is, in a frame of its own."""
     compared = {"restored": restored, "gt": gt, "lq": lq, "analyzer": analyzer}
     named: dict[str, Any] = {**compared, "metrics": "psnr, ssim, edges, lmd"}
-    scored = graph.add("ImageScore", (x, 100, 440, 260), **named)
-    read = words(graph, (x, 430, 440, 260), "Scores", scored["report"])
+    scored = graph.add("ImageScore", 440, **named)
+    read = words(graph, "Scores", scored["report"])
     graph.group("Score it", "check", scored, read)

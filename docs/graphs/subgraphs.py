@@ -10,13 +10,15 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from .graph import Graph, Kind, Node, Output, ui_entry
+from .graph import Graph, Input, Kind, Node, Output, ui_entry
 from .honestface import restore_with_photos
 from .parts import find_faces, restore_crops
 
 FOLDER = Path(__file__).parents[2] / "subgraphs"
 _INPUT, _OUTPUT = -10, -20  # the ids ComfyUI gives to the two ends of a subgraph
 _SIZE = (320, 480)
+_END, _AWAY, _EDGE = 140, 100, 20
+"""Width of an end, its distance from the frames, and how far its sockets are inside."""
 
 
 class Blueprint(Graph):
@@ -27,7 +29,8 @@ class Blueprint(Graph):
         super().__init__(name)
         self.description = description
         self._ports = list(sockets.items())
-        self.source = Node(_INPUT, Kind("", "", [], self._ports), (0, 100, 140, 100), {})
+        self.source = Node(_INPUT, Kind("", "", [], self._ports), (0, 0, 0, 0), {})
+        self.sink = Node(_OUTPUT, Kind("", "", [], []), (0, 0, 0, 0), {})
         self._given: dict[str, Output] = {}
         self._exposed: list[tuple[Node, str]] = []
         self.use(self.source)
@@ -41,31 +44,37 @@ class Blueprint(Graph):
             self._exposed.append((node, widget))
 
     def give(self, **outputs: Output) -> None:
-        """The outputs of the whole."""
+        """The outputs of the whole, which is complete with them."""
         self._given = outputs
+        self.sink.kind.inputs.extend(Input(name, o.type, False) for name, o in outputs.items())
+        self.settle()
+        right = max(x + width for x, _, width, _ in (group.box for group in self.groups))
+        for end, x in ((self.source, -_AWAY - _END), (self.sink, right + _AWAY)):
+            end.box = x, 0, _END, 40 + 20 * (len(end.kind.inputs) + len(end.kind.outputs))
+
+    def ends(self) -> tuple[Node, ...]:
+        return self.source, self.sink
+
+    def links(self) -> list[list]:
+        links = super().links()
+        for slot, output in enumerate(self._given.values()):
+            start = len(links) + 1, output.node.id, output.index
+            links.append([*start, _OUTPUT, slot, output.type])
+        return links
 
     def blueprint(self) -> dict:
         """What ComfyUI reads from `subgraphs/<name>.json`."""
         inside = self.ui()
         ends = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
-        links = [dict(zip(ends, link, strict=True)) for link in inside["links"]]
-        nodes = {node["id"]: node for node in inside["nodes"]}
-        inputs, outputs = [], []
-        for slot, (name, io_type) in enumerate(self._ports):
-            origin = (_INPUT, slot)
-            used = [i["id"] for i in links if (i["origin_id"], i["origin_slot"]) == origin]
-            inputs.append({"name": name, "type": io_type, "linkIds": used})
-        for slot, (name, output) in enumerate(self._given.items()):
-            new, (node, index) = len(links) + 1, output
-            link = (new, node.id, index, _OUTPUT, slot, output.type)
-            links.append(dict(zip(ends, link, strict=True)))
-            entry = nodes[node.id]["outputs"][index]
-            entry["links"] = [*(entry["links"] or []), new]
-            outputs.append({"name": name, "type": output.type, "linkIds": [new]})
-        right = max(x + width for x, _, width, _ in (node.box for node in self.nodes))
-        for side, ports, x in (("in", inputs, -60), ("out", outputs, right + 60)):
-            for slot, port in enumerate(ports):
-                port |= {"id": self._uuid(side, port["name"]), "pos": [x, 120 + 20 * slot]}
+        last = {extension["id"]: extension for extension in inside["extra"]["linkExtensions"]}
+        links = [
+            dict(zip(ends, link, strict=True))
+            | ({"parentId": last[link[0]]["parentId"]} if link[0] in last else {})
+            for link in inside["links"]
+        ]
+        given = [(name, output.type) for name, output in self._given.items()]
+        inputs = self._ui_ports("in", self._ports, "origin", links)
+        outputs = self._ui_ports("out", given, "target", links)
         whole = {
             "id": self._uuid(),
             "version": 1,
@@ -73,19 +82,20 @@ class Blueprint(Graph):
                 "lastGroupId": len(self.groups),
                 "lastNodeId": len(self.nodes),
                 "lastLinkId": len(links),
-                "lastRerouteId": 0,
+                "lastRerouteId": len(inside["extra"]["reroutes"]),
             },
             "revision": 0,
             "config": {},
             "name": self.name,
-            "inputNode": _end(_INPUT, -180, inputs),
-            "outputNode": _end(_OUTPUT, right + 40, outputs),
+            "inputNode": {"id": _INPUT, "bounding": list(self.source.box)},
+            "outputNode": {"id": _OUTPUT, "bounding": list(self.sink.box)},
             "inputs": inputs,
             "outputs": outputs,
             "widgets": [],
             "nodes": inside["nodes"],
             "groups": inside["groups"],
             "links": links,
+            "reroutes": inside["extra"]["reroutes"],
             "extra": {},
             "category": "facewright",
             "description": self.description,
@@ -100,6 +110,20 @@ class Blueprint(Graph):
             "definitions": {"subgraphs": [whole]},
             "extra": {},
         }
+
+    def _ui_ports(
+        self, side: str, ports: list[tuple[str, str]], end: str, links: list[dict]
+    ) -> list[dict]:
+        """The sockets of one side, with the links that begin or end there."""
+        node = self.source if end == "origin" else self.sink
+        entries = []
+        for slot, (name, io_type) in enumerate(ports):
+            place = (node.id, slot)
+            used = [i["id"] for i in links if (i[f"{end}_id"], i[f"{end}_slot"]) == place]
+            x = node.box[0] + (_END - _EDGE if end == "origin" else _EDGE)
+            entry = {"name": name, "type": io_type, "linkIds": used, "pos": [x, 20 + 20 * slot]}
+            entries.append({"id": self._uuid(side, name), **entry})
+        return entries
 
     def _outside(self) -> dict:
         """The one node that the whole is."""
@@ -131,10 +155,6 @@ class Blueprint(Graph):
         (FOLDER / f"{self.name}.json").write_text(text)
 
 
-def _end(id: int, x: int, ports: list[dict]) -> dict:
-    return {"id": id, "bounding": [x, 100, 140, 40 + 20 * len(ports)]}
-
-
 def restore_faces() -> Blueprint:
     """OSDFace: a picture in, the restored picture out."""
     graph = Blueprint(
@@ -149,9 +169,9 @@ def restore_faces() -> Blueprint:
         analyzer="FACEWRIGHT_ANALYZER",
     )
     image = graph.source["image"]
-    found = find_faces(graph, 60, image)
-    restore_crops(graph, 460, found["crops"])
-    pasted = graph.add("PasteFaces", (840, 100, 300, 180), image=image)
+    found = find_faces(graph, image)
+    restore_crops(graph, found["crops"])
+    pasted = graph.add("PasteFaces", image=image)
     graph.group("Put them back", "output")
     graph.expose(found, "crop_size", "pick")
     graph.expose(pasted, "feather", "color", "strength")
@@ -176,18 +196,17 @@ def restore_with_album() -> Blueprint:
         recogniser="FACEWRIGHT_RECOGNISER",
     )
     image, people = graph.source["image"], graph.source["people"]
-    found = find_faces(graph, 60, image)
-    who = graph.add("MatchPeople", (460, 100, 340, 500), image=image, people=people)
+    found = find_faces(graph, image)
+    who = graph.add("MatchPeople", image=image, people=people)
     graph.group("Whose faces are they?", "people")
     crops, matches = found["crops"], who["matches"]
-    _, restored = restore_with_photos(graph, 860, 100, crops, matches=matches)
+    _, restored = restore_with_photos(graph, crops, matches=matches)
     graph.group("Restore each with its own photographs", "restore")
     before: dict[str, Any] = {"image": image, "faces": found["faces"]}
-    pasted = graph.add("PasteFaces", (1260, 100, 300, 180), restored=restored["restored"], **before)
+    pasted = graph.add("PasteFaces", restored=restored["restored"], **before)
     graph.group("Put them back", "output")
-    box = (1620, 100, 460, 520)
     after: dict[str, Any] = {"image": image, "pasted": pasted["image"], "faces": pasted["faces"]}
-    guard = graph.add("PictureGuard", box, matches=matches, **after)
+    guard = graph.add("PictureGuard", matches=matches, **after)
     graph.group("Hold back who drifted", "check")
     graph.expose(found, "crop_size", "pick")
     graph.expose(who, "threshold")

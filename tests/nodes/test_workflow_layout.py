@@ -2,12 +2,15 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import pytest
+from facewright.docs.graphs import graph
 from facewright.docs.graphs.build import WORKFLOWS
 from facewright.docs.graphs.graph import COLORS, FOLDER
 from facewright.docs.graphs.subgraphs import BLUEPRINTS
 from facewright.docs.graphs.subgraphs import FOLDER as BLUEPRINT_FOLDER
+from facewright.docs.graphs.wires import curve
 
 TITLE = 30  # a node's title bar stands above its position
 
@@ -51,27 +54,65 @@ def test_nothing_overlaps_and_every_node_has_its_frame(make):
             assert left < box[0] and top < box[1] and box[2] < right and box[3] < bottom
 
 
-# What ComfyUI 0.33's Vue nodes measured without their title, in a browser; below those whose file
-# is missing hangs a line of 26 pixels.
-VUE = {
-    "FacewrightLoadFaceAnalyzer": 114, "FacewrightLoadFaceEncoder": 86, "FacewrightLoadIDE": 134,
-    "FacewrightLoadLoRA": 134, "FacewrightLoadNano": 146, "FacewrightLoadNanoFlipnet": 166,
-    "FacewrightLoadRecogniser": 106, "FacewrightLoadVRE": 114, "FacewrightOneStepRestore": 230,
-    "FacewrightPasteFaces": 230, "FacewrightRestoreVideo": 962, "FacewrightDegrade": 462,
-    "FacewrightPerson": 470, "FacewrightMatchPeople": 470, "FacewrightPictureGuard": 514,
-    "FacewrightIdentityGuard": 514, "FacewrightSaveWithReceipts": 410, "FacewrightIDEEncode": 220,
-}  # fmt: skip
-MISSING = 26
+SIZES = json.loads((Path(graph.__file__).parent / "sizes.json").read_text())
+FOOTER = 30  # what the editor hangs below a node whose file is missing
+LEAST = 45  # between nodes, whatever the editor adds
 
 
 @pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
-def test_vue_nodes_have_room_too(make):
+def test_every_node_has_room_in_both_kinds_of_nodes(make):
+    """An editor makes a node larger that lacks it, and draws it over the one below."""
     shipped = json.loads((FOLDER / f"{make.__name__}.json").read_text())
-    small = [n["type"] for n in shipped["nodes"] if n["size"][1] < VUE.get(n["type"], 0)]
+    small = [n["type"] for n in shipped["nodes"] if n["size"][1] < SIZES[n["type"]]]
     assert small == []
-    placed = {k: (*box[:3], box[3] + MISSING) for k, box in boxes(shipped["nodes"]).items()}
+    placed = {
+        k: (left, top, right, bottom + FOOTER + LEAST)
+        for k, (left, top, right, bottom) in boxes(shipped["nodes"]).items()
+    }
     pairs = itertools.combinations(placed, 2)
     assert [(a, b) for a, b in pairs if overlap(placed[a], placed[b])] == []
+
+
+@pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
+def test_it_is_no_strip(make):
+    shipped = json.loads((FOLDER / f"{make.__name__}.json").read_text())
+    all_of_it = [*boxes(shipped["nodes"]).values(), *map(frame, shipped["groups"])]
+    left, top = (min(box[i] for box in all_of_it) for i in (0, 1))
+    right, bottom = (max(box[i] for box in all_of_it) for i in (2, 3))
+    assert right - left <= 2 * (bottom - top)
+    # Opened on 1920 by 1080 all of it is there, below the editor's bars.
+    ds = shipped["extra"]["ds"]
+    x, y = ds["offset"]
+    assert (left + x) * ds["scale"] >= 60 and (top + y) * ds["scale"] >= 50
+    assert (right + x) * ds["scale"] <= 1900 and (bottom + y) * ds["scale"] <= 1060
+
+
+def ways(shipped):
+    """Each link with the points that the editor draws it through, socket to socket."""
+    nodes = {node["id"]: node for node in shipped["nodes"]}
+    reroutes = {entry["id"]: entry for entry in shipped["extra"]["reroutes"]}
+    last = {entry["id"]: entry["parentId"] for entry in shipped["extra"]["linkExtensions"]}
+    for link, source, index, target, slot, _ in shipped["links"]:
+        points, at = [], last.get(link)
+        while at is not None:
+            assert link in reroutes[at]["linkIds"]
+            points.insert(0, tuple(reroutes[at]["pos"]))
+            at = reroutes[at].get("parentId")
+        (x, y), (width, _) = nodes[source]["pos"], nodes[source]["size"]
+        left, top = nodes[target]["pos"]
+        start, end = (x + width, y + 14 + 20 * index), (left, top + 14 + 20 * slot)
+        yield (source, target), [start, *points, end]
+
+
+@pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
+def test_no_wire_runs_behind_a_node(make):
+    shipped = json.loads((FOLDER / f"{make.__name__}.json").read_text())
+    placed = boxes(shipped["nodes"])
+    for ends, points in ways(shipped):
+        drawn = curve(points, 65)
+        for name, (left, top, right, bottom) in placed.items():
+            x, y = drawn.T
+            assert not ((left < x) & (x < right) & (top < y) & (y < bottom)).any(), (ends, name)
 
 
 @pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
@@ -82,29 +123,14 @@ def test_notes_hold_no_code_which_vue_nodes_write_in_blue_on_brown(make):
 
 
 @pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
-def test_every_node_has_room_for_its_rows(make):
-    """The editor makes a node larger that lacks it, and draws it over the one below."""
-    for node in json.loads((FOLDER / f"{make.__name__}.json").read_text())["nodes"]:
-        if node["type"] != "MarkdownNote":
-            sockets = [i for i in node.get("inputs", ()) if "widget" not in i]
-            rows = max(len(sockets), len(node.get("outputs", ())))
-            least = 20 * rows + 24 * len(node.get("widgets_values", ()))
-            assert node["size"][1] >= least, node["type"]
-
-
-@pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
 def test_columns_end_at_one_height_and_colours_have_a_meaning(make):
     groups = json.loads((FOLDER / f"{make.__name__}.json").read_text())["groups"]
     assert {group["color"] for group in groups} <= set(COLORS.values())
-    lower = [group for group in groups if group["bounding"][1] > 20]
-    blocked = [g["bounding"] for g in lower]
-    ends = {
-        frame(group)[3]
-        for group in groups
-        if group["bounding"][1] == 20
-        and not any(overlap((*frame(group)[:3], 10**6), frame({"bounding": b})) for b in blocked)
-    }
-    assert len(ends) == 1
+    frames = [frame(group) for group in groups]
+    for left, _, right, bottom in frames:
+        # Where another frame ends lower, one of the same slot follows beside it.
+        end = max((box[3] for box in frames if box[1] < bottom < box[3]), default=None)
+        assert end is None or any(overlap((left, bottom, right, end), box) for box in frames)
 
 
 @pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
