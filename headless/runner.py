@@ -21,7 +21,7 @@ from .host.host import HeadlessHost
 from .host.saving import RunContext, context
 from .workflows.assign import set_inputs
 from .workflows.endings import MisnamedError, refusing
-from .workflows.input_files import named_by_hand
+from .workflows.input_files import files_read, named_by_hand
 from .workflows.workflow import ApiWorkflow, WorkflowError, node_title, to_api, unknown_node
 from .workflows.workflow_file import is_link, read_workflow
 
@@ -164,7 +164,7 @@ def check(api: ApiWorkflow) -> list[str]:
     order = _order(api, schemas)
     for node_id in order:
         label = called(node_id, api[node_id]["class_type"])
-        own = _checks_itself(api[node_id]["class_type"])
+        own = checks_itself(api[node_id]["class_type"])
         for i in schemas[node_id].inputs:
             problem = _check_input(api, schemas, node_id, i, in_range=i.id not in own)
             if problem:
@@ -175,6 +175,26 @@ def check(api: ApiWorkflow) -> list[str]:
         said = " ".join(first_of(problems))
         raise WorkflowError(f"This workflow cannot run. {said}")
     return order
+
+
+def check_here(api: ApiWorkflow, input_dir: Path, inputs: Mapping[str, Any]) -> None:
+    """Check a workflow as far as that goes without running it, its pictures included.
+
+    Args:
+        inputs: what was set in it: the files it names may lie anywhere.
+
+    Raises:
+        UnfitError: it would not run, or some of its nodes cannot be had.
+    """
+    with refusing():
+        order = check(api)
+        read = {k: api[k] for k in order}
+        for node_id, name, path in files_read(read, input_dir, named_by_hand(inputs)):
+            if path is None:
+                title = node_title(api, node_id)
+                raise WorkflowError(
+                    f"{called(node_id, title)}: There is no file {shorten(name)} in {input_dir}."
+                )
 
 
 def _order(api: ApiWorkflow, schemas: Mapping[str, Schema]) -> list[str]:
@@ -299,7 +319,7 @@ def _cast(io_type: str, value: Any) -> Any:
     return value
 
 
-def _checks_itself(kind: str) -> set[str]:
+def checks_itself(kind: str) -> set[str]:
     """Inputs that a node's own `validate_inputs` takes; ComfyUI leaves their range to the node."""
     validate = getattr(node_classes()[kind], "validate_inputs", None)
     return set(inspect.signature(validate).parameters) if validate else set()
@@ -312,7 +332,7 @@ def _ask_node(api: ApiWorkflow, node_id: str) -> str | None:
     if validate is None:
         return None
     values = {k: None if is_link(v) else v for k, v in api[node_id]["inputs"].items()}
-    names = _checks_itself(api[node_id]["class_type"])
+    names = checks_itself(api[node_id]["class_type"])
     verdict = validate(**{k: v for k, v in values.items() if k in names})
     if verdict is True:
         return None

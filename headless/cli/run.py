@@ -87,6 +87,9 @@ def run(
             "run is taken from the server.",
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say whether it could run there, and do not run it.")
+    ] = False,
     api_file: Annotated[
         Path | None,
         path_option(
@@ -107,8 +110,9 @@ def run(
     from ..workflows.workflow import read_workflow
 
     place.check()
-    if api_file is not None and batch.batch:
-        raise typer.BadParameter("--batch is for runs; --to-api does not run anything.")
+    only_looks = check or api_file is not None
+    if only_looks and batch.batch:
+        raise typer.BadParameter("--batch is for runs; --check and --to-api do not run anything.")
     if as_json and api_file == Path("-"):
         raise typer.BadParameter("--to-api - and --json both write to standard output.")
     if api_file is not None and same_place(api_file) == same_place(workflow):
@@ -118,12 +122,12 @@ def run(
     source = read_workflow(workflow)
     place.use()
     with place.entered(source) as where:
-        if not as_json and api_file is None:
+        if not as_json and not only_looks:
             say(f"Running {workflow} in {where.name}.")
         task = _Task(where, source, inputs, input_dir or Path.cwd(), out, as_json, timeout)
-        if api_file is not None:
+        if only_looks:
             with task.told_as_json():
-                task.look(api_file)
+                task.look(check, api_file)
         elif batch.batch:
             task.over(batch)
         else:
@@ -178,20 +182,36 @@ class _Task:
 
         return prepared(self.source, self.where.specs, self.inputs)
 
-    def look(self, target: Path) -> None:
-        """Write the workflow's API form."""
+    def look(self, check: bool, target: Path | None) -> None:
+        """Say whether the workflow could run, and write its API form, as asked for."""
         api = self.api()
-        text = json.dumps(api, indent=2, default=str) + "\n"
-        if target == Path("-"):
-            sys.stdout.write(text)
-        else:
-            with written_whole(target) as temporary:
-                temporary.write_text(text, encoding="ascii", newline="\n")
+        if target is not None:
+            text = json.dumps(api, indent=2, default=str) + "\n"
+            if target == Path("-"):
+                sys.stdout.write(text)
+            else:
+                with written_whole(target) as temporary:
+                    temporary.write_text(text, encoding="ascii", newline="\n")
+                if not self.as_json:
+                    say(f"Wrote {counted(len(api), 'node')} to {target}.")
+        if check:
+            self._check(api)
+            if not self.as_json:
+                say(f"{counted(len(api), 'node')} could run in {self.where.name}.")
         if self.as_json:
-            about = {"where": self.where.name, "nodes": len(api), "written": str(target)}
-            write_json({**about, "error": None})
-        elif target != Path("-"):
-            say(f"Wrote {counted(len(api), 'node')} to {target}.")
+            written = None if target is None else str(target)
+            about = {"where": self.where.name, "nodes": len(api), "written": written}
+            write_json({**about, "checked": check, "error": None})
+
+    def _check(self, api: Any) -> None:
+        from ..remote.checking import check_on_server
+        from ..runner import check_here
+
+        at = self.where.server
+        if at is None:
+            check_here(api, self.input_dir, self.inputs)
+        else:
+            check_on_server(api, at, self.where.specs, self.input_dir, self.inputs)
 
     def once(self) -> None:
         from ...core.files.shapes import words

@@ -168,6 +168,19 @@ def view(server: Server, file: Mapping[str, str]) -> Iterator[bytes]:
     return _pieces(server, _opened(server, asked, _STALLED), asked.full_url, _MOST_FILE)
 
 
+def has(server: Server, file: Mapping[str, str]) -> bool:
+    """Whether a server has a file that `view` would bring.
+
+    Raises:
+        UnreachableError, LateError: as said there.
+    """
+    try:
+        _opened(server, request.Request(f"{server.url}/view?{parse.urlencode(file)}"), 30).close()
+    except RefusedError:
+        return False
+    return True
+
+
 def _json(server: Server, req: request.Request, shape: type[T], timeout: float = 30) -> T:
     response = _opened(server, req, timeout)
     deadline = min(time.monotonic() + _MOST_SECONDS, server.until)

@@ -21,7 +21,7 @@ from ..workflows.endings import (
     UnreachableError,
     refusing,
 )
-from ..workflows.input_files import LOADERS, input_file, named_by_hand
+from ..workflows.input_files import LOADERS, files_read, named_by_hand
 from ..workflows.report import RunReport, node_reports, seeds_of
 from ..workflows.specs import Specs
 from ..workflows.workflow import ApiWorkflow, WorkflowError, node_title, to_api
@@ -180,15 +180,11 @@ def _upload_files(
     named: Collection[str],
     on_progress: Callable[[str, float], None],
 ) -> None:
-    for node in api.values():
-        kind = node["class_type"]
-        name = node["inputs"].get(LOADERS[kind][0]) if kind in LOADERS else None
-        if not isinstance(name, str | Path):
-            continue
-        path = input_file(kind, name, input_dir, named)
+    for node_id, _, path in files_read(api, input_dir, named):
         if path is not None:  # else it may be in the server's own input folder
             on_progress(f"Sending {shorten(path.name)}", 0.0)
-            node["inputs"][LOADERS[kind][0]] = upload(server, path)
+            node = api[node_id]
+            node["inputs"][LOADERS[node["class_type"]][0]] = upload(server, path)
 
 
 def _wait(

@@ -5,7 +5,7 @@ whatever else is wanted has to be named by the person who starts the run, in tha
 """
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +63,18 @@ def input_file(
     if not good:
         raise WorkflowError(f"{shorten(path, 200)} is no {what} of a kind that can be read.")
     return path
+
+
+def files_read(
+    api: Mapping[str, Any], input_dir: Path, named: Collection[str]
+) -> Iterator[tuple[str, str, Path | None]]:
+    """Node id, name and file of every picture and video that a workflow in the API form reads.
+
+    Raises:
+        WorkflowError: as `input_file`.
+    """
+    for node_id, node in api.items():
+        kind = node["class_type"]
+        name = node["inputs"].get(LOADERS[kind][0]) if kind in LOADERS else None
+        if isinstance(name, str | os.PathLike):
+            yield node_id, os.fspath(name), input_file(kind, name, input_dir, named)

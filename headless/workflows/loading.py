@@ -57,6 +57,8 @@ def _known(kind: str, specs: Specs, unknown: dict[str, str]) -> Any:
     try:
         return specs(kind)
     except WorkflowError as error:
+        if hasattr(error, "exit_code"):
+            raise  # nobody answers
         unknown[kind] = str(error)
         return None
 
