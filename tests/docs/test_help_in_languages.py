@@ -107,3 +107,11 @@ def test_a_page_calls_nodes_and_sockets_by_the_names_they_bear(node_id, language
     number = re.compile(r"\d+(?:\.\d+)?")
     wrong += sorted(set(number.findall(ours)) - set(number.findall(theirs)))
     assert wrong == []
+
+
+@pytest.mark.parametrize(("node_id", "language"), THERE)
+def test_what_should_be_bold_is_bold(node_id, language):
+    """Between letters that need no spaces, stars next to a comma or bracket stay stars."""
+    markdown = pytest.importorskip("markdown_it").MarkdownIt()
+    shown = markdown.render(page_path(node_id, language).read_text("utf-8"))
+    assert "**" not in re.sub("<code>.*?</code>", "", shown)
