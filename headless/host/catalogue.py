@@ -2,7 +2,9 @@
 
 import functools
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ...core.doctor import Surroundings
 from ...core.errors import FacewrightError
@@ -10,7 +12,7 @@ from ...core.node_api import ComfyNode, Input
 from ...core.weights.model_folders import ModelFolders, comfyui_path
 from ...nodes import all_nodes
 from ...nodes._all import file_inputs
-from ..workflows.specs import InputSpec, NodeSpec, has_control
+from ..workflows.specs import InputSpec, NodeSpec, input_spec
 from .builtin import BUILTIN
 
 
@@ -35,17 +37,23 @@ def input_specs(kind: str) -> NodeSpec | None:
     if node is None:
         return None
     schema = node.GET_SCHEMA()
-    return NodeSpec([_spec(i) for i in schema.inputs], schema.display_name)
+    outputs = tuple(o.io_type for o in schema.outputs)
+    return NodeSpec([_spec(i) for i in schema.inputs], schema.display_name, outputs)
 
 
 def _spec(i: Input) -> InputSpec:
-    control = has_control(i.io_type, i.id, getattr(i, "control_after_generate", None))
-    options = tuple(getattr(i, "options", None) or ())
-    default = getattr(i, "default", None)
-    default = options[0] if options and default is None else default
+    spec = input_spec(i.id, [i.io_type, _details(i)], optional=i.optional)
     # What is optional may be left out: its default is the node's own affair.
-    default = None if i.optional else default
-    return InputSpec(i.id, i.has_widget, control, i.io_type, options, default)
+    return replace(spec, default=None) if i.optional else spec
+
+
+_SAID = {"force_input": "forceInput", "dynamic_prompts": "dynamicPrompts"}
+
+
+def _details(i: Input) -> dict[str, Any]:
+    """What `object_info` would say of it."""
+    said = {_SAID.get(k, k): v for k, v in vars(i).items() if v is not None}
+    return said | i.extra_dict
 
 
 def plain_process(folders: ModelFolders) -> Surroundings:

@@ -5,8 +5,7 @@ from functools import cache
 from typing import Any
 
 from ...core.errors import shorten
-from ..workflows.specs import Described, NodeSpec
-from ..workflows.workflow_file import WorkflowError
+from ..workflows.specs import Described, NodeSpec, UnknownNodeError
 from .address import Server
 from .answers import checked
 from .http_client import get
@@ -16,7 +15,7 @@ def server_specs(server: str | Server) -> Callable[[str], NodeSpec]:
     """Node classes as a server describes them; it is asked once.
 
     Raises:
-        WorkflowError: on asking for a class it does not have.
+        UnknownNodeError: on asking for a class it does not have.
     """
     at = Server.of(server)
 
@@ -27,7 +26,7 @@ def server_specs(server: str | Server) -> Callable[[str], NodeSpec]:
     @cache
     def spec(kind: str) -> NodeSpec:
         if kind not in known():
-            raise WorkflowError(
+            raise UnknownNodeError(
                 f"The ComfyUI at {at} has no node {shorten(kind)}. Install the node pack "
                 "that brings it (for Facewright nodes: this package in custom_nodes) and restart "
                 "it."

@@ -35,6 +35,9 @@ def set_inputs(workflow: ApiWorkflow, inputs: Mapping[str, Any], specs: Specs) -
         node = workflow[node_id]
         spec = specs(node["class_type"])
         known = {i.name: i for i in spec.inputs} if spec else {}
+        nested = spec.input(name, node["inputs"]) if spec else None
+        if nested is not None:
+            known[name] = nested
         # What stands in the file may be set too: some nodes make inputs as they are linked.
         if spec and name not in known and name not in node["inputs"]:
             raise WorkflowError(_no_such_input(_label(workflow, node_id), name, list(known)))

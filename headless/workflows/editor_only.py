@@ -5,8 +5,9 @@ from typing import Any
 
 from ...core.errors import shorten
 from .graph import Graph, Node
+from .stored_values import put
 from .text_fields import replaced
-from .widgets import Nothing, Widget, put
+from .widgets import Nothing, Widget
 from .workflow_file import WorkflowError
 
 NOTES = frozenset({"Note", "MarkdownNote"})

@@ -161,18 +161,18 @@ def read_graphs(workflow: Mapping[str, Any]) -> tuple[Graph, dict[str, Graph]]:
         WorkflowError: a subgraph contains itself.
     """
     root = read_graph(workflow)
-    definitions = [read_graph(entry) for entry in _definitions(workflow)]
     graphs: dict[str, Graph] = {}
-    for graph in definitions:
+    for graph in map(read_graph, definitions(workflow)):
         graphs.setdefault(graph.id, graph)
     _renumber(workflow, root, list(graphs.values()))
     return root, _sorted(graphs)
 
 
-def _definitions(holder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def definitions(holder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Subgraphs that a file defines, also within others."""
     for entry in _entries(_fields(holder.get("definitions")).get("subgraphs")):
         yield entry
-        yield from _definitions(entry)
+        yield from definitions(entry)
 
 
 def _renumber(workflow: Mapping[str, Any], root: Graph, graphs: list[Graph]) -> None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ...core.errors import shorten
 from . import editor_only, promoted
 from .graph import Graph, Node, io_type, read_graphs
-from .specs import Specs
-from .widgets import Form, Slot, attach, drawn, restore, types_in_common
+from .group_nodes import expanded
+from .specs import NodeSpec, Specs, UnknownNodeError
+from .stored_values import restore
+from .widgets import Slot, attach, drawn, types_in_common
 from .workflow_file import WorkflowError
 
 
@@ -18,8 +21,8 @@ class Opened:
 
     root: Graph
     graphs: dict[str, Graph]
-    unknown: dict[str, str]
-    """Sentences on node classes that nobody knows, by their names."""
+    unknown: dict[str, UnknownNodeError]
+    """What specs said of node classes that they do not know."""
 
     def everything(self) -> list[Node]:
         return [n for g in (self.root, *self.graphs.values()) for n in g.nodes.values()]
@@ -29,17 +32,28 @@ def opened(workflow: Mapping[str, Any], specs: Specs) -> Opened:
     """Load a workflow of the editor's form.
 
     Raises:
-        WorkflowError: links that lead nowhere, or subgraphs within themselves.
+        WorkflowError: links that lead nowhere, subgraphs within themselves, or group nodes that
+            the file does not describe.
     """
-    root, graphs = read_graphs(workflow)
-    result = Opened(root, graphs, {})
+    unknown: dict[str, UnknownNodeError] = {}
+
+    @cache
+    def known(kind: str) -> NodeSpec | None:
+        try:
+            return specs(kind)
+        except UnknownNodeError as error:
+            unknown[kind] = error
+            return None
+
+    root, graphs = read_graphs(expanded(workflow, known))
+    result = Opened(root, graphs, unknown)
     for graph in (*graphs.values(), root):
         for node in graph.nodes.values():
             node.inner = graphs.get(node.kind)
             if node.inner is not None:
                 node.inner.hosts.append(node)
             elif node.kind not in editor_only.VIRTUAL:
-                node.spec = _known(node.kind, specs, result.unknown)
+                node.spec = known(node.kind)
         for node in graph.nodes.values():
             _configure(graph, node)
         for node in graph.nodes.values():
@@ -51,16 +65,6 @@ def opened(workflow: Mapping[str, Any], specs: Specs) -> Opened:
             _settle(graph, node)
         editor_only.hand_out(graph, everything)
     return result
-
-
-def _known(kind: str, specs: Specs, unknown: dict[str, str]) -> Any:
-    try:
-        return specs(kind)
-    except WorkflowError as error:
-        if hasattr(error, "exit_code"):
-            raise  # nobody answers
-        unknown[kind] = str(error)
-        return None
 
 
 def _configure(graph: Graph, node: Node) -> None:
@@ -134,6 +138,3 @@ def _origin_type(graph: Graph, number: int | None) -> str:
             return ports[link.output].io_type if link.output < len(ports) else "*"
         return node.output_type(link.output)
     return graph.inputs[link.output].io_type if link.output < len(graph.inputs) else "*"
-
-
-__all__ = ["Form", "Opened", "opened"]

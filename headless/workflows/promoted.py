@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .graph import INSIDE, Graph, Link, Node, Port
+from .stored_values import shown
 from .widgets import Nothing, Slot, Widget
 
 _PREFIX = re.compile(r"^\s*(\d+)\s*:\s*(.+)$", re.DOTALL)
@@ -68,9 +69,7 @@ def _source(graph: Graph, port: Port) -> tuple[Node, Widget] | None:
 
 
 def _put(widget: Widget, value: Any) -> None:
-    if widget.kind == "COMBO" and value is None and widget.spec and widget.spec.options:
-        value = widget.spec.options[0]
-    widget.value = copy.deepcopy(value)
+    widget.value = copy.deepcopy(shown(widget, value))
 
 
 @dataclass

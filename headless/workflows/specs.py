@@ -30,6 +30,10 @@ DRAWN = WIDGET_TYPES | {
 """Types that the editor draws a widget for; all others are sockets only."""
 
 
+class UnknownNodeError(WorkflowError):
+    """A node class that is not known where the workflow is to run."""
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """One input of a node class."""
@@ -94,7 +98,7 @@ class NodeSpec:
 
 
 Specs = Callable[[str], NodeSpec | None]
-"""A node class by its id; None for an unknown one."""
+"""A node class by its id; of an unknown one None, or an UnknownNodeError that says more."""
 
 
 class _Inputs(Shape):

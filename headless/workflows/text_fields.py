@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .widgets import Nothing, as_text
+from .stored_values import as_text
+from .widgets import Nothing
 
 if TYPE_CHECKING:
     from .graph import Node

@@ -13,7 +13,6 @@ from typing import Any
 
 from .specs import AUTOGROW, DYNAMIC_COMBO, DYNAMIC_GROUP, MATCH, InputSpec, NodeSpec
 
-CONTROLS = {"fixed", "increment", "decrement", "randomize", "increment-wrap"}
 _MOST = 1000
 """Rows or places of a growing input; no node has as many."""
 
@@ -70,7 +69,7 @@ class Form:
 def drawn(kind: str, spec: NodeSpec) -> Form:
     """A new node of a class: all sockets first, then widgets, as the editor makes it."""
     form = Form(kind)
-    inputs = [*spec.inputs, *_uploads(kind, spec.inputs)]
+    inputs = [*spec.inputs, *uploads(kind, spec.inputs)]
     for one in inputs:
         _add_socket(form, one)
     for one in inputs:
@@ -95,7 +94,7 @@ _PLAYERS = frozenset(
 _UPLOADS = ("image_upload", "video_upload", "animated_image_upload")
 
 
-def _uploads(kind: str, inputs: Iterable[InputSpec]) -> Iterable[InputSpec]:
+def uploads(kind: str, inputs: Iterable[InputSpec]) -> Iterable[InputSpec]:
     """Players and upload buttons, which the editor adds to nodes of files; they are never sent."""
     required = [i for i in inputs if not i.optional]
     if kind in _PLAYERS:
@@ -145,7 +144,7 @@ def _add_widget(form: Form, spec: InputSpec) -> None:
     elif kind == DYNAMIC_GROUP:
         least = _whole(spec.details.get("min"), 0)
         form.widgets.append(Widget(name, least, kind, sent=False, spec=spec))
-        _lay_out_rows(form, form.widgets[-1])
+        lay_out_rows(form, form.widgets[-1])
     else:
         if kind == "LOAD_3D":
             if form.widget("model_file"):
@@ -168,7 +167,7 @@ def _add_widget(form: Form, spec: InputSpec) -> None:
                 form.widgets.append(Widget("refresh", "refresh", "BUTTON"))
             form.widgets.append(Widget("Auto-refresh after generation", False, sent=False))
         if kind == DYNAMIC_COMBO:
-            _lay_out_choice(form, form.widgets[-1])
+            lay_out_choice(form, form.widgets[-1])
     if not spec.details.get("socketless") and kind != DYNAMIC_GROUP:
         form.inputs.append(Slot(spec.name, spec.io_type, widget=True))
 
@@ -186,7 +185,7 @@ _VIEWERS = frozenset(
 )
 
 
-def _lay_out_choice(form: Form, widget: Widget) -> None:
+def lay_out_choice(form: Form, widget: Widget) -> None:
     """Put sockets and widgets of what a dynamic combo has chosen in the place of the others."""
     assert widget.spec is not None
     before = widget.name + "."
@@ -208,7 +207,7 @@ def _lay_out_choice(form: Form, widget: Widget) -> None:
             attach(form, name, link)
 
 
-def _lay_out_rows(form: Form, widget: Widget) -> None:
+def lay_out_rows(form: Form, widget: Widget) -> None:
     """Widgets of the rows of a group, as many as its number says."""
     assert widget.spec is not None
     before = widget.name + "."
@@ -263,89 +262,6 @@ def _place(spec: InputSpec, last: str) -> int:
         return names.index(last) if last in names else _MOST
     digits = last[len(last.rstrip("0123456789")) :]
     return int(digits) if digits and len(digits) < 6 else _MOST
-
-
-def restore(form: Form, spec: NodeSpec, stored: Any) -> None:
-    """Give widgets the values of a file."""
-    if isinstance(stored, Mapping):
-        done: set[str] = set()
-        while waiting := [w for w in form.widgets if w.name in stored and w.name not in done]:
-            done.add(waiting[0].name)
-            put(form, waiting[0], stored[waiting[0].name])
-        return
-    values = _without_forced(form, spec, list(stored or ()))
-    number = place = 0
-    while number < len(form.widgets):
-        widget = form.widgets[number]
-        number += 1
-        if not widget.stored:
-            continue
-        if place < len(values):
-            value = values[place]
-            if widget.name == "control_after_generate" and not _is_control(value):
-                continue  # a file that a program wrote, without it
-            put(form, widget, value)
-        place += 1
-
-
-def put(form: Form, widget: Widget, value: Any) -> None:
-    """Set a widget, with what follows from it."""
-    widget.value = copy.deepcopy(value)
-    if widget.kind == DYNAMIC_COMBO:
-        _lay_out_choice(form, widget)
-    elif widget.kind == DYNAMIC_GROUP:
-        _lay_out_rows(form, widget)
-    elif widget.kind == "OPTION" and value and widget is form.widgets[-1]:
-        form.widgets.append(Widget(f"option{len(form.widgets) - 1}", "", kind="OPTION"))
-    elif widget.kind == "COMBO" and value is None and widget.spec and widget.spec.options:
-        widget.value = widget.spec.options[0]
-    elif widget.kind == "STRING" and widget.spec and widget.spec.details.get("multiline"):
-        widget.value = value if isinstance(value, str) else as_text(value)
-
-
-def as_text(value: Any) -> str:
-    """A value as a text field shows it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
-        return str(int(value))
-    if isinstance(value, list):
-        return ",".join(as_text(v) for v in value)
-    return "[object Object]" if isinstance(value, Mapping) else str(value)
-
-
-def _is_control(value: Any) -> bool:
-    return (
-        value is None or isinstance(value, bool) or (isinstance(value, str) and value in CONTROLS)
-    )
-
-
-def _without_forced(form: Form, spec: NodeSpec, values: list[Any]) -> list[Any]:
-    """Values without those of inputs that were widgets once and are sockets by now.
-
-    Files keep a value for them; that it is so shows in the number of values.
-    """
-    required = [i for i in spec.inputs if not i.optional]
-    optional = [i for i in spec.inputs if i.optional]
-    forced: list[bool] = []
-    for one in (*required, *_uploads(form.node, spec.inputs), *optional):
-        force = not one.has_widget and any(
-            one.details.get(k) for k in ("forceInput", *(["defaultInput"] * one.optional))
-        )
-        widget = form.widget(one.name)
-        if not force and (widget is None or not widget.stored):
-            continue
-        control = one.details.get("control_after_generate")
-        forced += [force, False] if control else [force]
-    if not any(forced) and len(values) == sum(w.stored for w in form.widgets):
-        return values
-    kept = [v for i, v in enumerate(values) if i >= len(form.widgets) or form.widgets[i].stored]
-    for candidate in (kept, values):
-        if len(candidate) == len(forced):
-            return [v for v, force in zip(candidate, forced, strict=True) if not force]
-    return values
 
 
 def _template(spec: InputSpec) -> Mapping[str, Any]:

@@ -11,10 +11,11 @@ from typing import Any
 from ...core.errors import shorten
 from ...core.node_api import is_ui_form
 from . import editor_only
-from .graph import BYPASSED, MUTED, Node
+from .graph import BYPASSED, MUTED, Node, definitions
+from .group_nodes import GROUP_PREFIXES, described_groups
 from .loading import Opened, opened
 from .origins import Held, Place, origin
-from .specs import SEEDS, InputSpec, NodeSpec, Specs, has_control
+from .specs import SEEDS, InputSpec, NodeSpec, Specs, UnknownNodeError, has_control
 from .text_fields import SAVERS, chosen, replaced
 from .widgets import Nothing, Widget, sent, wrapped
 from .workflow_file import WorkflowError, read_workflow
@@ -48,10 +49,13 @@ _MOST_NODES = 100_000
 def node_kinds(workflow: Mapping[str, Any]) -> set[str]:
     """Node classes in a workflow of either form; what only the editor knows aside."""
     if is_ui_form(workflow):
-        inside = (workflow.get("definitions") or {}).get("subgraphs") or []
-        nodes = [n for part in (workflow, *inside) for n in part.get("nodes") or []]
-        hosts = {str(part.get("id")) for part in inside}
-        return {n["type"] for n in nodes} - editor_only.VIRTUAL - hosts
+        parts = [workflow, *definitions(workflow)]
+        kinds = {n["type"] for part in parts for n in part.get("nodes") or []}
+        for name, group in described_groups(workflow):
+            if kinds & {f"{prefix}{name}" for prefix in GROUP_PREFIXES}:
+                kinds |= {n["type"] for n in group}
+        kinds -= {str(part.get("id")) for part in parts[1:]} | editor_only.VIRTUAL
+        return {kind for kind in kinds if not kind.startswith(GROUP_PREFIXES)}
     return {n["class_type"] for n in workflow.values()}
 
 
@@ -68,7 +72,8 @@ def to_api(
         notice: told in a sentence what is left out although nobody knows what it is.
 
     Raises:
-        WorkflowError: unknown node classes, or links that lead nowhere or in a circle.
+        WorkflowError: what the editor would not send or only a browser can make, and links that
+            lead nowhere or in a circle; an UnknownNodeError for node classes nobody has.
     """
     if not is_ui_form(workflow):
         api = {str(k): copy.deepcopy(v) for k, v in workflow.items()}
@@ -104,7 +109,7 @@ class _Converter:
                 "_meta": {"title": node.title or node.spec.title or node.kind},
             }
         if unknown and not api:
-            raise WorkflowError(self._unknown(*unknown[0]))
+            raise self._unknown(*unknown[0])
         for place, node in unknown:
             self._leave_out(place, node, api)
         for entry in api.values():
@@ -185,16 +190,16 @@ class _Converter:
                 seen.add(other)
                 found = place.graph.nodes.get(other)
                 if found is None or found.inner is not None or place.id(found) in running:
-                    raise WorkflowError(self._unknown(place, node))
+                    raise self._unknown(place, node)
                 waiting.append(found)
         self.notice(
             f"{node.name} was left out: no node is known by the name {shorten(node.kind)}, and "
             "nothing that runs is linked to it."
         )
 
-    def _unknown(self, place: Place, node: Node) -> str:
-        known = self.workflow.unknown.get(node.kind)
-        return known or unknown_node(place.id(node), node.kind)
+    def _unknown(self, place: Place, node: Node) -> UnknownNodeError:
+        told = self.workflow.unknown.get(node.kind)
+        return told or UnknownNodeError(unknown_node(place.id(node), node.kind))
 
 
 def unknown_node(node_id: str, kind: str) -> str:
