@@ -102,9 +102,11 @@ def test_what_is_written_by_hand_survives_and_lost_marks_are_named():
         page(schema, "# Nothing here\n")
 
 
-def test_the_folder_that_comfyui_serves_holds_no_script():
-    served = {path.suffix for path in (ROOT / "web").rglob("*") if path.is_file()}
-    assert served == {".md", ".jpg"}
+def test_the_folder_that_comfyui_serves_holds_pages_and_our_scripts_alone():
+    served = {path for path in (ROOT / "web").rglob("*") if path.is_file()}
+    scripts = {path for path in served if path.parent == ROOT / "web" / "js"}
+    assert {path.suffix for path in scripts} == {".js"}
+    assert {path.suffix for path in served - scripts} == {".md", ".jpg"}
     assert Path(LOCALES) == ROOT / "locales"
 
 

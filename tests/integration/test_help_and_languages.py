@@ -25,8 +25,10 @@ def test_help_pages_are_where_the_editor_looks_for_them(server):
         assert server.get(f"/extensions/facewright/docs/{name}").decode() == path.read_text("utf-8")
 
 
-def test_nothing_of_ours_is_loaded_as_a_script(server):
-    assert [path for path in server.get("/extensions") if "facewright" in path] == []
+def test_the_editor_loads_our_scripts_and_no_other_file_as_one(server):
+    scripts = sorted(path.name for path in (PAGES.parent / "js").iterdir())
+    loaded = sorted(path for path in server.get("/extensions") if "facewright" in path)
+    assert loaded == [f"/extensions/facewright/js/{name}" for name in scripts]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
