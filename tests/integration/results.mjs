@@ -197,14 +197,18 @@ for (const mode of job.modes) {
   }
 
   await enter()
-  const has = await at(async (mode) => {
+  // An editor may know Vue nodes before it offers them.
+  const offered = await at(async (mode) => {
     const { setting } = app.extensionManager
     await setting.set('Comfy.Minimap.Visible', false)
-    if (setting.settings && !('Comfy.VueNodes.Enabled' in setting.settings)) return false
-    await setting.set('Comfy.VueNodes.Enabled', mode === 'vue')
-    return true
+    const vue = setting.settings['Comfy.VueNodes.Enabled']
+    if (vue) await setting.set('Comfy.VueNodes.Enabled', mode === 'vue')
+    return mode === 'classic' || Boolean(vue && vue.type !== 'hidden')
   }, mode)
-  if (mode === 'vue' && !has) continue
+  if (!offered) {
+    await context.close()
+    continue
+  }
   await enter()
 
   const answer = (seen[mode] = { faults })
@@ -265,13 +269,17 @@ for (const mode of job.modes) {
     return { before, there, here: boxOf(find('ImageScore')).value }
   })
 
-  // Text is text.
+  // Text is text, and not all of a long one is kept.
   answer.hostile = await at(async () => {
     const node = window.results.find('ImageScore')
     node.onExecuted({ text: ['<img id="hostile" src="x">\n{{ 1 + 1 }}'] })
     node.onExecuted({})
     await window.results.quiet(500)
-    return [document.querySelectorAll('#hostile').length, window.results.boxOf(node).value]
+    const seen = [document.querySelectorAll('#hostile').length, window.results.boxOf(node).value]
+    node.onExecuted({ text: [Array.from({ length: 5000 }, (_, i) => `picture ${i}`).join('\n')] })
+    await window.results.quiet(500)
+    const lines = window.results.boxOf(node).value.split('\n').length
+    return [...seen, lines, node.properties.facewright_result.split('\n')]
   })
 
   // In a subgraph, where there are any, and after the page was loaded anew.

@@ -48,7 +48,7 @@ def seen(server, tmp_path_factory):
 @pytest.fixture(params=["classic", "vue"])
 def mode(request, seen):
     if request.param not in seen:
-        pytest.skip("this editor draws nodes on its canvas only")
+        pytest.skip("this editor does not offer Vue nodes")
     return seen[request.param]
 
 
@@ -108,8 +108,12 @@ def test_a_copy_in_another_tab_keeps_its_own(mode):
     assert there["here"].startswith("PSNR") and "SSIM" not in there["here"]
 
 
-def test_text_is_text(mode):
-    assert mode["hostile"] == [0, '<img id="hostile" src="x">\n{{ 1 + 1 }}']
+def test_text_is_text_and_of_a_long_one_the_beginning_is_kept(mode):
+    elements, text, lines, kept = mode["hostile"]
+    assert (elements, text) == (0, '<img id="hostile" src="x">\n{{ 1 + 1 }}')
+    assert lines == 5000 and kept[:2] == ["picture 0", "picture 1"]
+    assert kept[-1] == f"and {5000 - (len(kept) - 1)} more lines: run again to see them"
+    assert 500 < len(kept) < 1000
 
 
 def test_nodes_in_subgraphs_have_their_results_after_a_reload_too(mode):

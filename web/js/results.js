@@ -15,6 +15,7 @@ const ROOM = 96
 const NAME = 'facewright_result'
 /** What these say is about this machine, and no business of whoever is given the workflow. */
 const PRIVATE = ['FacewrightDoctor', 'FacewrightSavePerson']
+const LABELS = { es: 'Resultado', ja: '\u7d50\u679c', zh: '\u7ed3\u679c', 'zh-TW': '\u7d50\u679c' }
 /** Letters kept with the workflow; of a video there may be thousands of lines. */
 const MOST = 8000
 
@@ -28,11 +29,16 @@ function box(node) {
   const [width, height] = node.size
   const alone = !node.serialize().widgets_values
   const { widget } = app.widgets.STRING(node, NAME, ['STRING', { multiline: true }], app)
-  widget.label = 'Result'
+  widget.label = LABELS[app.extensionManager?.setting?.get('Comfy.Locale')] ?? 'Result'
   widget.alone = alone
   widget.element.readOnly = true
   widget.serialize = false // one keeps it out of files, the other out of prompts
-  Object.assign(widget.options, { serialize: false, read_only: true, getMinHeight: () => ROOM })
+  Object.assign(widget.options, {
+    serialize: false,
+    read_only: true,
+    getMinHeight: () => ROOM,
+    getMaxHeight: () => (node.imgs?.length ? ROOM : undefined) // the rest is the picture's
+  })
   const needed = node.computeSize()
   node.setSize([Math.max(width, needed[0]), Math.max(height, needed[1])])
   return widget
