@@ -180,7 +180,10 @@ class _Task:
         """The API form with what --set gives."""
         from ..remote.server import prepared
 
-        return prepared(self.source, self.where.specs, self.inputs)
+        def notice(text: str) -> None:
+            say(text, "yellow")
+
+        return prepared(self.source, self.where.specs, self.inputs, notice)
 
     def look(self, check: bool, target: Path | None) -> None:
         """Say whether the workflow could run, and write its API form, as asked for."""

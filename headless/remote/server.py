@@ -159,15 +159,23 @@ class _Run:
         return entry, progress, node_reasons(answer.node_errors, titles)
 
 
-def prepared(workflow: Mapping[str, Any], specs: Any, inputs: Mapping[str, Any]) -> ApiWorkflow:
+def prepared(
+    workflow: Mapping[str, Any],
+    specs: Any,
+    inputs: Mapping[str, Any],
+    notice: Callable[[str], None] = lambda text: None,
+) -> ApiWorkflow:
     """The API form of a workflow with its inputs set.
+
+    Args:
+        notice: as for `workflow.to_api`.
 
     Raises:
         WorkflowError: as `read_workflow`, `workflow.to_api` and `assign.set_inputs`.
     """
     source = read_workflow(workflow)
     with refusing():
-        api = to_api(source, specs)
+        api = to_api(source, specs, notice)
     with refusing(MisnamedError):
         set_inputs(api, inputs, specs)
     return api

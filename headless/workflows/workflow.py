@@ -90,6 +90,7 @@ class _Converter:
         self.workflow = workflow
         self.everything = workflow.everything()
         self.notice = notice
+        self.met = 0
 
     def convert(self) -> ApiWorkflow:
         api: ApiWorkflow = {}
@@ -98,11 +99,6 @@ class _Converter:
             if node.spec is None:
                 unknown.append((place, node))
                 continue
-            if len(api) >= _MOST_NODES:
-                raise WorkflowError(
-                    f"Taken apart, this workflow has more than {_MOST_NODES} nodes. Put fewer "
-                    "subgraphs into each other."
-                )
             api[place.id(node)] = {
                 "class_type": node.kind,
                 "inputs": self._inputs(place, node),
@@ -122,6 +118,12 @@ class _Converter:
 
     def _running(self, place: Place) -> Iterator[tuple[Place, Node]]:
         """Nodes that are not muted, bypassed or the editor's own, those of subgraphs included."""
+        self.met += len(place.graph.nodes)
+        if self.met > _MOST_NODES:
+            raise WorkflowError(
+                f"Taken apart, this workflow has more than {_MOST_NODES} nodes. Put fewer "
+                "subgraphs into each other."
+            )
         for node in place.graph.nodes.values():
             off = node.mode in {MUTED, BYPASSED}
             if node.inner is not None:

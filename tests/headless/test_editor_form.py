@@ -1,0 +1,215 @@
+"""What files of the editor can hold: bypasses, subgraphs, dynamic inputs, group nodes, texts.
+
+`editor/by_hand.json.xz` keeps small files and what the editor (ComfyUI 0.33.0, frontend 1.58.1)
+sends for each; other expectations are written out here.
+"""
+
+import copy
+import json
+import lzma
+import random
+import re
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from facewright.headless.workflows import workflow
+from facewright.headless.workflows.assign import set_inputs
+from facewright.headless.workflows.bypass import bypassed_to, fits_together
+from facewright.headless.workflows.specs import UnknownNodeError, specs_of
+from facewright.headless.workflows.text_fields import chosen, replaced
+from facewright.headless.workflows.workflow import WorkflowError, node_kinds, read_workflow, to_api
+
+FOLDER = Path(__file__).with_name("editor")
+
+
+def kept(name):
+    return json.loads(lzma.decompress((FOLDER / f"{name}.json.xz").read_bytes()))
+
+
+BY_HAND = kept("by_hand")
+
+
+@pytest.fixture(scope="module")
+def specs():
+    return specs_of(kept("object_info"))
+
+
+def bare(api):
+    return {k: (n["class_type"], n["inputs"]) for k, n in api.items()}
+
+
+@pytest.mark.parametrize("name", [n for n, entry in BY_HAND.items() if "sent" in entry])
+def test_as_the_editor_sends_it(name, specs):
+    file = copy.deepcopy(BY_HAND[name]["file"])
+    api = to_api(read_workflow(file), specs)
+    assert bare(api) == bare(BY_HAND[name]["sent"])
+
+
+def test_of_two_conditionings_each_stays_what_it_was(specs):
+    api = to_api(read_workflow(BY_HAND["bypass_two"]["file"]), specs)
+    sampler = next(n["inputs"] for n in api.values() if n["class_type"] == "KSampler")
+    texts = [api[sampler[k][0]]["inputs"]["text"] for k in ("positive", "negative")]
+    assert texts[0].startswith("good") and texts[1].startswith("bad")
+
+
+def test_a_muted_or_bypassed_group_node_runs_nothing(specs):
+    for name in ("group_muted", "group_bypassed"):
+        api = to_api(read_workflow(BY_HAND[name]["file"]), specs)
+        assert not {"KSampler", "CLIPTextEncode"} & {n["class_type"] for n in api.values()}
+
+
+def test_kinds_of_group_nodes_are_those_within():
+    kinds = node_kinds(BY_HAND["group"]["file"])
+    assert {"KSampler", "VAEDecode", "SaveImage"} <= kinds
+    assert not any(kind.startswith("workflow") for kind in kinds)
+    kinds = node_kinds(BY_HAND["nested"]["file"])
+    assert kinds == {"EmptyImage", "ImageScaleBy", "PreviewImage", "SaveImage"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "kind", "wanted", "number"),
+    [
+        (["A", "A"], 0, "A", "A", 0),
+        (["A", "A"], 1, "A", "A", 1),  # its own place comes first
+        (["B", "A"], 0, "A", "A", 1),  # else the first that is exactly it
+        (["B", "a,c"], 0, "A", "A", 1),  # else the first that fits
+        (["*", "A"], 0, "A", "A", 0),
+        (["B", "B"], 1, "A", "*", 1),  # anything goes: by the number alone
+        (["B"], 3, "A", "*", 0),
+        (["B"], 0, "A", "A", None),
+        ([], 0, "A", "*", None),
+    ],
+)
+def test_which_input_takes_the_place_of_an_output(inputs, output, kind, wanted, number):
+    assert bypassed_to(inputs, output, kind, wanted) == number
+
+
+def test_types_that_fit():
+    assert fits_together("IMAGE,MASK", "mask") and fits_together("*", "IMAGE")
+    assert not fits_together("IMAGE", "MASK") and not fits_together("IMAGE,LATENT", "MASK,VAE")
+
+
+def ui(*nodes, links=(), **more):
+    return {"nodes": [{"inputs": [], "outputs": [], **n} for n in nodes], "links": links, **more}
+
+
+def node(number, kind, *values, **more):
+    return {"id": number, "type": kind, "widgets_values": list(values), **more}
+
+
+def test_a_choice_brings_its_own_widgets_and_set_reaches_them(specs):
+    video = node(1, "SaveVideo", "video/x", "mp4", "h264", "auto")
+    (sent,) = to_api(ui(video), specs).values()
+    assert sent["inputs"]["format"] == "mp4" and sent["inputs"]["format.codec"] == "h264"
+    resize = node(1, "ResizeImageMaskNode", "scale dimensions", 640, 480, "disabled", "area")
+    api = to_api(ui(resize), specs)
+    set_inputs(api, {"1.resize_type.width": "320"}, specs)
+    assert api["1"]["inputs"]["resize_type.width"] == 320
+    assert api["1"]["inputs"]["resize_type.height"] == 480
+    assert api["1"]["inputs"]["scale_method"] == "area"
+    with pytest.raises(WorkflowError, match="takes a whole number"):
+        set_inputs(api, {"1.resize_type.width": "wide"}, specs)
+    with pytest.raises(WorkflowError, match="no input"):
+        set_inputs(api, {"1.resize_type.multiplier": "2"}, specs)
+
+
+def test_what_a_file_lacks_takes_the_default_and_an_old_seed_shifts_nothing(specs):
+    (sent,) = to_api(ui(node(1, "KSampler", 5, True, 12, 3.5, "sample_euler")), specs).values()
+    assert sent["inputs"] == {
+        "seed": 5,
+        "steps": 12,
+        "cfg": 3.5,
+        "sampler_name": "euler",
+        "scheduler": "simple",
+        "denoise": 1.0,
+    }
+
+
+def wire(kind, number, name, link):
+    if "set" in kind.lower():
+        return node(number, kind, name, inputs=[{"name": "IMAGE", "type": "IMAGE", "link": link}])
+    return node(number, kind, name, outputs=[{"name": "IMAGE", "type": "IMAGE"}])
+
+
+@pytest.mark.parametrize("kinds", [("SetNode", "GetNode"), ("easy setNode", "easy getNode")])
+def test_named_wires_lead_to_what_fills_them(kinds, specs):
+    saver = node(4, "SaveImage", "x", inputs=[{"name": "images", "type": "IMAGE", "link": 2}])
+    file = ui(
+        node(1, "EmptyImage", 64, 64, 1, 0),
+        wire(kinds[0], 2, "picture", 1),
+        wire(kinds[1], 3, "picture", None),
+        saver,
+        links=[[1, 1, 0, 2, 0, "IMAGE"], [2, 3, 0, 4, 0, "IMAGE"]],
+    )
+    assert to_api(file, specs)["4"]["inputs"]["images"] == ["1", 0]
+    file["nodes"][2]["widgets_values"] = ["elsewhere"]
+    with pytest.raises(WorkflowError, match="'elsewhere', which no other node fills"):
+        to_api(file, specs)
+
+
+def test_an_unknown_node_is_left_out_only_where_nothing_needs_it(specs):
+    picture, label = node(1, "EmptyImage", 64, 64, 1, 0), node(7, "Pretty Label", "hello")
+    saver = node(4, "SaveImage", "x", inputs=[{"name": "images", "type": "IMAGE", "link": 1}])
+    told = []
+    file = ui(picture, saver, label, links=[[1, 1, 0, 4, 0, "IMAGE"]])
+    assert to_api(file, specs, told.append).keys() == {"1", "4"}
+    (said,) = told
+    assert "Pretty Label" in said and "left out" in said
+    taker = {**label, "inputs": [{"name": "any", "type": "*", "link": 2}]}
+    file = ui(picture, saver, taker, links=[[1, 1, 0, 4, 0, "IMAGE"], [2, 1, 0, 7, 0, "*"]])
+    with pytest.raises(UnknownNodeError, match="Pretty Label"):
+        to_api(file, specs)
+    taker["mode"] = 2
+    assert to_api(file | {"nodes": [picture, saver, taker]}, specs).keys() == {"1", "4"}
+
+
+@pytest.mark.parametrize("kind", ["Load3D", "WebcamCapture", "RecordAudio"])
+def test_what_only_a_browser_makes_is_refused(kind, specs):
+    with pytest.raises(WorkflowError, match=r"Node 1 .*only the editor makes.*Queue it there"):
+        to_api(ui(node(1, kind)), specs)
+    assert to_api(ui(node(1, kind, mode=2)), specs) == {}
+
+
+def test_circles_and_what_contains_itself_are_refused(specs):
+    routes = [
+        node(n, "Reroute", inputs=[{"name": "", "type": "*", "link": n}], outputs=[{"type": "*"}])
+        for n in (1, 2)
+    ]
+    saver = node(4, "SaveImage", "x", inputs=[{"name": "images", "type": "IMAGE", "link": 3}])
+    links = [[1, 2, 0, 1, 0, "*"], [2, 1, 0, 2, 0, "*"], [3, 1, 0, 4, 0, "*"]]
+    with pytest.raises(WorkflowError, match="goes in a circle"):
+        to_api(ui(*routes, saver, links=links), specs)
+    inside = [{"id": f"s{n}", "name": f"s{n}", "nodes": [node(9, f"s{1 - n}")]} for n in (0, 1)]
+    with pytest.raises(WorkflowError, match="The subgraph s0 contains itself"):
+        to_api(read_workflow(ui(node(1, "s0"), definitions={"subgraphs": inside})), specs)
+
+
+@pytest.mark.parametrize("inmost", [[], [node(1000, "EmptyImage")]])
+def test_subgraphs_that_stand_for_too_many_nodes_are_refused_soon(inmost, specs, monkeypatch):
+    monkeypatch.setattr(workflow, "_MOST_NODES", 2000)
+    levels = [
+        {"id": f"s{n}", "nodes": [node(10 * n + i, f"s{n + 1}") for i in range(8)]}
+        for n in range(9)
+    ]
+    levels.append({"id": "s9", "nodes": inmost})
+    file = ui(node(5000, "s0"), definitions={"subgraphs": levels})
+    with pytest.raises(WorkflowError, match="more than 2000 nodes"):
+        to_api(read_workflow(file), specs)
+
+
+def test_prompts_are_chosen_from_and_lose_comments():
+    random.seed(1)
+    seen = {chosen("a {red|green|{dark |}blue} cat /* no */// end") for _ in range(200)}
+    assert seen == {f"a {c} cat " for c in ("red", "green", "blue", "dark blue")}
+    assert chosen(r"\{kept|so\}") == "{kept|so}" and chosen("{open|") in {"open", ""}
+    assert len(chosen("{" * 5000 + "x")) < 5001
+
+
+def test_names_of_files_take_dates_and_values(specs):
+    saver = node(4, "SaveImage", "%date:yyyy-MM%_%Empty.width%_%EmptyImage.color%_%who%_%a.b%")
+    named = {"title": "Empty", "properties": {"Node name for S&R": "EmptyImage"}}
+    api = to_api(ui(node(1, "EmptyImage", 64, 32, 1, 7, **named), saver), specs)
+    prefix = api["4"]["inputs"]["filename_prefix"]
+    assert re.fullmatch(rf"{datetime.now():%Y}-\d\d_64_7_%who%_%a\.b%", prefix)
+    assert replaced("100% of %x", []) == "100% of %x"
