@@ -44,6 +44,10 @@ def _surroundings() -> Any:
         has_node=comfy_nodes.NODE_CLASS_MAPPINGS.__contains__,
         title=comfy_nodes.NODE_DISPLAY_NAME_MAPPINGS.get,
         files=lambda kind: file_inputs(ours[kind]) if kind in ours else {},
+        everywhere=lambda: [
+            p for f in folder_paths.folder_names_and_paths for p in model_folders(f)
+        ],
+        inputs=Path(folder_paths.get_input_directory()),
         inside=True,
         comfyui=Path(str(comfy_nodes.__file__)).parent,
         version=comfyui_version.__version__,

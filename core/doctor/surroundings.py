@@ -1,8 +1,38 @@
 """What the doctor has to be told by whoever runs it: ComfyUI, or a plain process."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a combo offers."""
+
+    options: tuple[Any, ...]
+    upload: bool = False
+    """It lists files of the input folder, which people add to."""
+    elsewhere: bool = False
+    """What it offers is asked of somebody else when the editor shows it."""
+    several: bool = False
+    """Several may be chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A ComfyUI that is asked over HTTP; its answers count, not the files of this machine."""
+
+    url: str
+    version: str | None
+    choices: Callable[[str, Mapping[str, Any]], Mapping[str, Choice]]
+    """The combos of a node class, by the names of inputs, with these values of the others."""
+    folder_of: Callable[[Sequence[Any]], str | None]
+    """The models folder that holds exactly these files."""
+    has_input: Callable[[str], bool]
+    """Whether it has a picture, video or the like of that name."""
+    is_paid: Callable[[str], bool]
+    """Whether a node class asks for credits of comfy.org."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +50,11 @@ class Surroundings:
     files: Callable[[str], Mapping[str, str]]
     """Inputs of a node class of ours that name weight files -> the models folder of these; they are
     its first widgets."""
+    everywhere: Callable[[], list[Path]] = list
+    """All models folders, for files of nodes that nobody knows."""
+    inputs: Path | None = None
+    """Where pictures that a workflow names lie; None: they are not looked for."""
+    server: Server | None = None
     inside: bool = False
     """In a ComfyUI, which knows its nodes. Else other packs' nodes are looked for in sources."""
     comfyui: Path | None = None

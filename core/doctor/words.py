@@ -40,6 +40,7 @@ def workflow_lines(report: Mapping[str, Any]) -> Iterator[str]:
         if file["path"] and not file["problem"]:
             terms = f" ({COMMERCIAL[file['commercial']]})" if file["commercial"] else ""
             yield f"  {file['title']}: {file['name']} is {file['path']}{terms}"
+    yield from (f"  {sentence}" for sentence in workflow["notes"])
     for node in workflow["nodes"]:
         if not node["problem"]:
             where = node["found_in"] or "ComfyUI"

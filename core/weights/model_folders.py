@@ -247,6 +247,11 @@ class ModelFolders:
             yield from own(root)
         yield from self.extra.after.get(folder, ())
 
+    def everywhere(self) -> list[Path]:
+        """Folders below which any weight file may lie."""
+        more = [*self.extra.before.values(), *self.extra.after.values()]
+        return list(dict.fromkeys([*self.roots, *itertools.chain(*more)]))
+
     def search_roots(self) -> list[Path]:
         """Where weights of optional face analyzers and scores are searched, first match first."""
         return [*self.roots, *(path for f in ANALYZER_FOLDERS for path in self.folders(f))]

@@ -56,8 +56,12 @@ def _details(i: Input) -> dict[str, Any]:
     return said | i.extra_dict
 
 
-def plain_process(folders: ModelFolders) -> Surroundings:
-    """Those of the command line, with the ComfyUI that `comfyui_path` finds."""
+def plain_process(folders: ModelFolders, inputs: Path | None = None) -> Surroundings:
+    """Those of the command line, with the ComfyUI that `comfyui_path` finds.
+
+    Args:
+        inputs: where pictures lie; by default in the input folder of that ComfyUI, if there is one.
+    """
 
     def title(kind: str) -> str | None:
         spec = input_specs(kind)
@@ -70,6 +74,8 @@ def plain_process(folders: ModelFolders) -> Surroundings:
         has_node=node_classes().__contains__,
         title=title,
         files=lambda kind: file_inputs(node_classes()[kind]) if kind in node_classes() else {},
+        everywhere=folders.everywhere,
+        inputs=inputs or (comfyui / "input" if comfyui else None),
         comfyui=comfyui,
         version=comfyui and _version(comfyui),
         custom_nodes=(comfyui / "custom_nodes",) if comfyui else (),

@@ -179,7 +179,7 @@ def test_nodes_of_other_packs_are_named_with_their_pack(comfyui, tmp_path):
     assert "a NeverSeen, which is not installed; the pack comfyui-never-seen brings it" in text
     assert "the pack someone/from-git brings it" in text
     assert "a Nameless, which is not installed; no pack is named" in text
-    assert "Node Sub:7 (Deep)" in text
+    assert "Node 8:7 (Deep)" in text
     assert len(found["lacks"]) == 4
     where = {n["class"]: n["found_in"] for n in found["nodes"] if not n["problem"]}
     assert where == {"OtherNode": "other-pack", "ControlNetApply": "ComfyUI"}
@@ -263,7 +263,7 @@ def test_the_keys_of_the_report_are_a_promise(tmp_path):
     assert set(report["weights"][-1]["copies"][0]) == {
         "path", "bytes", "files", "problem", "sha256_matches", "limits"
     }  # fmt: skip
-    assert set(report["workflow"]) == {"files", "nodes", "lacks", "ok"}
+    assert set(report["workflow"]) == {"files", "inputs", "nodes", "notes", "lacks", "ok"}
     assert set(report["workflow"]["files"][0]) == {
         "node", "title", "class", "input", "name", "folder", "searched", "path", "what", "source",
         "licence", "commercial", "problem",
