@@ -42,12 +42,17 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _old(around: Surroundings) -> Iterator[str]:
-    if around.version and _numbers(around.version) < NEEDS_COMFYUI:
-        needed = ".".join(map(str, NEEDS_COMFYUI))
-        yield f"ComfyUI is {around.version}; facewright needs {needed} or newer. Update ComfyUI."
+    yield from old_comfyui(around.version)
     if _numbers(torch.__version__) < NEEDS_TORCH:
         needed = ".".join(map(str, NEEDS_TORCH))
         yield f"torch is {torch.__version__}; facewright needs {needed} or newer."
+
+
+def old_comfyui(version: str | None) -> Iterator[str]:
+    """A sentence where a ComfyUI is too old for facewright."""
+    if version and _numbers(version) < NEEDS_COMFYUI:
+        needed = ".".join(map(str, NEEDS_COMFYUI))
+        yield f"ComfyUI is {version}; facewright needs {needed} or newer. Update ComfyUI."
 
 
 def _torch_and_numpy() -> Iterator[str]:

@@ -228,8 +228,7 @@ def _origins(graph: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tup
             number, origin, slot = link[:3]
         if origin == _INPUT and isinstance(slot, int) and 0 <= slot < len(names):
             name = names[slot]
-            known = isinstance(name, str) and name in given
-            yield number, given[name] if known else _AS_STORED
+            yield number, given.get(name, _AS_STORED) if isinstance(name, str) else _AS_STORED
 
 
 def _widget_name(slot: Any) -> str | None:

@@ -27,7 +27,8 @@ class OnServer:
     def judged(self, node: Node) -> Iterator[tuple[str, dict[str, Any]]]:
         """ "files" or "inputs", and an entry for the report with its `problem`, if any.
 
-        Of combos that are neither files nor pictures only what is not offered is told.
+        Of combos that are neither files nor pictures only what is not offered is told; nothing of
+        those that offer nothing by themselves, which the editor fills.
         """
         for name, choice in self.server.choices(node.kind, node.values).items():
             value = _plain(node.values.get(name))
@@ -39,7 +40,7 @@ class OnServer:
                         yield "inputs", self._picture(node, name, one, choice)
                 elif self._names_file(one, choice):
                     yield "files", self._file(node, name, one, choice)
-                elif not (choice.elsewhere and not choice.options) and one not in choice.options:
+                elif choice.options and one not in choice.options:
                     yield "inputs", self._not_offered(node, name, one, choice)
 
     def _names_file(self, value: Any, choice: Choice) -> bool:
@@ -77,7 +78,6 @@ class OnServer:
 
     def _not_offered(self, node: Node, name: str, value: Any, choice: Choice) -> dict[str, Any]:
         offered = listed((shorten(o, 60) for o in choice.options), most=8)
-        offers = f"offers {offered}: choose one of these" if choice.options else "offers nothing"
         return {
             "node": node.id,
             "title": node.title,
@@ -85,7 +85,8 @@ class OnServer:
             "input": name,
             "value": shorten(value, 200),
             "problem": f"{called(node.id, node.title)} has {shorten(value)} as {shorten(name)}, "
-            f"which the ComfyUI at {self.server.url} does not offer; it {offers}.",
+            f"which the ComfyUI at {self.server.url} does not offer; it offers {offered}: choose one of "
+            "these.",
         }
 
 

@@ -63,6 +63,11 @@ def _nowhere(node: Node, around: Surroundings) -> str:
             "need an account at comfy.org are also missing where it was started with "
             "--disable-api-nodes."
         )
+    if not node.pack and not _asked(around) and not around.comfyui:
+        return (
+            f"{is_a}, which facewright does not bring, and no pack is named in the file. Whether "
+            "your ComfyUI has it tells that ComfyUI while it runs: --server http://127.0.0.1:8188."
+        )
     brings = (
         f"the pack {shorten(node.pack)} brings it" if node.pack else "no pack is named in the file"
     )

@@ -13,8 +13,6 @@ class Choice:
     options: tuple[Any, ...]
     upload: bool = False
     """It lists files of the input folder, which people add to."""
-    elsewhere: bool = False
-    """What it offers is asked of somebody else when the editor shows it."""
     several: bool = False
     """Several may be chosen."""
 

@@ -1,6 +1,6 @@
 """Every weight file that facewright knows: where it was looked for, what lies there, its terms."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,35 @@ def _entry(file: KnownFile, around: Surroundings, hashes: Hashes | None) -> dict
     named = [around.base] if around.base and file is BASE else []
     copies = [_copy(path, file, hashes) for path in (*named, *find_all(places, file.names))]
     return _told(file, places, copies)
+
+
+def listed_weights(listing: Callable[[str], Collection[str]]) -> list[dict[str, Any]]:
+    """As `all_weights`, of a ComfyUI that says which files it lists, and nothing else of them.
+
+    Files and folders that no such list has are left out.
+
+    Args:
+        listing: names of the files in a models folder.
+    """
+    found = []
+    for file in known_files():
+        names = tuple(name for name in file.names if Path(name).suffix in SUFFIXES)
+        copies = [
+            {
+                "path": f"models/{folder}/{there}",
+                "bytes": None,
+                "files": [],
+                "problem": None,
+                "sha256_matches": None,
+                "limits": None,
+            }
+            for folder in file.folders
+            for there in listing(folder)
+            if there.replace("\\", "/").rpartition("/")[2] in names
+        ]
+        if names:
+            found.append(_told(file, [Path("models") / f for f in file.folders], copies))
+    return found
 
 
 def _bundled(hashes: Hashes | None) -> dict[str, Any]:

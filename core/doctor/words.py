@@ -132,6 +132,16 @@ def machine_lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {package['package']}: {version} ({package['enables']})"
 
 
+def server_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """What a ComfyUI elsewhere says of itself."""
+    version = report["versions"]["comfyui"]["version"]
+    yield f"ComfyUI {version or '?'} at {report['server']}"
+    for device in report["devices"]:
+        memory = f", {size(device['memory_bytes'])}" if device["memory_bytes"] else ""
+        yield f"  {device['device']}: {device['name']}{memory}"
+    yield "The node Doctor tells there whether files are whole, and which face detectors there are."
+
+
 def size(number: float) -> str:
     """Bytes for people."""
     for unit in ("bytes", "kB", "MB"):

@@ -42,8 +42,8 @@ class Where:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place(Machine):
-    """Where the workflow runs."""
+class Door(Machine):
+    """This machine, or a ComfyUI elsewhere and what opens its door."""
 
     server: Annotated[
         str | None,
@@ -58,14 +58,6 @@ class Place(Machine):
             metavar="'NAME: VALUE'|@FILE",
             help="With --server: sent along with every request. @FILE has one header a line. May "
             "be given several times.",
-        ),
-    ] = None
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            parser=_secret,
-            metavar="KEY|@FILE",
-            help="With --server or --comfy: a comfy.org key for nodes that use paid services.",
         ),
     ] = None
     ca_file: Annotated[
@@ -83,6 +75,50 @@ class Place(Machine):
             help="With --server: trust any certificate. Whoever is in between can read along.",
         ),
     ] = False
+
+    def check_door(self, *, elsewhere: bool) -> None:
+        """Options that make no sense beside others are wrong usage."""
+        if self.server is None and (self.header or self.ca_file or self.insecure):
+            raise typer.BadParameter("--header, --ca-file and --insecure belong to --server.")
+        if self.models is not None and elsewhere:
+            raise typer.BadParameter(
+                "ComfyUI has models folders of its own; --models is for runs in this process."
+            )
+        if self.device is not None and elsewhere:
+            raise typer.BadParameter(
+                "ComfyUI chooses its device itself (its options --cpu and --cuda-device, which "
+                "--comfy-args passes on); --device is for runs in this process."
+            )
+
+    def address(self) -> Any:
+        """That of --server, with what opens its door; None without."""
+        from ..remote.address import Server
+
+        if self.server is None:
+            return None
+        with wrong_usage():
+            at = Server.of(
+                self.server, _lines(self.header), ca_file=self.ca_file, insecure=self.insecure
+            )
+        if (self.ca_file or self.insecure) and not at.url.startswith("https://"):
+            raise typer.BadParameter(
+                "--ca-file and --insecure are for addresses that begin with https://."
+            )
+        return at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place(Door):
+    """Where the workflow runs."""
+
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            parser=_secret,
+            metavar="KEY|@FILE",
+            help="With --server or --comfy: a comfy.org key for nodes that use paid services.",
+        ),
+    ] = None
     comfy: Annotated[
         bool,
         typer.Option(
@@ -105,19 +141,9 @@ class Place(Machine):
             raise typer.BadParameter("--server, --comfy and --embedded exclude each other.")
         if self.comfy_args and not self.comfy:
             raise typer.BadParameter("--comfy-args is for the ComfyUI that --comfy starts.")
-        if self.server is None and (self.header or self.ca_file or self.insecure):
-            raise typer.BadParameter("--header, --ca-file and --insecure belong to --server.")
         if self.api_key is not None and not elsewhere:
             raise typer.BadParameter("--api-key belongs to --server or --comfy.")
-        if self.models is not None and elsewhere:
-            raise typer.BadParameter(
-                "ComfyUI has models folders of its own; --models is for runs in this process."
-            )
-        if self.device is not None and elsewhere:
-            raise typer.BadParameter(
-                "ComfyUI chooses its device itself (its options --cpu and --cuda-device, which "
-                "--comfy-args passes on); --device is for runs in this process."
-            )
+        self.check_door(elsewhere=elsewhere)
 
     def arguments(self) -> list[str]:
         """Of the ComfyUI to start."""
@@ -146,7 +172,7 @@ class Place(Machine):
                 at = Server.of(address)
                 yield Where("the ComfyUI started for it", at, server_specs(at), self.api_key)
             return
-        at = self._address()
+        at = self.address()
         here = self.embedded or self.device is not None
         if at is None and not here and answers(DEFAULT_SERVER):
             at = Server.of(DEFAULT_SERVER)
@@ -154,22 +180,6 @@ class Place(Machine):
             yield Where(str(at), at, server_specs(at), self.api_key)
         else:
             yield Where("this process", None, input_specs)
-
-    def _address(self) -> Any:
-        """That of --server, with what opens its door."""
-        from ..remote.address import Server
-
-        if self.server is None:
-            return None
-        with wrong_usage():
-            at = Server.of(
-                self.server, _lines(self.header), ca_file=self.ca_file, insecure=self.insecure
-            )
-        if (self.ca_file or self.insecure) and not at.url.startswith("https://"):
-            raise typer.BadParameter(
-                "--ca-file and --insecure are for addresses that begin with https://."
-            )
-        return at
 
 
 def _lines(headers: Sequence[str] | None) -> list[str]:

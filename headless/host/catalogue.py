@@ -56,6 +56,11 @@ def _details(i: Input) -> dict[str, Any]:
     return said | i.extra_dict
 
 
+def own_files(kind: str) -> dict[str, str]:
+    """Inputs of a node class of ours that name weight files -> the models folder of these."""
+    return file_inputs(node_classes()[kind]) if kind in node_classes() else {}
+
+
 def plain_process(folders: ModelFolders, inputs: Path | None = None) -> Surroundings:
     """Those of the command line, with the ComfyUI that `comfyui_path` finds.
 
@@ -73,7 +78,7 @@ def plain_process(folders: ModelFolders, inputs: Path | None = None) -> Surround
         base=folders.base,
         has_node=node_classes().__contains__,
         title=title,
-        files=lambda kind: file_inputs(node_classes()[kind]) if kind in node_classes() else {},
+        files=own_files,
         everywhere=folders.everywhere,
         inputs=inputs or (comfyui / "input" if comfyui else None),
         comfyui=comfyui,

@@ -84,6 +84,8 @@ class NodeSpec:
     """For each output the group of inputs whose common type is its own."""
     is_output: bool = False
     """It shows or saves something: what is linked to it is what runs."""
+    paid: bool = False
+    """It sends its inputs to somebody else, who takes credits of comfy.org for it."""
 
     def input(self, name: str, values: Mapping[str, Any]) -> InputSpec | None:
         """An input by its name, also one that the choices in `values` bring along."""
@@ -117,14 +119,15 @@ class Described(Shape):
     output: shapes.LIST | None = None
     output_matchtypes: shapes.LIST | None = None
     output_node: bool | None = None
+    api_node: bool | None = None
 
     def spec(self) -> NodeSpec:
         """What it says, as the conversion needs it."""
         given = input_specs(self.input.model_dump(), order=self.input_order)
         outputs = tuple("COMBO" if isinstance(o, list) else str(o) for o in self.output or ())
         groups = (g if isinstance(g, str) else None for g in self.output_matchtypes or ())
-        shows = bool(self.output_node)
-        return NodeSpec(tuple(given), self.display_name, outputs, tuple(groups), shows)
+        shows, paid = bool(self.output_node), bool(self.api_node)
+        return NodeSpec(tuple(given), self.display_name, outputs, tuple(groups), shows, paid)
 
 
 def specs_of(object_info: Mapping[str, Any], source: str = "object_info") -> Specs:

@@ -35,7 +35,7 @@ ApiWorkflow = dict[str, dict[str, Any]]
 """{node id: {"class_type": str, "inputs": {name: value or [node id, output index]}}}"""
 
 _SCENE = ("pictures of its 3D scene or its camera", {"LOAD3D_CAMERA", "LOAD3D_MODEL_INFO"})
-_BROWSER: dict[str, tuple[str, set[str]]] = {
+BROWSER: dict[str, tuple[str, set[str]]] = {
     "LOAD_3D": _SCENE,
     "LOAD_3D_ADVANCED": _SCENE,
     "WEBCAM": ("a picture of the camera", set()),
@@ -151,10 +151,10 @@ class _Converter:
 
     def _check_drawn(self, place: Place, node: Node) -> None:
         """Refuse what only a browser can make: pictures of scenes and of cameras, recordings."""
-        kinds = {w.kind for w in node.form.widgets if w.kind in _BROWSER}
+        kinds = {w.kind for w in node.form.widgets if w.kind in BROWSER}
         linked = {node.output_type(k.output) for k in place.graph.leading_from(node.id)}
         for kind in kinds:
-            what, needed = _BROWSER[kind]
+            what, needed = BROWSER[kind]
             viewer = node.form.widget("viewport_state") is not None
             if not viewer or linked & needed:
                 raise WorkflowError(
