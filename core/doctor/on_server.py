@@ -85,8 +85,8 @@ class OnServer:
             "input": name,
             "value": shorten(value, 200),
             "problem": f"{called(node.id, node.title)} has {shorten(value)} as {shorten(name)}, "
-            f"which the ComfyUI at {self.server.url} does not offer; it offers {offered}: choose one of "
-            "these.",
+            f"which the ComfyUI at {self.server.url} does not offer. Choose one of what it does: "
+            f"{offered}.",
         }
 
 
