@@ -56,7 +56,7 @@ _LOOKS = {
     "VREEncode": (320, 220),
 }
 """Nodes that show something below their widgets: width, and the height of what they show."""
-_LINE, _LETTERS = 17, 5.4
+_LINE, _LETTERS = 16.5, 5.3
 """Pixels of a note's lines and letters."""
 
 _CORE = {
@@ -127,9 +127,11 @@ def _notes() -> dict[str, str]:
     text = (Path(__file__).parent / "notes.md").read_text("utf-8")
     _, *parts = re.split(r"^# (\w+)\n", text, flags=re.MULTILINE)
     notes = {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
-    # The editor's Vue nodes write code in blue, which nobody can read on the brown of a note.
-    bold = {name: re.sub("`([^`]+)`", r"**\1**", text) for name, text in notes.items()}
-    return {name: text.format(**bold) for name, text in bold.items()}
+    # The editor's Vue nodes write code in blue, which is hard to read on a dark note.
+    whole = {name: re.sub("`([^`]+)`", r"**\1**", text) for name, text in notes.items()}
+    for _ in range(2):  # a section that stands in another may hold a third
+        whole = {name: text.format(**whole) for name, text in whole.items()}
+    return whole
 
 
 def _text_height(text: str, width: int) -> int:
@@ -236,8 +238,10 @@ class Graph:
         """
         wide, high = _LOOKS.get(kind, (_WIDTH, 0))
         found = self._kinds[kind]
+        # Classic nodes cut off a title that is too long for them.
+        titled = math.ceil((len(title or found.title) * 8 + 70) / 20) * 20
         least = math.ceil(_SIZES[found.id] / GRID) * GRID
-        box = 0, 0, width or wide, least + (room or high)
+        box = 0, 0, max(width or wide, titled), least + (room or high)
         node = Node(len(self.nodes) + 1, found, box, values, title, grows=bool(room or high))
         inputs = node.kind.inputs
         if unknown := values.keys() - {i.name for i in inputs}:

@@ -17,7 +17,7 @@ from .parts import find_faces, restore_crops
 FOLDER = Path(__file__).parents[2] / "subgraphs"
 _INPUT, _OUTPUT = -10, -20  # the ids ComfyUI gives to the two ends of a subgraph
 _SIZE = (320, 480)
-_END, _AWAY, _EDGE = 140, 100, 20
+_END, _AWAY, _EDGE = 140, 160, 20
 """Width of an end, its distance from the frames, and how far its sockets are inside."""
 
 

@@ -80,8 +80,13 @@ const helpers = () => {
     })
   }
 
+  // The whole workflow, or the subgraph that was entered.
+  const inSight = () => app.canvas.graph ?? app.graph
+
   function bounds() {
-    const items = [...app.graph.nodes, ...app.graph.groups].map((i) => [...i.boundingRect])
+    const { nodes, groups, inputNode, outputNode } = inSight()
+    const ends = [inputNode, outputNode].filter(Boolean)
+    const items = [...nodes, ...groups, ...ends].map((i) => [...i.boundingRect])
     const left = Math.min(...items.map((r) => r[0])) - 20
     const top = Math.min(...items.map((r) => r[1])) - 20
     const right = Math.max(...items.map((r) => r[0] + r[2])) + 20
@@ -101,6 +106,106 @@ const helpers = () => {
     await frame()
     const { scale } = canvas.ds
     return { scale, clip: { x: view.x, y: view.y, width: w * scale, height: h * scale } }
+  }
+
+  // Which kind of nodes the editor draws; says whether it can. No graph is open meanwhile, as some
+  // editors move its nodes apart then.
+  async function mode(kind) {
+    const { setting } = app.extensionManager
+    const known = setting.get('Comfy.VueNodes.Enabled') !== undefined
+    if (!known) return kind === 'classic'
+    await empty('mode')
+    await setting.set('Comfy.VueNodes.Enabled', kind === 'vue')
+    await quiet(300)
+    await frame()
+    return true
+  }
+
+  // Where everything is, in the graph's own pixels: as the browser says of what it laid out itself,
+  // and as the editor says of what it draws on its canvas.
+  function laid() {
+    const { scale, offset } = app.canvas.ds
+    const view = app.canvas.canvas.getBoundingClientRect()
+    const place = (element) => {
+      const { left, top, right, bottom } = element.getBoundingClientRect()
+      const at = (x, y) => [(x - view.x) / scale - offset[0], (y - view.y) / scale - offset[1]]
+      return [...at(left, top), ...at(right, bottom)]
+    }
+    const { nodes: all, groups } = inSight()
+    const nodes = all.map((node) => {
+      const [x, y, width, height] = node.boundingRect
+      let box = [x, y, x + width, y + height]
+      const element = document.querySelector(`[data-node-id="${node.id}"]`)
+      if (element) box = place(element)
+      return { id: node.id, title: node.title, type: node.type, box }
+    })
+    const widgets = [...document.querySelectorAll('.dom-widget')].filter((e) => e.offsetWidth)
+    return {
+      nodes,
+      widgets: widgets.map(place),
+      groups: groups.map(({ pos: [x, y], size: [width, height] }) => [x, y, x + width, y + height]),
+      behind: behind(nodes),
+      notes: [...document.querySelectorAll('.comfy-markdown, .comfy-markdown-content')]
+        .filter((e) => e.offsetWidth)
+        .map(legible)
+    }
+  }
+
+  // Wires that are drawn where a node is: by painting each as the editor does.
+  function behind(nodes) {
+    const all = bounds()
+    const small = 0.25
+    const paper = document.createElement('canvas')
+    paper.width = Math.ceil(all[2] * small)
+    paper.height = Math.ceil(all[3] * small)
+    const pen = paper.getContext('2d', { willReadFrequently: true })
+    const graph = inSight()
+    const segments = [...graph.links.values(), ...graph.reroutes.values()]
+    const found = []
+    for (const segment of segments) {
+      if (!segment.path) continue
+      pen.setTransform(1, 0, 0, 1, 0, 0)
+      pen.clearRect(0, 0, paper.width, paper.height)
+      pen.setTransform(small, 0, 0, small, -all[0] * small, -all[1] * small)
+      pen.lineWidth = 4
+      pen.stroke(segment.path)
+      for (const { title, box } of nodes) {
+        // The ends of a wire and its round cap reach a little into its own nodes.
+        const [left, top, right, bottom] = box.map((v, i) => (v + (i < 2 ? 12 : -12) - all[i % 2]) * small)
+        const seen = pen.getImageData(left, top, Math.max(right - left, 1), Math.max(bottom - top, 1)).data
+        if (seen.some((v, i) => i % 4 === 3 && v > 64)) {
+          found.push([graph.getNodeById(segment.origin_id)?.title ?? `reroute ${segment.id}`, title])
+        }
+      }
+    }
+    return { drawn: segments.filter((s) => s.path).length, found }
+  }
+
+  // Contrast of a note's text with what is behind it (WCAG), and the pixels of it out of sight.
+  function legible(element) {
+    const values = (color) => (color.match(/[\d.]+/g) ?? []).map(Number)
+    const light = (rgb) => {
+      const linear = rgb.map((v) => (v > 10.3 ? ((v / 255 + 0.055) / 1.055) ** 2.4 : v / 3295))
+      return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    }
+    // Classic notes are painted on the canvas, below the text.
+    const hex = app.graph.nodes.find((n) => n.type === 'MarkdownNote').bgcolor.replace('#', '')
+    let back = [...hex.padEnd(6, hex)].filter((_, i) => hex.length === 3 || i % 2 === 0).slice(0, 3)
+    back = back.map((digit, i) => parseInt(hex.length === 3 ? digit + digit : hex.slice(2 * i, 2 * i + 2), 16))
+    const around = []
+    for (let e = element; e.closest('.dom-widget, [data-node-id]'); e = e.parentElement) around.unshift(e)
+    for (const e of around) {
+      const [r, g, b, opaque = 1] = values(getComputedStyle(e).backgroundColor)
+      back = back.map((v, i) => v + ([r, g, b][i] - v) * opaque)
+    }
+    const texts = [element, ...element.querySelectorAll('p, em, strong, td, th, a, h1, h2, li')]
+    const contrasts = texts.map((e) => {
+      const pair = [light(values(getComputedStyle(e).color).slice(0, 3)), light(back)]
+      return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)
+    })
+    const shown = [element, ...element.children].filter((e) => e.tagName !== 'TEXTAREA')
+    const hidden = shown.map((e) => e.scrollHeight - e.clientHeight)
+    return { contrast: Math.min(...contrasts), hidden: Math.max(...hidden), text: element.textContent.slice(0, 30) }
   }
 
   // What nodes show: pictures that have arrived, and where they are on screen.
@@ -163,21 +268,22 @@ const helpers = () => {
     app.nodeOutputs = {}
   }
 
+  // New nodes in rows: their least heights without titles, in the kind of nodes that is drawn.
   async function fresh(types) {
     await empty('fresh')
-    const sizes = {}
-    let [x, y, tallest] = [0, 0, 0]
-    for (const type of types) {
+    const nodes = types.map((type, i) => {
       const node = window.LiteGraph.createNode(type)
       app.graph.add(node)
-      if (x + node.size[0] > 2600) [x, y, tallest] = [0, y + tallest + 70, 0]
-      node.pos = [x, y]
-      x += node.size[0] + 30
-      tallest = Math.max(tallest, node.size[1])
-      sizes[type] = { size: [...node.size], cut: cutOff(node), colour: node.color ?? null }
-    }
-    await frame()
-    return sizes
+      node.pos = [(i % 10) * 460, Math.floor(i / 10) * 900]
+      node.setSize([420, node.computeSize()[1]])
+      return node
+    })
+    await fit()
+    await quiet(1500)
+    return Object.fromEntries(laid().nodes.map(({ id, box }) => {
+      const node = nodes.find((n) => n.id === id)
+      return [node.type, Math.round(box[3] - box[1] - window.LiteGraph.NODE_TITLE_HEIGHT)]
+    }))
   }
 
   // A blueprint as the node library drops it, between other nodes: [kind, {widget: value}], linked by
@@ -226,7 +332,18 @@ const helpers = () => {
     return { ...answer, missing: missing(), untidy: untidy(), api: (await app.graphToPrompt()).output }
   }
 
-  window.seen = { drop, grown, open, missing, untidy, fit, shown, run, fresh, frame, quiet, store }
+  async function enter() {
+    const whole = app.graph.nodes.find((node) => node.subgraph)
+    app.canvas.openSubgraph(whole.subgraph, whole)
+    await quiet(700)
+    await frame()
+  }
+
+  function leave() {
+    app.canvas.setGraph(app.rootGraph ?? app.graph.rootGraph ?? app.graph)
+  }
+
+  window.seen = { drop, enter, leave, grown, laid, mode, open, missing, untidy, fit, shown, run, fresh, frame, quiet, store }
 }
 
 const browser = await chromium.launch({
@@ -284,25 +401,40 @@ await page.evaluate(async (settings) => {
 // The canvas and what lies on it (notes, texts), without the menus in front.
 await page.addStyleTag({
   content: `body * { visibility: hidden }
-    #graph-canvas, .dom-widget, .dom-widget * { visibility: visible !important }`
+    #graph-canvas, .dom-widget, .dom-widget *, [data-node-id], [data-node-id] * {
+      visibility: visible !important }`
 })
 
+const MODES = ['classic', 'vue']
 for (const task of job.workflows) {
-  const answer = await page.evaluate(async ({ name, url }) => {
-    const graph = await (await fetch(url)).json()
-    await window.seen.open(graph, name)
-    return {
-      missing: window.seen.missing(),
-      untidy: window.seen.untidy(),
-      api: (await window.app.graphToPrompt()).output
+  seen.workflows[task.name] = { laid: {} }
+  for (const mode of MODES) {
+    if (!(await page.evaluate((m) => window.seen.mode(m), mode))) continue
+    const answer = await page.evaluate(async ({ name, url }) => {
+      const graph = await (await fetch(url)).json()
+      await window.seen.open(graph, name)
+      return {
+        missing: window.seen.missing(),
+        untidy: window.seen.untidy(),
+        api: (await window.app.graphToPrompt()).output
+      }
+    }, task)
+    await page.evaluate(() => window.seen.fit())
+    const laid = { opened: await page.evaluate(() => window.seen.laid()) }
+    if (task.run) {
+      answer.ran = await page.evaluate((s) => window.seen.run(s), task.run)
+      answer.grown = await page.evaluate(() => window.seen.grown())
     }
-  }, task)
-  if (task.run) answer.ran = await page.evaluate((s) => window.seen.run(s), task.run)
-  answer.grown = await page.evaluate(() => window.seen.grown())
-  Object.assign(answer, await shot(task.name))
-  answer.shown = await page.evaluate(() => window.seen.shown())
-  seen.workflows[task.name] = answer
+    Object.assign(answer, await shot(mode === 'classic' ? task.name : `${mode}_${task.name}`))
+    if (task.run) laid.ran = await page.evaluate(() => window.seen.laid())
+    answer.shown = await page.evaluate(() => window.seen.shown())
+    const all = seen.workflows[task.name]
+    all.laid[mode] = laid
+    if (mode === 'classic') Object.assign(all, answer)
+    else all[mode] = answer
+  }
 }
+await page.evaluate(() => window.seen.mode('classic'))
 
 seen.blueprints = {}
 for (const task of job.blueprints ?? []) {
@@ -311,13 +443,26 @@ for (const task of job.blueprints ?? []) {
     answer.ran = await page.evaluate((s) => window.seen.run(s), task.run)
     Object.assign(answer, await shot(task.name.replaceAll(' ', '_')))
     answer.shown = await page.evaluate(() => window.seen.shown())
+    answer.laid = {}
+    for (const mode of MODES) {
+      if (!(await page.evaluate((m) => window.seen.mode(m), mode))) continue
+      await page.evaluate((given) => window.seen.drop(given), task)
+      await page.evaluate(() => window.seen.enter())
+      await page.evaluate(() => window.seen.fit())
+      answer.laid[mode] = { opened: await page.evaluate(() => window.seen.laid()) }
+      await shot(`inside_${mode}_${task.name.replaceAll(' ', '_')}`)
+      await page.evaluate(() => window.seen.leave())
+    }
+    await page.evaluate(() => window.seen.mode('classic'))
   }
   seen.blueprints[task.name] = answer
 }
 
-if (job.fresh) {
-  seen.fresh = await page.evaluate((types) => window.seen.fresh(types), job.fresh)
-  await shot('fresh')
+seen.fresh = {}
+for (const mode of job.fresh ? MODES : []) {
+  if (!(await page.evaluate((m) => window.seen.mode(m), mode))) continue
+  seen.fresh[mode] = await page.evaluate((types) => window.seen.fresh(types), job.fresh)
+  await shot(`fresh_${mode}`)
 }
 await browser.close()
 console.log(JSON.stringify(seen))

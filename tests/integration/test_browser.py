@@ -6,6 +6,7 @@ screenshots in.
 """
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from urllib.error import HTTPError
 import numpy as np
 import pytest
 from facewright.core.demo import GROUP_LQ
+from facewright.docs.graphs import graph
 from facewright.docs.graphs.build import WORKFLOWS
 from facewright.docs.graphs.graph import FOLDER
 from facewright.docs.graphs.subgraphs import BLUEPRINTS
@@ -72,6 +74,7 @@ FILES = {
     "group_photo_people": HONESTFACE,  # the editor does not look for albums
 }
 RUNNING = [name for name in NAMES if name not in FILES]
+SIZES = json.loads((Path(graph.__file__).parent / "sizes.json").read_text())
 LONGEST = 400
 """Seconds a workflow may take on a busy machine."""
 
@@ -178,7 +181,7 @@ def seen(server, home, programs, screenshots, blueprints, tmp_path_factory):
             for name, around in DROPS.items()
             if blueprints
         ],
-        "fresh": [k for k in server.get("/object_info") if k.startswith("Facewright")],
+        "fresh": list(SIZES),
     }
     path = tmp_path_factory.mktemp("browser") / "job.json"
     path.write_text(json.dumps(job))
@@ -218,6 +221,67 @@ def test_it_opens_whole_and_tidy(seen, home, name):
     assert {tuple(file) for file in missing["files"]} == lacking
     assert set(missing["red"]) == {kind for kind, *_ in lacking}
     assert workflow["untidy"] == []  # no node too small, no line of text cut off
+
+
+APART = 45
+"""Pixels between two nodes, whatever the editor adds to them."""
+
+
+def close(laid):
+    """Pairs of nodes that have too little room between them, and nodes that reach over a frame."""
+    nodes = [(node["title"], node["box"]) for node in laid["nodes"]]
+    for (a, (left, top, right, bottom)), (b, (x, y, u, v)) in itertools.combinations(nodes, 2):
+        if left < u and x < right and top < v + APART and y < bottom + APART:
+            yield a, b
+        if top < v and y < bottom and left < u + APART and x < right + APART:
+            yield a, b
+    for title, (left, top, right, bottom) in nodes:
+        for x, y, u, v in laid["groups"]:
+            apart = right <= x or u <= left or bottom <= y or v <= top
+            if not apart and not (x < left and y < top and right < u and bottom < v):
+                yield title, "a frame"
+
+
+def judge(laid, notes):
+    assert list(close(laid)) == []
+    assert laid["behind"]["drawn"] and laid["behind"]["found"] == []
+    everything = [*(node["box"] for node in laid["nodes"]), *laid["groups"]]
+    left, top = (min(box[i] for box in everything) for i in (0, 1))
+    right, bottom = (max(box[i] for box in everything) for i in (2, 3))
+    assert right - left <= 2 * (bottom - top)
+    assert len(laid["notes"]) == notes
+    assert all(note["contrast"] >= 4.5 and note["hidden"] <= 1 for note in laid["notes"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_lies_over_anything(seen, name):
+    """As opened, with what is missing, and after a run; classic and Vue nodes."""
+    nodes = json.loads((FOLDER / f"{name}.json").read_text())["nodes"]
+    notes = sum(node["type"] == "MarkdownNote" for node in nodes)
+    laid = seen["workflows"][name]["laid"]
+    for states in laid.values():
+        assert set(states) == {"opened", *(["ran"] if name in RUNNING else [])}
+        for state in states.values():
+            assert len(state["nodes"]) == len(nodes)
+            judge(state, notes)
+
+
+@pytest.mark.parametrize("make", BLUEPRINTS, ids=lambda make: make.__name__)
+def test_nothing_lies_over_anything_inside_a_blueprint(seen, blueprints, make):
+    if not blueprints:
+        pytest.skip("this ComfyUI has no subgraph blueprints")
+    for states in seen["blueprints"][make().name]["laid"].values():
+        judge(states["opened"], 0)
+
+
+def test_the_heights_that_layouts_stand_on_are_enough(seen, screenshots):
+    """`python -m facewright.docs.screenshots` takes over what is written here."""
+    measured = {
+        kind: max(heights[kind] for heights in seen["fresh"].values())
+        for kind in set.intersection(*map(set, seen["fresh"].values()))
+    }
+    (screenshots / "sizes.json").write_text(json.dumps(measured))
+    assert {kind: most for kind, most in measured.items() if most > SIZES[kind]} == {}
 
 
 @pytest.mark.parametrize("name", NAMES)
