@@ -15,6 +15,7 @@ from facewright.training.loop.engine import Engine
 from facewright.training.methods.onestep import OneStepRecipe
 from facewright.training.settings.config import TrainConfig
 from torch import Tensor, nn
+from torch.nn import Conv2d, GroupNorm
 
 from ._training_setup import Shape, set_start
 
@@ -161,10 +162,10 @@ class Discriminator(nn.Module):
         unet.add_adapter(lora)
         self.encoder = unet
         self.head = nn.Sequential(
-            nn.Conv2d(channels, 2 * channels, 4, 1, 1),
-            nn.GroupNorm(32, 2 * channels),
+            Conv2d(channels, 2 * channels, 4, 1, 1),
+            GroupNorm(32, 2 * channels),
             nn.SiLU(),
-            nn.Conv2d(2 * channels, 1, 4, 1, 1),
+            Conv2d(2 * channels, 1, 4, 1, 1),
         )
         self.register_buffer("alpha_bar", alpha_bar().float(), persistent=False)
 

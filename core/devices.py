@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, autocast, nn
 
 from .errors import FacewrightError, shorten
 
@@ -169,7 +169,7 @@ def without_autocast(device: torch.device) -> AbstractContextManager:
     Devices that autocast does not know, DirectML's for one, have none to leave.
     """
     try:
-        return torch.autocast(device.type, enabled=False)
+        return autocast(device.type, enabled=False)
     except (AssertionError, RuntimeError):
         return nullcontext()
 

@@ -116,6 +116,13 @@ def test_what_the_readme_says_to_run_is_in_the_archive():
     assert commands and not any(map(_left_out, commands))
 
 
+def test_windows_reads_the_sources_in_its_own_encoding():
+    """What opens a file without naming an encoding there takes cp1252, and so do other packs."""
+    for path in ROOT.rglob("*.py"):
+        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts):
+            path.read_text(encoding="utf-8").encode("cp1252")  # raises: name it by \N{...}
+
+
 def test_setup_finds_every_package():
     """What is listed by hand is forgotten by hand: a wheel without one imports nothing."""
     found = []

@@ -9,6 +9,7 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import Conv2d, Linear
 
 from ..architecture import CLOSED, Between, SavedNetwork
 from ..errors import FacewrightError
@@ -63,7 +64,7 @@ class NanoFacesConfig:
 def _block(c_in: int, c_out: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
     # BatchNorm: at inference it is a constant factor, so one picture's content cannot shift another
     # part of the picture, and levels of any size behave alike.
-    conv = nn.Conv2d(c_in, c_out, 3, stride, dilation, dilation=dilation, bias=False)
+    conv = Conv2d(c_in, c_out, 3, stride, dilation, dilation=dilation, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
 
 
@@ -88,7 +89,7 @@ class FaceDetectorNet(nn.Module):
             _block(d, d, dilation=2),
             _block(d, d),
         )
-        self.head = nn.Conv2d(d, 4, 1)
+        self.head = Conv2d(d, 4, 1)
         nn.init.constant_(self.head.get_parameter("bias")[:1], -4.0)  # faces are rare
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ class LandmarkNet(nn.Module):
         stages = [_block(a, b, 2) for a, b in pairwise(widths)]
         self.body = nn.Sequential(*stages, _block(widths[-1], widths[-1]))
         cells = config.landmark_size // 2 ** len(config.landmark_ch)
-        self.head = nn.Linear(widths[-1] * cells * cells, 136)
+        self.head = Linear(widths[-1] * cells * cells, 136)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x * 2 - 1).flatten(1)).view(-1, 68, 2)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import Conv2d
 
 from ..checkpoint import load_strict, read_tensors
 from ..devices import without_autocast
@@ -62,7 +63,7 @@ class _Padded(nn.Module):
     def __init__(self, c_in: int, c_out: int, scale: str = "", norm: bool = False) -> None:
         super().__init__()
         self.up = scale == "up"
-        self.conv2d = nn.Conv2d(c_in, c_out, 3, 2 if scale == "down" else 1, bias=not norm)
+        self.conv2d = Conv2d(c_in, c_out, 3, 2 if scale == "down" else 1, bias=not norm)
         parts = [("norm", nn.BatchNorm2d(c_out))] if norm else []
         self.norm = nn.Sequential(OrderedDict(parts))
 
@@ -111,7 +112,7 @@ class ParseNet(nn.Module):
 class _ConvNorm(nn.Module):
     def __init__(self, c_in: int, c_out: int, kernel: int = 3) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
+        self.conv = Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
         self.bn = nn.BatchNorm2d(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,11 +125,11 @@ class _Basic(nn.Module):
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
         stride = 1 if c_in == c_out else 2
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False)
+        self.conv1 = Conv2d(c_in, c_out, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(c_out)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False)
+        self.conv2 = Conv2d(c_out, c_out, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(c_out)
-        shortcut = nn.Conv2d(c_in, c_out, 1, stride, bias=False)
+        shortcut = Conv2d(c_in, c_out, 1, stride, bias=False)
         parts = [shortcut, nn.BatchNorm2d(c_out)] if stride == 2 else []
         self.downsample = nn.Sequential(*parts)
 
@@ -140,7 +141,7 @@ class _Basic(nn.Module):
 class _ResNet18(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
+        self.conv1 = Conv2d(3, 64, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         widths = (64, 64, 128, 256, 512)
         for i, (a, b) in enumerate(pairwise(widths), 1):
@@ -161,7 +162,7 @@ class _Refine(nn.Module):
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
         self.conv = _ConvNorm(c_in, c_out)
-        self.conv_atten = nn.Conv2d(c_out, c_out, 1, bias=False)
+        self.conv_atten = Conv2d(c_out, c_out, 1, bias=False)
         self.bn_atten = nn.BatchNorm2d(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -189,8 +190,8 @@ class _Fuse(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.convblk = _ConvNorm(256, 256, 1)
-        self.conv1 = nn.Conv2d(256, 64, 1, bias=False)
-        self.conv2 = nn.Conv2d(64, 256, 1, bias=False)
+        self.conv1 = Conv2d(256, 64, 1, bias=False)
+        self.conv2 = Conv2d(64, 256, 1, bias=False)
 
     def forward(self, fine: Tensor, context: Tensor) -> Tensor:
         x = self.convblk(torch.cat([fine, context], 1))
@@ -201,7 +202,7 @@ class _Head(nn.Module):
     def __init__(self, c_in: int, c_middle: int, classes: int) -> None:
         super().__init__()
         self.conv = _ConvNorm(c_in, c_middle)
-        self.conv_out = nn.Conv2d(c_middle, classes, 1, bias=False)
+        self.conv_out = Conv2d(c_middle, classes, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv_out(self.conv(x))

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import Conv1d, Conv2d
 
 from ..architecture import CLOSED, Between, SavedNetwork, build
 from ..checkpoint import describe_format, detect_format, read_tensors
@@ -68,8 +69,8 @@ class PromptProjection(nn.Module):
     def __init__(self, dim: int, hidden: int, dim_out: int) -> None:
         super().__init__()
         # 1x1 convolutions rather than linear layers because released files store them so.
-        self.conv1 = nn.Conv1d(dim, hidden, 1)
-        self.conv2 = nn.Conv1d(hidden, dim_out, 1)
+        self.conv1 = Conv1d(dim, hidden, 1)
+        self.conv2 = Conv1d(hidden, dim_out, 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(b, n, d) -> (b, n, d_out)."""
@@ -95,7 +96,7 @@ class VisualRepresentationEmbedder(SavedNetwork):
         self.config = config = config or VREConfig()
         z = config.encoder.z_channels
         self.encoder = Encoder(config.encoder)
-        self.quant_conv = nn.Conv2d(z, z, 1)
+        self.quant_conv = Conv2d(z, z, 1)
         self.quantize = VectorQuantizer(config.num_codes, z)
         self.embedding_change = PromptProjection(z, config.proj_hidden, config.proj_out)
         channels_last(self.encoder)

@@ -6,6 +6,7 @@ length of an embedding before it is normalised tells how well the face could be 
 """
 
 from torch import Tensor, nn
+from torch.nn import Conv2d, Linear
 
 from .iresnet import DIM, SIZE, WIDTHS
 
@@ -27,14 +28,14 @@ class _Block(nn.Module):
             self.shortcut_layer = nn.MaxPool2d(1, stride)
         else:
             self.shortcut_layer = nn.Sequential(
-                nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)
+                Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)
             )
         self.res_layer = nn.Sequential(
             nn.BatchNorm2d(c_in),
-            nn.Conv2d(c_in, c_out, 3, padding=1, bias=False),
+            Conv2d(c_in, c_out, 3, padding=1, bias=False),
             nn.BatchNorm2d(c_out),
             nn.PReLU(c_out),
-            nn.Conv2d(c_out, c_out, 3, stride, 1, bias=False),
+            Conv2d(c_out, c_out, 3, stride, 1, bias=False),
             nn.BatchNorm2d(c_out),
         )
 
@@ -54,7 +55,7 @@ class AdaFaceIR(nn.Module):
     def __init__(self, blocks: tuple[int, ...] = (3, 4, 14, 3)) -> None:
         super().__init__()
         self.input_layer = nn.Sequential(
-            nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False),
+            Conv2d(3, WIDTHS[0], 3, padding=1, bias=False),
             nn.BatchNorm2d(WIDTHS[0]),
             nn.PReLU(WIDTHS[0]),
         )
@@ -67,7 +68,7 @@ class AdaFaceIR(nn.Module):
             nn.BatchNorm2d(before),
             nn.Dropout(0.4),
             nn.Flatten(),
-            nn.Linear(before * (SIZE // 2 ** len(WIDTHS)) ** 2, DIM),
+            Linear(before * (SIZE // 2 ** len(WIDTHS)) ** 2, DIM),
             nn.BatchNorm1d(DIM, affine=False),
         )
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import Conv2d
 
 from ..architecture import CLOSED, Between, SavedNetwork
 from ..errors import FacewrightError
@@ -80,11 +81,11 @@ class ResBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int, groups: int) -> None:
         super().__init__()
         self.norm1 = _norm(c_in, groups)
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.conv1 = Conv2d(c_in, c_out, 3, padding=1)
         self.norm2 = _norm(c_out, groups)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.conv2 = Conv2d(c_out, c_out, 3, padding=1)
         if c_in != c_out:
-            self.nin_shortcut = nn.Conv2d(c_in, c_out, 1)
+            self.nin_shortcut = Conv2d(c_in, c_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(silu_(self.norm1(x)))
@@ -101,10 +102,10 @@ class AttnBlock(nn.Module):
         # Never used when an image attends to itself; kept because released files contain it.
         # Frozen: several processes would wait for the gradient of every weight that is not.
         self.norm2 = _norm(channels, groups).requires_grad_(False)
-        self.q = nn.Conv2d(channels, channels, 1)
-        self.k = nn.Conv2d(channels, channels, 1)
-        self.v = nn.Conv2d(channels, channels, 1)
-        self.proj_out = nn.Conv2d(channels, channels, 1)
+        self.q = Conv2d(channels, channels, 1)
+        self.k = Conv2d(channels, channels, 1)
+        self.v = Conv2d(channels, channels, 1)
+        self.proj_out = Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         h, w = x.shape[-2:]
@@ -119,7 +120,7 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+        self.conv = Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.pad(x, (0, 1, 0, 1)))
@@ -130,7 +131,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
@@ -176,7 +177,7 @@ class Encoder(nn.Module):
     def __init__(self, config: AutoencoderConfig, c_out: int | None = None) -> None:
         super().__init__()
         ch, groups = config.ch, config.groups
-        self.conv_in = nn.Conv2d(3, ch, 3, padding=1)
+        self.conv_in = Conv2d(3, ch, 3, padding=1)
         self.down = nn.ModuleList()
         last = len(config.ch_mult) - 1
         for i, mult in enumerate(config.ch_mult):
@@ -191,7 +192,7 @@ class Encoder(nn.Module):
             self.down.append(level)
         self.mid = _Mid(ch, groups, config.mid_attn)
         self.norm_out = _norm(ch, groups)
-        self.conv_out = nn.Conv2d(ch, c_out or config.z_channels, 3, padding=1)
+        self.conv_out = Conv2d(ch, c_out or config.z_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv_in(x)
@@ -206,7 +207,7 @@ class Decoder(nn.Module):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         ch, groups = config.ch * config.ch_mult[-1], config.groups
-        self.conv_in = nn.Conv2d(config.z_channels, ch, 3, padding=1)
+        self.conv_in = Conv2d(config.z_channels, ch, 3, padding=1)
         self.mid = _Mid(ch, groups, config.mid_attn)
         levels = []
         for i in reversed(range(len(config.ch_mult))):
@@ -222,7 +223,7 @@ class Decoder(nn.Module):
         # Stored from fine to coarse, like the encoder's levels; run from coarse to fine.
         self.up = nn.ModuleList(reversed(levels))
         self.norm_out = _norm(ch, groups)
-        self.conv_out = nn.Conv2d(ch, 3, 3, padding=1)
+        self.conv_out = Conv2d(ch, 3, 3, padding=1)
 
     def features(self, z: Tensor) -> Tensor:
         """Everything before the last convolution, whose weight GAN losses balance against."""
@@ -255,8 +256,8 @@ class AutoencoderKL(SavedNetwork):
         z = config.z_channels
         self.encoder = Encoder(config, c_out=2 * z)
         self.decoder = Decoder(config)
-        self.quant_conv = nn.Conv2d(2 * z, 2 * z, 1)
-        self.post_quant_conv = nn.Conv2d(z, z, 1)
+        self.quant_conv = Conv2d(2 * z, 2 * z, 1)
+        self.post_quant_conv = Conv2d(z, z, 1)
 
     def moments(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | pixels), each (b, z, h', w')."""

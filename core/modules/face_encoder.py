@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import Conv2d, LayerNorm, Linear
 
 from ..architecture import CLOSED, Between, SavedNetwork
 from ..checkpoint import read_tensors
@@ -59,10 +60,10 @@ class TokenAdapter(nn.Module):
     def __init__(self, config: FaceEncoderConfig) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(config.encoder.z_channels, config.hidden),
+            Linear(config.encoder.z_channels, config.hidden),
             nn.GELU(),
-            nn.Linear(config.hidden, config.width),
-            nn.LayerNorm(config.width),
+            Linear(config.hidden, config.width),
+            LayerNorm(config.width),
         )
         self.positions = nn.Parameter(torch.randn(config.num_tokens, config.width) * 0.02)
 
@@ -84,7 +85,7 @@ class FaceEncoder(SavedNetwork):
         self.config = config = config or FaceEncoderConfig()
         z = config.encoder.z_channels
         self.encoder = Encoder(config.encoder, c_out=2 * z)
-        self.quant_conv = nn.Conv2d(2 * z, 2 * z, 1)
+        self.quant_conv = Conv2d(2 * z, 2 * z, 1)
         self.adapter = TokenAdapter(config)
 
     def prepare(self, faces: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import Conv2d, GroupNorm, Linear
 
 from ..architecture import CLOSED, Between, SavedNetwork
 from ..errors import FacewrightError
@@ -35,8 +36,8 @@ class IdentityConfig:
 class _Stage(nn.Sequential):
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__(
-            nn.Conv2d(c_in, c_out, 3, 2, 1), nn.GroupNorm(8, c_out), nn.SiLU(),
-            nn.Conv2d(c_out, c_out, 3, 1, 1), nn.GroupNorm(8, c_out), nn.SiLU(),
+            Conv2d(c_in, c_out, 3, 2, 1), GroupNorm(8, c_out), nn.SiLU(),
+            Conv2d(c_out, c_out, 3, 1, 1), GroupNorm(8, c_out), nn.SiLU(),
         )  # fmt: skip
 
 
@@ -58,7 +59,7 @@ class IdentityEncoder(SavedNetwork):
         self.config = config
         widths = (3, *config.ch)
         self.stages = nn.ModuleList(_Stage(a, b) for a, b in pairwise(widths))
-        self.head = nn.Linear(config.ch[-1] * 16, config.dim)
+        self.head = Linear(config.ch[-1] * 16, config.dim)
 
     def features(self, faces: Tensor) -> list[Tensor]:
         """Maps of every stage, fine to coarse: (b, ch[i], s / 2^(i+1), s / 2^(i+1))."""

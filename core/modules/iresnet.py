@@ -7,6 +7,7 @@ load as they are.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Conv2d, Linear
 
 WIDTHS = (64, 128, 256, 512)
 """Channels of the four stages; each halves the picture."""
@@ -30,15 +31,15 @@ class _Block(nn.Module):
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(c_in)
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False)
+        self.conv1 = Conv2d(c_in, c_out, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(c_out)
         self.prelu = nn.PReLU(c_out)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, stride, 1, bias=False)
+        self.conv2 = Conv2d(c_out, c_out, 3, stride, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(c_out)
         self.downsample = None
         if stride != 1:  # in every stage the first block, and no other
             self.downsample = nn.Sequential(
-                nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)
+                Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ class IResNet(nn.Module):
 
     def __init__(self, blocks: tuple[int, ...] = (3, 4, 14, 3)) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
+        self.conv1 = Conv2d(3, WIDTHS[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
         self.prelu = nn.PReLU(WIDTHS[0])
         before = WIDTHS[0]
@@ -66,7 +67,7 @@ class IResNet(nn.Module):
             before = width
         self.bn2 = nn.BatchNorm2d(before)
         # Dropout stands between the two while training; recognisers here only ever evaluate.
-        self.fc = nn.Linear(before * (SIZE // 2 ** len(WIDTHS)) ** 2, DIM)
+        self.fc = Linear(before * (SIZE // 2 ** len(WIDTHS)) ** 2, DIM)
         self.features = nn.BatchNorm1d(DIM)
 
     def forward(self, faces: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import Embedding
 
 
 class Quantized(NamedTuple):
@@ -34,7 +35,7 @@ class VectorQuantizer(nn.Module):
 
     def __init__(self, num_codes: int, dim: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(num_codes, dim)
+        self.embedding = Embedding(num_codes, dim)
         nn.init.uniform_(self.embedding.weight, -1 / num_codes, 1 / num_codes)
 
     def nearest(self, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import LayerNorm, Linear
 
 
 class Standardise(nn.Module):
@@ -65,8 +66,8 @@ class FacialFeatureExtractor(nn.Module):
         self.structure = _mlp(structure * self.GRID**2, hidden, width)
         self.kind = nn.Parameter(torch.randn(4, width) * 0.02)
         self.nobody = nn.Parameter(torch.randn(4, width) * 0.02)
-        self.norm = nn.LayerNorm(width)
-        self.proj = nn.Linear(width, width)
+        self.norm = LayerNorm(width)
+        self.proj = Linear(width, width)
 
     @classmethod
     def statistics(cls, first: Tensor, third: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,9 +104,9 @@ class FaceIdentityEncoder(nn.Module):
     def __init__(self, dim: int, queries: int, hidden: int, width: int) -> None:
         super().__init__()
         self.queries = nn.Parameter(torch.randn(queries, hidden))
-        self.key = nn.Linear(dim, hidden)
-        self.proj = nn.Linear(dim, width)
-        self.norm = nn.LayerNorm(width)
+        self.key = Linear(dim, hidden)
+        self.proj = Linear(dim, width)
+        self.norm = LayerNorm(width)
         # With one reference all queries pool the same vector: this tells the tokens apart.
         self.kind = nn.Parameter(torch.randn(queries, width) * 0.02)
         self.nobody = nn.Parameter(torch.randn(queries, width) * 0.02)
@@ -165,7 +166,7 @@ class AttentionFusion(nn.Module):
     def __init__(self, width: int, heads: int = 4) -> None:
         super().__init__()
         self.heads = heads
-        self.to_q, self.to_k, self.to_v, self.to_out = (nn.Linear(width, width) for _ in range(4))
+        self.to_q, self.to_k, self.to_v, self.to_out = (Linear(width, width) for _ in range(4))
         self.gate = nn.Parameter(torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
 
@@ -192,6 +193,4 @@ def rescaled(tokens: Tensor, scale: Tensor) -> Tensor:
 
 
 def _mlp(dim: int, hidden: int, width: int) -> nn.Sequential:
-    return nn.Sequential(
-        Standardise(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, width)
-    )
+    return nn.Sequential(Standardise(dim), Linear(dim, hidden), nn.GELU(), Linear(hidden, width))

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import Conv2d
 
 from ..checkpoint import load_strict, read_tensors
 
@@ -29,7 +30,7 @@ class _VGG(nn.Module):
         c_in = 3
         for indices, width in zip(self.stages, _WIDTHS, strict=True):
             for index in indices:
-                self.features_[str(index)] = nn.Conv2d(c_in, width, 3, padding=1)
+                self.features_[str(index)] = Conv2d(c_in, width, 3, padding=1)
                 c_in = width
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)

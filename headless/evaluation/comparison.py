@@ -195,7 +195,7 @@ def infinite(count: int, m: Metric) -> str:
 def mean_text(mean: Mean, m: Metric) -> str:
     """The mean with its unit, or what stands for it where every value is infinite."""
     if mean.infinite and not mean.count:
-        return f"∞ ({infinite(mean.infinite, m)})"
+        return f"\N{INFINITY} ({infinite(mean.infinite, m)})"
     return with_unit(mean.mean, m)
 
 
@@ -204,10 +204,10 @@ def number(x: float, m: Metric, *, signed: bool = False, digits: int | None = No
     if math.isnan(x):
         return "–"
     if math.isinf(x):
-        return "∞" if x > 0 else "−∞"
+        return "\N{INFINITY}" if x > 0 else "\N{MINUS SIGN}\N{INFINITY}"
     digits = _digits(m, x) if digits is None else digits
     text = f"{x:+.{digits}f}" if signed else f"{x:.{digits}f}"
-    return text.replace("-", "−")
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def with_unit(x: float, m: Metric, *, signed: bool = False, digits: int | None = None) -> str:

@@ -68,12 +68,14 @@ def _panel(axis, result: Result, m: Metric, methods: list[str]) -> None:  # noqa
         if mean.count:
             axis.plot([mean.low, mean.high], [y, y], color="#111111", lw=4, solid_capstyle="butt")
             axis.plot([mean.mean], [y], "o", color="white", mec="#111111", ms=7, mew=1.6)
-        text = number(mean.mean, m) if mean.count or not mean.infinite else "∞"
+        text = number(mean.mean, m) if mean.count or not mean.infinite else "\N{INFINITY}"
         if mean.infinite:
             text += f"\n({infinite(mean.infinite, m)})"
         axis.annotate(text, (1.015, y), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     unit = f" ({m.unit})" if m.unit else ""
-    arrow = {"higher": " →", "lower": " ←", "one": ""}[m.better]
+    arrow = {"higher": " \N{RIGHTWARDS ARROW}", "lower": " \N{LEFTWARDS ARROW}", "one": ""}[
+        m.better
+    ]
     axis.set_title(f"{m.label}{unit}: {direction(m)}{arrow}", fontsize=10.5, loc="left")
     if m.better == "one":
         axis.axvline(1, color="#111111", lw=0.8, ls=":")

@@ -19,6 +19,7 @@ from facewright.core.checkpoint import (
 )
 from facewright.core.errors import CheckpointError
 from torch import nn
+from torch.nn import Linear
 
 TENSORS = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
 
@@ -257,14 +258,14 @@ def test_what_is_no_file_or_holds_no_tensors_is_refused(tmp_path):
 
 
 def test_strict_loading_copies_and_casts():
-    layer = nn.Linear(2, 1)
+    layer = Linear(2, 1)
     load_strict(layer, {"weight": torch.ones(1, 2).half(), "bias": torch.ones(1)}, source="f")
     assert layer.weight.dtype == torch.float32
     assert torch.equal(layer.weight, torch.ones(1, 2))
 
 
 def test_strict_loading_lists_every_problem_and_changes_nothing():
-    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4), nn.Linear(4, 5))
+    net = nn.Sequential(Linear(2, 3), Linear(3, 4), Linear(4, 5))
     before = {k: v.clone() for k, v in net.state_dict().items()}
     tensors = {"0.weight": torch.zeros(9, 2), "0.bias": torch.zeros(3), "extra": torch.zeros(1)}
     with pytest.raises(CheckpointError) as error:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from facewright.core.degradation import Degradation, describe
 from facewright.core.errors import FacewrightError
+from torch import autocast
 from torch.utils.data import DataLoader
 
 SEEDS = [5, 3, 8, 9, 1, 0, 2**40]
@@ -78,7 +79,7 @@ def test_what_the_caller_has_set_neither_matters_nor_changes(gt):
     torch.set_float32_matmul_precision("medium")
     torch.set_default_dtype(torch.float64)
     try:
-        with torch.autocast("cpu"):
+        with autocast("cpu"):
             assert torch.equal(degrade(gt, seed=SEEDS)[0], expected)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:

@@ -28,6 +28,7 @@ from facewright.core.people.person import Person
 from facewright.core.people.recogniser import load_recogniser, nano_recogniser
 from facewright.core.weights import nano
 from torch import nn
+from torch.nn import Linear
 
 from .hostile_files import HOSTILE, mutated, no_hang, outcome, with_header
 
@@ -240,7 +241,7 @@ TENSORS = {
 
 @pytest.mark.parametrize("kind", TENSORS)
 def test_weights_of_another_kind_leave_the_network_alone(kind):
-    layer = nn.Linear(2, 3)
+    layer = Linear(2, 3)
     before = layer.weight.clone()
     with pytest.raises(CheckpointError, match="weight"):
         load_strict(layer, {"weight": TENSORS[kind], "bias": torch.zeros(3)}, source="file")
@@ -251,14 +252,14 @@ def test_eight_bit_weights_and_counters_in_half_are_fine():
     layer = nn.BatchNorm1d(2)
     state = {k: v.half() for k, v in layer.state_dict().items()}
     load_strict(layer, state, source="file")
-    small = nn.Linear(2, 2)
+    small = Linear(2, 2)
     weights = {"weight": torch.eye(2).to(torch.float8_e4m3fn), "bias": torch.zeros(2)}
     load_strict(small, weights, source="file")
     assert torch.equal(small.weight, torch.eye(2))
 
 
 def test_names_longer_than_a_line_are_shortened():
-    layer = nn.Linear(2, 3)
+    layer = Linear(2, 3)
     name = "\x1b[31m" + "a" * 100_000
     with pytest.raises(CheckpointError) as error:
         load_strict(layer, {name: torch.zeros(1)}, source="file")

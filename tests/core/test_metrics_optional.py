@@ -18,6 +18,7 @@ import torch
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.metrics import METRICS, frechet_distance, metric, optional
 from torch import nn
+from torch.nn import Conv2d
 
 IQA = {"dists": "dists", "musiq": "musiq", "maniqa": "maniqa", "clipiqa": "clipiqa", "niqe": "niqe",
        "msswd_learned": "msswd"}  # fmt: skip
@@ -71,9 +72,9 @@ class FakeLPIPS(nn.Module):
         assert pnet_rand and not verbose
         self.net = nn.Module()
         self.net.slice1 = nn.Sequential()
-        self.net.slice1.add_module("0", nn.Conv2d(3, 2, 1))
+        self.net.slice1.add_module("0", Conv2d(3, 2, 1))
         self.net.slice2 = nn.Sequential()
-        self.net.slice2.add_module("3", nn.Conv2d(2, 1, 1))
+        self.net.slice2.add_module("3", Conv2d(2, 1, 1))
 
     def forward(self, a, b, normalize):
         assert normalize

@@ -10,6 +10,7 @@ from facewright.core.checkpoint import CONFIG_KEY, FORMAT_KEY, read_tensors, sav
 from facewright.core.errors import CheckpointError, FacewrightError, NonFiniteError
 from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig
+from torch import autocast
 
 SMALL = VREConfig(
     encoder=AutoencoderConfig(ch=8, ch_mult=(1, 2, 4), attn_levels=(2,), z_channels=16, groups=4),
@@ -143,7 +144,7 @@ def test_tokens_name_the_positions_they_came_from(small):
 def test_half_precision_and_autocast_change_nothing(small):
     lq = torch.rand(1, 3, 32, 32)
     expected = small(lq)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast("cpu", dtype=torch.bfloat16):
         result = small(lq)
     assert result.dtype == torch.float32
     assert torch.equal(result, expected)

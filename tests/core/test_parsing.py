@@ -11,6 +11,7 @@ import torch
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import parsing
 from facewright.core.faces.parsing import BiSeNet, FaceParser, ParseNet, load_parser
+from torch.nn import Conv2d
 
 FILES = {ParseNet: "parsing_parsenet.pth", BiSeNet: "parsing_bisenet.pth"}
 
@@ -95,7 +96,7 @@ class Small(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv = torch.nn.Conv2d(3, self.width, 1)
+        self.conv = Conv2d(3, self.width, 1)
         self.bn = torch.nn.BatchNorm2d(self.width)
 
 

@@ -11,6 +11,7 @@ from facewright.core.modules import adaface, iresnet
 from facewright.core.people.recogniser import arcface_crop, load_recogniser, nano_recogniser
 from facewright.core.weights import nano
 from torch import nn
+from torch.nn import Linear
 
 SMALL = (2, 2, 2, 2)
 
@@ -228,7 +229,7 @@ class _Bomb:
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_programs_and_foreign_files_are_refused_with_what_to_use_instead(tmp_path):
-    torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "arcface.pt"))
+    torch.jit.script(Linear(2, 2)).save(str(tmp_path / "arcface.pt"))
     (tmp_path / "w600k_r50.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "other.pth")
     for name, first in (

@@ -222,7 +222,7 @@ def test_tracks_languages_titles_roles_and_tags(tmp_path):
         "title": "Ein Fest", "artist": "Jemand", "comment": "mit Ö", "workflow": '{"1": 2}',
         "com.apple.quicktime.make": "Apple", "creation_time": "2020-01-02T03:04:05.000000Z",
     }  # fmt: skip
-    names = [("deu", "Deutsch"), ("fra", "Français"), ("jpn", "日本語")]
+    names = [("deu", "Deutsch"), ("fra", "Français"), ("jpn", "\u65e5\u672c\u8a9e")]
     sounds = [("aac", {"language": code, "title": title}) for code, title in names]
 
     def setup(stream):
@@ -242,7 +242,7 @@ def test_tracks_languages_titles_roles_and_tags(tmp_path):
             assert [s.language for s in b.streams.audio] == ["deu", "fra", "jpn"]
             if suffix == "mkv":
                 said = [set(s.metadata.values()) for s in (b.streams.video[0], *b.streams.audio)]
-                titles = ["Bild", "Deutsch", "Français", "日本語"]
+                titles = ["Bild", "Deutsch", "Français", "\u65e5\u672c\u8a9e"]
                 assert all(t in values for t, values in zip(titles, said, strict=True))
         for number in range(3):
             heard = [sound_packets_of(path, number) for path in (source, target)]

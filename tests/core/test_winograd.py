@@ -7,6 +7,8 @@ from facewright.core.modules import winograd
 from facewright.core.modules.fast import fast_dtype, use_fast_layers
 from facewright.core.modules.group_norm import GroupNorm
 from torch import nn
+from torch.nn import Conv2d
+from torch.nn import GroupNorm as TorchGroupNorm
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (6, 5), (7, 13), (33, 18)])
@@ -39,12 +41,12 @@ def counted(monkeypatch):
 
 def test_layers_are_swapped_and_only_used_where_they_pay(counted):
     net = nn.Sequential(
-        nn.Conv2d(3, 64, 3, padding=1),
-        nn.GroupNorm(8, 64),
-        nn.Conv2d(64, 64, 3, padding=1),
-        nn.Conv2d(64, 64, 3, stride=2, padding=1),
-        nn.Conv2d(64, 64, 3, padding=1),
-        nn.Conv2d(64, 4, 1),
+        Conv2d(3, 64, 3, padding=1),
+        TorchGroupNorm(8, 64),
+        Conv2d(64, 64, 3, padding=1),
+        Conv2d(64, 64, 3, stride=2, padding=1),
+        Conv2d(64, 64, 3, padding=1),
+        Conv2d(64, 4, 1),
     ).eval()
     x = torch.randn(1, 3, 64, 65)
     state = {k: v.clone() for k, v in net.state_dict().items()}
@@ -64,7 +66,7 @@ def test_layers_are_swapped_and_only_used_where_they_pay(counted):
 
 
 def test_half_precision_is_left_to_pytorch(counted):
-    net = use_fast_layers(nn.Conv2d(64, 64, 3, padding=1).bfloat16(), convolutions=True)
+    net = use_fast_layers(Conv2d(64, 64, 3, padding=1).bfloat16(), convolutions=True)
     with torch.no_grad():
         net(torch.randn(1, 64, 64, 64).bfloat16())
     assert not counted

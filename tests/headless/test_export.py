@@ -360,7 +360,7 @@ def test_the_command_explains_what_does_not_go_together(made, tmp_path, argument
     names = {"lora": made[1], "base": made[0], "folder": tmp_path}
     result = cli(*(a.format(**names) for a in arguments))
     assert result.exit_code == 2
-    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert words in " ".join(result.stderr.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
 
 
 def test_the_command_tells_a_folder_that_is_no_run(tmp_path):

@@ -333,7 +333,7 @@ ROW = {"number": 3, "photo": "a.png", "face": 1, "box": (1.0, 2.0, 30.0, 40.0), 
 
 
 @pytest.mark.parametrize(
-    "name", ["=cmd|' /C calc'!A0", "+1", "-Ada", "@x", "'t Hooft", "''x", 'a,b;c"d', "Zoë 子"]
+    "name", ["=cmd|' /C calc'!A0", "+1", "-Ada", "@x", "'t Hooft", "''x", 'a,b;c"d', "Zoë \u5b50"]
 )
 def test_the_table_gives_back_what_it_was_given_and_no_formulas(tmp_path, name):
     path = tmp_path / "people.csv"
@@ -533,7 +533,7 @@ def test_the_command(album, tmp_path, monkeypatch):
     ):
         result = person(*args)
         # Lines break where the box ends, which depends on the length of paths.
-        said = " ".join(result.stderr.replace("│", " ").split())
+        said = " ".join(result.stderr.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
         assert result.exit_code == 2 and words in said, result.stderr
     monkeypatch.setitem(sys.modules, "sklearn", None)
     result = person(out)

@@ -208,7 +208,11 @@ def test_a_methods_own_options_reach_it_and_no_other(tmp_path):
     ):
         result = runner.invoke(app, [*args, *wrong])
         assert result.exit_code == 2 and words in result.stderr
-    shown = " ".join(runner.invoke(app, ["restore", "--help"]).stdout.replace("│", " ").split())
+    shown = " ".join(
+        runner.invoke(app, ["restore", "--help"])
+        .stdout.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ")
+        .split()
+    )
     assert "--phi" in shown and "honestface, which looks at photos" in shown
 
 

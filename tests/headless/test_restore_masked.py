@@ -130,5 +130,9 @@ def test_a_video_is_restored_within_its_ovals(tmp_path):
 def test_what_cannot_be_meant_or_is_missing_is_said_at_once(words, said, tmp_path):
     result = cli(tmp_path / "in.png", "-o", tmp_path / "out.png", *words)
     assert result.exit_code == 2 and not (tmp_path / "out.png").exists()
-    text = " ".join((result.output + (result.stderr or "")).replace("│", " ").split())
+    text = " ".join(
+        (result.output + (result.stderr or ""))
+        .replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ")
+        .split()
+    )
     assert said in text

@@ -417,7 +417,9 @@ def test_options_that_do_not_go_together(unloaded, folder, tmp_path):
     ):
         result = cli(folder / "group.png", "-o", tmp_path / "out", *args, weights=weights)
         assert result.exit_code == 2, (args, result.stderr)
-        assert words in " ".join(result.stderr.replace("│", " ").split()), result.stderr
+        assert words in " ".join(
+            result.stderr.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split()
+        ), result.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -148,7 +148,7 @@ def test_what_is_no_upscaler_is_wrong_usage(tmp_path, x2):
     ):
         result = cli(tmp_path / "in.png", "-o", tmp_path / "out", *options)
         assert result.exit_code == 2 and words in " ".join(
-            result.output.replace("│", " ").split()
+            result.output.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split()
         ), result.output
 
 

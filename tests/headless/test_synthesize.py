@@ -364,7 +364,7 @@ def test_weights_for_the_other_direction_are_refused(gt, nano_flipnet, tmp_path,
 def test_wrong_usage_is_code_2_with_a_sentence(gt, weights, tmp_path, args, words):
     result = synthesize(gt, "-o", tmp_path / "out", *args)
     assert result.exit_code == 2
-    assert words in " ".join(result.stderr.replace("│", " ").split())
+    assert words in " ".join(result.stderr.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
     assert not (tmp_path / "out").exists()
 
 

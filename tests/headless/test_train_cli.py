@@ -17,7 +17,7 @@ from facewright.training.settings import shipped
 from facewright.training.settings.config import ConfigError
 from facewright.training.settings.strict import Strict
 from PIL import Image
-from torch import nn
+from torch.nn import Conv2d
 from typer.testing import CliRunner
 
 runner = CliRunner()
@@ -34,7 +34,7 @@ class TinyRecipe(Recipe):
     Config = TinyConfig
 
     def build(self):
-        return {"painter": nn.Conv2d(3, 3, 1)}
+        return {"painter": Conv2d(3, 3, 1)}
 
     def losses(self, phase, batch, progress):
         return {"mse": (self.nets["painter"](batch["gt"]) - batch["gt"]).square().mean()}

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from facewright.docs.build import LOCALES, english, schemas
@@ -9,30 +10,7 @@ from facewright.docs.build import LOCALES, english, schemas
 ENGLISH = {schema.node_id: english(schema) for schema in schemas()}
 LANGUAGES = ("zh", "ja", "es")
 # ComfyUI's own nodes that the texts name, by the titles its languages give them.
-CORE = {
-    "KSampler": ("K采样器", "Kサンプラー", "KSampler"),
-    "SamplerCustom": ("自定义采样器", "カスタムサンプラー", "Muestreador personalizado"),
-    "VAE Decode": ("VAE解码", "VAEデコード", "Decodificación VAE"),
-    "Save Image": ("保存图像", "画像を保存", "Guardar imagen"),
-    "Load Image": ("加载图像", "画像を読み込む", "Cargar imagen"),
-    "Load Video": ("加载视频", "ビデオを読み込む", "Cargar video"),
-    "Load Upscale Model": (
-        "加载放大模型",
-        "拡大モデルを読み込む",
-        "Cargar Modelo de Escala Superior",
-    ),
-    "Save Video": ("保存视频", "ビデオを保存", "Guardar video"),
-    "Load Face Detection Model": (
-        "加载 MediaPipe 人脸标记器",
-        "MediaPipe Face Landmarker を読み込む",
-        "Cargar MediaPipe Face Landmarker",
-    ),
-    "Detect Face Landmarks": (
-        "MediaPipe 人脸标记器",
-        "MediaPipe Face Landmarker",
-        "MediaPipe Face Landmarker",
-    ),
-}
+CORE = json.loads(Path(__file__).with_name("core_nodes.json").read_text("utf-8"))
 # What is the same in every language.
 TERMS = re.compile(
     r"OSDFace|HonestFace|FLIPNET|BoostHub|LoRA|VAE|VRE\b|IDE\b|JPEG|JSON|PNG|MP4|SHA-256|A-LD"

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import autocast
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def x(device, nothing_refused):
         lambda x: torch.nn.functional.linear(x, torch.ones(2, 3)),
         lambda x: x.numpy(),
         lambda x: torch.randn(3, generator=torch.Generator(), device=x.device),
-        lambda x: torch.autocast(x.device.type, enabled=False),
+        lambda x: autocast(x.device.type, enabled=False),
     ],
 )
 def test_refused(x, do):

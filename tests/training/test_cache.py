@@ -12,7 +12,7 @@ from facewright.training.data.sources import Photo
 from facewright.training.loop.engine import Engine
 from facewright.training.methods.onestep import OneStepConfig
 from facewright.training.settings.config import ConfigError, load_config
-from torch import nn
+from torch.nn import Linear
 
 
 class Counting:
@@ -25,7 +25,7 @@ class Counting:
 
 
 def test_only_what_is_new_is_computed(tmp_path):
-    net, look = nn.Linear(2, 2), Counting()
+    net, look = Linear(2, 2), Counting()
     pictures = torch.rand(4, 3, 8, 8)
     digests = [picture_digest(p) for p in pictures]
     cache = FrozenCache(tmp_path, "no-no")
@@ -37,14 +37,14 @@ def test_only_what_is_new_is_computed(tmp_path):
     torch.testing.assert_close(again[0], pictures[3].mean((1, 2)) * 100)
 
     cache.get("means", net, pictures, [None] * 4, look)  # these will not come back
-    cache.get("means", nn.Linear(2, 2), pictures, digests, look)  # another network
+    cache.get("means", Linear(2, 2), pictures, digests, look)  # another network
     FrozenCache(tmp_path, "bf16-bf16").get("means", net, pictures, digests, look)
     assert look.asked == [3, 1, 4, 4, 4]
     assert len([p for p in tmp_path.iterdir() if p.is_dir()]) == 3
 
 
 def test_whole_numbers_stay_and_damaged_files_are_made_anew(tmp_path):
-    net, pictures = nn.Linear(2, 2), torch.rand(2, 3, 8, 8)
+    net, pictures = Linear(2, 2), torch.rand(2, 3, 8, 8)
     digests = [picture_digest(p) for p in pictures]
     tokens = torch.tensor([[70000, -1], [3, 2]])
     cache = FrozenCache(tmp_path, "no-no")
@@ -70,7 +70,7 @@ def test_a_full_disk_is_said_once_and_ends_nothing(tmp_path, caplog, monkeypatch
     monkeypatch.setattr(module, "save_safetensors", full)
     cache, look, pictures = FrozenCache(tmp_path, "no-no"), Counting(), torch.rand(2, 3, 8, 8)
     for _ in range(2):
-        cache.get("means", nn.Linear(2, 2), pictures, ["ab", "cd"], look)
+        cache.get("means", Linear(2, 2), pictures, ["ab", "cd"], look)
     assert look.asked == [2, 2] and caplog.text.count("No space left") == 1
 
 

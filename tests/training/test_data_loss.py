@@ -22,7 +22,7 @@ from facewright.training.loop.engine import Engine
 from facewright.training.recipe import Evaluation, Recipe
 from facewright.training.settings.config import Strict, TrainConfig
 from PIL import Image
-from torch import nn
+from torch.nn import Conv2d
 
 CPU = torch.device("cpu")
 
@@ -311,7 +311,7 @@ class Tiny(Recipe):
     at = step = None
 
     def build(self):
-        return {"net": nn.Conv2d(3, 3, 1)}
+        return {"net": Conv2d(3, 3, 1)}
 
     def losses(self, phase, batch, progress):
         made = self.nets["net"](batch["gt"] + 0.1 * torch.randn_like(batch["gt"]))

@@ -13,6 +13,7 @@ from facewright.training.losses.vq import CodebookCare
 from facewright.training.recipe import Evaluation, Recipe
 from facewright.training.settings.config import ConfigError, Strict, TrainConfig
 from torch import nn
+from torch.nn import Conv2d, Embedding
 
 NAN, INF = float("nan"), float("inf")
 FIRST = 5
@@ -22,7 +23,7 @@ FIRST = 5
 class Painter(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv = nn.Conv2d(3, 3, 1)
+        self.conv = Conv2d(3, 3, 1)
         self.norm = nn.BatchNorm2d(3)
         self.codebook = nn.Parameter(torch.zeros(4, 3))
 
@@ -40,7 +41,7 @@ class Diverging(Recipe):
         self.how, self.when = how, when or range(FIRST, 999)
 
     def build(self):
-        return {"painter": Painter(), "judge": nn.Conv2d(3, 1, 3)}
+        return {"painter": Painter(), "judge": Conv2d(3, 1, 3)}
 
     def phases(self):
         return {"generator": ("painter",), "discriminator": ("judge",)}
@@ -210,7 +211,7 @@ def test_a_checkpoint_with_nan_is_refused_by_name(folder_of_people, tmp_path):
 
 def test_weights_to_start_from_are_finite(folder_of_people, tmp_path):
     recipe = Diverging("nothing")
-    recipe.frozen = lambda: {"judge of before": nn.Conv2d(3, 3, 1)}
+    recipe.frozen = lambda: {"judge of before": Conv2d(3, 3, 1)}
     nets = recipe.frozen()
     nets["judge of before"].weight.data[0, 0] = NAN
     recipe.frozen = lambda: nets
@@ -222,7 +223,7 @@ def test_no_code_is_revived_with_what_is_no_number():
     class Quantizer(nn.Module):
         def __init__(self):
             super().__init__()
-            self.embedding = nn.Embedding(8, 2)
+            self.embedding = Embedding(8, 2)
 
     quantizer = Quantizer()
     care = CodebookCare(quantizer, init_step=1)

@@ -21,6 +21,7 @@ from facewright.training.recipe import Evaluation, Recipe
 from facewright.training.settings.config import ConfigError, Strict, TrainConfig, load_config
 from PIL import Image
 from torch import nn
+from torch.nn import Conv2d
 
 
 class ToyConfig(Strict):
@@ -36,8 +37,8 @@ class Toy(Recipe):
 
     def build(self):
         return {
-            "painter": nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)),
-            "judge": nn.Conv2d(3, 1, 3),
+            "painter": nn.Sequential(Conv2d(3, 4, 3, padding=1), Conv2d(4, 3, 3, padding=1)),
+            "judge": Conv2d(3, 1, 3),
         }
 
     def phases(self):

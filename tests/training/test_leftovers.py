@@ -23,7 +23,7 @@ from facewright.training.loop.engine import Engine
 from facewright.training.recipe import Evaluation, Recipe
 from facewright.training.results import provenance
 from facewright.training.settings.config import ConfigError, Strict, TrainConfig, WorldData
-from torch import nn
+from torch.nn import Conv2d
 from typer.testing import CliRunner
 
 
@@ -32,7 +32,7 @@ class Copy(Recipe):
     Config = Strict
 
     def build(self):
-        return {"net": nn.Conv2d(3, 3, 1)}
+        return {"net": Conv2d(3, 3, 1)}
 
     def losses(self, phase, batch, progress):
         return {"mse": (self.nets["net"](batch["gt"]) - batch["gt"]).square().mean()}

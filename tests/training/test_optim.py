@@ -10,6 +10,7 @@ from facewright.training.loop.optim import (
 )
 from facewright.training.settings.config import OptimizerConfig
 from torch import nn
+from torch.nn import Conv2d, Linear
 
 
 def test_orthogonalise_keeps_singular_vectors_and_levels_values():
@@ -56,9 +57,9 @@ def test_muon_takes_channels_last_weights():
 
 def test_only_matrices_away_from_the_ends_go_to_muon():
     net = nn.Sequential()
-    net.add_module("conv_in", nn.Conv2d(3, 4, 3))
-    net.add_module("middle", nn.Conv2d(4, 4, 3))
-    net.add_module("frozen", nn.Linear(4, 4).requires_grad_(False))
+    net.add_module("conv_in", Conv2d(3, 4, 3))
+    net.add_module("middle", Conv2d(4, 4, 3))
+    net.add_module("frozen", Linear(4, 4).requires_grad_(False))
     muon, adamw = build_optimizers(
         net.named_parameters(), OptimizerConfig(kind="muon"), ("conv_in",)
     )

@@ -16,6 +16,7 @@ from facewright.training.loop.engine import Engine
 from facewright.training.recipe import Recipe
 from facewright.training.settings.config import ConfigError, TrainConfig
 from PIL import Image
+from torch.nn import Linear
 
 CPU = torch.device("cpu")
 
@@ -106,7 +107,7 @@ def test_pairs_without_faces_need_no_degradation(pairs):
         stage, needs_lq = "x", True
 
         def build(self):
-            return {"net": torch.nn.Linear(1, 1)}
+            return {"net": Linear(1, 1)}
 
         losses = evaluate = export = None
 

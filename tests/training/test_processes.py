@@ -17,6 +17,7 @@ from facewright.core.checkpoint import read_tensors
 SCRIPT = """
 import sys
 import torch
+from torch.nn import Conv2d
 from facewright.training.settings.config import Strict, load_config
 from facewright.training.loop.engine import Engine
 from facewright.training.recipe import Evaluation, Recipe
@@ -26,7 +27,7 @@ class Pair(Recipe):
     stage = "pair"
 
     def build(self):
-        return {"painter": torch.nn.Conv2d(3, 3, 3, padding=1), "judge": torch.nn.Conv2d(3, 1, 3)}
+        return {"painter": Conv2d(3, 3, 3, padding=1), "judge": Conv2d(3, 1, 3)}
 
     def phases(self):
         return {"generator": ("painter",), "discriminator": ("judge",)}

@@ -22,6 +22,7 @@ from facewright.training.settings.strict import Strict
 from facewright.training.train import stages
 from pydantic import BaseModel
 from torch import nn
+from torch.nn import Conv2d
 
 STAGES = stages()
 
@@ -102,7 +103,7 @@ class Copy(Recipe):
     Config = Config
 
     def build(self):
-        return {"net": nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(2)))}
+        return {"net": nn.Sequential(*(Conv2d(3, 3, 1) for _ in range(2)))}
 
     def losses(self, phase, batch, progress):
         return {"mse": (self.nets["net"](batch["gt"]) - batch["gt"]).square().mean()}

@@ -90,7 +90,8 @@ def curve_sheet(metrics_jsonl: Path, target: Path) -> Path:
     )  # fmt: skip
     figure.supxlabel(
         "Across: steps. Faint: as logged; bold: running mean over a twentieth of the values "
-        f"(from {2 * _SHARE} values on). Numbers: first → last value of the bold line.",
+        f"(from {2 * _SHARE} values on). Numbers: first \N{RIGHTWARDS ARROW} last value of the "
+        "bold line.",
         fontsize=9,
         color="#444444",
     )
@@ -232,7 +233,7 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
             values = running_mean(values, max(1, len(values) // _SHARE))
             axis.plot(curve.steps, curve.values, color=color, lw=0.8, alpha=0.35)
         few = "o" if len(values) < 25 and not panel.smooth else None
-        ends = f"{_first(values):.4g} → {_first(values[::-1]):.4g}"
+        ends = f"{_first(values):.4g} \N{RIGHTWARDS ARROW} {_first(values[::-1]):.4g}"
         label = f"{panel.title}: {ends}" if _alone(panel) else f"{curve.name}: {ends}"
         axis.plot(curve.steps, values, color=color, lw=1.6, marker=few, ms=3, label=label)
         drawn.append(values)

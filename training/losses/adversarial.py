@@ -5,6 +5,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import Conv2d, GroupNorm
 
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
@@ -49,14 +50,14 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, ch: int = 64, layers: int = 3, norm: str = "batch") -> None:
         super().__init__()
         widths = [ch * min(2**i, 8) for i in range(layers + 1)]
-        modules = [nn.Conv2d(3, ch, 4, 2, 1), nn.LeakyReLU(0.2)]
+        modules = [Conv2d(3, ch, 4, 2, 1), nn.LeakyReLU(0.2)]
         for i, (a, b) in enumerate(pairwise(widths)):
             modules += [
-                nn.Conv2d(a, b, 4, 2 if i < layers - 1 else 1, 1, bias=False),
-                nn.BatchNorm2d(b) if norm == "batch" else nn.GroupNorm(8, b),
+                Conv2d(a, b, 4, 2 if i < layers - 1 else 1, 1, bias=False),
+                nn.BatchNorm2d(b) if norm == "batch" else GroupNorm(8, b),
                 nn.LeakyReLU(0.2),
             ]
-        modules.append(nn.Conv2d(widths[-1], 1, 4, 1, 1))
+        modules.append(Conv2d(widths[-1], 1, 4, 1, 1))
         self.net = nn.Sequential(*modules)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Conv2d, GroupNorm
 from torch.utils.checkpoint import checkpoint
 
 from ...core.schedule import add_noise, alpha_bar
@@ -66,10 +67,10 @@ class LatentDiscriminator(nn.Module):
         if merged:
             self.encoder = MergedCall(self.encoder)
         self.head = nn.Sequential(
-            nn.Conv2d(c, hidden, 4, 1, 1),
-            nn.GroupNorm(32, hidden),
+            Conv2d(c, hidden, 4, 1, 1),
+            GroupNorm(32, hidden),
             nn.SiLU(),
-            nn.Conv2d(hidden, 1, 4, 1, 1),
+            Conv2d(hidden, 1, 4, 1, 1),
         )
         self.alpha_bar = alpha_bar()  # no buffer: some devices have no float64
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import Conv2d
 
 from ...core.architecture import SavedNetwork
 from ...core.checkpoint import read_tensors
@@ -92,7 +93,7 @@ class WithDecoder(SavedNetwork):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         z = config.encoder.z_channels
-        self.post_quant_conv = nn.Conv2d(z, z, 1)
+        self.post_quant_conv = Conv2d(z, z, 1)
         self.decoder = Decoder(config.encoder)
 
     def without_decoder(self) -> Any:
