@@ -54,7 +54,10 @@ def needs_of(
         for kind, entry in (found for node in running for found in judge.judged(node)):
             entries[kind].append(entry)
     else:
-        entries["files"] = [files.look(file) for node in nodes for file in files.named(node)]
+        named = [file for node in nodes for file in files.named(node)]
+        loaded = {file.name for file in named if file.node.runs}
+        # What a subgraph or a primitive hands to a loader is said of the loader.
+        entries["files"] = [files.look(f) for f in named if f.node.runs or f.name not in loaded]
         entries["inputs"] = [entry for node in running if (entry := inputs.look(node))]
     strangers = strange_nodes(running, around)
     dense = any(node.kind in _DENSE for node in running)
