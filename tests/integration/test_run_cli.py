@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -121,22 +122,104 @@ def long_run(tmp_path):
     return tmp_path / "long.json"
 
 
-def test_ctrl_c_interrupts_the_server(server, long_run):
-    words = [sys.executable, "-m", "facewright", "run", long_run, "--server", server.address]
+@contextmanager
+def started(server, workflow, in_queue):
+    """`run` in a process of its own, once the server has it; yields the process and its number."""
+    words = [sys.executable, "-m", "facewright", "run", workflow, "--server", server.address]
+    known = {item[1] for part in server.get("/queue").values() for item in part}
     process = subprocess.Popen([*map(str, words)], stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 120
-        while not (running := server.get("/queue")["queue_running"]):
+        while not (new := [i[1] for i in server.get("/queue")[in_queue] if i[1] not in known]):
             assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.5)
-        time.sleep(2)
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+            time.sleep(0.2)
+        yield process, new[0]
     finally:
         process.kill()
-    assert process.returncode == 130 and "Interrupted" in told
-    kinds = [kind for kind, _ in server.wait(running[0][1])["status"]["messages"]]
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(signal.SIGINT, "Interrupted"), (signal.SIGTERM, "Stopped by SIGTERM")],
+)
+def test_ctrl_c_and_sigterm_interrupt_the_server(server, long_run, number, words):
+    """Somebody's run that waits is taken from the queue, and the one before it goes on."""
+    with started(server, long_run, "queue_running") as (process, prompt_id):
+        with started(server, long_run, "queue_pending") as (waiting, _):
+            waiting.send_signal(number)
+            waiting.communicate(timeout=60)
+            assert waiting.returncode == 128 + number
+        queue = server.get("/queue")
+        assert [i[1] for i in queue["queue_running"]] == [prompt_id] and not queue["queue_pending"]
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number and words in told
+    kinds = [kind for kind, _ in server.wait(prompt_id)["status"]["messages"]]
     assert kinds[-1] == "execution_interrupted"
+
+
+def test_files_of_every_kind_are_fetched(server, home, tmp_path):
+    def save(kind, name, link, **more):
+        return {"class_type": kind, "inputs": {name: [link, 0], "filename_prefix": "k/x", **more}}
+
+    image = {"width": 32, "height": 32, "batch_size": 2, "color": 9}
+    api = {
+        "1": {"class_type": "EmptyImage", "inputs": image},
+        "2": save("SaveAnimatedWEBP", "images", "1", fps=6, lossless=True, quality=80,
+                  method="default"),
+        "3": save("SaveWEBM", "images", "1", codec="vp9", fps=6, crf=32),
+        "4": {"class_type": "EmptyLatentImage",
+              "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "5": save("SaveLatent", "samples", "4"),
+        "6": {"class_type": "EmptyAudio",
+              "inputs": {"duration": 0.1, "sample_rate": 44100, "channels": 1}},
+        "7": save("SaveAudio", "audio", "6"),
+        "8": {"class_type": "PreviewAudio", "inputs": {"audio": ["6", 0]}},
+        "9": {"class_type": "PrimitiveString", "inputs": {"value": "words"}},
+        "10": save("SaveText", "text", "9", format="md"),
+    }  # fmt: skip
+    known = server.get("/object_info")
+    api = {k: node for k, node in api.items() if node["class_type"] in known}
+    (tmp_path / "w.json").write_text(json.dumps(api))
+    words = ["--server", server.address, "-o", tmp_path / "out", "--json"]
+    result = facewright(tmp_path / "w.json", *words)
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    saved = {Path(p).suffix: Path(p) for p in told["saved"]}
+    assert {".webp", ".webm", ".latent"} <= saved.keys() and told["previews"] == ("8" in api)
+    for kind in {".flac": "7", ".md": "10"}.items():
+        assert (kind[0] in saved) == (kind[1] in api)
+    for path in saved.values():
+        assert path.read_bytes() == (home / "output/k" / path.name).read_bytes()
+
+
+def test_a_check_finds_what_the_server_would_refuse(server, tmp_path):
+    base = shipped("nano_restore")
+    ids = {node["class_type"]: node_id for node_id, node in base.items()}
+    broken = [
+        ("FacewrightPasteFaces", "color", "lba"),
+        ("FacewrightPasteFaces", "strength", 7),
+        ("FacewrightPasteFaces", "strength", "much"),
+        ("FacewrightPasteFaces", "restored", None),
+        ("FacewrightPasteFaces", "restored", [ids["FacewrightLoadNano"], 0]),
+        ("FacewrightPasteFaces", "restored", [ids["FacewrightDemoPicture"], 9]),
+        ("FacewrightPasteFaces", "restored", ["900", 0]),
+        ("SaveImage", "images", [ids["SaveImage"], 0]),
+        ("FacewrightDemoPicture", "picture", "nobody"),
+    ]
+    for kind, name, value in [*broken, (None, None, None)]:
+        api = json.loads(json.dumps(base))
+        for node in api.values():
+            if node["class_type"] == kind:
+                node["inputs"][name] = value
+                if value is None:
+                    del node["inputs"][name]
+        (tmp_path / "w.json").write_text(json.dumps(api))
+        result = facewright(tmp_path / "w.json", "--check", "--server", server.address)
+        assert result.exit_code == (4 if kind else 0), (kind, name, value, result.stderr)
+        if kind:  # what does not depend on the fault the server runs all the same
+            assert server.post("/prompt", prompt=api)[1]["node_errors"], (kind, name, value)
 
 
 @pytest.fixture
