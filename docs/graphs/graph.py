@@ -229,7 +229,14 @@ class Graph:
         self._latest: dict[str, Output] = {}
 
     def add(
-        self, kind: str, width: int = 0, room: int = 0, *, title: str | None = None, **values: Any
+        self,
+        kind: str,
+        width: int = 0,
+        room: int = 0,
+        /,
+        *,
+        title: str | None = None,
+        **values: Any,
     ) -> Node:
         """A new node with these widget values and links.
 
@@ -293,7 +300,7 @@ class Graph:
     def _wire(self, links: list[list]) -> tuple[list[dict], dict[int, int]]:
         """Reroutes for the links that need any, and by the link's id the last of its reroutes."""
         nodes = {node.id: node for node in (*self.nodes, *self.ends())}
-        ends = {}
+        ends: dict[int, tuple[Point, Point]] = {}
         for link, source, index, target, slot, _ in links:
             ends[link] = nodes[source].output_at(index), nodes[target].input_at(slot)
         boxes = [item.box for item in (*self.nodes, *self.notes)]

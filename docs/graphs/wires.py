@@ -35,6 +35,10 @@ _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 Place = tuple[int, int]
 """Of a crossing of two lanes: column and row."""
+_State = tuple[Place, int]
+"""There, heading for one of `_STEPS`."""
+_Came = dict[_State, _State | None]
+"""From where each was reached."""
 
 
 class Wires:
@@ -52,10 +56,8 @@ class Wires:
         rows = (low[:, 1, None] < ys) & (ys < high[:, 1, None])
         over = (xs[:-1] < high[:, 0, None]) & (low[:, 0, None] < xs[1:])
         along = (ys[:-1] < high[:, 1, None]) & (low[:, 1, None] < ys[1:])
-        self._free = (
-            (~(over[:, :, None] & rows[:, None, :]).any(0)).tolist(),
-            (~(columns[:, :, None] & along[:, None, :]).any(0)).tolist(),
-        )
+        blocked = over[:, :, None] & rows[:, None, :], columns[:, :, None] & along[:, None, :]
+        self._free = [np.logical_not(np.any(each, axis=0)).tolist() for each in blocked]
         self._xs, self._ys = xs.tolist(), ys.tolist()
         self._owners: dict[tuple[Place, int], object] = {}
         self._passed: dict[Place, object] = {}
@@ -95,8 +97,8 @@ class Wires:
         """A* over the lanes; the places at which it bends."""
         # Where no lane is cheap, the rest of the way is known better.
         rest = 0.8 if owner in self._known else 1.2
-        waiting = [(0.0, 0.0, (first, 0), None)]
-        came: dict[tuple[Place, int], tuple[Place, int] | None] = {}
+        waiting: list[tuple[float, float, _State, _State | None]] = [(0.0, 0.0, (first, 0), None)]
+        came: _Came = {}
         while waiting:
             _, spent, state, before = heapq.heappop(waiting)
             if state in came:
@@ -110,7 +112,7 @@ class Wires:
                 if turn == heading:
                     there = place[0] + dx, place[1] + dy
                     step = self._step(place, there, turn, owner)
-                elif self._passed.get(place, owner) is not owner:
+                elif self._passed.get(place, owner) != owner:
                     step += _CLASH
                 back = (turn - heading) % 4 == 2
                 if step < math.inf and not back and (there, turn) not in came:
@@ -132,17 +134,16 @@ class Wires:
             return math.inf
         length = self._distance(place, there)
         user = self._owners.get((corner, turn % 2), None)
-        if user is owner:
+        if user == owner:
             length *= _SHARED
         elif user is not None:
             length += _CLASH
-        return length + _CROSSING * (self._passed.get(there, owner) is not owner)
+        return length + _CROSSING * (self._passed.get(there, owner) != owner)
 
-    def _trace(self, came: dict, state: tuple[Place, int], owner: object) -> list[Place]:
+    def _trace(self, came: _Came, state: _State, owner: object) -> list[Place]:
         self._known.add(owner)
         bends = []
-        while came[state] is not None:
-            before = came[state]
+        while (before := came[state]) is not None:
             if before[0] == state[0]:
                 bends.append(state[0])
             else:
