@@ -147,6 +147,12 @@ class _Converter:
                     values[slot.name] = wrapped(found.value)
             elif found is not None:
                 values[slot.name] = list(found)
+        if node.kind == "CustomCombo":
+            offered = [w.value for w in node.form.widgets if w.kind == "OPTION"]
+            choice = values.get("choice")
+            if isinstance(choice, list) and (widget := node.form.widget("choice")):
+                choice = widget.value
+            values["index"] = offered.index(choice) if choice in offered else -1
         return values
 
     def _check_drawn(self, place: Place, node: Node) -> None:
@@ -170,10 +176,6 @@ class _Converter:
                 return chosen(value)
             if widget.name == "filename_prefix" and node.kind in SAVERS:
                 return replaced(value, self.everything)
-        if node.kind == "CustomCombo" and widget.name == "index":
-            offered = [w.value for w in node.form.widgets if w.kind == "OPTION"]
-            choice = node.form.widgets[0].value
-            return offered.index(choice) if choice in offered else -1
         return value
 
     def _leave_out(self, place: Place, node: Node, running: Container[str]) -> None:
