@@ -1,5 +1,6 @@
 """Graphs of a workflow file: their nodes and links, and the definitions of subgraphs."""
 
+import graphlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +81,7 @@ class Graph:
     """Nodes that stand for this graph, wherever they are."""
 
     def leading_from(self, origin: str, output: int | None = None) -> Iterator[Link]:
+        """Links from a node, or from one of its outputs."""
         for link in self.links.values():
             if link.origin == origin and output in {None, link.output}:
                 yield link
@@ -225,19 +227,15 @@ def _patched(properties: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[
 
 
 def _sorted(graphs: dict[str, Graph]) -> dict[str, Graph]:
-    found: dict[str, Graph] = {}
-    waiting = {
-        key: {node.kind for node in graph.nodes.values()} & set(graphs)
+    needs = {
+        key: {node.kind for node in graph.nodes.values()} & graphs.keys()
         for key, graph in graphs.items()
     }
-    while ready := [key for key, needs in waiting.items() if needs <= set(found)]:
-        for key in ready:
-            found[key] = graphs[key]
-            del waiting[key]
-    if waiting:
-        graph = graphs[next(iter(waiting))]
+    try:
+        return {key: graphs[key] for key in graphlib.TopologicalSorter(needs).static_order()}
+    except graphlib.CycleError as error:
+        graph = graphs[error.args[1][0]]
         raise WorkflowError(
             f"The subgraph {shorten(graph.name or graph.id)} contains itself, directly or by way "
             "of others, so that it has no end. Take it out of itself in the editor."
-        )
-    return found
+        ) from error

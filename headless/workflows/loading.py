@@ -56,6 +56,7 @@ def opened(workflow: Mapping[str, Any], specs: Specs) -> Opened:
                 node.spec = known(node.kind)
         for node in graph.nodes.values():
             _configure(graph, node)
+        _told_by_links(graph)
         for node in graph.nodes.values():
             if node.inner is not None:
                 promoted.migrate(node)
@@ -86,7 +87,6 @@ def _configure(graph: Graph, node: Node) -> None:
 def _linked(graph: Graph, node: Node) -> list[tuple[str, int, Slot | None]]:
     """Inputs with their links, and the socket to make where the class does not have it."""
     found: list[tuple[str, int, Slot | None]] = []
-    named: set[int] = set()
     for slot in node.slots:
         name, link = str(slot.get("name") or ""), slot.get("link")
         if link is None:
@@ -98,15 +98,18 @@ def _linked(graph: Graph, node: Node) -> list[tuple[str, int, Slot | None]]:
             )
         if not _belongs(graph, node, link):
             continue
-        named.add(link)
         made = Slot(name, io_type(slot.get("type")), isinstance(slot.get("widget"), Mapping))
         found.append((name, link, made if node.inner is None else None))
-    for link in graph.links.values():  # where only the other end tells of it
-        if link.target == node.id and link.number not in named and not node.slots:
-            slots = node.form.inputs
-            if 0 <= link.place < len(slots) and slots[link.place].link is None:
-                found.append((slots[link.place].name, link.number, None))
     return found
+
+
+def _told_by_links(graph: Graph) -> None:
+    """Attach links of nodes whose inputs the file leaves out, as programs write it."""
+    for link in graph.links.values():
+        node = graph.nodes.get(link.target)
+        slots = node.form.inputs if node is not None and not node.slots else []
+        if 0 <= link.place < len(slots) and slots[link.place].link is None:
+            slots[link.place].link = link.number
 
 
 def _belongs(graph: Graph, node: Node, link: int) -> bool:

@@ -115,19 +115,24 @@ class Described(Shape):
 
     input: _Inputs
     display_name: shapes.TEXT | None = None
-    input_order: dict[str, list[shapes.TEXT]] | None = None
-    output: shapes.LIST | None = None
-    output_matchtypes: shapes.LIST | None = None
+    # What packs get wrong here, ComfyUI and its editor put up with.
+    input_order: Any = None
+    output: Any = None
+    output_matchtypes: Any = None
     output_node: bool | None = None
     api_node: bool | None = None
 
     def spec(self) -> NodeSpec:
         """What it says, as the conversion needs it."""
         given = input_specs(self.input.model_dump(), order=self.input_order)
-        outputs = tuple("COMBO" if isinstance(o, list) else str(o) for o in self.output or ())
-        groups = (g if isinstance(g, str) else None for g in self.output_matchtypes or ())
+        outputs = tuple("COMBO" if isinstance(o, list) else str(o) for o in _list(self.output))
+        groups = (g if isinstance(g, str) else None for g in _list(self.output_matchtypes))
         shows, paid = bool(self.output_node), bool(self.api_node)
         return NodeSpec(tuple(given), self.display_name, outputs, tuple(groups), shows, paid)
+
+
+def _list(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else []
 
 
 def specs_of(object_info: Mapping[str, Any], source: str = "object_info") -> Specs:
@@ -174,14 +179,13 @@ _EMPTY: dict[str, Any] = {
 """What the editor puts into a widget whose node names no default."""
 
 
-def input_specs(
-    given: Any, prefix: str = "", *, order: Mapping[str, Sequence[str]] | None = None
-) -> Iterator[InputSpec]:
+def input_specs(given: Any, prefix: str = "", *, order: Any = None) -> Iterator[InputSpec]:
     """Inputs by {"required": {name: entry}, "optional": ...}, in the order they are drawn in."""
     for group in ("required", "optional"):
         entries = given.get(group) if isinstance(given, Mapping) else None
         entries = entries if isinstance(entries, Mapping) else {}
-        first = [name for name in (order or {}).get(group, ()) if name in entries]
+        listed = _list(order.get(group)) if isinstance(order, Mapping) else []
+        first = [name for name in listed if isinstance(name, str) and name in entries]
         for name in dict.fromkeys([*first, *entries]):
             entry = entries[name]
             if isinstance(entry, list) and entry:

@@ -33,6 +33,10 @@ def restore(form: Form, spec: NodeSpec, stored: Any) -> None:
                 continue
             put(form, widget, value)
         place += 1
+    choice = form.widget("choice") if form.node == "CustomCombo" else None
+    if choice is not None and choice.value is None:
+        offered = [w.value for w in form.widgets if w.kind == "OPTION" and w.value]
+        choice.value = offered[0] if offered else None
 
 
 def _without(form: Form, values: Sequence[Any]) -> bool:

@@ -42,7 +42,7 @@ BROWSER: dict[str, tuple[str, set[str]]] = {
     "AUDIO_RECORD": ("a recording of the microphone", set()),
 }
 """What widgets make, and outputs that viewers have of it."""
-_MOST_NODES = 100_000
+_MOST_NODES, _DEEPEST = 100_000, 100
 """Subgraphs within subgraphs can stand for any number."""
 
 
@@ -119,10 +119,10 @@ class _Converter:
     def _running(self, place: Place) -> Iterator[tuple[Place, Node]]:
         """Nodes that are not muted, bypassed or the editor's own, those of subgraphs included."""
         self.met += len(place.graph.nodes)
-        if self.met > _MOST_NODES:
+        if self.met > _MOST_NODES or place.path.count(":") > _DEEPEST:
             raise WorkflowError(
-                f"Taken apart, this workflow has more than {_MOST_NODES} nodes. Put fewer "
-                "subgraphs into each other."
+                f"Taken apart, this workflow has more than {_MOST_NODES} nodes, or subgraphs lie "
+                f"in each other more than {_DEEPEST} deep. Put fewer into each other."
             )
         for node in place.graph.nodes.values():
             off = node.mode in {MUTED, BYPASSED}
@@ -158,6 +158,8 @@ class _Converter:
     def _check_drawn(self, place: Place, node: Node) -> None:
         """Refuse what only a browser can make: pictures of scenes and of cameras, recordings."""
         kinds = {w.kind for w in node.form.widgets if w.kind in BROWSER}
+        if not kinds:
+            return
         linked = {node.output_type(k.output) for k in place.graph.leading_from(node.id)}
         for kind in kinds:
             what, needed = BROWSER[kind]
