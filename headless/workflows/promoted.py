@@ -9,11 +9,11 @@ import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .graph import INSIDE, Graph, Link, Node, Port
-from .stored_values import shown
+from .stored_values import offered, shown
 from .widgets import Nothing, Slot, Widget
 
 _PREFIX = re.compile(r"^\s*(\d+)\s*:\s*(.+)$", re.DOTALL)
@@ -45,12 +45,15 @@ def _show(host: Node, port: Port) -> None:
     source = _source(host.inner, port)
     if source is None:
         return
-    _, widget = source
+    node, widget = source
+    spec = widget.spec
+    if node.kind == "CustomCombo" and spec is not None:
+        spec = replace(spec, options=offered(node.form))
     slot = host.form.slot(port.name)
     if slot is not None:
         slot.widget = True
         value = widget.value if widget.value is Nothing else copy.deepcopy(widget.value)
-        host.promoted[port.name] = Widget(port.name, value, widget.kind, spec=widget.spec)
+        host.promoted[port.name] = Widget(port.name, value, widget.kind, spec=spec)
 
 
 def _source(graph: Graph, port: Port) -> tuple[Node, Widget] | None:

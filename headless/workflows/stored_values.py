@@ -35,8 +35,12 @@ def restore(form: Form, spec: NodeSpec, stored: Any) -> None:
         place += 1
     choice = form.widget("choice") if form.node == "CustomCombo" else None
     if choice is not None and choice.value is None:
-        offered = [w.value for w in form.widgets if w.kind == "OPTION" and w.value]
-        choice.value = offered[0] if offered else None
+        choice.value = next(iter(offered(form)), None)
+
+
+def offered(form: Form) -> tuple[Any, ...]:
+    """What the combo offers that people fill themselves."""
+    return tuple(w.value for w in form.widgets if w.kind == "OPTION" and w.value)
 
 
 def _without(form: Form, values: Sequence[Any]) -> bool:
