@@ -9,8 +9,22 @@ if TYPE_CHECKING:
     import torch
 
 
+_LOADED_BY_PATH = __name__ != "facewright.core.errors"
+"""As ComfyUI loads packs: it then shows an error as module, class and sentence."""
+
+
 class FacewrightError(ValueError):
     """Anything this package refuses. The message is a full sentence meant for the user."""
+
+    def __init_subclass__(cls) -> None:
+        if _LOADED_BY_PATH:
+            # Else the folder of the installation stands before every sentence. Under the name of
+            # the installed package it stays, by which other processes find the class.
+            cls.__module__ = "facewright"
+
+
+if _LOADED_BY_PATH:
+    FacewrightError.__module__ = "facewright"
 
 
 class CheckpointError(FacewrightError):

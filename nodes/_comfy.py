@@ -28,6 +28,7 @@ from ._comfy_files import ComfyFiles
 from ._comfy_videos import ComfyVideos
 from ._convert import channels_first, to_image
 from ._results import without_results
+from ._unused import without_unused
 
 if TYPE_CHECKING:
     from ..core.checkpoint.identify import UNetFacts
@@ -89,6 +90,12 @@ class ComfyHost(ComfyDoctor, ComfyFiles, ComfyVideos):
             check_loras(applied.model.config.mode, [metadata])
         patched.set_attachments(LORAS, (*(patched.get_attachment(LORAS) or ()), metadata))
         return patched, merge.LoraReport.of(weights)
+
+    def lacking(self, model: Any) -> str:
+        from ..core.lora.lacking import lacking
+        from ._comfy_boosthub import LORAS
+
+        return lacking(bool(model.get_attachment(LORAS)), model.patches)
 
     def apply_boosthub(self, model: Any, hubs: "BoostHubs", condition: "Condition") -> Any:
         from ._comfy_boosthub import apply_boosthub
@@ -170,6 +177,7 @@ host = ComfyHost()
 run_otherwise(lambda: host)
 if server := getattr(sys.modules.get("server"), "PromptServer", None):  # not where a test loads us
     server.instance.add_on_prompt_handler(without_results)
+    server.instance.add_on_prompt_handler(without_unused)
 
 
 class ComfyBackbone:

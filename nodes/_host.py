@@ -67,6 +67,10 @@ class Host(Protocol):
         """
         ...
 
+    def lacking(self, model: Any) -> str:
+        """What the LoRA on a MODEL seems to lack, in a sentence; empty where nothing does."""
+        ...
+
     def apply_boosthub(self, model: Any, hubs: "BoostHubs", condition: "Condition") -> Any:
         """A MODEL whose sampling looks at `condition`; the given MODEL stays as it is.
 

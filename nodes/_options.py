@@ -3,6 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
+from ..core.errors import FacewrightError
 from ..core.options import Option
 from ..core.pipeline.options import RestoreOptions
 from ._host import io
@@ -77,6 +78,17 @@ def selection_inputs(who: str) -> list[io.Input]:
             tooltip="Take at most this many faces of a picture, in the given order. 0: no limit.",
         ),
     ]
+
+
+def check_pick(pick: str | None) -> bool | str:
+    """What `validate_inputs` returns: True, or why `pick`, None while a link, is unreadable."""
+    from ..core.faces.selection import parse_pick
+
+    try:
+        parse_pick(pick or "")
+    except FacewrightError as error:
+        return str(error)
+    return True
 
 
 def told_inputs(assign: str) -> list[io.Input]:

@@ -12,21 +12,22 @@ def without_results(request: Any) -> Any:
     Pictures hold this workflow: the text would be about another picture than the one it is in, and
     may name people.
     """
-    workflow = _at(request, "extra_data", "extra_pnginfo", "workflow")
+    workflow = at(request, "extra_data", "extra_pnginfo", "workflow")
     for graph in [workflow, *_listed(workflow, "definitions", "subgraphs")]:
         for node in _listed(graph, "nodes"):
-            properties = _at(node, "properties")
+            properties = at(node, "properties")
             if isinstance(properties, dict):
                 properties.pop(KEPT, None)
     return request
 
 
-def _at(content: Any, *names: str) -> Any:
+def at(content: Any, *names: str) -> Any:
+    """What lies at a path of names in JSON; None where it does not go on."""
     for name in names:
         content = content.get(name) if isinstance(content, dict) else None
     return content
 
 
 def _listed(content: Any, *names: str) -> list[Any]:
-    found = _at(content, *names)
+    found = at(content, *names)
     return found if isinstance(found, list) else []

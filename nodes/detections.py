@@ -4,7 +4,7 @@ from ..core.faces.foreign import VARIANTS
 from ._convert import rgb_view
 from ._found import found_faces, found_outputs
 from ._host import io
-from ._options import crop_size_input, selection_inputs
+from ._options import check_pick, crop_size_input, selection_inputs
 from ._types import Analyzer, output
 from ._words import found_by
 
@@ -130,6 +130,10 @@ class FacesFromDetections(io.ComfyNode):
                 "A line per picture on the faces, and on what was left out of the detections."
             ),
         )
+
+    @classmethod
+    def validate_inputs(cls, pick) -> bool | str:
+        return check_pick(pick)
 
     @classmethod
     def execute(cls, image, crop_size, max_faces, **options) -> io.NodeOutput:

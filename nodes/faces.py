@@ -16,7 +16,7 @@ from ..core.faces import (
 from ._convert import alpha_view, crop_masks, rgb_view, to_image
 from ._found import found_faces, found_outputs
 from ._host import host, io
-from ._options import crop_size_input, option_input, selection_inputs
+from ._options import check_pick, crop_size_input, option_input, selection_inputs
 from ._steps import steps
 from ._types import Analyzer, Faces, output
 from ._words import found_by
@@ -115,6 +115,10 @@ class DetectFaces(io.ComfyNode):
             ],
             outputs=found_outputs("A line per picture on what was found, and by whom."),
         )
+
+    @classmethod
+    def validate_inputs(cls, pick) -> bool | str:
+        return check_pick(pick)
 
     @classmethod
     def execute(

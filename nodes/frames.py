@@ -5,6 +5,7 @@ from ..core.pipeline.options import ACTIONS, RestoreOptions
 from ._convert import rgb_view, to_image
 from ._host import host, io
 from ._options import (
+    check_pick,
     crop_size_input,
     false_match_input,
     option_input,
@@ -212,6 +213,10 @@ class RestoreVideo(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, pick="") -> bool | str:
+        return check_pick(pick)
+
+    @classmethod
     def execute(
         cls,
         video,
@@ -260,7 +265,8 @@ class RestoreVideo(io.ComfyNode):
         warn_of_none("Restore Video", done.none)
         receipts = done.guard.json if done.guard else ""
         held_back = done.guard.held_back if done.guard else []
-        report = "\n".join([done.report, *held_back, *done.notes])
+        lacks = host.lacking(model)
+        report = "\n".join([done.report, *held_back, *done.notes, *([lacks] if lacks else [])])
         return io.NodeOutput(host.video(target), report, receipts)
 
 

@@ -78,7 +78,12 @@ class OneStepRestore(io.ComfyNode):
             timestep=timestep,
             generator=generator,
         )
-        return io.NodeOutput(to_image(restored), host.latent(model, z_0))
+        lacks = host.lacking(model)
+        return io.NodeOutput(
+            to_image(restored),
+            host.latent(model, z_0),
+            ui=host.show_text(lacks) if lacks else None,
+        )
 
 
 class OneStepSampler(io.ComfyNode):

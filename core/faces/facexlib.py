@@ -15,7 +15,7 @@ from ..geometry.templates import template
 from ..geometry.warp import fit_similarity, invert, transform, warp
 from . import fan
 from .insightface import to_bgr8
-from .needs import find_weights, roots_of
+from .needs import NEEDS, find_weights, roots_of
 
 _MIN_SCORE = 0.8
 _ALIGNED = 512
@@ -52,7 +52,7 @@ class FacexlibAnalyzer:
             searched = self._searched or "the models folders"
             raise CheckpointError(
                 f"The face analyzer 'facexlib' found no {RETINAFACE.names[0]} in {searched}. "
-                + RETINAFACE.where
+                f"{RETINAFACE.where}{NEEDS['facexlib'].package_too}"
             )
         try:
             from facexlib.detection.retinaface import RetinaFace

@@ -14,7 +14,7 @@ from ..geometry.face import Face, check_crops
 from ..geometry.heatmaps import gaussian_heatmaps
 from ..geometry.templates import template
 from ..images import to_array
-from .needs import find_weights, roots_of
+from .needs import NEEDS, find_weights, roots_of
 
 _DENSE = "landmark_2d_106"
 _WHERE_DENSE = (
@@ -72,7 +72,7 @@ class InsightFaceAnalyzer:
             searched = ", ".join(map(str, roots_of("insightface", model_dir)))
             raise CheckpointError(
                 f"The face analyzer 'insightface' found no detector (det_*.onnx) in {searched}. "
-                + INSIGHTFACE.where
+                f"{INSIGHTFACE.where}{NEEDS['insightface'].package_too}"
             )
         try:
             from insightface.app import FaceAnalysis

@@ -48,6 +48,13 @@ class Needs:
             return sys.modules[self.package] is not None
         return not self.package or importlib.util.find_spec(self.package) is not None
 
+    @property
+    def package_too(self) -> str:
+        """What is said behind a sentence on lacking weights: empty, or that its package is, too."""
+        if self.packaged:
+            return ""
+        return f" Its package is not installed either: `pip install {self.install}`."
+
     def lacks(self, file: Path | None, home: Path) -> str:
         """What is not here, in words; empty where it is worth loading.
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import FacewrightError, counted, listed
+from ..errors import FacewrightError, counted, listed, shorten
 from ..geometry.face import Face, FaceAnalyzer, NoFace
 
 _KEYS = {
@@ -39,7 +39,8 @@ def parse_pick(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not all(part.isdecimal() for part in parts):
         raise FacewrightError(
-            f"Faces are picked by numbers separated by commas, such as '0' or '0, 2', got '{text}'."
+            "Faces are picked by numbers separated by commas, such as '0' or '0, 2', got "
+            f"'{shorten(text)}'."
         )
     # Nine digits are more faces than any picture has, and Python reads no more than 4300.
     return list(dict.fromkeys(int(part[:9]) for part in parts))

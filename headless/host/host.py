@@ -70,6 +70,11 @@ class HeadlessHost(HeadlessVideos):
     ) -> tuple[Model, LoraReport]:
         return model.with_lora(tensors, metadata, strength)
 
+    def lacking(self, model: Model) -> str:
+        from ...core.lora.lacking import lacking
+
+        return lacking(bool(model.loras), ())
+
     def apply_boosthub(self, model: Model, hubs: BoostHubs, condition: Condition) -> Model:
         return model.looking_at(hubs, condition)
 

@@ -1,10 +1,14 @@
 """Sentences that list names, refusals of batches, and numbers as JSON takes them."""
 
+import importlib.util
 import json
 import math
+import pickle
+from pathlib import Path
 
 import pytest
 import torch
+from facewright.core import errors
 from facewright.core.errors import FacewrightError, check_counts, first_of, listed, not_finite
 from facewright.core.files.json_text import strict
 
@@ -53,3 +57,16 @@ def test_strict_json_holds_no_number_that_json_does_not_know():
     assert strict([math.inf, -math.inf, math.nan], infinity=True) == ["inf", "-inf", None]
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert strict(0.1 + 0.2) == 0.1 + 0.2
+
+
+def test_loaded_by_its_path_an_error_bears_the_name_of_the_product_alone():
+    """ComfyUI shows module, class and sentence; other processes find the class by its module."""
+    file = Path(errors.__file__)
+    spec = importlib.util.spec_from_file_location("/me/custom_nodes/facewright.core.errors", file)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    own = type("PatternError", (loaded.LoraError,), {"__module__": "/me/custom_nodes/facewright.x"})
+    for kind in (loaded.FacewrightError, loaded.CheckpointError, own):
+        assert f"{kind.__module__}.{kind.__qualname__}" == f"facewright.{kind.__qualname__}"
+    assert pickle.loads(pickle.dumps(errors.LoraError("no"))).args == ("no",)
+    assert errors.LoraError.__module__ == errors.__name__

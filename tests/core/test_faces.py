@@ -1,7 +1,9 @@
 """Selection, padding, the nano nets' plumbing, and what optional analyzers say when incomplete."""
 
+import importlib.machinery
 import math
 import sys
+import types
 
 import pytest
 import torch
@@ -128,11 +130,19 @@ def test_unknown_analyzer_names_the_known_ones():
 @pytest.mark.parametrize(
     ("name", "file"), [("insightface", "det_"), ("facexlib", "detection_Resnet50_Final.pth")]
 )
-def test_missing_weights_are_named_with_source_and_terms(name, file, tmp_path):
+def test_missing_weights_are_named_with_source_and_terms(name, file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(CheckpointError) as error:
         load_analyzer(name, tmp_path)
     for word in (file, str(tmp_path), "models/", "research", "nothing is downloaded"):
         assert word in str(error.value)
+    assert f"not installed either: `pip install {name}" in str(error.value)
+    package = types.ModuleType(name)
+    package.__spec__ = importlib.machinery.ModuleSpec(name, None)
+    monkeypatch.setitem(sys.modules, name, package)
+    with pytest.raises(CheckpointError) as error:
+        load_analyzer(name, tmp_path)
+    assert "pip" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +169,6 @@ def test_missing_scikit_image_is_named(monkeypatch):
 
 def test_insightface_results_become_faces(tmp_path, monkeypatch):
     """With a stand-in of the package: the picture goes in as BGR bytes, faces come back sorted."""
-    import types
 
     import numpy as np
 

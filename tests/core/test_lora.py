@@ -8,6 +8,7 @@ import pytest
 import torch
 from facewright.core.checkpoint import detect_format, read_tensors, save_safetensors
 from facewright.core.errors import CheckpointError, LoraError
+from facewright.core.lora.lacking import lacking
 from facewright.core.lora.merge import merge_lora, parse_lora, to_kohya
 from facewright.core.weights.convert import VRE_NAME, convert
 
@@ -281,3 +282,12 @@ def test_convert_refuses_half_a_pair_and_strangers(released, tmp_path):
     with pytest.raises(CheckpointError, match="Missing: all 4 tensors"):
         convert([released[0]], out)
     assert not out.exists()
+
+
+def test_what_the_lora_of_a_model_seems_to_lack():
+    block = "diffusion_model.input_blocks.1.1.transformer_blocks.0"
+    convolutions = [f"{block}.proj_in.weight", "diffusion_model.out.2.weight"]
+    assert "No LoRA" in lacking(False, [])
+    assert "attention" in lacking(False, convolutions)
+    assert lacking(False, [*convolutions, f"{block}.attn2.to_q.weight"]) == ""
+    assert lacking(True, convolutions) == lacking(True, []) == ""

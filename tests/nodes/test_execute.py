@@ -12,7 +12,9 @@ from facewright.core.weights.model_folders import ModelFolders
 from facewright.headless.host.builtin import VAEDecode
 from facewright.headless.host.host import HeadlessHost
 from facewright.nodes.compare import Compare
+from facewright.nodes.detections import FacesFromDetections
 from facewright.nodes.faces import DetectFaces, LoadFaceAnalyzer, PasteFaces
+from facewright.nodes.frames import RestoreVideo
 from facewright.nodes.nano import DemoPicture
 from facewright.nodes.one_step import OneStepRestore, OneStepSampler
 from facewright.nodes.osdface import VREEncode
@@ -51,6 +53,7 @@ def weightless(monkeypatch, backbone):
     """The headless host with the identity backbone of tests/conftest.py."""
     monkeypatch.setattr(HeadlessHost, "backbone", lambda self, model, vae: backbone)
     monkeypatch.setattr(HeadlessHost, "latent", lambda self, model, z: {"samples": z})
+    monkeypatch.setattr(HeadlessHost, "lacking", lambda self, model: "")
     return backbone
 
 
@@ -237,3 +240,21 @@ def test_the_demo_picture_is_damaged_but_shows_the_same_scene(chosen):
 def test_demo_photos_for_albums_are_good_from_either_output(name):
     lq, gt = DemoPicture.execute(picture=f"photos of {name}").result
     assert gt.shape == (4, 256, 256, 3) and torch.equal(lq, gt)
+
+
+@pytest.mark.parametrize("node", [DetectFaces, FacesFromDetections, RestoreVideo])
+def test_a_pick_that_is_no_number_is_refused_before_anything_runs(node):
+    assert "'first'" in node.validate_inputs(pick="first")
+    assert node.validate_inputs(pick="0, 2") is node.validate_inputs(pick=None) is True
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_a_model_without_a_lora_is_told_of_on_the_node(lora):
+    model, vae = HeadlessHost(ModelFolders([])).load_nano(lora=lora)
+    crops = torch.zeros(1, 128, 128, 3)
+    width = model.config["cross_attention_dim"]
+    ran = OneStepRestore.execute(
+        model, vae, [[torch.zeros(1, 4, width), {}]], crops, 399, "mean", 5, 1
+    )
+    told = ran.ui.as_dict()["text"][0] if ran.ui else ""
+    assert ("No LoRA" in told) is not lora

@@ -16,6 +16,8 @@ const NAME = 'facewright_result'
 /** What these say is about this machine, and no business of whoever is given the workflow. */
 const PRIVATE = ['FacewrightDoctor', 'FacewrightSavePerson']
 const LABELS = { es: 'Resultado', ja: '\u7d50\u679c', zh: '\u7ed3\u679c', 'zh-TW': '\u7d50\u679c' }
+/** What these say is a warning, and most runs have none. */
+const WARNING = ['FacewrightOneStepRestore']
 /** Letters kept with the workflow; of a video there may be thousands of lines. */
 const MOST = 8000
 
@@ -49,6 +51,14 @@ function show(node, text) {
   box(node).value = text
   node.setDirtyCanvas(true, true)
   if (!PRIVATE.includes(node.comfyClass)) keep(node, beginning(text))
+}
+
+/** A warning of the run before may not come again: it goes when its node starts. */
+function takeBack({ detail }) {
+  const node = detail === null || detail === undefined ? null : nodeAt(String(detail?.node ?? detail))
+  if (!WARNING.includes(node?.comfyClass) || !node.properties?.[NAME]) return
+  box(node).value = ''
+  keep(node, '')
 }
 
 function beginning(text) {
@@ -100,6 +110,7 @@ function showAll(outputs) {
 
 app.registerExtension({
   name: 'facewright.results',
+  setup: () => app.api.addEventListener('executing', takeBack),
   beforeRegisterNodeDef(nodeType, { name }) {
     if (!name.startsWith('Facewright')) return
     const { onExecuted, onConfigure, onSerialize } = nodeType.prototype
