@@ -4,7 +4,7 @@ import logging
 import sys
 from pathlib import Path
 
-from ._all import all_nodes
+from ._all import REPLACED, all_nodes
 from ._host import ComfyExtension, io
 
 
@@ -13,6 +13,10 @@ class FacewrightExtension(ComfyExtension):
 
     async def on_load(self) -> None:
         """Called once before the nodes are listed: say it where another copy was loaded before."""
+        if hasattr(io, "NodeReplace"):  # of ComfyUI since 0.33
+            from ._comfy_replaced import offer
+
+            await offer(REPLACED)
         own = Path(__file__).parents[1]
         for module in list(sys.modules.values()):
             extension = vars(module).get("FacewrightExtension")

@@ -1,9 +1,20 @@
 """The list of the pack's nodes. A new node is a new file here that sets NODES."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from ..core._plugins import import_all
+
+REPLACED: Sequence[dict[str, Any]] = ()
+"""Nodes that others took the place of, as arguments of ComfyUI's `io.NodeReplace`:
+
+    {"old_node_id": "FacewrightOld", "new_node_id": "FacewrightNew", "old_widget_ids": ["size"],
+     "input_mapping": [{"new_id": "side", "old_id": "size"}, {"new_id": "mode", "set_value": "a"}],
+     "output_mapping": [{"new_idx": 0, "old_idx": 0}]}
+
+The old class stays, for older ComfyUIs know nothing else: "Changing a node" in CONTRIBUTING.
+"""
 
 
 def all_nodes() -> list[type]:

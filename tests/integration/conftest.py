@@ -21,7 +21,8 @@ import pytest
 
 HERE = Path(__file__).parent
 PACK = HERE.parents[1]
-LISTS = HERE / "lists"
+PACKS = (HERE / "lists", HERE / "replaced")
+"""Node packs of the tests, beside ours."""
 NEEDS = "aiohttp alembic av einops requests scipy torch torchsde transformers yaml"
 LACKS = "import importlib.util as i, sys; print(*(m for m in sys.argv[1:] if not i.find_spec(m)))"
 
@@ -71,7 +72,8 @@ def home(tmp_path_factory, weights):
     for folder in folders:
         (home / folder).mkdir(parents=True)
     (home / "custom_nodes" / "facewright").symlink_to(PACK, target_is_directory=True)
-    (home / "custom_nodes" / LISTS.name).symlink_to(LISTS, target_is_directory=True)
+    for pack in PACKS:
+        (home / "custom_nodes" / pack.name).symlink_to(pack, target_is_directory=True)
     models = home / "models"
     weights.thin_checkpoint(models / "checkpoints" / "thin.safetensors", full_vae=False)
     weights.osdface_lora(models / "loras" / "pytorch_lora_weights.safetensors")
@@ -135,7 +137,8 @@ def server(comfyui, home):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = f"--cpu --listen 127.0.0.1 --port {port} --base-directory {home} "
-    options += f"--disable-all-custom-nodes --whitelist-custom-nodes facewright {LISTS.name} "
+    packs = " ".join(pack.name for pack in PACKS)
+    options += f"--disable-all-custom-nodes --whitelist-custom-nodes facewright {packs} "
     options += "--disable-api-nodes --disable-auto-launch --database-url sqlite:///:memory:"
     arguments = options.split()
     if frontend := os.environ.get("COMFYUI_FRONTEND"):

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import time
+from urllib.error import HTTPError
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from facewright.docs.graphs.graph import FOLDER
 from facewright.headless.remote.server import server_specs
 from facewright.headless.workflows.workflow import to_api
 from facewright.nodes import all_nodes
+from facewright.nodes._all import REPLACED
 from PIL import Image
 from skimage import data
 
@@ -143,6 +145,22 @@ def default_of(name, declared, values):
     choices = kind if isinstance(kind, list) else details.get("options", [None])
     first = choices[0]["key"] if isinstance(choices[0], dict) else choices[0]
     return details.get("default", first)
+
+
+def test_a_node_that_is_no_more_runs_as_the_one_in_its_place(server):
+    """As the pack tells it, of a node that never was (tests/integration/replaced)."""
+    try:
+        told = server.get("/node_replacements")
+    except HTTPError:
+        pytest.skip("this ComfyUI replaces no nodes")
+    known = {old for old in told if old.startswith("Facewright")}
+    assert known == {"FacewrightTestGone", *(one["old_node_id"] for one in REPLACED)}
+    seen = []
+    for kind, chosen, output in (("TestGone", "which", 0), ("DemoPicture", "picture", 1)):
+        node = {"class_type": f"Facewright{kind}", "inputs": {chosen: "group"}, "_meta": {}}
+        show = {"class_type": "PreviewImage", "inputs": {"images": ["1", output]}, "_meta": {}}
+        seen.append(saved(server, server.run({"1": node, "2": show}), "2"))
+    assert len(seen[0]) == len(seen[1]) and all(map(np.array_equal, *seen))
 
 
 def test_nano_restore_runs_as_shipped(server):

@@ -15,6 +15,7 @@ from facewright.docs.graphs.graph import FOLDER
 from facewright.headless.runner import input_specs
 from facewright.headless.workflows.workflow import to_api
 from facewright.nodes import FacewrightExtension, all_nodes
+from facewright.nodes._all import REPLACED
 from facewright.nodes._host import host
 
 SCHEMAS = [node.GET_SCHEMA() for node in all_nodes()]
@@ -211,6 +212,18 @@ def test_a_second_copy_of_the_pack_is_one_warning(monkeypatch, caplog, tmp_path)
     asyncio.run(FacewrightExtension().on_load())
     (record,) = caplog.records
     assert "facewright-main" in record.getMessage() and "Keep one" in record.getMessage()
+
+
+def test_what_replaces_a_node_is_there():
+    """And so is the old one, for ComfyUIs that replace nothing."""
+    known = {s.node_id: ({i.id for i in s.inputs}, len(s.outputs)) for s in SCHEMAS}
+    for one in REPLACED:
+        (old, outputs), (new, places) = known[one["old_node_id"]], known[one["new_node_id"]]
+        assert set(one.get("old_widget_ids") or ()) <= old
+        for pair in one.get("input_mapping") or ():
+            assert pair["new_id"] in new and pair.get("old_id") in {None, *old}
+        for pair in one.get("output_mapping") or ():
+            assert pair["new_idx"] < places and pair["old_idx"] < outputs
 
 
 FILES = [
