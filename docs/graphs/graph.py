@@ -50,9 +50,9 @@ _LOOKS = {
     "Person": (340, 210),
     "PictureGuard": (460, 240),
     "PreviewAny": (400, 110),
-    "SaveImage": (420, 260),
+    "SaveImage": (440, 260),
     "SaveVideo": (420, 300),
-    "SaveWithReceipts": (420, 260),
+    "SaveWithReceipts": (440, 260),
     "VREEncode": (320, 220),
 }
 """Nodes that show something below their widgets: width, and the height of what they show."""

@@ -112,8 +112,9 @@ const helpers = () => {
   // editors move its nodes apart then.
   async function mode(kind) {
     const { setting } = app.extensionManager
-    const known = setting.get('Comfy.VueNodes.Enabled') !== undefined
-    if (!known) return kind === 'classic'
+    // Before that they were an experiment.
+    const [major, minor] = (window.__COMFYUI_FRONTEND_VERSION__ ?? '1.0').split('.').map(Number)
+    if (major < 2 && minor < 40) return kind === 'classic'
     await empty('mode')
     await setting.set('Comfy.VueNodes.Enabled', kind === 'vue')
     await quiet(300)
