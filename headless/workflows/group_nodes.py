@@ -97,11 +97,12 @@ def _described(given: Any, node: Mapping[str, Any], specs: Specs) -> _Group:
     )
     if not whole:
         raise WorkflowError(
-            f"{name} is a group node, and the file does not say of which nodes. Open the workflow "
-            "in the editor, which turns group nodes into subgraphs, and save it again."
+            f"{name} is a group node, and the file does not say of which nodes. Take a copy of the "
+            "file that still has them (extra.groupNodes), or put nodes in its place in the editor."
         )
     group = _Group([_clean(n) for n in nodes or ()], list(links or ()))
-    external = {tuple(e[:2]) for e in given.get("external") or () if isinstance(e, list)}
+    ends = given.get("external")
+    external = [e[:2] for e in ends if isinstance(e, list)] if isinstance(ends, list) else []
     config = given.get("config")
     config = config if isinstance(config, Mapping) else {}
     _Namer(group, specs, external, config).run()
@@ -151,7 +152,7 @@ class _Namer:
                 continue
             self._inputs(number, node, spec)
             for output in range(len(spec.outputs)):
-                inside = (number, output) in self.fills and (number, output) not in self.external
+                inside = (number, output) in self.fills and [number, output] not in self.external
                 if self._chosen(number, "output", str(output)).get("visible", not inside):
                     self.group.outputs.append((number, output))
         for number, name, spec in self.late:
@@ -169,7 +170,7 @@ class _Namer:
             )
         if kind in REROUTES:
             inner = (number, 0) in self.fed and (number, 0) in self.fills
-            if inner and (number, 0) not in self.external:
+            if inner and [number, 0] not in self.external:
                 return None
             return NodeSpec([InputSpec("", False)], None, ("*",))
         return self.specs(kind)

@@ -20,6 +20,8 @@ from facewright.headless.workflows.specs import UnknownNodeError, specs_of
 from facewright.headless.workflows.text_fields import chosen, replaced
 from facewright.headless.workflows.workflow import WorkflowError, node_kinds, read_workflow, to_api
 
+from .test_fuzzed_workflows import changed
+
 FOLDER = Path(__file__).with_name("editor")
 
 
@@ -44,6 +46,19 @@ def test_as_the_editor_sends_it(name, specs):
     file = copy.deepcopy(BY_HAND[name]["file"])
     api = to_api(read_workflow(file), specs)
     assert bare(api) == bare(BY_HAND[name]["sent"])
+
+
+def test_changed_at_random_they_convert_or_a_sentence_says_why_not(specs):
+    rng = random.Random(7)
+    files = [entry["file"] for entry in BY_HAND.values()]
+    converted = 0
+    for _ in range(300):
+        text = json.dumps(changed(rng.choice(files), rng))
+        try:
+            converted += bool(to_api(read_workflow(text), specs))
+        except WorkflowError as error:
+            assert str(error).isprintable() and str(error).endswith(".")
+    assert 50 < converted < 250
 
 
 def test_of_two_conditionings_each_stays_what_it_was(specs):

@@ -34,7 +34,8 @@ def places(value, way=()):
         value, way = stack.pop()
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, inner in items:
-            if key in {"pos", "size", "groups", "extra", "color", "bgcolor"}:
+            drawn = key == "extra" and not (isinstance(inner, dict) and "groupNodes" in inner)
+            if drawn or key in {"pos", "size", "groups", "color", "bgcolor"}:
                 continue
             found.append((*way, key))
             if isinstance(inner, dict | list):
