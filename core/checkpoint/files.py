@@ -89,15 +89,16 @@ _BEGINNING = 2**16
 
 
 def quick_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `read_metadata` gives, for telling many files apart: only the beginning is read.
+    """What `read_metadata` gives of files of ours, for telling many files apart.
 
-    {} for whatever is no safetensors file, cannot be read, or keeps its metadata elsewhere than at
-    the beginning, where all programs we know write them.
+    Only the beginning is read. {} for whatever has no entry of ours, is no safetensors file, cannot
+    be read, or keeps its metadata elsewhere than at the beginning, where all programs we know write
+    them.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb") as file:
             head = file.read(_BEGINNING)
-        found = _METADATA.match(head)
+        found = _METADATA.match(head) if b'"facewright.' in head else None
         text = head[found.end() :].decode("utf-8", errors="replace") if found else "{}"
         content, _ = json.JSONDecoder().raw_decode(text)
     except (OSError, ValueError, RecursionError):

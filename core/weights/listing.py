@@ -1,5 +1,6 @@
 """Lists of weight files to choose from: what a loader takes comes first."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -75,25 +76,28 @@ def _formats_in(
     until, listed, where, formats = _listed.get(folder, (0.0, [], None, {}))
     if started < until and listed == names and where == place:
         return formats
+    late, root = False, str(place).removesuffix(names[0] if names else "")
     for name in names:
-        late = time.monotonic() - started > _MOST_SECONDS
+        late = late or time.monotonic() - started > _MOST_SECONDS
         try:
-            found[name] = _format(path_of(name), late)
-        except (CheckpointError, OSError):
-            continue  # gone in the meantime, or not for us to read
-    _listed[folder] = (time.monotonic() + _FRESH_SECONDS, names, place, found)
+            found[name] = _format(f"{root}{name}", late)
+        except OSError:
+            with contextlib.suppress(CheckpointError, OSError):  # gone, or not for us to read
+                found[name] = _format(str(path_of(name)), late)  # of another folder
+    fresh = _FRESH_SECONDS / 10 if late else _FRESH_SECONDS
+    _listed[folder] = (time.monotonic() + fresh, names, place, found)
     return found
 
 
-def _format(path: Path, late: bool) -> str:
+def _format(path: str, late: bool) -> str:
     stat = os.stat(path)
-    state, key = (stat.st_size, stat.st_mtime_ns), str(path)
-    seen = _formats.get(key)
+    state = stat.st_size, stat.st_mtime_ns
+    seen = _formats.get(path)
     if seen is not None and seen[0] == state:
         return seen[1]
     if late:
         return ""
     metadata = quick_metadata(path)
     said = metadata.get(FORMAT_KEY, LORA if TRAINING_KEY in metadata else "")
-    _formats[key] = state, said if isinstance(said, str) else ""
-    return _formats[key][1]
+    _formats[path] = state, said if isinstance(said, str) else ""
+    return _formats[path][1]

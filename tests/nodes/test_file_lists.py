@@ -143,7 +143,7 @@ def test_where_nothing_fits_a_hint_is_chosen_and_files_can_be(models):
 def test_each_state_of_a_file_is_opened_once(models, monkeypatch):
     opened = []
     real = listing.quick_metadata
-    monkeypatch.setattr(listing, "quick_metadata", lambda p: opened.append(p.name) or real(p))
+    monkeypatch.setattr(listing, "quick_metadata", lambda p: opened.append(p) or real(p))
     put(models / "facewright", {f"{i:03}.safetensors": {} for i in range(30)})
     monkeypatch.setattr(listing, "_FRESH_SECONDS", 0.0)
     monkeypatch.setattr(listing, "_MOST_SECONDS", 60.0)
