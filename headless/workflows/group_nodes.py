@@ -172,8 +172,21 @@ class _Namer:
             inner = (number, 0) in self.fed and (number, 0) in self.fills
             if inner and [number, 0] not in self.external:
                 return None
-            return NodeSpec([InputSpec("", False)], None, ("*",))
+            return NodeSpec([InputSpec(self._routed(number), False)], None, ("*",))
         return self.specs(kind)
+
+    def _routed(self, number: int) -> str:
+        """The type of what goes through a reroute, by which a group node calls its input."""
+        for origin, _, target, place, *_ in self.group.links:
+            slots = self.group.nodes[target]["inputs"]
+            if (
+                origin == number
+                and place < len(slots)
+                and slots[place].get("type") not in {None, "*"}
+            ):
+                return str(slots[place]["type"])
+        into = (k for k in self.group.links if k[2] == number and len(k) > 5)
+        return next((str(k[5]) for k in into), "*")
 
     def _inputs(self, number: int, node: Mapping[str, Any], spec: NodeSpec) -> None:
         slots = node["inputs"]
@@ -206,7 +219,8 @@ class _Namer:
         self.seen[key] = self.seen.get(key, 1) + 1
         if chosen.get("visible") is False and not spec.has_widget:
             return
-        self.group.inputs[name] = (number, inner)
+        # A reroute's own input has no name.
+        self.group.inputs[name] = (number, "" if node["type"] in REROUTES else inner)
         if spec.has_widget:
             self.group.widgets[name] = (number, inner)
             self.group.specs[name] = InputSpec(

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...core.errors import shorten
 from . import editor_only, promoted
-from .graph import Graph, Node, io_type, read_graphs
+from .graph import Graph, Link, Node, io_type, read_graphs
 from .group_nodes import expanded
 from .specs import NodeSpec, Specs, UnknownNodeError
 from .stored_values import restore
@@ -104,12 +104,28 @@ def _linked(graph: Graph, node: Node) -> list[tuple[str, int, Slot | None]]:
 
 
 def _told_by_links(graph: Graph) -> None:
-    """Attach links of nodes whose inputs the file leaves out, as programs write it."""
+    """Attach links that the input they lead to does not tell of, as programs write them."""
+    told = {slot.get("link") for node in graph.nodes.values() for slot in node.slots}
     for link in graph.links.values():
         node = graph.nodes.get(link.target)
-        slots = node.form.inputs if node is not None and not node.slots else []
-        if 0 <= link.place < len(slots) and slots[link.place].link is None:
-            slots[link.place].link = link.number
+        if node is None or link.number in told or link.place < 0 or not _goes_out(graph, link):
+            continue
+        if not node.slots:
+            slot = node.form.inputs[link.place] if link.place < len(node.form.inputs) else None
+        else:
+            given = node.slots[link.place] if link.place < len(node.slots) else {}
+            slot = node.form.slot(str(given.get("name")))
+        if slot is not None and slot.link is None:
+            attach(node.form, slot.name, link.number)
+
+
+def _goes_out(graph: Graph, link: Link) -> bool:
+    """Whether the output where a link starts tells of it, or of none at all."""
+    origin = graph.nodes.get(link.origin)
+    if origin is None or link.output >= len(origin.outputs):
+        return origin is not None
+    numbers = origin.outputs[link.output].get("links")
+    return not isinstance(numbers, list) or link.number in numbers
 
 
 def _belongs(graph: Graph, node: Node, link: int) -> bool:

@@ -244,10 +244,8 @@ def _replace_primitive(host: Node, entries: list[_Entry]) -> None:
     if not all(kind == "*" or slot.io_type in {kind, "*"} for _, slot in takers):
         return
     name = node.title if node.title and node.title != "PrimitiveNode" else entries[0].name
-    held = node.stored[0] if isinstance(node.stored, list) and node.stored else Nothing
     unique = _new_input(graph, name, kind, takers)
-    given = next((e.value for e in entries if e.value is not Nothing), held)
-    _set(host, unique, given)
+    _set(host, unique, next((e.value for e in entries if e.value is not Nothing), Nothing))
     node.properties = {**node.properties, "proxyBypassedToSubgraphInput": unique}
 
 

@@ -45,6 +45,8 @@ def offered(form: Form) -> tuple[Any, ...]:
 
 def _without(form: Form, values: Sequence[Any]) -> bool:
     """Whether a program wrote the values, which leaves out what only the editor has."""
+    if any(isinstance(value, str) and value in CONTROLS for value in values):
+        return False
     controls = sum(w.kind == "CONTROL" for w in form.widgets)
     return len(values) <= sum(w.stored for w in form.widgets) - controls
 

@@ -163,9 +163,9 @@ def _add_widget(form: Form, spec: InputSpec) -> None:
                 Widget(part, None, sent=False) for part in ("x", "y", "width", "height")
             ]
         if kind == "COMBO" and isinstance(spec.details.get("remote"), Mapping):
+            form.widgets.append(Widget("Auto-refresh after generation", False, sent=False))
             if spec.details["remote"].get("refresh_button"):
                 form.widgets.append(Widget("refresh", "refresh", "BUTTON"))
-            form.widgets.append(Widget("Auto-refresh after generation", False, sent=False))
         if kind == DYNAMIC_COMBO:
             lay_out_choice(form, form.widgets[-1])
     if not spec.details.get("socketless") and kind != DYNAMIC_GROUP:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 from ...core.errors import shorten
+from ...core.files.shapes import shown
 from ...core.node_api import is_ui_form
 from . import editor_only
 from .graph import BYPASSED, MUTED, Node, definitions
 from .group_nodes import GROUP_PREFIXES, described_groups
 from .loading import Opened, opened
 from .origins import Held, Place, origin
-from .specs import SEEDS, InputSpec, NodeSpec, Specs, UnknownNodeError, has_control
+from .specs import DYNAMIC_COMBO, SEEDS, InputSpec, NodeSpec, Specs, UnknownNodeError, has_control
 from .text_fields import SAVERS, chosen, replaced
 from .widgets import Nothing, Widget, sent, wrapped
 from .workflow_file import WorkflowError, read_workflow
@@ -135,6 +136,7 @@ class _Converter:
 
     def _inputs(self, place: Place, node: Node) -> dict[str, Any]:
         self._check_drawn(place, node)
+        _check_choices(node)
         values = sent(node.form, lambda widget: self._serialized(node, widget))
         for number, slot in enumerate(node.form.inputs):
             if slot.link is None:
@@ -206,6 +208,28 @@ class _Converter:
     def _unknown(self, place: Place, node: Node) -> UnknownNodeError:
         told = self.workflow.unknown.get(node.kind)
         return told or UnknownNodeError(unknown_node(place.id(node), node.kind))
+
+
+def _check_choices(node: Node) -> None:
+    """Refuse links to what a choice brings along, where the choice itself is not offered.
+
+    Raises:
+        WorkflowError: so it is, and it is open what the links are for.
+    """
+    for widget in node.form.widgets:
+        if widget.kind != DYNAMIC_COMBO or widget.spec is None or not widget.spec.options:
+            continue
+        before = f"{widget.name}."
+        linked = any(
+            slot.get("link") is not None and str(slot.get("name")).startswith(before)
+            for slot in node.slots
+        )
+        if linked and widget.value not in widget.spec.options:
+            raise WorkflowError(
+                f"{node.name} has {shown(widget.value)} in {shorten(widget.name)}, which is not "
+                "offered where it is to run, and what is linked to it belongs to that choice. "
+                "Update ComfyUI and its node packs, or choose anew in the editor."
+            )
 
 
 def unknown_node(node_id: str, kind: str) -> str:

@@ -141,6 +141,43 @@ def test_what_a_file_lacks_takes_the_default_and_an_old_seed_shifts_nothing(spec
     }
 
 
+def test_a_choice_that_is_not_offered_is_refused_where_links_belong_to_it(specs):
+    video = node(1, "SaveVideo", "x", "holo", inputs=[{"name": "format.codec", "link": 1}])
+    codec = node(2, "PrimitiveString", "h264", outputs=[{"name": "STRING", "type": "STRING"}])
+    with pytest.raises(WorkflowError, match=r"Node 1 .*'holo' in format, which is not offered"):
+        to_api(ui(video, codec, links=[[1, 2, 0, 1, 0, "STRING"]]), specs)
+    sent = to_api(ui({**video, "inputs": []}), specs)["1"]["inputs"]
+    assert sent["format"] == "holo" and "format.codec" not in sent
+
+
+def test_a_link_that_only_the_list_of_links_tells_of_counts(specs):
+    saver = node(4, "SaveImage", "x", inputs=[{"name": "images", "type": "IMAGE", "link": None}])
+    picture = node(1, "EmptyImage", outputs=[{"name": "IMAGE", "type": "IMAGE", "links": [3]}])
+    file = ui(picture, saver, links=[[3, 1, 0, 4, 0, "IMAGE"]])
+    assert to_api(file, specs)["4"]["inputs"]["images"] == ["1", 0]
+    picture["outputs"][0]["links"] = []  # neither end knows it
+    assert "images" not in to_api(file, specs)["4"]["inputs"]
+    del picture["outputs"], saver["inputs"]
+    file = ui(picture, saver, links=file["links"])
+    assert to_api(file, specs)["4"]["inputs"]["images"] == ["1", 0]
+
+
+def test_reroutes_in_a_group_node_pass_on_what_is_linked_to_it(specs):
+    group = {
+        "nodes": [
+            {"type": "Reroute", "inputs": [{"name": "", "type": "*"}]},
+            {"type": "SaveImage", "inputs": [{"name": "images", "type": "IMAGE"}]},
+        ],
+        "links": [[None, 0, 0, 0, 9, "IMAGE"], [0, 0, 1, 0, 9, "IMAGE"]],
+        "config": {"0": {"input": {"IMAGE": {"name": "picture"}}}},
+    }
+    host = node(2, "workflow>save", "named", inputs=[{"name": "picture", "link": 1}])
+    links = [[1, 1, 0, 2, 0, "IMAGE"]]
+    file = ui(node(1, "EmptyImage"), host, links=links, extra={"groupNodes": {"save": group}})
+    api = to_api(read_workflow(file), specs)
+    assert api["5:4"]["inputs"] == {"filename_prefix": "named", "images": ["1", 0]}
+
+
 def wire(kind, number, name, link):
     if "set" in kind.lower():
         return node(number, kind, name, inputs=[{"name": "IMAGE", "type": "IMAGE", "link": link}])

@@ -208,7 +208,7 @@ UI = {
     "link a list": ui(inputs=[{"name": "images", "link": [1]}]),
     "link true": ui(inputs=[{"name": "images", "link": True}]),
     "link that is not there": ui(inputs=[{"name": "images", "link": 99}]),
-    "no link": ui(inputs=[{"name": "images", "link": None}]),
+    "no link": ui(inputs=[{"name": "images", "link": None}], links=[]),
     "outputs of null": ui(outputs=[None]),
     "outputs text": ui(outputs="IMAGE"),
     "widgets text": ui(widgets_values="x"),
