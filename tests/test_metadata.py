@@ -83,7 +83,7 @@ def test_the_archive_has_what_runs_and_not_what_tests_it():
     for name in (
         "__init__.py", "__main__.py", "nodes/faces.py", "core/restorer.py", "headless/cli/run.py",
         "training/recipe.py", "weights/nano/nano_unet.safetensors", "workflows/nano_restore.json",
-        "workflows/api/nano_restore.api.json", "web/docs/FacewrightCompare.md",
+        "workflows/api/nano_restore.api.json", "web/docs/FacewrightCompare.md", "web/js/results.js",
         "locales/en/nodeDefs.json", "subgraphs/Restore faces in photo.json", "LICENSE", "NOTICE",
         "README.md", "requirements.txt", "pyproject.toml",
     ):  # fmt: skip

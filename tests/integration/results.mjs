@@ -161,7 +161,7 @@ const helpers = () => {
     }
   }
 
-  window.results = { build, find, frame, look, make, open, pictures, quiet, root, run, saved, shown, state, tabs, to, boxOf }
+  window.results = { build, find, frame, look, make, metrics, open, pictures, quiet, root, run, saved, shown, state, tabs, to, boxOf }
 }
 
 const browser = await chromium.launch({
@@ -254,19 +254,26 @@ for (const mode of job.modes) {
 
   // Another tab in front while its job runs: a copy of the same workflow.
   answer.elsewhere = await at(async () => {
-    const { find, boxOf, open, quiet, saved, root, tabs, to } = window.results
+    const { find, boxOf, metrics, open, quiet, saved, root, tabs, to } = window.results
     const own = tabs().activeWorkflow.path
-    find('ImageScore').widgets.find((w) => w.name === 'metrics').value = 'psnr, edges'
-    const over = new Promise((done) => app.api.addEventListener('execution_success', done, { once: true }))
+    const lists = ['edges', 'psnr', 'ssim, psnr', 'ssim', 'psnr, edges'] // still at it when the copy is open
+    let left = lists.length
+    const over = new Promise((done) => {
+      app.api.addEventListener('execution_success', () => --left || done())
+    })
     const copy = saved(root())
-    await app.queuePrompt(0)
+    for (const list of lists) {
+      metrics(list)
+      await app.queuePrompt(0)
+    }
     await open(copy)
+    const busy = left
     const before = boxOf(find('ImageScore')).value
     await Promise.race([over, quiet(60000)])
     await quiet(1500)
     const there = boxOf(find('ImageScore')).value
     await to(own)
-    return { before, there, here: boxOf(find('ImageScore')).value }
+    return { busy, before, there, here: boxOf(find('ImageScore')).value }
   })
 
   // Text is text, and not all of a long one is kept.

@@ -104,6 +104,7 @@ def test_of_several_jobs_the_last_one_stays(mode):
 
 def test_a_copy_in_another_tab_keeps_its_own(mode):
     there = mode["elsewhere"]
+    assert there["busy"]
     assert there["before"] == there["there"] != there["here"]
     assert there["here"].startswith("PSNR") and "SSIM" not in there["here"]
 
