@@ -44,8 +44,8 @@ def needs_of(
         "lacks", a sentence for each thing without which it cannot run; "ok" where there is none.
     """
     told = list(nodes_of(workflow, around))
-    nodes = told if sent is None else _with_packs(list(nodes_of(sent, around)), told)
-    running = [node for node in nodes if node.runs]
+    nodes = told if sent is None else _completed(list(nodes_of(sent, around)), told, around)
+    running = [node for node in nodes if node.runs and not _is_note(node, around)]
     files = Files(around, downloads_of(workflow, told), _is_base(running))
     inputs = Inputs(around.inputs, sent=around.server is not None)
     entries: dict[str, list[dict[str, Any]]] = {"files": [], "inputs": []}
@@ -69,10 +69,25 @@ def needs_of(
     return {**entries, "nodes": strangers, "notes": notes, "lacks": lacks, "ok": not lacks}
 
 
-def _with_packs(nodes: list[Node], told: list[Node]) -> list[Node]:
-    """`nodes` of the API form, which names no packs, with what the editor's form says of these."""
+def _completed(nodes: list[Node], told: list[Node], around: Surroundings) -> list[Node]:
+    """`nodes` of the API form with what only the editor's form says.
+
+    Those are packs, and values of widgets whose node class nobody knows.
+    """
     packs = {node.kind: node.pack for node in told if node.pack}
-    return [replace(node, pack=packs.get(node.kind)) for node in nodes]
+    by_id = {(node.id, node.kind): node for node in told}
+    found = []
+    for node in nodes:
+        also = None if around.has_node(node.kind) else by_id.get((node.id, node.kind))
+        if also is not None:
+            node = replace(also, title=node.title)
+        found.append(replace(node, pack=packs.get(node.kind)))
+    return found
+
+
+def _is_note(node: Node, around: Surroundings) -> bool:
+    """Whether a server that has no such class is never sent it."""
+    return around.server is not None and node.alone and not around.has_node(node.kind)
 
 
 def _is_base(nodes: list[Node]) -> bool:

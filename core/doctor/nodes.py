@@ -58,6 +58,8 @@ class Node:
     runs: bool = True
     """Whether a server has to have its class; else it only holds values."""
     downloads: tuple[Download, ...] = ()
+    alone: bool = False
+    """Linked to nothing: of a class that nobody knows it is a note or the like."""
 
     def value(self, name: str, position: int) -> Any:
         """Of a widget, by its name or its place."""
@@ -98,8 +100,7 @@ class _Reader:
     def __init__(self, workflow: Mapping[str, Any], around: Surroundings) -> None:
         self.workflow, self.around = workflow, around
         self.left = _MOST_NODES
-        graphs = (workflow.get("definitions") or {}).get("subgraphs") or []
-        self.graphs = {graph["id"]: graph for graph in graphs}
+        self.graphs = {str(graph["id"]): graph for graph in _graphs(workflow)}
         groups = _mapping(_mapping(workflow.get("extra")).get("groupNodes"))
         self.groups = {
             name: [n for n in _list(_mapping(group).get("nodes")) if isinstance(n, Mapping)]
@@ -138,7 +139,7 @@ class _Reader:
                 yield found
 
     def _node(self, node: Mapping[str, Any], node_id: str, origins: Mapping[Any, Any]) -> Node:
-        kind, about = node["type"], node.get("properties") or {}
+        kind, about, outputs = node["type"], node.get("properties") or {}, node.get("outputs")
         widgets = node.get("widgets_values") or []
         named, linked = _named(node), set()
         for slot in node.get("inputs") or []:
@@ -160,6 +161,7 @@ class _Reader:
             about.get("cnr_id") or about.get("aux_id"),
             kind not in self.graphs and kind not in HELD,
             tuple(_downloads(about)),
+            not any(_linked(slot) for slot in (*_list(node.get("inputs")), *_list(outputs))),
         )
 
     def _graph_name(self, kind: str) -> str:
@@ -193,6 +195,14 @@ class _Reader:
             )
             inner = self.groups.get(kind[len(_GROUPS[0]) :]) if kind.startswith(_GROUPS) else None
             yield from [found] if inner is None else self._grouped(inner, found, depth + 1)
+
+
+def _graphs(holder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Subgraphs that a file defines, also within others."""
+    for graph in _list(_mapping(holder.get("definitions")).get("subgraphs")):
+        if isinstance(graph, Mapping) and isinstance(graph.get("nodes"), list) and "id" in graph:
+            yield graph
+            yield from _graphs(graph)
 
 
 def _named(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,6 +239,10 @@ def _origins(graph: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tup
         if origin == _INPUT and isinstance(slot, int) and 0 <= slot < len(names):
             name = names[slot]
             yield number, given.get(name, _AS_STORED) if isinstance(name, str) else _AS_STORED
+
+
+def _linked(slot: Any) -> bool:
+    return _mapping(slot).get("link") is not None or bool(_mapping(slot).get("links"))
 
 
 def _widget_name(slot: Any) -> str | None:

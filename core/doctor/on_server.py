@@ -10,7 +10,7 @@ from ..node_api import called
 from ..weights.known_files import known_file
 from ..weights.model_folders import either_separator
 from .files import FILES, Files, Named, is_weight_file, told
-from .inputs import Inputs
+from .inputs import LOADERS, Inputs
 from .nodes import Node
 from .surroundings import Choice, Server, Surroundings
 
@@ -30,7 +30,12 @@ class OnServer:
         Of combos that are neither files nor pictures only what is not offered is told; nothing of
         those that offer nothing by themselves, which the editor fills.
         """
-        for name, choice in self.server.choices(node.kind, node.values).items():
+        choices = self.server.choices(node.kind, node.values)
+        if node.widgets or not self.around.has_node(node.kind):
+            yield from self._unnamed(node, choices)
+            return
+        loads = FILES.get(node.kind) or self.around.files(node.kind)
+        for name, choice in choices.items():
             value = _plain(node.values.get(name))
             if value is None or _is_link(value):
                 continue
@@ -38,12 +43,30 @@ class OnServer:
                 if choice.upload:
                     if isinstance(one, str) and one != "none":
                         yield "inputs", self._picture(node, name, one, choice)
-                elif self._names_file(one, choice):
+                elif self._names_file(one) or (
+                    name in loads and isinstance(one, str) and one not in choice.options
+                ):
                     yield "files", self._file(node, name, one, choice)
-                elif choice.options and one not in choice.options:
+                elif (choice.options or name in loads) and one not in choice.options:
                     yield "inputs", self._not_offered(node, name, one, choice)
 
-    def _names_file(self, value: Any, choice: Choice) -> bool:
+    def _unnamed(
+        self, node: Node, choices: Mapping[str, Choice]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Of a node whose widgets nobody can name: its files and the picture it may load."""
+        every = tuple(option for choice in choices.values() for option in choice.options)
+        for file in self.files.named(node):
+            choice = choices.get(file.input)
+            if choice is None:
+                there = not choices and self.server.lists(file.folder, file.name)
+                choice = Choice((file.name,) if there else every)
+            yield "files", self._file(node, file.input, file.name, choice)
+        name = LOADERS.get(node.kind, ("",))[0]
+        value = node.value(name, 0)
+        if name in choices and isinstance(value, str) and value != "none":
+            yield "inputs", self._picture(node, name, value, choices[name])
+
+    def _names_file(self, value: Any) -> bool:
         return isinstance(value, str) and (
             is_weight_file(value) or (value.startswith("(") and value.endswith("press R)"))
         )
@@ -77,7 +100,7 @@ class OnServer:
         return f"{text} It lists {shorten(other)}: choose that in the node." if other else text
 
     def _not_offered(self, node: Node, name: str, value: Any, choice: Choice) -> dict[str, Any]:
-        offered = listed((shorten(o, 60) for o in choice.options), most=8)
+        offered = listed((shorten(o, 60) for o in choice.options), most=8) or "nothing yet"
         return {
             "node": node.id,
             "title": node.title,

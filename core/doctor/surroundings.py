@@ -27,6 +27,8 @@ class Server:
     """The combos of a node class, by the names of inputs, with these values of the others."""
     folder_of: Callable[[Sequence[Any]], str | None]
     """The models folder that holds exactly these files."""
+    lists: Callable[[str | None, str], bool]
+    """Whether a models folder, or None: any of them, holds a file."""
     has_input: Callable[[str], bool]
     """Whether it has a picture, video or the like of that name."""
     is_paid: Callable[[str], bool]

@@ -123,6 +123,9 @@ def _surroundings(
         wanted = sorted(o for o in options if isinstance(o, str))
         return next((f for f in folders() if wanted and sorted(listing(f)) == wanted), None)
 
+    def lists(folder: str | None, name: str) -> bool:
+        return any(name in listing(one) for one in (folders() if folder is None else [folder]))
+
     return Surroundings(
         places=lambda folder: [],
         has_node=info.__contains__,
@@ -134,6 +137,7 @@ def _surroundings(
             version=version,
             choices=choices,
             folder_of=folder_of,
+            lists=lists,
             has_input=lambda name: _has(at, name),
             is_paid=is_paid,
         ),
@@ -174,7 +178,10 @@ def _sent(
         for node_id, node in whole.items()
         if node["class_type"] in info or node_id in linked or not is_ui_form(workflow)
     }
-    unknown = any(node["class_type"] not in info for node in kept.values())
+    unknown = [node_id for node_id, node in kept.items() if node["class_type"] not in info]
+    if any(":" in node_id for node_id in unknown):
+        # Which value is whose in a subgraph is told by the widgets of all nodes inside.
+        return None, [], []
     return kept, [] if unknown else [refusal], []
 
 

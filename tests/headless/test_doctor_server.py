@@ -200,6 +200,36 @@ def test_nodes_that_the_server_lacks(look):
     )
 
 
+def test_files_of_nodes_that_the_server_lacks(look):
+    models = [{"name": n, "directory": "loras"} for n in ("b.safetensors", "gone.safetensors")]
+    loader = {
+        "id": 1, "type": "PackLoader", "properties": {"models": models},
+        "widgets_values": ["b.safetensors", "gone.safetensors", "any.gguf", "two.gguf"],
+        "outputs": [{"name": "IMAGE", "links": [1]}],
+    }  # fmt: skip
+    save = {"id": 2, "type": "Save", "inputs": [{"name": "images", "type": "IMAGE", "link": 1}]}
+    found = look(ui(loader, save, links=[[1, 1, 0, 2, 0, "IMAGE"]]))
+    assert [(f["name"], f["problem"] is None) for f in found["files"]] == [
+        ("b.safetensors", True), ("gone.safetensors", False), ("any.gguf", False),
+        ("two.gguf", True),
+    ]  # fmt: skip
+    assert len(found["lacks"]) == 3 and "is a PackLoader" in found["lacks"][-1]
+
+
+def test_a_workflow_that_cannot_be_sent_is_looked_at_all_the_same(look):
+    """A subgraph holds itself, and an old file names no widgets."""
+    nodes = [
+        {"id": 1, "type": "LoraLoaderModelOnly", "widgets_values": ["gone.safetensors", 1.0]},
+        {"id": 2, "type": "LoadImage", "widgets_values": ["no.png", "image"]},
+        {"id": 3, "type": "self"},
+    ]
+    graph = {"id": "self", "name": "Self", "nodes": [{"id": 4, "type": "self"}], "links": []}
+    lacks = look(ui(*nodes, definitions={"subgraphs": [graph]}))["lacks"]
+    assert len(lacks) == 3 and "Self" in lacks[2]
+    assert "needs gone.safetensors in models/loras" in lacks[0]
+    assert "loads the picture no.png" in lacks[1]
+
+
 def promoted(loader="LoraLoaderModelOnly", widget_name="lora_name", **instance):
     """A subgraph in a subgraph whose one widget is on the outside."""
     inner = {
