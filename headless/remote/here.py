@@ -1,6 +1,7 @@
 """Runs a workflow file in this process, for who wants a report of it."""
 
 import _thread
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -88,19 +89,27 @@ class Here:
         self._kept = {k: v for k, v in results.items() if k not in reached and v.ui is None}
 
 
+class _Late(KeyboardInterrupt):
+    """Passes through whatever handles errors of nodes, as Ctrl-C does."""
+
+
+_ALARM: int = getattr(signal, "SIGALRM", 0) or getattr(signal, "SIGBREAK", 0)
+"""A number for what interrupts a run; no real signal is sent. (Ctrl-C's is ignored in scripts that
+start commands in the background.)"""
+
+
 @contextmanager
 def _within(seconds: float | None) -> Iterator[None]:
-    """What takes longer is interrupted as Ctrl-C interrupts it, once the step under way is done."""
-    if seconds is None:
+    """What takes longer is interrupted, once the step under way is done."""
+    if seconds is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    late = threading.Event()
 
-    def stop() -> None:
-        late.set()
-        _thread.interrupt_main()
+    def late(number: int, frame: Any) -> None:
+        raise _Late
 
-    timer = threading.Timer(seconds, stop)
+    before = signal.signal(_ALARM, late)
+    timer = threading.Timer(seconds, _thread.interrupt_main, [_ALARM])
     timer.daemon = True
     timer.start()
     try:
@@ -109,10 +118,10 @@ def _within(seconds: float | None) -> Iterator[None]:
         finally:
             timer.cancel()
             timer.join()
-    except KeyboardInterrupt as error:
-        if not late.is_set():
-            raise
+    except _Late as error:
         raise LateError(f"The workflow gave no result within {seconds:g} s.") from error
+    finally:
+        signal.signal(_ALARM, before)
 
 
 def _saved(ui: Any) -> list[Path]:

@@ -255,7 +255,11 @@ def test_a_run_here_that_takes_too_long(room, monkeypatch):
     save = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}}
     (room / "w.json").write_text(json.dumps({"1": demo, "2": save}))
     words = ["run", str(room / "w.json"), "--embedded", "-o", str(room / "out")]
-    result = CliRunner().invoke(app, [*words, "--timeout", "0.5"])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for `command &` in a script
+    try:
+        result = CliRunner().invoke(app, [*words, "--timeout", "0.5"])
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert result.exit_code == 5 and "no result within 0.5 s" in " ".join(result.stderr.split())
 
 
