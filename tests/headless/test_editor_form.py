@@ -129,6 +129,20 @@ def test_a_choice_brings_its_own_widgets_and_set_reaches_them(specs):
         set_inputs(api, {"1.resize_type.multiplier": "2"}, specs)
 
 
+def test_a_node_without_values_has_what_its_first_choice_brings(specs):
+    sent = to_api(ui(node(1, "SaveVideo")), specs)["1"]["inputs"]
+    assert sent["format"] == "auto" and sent["format.codec"] == "auto"
+
+
+def test_numbers_that_are_taken_are_given_anew_in_subgraphs(specs):
+    text = json.dumps(BY_HAND["sub"]["file"])
+    file = json.loads(re.sub(r'("(?:id|origin_id|target_id)": )21\b', r"\g<1>1", text))
+    api = to_api(read_workflow(file), specs)
+    assert api.keys() == {"1", "2:31", "2:22", "3"}  # 30 was the last of the file
+    assert api["3"]["inputs"]["images"] == ["2:31", 0]
+    assert api["2:31"]["inputs"]["scale_by"] == 2.5
+
+
 def test_what_a_file_lacks_takes_the_default_and_an_old_seed_shifts_nothing(specs):
     (sent,) = to_api(ui(node(1, "KSampler", 5, True, 12, 3.5, "sample_euler")), specs).values()
     assert sent["inputs"] == {
