@@ -30,6 +30,26 @@ REFUSED = {
     "templates_mjm_looped_restyler": "GetImageSizeAndCount",
 }
 
+BETTER = {
+    # A node of a pack that is not there and leads nowhere: the editor sends it without a class.
+    "foreign_unlinked",
+    # The editor runs the nodes of a muted or bypassed group node.
+    "group_node_mode_2",
+    "group_node_mode_4",
+    # The editor takes no link of such a file.
+    "links_as_dicts_version_0.4",
+    # A seed without the value behind it, and widgets by name: the editor shifts their values.
+    "seed_none",
+    "widgets_by_name",
+}
+"""Files of which more is kept than the editor keeps."""
+UNCLEAR = {
+    "link_missing_from_table": "leads nowhere",
+    "record_audio_widget": "only the editor makes",
+    "two_nodes_of_one_id": "have the number 7",
+}
+"""Files of which the editor makes something."""
+
 
 @pytest.fixture(scope="module")
 def record():
@@ -51,18 +71,18 @@ def plain(api):
     return json.dumps(json.loads(json.dumps(nodes), parse_int=float), sort_keys=True)
 
 
-def compared(files, answers, specs):
-    """Names of files that convert to something else, and sentences on those that are refused."""
-    different, refused = [], {}
-    for name, path in files.items():
+def compared(workflows, answers, specs):
+    """Names of those that convert to something else, and sentences on those that are refused."""
+    different, refused = set(), {}
+    for name, workflow in workflows.items():
         sent = answers[name]
         try:
-            api = to_api(read_workflow(json.loads(path.read_text("utf-8"))), specs)
+            api = to_api(read_workflow(workflow), specs)
         except WorkflowError as error:
             refused[name] = str(error)
             continue
         if "error" in sent or plain(api) != plain(sent["output"]):
-            different.append(name)
+            different.add(name)
     return different, refused
 
 
@@ -74,14 +94,22 @@ def test_official_templates(record, specs):
         installed = "none"
     if installed != recorded:
         pytest.skip(f"answers are kept for {record.PACKAGE} {recorded}, and {installed} is here")
-    files, answers = record.template_files(), record.kept(record.TEMPLATES)
-    different, refused = compared(files, answers, specs)
+    workflows, answers = record.official(), record.kept(record.TEMPLATES)
+    different, refused = compared(workflows, answers, specs)
     # The editor itself has no answer for it: its curve widget cannot be copied.
     unanswered = {name for name, sent in answers.items() if "error" in sent}
     assert unanswered == {"basic_image_color_adjustment"}
-    assert set(different) <= unanswered
+    assert different <= unanswered
     assert refused.keys() - unanswered == REFUSED.keys()
     for name, words in REFUSED.items():
         assert words in refused[name]
-    equal = len(files) - len(refused.keys() | unanswered)
-    assert equal >= 0.98 * len(files) > 490
+    equal = len(workflows) - len(refused.keys() | unanswered)
+    assert equal >= 0.98 * len(workflows) > 490
+
+
+def test_what_no_template_has(record, specs):
+    different, refused = compared(record.made(), record.kept(record.MADE), specs)
+    assert different == BETTER
+    assert refused.keys() == UNCLEAR.keys()
+    for name, words in UNCLEAR.items():
+        assert words in refused[name]

@@ -39,8 +39,8 @@ async function answer(graph) {
 }
 
 const answers = {}
-for (const [name, file] of Object.entries(job.files)) {
-  answers[name] = await page.evaluate(answer, JSON.parse(fs.readFileSync(file, 'utf8')))
+for (const [name, graph] of Object.entries(job.workflows)) {
+  answers[name] = await page.evaluate(answer, graph)
   console.error(name, answers[name].error ?? Object.keys(answers[name].output).length)
 }
 await browser.close()

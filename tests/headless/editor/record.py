@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 PACKAGE = "comfyui-workflow-templates-json"
 VERSIONS = {"comfyui": "0.33.0", "frontend": "1.58.1", PACKAGE: "0.1.50"}
 OBJECT_INFO, TEMPLATES, MADE = (
-    HERE / f"{name}.json.xz" for name in ("object_info", "templates", "made")
+    HERE / f"{name}.json.xz" for name in ("object_info", "templates", "made_answers")
 )
 _SHOWN_ONLY = {"description", "output_tooltips", "search_aliases"}
 
@@ -35,18 +35,19 @@ def kept(path):
     return json.loads(lzma.decompress(path.read_bytes()))
 
 
-def template_files():
+def official():
     """The official templates by name, without the lists and settings beside them."""
     folder = Path(find_spec("comfyui_workflow_templates_json").origin).parent / "templates"
-    return {p.stem: p for p in sorted(folder.glob("*.json")) if b'"nodes"' in p.read_bytes()}
+    found = {p.stem: json.loads(p.read_text("utf-8")) for p in sorted(folder.glob("*.json"))}
+    return {k: v for k, v in found.items() if isinstance(v, dict) and "nodes" in v}
 
 
-def made_files():
-    """Workflow files for what no template has; `made/README.md` says what each is for."""
-    return {p.stem: p for p in sorted((HERE / "made").glob("*.json"))}
+def made():
+    """Workflows by hand for what no template has; their names say what."""
+    return json.loads((HERE / "made.json").read_text("utf-8"))
 
 
-def asked(address, files):
+def asked(address, workflows):
     """{name: {"output": API form} or {"error": text}}"""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "answers.json")
@@ -54,7 +55,7 @@ def asked(address, files):
             "address": address,
             "chromium": shutil.which("chromium") or shutil.which("google-chrome"),
             "playwright": os.environ["FACEWRIGHT_PLAYWRIGHT"],
-            "files": {name: str(path) for name, path in files.items()},
+            "workflows": workflows,
             "out": str(out),
         }
         Path(folder, "job.json").write_text(json.dumps(job))
@@ -87,13 +88,15 @@ def renew(address):
         info = json.loads(answer.read())
     ours = [kind for kind in info if kind.startswith("Facewright")]
     write(OBJECT_INFO, {k: bare(v) for k, v in info.items() if k not in ours})
-    write(TEMPLATES, asked(address, template_files()))
-    write(MADE, asked(address, made_files()))
+    write(TEMPLATES, asked(address, official()))
+    write(MADE, asked(address, made()))
 
 
 if __name__ == "__main__":
     server, *some = sys.argv[1:]
     if some:
-        json.dump(asked(server, {Path(p).stem: p for p in some}), sys.stdout, indent=1)
+        json.dump(
+            asked(server, {p: json.loads(Path(p).read_text("utf-8")) for p in some}), sys.stdout
+        )
     else:
         renew(server)
