@@ -65,7 +65,7 @@ def _restored(
     graph: Graph, image: Output, size: int, prompts: dict[str, Output] | None = None
 ) -> None:
     found = find_faces(graph, image, size)
-    frame = "Restore them, looking at the damaged ones", "restore"
+    frame = "Restore, looking at the damaged ones", "restore"
     restored = _sampled(graph, found["crops"], frame, prompts)
     # Pictures that come from noise drift in their colours.
     paste_and_compare(graph, image, restored, color="wavelet")

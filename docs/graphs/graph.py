@@ -42,8 +42,8 @@ _LOOKS = {
     "FaceMask": (420, 220),
     "IDEEncode": (340, 130),
     "IdentityGuard": (460, 240),
-    "ImageScore": (440, 390),
-    "LandmarkScore": (400, 370),
+    "ImageScore": (440, 340),
+    "LandmarkScore": (400, 340),
     "LoadImage": (340, 250),
     "LoadPerson": (340, 200),
     "MatchPeople": (380, 240),
@@ -56,6 +56,8 @@ _LOOKS = {
     "VREEncode": (320, 220),
 }
 """Nodes that show something below their widgets: width, and the height of what they show."""
+_OVER = {"FacewrightImageScore": 240, "FacewrightLandmarkScore": 240}
+"""Vue nodes with a text and a picture reach so far below the height that they were given."""
 _LINE, _LETTERS = 16.5, 5.3
 """Pixels of a note's lines and letters."""
 
@@ -161,6 +163,10 @@ class Node:
     def __getitem__(self, output: str) -> "Output":
         """An output by its name, in small letters."""
         return Output(self, [name.lower() for name, _ in self.kind.outputs].index(output))
+
+    @property
+    def over(self) -> int:
+        return _OVER.get(self.kind.id, 0)
 
     def links(self) -> dict[str, "Output"]:
         """The inputs that are linked, and to what."""
@@ -279,7 +285,12 @@ class Graph:
     def settle(self) -> None:
         """Place everything: notes first, then frames in the order in which they were made."""
         notes = [Frame(self.notes, framed=False)] if self.notes else []
-        arrange([*notes, *self.groups])
+        for sign in (1, -1):
+            for node in self.nodes:
+                x, y, width, height = node.box
+                node.box = x, y, width, height + sign * node.over
+            if sign == 1:
+                arrange([*notes, *self.groups])
 
     def links(self) -> list[list]:
         """Each link as the editor holds it: its id, from where, to where, and its type."""
@@ -303,8 +314,9 @@ class Graph:
         ends: dict[int, tuple[Point, Point]] = {}
         for link, source, index, target, slot, _ in links:
             ends[link] = nodes[source].output_at(index), nodes[target].input_at(slot)
-        boxes = [item.box for item in (*self.nodes, *self.notes)]
-        obstacles = [(x, y - TITLE, w, TITLE + h + FOOTER) for x, y, w, h in boxes]
+        boxes = [(node.box, node.over) for node in self.nodes]
+        boxes += [(note.box, 0) for note in self.notes]
+        obstacles = [(x, y - TITLE, w, TITLE + h + over + FOOTER) for (x, y, w, h), over in boxes]
         obstacles += [group.heading() for group in self.groups]
         wires = Wires(
             obstacles,
