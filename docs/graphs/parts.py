@@ -1,5 +1,6 @@
 """What several workflows have in common."""
 
+import math
 from typing import Any
 
 from .graph import Graph, Node, Output
@@ -78,7 +79,9 @@ def save_images(graph: Graph, title: str, images: Output, name: str = "", **insi
     """Files called as the workflow, then `name`; `receipts` and `faces` are saved inside them."""
     kind = "SaveWithReceipts" if inside else "SaveImage"
     prefix = f"facewright/{graph.name}{name}"
-    return graph.add(kind, title=title, images=images, filename_prefix=prefix, **inside)
+    # The whole name is readable beside its label.
+    width = max(440, math.ceil((190 + 6.3 * len(prefix)) / 20) * 20)
+    return graph.add(kind, width, title=title, images=images, filename_prefix=prefix, **inside)
 
 
 def compare_and_save(

@@ -84,9 +84,10 @@ const helpers = () => {
   const inSight = () => app.canvas.graph ?? app.graph
 
   function bounds() {
-    const { nodes, groups, inputNode, outputNode } = inSight()
+    const { nodes, groups, reroutes, inputNode, outputNode } = inSight()
     const ends = [inputNode, outputNode].filter(Boolean)
     const items = [...nodes, ...groups, ...ends].map((i) => [...i.boundingRect])
+    for (const { pos } of reroutes?.values() ?? []) items.push([...pos, 0, 0])
     const left = Math.min(...items.map((r) => r[0])) - 20
     const top = Math.min(...items.map((r) => r[1])) - 20
     const right = Math.max(...items.map((r) => r[0] + r[2])) + 20
