@@ -31,7 +31,12 @@ NAMES = {
 }
 """Options that may be paths and are read as text."""
 
-MUST_BE_FILES = {("degrade", "recipe"), ("restore", "assignments")}
+MUST_BE_FILES = {
+    ("degrade", "recipe"),
+    ("doctor", "ca_file"),
+    ("restore", "assignments"),
+    ("run", "ca_file"),
+}
 
 
 def holds_path(hint):
