@@ -102,7 +102,7 @@ DROPS = {
             ["FacewrightLoadNanoHonestface", {}, [-400, 0], [340, 150]],
             ["FacewrightDemoPicture", {"picture": "three people"}, [-400, 230], [340, 290]],
             ["FacewrightDemoPicture", {"picture": "photos of Ada"}, [-400, 590], [340, 290]],
-            ["FacewrightPerson", {"name": "Ada", "crop_size": 128}, [0, 0], [340, 390]],
+            ["FacewrightPerson", {"name": "Ada", "crop_size": 128}, [0, 360], [340, 390]],
             *AROUND,
         ],
         "links": [
