@@ -1,0 +1,98 @@
+"""What ComfyUI's search boxes find, typed into in a headless Chromium; and help in one's language.
+
+What is needed, see test_browser.py.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from facewright.docs.build import page_path
+from facewright.nodes import all_nodes
+
+pytestmark = pytest.mark.comfyui
+
+NAMES = {s.node_id: s.display_name for s in (node.GET_SCHEMA() for node in all_nodes())}
+ONE_STEP, MODEL, VIDEO = (
+    NAMES[f"Facewright{node}"] for node in ("OneStepRestore", "RestoreWithModel", "RestoreVideo")
+)
+DETECT, PASTE = NAMES["FacewrightDetectFaces"], NAMES["FacewrightPasteFaces"]
+LORA = NAMES["FacewrightLoadLoRA"]
+# What each search has to find; the first name of a list comes first of this pack's nodes.
+BY_NAME = {
+    "lora": [LORA],
+    "load lora": [LORA],
+    "restore face": [ONE_STEP, MODEL, VIDEO],
+    "detect face": [DETECT],
+    "paste face": [PASTE],
+    "gfpgan": [MODEL],
+    "codeformer": [MODEL],
+    "osdface": [NAMES["FacewrightVREEncode"], ONE_STEP],
+    "honestface": [NAMES["FacewrightLoadNanoHonestface"], ONE_STEP],
+    "missing models": [NAMES["FacewrightDoctor"]],
+}
+BY_PHRASE = {
+    "face restoration": [ONE_STEP, MODEL, VIDEO],
+    "face enhance": [ONE_STEP, MODEL, VIDEO],
+    "face detailer": [DETECT, PASTE, ONE_STEP, MODEL],
+    "upscale face": [ONE_STEP, MODEL, VIDEO],
+    "deblur": [ONE_STEP, MODEL, VIDEO],
+    "old photo": [ONE_STEP, MODEL],
+    "restoreformer": [MODEL],
+    "face crop": [DETECT],
+}
+PHRASES_SINCE = (1, 49)
+"""The first of the supported editors that searches phrases, not names alone."""
+HELP = ("FacewrightDetectFaces", "FacewrightMatchPeople")
+LANGUAGES = ("en", "zh")
+
+
+@pytest.fixture(scope="module")
+def seen(server, tmp_path_factory):
+    programs = [shutil.which("node"), shutil.which("chromium") or shutil.which("google-chrome")]
+    playwright = os.environ.get("FACEWRIGHT_PLAYWRIGHT")
+    if None in programs or not playwright:
+        pytest.skip("needs node and chromium on the PATH, and FACEWRIGHT_PLAYWRIGHT")
+    job = {
+        "address": server.address,
+        "chromium": programs[1],
+        "playwright": playwright,
+        "searches": [*BY_NAME, *BY_PHRASE],
+        "help": HELP,
+        "languages": LANGUAGES,
+    }
+    path = tmp_path_factory.mktemp("search") / "job.json"
+    path.write_text(json.dumps(job))
+    driver = Path(__file__).with_name("search.mjs")
+    done = subprocess.run(
+        [programs[0], driver, path], check=False, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("box", ["default", "v1 (legacy)"])
+def test_words_that_people_type_find_our_nodes(seen, box):
+    if box not in seen["found"]:
+        pytest.skip("this editor has one search box")
+    version = tuple(map(int, seen["version"].split(".")[:2]))
+    wanted = BY_NAME | (BY_PHRASE if version >= PHRASES_SINCE else {})
+    wrong = {}
+    for words, names in wanted.items():
+        found = [name for name in seen["found"][box][words] if name in NAMES.values()]
+        if not {*names} <= {*found} or found[0] != names[0]:
+            wrong[words] = found
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_help_comes_in_the_readers_language_without_an_error(seen, language):
+    there = seen["help"][language]
+    assert there["failed"] == []
+    for node_id, shown in there["pages"].items():
+        title = page_path(node_id, language).read_text("utf-8").partition("\n")[0]
+        assert shown["text"].startswith(title.removeprefix("# "))
+        assert all(shown["pictures"]) and len(shown["pictures"]) == 1
