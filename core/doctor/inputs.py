@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import shorten
 from ..files.confined import inside
+from ..files.editor_form import in_folder
 from ..node_api import called
 from ..weights.model_folders import is_there
 from .nodes import Node
@@ -19,7 +20,6 @@ LOADERS = {
     "LoadVideo": ("file", "video"),
 }
 """ComfyUI's nodes that read a file of the input folder: the widget, their first, and what it is."""
-_MARKS = ("input", "output", "temp")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Inputs:
             return None
         name = LOADERS[node.kind][0]
         value = node.value(name, 0)
-        if not isinstance(value, str) or value == "none" or _mark(value) != "input":
+        if not isinstance(value, str) or value == "none" or in_folder(value)[1] != "input":
             return None
         return self.entry(node, name, value, False, str(self.folder))
 
@@ -50,10 +50,10 @@ class Inputs:
         """
         found = there or self._is_here(value)
         what = LOADERS.get(node.kind, ("", "file"))[1]
+        lies = f"which {where} does not have" if self.sent else f"which is not in {where}"
         problem = (
-            f"{called(node.id, node.title)} loads the {what} {shorten(value)}, which "
-            f"{'is not in ' if not self.sent else ''}{where}{' does not have' if self.sent else ''}"
-            f": choose one in the node, or put it {'there' if not self.sent else 'there or here'}."
+            f"{called(node.id, node.title)} loads the {what} {shorten(value)}, {lies}: choose one "
+            f"in the node, or put it {'there or here' if self.sent else 'there'}."
         )
         return {
             "node": node.id,
@@ -65,15 +65,8 @@ class Inputs:
         }
 
     def _is_here(self, value: str) -> bool:
-        if self.folder is None or _mark(value) != "input":
+        name, folder = in_folder(value)
+        if self.folder is None or folder != "input":
             return False
-        path = inside(self.folder, value.removesuffix(" [input]"))
+        path = inside(self.folder, name)
         return path is not None and is_there(path)
-
-
-def _mark(value: str) -> str:
-    """The folder that ComfyUI's way of writing names: "a.png [output]"; by default input."""
-    for mark in _MARKS:
-        if value.endswith(f" [{mark}]"):
-            return mark
-    return "input"

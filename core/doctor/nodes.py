@@ -8,23 +8,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..files.editor_form import (
+    BYPASSED,
+    MUTED,
+    PRIMITIVE,
+    VIRTUAL,
+    definitions,
+    described_groups,
+    group_name,
+)
 from ..node_api import is_ui_form
 from .surroundings import Surroundings
 
-MUTED, BYPASSED = 2, 4
-HELD = {"PrimitiveNode"}
-DRAWN_BY_THE_EDITOR = {
-    *("Note", "MarkdownNote", "Reroute", "Reroute (rgthree)", "GetNode", "SetNode"),
-    *("easy getNode", "easy setNode", "Label (rgthree)", "Bookmark (rgthree)"),
-    *("Fast Muter (rgthree)", "Fast Bypasser (rgthree)", "Fast Groups Muter (rgthree)"),
-    *("Fast Groups Bypasser (rgthree)", "Mute / Bypass Repeater (rgthree)"),
-    *("Mute / Bypass Relay (rgthree)", "Node Collector (rgthree)", "Random Unmuter (rgthree)"),
-    *("Fast Actions Button (rgthree)", *HELD),
-}
-"""Not known to any server, and part of no run."""
 _CONTROL = {"fixed", "increment", "decrement", "randomize"}
-_GROUPS = ("workflow>", "workflow/")
-"""How the class of a group node begins; its name follows."""
 _INPUT = -10
 """What the links of a subgraph call its own inputs."""
 _MOST_NODES = 100_000
@@ -100,12 +96,12 @@ class _Reader:
     def __init__(self, workflow: Mapping[str, Any], around: Surroundings) -> None:
         self.workflow, self.around = workflow, around
         self.left = _MOST_NODES
-        self.graphs = {str(graph["id"]): graph for graph in _graphs(workflow)}
-        groups = _mapping(_mapping(workflow.get("extra")).get("groupNodes"))
-        self.groups = {
-            name: [n for n in _list(_mapping(group).get("nodes")) if isinstance(n, Mapping)]
-            for name, group in groups.items()
+        self.graphs = {
+            str(graph["id"]): graph
+            for graph in definitions(workflow)
+            if "id" in graph and isinstance(graph.get("nodes"), list)
         }
+        self.groups = dict(described_groups(workflow))
 
     def nodes(self) -> Iterator[Node]:
         return self._inside(self.workflow, "", {}, 0)
@@ -133,9 +129,9 @@ class _Reader:
             if inner is not None:
                 yield found
                 yield from self._inside(inner, f"{node_id}:", found.values, depth + 1)
-            elif kind.startswith(_GROUPS) and (group := self.groups.get(kind[len(_GROUPS[0]) :])):
+            elif group := self.groups.get(group_name(kind) or ""):
                 yield from self._grouped(group, found, depth + 1)
-            elif kind not in DRAWN_BY_THE_EDITOR or kind in HELD:
+            elif kind not in VIRTUAL or kind == PRIMITIVE:
                 yield found
 
     def _node(self, node: Mapping[str, Any], node_id: str, origins: Mapping[Any, Any]) -> Node:
@@ -159,7 +155,7 @@ class _Reader:
             () if isinstance(widgets, Mapping) or named else tuple(widgets),
             frozenset(linked),
             about.get("cnr_id") or about.get("aux_id"),
-            kind not in self.graphs and kind not in HELD,
+            kind not in self.graphs and kind != PRIMITIVE,
             tuple(_downloads(about)),
             not any(_linked(slot) for slot in (*_list(node.get("inputs")), *_list(outputs))),
         )
@@ -173,10 +169,8 @@ class _Reader:
         sizes = [len(_list(node.get("widgets_values"))) for node in group]
         shares = list(whole.widgets) if len(whole.widgets) == sum(sizes) else None
         for index, (node, size) in enumerate(zip(group, sizes, strict=True)):
-            kind = node.get("type")
-            if self._too_many(depth) or not isinstance(kind, str):
-                continue
-            if kind in DRAWN_BY_THE_EDITOR - HELD:
+            kind = node["type"]
+            if self._too_many(depth) or kind in VIRTUAL - {PRIMITIVE}:
                 continue
             held = _list(node.get("widgets_values"))
             if shares is not None:
@@ -190,19 +184,11 @@ class _Reader:
                 tuple(held),
                 frozenset(),
                 _text(about.get("cnr_id")) or _text(about.get("aux_id")) or whole.pack,
-                kind not in HELD,
+                kind != PRIMITIVE,
                 (*_downloads(about), *whole.downloads),
             )
-            inner = self.groups.get(kind[len(_GROUPS[0]) :]) if kind.startswith(_GROUPS) else None
+            inner = self.groups.get(group_name(kind) or "")
             yield from [found] if inner is None else self._grouped(inner, found, depth + 1)
-
-
-def _graphs(holder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Subgraphs that a file defines, also within others."""
-    for graph in _list(_mapping(holder.get("definitions")).get("subgraphs")):
-        if isinstance(graph, Mapping) and isinstance(graph.get("nodes"), list) and "id" in graph:
-            yield graph
-            yield from _graphs(graph)
 
 
 def _named(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,10 @@ from ..runner import checks_itself, node_classes
 from ..workflows.checking import is_upload, needed, problems
 from ..workflows.endings import UnfitError, refusing
 from ..workflows.input_files import LOADERS, files_read, named_by_hand
-from ..workflows.specs import InputSpec, Specs
+from ..workflows.specs import Specs
 from ..workflows.workflow import ApiWorkflow, node_title
 from .address import Server
 from .http_client import has
-
-_FOLDERS = ("input", "output", "temp")
 
 
 def check_on_server(
@@ -57,19 +55,10 @@ def _lacking(
             name = node["inputs"].get(one.name)
             if not isinstance(name, str) or not is_upload(one) or name in one.options:
                 continue
-            if not has(server, _place(name, one)):
+            if not has(server, name, str(one.details.get("image_folder") or "input")):
                 here = f", nor is it in {input_dir}" if node["class_type"] in LOADERS else ""
                 found.append(
                     f"{called(node_id, node_title(api, node_id))}: the server has no file "
                     f"{shorten(name)}{here}."
                 )
     return found
-
-
-def _place(name: str, spec: InputSpec) -> dict[str, str]:
-    """A file of the input folder, or of another one that is named behind it, as /view takes it."""
-    folder = next((f for f in _FOLDERS if name.endswith(f" [{f}]")), None)
-    usual = str(spec.details.get("image_folder") or "input")
-    path = name.removesuffix(f" [{folder}]")
-    subfolder, _, filename = path.rpartition("/")
-    return {"filename": filename, "subfolder": subfolder, "type": folder or usual}

@@ -138,7 +138,7 @@ def _surroundings(
             choices=choices,
             folder_of=folder_of,
             lists=lists,
-            has_input=lambda name: _has(at, name),
+            has_input=lambda name: has(at, name),
             is_paid=is_paid,
         ),
     )
@@ -226,16 +226,6 @@ def _listing(at: Server, folder: str) -> list[str]:
         if refused.by_login:
             raise
         return []  # it has no such folder
-
-
-def _has(at: Server, name: str) -> bool:
-    """Whether it has a file by the name that a workflow gives it: "sub/a.png", "a.png [output]"."""
-    kind = "input"
-    for mark in ("input", "output", "temp"):
-        if name.endswith(f" [{mark}]"):
-            name, kind = name.removesuffix(f" [{mark}]"), mark
-    folder, _, file = name.replace("\\", "/").rpartition("/")
-    return has(at, {"filename": file, "subfolder": folder, "type": kind})
 
 
 def _device(device: _Device) -> dict[str, Any]:

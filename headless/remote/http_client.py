@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, TypeVar
 from urllib import error, parse, request
 
 from ...core.errors import shorten
+from ...core.files.editor_form import in_folder
 from ...core.files.json_text import JsonError, parse_json
 from ...core.files.shapes import words
 from ..workflows.endings import UnfitError, UnreachableError
@@ -168,14 +169,20 @@ def view(server: Server, file: Mapping[str, str]) -> Iterator[bytes]:
     return _pieces(server, _opened(server, asked, _STALLED), asked.full_url, _MOST_FILE)
 
 
-def has(server: Server, file: Mapping[str, str]) -> bool:
-    """Whether a server has a file that `view` would bring.
+def has(server: Server, name: str, usual: str = "input") -> bool:
+    """Whether a server has a file that a workflow names: "sub/a.png", "a.png [output]".
+
+    Args:
+        usual: the folder where the name says none.
 
     Raises:
         UnreachableError, LateError: as said there.
     """
+    path, kind = in_folder(name, usual)
+    folder, _, file = path.replace("\\", "/").rpartition("/")
+    query = parse.urlencode({"filename": file, "subfolder": folder, "type": kind})
     try:
-        _opened(server, request.Request(f"{server.url}/view?{parse.urlencode(file)}"), 30).close()
+        _opened(server, request.Request(f"{server.url}/view?{query}"), 30).close()
     except RefusedError:
         return False
     return True

@@ -4,28 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...core.errors import shorten
+from ...core.files.editor_form import PRIMITIVE, SETTERS
 from .graph import Graph, Node
 from .stored_values import put
 from .text_fields import replaced
 from .widgets import Nothing, Widget
 from .workflow_file import WorkflowError
-
-NOTES = frozenset({"Note", "MarkdownNote"})
-PRIMITIVE = "PrimitiveNode"
-REROUTES = frozenset({"Reroute", "Reroute (rgthree)"})
-SETTERS = frozenset({"SetNode", "easy setNode"})
-GETTERS = frozenset({"GetNode", "easy getNode"})
-_SWITCHES = frozenset(
-    {
-        *("Fast Muter (rgthree)", "Fast Bypasser (rgthree)", "Fast Groups Muter (rgthree)"),
-        *("Fast Groups Bypasser (rgthree)", "Mute / Bypass Repeater (rgthree)"),
-        *("Mute / Bypass Relay (rgthree)", "Node Collector (rgthree)", "Label (rgthree)"),
-        *("Random Unmuter (rgthree)", "Fast Actions Button (rgthree)", "Bookmark (rgthree)"),
-    }
-)
-"""They mute and bypass others, whose state the file keeps; they do nothing in a run."""
-VIRTUAL = NOTES | REROUTES | SETTERS | GETTERS | _SWITCHES | {PRIMITIVE}
-"""Not known to any server, and part of no run."""
 
 
 def wire_name(node: Node) -> Any:

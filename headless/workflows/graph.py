@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.errors import shorten
+from ...core.files.editor_form import definitions
 from ...core.node_api import called
 from .specs import NodeSpec
 from .widgets import Form, Widget
 from .workflow_file import WorkflowError
 
-MUTED, BYPASSED = 2, 4
 INSIDE = "-10"
 """What links inside a subgraph have in place of a node where they come from its inputs."""
 
@@ -168,13 +168,6 @@ def read_graphs(workflow: Mapping[str, Any]) -> tuple[Graph, dict[str, Graph]]:
         graphs.setdefault(graph.id, graph)
     _renumber(workflow, root, list(graphs.values()))
     return root, _sorted(graphs)
-
-
-def definitions(holder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Subgraphs that a file defines, also within others."""
-    for entry in _entries(_fields(holder.get("definitions")).get("subgraphs")):
-        yield entry
-        yield from definitions(entry)
 
 
 def _renumber(workflow: Mapping[str, Any], root: Graph, graphs: list[Graph]) -> None:

@@ -9,15 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...core.files.editor_form import BYPASSED, MUTED, PRIMITIVE, REROUTES, group_name
 from ...core.node_api import called
-from .editor_only import PRIMITIVE, REROUTES
-from .graph import BYPASSED, MUTED
 from .specs import DRAWN, InputSpec, NodeSpec, Specs
 from .stored_values import put, restore
 from .widgets import Nothing, drawn
 from .workflow_file import WorkflowError
-
-GROUP_PREFIXES = ("workflow>", "workflow/")
 
 
 @dataclass
@@ -45,7 +42,7 @@ def expanded(workflow: Mapping[str, Any], specs: Specs) -> Mapping[str, Any]:
     extra = workflow.get("extra")
     groups = extra.get("groupNodes") if isinstance(extra, Mapping) else None
     nodes = list(workflow["nodes"])
-    found = [n for n in nodes if n["type"].startswith(GROUP_PREFIXES)]
+    found = [n for n in nodes if group_name(n["type"]) is not None]
     found = [n for n in found if (n.get("mode") or 0) not in {MUTED, BYPASSED}]
     if not found or not isinstance(groups, Mapping):
         return workflow
@@ -55,26 +52,13 @@ def expanded(workflow: Mapping[str, Any], specs: Specs) -> Mapping[str, Any]:
         + [int(n["id"]) for n in nodes if str(n["id"]).isdecimal()]
     )
     for node in found:
-        name = node["type"][len(GROUP_PREFIXES[0]) :]
-        group = _described(groups.get(name), node, specs)
+        group = _described(groups.get(group_name(node["type"])), node, specs)
         own = f"{number + len(group.nodes) + 1}"
         ids = [f"{own}:{number + 1 + i}" for i in range(len(group.nodes))]
         number += len(group.nodes) + 1
         nodes.remove(node)
         nodes += _inner(group, node, ids, links, specs)
     return {**workflow, "nodes": nodes, "links": links}
-
-
-def described_groups(
-    workflow: Mapping[str, Any],
-) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
-    """Names of the group nodes that a file defines, and the nodes that they stand for."""
-    extra = workflow.get("extra")
-    groups = extra.get("groupNodes") if isinstance(extra, Mapping) else None
-    for name, group in groups.items() if isinstance(groups, Mapping) else ():
-        nodes = group.get("nodes") if isinstance(group, Mapping) else None
-        nodes = [n for n in nodes if isinstance(n, Mapping)] if isinstance(nodes, list) else []
-        yield str(name), [n for n in nodes if isinstance(n.get("type"), str)]
 
 
 def _as_list(link: Any) -> list[Any]:

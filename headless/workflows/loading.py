@@ -6,7 +6,9 @@ from functools import cache
 from typing import Any
 
 from ...core.errors import shorten
-from . import editor_only, promoted
+from ...core.files.editor_form import VIRTUAL
+from . import promoted
+from .editor_only import hand_out
 from .graph import Graph, Link, Node, io_type, read_graphs
 from .group_nodes import expanded
 from .specs import NodeSpec, Specs, UnknownNodeError
@@ -52,7 +54,7 @@ def opened(workflow: Mapping[str, Any], specs: Specs) -> Opened:
             node.inner = graphs.get(node.kind)
             if node.inner is not None:
                 node.inner.hosts.append(node)
-            elif node.kind not in editor_only.VIRTUAL:
+            elif node.kind not in VIRTUAL:
                 node.spec = known(node.kind)
         for node in graph.nodes.values():
             _configure(graph, node)
@@ -64,7 +66,7 @@ def opened(workflow: Mapping[str, Any], specs: Specs) -> Opened:
     for graph in (*graphs.values(), root):
         for node in graph.nodes.values():
             _settle(graph, node)
-        editor_only.hand_out(graph, everything)
+        hand_out(graph, everything)
     return result
 
 

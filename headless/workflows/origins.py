@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...core.errors import shorten
-from . import editor_only
+from ...core.files.editor_form import BYPASSED, GETTERS, MUTED, REROUTES, SETTERS, VIRTUAL
 from .bypass import bypassed_to
-from .graph import BYPASSED, INSIDE, MUTED, Graph, Node
+from .editor_only import setter, wire_name
+from .graph import INSIDE, Graph, Node
 from .workflow_file import WorkflowError
 
 
@@ -109,20 +110,20 @@ def _before_output(step: _Step) -> _Step | _Found:
         return _around(step)
     if node.inner is not None:
         return _into(step)
-    if node.kind in editor_only.REROUTES:
+    if node.kind in REROUTES:
         return replace(step, number=0, output=False) if node.form.inputs else None
-    if node.kind in editor_only.GETTERS:
+    if node.kind in GETTERS:
         for outer in place.outward():
-            found = editor_only.setter(outer.graph.nodes.values(), node)
+            found = setter(outer.graph.nodes.values(), node)
             if found is not None and found.form.inputs:
                 return _Step(outer, found, 0, step.wanted)
         raise WorkflowError(
-            f"{node.name} reads the wire {shorten(editor_only.wire_name(node))!r}, which no other "
+            f"{node.name} reads the wire {shorten(wire_name(node))!r}, which no other "
             "node fills. Open the workflow and link it anew."
         )
-    if node.kind in editor_only.SETTERS and node.form.inputs:
+    if node.kind in SETTERS and node.form.inputs:
         return replace(step, number=0, output=False)
-    if node.kind in editor_only.VIRTUAL:
+    if node.kind in VIRTUAL:
         return None
     return place.id(node), step.number
 

@@ -9,11 +9,17 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 from ...core.errors import shorten
+from ...core.files.editor_form import (
+    BYPASSED,
+    MUTED,
+    VIRTUAL,
+    definitions,
+    described_groups,
+    group_name,
+)
 from ...core.files.shapes import shown
 from ...core.node_api import is_ui_form
-from . import editor_only
-from .graph import BYPASSED, MUTED, Node, definitions
-from .group_nodes import GROUP_PREFIXES, described_groups
+from .graph import Node
 from .loading import Opened, opened
 from .origins import Held, Place, origin
 from .specs import DYNAMIC_COMBO, SEEDS, InputSpec, NodeSpec, Specs, UnknownNodeError, has_control
@@ -53,10 +59,10 @@ def node_kinds(workflow: Mapping[str, Any]) -> set[str]:
         parts = [workflow, *definitions(workflow)]
         kinds = {n["type"] for part in parts for n in part.get("nodes") or []}
         for name, group in described_groups(workflow):
-            if kinds & {f"{prefix}{name}" for prefix in GROUP_PREFIXES}:
+            if name in map(group_name, kinds):
                 kinds |= {n["type"] for n in group}
-        kinds -= {str(part.get("id")) for part in parts[1:]} | editor_only.VIRTUAL
-        return {kind for kind in kinds if not kind.startswith(GROUP_PREFIXES)}
+        kinds -= {str(part.get("id")) for part in parts[1:]} | VIRTUAL
+        return {kind for kind in kinds if group_name(kind) is None}
     return {n["class_type"] for n in workflow.values()}
 
 
@@ -131,7 +137,7 @@ class _Converter:
                 # Inside subgraphs each node's own state counts, as the editor has it.
                 if not off or place.host is not None:
                     yield from self._running(place.inside(node))
-            elif not off and node.kind not in editor_only.VIRTUAL:
+            elif not off and node.kind not in VIRTUAL:
                 yield place, node
 
     def _inputs(self, place: Place, node: Node) -> dict[str, Any]:

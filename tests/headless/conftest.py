@@ -1,6 +1,7 @@
 """Fixtures of the headless tests."""
 
 import importlib.util
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,34 @@ def float32():
     patch.undo()
 
 
-@pytest.fixture(scope="session")
-def ldm_files():
-    """The module beside this file; test folders are no packages, so it cannot be imported."""
-    path = Path(__file__).with_name("ldm_files.py")
-    spec = importlib.util.spec_from_file_location("facewright_test_ldm_files", path)
+def _beside(file):
+    """A module by its file: test folders are no packages, so that it cannot be imported."""
+    path = Path(__file__).parent / file
+    spec = importlib.util.spec_from_file_location(f"facewright_test_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def ldm_files():
+    return _beside("ldm_files.py")
+
+
+@pytest.fixture(scope="session")
+def record():
+    """The module that recorded what the editor makes of workflow files."""
+    return _beside("editor/record.py")
+
+
+@pytest.fixture(scope="session")
+def official(record):
+    """The official templates by name."""
+    try:
+        version(record.PACKAGE)
+    except PackageNotFoundError:
+        pytest.skip(f"{record.PACKAGE} is not installed")
+    return record.official()
 
 
 @pytest.fixture

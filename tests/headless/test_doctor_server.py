@@ -1,10 +1,7 @@
 """`facewright doctor --server`, and workflows of other people: whatever they lack is named."""
 
 import functools
-import importlib.util
 import json
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import pytest
 from facewright.core.doctor.needs import needs_of
@@ -18,8 +15,6 @@ from facewright.headless.workflows.workflow import read_workflow
 from typer.testing import CliRunner
 
 from .comfy_double import Double
-
-EDITOR = Path(__file__).with_name("editor")
 
 
 def node(required, output=("IMAGE",), title=None, **more):
@@ -320,14 +315,6 @@ def test_a_node_of_comfyui_without_one_at_hand(here):
     assert "no pack is named in the file" in sentence and "--server" in sentence
 
 
-@pytest.fixture(scope="module")
-def record():
-    spec = importlib.util.spec_from_file_location("facewright_record", EDITOR / "record.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def running(workflow):
     graphs = {g["id"]: g for g in (workflow.get("definitions") or {}).get("subgraphs") or ()}
 
@@ -344,18 +331,13 @@ def running(workflow):
 
 
 def test_official_templates_say_themselves_what_is_missing(
-    record, here, double, tmp_path, monkeypatch
+    record, official, here, double, tmp_path, monkeypatch
 ):
-    try:
-        version(record.PACKAGE)
-    except PackageNotFoundError:
-        pytest.skip(f"{record.PACKAGE} is not installed")
     double.answers |= {"/object_info": record.kept(record.OBJECT_INFO), "/models": []}
     server, named = Server.of(double.address), 0
     asked = functools.cache(lambda path, shape: http_client.get(server, path, shape))
     monkeypatch.setattr(doctor, "get", lambda at, path, shape, **more: asked(path, shape))
-    for name, path in list(record.template_files().items())[::25]:
-        workflow = json.loads(path.read_text("utf-8"))
+    for name, workflow in list(official.items())[::25]:
         wanted = {
             (model["name"], model["directory"])
             for one in running(workflow)

@@ -4,16 +4,13 @@ Its answers (graphToPrompt of the versions in `editor/record.py`) are kept in `e
 official templates, whose files are in a package of their own, and for files made by hand.
 """
 
-import importlib.util
 import json
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from importlib.metadata import version
 
 import pytest
 from facewright.headless.workflows.specs import specs_of
 from facewright.headless.workflows.workflow import WorkflowError, read_workflow, to_api
 
-FOLDER = Path(__file__).with_name("editor")
 REFUSED = {
     **dict.fromkeys(
         (
@@ -52,15 +49,6 @@ UNCLEAR = {
 
 
 @pytest.fixture(scope="module")
-def record():
-    """The module that recorded the answers."""
-    spec = importlib.util.spec_from_file_location("facewright_record", FOLDER / "record.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
 def specs(record):
     return specs_of(record.kept(record.OBJECT_INFO))
 
@@ -86,16 +74,12 @@ def compared(workflows, answers, specs):
     return different, refused
 
 
-def test_official_templates(record, specs):
-    recorded = record.VERSIONS[record.PACKAGE]
-    try:
-        installed = version(record.PACKAGE)
-    except PackageNotFoundError:
-        installed = "none"
+def test_official_templates(record, official, specs):
+    recorded, installed = record.VERSIONS[record.PACKAGE], version(record.PACKAGE)
     if installed != recorded:
         pytest.skip(f"answers are kept for {record.PACKAGE} {recorded}, and {installed} is here")
-    workflows, answers = record.official(), record.kept(record.TEMPLATES)
-    different, refused = compared(workflows, answers, specs)
+    answers = record.kept(record.TEMPLATES)
+    different, refused = compared(official, answers, specs)
     # The editor itself has no answer for it: its curve widget cannot be copied.
     unanswered = {name for name, sent in answers.items() if "error" in sent}
     assert unanswered == {"basic_image_color_adjustment"}
@@ -103,8 +87,8 @@ def test_official_templates(record, specs):
     assert refused.keys() - unanswered == REFUSED.keys()
     for name, words in REFUSED.items():
         assert words in refused[name]
-    equal = len(workflows) - len(refused.keys() | unanswered)
-    assert equal >= 0.98 * len(workflows) > 490
+    equal = len(official) - len(refused.keys() | unanswered)
+    assert equal >= 0.98 * len(official) > 490
 
 
 def test_what_no_template_has(record, specs):

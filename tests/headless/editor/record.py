@@ -1,4 +1,4 @@
-"""Asks ComfyUI's editor anew what it sends for workflow files, for test_editor.py.
+"""Asks ComfyUI's editor anew what it sends for workflow files, for test_templates.py.
 
     python tests/headless/editor/record.py http://127.0.0.1:8188 [FILE.json ...]
 
