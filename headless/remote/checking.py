@@ -7,7 +7,7 @@ from typing import Any
 from ...core.errors import first_of, shorten
 from ...core.node_api import called
 from ..runner import checks_itself, node_classes
-from ..workflows.checking import is_upload, needed, problems
+from ..workflows.checking import needed, problems
 from ..workflows.endings import UnfitError, refusing
 from ..workflows.input_files import LOADERS, files_read, named_by_hand
 from ..workflows.specs import Specs
@@ -53,7 +53,7 @@ def _lacking(
         spec = specs(node["class_type"])
         for one in spec.inputs if spec is not None else ():
             name = node["inputs"].get(one.name)
-            if not isinstance(name, str) or not is_upload(one) or name in one.options:
+            if not isinstance(name, str) or not one.is_upload or name in one.options:
                 continue
             if not has(server, name, str(one.details.get("image_folder") or "input")):
                 here = f", nor is it in {input_dir}" if node["class_type"] in LOADERS else ""

@@ -22,14 +22,12 @@ from ...core.files.confined import is_plain
 from ...core.files.shapes import Shape
 from ...core.node_api import is_ui_form
 from ..host.catalogue import own_files
-from ..workflows.specs import DYNAMIC_COMBO, InputSpec, NodeSpec, Specs, specs_of
+from ..workflows.specs import DYNAMIC_COMBO, NodeSpec, Specs, specs_of
 from ..workflows.workflow import BROWSER, ApiWorkflow, to_api
 from ..workflows.workflow_file import WorkflowError
 from .address import Server
 from .http_client import RefusedError, get, has
 
-_UPLOADS = ("image_upload", "video_upload", "audio_upload", "file_upload", "animated_image_upload")
-"""Marks of combos that list files of the input folder."""
 _OURS = "Facewright"
 """How the ids of our nodes begin."""
 
@@ -104,7 +102,11 @@ def _surroundings(
 
     def choices(kind: str, values: Mapping[str, Any]) -> dict[str, Choice]:
         spec = specs(kind)
-        return dict(_choices(spec, values)) if spec else {}
+        return {
+            one.name: Choice(one.options, one.is_upload, one.takes_several)
+            for one in (spec.with_nested(values) if spec else ())
+            if one.kind in {"COMBO", DYNAMIC_COMBO}
+        }
 
     def is_paid(kind: str) -> bool:
         spec = specs(kind)
@@ -196,27 +198,6 @@ def _sources(inputs: Mapping[str, Any]) -> Iterator[str]:
     for value in inputs.values():
         if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
             yield value[0]
-
-
-def _choices(spec: NodeSpec, values: Mapping[str, Any]) -> Iterator[tuple[str, Choice]]:
-    """Combos of a node, those that belong to a choice of another one included."""
-    waiting = list(spec.inputs)
-    while waiting:
-        given = waiting.pop(0)
-        if given.io_type == DYNAMIC_COMBO:
-            waiting[:0] = given.nested(values.get(given.name))
-        elif given.io_type != "COMBO":
-            continue
-        yield given.name, _choice(given)
-
-
-def _choice(given: InputSpec) -> Choice:
-    about = given.details
-    return Choice(
-        given.options,
-        upload=any(about.get(mark) for mark in _UPLOADS),
-        several=bool(about.get("multiselect") or about.get("multi_select")),
-    )
 
 
 def _listing(at: Server, folder: str) -> list[str]:

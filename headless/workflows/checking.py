@@ -6,8 +6,7 @@ needs. What only a node's own code knows (`VALIDATE_INPUTS`) is not among them.
 
 import graphlib
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ...core.errors import listed, shorten
@@ -53,7 +52,7 @@ def problems(
         kind = api[node_id]["class_type"]
         judged = _JUDGED.get(kind, ())
         values = dict(api[node_id]["inputs"])
-        for spec in _inputs(known[node_id], values):
+        for spec in known[node_id].with_nested(values):
             if spec.name in own(kind) and isinstance(values.get(spec.name), str):
                 spellings = either_separator(values[spec.name])
                 values[spec.name] = next((s for s in spellings if s in spec.options), spellings[0])
@@ -93,20 +92,6 @@ def _needed(api: ApiWorkflow, known: Mapping[str, NodeSpec]) -> tuple[list[str],
     except graphlib.CycleError as error:
         wrong.append(f"Nodes {listed(error.args[1], 12, between=' -> ')} feed each other.")
     return [node_id for node_id in api if node_id in graph], wrong
-
-
-def _inputs(spec: NodeSpec, values: Mapping[str, Any]) -> Iterator[InputSpec]:
-    """Inputs of a node, those that its choices bring along included."""
-    waiting = list(spec.inputs)
-    while waiting:
-        first = waiting.pop(0)
-        yield first
-        if first.kind == DYNAMIC_COMBO:
-            waiting[:0] = first.nested(values.get(first.name))
-        elif first.kind == AUTOGROW:
-            grown = [name for name in values if name.startswith(f"{first.name}.")]
-            for place in first.template()[:1]:
-                waiting[:0] = [replace(place, name=name) for name in grown]
 
 
 def _wrong(
@@ -162,17 +147,11 @@ def _types(text: str) -> set[str]:
     return {part.strip() for part in text.split(",")}
 
 
-def is_upload(spec: InputSpec) -> bool:
-    """Whether the input takes files of the input folder, also those that are not listed."""
-    return any(str(key).endswith("_upload") and on for key, on in spec.details.items())
-
-
 def _not_offered(value: Any, spec: InputSpec, shown_name: str) -> str:
-    listed_elsewhere = is_upload(spec) or "remote" in spec.details or "remote_combo" in spec.details
+    listed_elsewhere = spec.is_upload or "remote" in spec.details or "remote_combo" in spec.details
     if spec.kind not in {"COMBO", DYNAMIC_COMBO} or listed_elsewhere:
         return ""
-    several = spec.details.get("multiselect") or spec.details.get("multi_select")
-    chosen = value if several and isinstance(value, list) else [value]
+    chosen = value if spec.takes_several and isinstance(value, list) else [value]
     if all(one in spec.options for one in chosen):
         return ""
     offered = listed(spec.options, _OFFERED, longest=60) or "nothing"

@@ -5,7 +5,7 @@ combo of older nodes has the list of what it offers in place of the type.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -56,6 +56,16 @@ class InputSpec:
         """The type of its widget, which may be narrower than what may be linked to it."""
         return str(self.details.get("widgetType") or self.io_type)
 
+    @property
+    def is_upload(self) -> bool:
+        """Whether it takes files of the input folder, also those that are not listed."""
+        return any(str(key).endswith("_upload") and on for key, on in self.details.items())
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether several of what a combo offers may be chosen."""
+        return bool(self.details.get("multiselect") or self.details.get("multi_select"))
+
     def nested(self, value: Any) -> Iterator["InputSpec"]:
         """Inputs that belong to a choice of a dynamic combo; their names begin with its own."""
         for option in self.details.get("options") or ():
@@ -87,16 +97,22 @@ class NodeSpec:
     paid: bool = False
     """It sends its inputs to somebody else, who takes credits of comfy.org for it."""
 
-    def input(self, name: str, values: Mapping[str, Any]) -> InputSpec | None:
-        """An input by its name, also one that the choices in `values` bring along."""
-        known: dict[str, InputSpec] = {}
+    def with_nested(self, values: Mapping[str, Any]) -> Iterator[InputSpec]:
+        """All inputs; behind each those that its choice, or its places in `values`, bring along."""
         waiting = list(self.inputs)
         while waiting:
-            spec = waiting.pop()
-            known[spec.name] = spec
-            if spec.io_type == DYNAMIC_COMBO and name.startswith(f"{spec.name}."):
-                waiting.extend(spec.nested(values.get(spec.name)))
-        return known.get(name)
+            first = waiting.pop(0)
+            yield first
+            if first.kind == DYNAMIC_COMBO:
+                waiting[:0] = first.nested(values.get(first.name))
+            elif first.kind == AUTOGROW:
+                grown = [name for name in values if name.startswith(f"{first.name}.")]
+                for place in first.template()[:1]:
+                    waiting[:0] = [replace(place, name=name) for name in grown]
+
+    def input(self, name: str, values: Mapping[str, Any]) -> InputSpec | None:
+        """An input by its name, also one that the choices in `values` bring along."""
+        return next((spec for spec in self.with_nested(values) if spec.name == name), None)
 
 
 Specs = Callable[[str], NodeSpec | None]

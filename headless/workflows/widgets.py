@@ -8,7 +8,7 @@ its own, which follow it; sockets of a growing input may be widgets, too.
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .specs import AUTOGROW, DYNAMIC_COMBO, DYNAMIC_GROUP, MATCH, InputSpec, NodeSpec
@@ -216,7 +216,7 @@ def lay_out_rows(form: Form, widget: Widget) -> None:
     start = len(form.widgets)
     for row in range(min(_whole(widget.value, 0), _MOST)):
         for one in widget.spec.template():
-            _add_widget(form, _renamed(one, f"{before}{row}.{one.name}"))
+            _add_widget(form, replace(one, name=f"{before}{row}.{one.name}"))
     _move(form.widgets, start, form.widgets.index(widget) + 1)
 
 
@@ -231,7 +231,7 @@ def grow(form: Form, name: str, place: int) -> None:
     parts = form.growing[name].template()
     for one in parts:
         stem = str(template.get("prefix") or "") if len(parts) == 1 else one.name
-        new = _renamed(one, f"{name}.{names[place] if names else f'{stem}{place}'}")
+        new = replace(one, name=f"{name}.{names[place] if names else f'{stem}{place}'}")
         if form.slot(new.name) is None:
             _add_socket(form, new)
             _add_widget(form, new)
@@ -267,13 +267,6 @@ def _place(spec: InputSpec, last: str) -> int:
 def _template(spec: InputSpec) -> Mapping[str, Any]:
     template = spec.details.get("template")
     return template if isinstance(template, Mapping) else {}
-
-
-def _renamed(spec: InputSpec, name: str) -> InputSpec:
-    return InputSpec(
-        *(name, spec.has_widget, spec.has_control, spec.io_type, spec.options, spec.default),
-        *(spec.optional, spec.details),
-    )
 
 
 def _whole(value: Any, otherwise: int) -> int:
