@@ -6,6 +6,14 @@ from ._host import io
 
 _KNOWN = "search_aliases" in io.Schema.__dataclass_fields__  # since ComfyUI 0.10
 
+RESTORE = (
+    *("face restoration", "restore face", "face enhance", "face enhancer", "fix face"),
+    *("face detailer", "upscale face", "deblur face", "old photo"),
+)
+"""What every node that restores faces is searched by."""
+GUARD = ("keep identity", "preserve identity", "keep likeness", "identity drift", "same person")
+"""What every node that guards who somebody is is searched by."""
+
 
 def found_by(*phrases: str) -> dict[str, Any]:
     """The schema's argument for phrases that the editor's search takes for a node's name as well.

@@ -6,7 +6,7 @@ from ._host import host, io
 from ._options import option_input
 from ._steps import reporter
 from ._types import output
-from ._words import found_by
+from ._words import RESTORE, found_by
 
 
 class RestoreWithModel(io.ComfyNode):
@@ -17,15 +17,7 @@ class RestoreWithModel(io.ComfyNode):
             display_name="Restore with Model (GFPGAN, CodeFormer)",
             category="facewright/restore",
             **found_by(
-                "face restoration",
-                "restore face",
-                "face enhance",
-                "face enhancer",
-                "fix face",
-                "face detailer",
-                "upscale face",
-                "deblur face",
-                "old photo",
+                *RESTORE,
                 "gfpgan",
                 "codeformer",
                 "restoreformer",

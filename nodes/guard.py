@@ -8,7 +8,7 @@ from ._host import SHOWN, host, io
 from ._options import false_match_input, landmarker_input, option_input
 from ._steps import reporter
 from ._types import Faces, Matches, Person, Recogniser, output
-from ._words import found_by
+from ._words import GUARD, found_by
 
 
 def _held_against(
@@ -44,11 +44,7 @@ class IdentityGuard(io.ComfyNode):
             display_name="Identity Guard",
             category="facewright/guard",
             **found_by(
-                "keep identity",
-                "preserve identity",
-                "keep likeness",
-                "identity drift",
-                "same person",
+                *GUARD,
                 "face similarity",
             ),
             description=(
@@ -171,11 +167,7 @@ class PictureGuard(io.ComfyNode):
             display_name="Picture Guard",
             category="facewright/guard",
             **found_by(
-                "keep identity",
-                "preserve identity",
-                "keep likeness",
-                "identity drift",
-                "same person",
+                *GUARD,
                 "guard whole picture",
             ),
             description=(

@@ -8,7 +8,7 @@ from ._host import host, io
 from ._options import option_input, posterior_inputs
 from ._steps import reporter
 from ._types import output
-from ._words import found_by
+from ._words import RESTORE, found_by
 
 _TIMESTEP_TIP = "The noise level the model takes the picture for. The weights are trained at 399."
 
@@ -21,15 +21,7 @@ class OneStepRestore(io.ComfyNode):
             display_name="One-Step Restore (OSDFace, HonestFace)",
             category="facewright/restore",
             **found_by(
-                "face restoration",
-                "restore face",
-                "face enhance",
-                "face enhancer",
-                "fix face",
-                "face detailer",
-                "upscale face",
-                "deblur face",
-                "old photo",
+                *RESTORE,
                 "face super resolution",
                 "blind face restoration",
                 "one step diffusion",
