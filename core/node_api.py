@@ -276,3 +276,21 @@ def called(node_id: Any, title: Any) -> str:
 def is_ui_form(workflow: Mapping[str, Any]) -> bool:
     """Whether it is the editor's form."""
     return isinstance(workflow.get("nodes"), list)
+
+
+def is_link(value: Any) -> bool:
+    """Whether the value of an input is a link: [node id, output number]."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], str | int)
+        and isinstance(value[1], int)
+        and not isinstance(value[0], bool)
+        and not isinstance(value[1], bool)
+        and 0 <= value[1] < 2**31
+    )
+
+
+def sources(node: Mapping[str, Any]) -> set[str]:
+    """Ids of the nodes that one of the API form is linked to."""
+    return {str(value[0]) for value in node["inputs"].values() if is_link(value)}

@@ -14,7 +14,7 @@ import torch
 from ..core.errors import FacewrightError, first_of, shorten
 from ..core.files.shapes import shown, words
 from ..core.host import find_host, running
-from ..core.node_api import Blocked, Input, Schema, called, is_ui_form
+from ..core.node_api import Blocked, Input, Schema, called, is_link, is_ui_form, sources
 from ..core.weights.model_folders import ModelFolders
 from .host.catalogue import input_specs, node_classes
 from .host.host import HeadlessHost
@@ -23,7 +23,7 @@ from .workflows.assign import set_inputs
 from .workflows.endings import MisnamedError, refusing
 from .workflows.input_files import files_read, named_by_hand
 from .workflows.workflow import ApiWorkflow, WorkflowError, node_title, to_api, unknown_node
-from .workflows.workflow_file import is_link, read_workflow
+from .workflows.workflow_file import read_workflow
 
 _CASTS = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 
@@ -206,15 +206,15 @@ def _order(api: ApiWorkflow, schemas: Mapping[str, Schema]) -> list[str]:
         node_id = needed.pop()
         if node_id in graph:
             continue
-        sources = {str(v[0]) for v in api[node_id]["inputs"].values() if is_link(v)}
-        absent = sources - api.keys()
+        linked = sources(api[node_id])
+        absent = linked - api.keys()
         if absent:
             raise WorkflowError(
                 f"{called(node_id, api[node_id]['class_type'])} is linked to node "
                 f"{shorten(min(absent), 40)}, which is absent."
             )
-        graph[node_id] = sources
-        needed.extend(sources)
+        graph[node_id] = linked
+        needed.extend(linked)
     position = {k: i for i, k in enumerate(api)}
     try:
         sorter = graphlib.TopologicalSorter(graph)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import listed, shorten
 from ..files.confined import is_plain
-from ..node_api import called
+from ..node_api import called, is_link
 from ..weights.known_files import known_file
 from ..weights.model_folders import either_separator
 from .files import FILES, Files, Named, is_weight_file, told
@@ -37,7 +37,7 @@ class OnServer:
         loads = FILES.get(node.kind) or self.around.files(node.kind)
         for name, choice in choices.items():
             value = _plain(node.values.get(name))
-            if value is None or _is_link(value):
+            if value is None or is_link(value):
                 continue
             for one in value if choice.several and isinstance(value, list) else [value]:
                 if choice.upload:
@@ -116,11 +116,6 @@ class OnServer:
 def _plain(value: Any) -> Any:
     """A value without what marks a list as no link."""
     return value.get("__value__") if isinstance(value, Mapping) else value
-
-
-def _is_link(value: Any) -> bool:
-    link = isinstance(value, list) and len(value) == 2
-    return link and isinstance(value[0], str) and type(value[1]) is int
 
 
 def _alike(value: str, choice: Choice) -> str | None:

@@ -20,7 +20,7 @@ from ...core.errors import shorten
 from ...core.files import shapes
 from ...core.files.confined import is_plain
 from ...core.files.shapes import Shape
-from ...core.node_api import is_ui_form
+from ...core.node_api import is_ui_form, sources
 from ..host.catalogue import own_files
 from ..workflows.specs import DYNAMIC_COMBO, NodeSpec, Specs, specs_of
 from ..workflows.workflow import BROWSER, ApiWorkflow, to_api
@@ -172,8 +172,8 @@ def _sent(
         whole = to_api(workflow, lambda kind: _without_scenes(specs(kind)) or NodeSpec(()))
     except WorkflowError as error:
         return None, [], [str(error)]
-    linked = {i for node in whole.values() for i in _sources(node["inputs"])}
-    linked |= {i for i, node in whole.items() if any(_sources(node["inputs"]))}
+    linked = {i for node in whole.values() for i in sources(node)}
+    linked |= {i for i, node in whole.items() if sources(node)}
     # Alone in the editor's form, an unknown node is a note or the like, which is never sent.
     kept = {
         node_id: node
@@ -192,12 +192,6 @@ def _without_scenes(spec: NodeSpec | None) -> NodeSpec | None:
     if spec is None:
         return None
     return replace(spec, inputs=[i for i in spec.inputs if i.kind not in BROWSER])
-
-
-def _sources(inputs: Mapping[str, Any]) -> Iterator[str]:
-    for value in inputs.values():
-        if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
-            yield value[0]
 
 
 def _listing(at: Server, folder: str) -> list[str]:

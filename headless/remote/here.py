@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.host import find_host, running
+from ...core.node_api import sources
 from ..runner import Outputs, input_specs, run_workflow
 from ..workflows.endings import LateError
 from ..workflows.report import RunReport, node_reports, seeds_of
@@ -83,7 +84,7 @@ class Here:
         if self._changing is None:
             return
         reached = {self._changing}
-        while more := {i for i in api.keys() - reached if _sources(api[i]) & reached}:
+        while more := {i for i in api.keys() - reached if sources(api[i]) & reached}:
             reached |= more
         # Output nodes do something besides: they show and save.
         self._kept = {k: v for k, v in results.items() if k not in reached and v.ui is None}
@@ -128,10 +129,6 @@ def _saved(ui: Any) -> list[Path]:
     """Files that an output node wrote; previews are tensors."""
     images = ui.get("images") if isinstance(ui, dict) else None
     return images if isinstance(images, list) else []
-
-
-def _sources(node: Mapping[str, Any]) -> set[str]:
-    return {str(v[0]) for v in node["inputs"].values() if isinstance(v, list) and len(v) == 2}
 
 
 def _follow(

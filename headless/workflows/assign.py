@@ -6,9 +6,9 @@ from typing import Any
 
 from ...core.errors import listed, shorten
 from ...core.files.json_text import JsonError, parse_json
+from ...core.node_api import is_link
 from .specs import InputSpec, Specs
 from .workflow import ApiWorkflow, WorkflowError
-from .workflow_file import is_link
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True}
 _TRUTH |= {"false": False, "no": False, "off": False, "0": False}

@@ -11,11 +11,11 @@ from typing import Any
 
 from ...core.errors import listed, shorten
 from ...core.files.shapes import shown
-from ...core.node_api import called
+from ...core.node_api import called, is_link, sources
 from ...core.weights.model_folders import either_separator
 from .specs import AUTOGROW, DYNAMIC_COMBO, DYNAMIC_GROUP, InputSpec, NodeSpec, Specs
 from .workflow import ApiWorkflow, node_title
-from .workflow_file import WorkflowError, is_link
+from .workflow_file import WorkflowError
 
 _CASTS: Mapping[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float}
 _OFFERED = 12
@@ -79,7 +79,7 @@ def _needed(api: ApiWorkflow, known: Mapping[str, NodeSpec]) -> tuple[list[str],
         node_id = waiting.pop()
         if node_id in graph:
             continue
-        links = {str(v[0]) for v in api[node_id]["inputs"].values() if is_link(v)}
+        links = sources(api[node_id])
         graph[node_id] = links & api.keys()
         waiting += graph[node_id]
         name = called(node_id, node_title(api, node_id))

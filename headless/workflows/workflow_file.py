@@ -117,19 +117,6 @@ _NO_WORKFLOW = (
 _AGAIN = "Open the workflow in ComfyUI and save it again, or mend that entry."
 
 
-def is_link(value: Any) -> bool:
-    """Whether the value of an input is a link: [node id, output number]."""
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], str | int)
-        and isinstance(value[1], int)
-        and not isinstance(value[0], bool)
-        and not isinstance(value[1], bool)
-        and 0 <= value[1] < 2**31
-    )
-
-
 def link_parts(link: Any) -> tuple[int, str, int]:
     """Number, node and output of an entry of `links`: where the link starts."""
     if isinstance(link, list):
