@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ... import headless  # noqa: F401 (runs the nodes)
 from ...core.files.known import SUFFIXES, TRAINING_PAGE
 from ...core.weights.known_files import known_file
-from ...nodes import all_nodes
-from ...nodes._all import file_inputs
+from .kinds import CORE, LOOKS, OVER, SIZES, WIDTH, Kind, kinds
 from .layout import FOOTER, GRID, TITLE, Box, Frame, Point, arrange, screen
 from .wires import Wires
 
@@ -29,98 +27,8 @@ COLORS = {
     "output": "#b58b2a",
 }
 """What a group is for -> its colour, the same in every workflow."""
-_SIZES: dict[str, int] = json.loads((Path(__file__).parent / "sizes.json").read_text())
-"""Class of a node -> the least height, without its title, that any editor gave it in either kind of
-nodes. The browser test measures them anew."""
-_WIDTH = 340
-_LOOKS = {
-    "Compare": (420, 290),
-    "CLIPTextEncode": (340, 40),
-    "DegradationSheet": (780, 480),
-    "DemoPicture": (340, 190),
-    "DetectFaces": (340, 220),
-    "FaceMask": (420, 220),
-    "IDEEncode": (340, 130),
-    "IdentityGuard": (460, 240),
-    "ImageScore": (440, 340),
-    "LandmarkScore": (400, 340),
-    "LoadImage": (340, 250),
-    "LoadPerson": (340, 200),
-    "MatchPeople": (380, 240),
-    "Person": (340, 210),
-    "PictureGuard": (460, 240),
-    "PreviewAny": (400, 110),
-    "SaveImage": (440, 260),
-    "SaveVideo": (420, 300),
-    "SaveWithReceipts": (440, 260),
-    "VREEncode": (320, 220),
-}
-"""Nodes that show something below their widgets: width, and the height of what they show."""
-_OVER = {"FacewrightImageScore": 240, "FacewrightLandmarkScore": 240}
-"""Vue nodes with a text and a picture reach so far below the height that they were given."""
 _LINE, _LETTERS = 16.5, 5.3
 """Pixels of a note's lines and letters."""
-
-_CORE = {
-    "CLIPTextEncode": "clip CLIP, text STRING -> CONDITIONING",
-    "CheckpointLoaderSimple": "ckpt_name COMBO -> MODEL, CLIP, VAE",
-    "CreateVideo": "images IMAGE, fps FLOAT -> VIDEO",
-    "KSampler": "model MODEL, positive CONDITIONING, negative CONDITIONING, latent_image LATENT, "
-    "seed INT, steps INT, cfg FLOAT, sampler_name COMBO, scheduler COMBO, denoise FLOAT -> LATENT",
-    "ImageUpscaleWithModel": "upscale_model UPSCALE_MODEL, image IMAGE -> IMAGE",
-    "LoadImage": "image COMBO -> IMAGE, MASK",
-    "PreviewAny": "source * -> ",
-    "SaveImage": "images IMAGE, filename_prefix STRING -> ",
-    "SaveVideo": "video VIDEO, filename_prefix STRING, format COMBO, codec COMBO -> ",
-    "UpscaleModelLoader": "model_name COMBO -> UPSCALE_MODEL",
-    "VAEDecode": "samples LATENT, vae VAE -> IMAGE",
-    "VAEEncode": "pixels IMAGE, vae VAE -> LATENT",
-}
-"""The few nodes of ComfyUI itself that the graphs use: their inputs and outputs."""
-_WIDGETS = {"STRING", "INT", "FLOAT", "COMBO"}
-
-
-class Input(NamedTuple):
-    name: str
-    type: str
-    is_widget: bool
-    optional: bool = False
-    default: Any = None
-
-
-class Kind(NamedTuple):
-    """What the nodes of one class have in common."""
-
-    id: str
-    title: str
-    inputs: list[Input]
-    """Sockets, then widgets."""
-    outputs: list[tuple[str, str]]
-    """Names and types."""
-    files: dict[str, str] = {}  # noqa: RUF012 (never changed)
-    """Inputs of ours that name weight files -> the models folder of these."""
-
-
-def _kinds() -> dict[str, Kind]:
-    """All kinds of nodes; those of this pack by their names without "Facewright" in front."""
-    kinds = {}
-    for name, signature in _CORE.items():
-        taken, given = (part.split(", ") for part in signature.split(" -> "))
-        pairs = [pair.split() for pair in taken]
-        inputs = [Input(name, io_type, io_type in _WIDGETS) for name, io_type in pairs]
-        kinds[name] = Kind(name, name, inputs, [(output, output) for output in given if output])
-    for node in all_nodes():
-        schema = node.GET_SCHEMA()
-        inputs = [
-            Input(i.id, i.io_type, i.has_widget, i.optional, getattr(i, "default", None))
-            for i in schema.inputs
-        ]
-        inputs.sort(key=lambda given: given.is_widget)
-        outputs = [(o.display_name or o.id, o.io_type) for o in schema.outputs]
-        short = schema.node_id.removeprefix("Facewright")
-        files = file_inputs(node)
-        kinds[short] = Kind(schema.node_id, schema.display_name, inputs, outputs, files)
-    return kinds
 
 
 @functools.cache
@@ -166,7 +74,11 @@ class Node:
 
     @property
     def over(self) -> int:
-        return _OVER.get(self.kind.id, 0)
+        return OVER.get(self.kind.id, 0)
+
+    def stretch(self, more: int) -> None:
+        x, y, width, height = self.box
+        self.box = x, y, width, height + more
 
     def links(self) -> dict[str, "Output"]:
         """The inputs that are linked, and to what."""
@@ -231,7 +143,7 @@ class Graph:
         self.nodes: list[Node] = []
         self.groups: list[Group] = []
         self.notes: list[Note] = []
-        self._kinds = _kinds()
+        self._kinds = kinds()
         self._latest: dict[str, Output] = {}
 
     def add(
@@ -249,11 +161,11 @@ class Graph:
         A socket that must be linked and is not takes the latest output of its name. `width` and
         `room` (for what the node shows) are those of its kind by default.
         """
-        wide, high = _LOOKS.get(kind, (_WIDTH, 0))
+        wide, high = LOOKS.get(kind, (WIDTH, 0))
         found = self._kinds[kind]
         # Classic nodes cut off a title that is too long for them.
         titled = math.ceil((len(title or found.title) * 8 + 70) / 20) * 20
-        least = math.ceil(_SIZES[found.id] / GRID) * GRID
+        least = math.ceil(SIZES[found.id] / GRID) * GRID
         box = 0, 0, max(width or wide, titled), least + (room or high)
         node = Node(len(self.nodes) + 1, found, box, values, title, grows=bool(room or high))
         inputs = node.kind.inputs
@@ -285,12 +197,11 @@ class Graph:
     def settle(self) -> None:
         """Place everything: notes first, then frames in the order in which they were made."""
         notes = [Frame(self.notes, framed=False)] if self.notes else []
-        for sign in (1, -1):
-            for node in self.nodes:
-                x, y, width, height = node.box
-                node.box = x, y, width, height + sign * node.over
-            if sign == 1:
-                arrange([*notes, *self.groups])
+        for node in self.nodes:
+            node.stretch(node.over)
+        arrange([*notes, *self.groups])
+        for node in self.nodes:
+            node.stretch(-node.over)
 
     def links(self) -> list[list]:
         """Each link as the editor holds it: its id, from where, to where, and its type."""
@@ -419,7 +330,7 @@ def _ui_node(node: Node, links: list[list]) -> dict:
     for name, value in node.widgets().items():
         # A seed has the editor's own "control after generate" beside it.
         values += [value, "fixed"] if name == "seed" else [value]
-    pack = {} if node.kind.id in _CORE else {"cnr_id": "facewright"}
+    pack = {} if node.kind.id in CORE else {"cnr_id": "facewright"}
     models = _models(node)
     properties = {"Node name for S&R": node.kind.id, **pack, **models, **node.properties}
     shown = {"properties": properties, "widgets_values": values}

@@ -10,8 +10,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from .graph import Graph, Input, Kind, Node, Output, ui_entry
+from .graph import Graph, Node, Output, ui_entry
 from .honestface import restore_with_photos
+from .kinds import Input, Kind
 from .parts import find_faces, restore_crops
 
 FOLDER = Path(__file__).parents[2] / "subgraphs"

@@ -17,9 +17,9 @@ from urllib.error import HTTPError
 import numpy as np
 import pytest
 from facewright.core.demo import GROUP_LQ
-from facewright.docs.graphs import graph
 from facewright.docs.graphs.build import WORKFLOWS
 from facewright.docs.graphs.graph import FOLDER
+from facewright.docs.graphs.kinds import SIZES
 from facewright.docs.graphs.subgraphs import BLUEPRINTS
 from PIL import Image
 
@@ -74,7 +74,7 @@ FILES = {
     "group_photo_people": HONESTFACE,  # the editor does not look for albums
 }
 RUNNING = [name for name in NAMES if name not in FILES]
-SIZES = json.loads((Path(graph.__file__).parent / "sizes.json").read_text())
+
 LONGEST = 400
 """Seconds a workflow may take on a busy machine."""
 

@@ -2,12 +2,11 @@
 
 import itertools
 import json
-from pathlib import Path
 
 import pytest
-from facewright.docs.graphs import graph
 from facewright.docs.graphs.build import WORKFLOWS
 from facewright.docs.graphs.graph import COLORS, FOLDER
+from facewright.docs.graphs.kinds import SIZES
 from facewright.docs.graphs.subgraphs import BLUEPRINTS
 from facewright.docs.graphs.subgraphs import FOLDER as BLUEPRINT_FOLDER
 from facewright.docs.graphs.wires import curve
@@ -54,7 +53,6 @@ def test_nothing_overlaps_and_every_node_has_its_frame(make):
             assert left < box[0] and top < box[1] and box[2] < right and box[3] < bottom
 
 
-SIZES = json.loads((Path(graph.__file__).parent / "sizes.json").read_text())
 FOOTER = 30  # what the editor hangs below a node whose file is missing
 LEAST = 45  # between nodes, whatever the editor adds
 
