@@ -382,7 +382,8 @@ if (job.templates) {
       const cards = [...document.querySelectorAll('[role=dialog] [data-testid^=template-workflow-]')]
       for (const card of cards) {
         const picture = card.querySelector('img')
-        if (name(card) in found || !picture?.naturalWidth) continue
+        // Before the filter works, cards of others stand there, whose pictures another host may have.
+        if (name(card) in found || !picture?.naturalWidth || !picture.src.includes('/facewright/')) continue
         found[name(card)] = (await (await fetch(picture.src)).blob()).size
         calm = 0
       }
