@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -165,3 +166,47 @@ def server(comfyui, home):
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    """What drives ComfyUI's editor: node, chromium and the folder with playwright-core.
+
+    The first two are on the PATH. FACEWRIGHT_PLAYWRIGHT names the third (a node_modules), else npm
+    fetches it.
+    """
+    found = [shutil.which("node"), shutil.which("chromium") or shutil.which("google-chrome")]
+    if None in found:
+        pytest.skip("needs node and chromium on the PATH")
+    if given := os.environ.get("FACEWRIGHT_PLAYWRIGHT"):
+        return *found, given
+    folder = tmp_path_factory.mktemp("playwright")
+    command = ["npm", "install", "--no-audit", "--no-fund", "--no-save", "playwright-core"]
+    if shutil.which("npm") is None or subprocess.call(command, cwd=folder):
+        pytest.skip("npm cannot fetch playwright-core: set FACEWRIGHT_PLAYWRIGHT")
+    return *found, str(folder / "node_modules")
+
+
+@pytest.fixture(scope="session")
+def drive(programs, tmp_path_factory):
+    """Runs a script of this folder in a headless Chromium; returns what it saw."""
+    node, chromium, playwright = programs
+
+    def run(script, seconds, **job):
+        path = tmp_path_factory.mktemp("job") / "job.json"
+        path.write_text(json.dumps({"chromium": chromium, "playwright": playwright, **job}))
+        command = [node, HERE / script, path]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory):
+    """The folder that FACEWRIGHT_SCREENSHOTS names, else one of this session."""
+    kept = os.environ.get("FACEWRIGHT_SCREENSHOTS")
+    folder = Path(kept).absolute() if kept else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

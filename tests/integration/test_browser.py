@@ -1,17 +1,12 @@
 """Every shipped workflow and blueprint in ComfyUI's editor, in a headless Chromium.
 
-Needs chromium and node on the PATH, and playwright-core: from the folder that FACEWRIGHT_PLAYWRIGHT
-names (a node_modules), else npm fetches it. FACEWRIGHT_SCREENSHOTS names a folder to keep the
-screenshots in.
+What is needed, see `programs` in conftest.py; where pictures go, `screenshots`.
 """
 
 import io
 import itertools
 import json
-import os
 import shutil
-import subprocess
-from pathlib import Path
 from urllib.error import HTTPError
 
 import numpy as np
@@ -123,29 +118,6 @@ DROPS = {
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    """node, chromium and the folder with playwright-core."""
-    found = [shutil.which("node"), shutil.which("chromium") or shutil.which("google-chrome")]
-    if None in found:
-        pytest.skip("needs node and chromium on the PATH")
-    if given := os.environ.get("FACEWRIGHT_PLAYWRIGHT"):
-        return *found, given
-    folder = tmp_path_factory.mktemp("playwright")
-    command = ["npm", "install", "--no-audit", "--no-fund", "--no-save", "playwright-core"]
-    if shutil.which("npm") is None or subprocess.call(command, cwd=folder):
-        pytest.skip("npm cannot fetch playwright-core: set FACEWRIGHT_PLAYWRIGHT")
-    return *found, str(folder / "node_modules")
-
-
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory):
-    kept = os.environ.get("FACEWRIGHT_SCREENSHOTS")
-    folder = Path(kept).absolute() if kept else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def blueprints(server):
     """Those that the server offers: none before ComfyUI 0.10."""
     try:
@@ -155,20 +127,19 @@ def blueprints(server):
 
 
 @pytest.fixture(scope="module")
-def seen(server, home, programs, screenshots, blueprints, tmp_path_factory):
+def seen(server, home, drive, screenshots, blueprints):
     """Everything one browser saw of one server."""
     for name in NAMES:  # the photographs that people are asked to choose
         for node in json.loads((FOLDER / f"api/{name}.api.json").read_text()).values():
             if node["class_type"] == "LoadImage":
                 shutil.copy(GROUP_LQ, home / "input" / node["inputs"]["image"])
-    node, chromium, playwright = programs
-    job = {
-        "address": server.address,
-        "chromium": chromium,
-        "playwright": playwright,
-        "out": str(screenshots),
-        "templates": True,
-        "workflows": [
+    return drive(
+        "browser.mjs",
+        3000,
+        address=server.address,
+        out=str(screenshots),
+        templates=True,
+        workflows=[
             {
                 "name": name,
                 "url": f"/api/workflow_templates/facewright/{name}.json",
@@ -176,21 +147,13 @@ def seen(server, home, programs, screenshots, blueprints, tmp_path_factory):
             }
             for name in NAMES
         ],
-        "blueprints": [
+        blueprints=[
             {"name": name, "run": LONGEST, "widgets": {"crop_size": 128}, **around}
             for name, around in DROPS.items()
             if blueprints
         ],
-        "fresh": list(SIZES),
-    }
-    path = tmp_path_factory.mktemp("browser") / "job.json"
-    path.write_text(json.dumps(job))
-    driver = Path(__file__).with_name("browser.mjs")
-    done = subprocess.run(
-        [node, driver, path], check=False, capture_output=True, text=True, timeout=3000
+        fresh=list(SIZES),
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def plain(prompt):

@@ -1,14 +1,8 @@
 """Results on nodes in ComfyUI's editor, in a headless Chromium: after the job, and after more.
 
-Both node modes, where the editor has both. What is needed, see test_browser.py;
-FACEWRIGHT_SCREENSHOTS names a folder to keep a picture of each mode in.
+Both node modes, where the editor has both. What is needed, see `programs` in conftest.py; where
+pictures go, `screenshots`.
 """
-
-import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -19,30 +13,10 @@ ALL = ("FacewrightDoctor", *SCORES)
 
 
 @pytest.fixture(scope="module")
-def seen(server, tmp_path_factory):
+def seen(server, drive, screenshots):
     """What one browser saw, by node mode."""
-    programs = [shutil.which("node"), shutil.which("chromium") or shutil.which("google-chrome")]
-    playwright = os.environ.get("FACEWRIGHT_PLAYWRIGHT")
-    if None in programs or not playwright:
-        pytest.skip("needs node and chromium on the PATH, and FACEWRIGHT_PLAYWRIGHT")
-    folder = tmp_path_factory.mktemp("results")
-    out = Path(os.environ.get("FACEWRIGHT_SCREENSHOTS") or folder).absolute()
-    out.mkdir(parents=True, exist_ok=True)
-    job = {
-        "address": server.address,
-        "chromium": programs[1],
-        "playwright": playwright,
-        "out": str(out),
-        "modes": ["classic", "vue"],
-    }
-    path = folder / "job.json"
-    path.write_text(json.dumps(job))
-    driver = Path(__file__).with_name("results.mjs")
-    done = subprocess.run(
-        [programs[0], driver, path], check=False, capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    modes = ["classic", "vue"]
+    return drive("results.mjs", 900, address=server.address, out=str(screenshots), modes=modes)
 
 
 @pytest.fixture(params=["classic", "vue"])

@@ -1,13 +1,7 @@
 """What ComfyUI's search boxes find, typed into in a headless Chromium; and help in one's language.
 
-What is needed, see test_browser.py.
+What is needed, see `programs` in conftest.py.
 """
-
-import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 from facewright.docs.build import page_path
@@ -51,27 +45,15 @@ LANGUAGES = ("en", "zh")
 
 
 @pytest.fixture(scope="module")
-def seen(server, tmp_path_factory):
-    programs = [shutil.which("node"), shutil.which("chromium") or shutil.which("google-chrome")]
-    playwright = os.environ.get("FACEWRIGHT_PLAYWRIGHT")
-    if None in programs or not playwright:
-        pytest.skip("needs node and chromium on the PATH, and FACEWRIGHT_PLAYWRIGHT")
-    job = {
-        "address": server.address,
-        "chromium": programs[1],
-        "playwright": playwright,
-        "searches": [*BY_NAME, *BY_PHRASE],
-        "help": HELP,
-        "languages": LANGUAGES,
-    }
-    path = tmp_path_factory.mktemp("search") / "job.json"
-    path.write_text(json.dumps(job))
-    driver = Path(__file__).with_name("search.mjs")
-    done = subprocess.run(
-        [programs[0], driver, path], check=False, capture_output=True, text=True, timeout=600
+def seen(server, drive):
+    return drive(
+        "search.mjs",
+        600,
+        address=server.address,
+        searches=[*BY_NAME, *BY_PHRASE],
+        help=HELP,
+        languages=LANGUAGES,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 @pytest.mark.parametrize("box", ["default", "v1 (legacy)"])
