@@ -17,6 +17,7 @@ from ..files.editor_form import (
     described_groups,
     group_name,
 )
+from ..files.json_text import as_fields, as_list
 from ..node_api import is_ui_form
 from .surroundings import Surroundings
 
@@ -157,7 +158,7 @@ class _Reader:
             about.get("cnr_id") or about.get("aux_id"),
             kind not in self.graphs and kind != PRIMITIVE,
             tuple(_downloads(about)),
-            not any(_linked(slot) for slot in (*_list(node.get("inputs")), *_list(outputs))),
+            not any(_linked(slot) for slot in (*as_list(node.get("inputs")), *as_list(outputs))),
         )
 
     def _graph_name(self, kind: str) -> str:
@@ -166,21 +167,21 @@ class _Reader:
 
     def _grouped(self, group: list[Mapping[str, Any]], whole: Node, depth: int) -> Iterator[Node]:
         """The nodes that a group node stands for; it stores their values one after the other."""
-        sizes = [len(_list(node.get("widgets_values"))) for node in group]
+        sizes = [len(as_list(node.get("widgets_values"))) for node in group]
         shares = list(whole.widgets) if len(whole.widgets) == sum(sizes) else None
         for index, (node, size) in enumerate(zip(group, sizes, strict=True)):
             kind = node["type"]
             if self._too_many(depth) or kind in VIRTUAL - {PRIMITIVE}:
                 continue
-            held = _list(node.get("widgets_values"))
+            held = as_list(node.get("widgets_values"))
             if shares is not None:
                 held, shares = shares[:size], shares[size:]
-            about = _mapping(node.get("properties"))
+            about = as_fields(node.get("properties"))
             found = Node(
                 f"{whole.id}:{index}",
                 kind,
                 str(node.get("title") or self.around.title(kind) or kind),
-                _mapping(node.get("widgets_values")),
+                as_fields(node.get("widgets_values")),
                 tuple(held),
                 frozenset(),
                 _text(about.get("cnr_id")) or _text(about.get("aux_id")) or whole.pack,
@@ -216,7 +217,7 @@ def _origins(graph: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tup
 
     Where nothing is known to be given, a node inside keeps what it has stored.
     """
-    names = [_mapping(entry).get("name") for entry in _list(graph.get("inputs"))]
+    names = [as_fields(entry).get("name") for entry in as_list(graph.get("inputs"))]
     for link in graph.get("links") or []:
         if isinstance(link, Mapping):
             number, origin, slot = (link.get(k) for k in ("id", "origin_id", "origin_slot"))
@@ -228,26 +229,18 @@ def _origins(graph: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tup
 
 
 def _linked(slot: Any) -> bool:
-    return _mapping(slot).get("link") is not None or bool(_mapping(slot).get("links"))
+    return as_fields(slot).get("link") is not None or bool(as_fields(slot).get("links"))
 
 
 def _widget_name(slot: Any) -> str | None:
-    return _text(_mapping(_mapping(slot).get("widget")).get("name"))
+    return _text(as_fields(as_fields(slot).get("widget")).get("name"))
 
 
 def _downloads(about: Mapping[str, Any]) -> Iterator[Download]:
-    for model in map(_mapping, _list(about.get("models"))):
+    for model in map(as_fields, as_list(about.get("models"))):
         name, folder = _text(model.get("name")), _text(model.get("directory"))
         if name and folder:
             yield Download(name, folder, _text(model.get("url")) or "")
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _text(value: Any) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import listed, shorten
 from ..files.confined import is_plain
+from ..files.names import bare
 from ..node_api import called, is_link
 from ..weights.known_files import known_file
 from ..weights.model_folders import either_separator
@@ -121,8 +122,4 @@ def _plain(value: Any) -> Any:
 def _alike(value: str, choice: Choice) -> str | None:
     """A file of the same name in another folder of the list, or written the other way."""
     others = (o for o in choice.options if isinstance(o, str))
-    return next((other for other in others if _bare(other) == _bare(value)), None)
-
-
-def _bare(name: str) -> str:
-    return name.replace("\\", "/").rpartition("/")[2].lower()
+    return next((other for other in others if bare(other).lower() == bare(value).lower()), None)

@@ -24,6 +24,7 @@ from ..files.known import (
     VGG,
     KnownFile,
 )
+from ..files.names import bare
 from ..methods import specs
 from ..people.limits import limits_beside, limits_file
 from ..tflite import load_tflite, read_task, read_tflite
@@ -98,7 +99,7 @@ def listed_weights(listing: Callable[[str], Collection[str]]) -> list[dict[str, 
             }
             for folder in file.folders
             for there in listing(folder)
-            if there.replace("\\", "/").rpartition("/")[2] in names
+            if bare(there) in names
         ]
         if names:
             found.append(_told(file, [Path("models") / f for f in file.folders], copies))

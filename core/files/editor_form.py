@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .json_text import as_fields, as_list
+
 MUTED, BYPASSED = 2, 4
 """States of nodes."""
 NOTES = frozenset({"Note", "MarkdownNote"})
@@ -28,9 +30,7 @@ _FOLDERS = ("input", "output", "temp")
 
 def definitions(holder: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Subgraphs that a file defines, also within others."""
-    held = holder.get("definitions")
-    entries = held.get("subgraphs") if isinstance(held, Mapping) else None
-    for entry in entries if isinstance(entries, list) else ():
+    for entry in as_list(as_fields(holder.get("definitions")).get("subgraphs")):
         if isinstance(entry, Mapping):
             yield entry
             yield from definitions(entry)
@@ -45,11 +45,9 @@ def described_groups(
     workflow: Mapping[str, Any],
 ) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
     """Names of the group nodes that a file defines, and the nodes that they stand for."""
-    extra = workflow.get("extra")
-    groups = extra.get("groupNodes") if isinstance(extra, Mapping) else None
-    for name, group in groups.items() if isinstance(groups, Mapping) else ():
-        nodes = group.get("nodes") if isinstance(group, Mapping) else None
-        nodes = [n for n in nodes if isinstance(n, Mapping)] if isinstance(nodes, list) else []
+    groups = as_fields(as_fields(workflow.get("extra")).get("groupNodes"))
+    for name, group in groups.items():
+        nodes = map(as_fields, as_list(as_fields(group).get("nodes")))
         yield str(name), [n for n in nodes if isinstance(n.get("type"), str)]
 
 

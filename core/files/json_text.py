@@ -109,3 +109,13 @@ def _check_unicode(text: str, file_names: bool) -> None:
         text.encode(errors="surrogateescape" if file_names else "strict")
     except UnicodeEncodeError as error:
         raise JsonError(f"the text {shorten(text)!r} holds half a character") from error
+
+
+def as_fields(value: Any) -> Mapping[str, Any]:
+    """An object as it is; in place of anything else an empty one, where nobody need be told."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """`as_fields` of lists."""
+    return value if isinstance(value, list) else []

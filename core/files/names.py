@@ -23,6 +23,11 @@ _DATE = {"yyyy": "%Y", "yy": "%y", "MM": "%m", "dd": "%d", "hh": "%H", "mm": "%M
 _COUNTED = re.compile(r"0*\d{1,9}")
 
 
+def bare(name: str) -> str:
+    """A file's name without its folders, whichever system wrote it."""
+    return name.replace("\\", "/").rpartition("/")[2]
+
+
 def byte_length(name: str) -> int:
     """Of a file name as the system stores it."""
     return len(_bytes(name))

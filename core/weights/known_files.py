@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from ..files.known import ARCFACE, BASE, FACE_FILES, VGG, KnownFile
+from ..files.names import bare
 from ..methods import specs
 
 ADAFACE = KnownFile(
@@ -53,7 +54,7 @@ def known_files() -> tuple[KnownFile, ...]:
 
 def known_file(name: str) -> KnownFile | None:
     """The entry of `known_files` for a file name or a path of any system."""
-    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    base = bare(name)
     return next((file for file in known_files() if base in file.names), None)
 
 

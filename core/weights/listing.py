@@ -10,6 +10,7 @@ from pathlib import Path
 from ..checkpoint.files import FORMAT_KEY, quick_metadata
 from ..checkpoint.identify import TRAINING_KEY
 from ..errors import CheckpointError
+from ..files.names import bare
 
 LORA = "lora"
 """Format of a LoRA that `facewright train` exported; those of others say nothing of themselves."""
@@ -47,7 +48,7 @@ class Fits:
         """
         if not self.names and not self.formats:
             return list(names), []
-        ranks = {n: self.names.index(_base(n)) for n in names if _base(n) in self.names}
+        ranks = {n: self.names.index(bare(n)) for n in names if bare(n) in self.names}
         formats = _formats_in(folder, names, path_of) if self.formats else {}
         ranks |= {
             name: len(self.names)
@@ -57,10 +58,6 @@ class Fits:
         return sorted(ranks, key=lambda name: (ranks[name], name)), [
             name for name in names if name not in ranks
         ]
-
-
-def _base(name: str) -> str:
-    return name.replace("\\", "/").rpartition("/")[2]
 
 
 def _formats_in(

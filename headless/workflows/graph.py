@@ -7,6 +7,7 @@ from typing import Any
 
 from ...core.errors import shorten
 from ...core.files.editor_form import definitions
+from ...core.files.json_text import as_fields, as_list
 from ...core.node_api import called
 from .specs import NodeSpec
 from .widgets import Form, Widget
@@ -112,7 +113,7 @@ def read_graph(entry: Mapping[str, Any]) -> Graph:
             mode=given.get("mode") or 0,
             title=given.get("title"),
             stored=given.get("widgets_values"),
-            properties=_fields(given.get("properties")),
+            properties=as_fields(given.get("properties")),
             slots=_entries(given.get("inputs")),
             outputs=_entries(given.get("outputs")),
             form=Form(given["type"]),
@@ -141,17 +142,12 @@ def _link(entry: Any) -> Link:
 
 
 def _port(given: Mapping[str, Any]) -> Port:
-    links = given.get("linkIds")
-    links = [n for n in links if isinstance(n, int)] if isinstance(links, list) else []
+    links = [n for n in as_list(given.get("linkIds")) if isinstance(n, int)]
     return Port(str(given.get("name") or ""), io_type(given.get("type")), links)
 
 
-def _fields(given: Any) -> Mapping[str, Any]:
-    return given if isinstance(given, Mapping) else {}
-
-
 def _entries(given: Any) -> list[Mapping[str, Any]]:
-    return [_fields(entry) for entry in given] if isinstance(given, list) else []
+    return [as_fields(entry) for entry in as_list(given)]
 
 
 def read_graphs(workflow: Mapping[str, Any]) -> tuple[Graph, dict[str, Graph]]:
@@ -172,7 +168,7 @@ def read_graphs(workflow: Mapping[str, Any]) -> tuple[Graph, dict[str, Graph]]:
 
 def _renumber(workflow: Mapping[str, Any], root: Graph, graphs: list[Graph]) -> None:
     taken = set(root.nodes)
-    given = workflow.get("last_node_id", _fields(workflow.get("state")).get("lastNodeId"))
+    given = workflow.get("last_node_id", as_fields(workflow.get("state")).get("lastNodeId"))
     last = given if isinstance(given, int) and 0 <= given < 2**53 else 0
     for graph in graphs:
         renamed: dict[str, str] = {}

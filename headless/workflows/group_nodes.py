@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...core.files.editor_form import BYPASSED, MUTED, PRIMITIVE, REROUTES, group_name
+from ...core.files.json_text import as_fields, as_list
 from ...core.node_api import called
 from .specs import DRAWN, InputSpec, NodeSpec, Specs
 from .stored_values import put, restore
@@ -39,8 +40,7 @@ def expanded(workflow: Mapping[str, Any], specs: Specs) -> Mapping[str, Any]:
     Raises:
         WorkflowError: a group node without a usable definition.
     """
-    extra = workflow.get("extra")
-    groups = extra.get("groupNodes") if isinstance(extra, Mapping) else None
+    groups = as_fields(workflow.get("extra")).get("groupNodes")
     nodes = list(workflow["nodes"])
     found = [n for n in nodes if group_name(n["type"]) is not None]
     found = [n for n in found if (n.get("mode") or 0) not in {MUTED, BYPASSED}]
@@ -70,7 +70,7 @@ def _as_list(link: Any) -> list[Any]:
 
 def _described(given: Any, node: Mapping[str, Any], specs: Specs) -> _Group:
     name = called(node["id"], node.get("title") or node["type"])
-    given = given if isinstance(given, Mapping) else {}
+    given = as_fields(given)
     nodes, links = given.get("nodes"), given.get("links")
     whole = (
         isinstance(nodes, list)
@@ -85,11 +85,8 @@ def _described(given: Any, node: Mapping[str, Any], specs: Specs) -> _Group:
             "file that still has them (extra.groupNodes), or put nodes in its place in the editor."
         )
     group = _Group([_clean(n) for n in nodes or ()], list(links or ()))
-    ends = given.get("external")
-    external = [e[:2] for e in ends if isinstance(e, list)] if isinstance(ends, list) else []
-    config = given.get("config")
-    config = config if isinstance(config, Mapping) else {}
-    _Namer(group, specs, external, config).run()
+    external = [end[:2] for end in as_list(given.get("external")) if isinstance(end, list)]
+    _Namer(group, specs, external, given.get("config")).run()
     return group
 
 
@@ -215,8 +212,8 @@ class _Namer:
     def _chosen(self, number: int, side: str, name: str) -> Mapping[str, Any]:
         way: Any = self.config
         for key in (str(number), side, name):
-            way = way.get(key) if isinstance(way, Mapping) else None
-        return way if isinstance(way, Mapping) else {}
+            way = as_fields(way).get(key)
+        return as_fields(way)
 
 
 def _inner(

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from ...core.errors import shorten
 from ...core.files import shapes
+from ...core.files.json_text import as_fields, as_list
 from ...core.files.shapes import Shape, fault
 from ...core.node_api import WIDGET_TYPES
 from .workflow_file import WorkflowError
@@ -141,14 +142,10 @@ class Described(Shape):
     def spec(self) -> NodeSpec:
         """What it says, as the conversion needs it."""
         given = input_specs(self.input.model_dump(), order=self.input_order)
-        outputs = tuple("COMBO" if isinstance(o, list) else str(o) for o in _list(self.output))
-        groups = (g if isinstance(g, str) else None for g in _list(self.output_matchtypes))
+        outputs = tuple("COMBO" if isinstance(o, list) else str(o) for o in as_list(self.output))
+        groups = (g if isinstance(g, str) else None for g in as_list(self.output_matchtypes))
         shows, paid = bool(self.output_node), bool(self.api_node)
         return NodeSpec(tuple(given), self.display_name, outputs, tuple(groups), shows, paid)
-
-
-def _list(given: Any) -> list[Any]:
-    return given if isinstance(given, list) else []
 
 
 def specs_of(object_info: Mapping[str, Any], source: str = "object_info") -> Specs:
@@ -198,9 +195,8 @@ _EMPTY: dict[str, Any] = {
 def input_specs(given: Any, prefix: str = "", *, order: Any = None) -> Iterator[InputSpec]:
     """Inputs by {"required": {name: entry}, "optional": ...}, in the order they are drawn in."""
     for group in ("required", "optional"):
-        entries = given.get(group) if isinstance(given, Mapping) else None
-        entries = entries if isinstance(entries, Mapping) else {}
-        listed = _list(order.get(group)) if isinstance(order, Mapping) else []
+        entries = as_fields(as_fields(given).get(group))
+        listed = as_list(as_fields(order).get(group))
         first = [name for name in listed if isinstance(name, str) and name in entries]
         for name in dict.fromkeys([*first, *entries]):
             entry = entries[name]
@@ -218,7 +214,7 @@ def input_spec(name: str, entry: Sequence[Any], *, optional: bool) -> InputSpec:
     has_widget = kind in DRAWN and not forced
     control = has_control(kind, name, details.get("control_after_generate"))
     offered = entry[0] if isinstance(entry[0], list) else details.get("options")
-    offered = offered if isinstance(offered, list) else []
+    offered = as_list(offered)
     if kind == DYNAMIC_COMBO:
         offered = [option.get("key") for option in offered if isinstance(option, Mapping)]
     elif kind != "COMBO":

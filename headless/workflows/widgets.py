@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ...core.files.json_text import as_fields
 from .specs import AUTOGROW, DYNAMIC_COMBO, DYNAMIC_GROUP, MATCH, InputSpec, NodeSpec
 
 _MOST = 1000
@@ -114,13 +115,13 @@ def _add_socket(form: Form, spec: InputSpec) -> None:
         return
     if spec.io_type == AUTOGROW:
         form.growing[spec.name] = spec
-        least = _whole(_template(spec).get("min"), 1)
+        least = _whole(as_fields(spec.details.get("template")).get("min"), 1)
         for place in range(max(1, min(least, _MOST) + 1)):
             grow(form, spec.name, place)
         return
     io_type = spec.io_type
     if io_type == MATCH:
-        template = _template(spec)
+        template = as_fields(spec.details.get("template"))
         io_type = str(template.get("allowed_types") or "*")
         group = form.groups.setdefault(str(template.get("template_id")), {})
         group[spec.name] = io_type
@@ -222,7 +223,7 @@ def lay_out_rows(form: Form, widget: Widget) -> None:
 
 def grow(form: Form, name: str, place: int) -> None:
     """Make sure that a growing input has a place."""
-    template = _template(form.growing[name])
+    template = as_fields(form.growing[name].details.get("template"))
     names = template.get("names")
     names = names if isinstance(names, list) and names else None
     most = len(names) if names else _whole(template.get("max"), 100)
@@ -257,16 +258,11 @@ def attach(form: Form, name: str, link: int, made: Slot | None = None) -> None:
 
 
 def _place(spec: InputSpec, last: str) -> int:
-    names = _template(spec).get("names")
+    names = as_fields(spec.details.get("template")).get("names")
     if isinstance(names, list) and names:
         return names.index(last) if last in names else _MOST
     digits = last[len(last.rstrip("0123456789")) :]
     return int(digits) if digits and len(digits) < 6 else _MOST
-
-
-def _template(spec: InputSpec) -> Mapping[str, Any]:
-    template = spec.details.get("template")
-    return template if isinstance(template, Mapping) else {}
 
 
 def _whole(value: Any, otherwise: int) -> int:
