@@ -44,6 +44,8 @@ class Node:
     title: str | None
     stored: Any
     """Values of widgets, by position or by name."""
+    named: Mapping[str, Any]
+    """The same by name, where the file has both."""
     properties: Mapping[str, Any]
     slots: list[Mapping[str, Any]]
     outputs: list[Mapping[str, Any]]
@@ -113,6 +115,7 @@ def read_graph(entry: Mapping[str, Any]) -> Graph:
             mode=given.get("mode") or 0,
             title=given.get("title"),
             stored=given.get("widgets_values"),
+            named=as_fields(given.get("widgets_values_named")),
             properties=as_fields(given.get("properties")),
             slots=_entries(given.get("inputs")),
             outputs=_entries(given.get("outputs")),

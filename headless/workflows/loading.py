@@ -11,6 +11,7 @@ from . import promoted
 from .editor_only import hand_out
 from .graph import Graph, Link, Node, io_type, read_graphs
 from .group_nodes import expanded
+from .pack_scripts import add_widgets
 from .specs import NodeSpec, Specs, UnknownNodeError
 from .stored_values import restore
 from .widgets import Slot, attach, drawn, types_in_common
@@ -81,6 +82,7 @@ def _configure(graph: Graph, node: Node) -> None:
         promoted.promote(node)
     elif node.spec is not None:
         restore(node.form, node.spec, node.stored)
+        add_widgets(node)
         # A widget that is no more takes its socket along.
         names = {w.name for w in node.form.widgets}
         node.form.inputs[:] = [s for s in node.form.inputs if not s.widget or s.name in names]
@@ -142,13 +144,14 @@ def _settle(graph: Graph, node: Node) -> None:
     """Give inputs of one common type that of what is linked to the others."""
     for group in node.form.groups.values():
         members = [s for s in node.form.inputs if s.name in group]
-        types = [_origin_type(graph, s.link) for s in members]
+        types = [origin_type(graph, s.link) for s in members]
         for number, slot in enumerate(members):
             others = [t for i, t in enumerate(types) if i != number]
             slot.io_type = types_in_common([*others, group[slot.name]])
 
 
-def _origin_type(graph: Graph, number: int | None) -> str:
+def origin_type(graph: Graph, number: int | None) -> str:
+    """The type of what a link brings; "*" where nothing tells it."""
     link = graph.links.get(number) if number is not None else None
     if link is None:
         return "*"

@@ -97,6 +97,8 @@ class NodeSpec:
     """It shows or saves something: what is linked to it is what runs."""
     paid: bool = False
     """It sends its inputs to somebody else, who takes credits of comfy.org for it."""
+    of_pack: bool = False
+    """It is none of ComfyUI's own: a script may draw more widgets than are told of."""
 
     def with_nested(self, values: Mapping[str, Any]) -> Iterator[InputSpec]:
         """All inputs; behind each those that its choice, or its places in `values`, bring along."""
@@ -138,6 +140,7 @@ class Described(Shape):
     output_matchtypes: Any = None
     output_node: bool | None = None
     api_node: bool | None = None
+    python_module: Any = None
 
     def spec(self) -> NodeSpec:
         """What it says, as the conversion needs it."""
@@ -145,7 +148,8 @@ class Described(Shape):
         outputs = tuple("COMBO" if isinstance(o, list) else str(o) for o in as_list(self.output))
         groups = (g if isinstance(g, str) else None for g in as_list(self.output_matchtypes))
         shows, paid = bool(self.output_node), bool(self.api_node)
-        return NodeSpec(tuple(given), self.display_name, outputs, tuple(groups), shows, paid)
+        pack = str(self.python_module).startswith("custom_nodes.")
+        return NodeSpec(tuple(given), self.display_name, outputs, tuple(groups), shows, paid, pack)
 
 
 def specs_of(object_info: Mapping[str, Any], source: str = "object_info") -> Specs:
@@ -211,7 +215,8 @@ def input_spec(name: str, entry: Sequence[Any], *, optional: bool) -> InputSpec:
     kind = str(details.get("widgetType") or io_type)
     # In old nodes the default may be to show an optional input as a socket.
     forced = details.get("forceInput") or (optional and details.get("defaultInput"))
-    has_widget = kind in DRAWN and not forced
+    drawn = kind in DRAWN or (kind != io_type and io_type in WIDGET_TYPES)  # by a pack's script
+    has_widget = drawn and not forced
     control = has_control(kind, name, details.get("control_after_generate"))
     offered = entry[0] if isinstance(entry[0], list) else details.get("options")
     offered = as_list(offered)

@@ -20,8 +20,9 @@ from ...core.files.editor_form import (
 from ...core.files.shapes import shown
 from ...core.node_api import is_ui_form
 from .graph import Node
-from .loading import Opened, opened
+from .loading import Opened, opened, origin_type
 from .origins import Held, Place, origin
+from .pack_scripts import check_links
 from .specs import DYNAMIC_COMBO, SEEDS, InputSpec, NodeSpec, Specs, UnknownNodeError, has_control
 from .text_fields import SAVERS, chosen, replaced
 from .widgets import Nothing, Widget, sent, wrapped
@@ -102,7 +103,10 @@ class _Converter:
     def convert(self) -> ApiWorkflow:
         api: ApiWorkflow = {}
         unknown: list[tuple[Place, Node]] = []
-        for place, node in self._running(Place(self.workflow.root)):
+        running = list(self._running(Place(self.workflow.root)))
+        for place, node in running:
+            linked = [origin_type(place.graph, s.link) for s in node.form.inputs if s.link]
+            check_links(node, linked, (other for _, other in running))
             if node.spec is None:
                 unknown.append((place, node))
                 continue
