@@ -7,7 +7,7 @@ its own, which follow it; sockets of a growing input may be widgets, too.
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -153,24 +153,26 @@ def _add_widget(form: Form, spec: InputSpec) -> None:
                     form.widgets.append(Widget(label, held, "BUTTON"))
             name = "viewport_state" if form.node in _VIEWERS else "image"
         form.widgets.append(Widget(name, value, kind, spec=spec))
-        if spec.has_control:
-            form.widgets.append(
-                Widget("control_after_generate", "randomize", "CONTROL", sent=False)
-            )
-            if kind == "COMBO":
-                form.widgets.append(Widget("control_filter_list", "", "CONTROL", sent=False))
-        if kind == "BOUNDING_BOX":
-            form.widgets += [
-                Widget(part, None, sent=False) for part in ("x", "y", "width", "height")
-            ]
-        if kind == "COMBO" and isinstance(spec.details.get("remote"), Mapping):
-            form.widgets.append(Widget("Auto-refresh after generation", False, sent=False))
-            if spec.details["remote"].get("refresh_button"):
-                form.widgets.append(Widget("refresh", "refresh", "BUTTON"))
+        form.widgets += _behind(spec)
         if kind == DYNAMIC_COMBO:
             lay_out_choice(form, form.widgets[-1])
     if not spec.details.get("socketless") and kind != DYNAMIC_GROUP:
         form.inputs.append(Slot(spec.name, spec.io_type, widget=True))
+
+
+def _behind(spec: InputSpec) -> Iterator[Widget]:
+    """What the editor puts behind a widget by itself."""
+    kind, remote = spec.kind, spec.details.get("remote")
+    if spec.has_control:
+        yield Widget("control_after_generate", "randomize", "CONTROL", sent=False)
+        if kind == "COMBO":
+            yield Widget("control_filter_list", "", "CONTROL", sent=False)
+    if kind == "BOUNDING_BOX":
+        yield from (Widget(part, None, sent=False) for part in ("x", "y", "width", "height"))
+    if kind == "COMBO" and isinstance(remote, Mapping):
+        yield Widget("Auto-refresh after generation", False, sent=False)
+        if remote.get("refresh_button"):
+            yield Widget("refresh", "refresh", "BUTTON")
 
 
 _BUTTONS = (
