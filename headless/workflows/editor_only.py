@@ -30,10 +30,13 @@ def hand_out(graph: Graph, everything: Iterable[Node]) -> None:
     for node in graph.nodes.values():
         if node.kind != PRIMITIVE:
             continue
-        takers = [
-            _taker(graph, link.target, link.number) for link in graph.leading_from(node.id, 0)
+        links = [link.number for link in graph.leading_from(node.id, 0)]
+        found = [
+            (taker, widget)
+            for taker, slot in graph.takers(links)
+            if slot.widget
+            and (widget := taker.promoted.get(slot.name) or taker.form.widget(slot.name))
         ]
-        found = [t for t in takers if t is not None]
         if not found:
             continue
         value = _held(node, found[0][1])
@@ -43,16 +46,6 @@ def hand_out(graph: Graph, everything: Iterable[Node]) -> None:
             value = replaced(value, everything)
         for taker, widget in found:
             put(taker.form, widget, value)
-
-
-def _taker(graph: Graph, target: str, number: int) -> tuple[Node, Widget] | None:
-    """Node and widget that a link leads to."""
-    node = graph.nodes.get(target)
-    slot = next((s for s in node.form.inputs if s.link == number), None) if node else None
-    if node is None or slot is None or not slot.widget:
-        return None
-    widget = node.promoted.get(slot.name) or node.form.widget(slot.name)
-    return None if widget is None else (node, widget)
 
 
 def _held(node: Node, widget: Widget) -> Any:

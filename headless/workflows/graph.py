@@ -1,7 +1,7 @@
 """Graphs of a workflow file: their nodes and links, and the definitions of subgraphs."""
 
 import graphlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from ...core.files.editor_form import definitions
 from ...core.files.json_text import as_fields, as_list
 from ...core.node_api import called
 from .specs import NodeSpec
-from .widgets import Form, Widget
+from .widgets import Form, Slot, Widget
 from .workflow_file import WorkflowError
 
 INSIDE = "-10"
@@ -89,12 +89,14 @@ class Graph:
             if link.origin == origin and output in {None, link.output}:
                 yield link
 
-    def taker(self, number: int) -> tuple[Node, Any] | None:
-        """Node and input that a link leads to, where both are there."""
-        link = self.links.get(number)
-        node = self.nodes.get(link.target) if link else None
-        slot = next((s for s in node.form.inputs if s.link == number), None) if node else None
-        return (node, slot) if node is not None and slot is not None else None
+    def takers(self, links: Iterable[int]) -> Iterator[tuple[Node, Slot]]:
+        """Nodes and inputs that links lead to, where both are there."""
+        for number in links:
+            link = self.links.get(number)
+            node = self.nodes.get(link.target) if link else None
+            slot = next((s for s in node.form.inputs if s.link == number), None) if node else None
+            if node is not None and slot is not None:
+                yield node, slot
 
 
 def io_type(given: Any) -> str:

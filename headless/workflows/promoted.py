@@ -58,11 +58,7 @@ def _show(host: Node, port: Port) -> None:
 
 def _source(graph: Graph, port: Port) -> tuple[Node, Widget] | None:
     """The first widget that an input of a subgraph is linked to."""
-    for number in port.links:
-        taken = graph.taker(number)
-        if taken is None:
-            continue
-        node, slot = taken
+    for node, slot in graph.takers(port.links):
         if not slot.widget:
             continue
         widget = node.promoted.get(slot.name) if node.inner else node.form.widget(slot.name)
@@ -139,8 +135,7 @@ def _resolves(graph: Graph, node: str, name: str) -> bool:
             return False
         if found.inner is None:
             return found.form.widget(name) is not None
-        port = next((p for p in found.inner.inputs if p.name == name), None)
-        target = _target(found.inner, port) if port else None
+        target = _target_of(found.inner, name)
         if target is None:
             return False
         graph, (node, name) = found.inner, target
@@ -149,14 +144,16 @@ def _resolves(graph: Graph, node: str, name: str) -> bool:
 
 def _target(graph: Graph, port: Port) -> tuple[str, str] | None:
     """Node and widget that an input of a subgraph stands for."""
-    for number in port.links:
-        taken = graph.taker(number)
-        if taken is None:
-            continue
-        node, slot = taken
+    for node, slot in graph.takers(port.links):
         if node.inner is not None or (slot.widget and node.form.widget(slot.name)):
             return node.id, slot.name
     return None
+
+
+def _target_of(graph: Graph, name: str) -> tuple[str, str] | None:
+    """`_target` of an input by its name."""
+    port = next((p for p in graph.inputs if p.name == name), None)
+    return _target(graph, port) if port else None
 
 
 def _plan(host: Node, entry: _Entry, entries: list[_Entry]) -> str:
@@ -186,8 +183,7 @@ def _inner_slot(node: Node, entry: _Entry) -> Slot | None:
     """The input behind a widget inside; None where it has none."""
     if node.inner is not None:
         for slot in node.form.inputs:
-            port = next((p for p in node.inner.inputs if p.name == slot.name), None)
-            target = _target(node.inner, port) if port else None
+            target = _target_of(node.inner, slot.name)
             if entry.source:
                 match = target == (entry.source, entry.name)
             else:
@@ -237,7 +233,7 @@ def _replace_primitive(host: Node, entries: list[_Entry]) -> None:
     graph = host.inner
     node = graph.nodes[entries[0].node]
     links = list(graph.leading_from(node.id))
-    takers = [t for link in links if (t := graph.taker(link.number)) is not None]
+    takers = list(graph.takers(link.number for link in links))
     if len({e.name for e in entries}) > 1 or not takers or len(takers) < len(links):
         return
     kind = node.output_type(0)
