@@ -108,6 +108,7 @@ class RestoreVideo(io.ComfyNode):
                 "upscale face in video",
                 "face detailer video",
                 "deblur face in video",
+                "fix blurry face in video",
                 "old film",
             ),
             description=(
