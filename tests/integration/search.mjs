@@ -88,6 +88,23 @@ async function help(language) {
   return { pages, failed }
 }
 
+// Values of new nodes, and of the same where a file holds others.
+async function fresh() {
+  const page = await open('en')
+  const values = await page.evaluate(async (saved) => {
+    const read = () =>
+      window.app.graph.nodes.map((n) => n.widgets.map(({ name, value }) => [name, value]))
+    for (const type of Object.keys(saved)) window.app.graph.add(window.LiteGraph.createNode(type))
+    const made = read()
+    const file = window.app.graph.serialize()
+    for (const node of file.nodes) node.widgets_values = saved[node.type]
+    await window.app.loadGraphData(file, true, true, 'saved')
+    return [made, read()].map((all) => all.map(Object.fromEntries))
+  }, job.saved)
+  await page.close()
+  return values
+}
+
 const seen = { version: '', found: {}, help: {} }
 let boxes = ['default']
 while (boxes.length) {
@@ -104,5 +121,6 @@ while (boxes.length) {
   boxes = box === 'default' && offered.includes('v1 (legacy)') ? ['v1 (legacy)'] : others
 }
 for (const language of job.languages) seen.help[language] = await help(language)
+seen.fresh = await fresh()
 console.log(JSON.stringify(seen))
 await browser.close()

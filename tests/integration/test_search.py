@@ -1,4 +1,5 @@
-"""What ComfyUI's search boxes find, typed into in a headless Chromium; and help in one's language.
+"""What ComfyUI's search boxes find, typed into in a headless Chromium; help in one's language; and
+what new nodes start with.
 
 What is needed, see `programs` in conftest.py.
 """
@@ -42,6 +43,10 @@ PHRASES_SINCE = (1, 49)
 """The first of the supported editors that searches phrases, not names alone."""
 HELP = ("FacewrightDetectFaces", "FacewrightMatchPeople")
 LANGUAGES = ("en", "zh")
+SAVED = {
+    "FacewrightLoadFaceAnalyzer": ["skimage", True],
+    "FacewrightOneStepRestore": [399, "sample", 5, "increment", 4],
+}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +58,7 @@ def seen(server, drive):
         searches=[*BY_NAME, *BY_PHRASE],
         help=HELP,
         languages=LANGUAGES,
+        saved=SAVED,
     )
 
 
@@ -78,3 +84,10 @@ def test_help_comes_in_the_readers_language_without_an_error(seen, language):
         title = page_path(node_id, language).read_text("utf-8").partition("\n")[0]
         assert shown["text"].startswith(title.removeprefix("# "))
         assert all(shown["pictures"]) and len(shown["pictures"]) == 1
+
+
+def test_fresh_nodes_start_well_and_saved_ones_as_they_were(seen):
+    for (detector, restorer), expected in zip(
+        seen["fresh"], [("auto", "fixed"), ("skimage", "increment")], strict=True
+    ):
+        assert (detector["backend"], restorer["control_after_generate"]) == expected
