@@ -9,7 +9,7 @@ _KNOWN = "search_aliases" in io.Schema.__dataclass_fields__  # since ComfyUI 0.1
 RESTORE = (
     *("face restoration", "restore face", "face enhance", "face enhancer", "fix blurry face"),
     *("repair bad face", "face detailer", "upscale face", "deblur face"),
-    *("unblur and sharpen face", "restore old photo", "photo restoration"),
+    *("unblur and sharpen face", "old photo", "restore old photo", "photo restoration"),
 )
 """What every node that restores faces is searched by."""
 GUARD = ("keep identity", "preserve identity", "keep likeness", "identity drift", "same person")
