@@ -42,7 +42,7 @@ BY_PHRASE = {
 PHRASES_SINCE = (1, 49)
 """The first of the supported editors that searches phrases, not names alone."""
 HELP = ("FacewrightDetectFaces", "FacewrightMatchPeople")
-LANGUAGES = ("en", "zh")
+LANGUAGES = ("en", "zh", "ja", "es")
 SAVED = {
     "FacewrightLoadFaceAnalyzer": ["skimage", True],
     "FacewrightOneStepRestore": [399, "sample", 5, "increment", 4],
