@@ -174,11 +174,7 @@ def told(
     file: Named, known: KnownFile | None, path: str | None, searched: list[str]
 ) -> dict[str, Any]:
     """What the report says of a file, without its problem."""
-    return {
-        "node": file.node.id,
-        "title": file.node.title,
-        "class": file.node.kind,
-        "input": file.input,
+    return file.node.entry(file.input) | {
         "name": file.name,
         "folder": file.folder,
         "searched": searched,

@@ -55,11 +55,7 @@ class Inputs:
             f"{called(node.id, node.title)} loads the {what} {shorten(value)}, {lies}: choose one "
             f"in the node, or put it {'there or here' if self.sent else 'there'}."
         )
-        return {
-            "node": node.id,
-            "title": node.title,
-            "class": node.kind,
-            "input": name,
+        return node.entry(name) | {
             "value": shorten(value, 200),
             "problem": None if found else problem,
         }

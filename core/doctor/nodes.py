@@ -66,6 +66,10 @@ class Node:
             return self.values.get(name)
         return self.widgets[position] if position < len(self.widgets) else None
 
+    def entry(self, name: str) -> dict[str, Any]:
+        """How the report's entry on one of its widgets begins."""
+        return {"node": self.id, "title": self.title, "class": self.kind, "input": name}
+
     def all_values(self) -> Iterator[tuple[str, Any]]:
         """Each value once, with the name of its widget; "" where that is not known."""
         yield from self.values.items()

@@ -102,11 +102,7 @@ class OnServer:
 
     def _not_offered(self, node: Node, name: str, value: Any, choice: Choice) -> dict[str, Any]:
         offered = listed((shorten(o, 60) for o in choice.options), most=8) or "nothing yet"
-        return {
-            "node": node.id,
-            "title": node.title,
-            "class": node.kind,
-            "input": name,
+        return node.entry(name) | {
             "value": shorten(value, 200),
             "problem": f"{called(node.id, node.title)} has {shorten(value)} as {shorten(name)}, "
             f"which the ComfyUI at {self.server.url} does not offer. Choose one of what it does: "

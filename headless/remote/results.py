@@ -62,8 +62,7 @@ class SavedFile(Shape):
         Raises:
             WorkflowError: outside the folder, hidden in it, or of a kind that might be run.
         """
-        plain = not set(self.filename) & set("/\\:") and not self.filename.startswith(".")
-        plain = plain and self.name.isprintable()
+        plain = not set(self.filename) & set("/\\:") and self.name.isprintable()
         path = inside(folder, self.name) if plain else None
         if path is None or any(p.startswith(".") for p in Path(self.name).parts):
             raise WorkflowError(
