@@ -189,9 +189,9 @@ def check_here(api: ApiWorkflow, input_dir: Path, inputs: Mapping[str, Any]) -> 
     with refusing():
         order = check(api)
         read = {k: api[k] for k in order}
-        for node_id, name, path in files_read(read, input_dir, named_by_hand(inputs)):
+        for node_id, at, path in files_read(read, input_dir, named_by_hand(inputs)):
             if path is None:
-                title = node_title(api, node_id)
+                title, name = node_title(api, node_id), read[node_id]["inputs"][at]
                 raise WorkflowError(
                     f"{called(node_id, title)}: There is no file {shorten(name)} in {input_dir}."
                 )

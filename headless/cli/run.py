@@ -4,7 +4,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -119,20 +119,37 @@ def run(
         raise typer.BadParameter("--to-api would replace the workflow file. Give another name.")
     inputs = _assigned(assignments or [])
     place.arguments()
-    source = read_workflow(workflow)
-    place.use()
-    with place.entered(source) as where:
-        if not as_json and not only_looks:
-            say(f"Running {workflow} in {where.name}.")
-        task = _Task(where, source, inputs, input_dir or Path.cwd(), out, as_json, timeout)
-        if only_looks:
-            with task.told_as_json():
+    about: dict[str, Any] = {"where": None}
+    with _told_as_json(about) if as_json else nullcontext():
+        source = read_workflow(workflow)
+        place.use()
+        with place.entered(source) as where:
+            about["where"] = where.name
+            if not as_json and not only_looks:
+                say(f"Running {workflow} in {where.name}.")
+            task = _Task(where, source, inputs, input_dir or Path.cwd(), out, as_json, timeout)
+            if only_looks:
                 task.look(check, api_file)
-        elif batch.batch:
-            task.over(batch)
-        else:
-            with task.told_as_json():
+            elif batch.batch:
+                task.over(batch)
+            else:
                 task.once()
+
+
+@contextmanager
+def _told_as_json(about: dict[str, Any]) -> Iterator[None]:
+    """What fails in here is told by --json, too."""
+    from ...core.errors import FacewrightError, os_sentence
+
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # nobody reads it
+    except (FacewrightError, OSError) as error:
+        said = os_sentence(error) if isinstance(error, OSError) else str(error)
+        saved = [str(path) for path in getattr(error, "saved", ())]
+        write_json({**about, "saved": saved, "error": said})
+        raise
 
 
 def _assigned(texts: list[str]) -> dict[str, str]:
@@ -162,19 +179,6 @@ class _Task:
     out: Path
     as_json: bool
     timeout: float | None
-
-    @contextmanager
-    def told_as_json(self) -> Iterator[None]:
-        """What fails in here is told by --json, too."""
-        from ...core.errors import FacewrightError
-
-        try:
-            yield
-        except FacewrightError as error:
-            if self.as_json:
-                saved = [str(path) for path in getattr(error, "saved", ())]
-                write_json({"where": self.where.name, "saved": saved, "error": str(error)})
-            raise
 
     def api(self) -> Any:
         """The API form with what --set gives."""
@@ -225,7 +229,8 @@ class _Task:
         with progress("Running", 1, quiet=self.as_json) as show:
             report = go(self.inputs, self.out, show)
         if self.as_json:
-            write_json({"where": self.where.name, **report.as_dict(), "error": None})
+            error = _left_out(report.left_out) or None
+            write_json({"where": self.where.name, **report.as_dict(), "error": error})
         else:
             for node_id, text in report.texts.items():
                 sys.stdout.write(f"{titles[node_id]}:\n{words(text, len(text))}\n")
@@ -248,6 +253,7 @@ class _Task:
 
     def over(self, batch: Batch) -> None:
         from ...core.files.scan import LeftAside
+        from ..workflows.endings import UnreachableError
         from ..workflows.run_batch import Runs, batch_node, plan_runs
 
         aside = LeftAside()
@@ -256,7 +262,7 @@ class _Task:
             node = batch_node(api, batch.batch_node)
             jobs = plan_runs(batch.batch or (), self.out, aside)
         go = self._runner(node)
-        past, left_out = 0, {}
+        past, left_out, reports = 0, {}, []
         with progress("Running", len(jobs), quiet=self.as_json) as show:
 
             def one(picture: Path, folder: Path) -> Any:
@@ -265,6 +271,7 @@ class _Task:
 
                 report = go({**self.inputs, f"{node}.image": str(picture)}, folder, inside)
                 left_out.update(dict.fromkeys(report.left_out))
+                reports.append(report)
                 return report
 
             def on_job(job: Any, why: str | None) -> None:
@@ -275,7 +282,11 @@ class _Task:
                     self._check_still_there(past, len(jobs))
 
             runs = Runs(self.out, api, node, one)
-            summary = runs.do(jobs, overwrite=batch.overwrite, on_job=on_job)
+            try:
+                summary = runs.do(jobs, overwrite=batch.overwrite, on_job=on_job)
+            except UnreachableError as error:
+                error.saved = [path for report in reports for path in report.saved]
+                raise
         done = f"{counted(len(summary.done), 'picture')} done, results in {self.out}"
         tell(summary, len(jobs), aside, done, self.as_json, where=self.where.name)
         _fail_for_left_out(list(left_out))
@@ -320,4 +331,8 @@ class _Task:
 def _fail_for_left_out(left_out: list[str]) -> None:
     """Exit code 1 where the server ran a part of the workflow only."""
     if left_out:
-        fail("The server left out a part of the workflow. " + " ".join(left_out))
+        fail(_left_out(left_out))
+
+
+def _left_out(reasons: list[str]) -> str:
+    return " ".join(["The server left out a part of the workflow.", *reasons] if reasons else [])

@@ -9,7 +9,7 @@ from ...core.node_api import called
 from ..runner import checks_itself, node_classes
 from ..workflows.checking import needed, problems
 from ..workflows.endings import UnfitError, refusing
-from ..workflows.input_files import LOADERS, files_read, named_by_hand
+from ..workflows.input_files import files_read, loaded, named_by_hand
 from ..workflows.specs import Specs
 from ..workflows.workflow import ApiWorkflow, node_title
 from .address import Server
@@ -36,7 +36,8 @@ def check_on_server(
     found = problems(api, specs, own)
     if not found:
         with refusing():
-            sent = {k for k, _, path in files_read(api, input_dir, named_by_hand(inputs)) if path}
+            files = files_read(api, input_dir, named_by_hand(inputs), specs)
+            sent = {(node_id, name) for node_id, name, path in files if path}
         found = _lacking(api, server, specs, input_dir, sent)
     if found:
         told = " ".join(first_of(found))
@@ -44,19 +45,22 @@ def check_on_server(
 
 
 def _lacking(
-    api: ApiWorkflow, server: Server, specs: Specs, input_dir: Path, sent: set[str]
+    api: ApiWorkflow, server: Server, specs: Specs, input_dir: Path, sent: set[tuple[str, str]]
 ) -> list[str]:
     """Pictures and other files that the server would read and does not have."""
     found, running = [], needed(api, specs)
-    for node_id in (k for k in api if k in running - sent):
+    for node_id in (k for k in api if k in running):
         node = api[node_id]
         spec = specs(node["class_type"])
-        for one in spec.inputs if spec is not None else ():
+        for one in spec.with_nested(node["inputs"]) if spec is not None else ():
             name = node["inputs"].get(one.name)
-            if not isinstance(name, str) or not one.is_upload or name in one.options:
+            if not isinstance(name, str) or name in one.options:
                 continue
-            if not has(server, name, str(one.details.get("image_folder") or "input")):
-                here = f", nor is it in {input_dir}" if node["class_type"] in LOADERS else ""
+            if not one.is_upload and one.name not in loaded(node, specs):
+                continue
+            folder = str(one.details.get("image_folder") or "input")
+            if (node_id, one.name) not in sent and not has(server, name, folder):
+                here = f", nor is it in {input_dir}" if folder == "input" else ""
                 found.append(
                     f"{called(node_id, node_title(api, node_id))}: the server has no file "
                     f"{shorten(name)}{here}."

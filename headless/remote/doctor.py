@@ -22,6 +22,7 @@ from ...core.files.confined import is_plain
 from ...core.files.shapes import Shape
 from ...core.node_api import is_ui_form, sources
 from ..host.catalogue import own_files
+from ..workflows.input_files import loaded
 from ..workflows.specs import DYNAMIC_COMBO, NodeSpec, Specs, specs_of
 from ..workflows.workflow import BROWSER, ApiWorkflow, to_api
 from ..workflows.workflow_file import WorkflowError
@@ -102,8 +103,9 @@ def _surroundings(
 
     def choices(kind: str, values: Mapping[str, Any]) -> dict[str, Choice]:
         spec = specs(kind)
+        sent = loaded({"class_type": kind, "inputs": values}, specs)
         return {
-            one.name: Choice(one.options, one.is_upload, one.takes_several)
+            one.name: Choice(one.options, one.is_upload or one.name in sent, one.takes_several)
             for one in (spec.with_nested(values) if spec else ())
             if one.kind in {"COMBO", DYNAMIC_COMBO}
         }

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -179,17 +180,26 @@ def _last_words(log: Path, about: str | None = None) -> str:
 
 @contextmanager
 def _stopped_in_the_end(process: subprocess.Popen) -> Iterator[None]:
+    """Also by a second Ctrl-C, and by a SIGTERM that nobody else turns into an exception."""
+
     def leave(number: int, frame: Any) -> None:
         sys.exit(128 + number)  # through the finally below, which a plain end would skip
 
-    before = signal.signal(signal.SIGTERM, leave)
+    alone = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    alone = alone and threading.current_thread() is threading.main_thread()
+    if alone:
+        signal.signal(signal.SIGTERM, leave)
     try:
         yield
     finally:
-        process.terminate()
         try:
+            process.terminate()
             process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+        except BaseException as error:
             process.kill()
             process.wait()
-        signal.signal(signal.SIGTERM, before)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+        finally:
+            if alone:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -16,22 +16,20 @@ from ...core.files.confined import inside
 from ...core.files.shapes import Shape
 from ...core.images import PICTURE_SUFFIXES
 from ..workflows.endings import UnreachableError
+from ..workflows.media import SCENES
 from ..workflows.report import RunReport
 from ..workflows.workflow_file import WorkflowError
 from .address import Server
 from .answers import checked
 from .http_client import RefusedError, patiently, view
 
-_3D = (
-    ".glb .gltf .obj .mtl .fbx .stl .ply .usd .usda .usdc .usdz .dae .vrm .bvh .splat .ksplat .spz"
-)
 _OTHERS = (
     ".latent .safetensors .sft .npy .npz .gguf .txt .md .json .jsonl .csv .tsv .yaml .yml .srt"
 )
 _OTHERS += " .vtt .ass .lrc .pdf .psd .zip .cube .mid .midi .heic .heif .jxl .exr .hdr .svg .apng"
 _MEDIA = ".mp4 .m4v .mov .webm .mkv .avi .mpg .mpeg .ts .m2ts .wmv .flv .ogv .mxf"
 _MEDIA += " .wav .mp3 .flac .opus .ogg .m4a .aac .aiff"
-_KINDS = PICTURE_SUFFIXES | {*_3D.split(), *_OTHERS.split(), *_MEDIA.split()}
+_KINDS = PICTURE_SUFFIXES | SCENES | {*_OTHERS.split(), *_MEDIA.split()}
 """Suffixes of what is fetched: files that no system and no browser runs."""
 _DEEPEST = 4
 
@@ -143,7 +141,7 @@ def _inside(value: Any, deep: int) -> Iterator[tuple[Any, bool]]:
             yield from _inside(part, deep - 1)
     elif isinstance(value, str):
         path = PurePosixPath(value.removesuffix(" [output]"))
-        if path.suffix.lower() in _3D.split() and not path.is_absolute() and len(value) < 1024:
+        if path.suffix.lower() in SCENES and not path.is_absolute() and len(value) < 1024:
             folder = "" if path.parent == PurePosixPath() else str(path.parent)
             yield {"filename": path.name, "subfolder": folder}, False
 

@@ -21,7 +21,7 @@ from ..workflows.endings import (
     UnreachableError,
     refusing,
 )
-from ..workflows.input_files import LOADERS, files_read, named_by_hand
+from ..workflows.input_files import files_read, named_by_hand
 from ..workflows.report import RunReport, node_reports, seeds_of
 from ..workflows.specs import Specs
 from ..workflows.workflow import ApiWorkflow, WorkflowError, node_title, to_api
@@ -69,7 +69,7 @@ def run_on_server(
 ) -> RunReport:
     """Run a workflow of either form in a ComfyUI and fetch the files it saves.
 
-    Pictures and videos that LoadImage and LoadVideo nodes name are uploaded first, if they lie in
+    Pictures, videos, sounds and 3D models that nodes load are uploaded first, if they lie in
     `input_dir` or `inputs` names them; no other file is read. An interrupt (Ctrl-C) takes the run
     from the server, too.
 
@@ -95,8 +95,10 @@ def run_on_server(
     run = _Run(server, timeout)
     try:
         workflow = read_workflow(workflow)
-        api = prepared(workflow, specs or server_specs(run.server), inputs or {})
-        _upload_files(api, run.server, input_dir, named_by_hand(inputs or {}), on_progress)
+        specs = specs or server_specs(run.server)
+        api = prepared(workflow, specs, inputs or {})
+        named = named_by_hand(inputs or {})
+        _upload_files(api, run.server, specs, input_dir, named, on_progress)
         extra: dict[str, Any] = {"api_key_comfy_org": api_key} if api_key else {}
         if is_ui_form(workflow):
             extra["extra_pnginfo"] = {"workflow": dict(workflow)}
@@ -184,15 +186,15 @@ def prepared(
 def _upload_files(
     api: ApiWorkflow,
     server: Server,
+    specs: Specs,
     input_dir: Path,
     named: Collection[str],
     on_progress: Callable[[str, float], None],
 ) -> None:
-    for node_id, _, path in files_read(api, input_dir, named):
+    for node_id, name, path in files_read(api, input_dir, named, specs):
         if path is not None:  # else it may be in the server's own input folder
             on_progress(f"Sending {shorten(path.name)}", 0.0)
-            node = api[node_id]
-            node["inputs"][LOADERS[node["class_type"]][0]] = upload(server, path)
+            api[node_id]["inputs"][name] = upload(server, path)
 
 
 def _wait(

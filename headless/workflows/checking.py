@@ -19,8 +19,8 @@ from .workflow_file import WorkflowError
 
 _CASTS: Mapping[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float}
 _OFFERED = 12
-_JUDGED = {"CustomCombo": {"choice"}}
-"""Core nodes that judge a combo themselves: what it offers is in the editor alone."""
+_JUDGED = {"CustomCombo": {"choice"}, "LoadLatent": {"latent"}}
+"""Core nodes that judge a combo themselves: more is allowed than they list."""
 
 
 def problems(
@@ -100,8 +100,10 @@ def _wrong(
     """The end of a sentence on one input; empty where nothing is wrong."""
     shown_name = repr(shorten(spec.name))
     if spec.name not in values:
+        # A choice within a choice may be left out; what the node does then is its own matter.
+        left_open = spec.kind == DYNAMIC_COMBO and "." in spec.name
         grows = spec.kind in {AUTOGROW, DYNAMIC_GROUP}
-        return "" if spec.optional or grows else f"its input {shown_name} is missing."
+        return "" if spec.optional or grows or left_open else f"its input {shown_name} is missing."
     value = values[spec.name]
     if isinstance(value, list):
         if not is_link(value):

@@ -3,8 +3,9 @@
 Every other `WorkflowError` is a failure of what was asked for, exit code 1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from .workflow_file import WorkflowError
 
@@ -19,6 +20,8 @@ class UnreachableError(WorkflowError):
     """Nobody answers at an address."""
 
     exit_code = 3
+    saved: Sequence[Path] = ()
+    """What is there all the same."""
 
 
 class UnfitError(WorkflowError):

@@ -1,26 +1,50 @@
-"""Pictures and videos that a workflow may read.
+"""Pictures, videos, sounds and 3D models that a workflow may read.
 
-A workflow comes from anybody. It reads pictures and videos of the input folder, and nothing else:
-whatever else is wanted has to be named by the person who starts the run, in that very command.
+A workflow comes from anybody. It reads such files of the input folder, and nothing else: whatever
+else is wanted has to be named by the person who starts the run, in that very command.
 """
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...core.errors import shorten
 from ...core.files.confined import inside
+from ...core.files.editor_form import in_folder
 from ...core.files.writing import expand_path
 from ...core.weights.model_folders import is_there
-from .media import is_picture, is_video
+from .media import is_latent, is_picture, is_scene, is_sound, is_video
+from .specs import Specs, UnknownNodeError
+from .workflow import ApiWorkflow
 from .workflow_file import WorkflowError
 
-LOADERS: Mapping[str, tuple[str, Callable[[Path], bool], str]] = {
-    "LoadImage": ("image", is_picture, "picture"),
-    "LoadVideo": ("file", is_video, "video"),
+
+class Medium(NamedTuple):
+    """What a node reads."""
+
+    what: str
+    fits: Callable[[Path], bool]
+
+
+_PICTURE, _VIDEO = Medium("picture", is_picture), Medium("video", is_video)
+_SOUND, _SCENE = Medium("sound", is_sound), Medium("3D model", is_scene)
+_LATENT = Medium("latent", is_latent)
+_ANY = Medium("file", lambda path: any(m.fits(path) for m in (_PICTURE, _SOUND, _SCENE)))
+_MARKED: Mapping[str, Medium] = {
+    "image_upload": _PICTURE,
+    "animated_image_upload": _PICTURE,
+    "video_upload": _VIDEO,
+    "audio_upload": _SOUND,
+    "file_upload": _SCENE,
 }
-"""Node classes that read a file of the input folder: the input, what the file has to be."""
+"""By the mark with which a node says that the editor shall offer to send a file."""
+_KNOWN: Mapping[str, tuple[str, Medium]] = {
+    "LoadImage": ("image", _PICTURE),
+    "LoadVideo": ("file", _VIDEO),
+    "LoadLatent": ("latent", _LATENT),
+}
+"""Node classes that read a file of the input folder, whether or not they say so: the input."""
 
 
 def named_by_hand(inputs: Mapping[str, Any]) -> frozenset[str]:
@@ -40,7 +64,13 @@ def input_file(
     Raises:
         WorkflowError: it lies elsewhere, or is not what the node loads.
     """
-    _, fits, what = LOADERS[kind]
+    return _file(_KNOWN[kind][1], name, input_dir, named)
+
+
+def _file(
+    medium: Medium, name: str | os.PathLike[str], input_dir: Path, named: Collection[str]
+) -> Path | None:
+    what, fits = medium
     text = os.fspath(name)
     if text in named:
         path = input_dir / text  # of an absolute path that is itself
@@ -66,15 +96,37 @@ def input_file(
 
 
 def files_read(
-    api: Mapping[str, Any], input_dir: Path, named: Collection[str]
+    api: ApiWorkflow,
+    input_dir: Path,
+    named: Collection[str],
+    specs: Specs = lambda kind: None,
 ) -> Iterator[tuple[str, str, Path | None]]:
-    """Node id, name and file of every picture and video that a workflow in the API form reads.
+    """Node id, input and file of whatever a workflow in the API form reads of the input folder.
+
+    Args:
+        specs: say which inputs of which nodes take a file that the editor would send.
 
     Raises:
         WorkflowError: as `input_file`.
     """
     for node_id, node in api.items():
-        kind = node["class_type"]
-        name = node["inputs"].get(LOADERS[kind][0]) if kind in LOADERS else None
-        if isinstance(name, str | os.PathLike):
-            yield node_id, os.fspath(name), input_file(kind, name, input_dir, named)
+        for name, medium in loaded(node, specs).items():
+            value = node["inputs"].get(name)
+            if isinstance(value, os.PathLike) or (
+                isinstance(value, str) and value and in_folder(value)[1] == "input"
+            ):
+                yield node_id, name, _file(medium, value, input_dir, named)
+
+
+def loaded(node: Mapping[str, Any], specs: Specs) -> dict[str, Medium]:
+    """Inputs of a node that name a file of the input folder, and what each may be."""
+    try:
+        spec = specs(node["class_type"])
+    except UnknownNodeError:
+        spec = None  # whoever is to run it says so
+    found = dict([_KNOWN[node["class_type"]]] if node["class_type"] in _KNOWN else [])
+    for one in spec.with_nested(node["inputs"]) if spec is not None else ():
+        if one.is_upload and one.details.get("image_folder", "input") == "input":
+            marks = (_MARKED[mark] for mark, on in one.details.items() if on and mark in _MARKED)
+            found.setdefault(one.name, next(marks, _ANY))
+    return found

@@ -1,4 +1,4 @@
-"""Whether a file is a picture or a video, told from its first bytes: names say what they like."""
+"""What a file is, told from its first bytes where that can be told: names say what they like."""
 
 from pathlib import Path
 
@@ -29,6 +29,19 @@ _VIDEOS = (
     b"\x1f\x07\0",  # DV
     b"GIF8",
 )
+_SOUNDS = (
+    b"fLaC",
+    b"ID3",  # MP3
+    b"OggS",
+    b"#!AMR",
+    b"MAC ",  # Monkey's Audio
+    b"wvpk",  # WavPack
+    b"caff",
+    b".snd",
+)
+_SCENES = ".glb .gltf .obj .mtl .fbx .stl .ply .usd .usda .usdc .usdz .dae .vrm .bvh .splat .spz"
+SCENES = frozenset((*_SCENES.split(), ".ksplat"))
+"""Suffixes of 3D models, many of which are plain text that begins anyhow."""
 _PICTURE_BRANDS = {b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
 _BMP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
 
@@ -71,6 +84,37 @@ def is_video(path: Path) -> bool:
             len(head) > k + 376 and head[k::step][:2] == b"GG" for k, step in ((0, 188), (4, 192))
         )
     )
+
+
+def is_sound(path: Path) -> bool:
+    """Whether it begins as a sound does, or as a video, which may have one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    head = _head(path)
+    return (
+        head.startswith(_SOUNDS)
+        or (head[:4] in {b"RIFF", b"RF64"} and head[8:12] == b"WAVE")
+        or (head[:4] == b"FORM" and head[8:12] in {b"AIFF", b"AIFC"})
+        # MPEG audio and AAC without a container. Layer I would be any text in UTF-16.
+        or (head[:1] == b"\xff" and head[1:2] > b"\xdf" and head[1] & 0b110 != 0b110)
+        or is_video(path)
+    )
+
+
+def is_scene(path: Path) -> bool:
+    """Whether it is a 3D model by its name."""
+    return path.suffix.lower() in SCENES
+
+
+def is_latent(path: Path) -> bool:
+    """Whether it begins as safetensors do, as which ComfyUI saves latents.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return path.suffix.lower() == ".latent" and _head(path)[8:9] == b"{"
 
 
 def _head(path: Path) -> bytes:

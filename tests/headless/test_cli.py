@@ -262,7 +262,7 @@ def test_run_executes_a_workflow(tmp_path, monkeypatch):
     words = runner.invoke(app, ["run", str(tmp_path / "w.json"), *args[:-1]])
     assert words.stdout == f"Values:\n{answer['texts']['3']}\n"
     bad = runner.invoke(app, ["run", str(tmp_path / "w.json"), "--set", "9.x=1", *args])
-    assert bad.exit_code == 1 and "No node is called '9'" in bad.stderr
+    assert bad.exit_code == 2 and "No node is called '9'" in bad.stderr
     assert runner.invoke(app, ["run", "w.json", "--set", "nonsense", *args]).exit_code == 2
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 from fractions import Fraction
 
+import av
 import pytest
 import torch
 from facewright.core.doctor.needs import needs_of
@@ -16,7 +17,7 @@ from facewright.headless.cli import app
 from facewright.headless.host.catalogue import plain_process
 from facewright.headless.runner import node_classes, run_workflow
 from facewright.headless.workflows.input_files import input_file
-from facewright.headless.workflows.media import is_picture, is_video
+from facewright.headless.workflows.media import is_picture, is_sound, is_video
 from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
@@ -256,6 +257,12 @@ def test_the_doctor_looks_at_no_file_outside_the_models_folders(rooms, opened):
     assert not canaries(rooms, opened)
 
 
+SOUNDS = {
+    "a.mp3": "mp3", "b.flac": "flac", "c.ogg": "libopus", "d.m4a": "aac", "e.aac": "aac",
+    "f.wav": "pcm_s16le", "g.aiff": "pcm_s16be", "h.opus": "libopus", "i.webm": "libopus",
+}  # fmt: skip
+
+
 def test_files_are_known_by_their_bytes(rooms, tmp_path):
     for name, options in {
         "a.png": {}, "a.jpg": {}, "a.gif": {}, "a.webp": {}, "a.bmp": {}, "a.tif": {}, "a.ppm": {},
@@ -272,6 +279,13 @@ def test_files_are_known_by_their_bytes(rooms, tmp_path):
             assert is_picture(tmp_path / f"m.{end}"), (mode, end)
     assert is_video(rooms / "input/good.mp4") and not is_picture(rooms / "input/good.mp4")
     assert not is_video(rooms / "input/list.mp4")
+    for name, codec in SOUNDS.items():
+        with av.open(tmp_path / name, "w") as file:
+            stream = file.add_stream(codec, rate=48000)
+            frame = av.AudioFrame("s16", "mono", 4800)
+            frame.sample_rate = 48000
+            file.mux([*stream.encode(frame), *stream.encode(None)])
+        assert is_sound(tmp_path / name) and not is_picture(tmp_path / name), name
     texts = [
         b"",
         b"BM",
@@ -281,10 +295,11 @@ def test_files_are_known_by_their_bytes(rooms, tmp_path):
         b"P1",
         b"{}",
     ]
+    texts += ["Password: x".encode("utf-16"), "Password: x".encode("utf-16-be")]
     texts += [b"<svg/>", b"%!PS-Adobe", b"ffconcat version 1.0", b"Password: x", b"P@ssword 1"]
     for text in texts:
         (tmp_path / "t").write_bytes(text * 3)
-        assert not is_picture(tmp_path / "t") and not is_video(tmp_path / "t"), text
+        assert not is_picture(tmp_path / "t") and not is_sound(tmp_path / "t"), text
 
 
 def test_names_that_stay_inside(tmp_path):

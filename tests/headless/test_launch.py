@@ -1,5 +1,8 @@
 """Finding the ComfyUI that `run --comfy` starts, and what is said where there is none."""
 
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -87,3 +90,30 @@ def test_a_comfyui_that_ends_at_once_has_its_last_words(home, monkeypatch):
     ):
         pass
     assert told == [f"Starting the ComfyUI in {folder}"]
+
+
+def test_what_was_started_is_stopped_and_the_signal_is_for_whoever_takes_it():
+    taken = []
+    before = signal.signal(signal.SIGTERM, lambda *args: taken.append(args))
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        with launch._stopped_in_the_end(process):
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert taken and process.poll() is None
+        assert process.poll() is not None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        process.kill()
+
+
+def test_a_second_interrupt_leaves_nothing_running(monkeypatch):
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(process, "terminate", lambda: os.kill(os.getpid(), signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), launch._stopped_in_the_end(process):
+            pass
+        assert process.poll() is not None
+    finally:
+        signal.signal(signal.SIGINT, before)
+        process.kill()

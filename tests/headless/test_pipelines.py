@@ -226,6 +226,30 @@ UI = {
 }  # fmt: skip
 
 
+def test_a_batch_tells_as_json_why_it_ended_and_what_is_there(comfy, room):
+    for name in "ab":
+        Image.new("RGB", (3, 3)).save(room / "in" / f"{name}.png")
+
+    def dies(handler):
+        comfy.answers["/prompt"] = comfy.answers["/object_info/FacewrightDetectFaces"] = hang_up
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        handler.answer({"prompt_id": "p"})
+
+    def hang_up(handler):
+        handler.close_connection = True
+
+    comfy.answers["/prompt"] = dies
+    result = run(room, comfy.address, "--batch", room / "in", "--json")
+    told = json.loads(result.stdout)
+    assert result.exit_code == 3 and "at picture 2 of 3" in told["error"]
+    assert told["saved"] == [str(room / "out/a.png")] and (room / "out/a.png").is_file()
+    for code, where, workflow in ((3, "127.0.0.1:9", API), (4, comfy.address, WRONG)):
+        result = run(room, where, "--batch", room / "in", "--json", workflow=workflow)
+        assert result.exit_code == code and json.loads(result.stdout)["error"]
+    result = run(room, comfy.address, "--json", workflow=["no workflow"])
+    assert result.exit_code == 1 and json.loads(result.stdout)["where"] is None
+
+
 def test_nobody_there(room):
     assert run(room, "127.0.0.1:9").exit_code == 3
     assert run(room, "http://a b").exit_code == 2
@@ -348,6 +372,48 @@ def test_a_file_that_a_server_finds_too_large(comfy, room):
         upload(Server.of(comfy.address), room / "x")
 
 
+def test_files_of_every_kind_are_sent(comfy, room):
+    """By what the server says of its inputs; what only is called so is not read."""
+
+    def takes(mark, **more):
+        return {"input": {"required": {"file": ["COMBO", {"options": [], mark: True, **more}]}}}
+
+    names = {
+        "LoadAudio": ("audio_upload", "a.wav"), "Film": ("audio_upload", "v.mp4"),
+        "LoadMask": ("image_upload", "in.png"), "Load3D": ("file_upload", "3d/cube.obj"),
+        "Odd": ("odd_upload", "in.png"),
+    }  # fmt: skip
+    (room / "in/3d").mkdir()
+    (room / "in/3d/cube.obj").write_text("v 0 0 0")
+    (room / "in/a.wav").write_bytes(b"RIFF....WAVEfmt ")
+    (room / "in/v.mp4").write_bytes(b"....ftypisom")
+    (room / "in/l.latent").write_bytes(bytes(8) + b"{}")
+    (room / "in/secret").write_text(SECRET)
+    comfy.answers["/object_info"] = {k: takes(mark) for k, (mark, _) in names.items()}
+    nested = {"key": "x", "inputs": {"required": {"mask": ["COMBO", {"image_upload": True}]}}}
+    comfy.answers["/object_info"] |= {
+        "LoadLatent": {"input": {"required": {"file": [[]], "latent": [[]]}}},
+        "There": takes("image_upload", image_folder="output"),
+        "Deep": {"input": {"required": {"way": ["COMFY_DYNAMICCOMBO_V3", {"options": [nested]}]}}},
+    }
+    api = {k: {"class_type": k, "inputs": {"file": name}} for k, (_, name) in names.items()}
+    api["LoadLatent"] = {"class_type": "LoadLatent", "inputs": {"latent": "l.latent"}}
+    api["Deep"] = {"class_type": "Deep", "inputs": {"way": "x", "way.mask": "in.png"}}
+    kept = {"There": "in.png", "LoadAudio": "a.wav [output]", "LoadMask": "elsewhere.png"}
+    for kind, name in kept.items():
+        api[f"{kind} there"] = {"class_type": kind, "inputs": {"file": name}}
+    assert run(room, comfy.address, workflow=api).exit_code == 0
+    sent = {k: [*node["inputs"].values()][-1] for k, node in comfy.prompt["prompt"].items()}
+    there = {f"{kind} there": name for kind, name in kept.items()}
+    assert sent == {**dict.fromkeys([*names, "LoadLatent", "Deep"], "facewright/up.png"), **there}
+    for kind in names:
+        comfy.prompt = None
+        wrong = {"1": {"class_type": kind, "inputs": {"file": "secret"}}}
+        refused = run(room, comfy.address, workflow=wrong)
+        assert refused.exit_code == 1 and "that can be read" in refused.said, refused.said
+        assert comfy.prompt is None
+
+
 def test_files_of_every_kind_are_fetched(comfy, room):
     def file(name, **more):
         return {**PICTURE, "filename": name, **more}
@@ -394,6 +460,8 @@ def test_a_part_that_the_server_leaves_out_is_a_failure(comfy, room):
     result = run(room, comfy.address)
     assert result.exit_code == 1 and "Saved" in result.said
     assert "left out a part" in result.said and "(Save): Value not in list" in result.said
+    told = json.loads(run(room, comfy.address, "--json").stdout)
+    assert "left out a part" in told["error"] and told["saved"]
     batch = run(room, comfy.address, "--batch", room / "in", "--json")
     assert batch.exit_code == 1 and len(json.loads(batch.stdout)["done"]) == 1
 

@@ -15,7 +15,9 @@ from .comfy_double import Double
 
 FILE_UPLOAD = {"image_upload": True}
 CODEC = {"codec": ["COMBO", {"options": ["h264", "av1"]}]}
-FORMAT = [{"key": "mp4", "inputs": {"required": CODEC}}, {"key": "gif", "inputs": {}}]
+NEST = {"deep": ["COMFY_DYNAMICCOMBO_V3", {"options": [{"key": "x", "inputs": {}}]}]}
+FORMAT = [{"key": "nest", "inputs": {"required": NEST}}]
+FORMAT += [{"key": "mp4", "inputs": {"required": CODEC}}, {"key": "gif", "inputs": {}}]
 GROWS = {"template": {"input": {"required": {"image": ["IMAGE", {}]}}, "prefix": "image"}}
 INFO = {
     "LoadImage": {
@@ -93,9 +95,10 @@ API = {
         ("3", {"mode": ..., "model": ...}, None),
         ("2", {"name": "b.safetensors"}, "2 (Loader): 'name' is 'b.safetensors'; the ComfyUI"),
         ("1", {"image": "not listed.png"}, None),
-        ("4", {"format": "avi"}, "'format' is 'avi'; the ComfyUI offers: mp4, gif"),
+        ("4", {"format": "avi"}, "'format' is 'avi'; the ComfyUI offers: nest, mp4"),
         ("4", {"format": "gif", "format.codec": ...}, None),
         ("4", {"format.codec": ...}, "its input 'format.codec' is missing"),
+        ("4", {"format": "nest"}, None),
         ("4", {"format.codec": "vp9"}, "'format.codec' is 'vp9'"),
         ("4", {"more.image0": ["2", 0]}, "'more.image0' takes IMAGE, but is linked to MODEL"),
         ("4", {"more.image0": ["1", 5]}, "'more.image0' is linked to output 5"),
