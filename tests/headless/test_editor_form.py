@@ -1,12 +1,10 @@
 """What files of the editor can hold: bypasses, subgraphs, dynamic inputs, group nodes, texts.
 
-`editor/by_hand.json.xz` keeps small files and what the editor (ComfyUI 0.33.0, frontend 1.58.1)
-sends for each; other expectations are written out here.
+What the editor itself sends for the files in `editor/made.json`, test_templates.py compares; here
+they are changed, and other expectations are written out.
 """
 
-import copy
 import json
-import lzma
 import random
 import re
 from datetime import datetime
@@ -22,35 +20,17 @@ from facewright.headless.workflows.workflow import WorkflowError, node_kinds, re
 
 from .test_fuzzed_workflows import changed
 
-FOLDER = Path(__file__).with_name("editor")
-
-
-def kept(name):
-    return json.loads(lzma.decompress((FOLDER / f"{name}.json.xz").read_bytes()))
-
-
-BY_HAND = kept("by_hand")
+MADE = json.loads((Path(__file__).parent / "editor/made.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
-def specs():
-    return specs_of(kept("object_info"))
-
-
-def bare(api):
-    return {k: (n["class_type"], n["inputs"]) for k, n in api.items()}
-
-
-@pytest.mark.parametrize("name", [n for n, entry in BY_HAND.items() if "sent" in entry])
-def test_as_the_editor_sends_it(name, specs):
-    file = copy.deepcopy(BY_HAND[name]["file"])
-    api = to_api(read_workflow(file), specs)
-    assert bare(api) == bare(BY_HAND[name]["sent"])
+def specs(record):
+    return specs_of(record.kept(record.OBJECT_INFO))
 
 
 def test_changed_at_random_they_convert_or_a_sentence_says_why_not(specs):
     rng = random.Random(7)
-    files = [entry["file"] for entry in BY_HAND.values()]
+    files = list(MADE.values())
     converted = 0
     for _ in range(300):
         text = json.dumps(changed(rng.choice(files), rng))
@@ -62,23 +42,23 @@ def test_changed_at_random_they_convert_or_a_sentence_says_why_not(specs):
 
 
 def test_of_two_conditionings_each_stays_what_it_was(specs):
-    api = to_api(read_workflow(BY_HAND["bypass_two"]["file"]), specs)
+    api = to_api(read_workflow(MADE["bypass_two"]), specs)
     sampler = next(n["inputs"] for n in api.values() if n["class_type"] == "KSampler")
     texts = [api[sampler[k][0]]["inputs"]["text"] for k in ("positive", "negative")]
     assert texts[0].startswith("good") and texts[1].startswith("bad")
 
 
 def test_a_muted_or_bypassed_group_node_runs_nothing(specs):
-    for name in ("group_muted", "group_bypassed"):
-        api = to_api(read_workflow(BY_HAND[name]["file"]), specs)
+    for name in ("group_node_mode_2", "group_node_mode_4"):
+        api = to_api(read_workflow(MADE[name]), specs)
         assert not {"KSampler", "CLIPTextEncode"} & {n["class_type"] for n in api.values()}
 
 
 def test_kinds_of_group_nodes_are_those_within():
-    kinds = node_kinds(BY_HAND["group"]["file"])
+    kinds = node_kinds(MADE["group"])
     assert {"KSampler", "VAEDecode", "SaveImage"} <= kinds
     assert not any(kind.startswith("workflow") for kind in kinds)
-    kinds = node_kinds(BY_HAND["nested"]["file"])
+    kinds = node_kinds(MADE["nested"])
     assert kinds == {"EmptyImage", "ImageScaleBy", "PreviewImage", "SaveImage"}
 
 
@@ -135,7 +115,7 @@ def test_a_node_without_values_has_what_its_first_choice_brings(specs):
 
 
 def test_numbers_that_are_taken_are_given_anew_in_subgraphs(specs):
-    text = json.dumps(BY_HAND["sub"]["file"])
+    text = json.dumps(MADE["sub"])
     file = json.loads(re.sub(r'("(?:id|origin_id|target_id)": )21\b', r"\g<1>1", text))
     api = to_api(read_workflow(file), specs)
     assert api.keys() == {"1", "2:31", "2:22", "3"}  # 30 was the last of the file
