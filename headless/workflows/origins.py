@@ -11,6 +11,9 @@ from .editor_only import setter, wire_name
 from .graph import INSIDE, Graph, Node
 from .workflow_file import WorkflowError
 
+_LONGEST = 1000
+"""Nodes without a part in the run that a link may go through."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -74,6 +77,11 @@ def origin(place: Place, node: Node, number: int) -> _Found:
                 "workflow and take it apart there."
             )
         seen.add(key)
+        if len(seen) > _LONGEST:
+            raise WorkflowError(
+                f"A link to {node.name} goes through more than {_LONGEST} reroutes, subgraphs and "
+                "bypassed nodes. Link it anew with fewer."
+            )
         step = _before_output(step) if step.output else _before_input(step)
     return step
 

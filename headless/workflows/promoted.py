@@ -15,10 +15,13 @@ from typing import Any
 from .graph import INSIDE, Graph, Link, Node, Port
 from .stored_values import offered, shown
 from .widgets import Nothing, Slot, Widget
+from .workflow_file import WorkflowError
 
 _PREFIX = re.compile(r"^\s*(\d+)\s*:\s*(.+)$", re.DOTALL)
 _PREVIEWS = frozenset({"PREVIEW", "AUDIO_UI", "IMAGECOMPARE"})
 _DEEPEST = 100
+_MOST = 1000
+"""Widgets that one node of a subgraph may show; none has as many."""
 
 
 def promote(host: Node) -> None:
@@ -82,7 +85,11 @@ class _Entry:
 
 
 def migrate(host: Node) -> None:
-    """Turn the list of promoted widgets of older files into inputs with values."""
+    """Turn the list of promoted widgets of older files into inputs with values.
+
+    Raises:
+        WorkflowError: the list is longer than any.
+    """
     assert host.inner is not None
     listed = _listed(host.properties.get("proxyWidgets"))
     fits = all(
@@ -91,6 +98,11 @@ def migrate(host: Node) -> None:
     )
     if not listed or not fits:
         return
+    if len(listed) > _MOST:
+        raise WorkflowError(
+            f"{host.name} shows {len(listed)} widgets of its subgraph, at most {_MOST} are taken. "
+            "Open and save the workflow again."
+        )
     stored: Sequence[Any] = host.stored if isinstance(host.stored, list) else ()
     entries = []
     for number, (node, name, *more) in enumerate(listed):

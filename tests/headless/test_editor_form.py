@@ -259,3 +259,26 @@ def test_names_of_files_take_dates_and_values(specs):
     prefix = api["4"]["inputs"]["filename_prefix"]
     assert re.fullmatch(rf"{datetime.now():%Y}-\d\d_64_7_%who%_%a\.b%", prefix)
     assert replaced("100% of %x", []) == "100% of %x"
+
+
+def test_what_would_take_hours_is_refused_at_once(specs):
+    count, last = 1500, 1501
+    chain = [
+        {
+            "id": number,
+            "type": "Reroute",
+            "inputs": [{"name": "", "type": "*", "link": number - 1}],
+            "outputs": [{"name": "", "type": "*", "links": [number]}],
+        }
+        for number in range(2, last)
+    ]
+    start = {"id": 1, "type": "PrimitiveInt", "widgets_values": [5]}
+    end = {"id": last, "type": "PreviewAny", "inputs": [{"name": "source", "link": count}]}
+    links = [[n, n, 0, n + 1, 0, "*"] for n in range(1, last)]
+    with pytest.raises(WorkflowError, match="more than 1000 reroutes"):
+        to_api(read_workflow({"nodes": [start, *chain, end], "links": links}), specs)
+    inner = {"id": "inner", "nodes": [{"id": 2, "type": "PrimitiveInt"}], "links": []}
+    host = {"id": 1, "type": "inner", "properties": {"proxyWidgets": [["2", "value"]] * 1001}}
+    file = {"nodes": [host], "links": [], "definitions": {"subgraphs": [inner]}}
+    with pytest.raises(WorkflowError, match=r"shows 1001 widgets .*at most 1000"):
+        to_api(read_workflow(file), specs)
