@@ -134,6 +134,7 @@ class Schema:
     description: str = ""
     is_input_list: bool = False
     is_output_node: bool = False
+    has_intermediate_output: bool = False
     is_deprecated: bool = False
     is_experimental: bool = False
     is_api_node: bool = False

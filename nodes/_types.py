@@ -16,6 +16,18 @@ Matches = io.Custom("FACEWRIGHT_MATCHES")  # core.people.matching.Matches
 Ide = io.Custom("FACEWRIGHT_IDE")  # core.methods.honestface.IdentityEmbedder
 
 
+SHOWS: dict[str, Any] = (
+    {"has_intermediate_output": True}
+    if "has_intermediate_output" in io.Schema.__dataclass_fields__  # newer than ComfyUI 0.10
+    else {}
+)
+"""The schema's arguments of a node that shows what it found and is no end of a graph.
+
+Where ComfyUI remembers the node's result from a run before the last one, the editor is sent what it
+showed then; else the picture and the words of another run would stay on it.
+"""
+
+
 def output(kind: Any, id: str, tooltip: str, *, name: str | None = None) -> Any:
     """An output that is called as its id or `name`: ComfyUI would show its type instead."""
     return kind.Output(id, display_name=name or id, tooltip=tooltip)

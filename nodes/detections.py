@@ -5,7 +5,7 @@ from ._convert import rgb_view
 from ._found import found_faces, found_outputs
 from ._host import io
 from ._options import check_pick, crop_size_input, selection_inputs
-from ._types import Analyzer, output
+from ._types import SHOWS, Analyzer, output
 from ._words import found_by
 
 DetectionModel = io.Custom("FACE_DETECTION_MODEL")  # ComfyUI's own since 0.33
@@ -97,6 +97,7 @@ class FacesFromDetections(io.ComfyNode):
             node_id="FacewrightFacesFromDetections",
             display_name="Faces from Detections",
             category="facewright/faces",
+            **SHOWS,
             **found_by(
                 "bounding box to faces",
                 "bbox to faces",

@@ -18,7 +18,7 @@ from ._found import found_faces, found_outputs
 from ._host import host, io
 from ._options import check_pick, crop_size_input, option_input, selection_inputs
 from ._steps import steps
-from ._types import Analyzer, Faces, output
+from ._types import SHOWS, Analyzer, Faces, output
 from ._words import found_by
 
 
@@ -85,6 +85,7 @@ class DetectFaces(io.ComfyNode):
             node_id="FacewrightDetectFaces",
             display_name="Detect Faces",
             category="facewright/faces",
+            **SHOWS,
             **found_by(
                 "face detection",
                 "find faces",

@@ -8,7 +8,7 @@ from ._files import check_bundled, check_files, file_input
 from ._host import host, io
 from ._options import landmarker_input
 from ._steps import reporter
-from ._types import Analyzer, Ide, Matches, Person, Recogniser, Vre, output
+from ._types import SHOWS, Analyzer, Ide, Matches, Person, Recogniser, Vre, output
 from ._words import found_by
 
 
@@ -72,6 +72,7 @@ class IDEEncode(io.ComfyNode):
             node_id="FacewrightIDEEncode",
             display_name="IDE Encode (HonestFace)",
             category="facewright/conditioning",
+            **SHOWS,
             **found_by(
                 "identity prompt",
                 "honestface prompt",

@@ -6,7 +6,7 @@ from ..core.pipeline.options import MaskOptions
 from ._convert import rgb_view, to_image
 from ._host import SHOWN, host, io
 from ._options import option_input
-from ._types import Faces, output
+from ._types import SHOWS, Faces, output
 from ._words import found_by
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class FaceMask(io.ComfyNode):
             node_id="FacewrightFaceMask",
             display_name="Face Mask",
             category="facewright/faces",
+            **SHOWS,
             **found_by(
                 "face parsing",
                 "face segmentation",

@@ -6,7 +6,7 @@ from ..core import demo
 from ..core.faces import load_analyzer
 from ._convert import to_image
 from ._host import host, io
-from ._types import Analyzer, Vre, output
+from ._types import SHOWS, Analyzer, Vre, output
 from ._words import found_by
 
 
@@ -55,6 +55,7 @@ class DemoPicture(io.ComfyNode):
             node_id="FacewrightDemoPicture",
             display_name="Demo Picture",
             category="facewright/util",
+            **SHOWS,
             **found_by("example image", "test image", "sample picture", "load demo image"),
             description=(
                 "A degraded picture of computer-drawn people, and the same picture before it was "

@@ -7,7 +7,7 @@ from ._convert import from_conditioning, rgb_view, to_image
 from ._host import host, io
 from ._options import option_input, posterior_inputs
 from ._steps import reporter
-from ._types import output
+from ._types import SHOWS, output
 from ._words import RESTORE, found_by
 
 _TIMESTEP_TIP = "The noise level the model takes the picture for. The weights are trained at 399."
@@ -20,6 +20,7 @@ class OneStepRestore(io.ComfyNode):
             node_id="FacewrightOneStepRestore",
             display_name="One-Step Restore (OSDFace, HonestFace)",
             category="facewright/restore",
+            **SHOWS,
             **found_by(
                 *RESTORE,
                 "face super resolution",

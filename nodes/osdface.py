@@ -7,7 +7,7 @@ from ._convert import rgb_view, to_conditioning, to_image
 from ._files import NONE, check_files, file_input
 from ._host import host, io
 from ._steps import steps
-from ._types import Vre, output
+from ._types import SHOWS, Vre, output
 from ._words import found_by
 
 _ENCODE_TOGETHER = 8
@@ -81,6 +81,7 @@ class VREEncode(io.ComfyNode):
             node_id="FacewrightVREEncode",
             display_name="VRE Encode (OSDFace)",
             category="facewright/conditioning",
+            **SHOWS,
             **found_by(
                 "face prompt",
                 "osdface prompt",

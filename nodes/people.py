@@ -15,7 +15,7 @@ from ._options import (
     told_inputs,
 )
 from ._steps import reporter
-from ._types import Faces, Matches, People, Person, Recogniser, output
+from ._types import SHOWS, Faces, Matches, People, Person, Recogniser, output
 from ._words import found_by
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class PersonAlbum(io.ComfyNode):
             node_id="FacewrightPerson",
             display_name="Person Album",
             category="facewright/people",
+            **SHOWS,
             **found_by(
                 "reference photos",
                 "face reference",
@@ -194,6 +195,7 @@ class LoadPerson(io.ComfyNode):
             node_id="FacewrightLoadPerson",
             display_name="Load Person",
             category="facewright/people",
+            **SHOWS,
             **found_by("load person album", "load face model", "load face album"),
             description="An album that Save Person or `facewright person make` wrote.",
             inputs=[
@@ -241,6 +243,7 @@ class MatchPeople(io.ComfyNode):
             node_id="FacewrightMatchPeople",
             display_name="Match People",
             category="facewright/people",
+            **SHOWS,
             **found_by(
                 "recognize faces",
                 "recognise people",

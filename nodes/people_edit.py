@@ -1,7 +1,7 @@
 """Albums changed in a graph: photos taken out, albums joined, another name, the best kept."""
 
 from ._host import io
-from ._types import People, Person, output
+from ._types import SHOWS, People, Person, output
 from ._words import found_by
 from .people import CHAIN_TIP, album_shown, people_output, remove_in_editor
 
@@ -13,6 +13,7 @@ class EditPerson(io.ComfyNode):
             node_id="FacewrightEditPerson",
             display_name="Edit Person",
             category="facewright/people",
+            **SHOWS,
             **found_by(
                 "edit person album",
                 "add photos to album",

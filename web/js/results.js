@@ -53,7 +53,10 @@ function show(node, text) {
   if (!PRIVATE.includes(node.comfyClass)) keep(node, beginning(text))
 }
 
-/** A warning of the run before may not come again: it goes when its node starts. */
+/**
+ * A warning of the run before may not come again: it goes when its node starts, or when the server
+ * remembers of an earlier run that there was none.
+ */
 function takeBack({ detail }) {
   const node = detail === null || detail === undefined ? null : nodeAt(String(detail?.node ?? detail))
   if (!WARNING.includes(node?.comfyClass) || !node.properties?.[NAME]) return
@@ -110,7 +113,10 @@ function showAll(outputs) {
 
 app.registerExtension({
   name: 'facewright.results',
-  setup: () => app.api.addEventListener('executing', takeBack),
+  setup() {
+    app.api.addEventListener('executing', takeBack)
+    app.api.addEventListener('executed', (event) => event.detail?.output || takeBack(event))
+  },
   beforeRegisterNodeDef(nodeType, { name }) {
     if (!name.startsWith('Facewright')) return
     const { onExecuted, onConfigure, onSerialize } = nodeType.prototype

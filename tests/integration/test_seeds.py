@@ -1,0 +1,99 @@
+"""Seeds of fresh and saved nodes, and what nodes say of the run before, in a headless Chromium.
+
+Both node modes, where the editor has both. What is needed, see test_browser.py.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from facewright.core import demo
+from facewright.core.lora.lacking import lacking
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
+
+FIXED = ("FacewrightOneStepRestore", "FacewrightRestoreVideo")
+REDRAWN = ("FacewrightDegrade", "KSampler")
+GIVEN = [(kind, control) for kind in FIXED for control in ("randomize", "increment", "fixed")]
+# As an artist goes to and fro: newer servers answer the later ones from what they remember.
+RUNS = [
+    {"weights": weights, "picture": picture}
+    for weights, picture in (
+        ("onestep", "group"),
+        ("base", "group"),
+        ("onestep", "group"),
+        ("base", "group"),
+        ("base", "group"),
+        ("onestep", "face"),
+        ("onestep", "group"),
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def seen(server, tmp_path_factory):
+    """What one browser saw, by node mode."""
+    programs = [shutil.which("node"), shutil.which("chromium") or shutil.which("google-chrome")]
+    playwright = os.environ.get("FACEWRIGHT_PLAYWRIGHT")
+    if None in programs or not playwright:
+        pytest.skip("needs node and chromium on the PATH, and FACEWRIGHT_PLAYWRIGHT")
+    job = {
+        "address": server.address,
+        "chromium": programs[1],
+        "playwright": playwright,
+        "modes": ["classic", "vue"],
+        "fresh": [*FIXED, *REDRAWN],
+        "given": GIVEN,
+        "runs": RUNS,
+    }
+    path = tmp_path_factory.mktemp("seeds") / "job.json"
+    path.write_text(json.dumps(job))
+    driver = Path(__file__).with_name("seeds.mjs")
+    done = subprocess.run(
+        [programs[0], driver, path], check=False, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(params=["classic", "vue"])
+def mode(request, seen):
+    if request.param not in seen:
+        pytest.skip("this editor does not offer Vue nodes")
+    return seen[request.param]
+
+
+def test_seeds_of_fresh_nodes_stay_where_most_runs_do_not_depend_on_them(mode):
+    fixed, redrawn = dict.fromkeys(FIXED, "fixed"), dict.fromkeys(REDRAWN, "randomize")
+    assert mode["fresh"] == {**fixed, **redrawn}
+
+
+def test_saved_nodes_keep_what_they_were_saved_with(mode):
+    for kind, control in GIVEN:
+        seen = mode["given"][f"{kind} {control}"]
+        assert set(seen) >= {"opened", "copied", "undone"}
+        assert seen == {key: [7, control] for key in seen}
+
+
+def test_runs_leave_a_fresh_seed_as_it_is(mode):
+    assert [run["event"] for run in mode["runs"]] == ["execution_success"] * len(RUNS)
+    assert [run["seed"] for run in mode["runs"]] == [[0, "fixed"]] * len(RUNS)
+
+
+def test_a_model_without_its_lora_is_told_of_until_a_run_with_it(mode):
+    warnings = {"onestep": "", "base": lacking(whole=False, changed=())}
+    expected = [warnings[run["weights"]] for run in RUNS]
+    assert [run["warning"] for run in mode["runs"]] == expected
+    assert [run["kept"] for run in mode["runs"]] == expected
+
+
+def test_pictures_on_nodes_are_of_the_last_run(mode):
+    sizes = [demo.picture(run["picture"])[0].shape[:1:-1] for run in RUNS]
+    assert [run["size"] for run in mode["runs"]] == [list(size) for size in sizes]
+
+
+def test_the_editor_reports_no_fault(mode):
+    assert mode["faults"] == []
