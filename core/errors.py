@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,8 +14,32 @@ _LOADED_BY_PATH = __name__ != "facewright.core.errors"
 """As ComfyUI loads packs: it then shows an error as module, class and sentence."""
 
 
+_CALLED: dict[str, str] = {}
+
+
+def call_folders(names: Mapping[str, str]) -> None:
+    """A host whose sentences are seen by others registers how it calls folders of this machine.
+
+    Args:
+        names: by a folder's whole path. Files and folders in it are told from that name on; from
+            their own where it is "".
+    """
+    _CALLED.update(names)
+
+
+def _called(sentence: str) -> str:
+    for path in sorted(_CALLED, key=len, reverse=True):
+        name = _CALLED[path]
+        inside = re.compile(rf"(?<![\w/\\]){re.escape(path)}([/\\])")
+        sentence = inside.sub(lambda found, name=name: name and name + found[1], sentence)
+    return sentence
+
+
 class FacewrightError(ValueError):
     """Anything this package refuses. The message is a full sentence meant for the user."""
+
+    def __str__(self) -> str:
+        return _called(super().__str__())
 
     def __init_subclass__(cls) -> None:
         if _LOADED_BY_PATH:

@@ -1,10 +1,11 @@
 """Files in ComfyUI's model folders: where they are looked for, and who else may add to them."""
 
+import os
 from pathlib import Path
 
 import folder_paths
 
-from ..core.errors import CheckpointError, shorten
+from ..core.errors import CheckpointError, call_folders, shorten
 from ..core.files.confined import is_plain
 from ..core.files.search import named_roots
 from ..core.people.person import SUFFIX as PERSON_FILE
@@ -18,6 +19,15 @@ folder_paths.add_model_folder_path(
     "facewright", str(Path(folder_paths.models_dir) / "facewright"), is_default=True
 )
 folder_paths.folder_names_and_paths["facewright"][1].update({*_WEIGHT_FILES, PERSON_FILE})
+
+# People show their screens and send what an error says to others.
+call_folders(
+    {
+        os.path.expanduser("~"): "~",
+        folder_paths.base_path: "",
+        folder_paths.models_dir: "models",
+    }
+)
 
 
 def model_folders(folder: str) -> list[Path]:

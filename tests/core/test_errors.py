@@ -23,6 +23,18 @@ def test_long_lists_are_cut_and_counted():
     assert listed(["a\nb"]) == "a\N{REPLACEMENT CHARACTER}b"
 
 
+def test_sentences_call_folders_as_their_host_does(monkeypatch):
+    monkeypatch.setattr(errors, "_CALLED", {})
+    errors.call_folders({"/home/ada": "~", "/home/ada/ComfyUI": "", "D:\\big models": "models"})
+    for given, told in {
+        "Put it into /home/ada/ComfyUI/models/loras.": "Put it into models/loras.",
+        "Neither /home/ada/x nor '/home/ada/ComfyUI2/y'.": "Neither ~/x nor '~/ComfyUI2/y'.",
+        "D:\\big models\\loras\\a b.pth is damaged.": "models\\loras\\a b.pth is damaged.",
+        "/home/adam/x, /mnt/home/ada/x": "/home/adam/x, /mnt/home/ada/x",
+    }.items():
+        assert str(errors.CheckpointError(given)) == told
+
+
 def test_the_first_sentences_and_the_number_of_the_rest():
     assert first_of(["A.", "B."]) == ["A.", "B."]
     assert first_of(["A.", "B.", "C."], most=1) == ["A.", "And 2 more."]
