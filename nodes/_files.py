@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.errors import CheckpointError
 from ..core.files.known import KnownFile, bundled_path
-from ..core.weights.listing import Fits
+from ..core.weights.listing import Fits, is_hint
 from ._host import host, io
 
 NONE = "none"
@@ -31,7 +31,7 @@ def file_input(
 def check_files(folder: str, *names: str | None) -> bool | str:
     """What `validate_inputs` returns: True, or why files cannot be had, all of them at once."""
     wanted = [n for n in names if n is not None and n != NONE]  # None while it is a link
-    if any(map(_is_hint, wanted)):
+    if any(map(is_hint, wanted)):
         if host.model_files(folder):
             return (
                 f"No file is chosen. Choose one of models/{folder}, or put the right one there, "
@@ -67,11 +67,6 @@ def _none_yet(folder: str) -> str:
 _NO_PERSON = "(make one with Save Person, press R)"
 
 
-def _is_hint(value: Any) -> bool:
-    """Whether it is what an empty combo says, of this version or an older one."""
-    return isinstance(value, str) and value.startswith("(") and value.endswith("press R)")
-
-
 def person_input(id: str, tooltip: str):
     """A combo of the albums in models/facewright."""
     return _combo(id, host.person_files() or [_NO_PERSON], tooltip, "facewright")
@@ -79,7 +74,7 @@ def person_input(id: str, tooltip: str):
 
 def check_person(name: str | None) -> bool | str:
     """`check_files` for the value of a `person_input`."""
-    if _is_hint(name):
+    if is_hint(name):
         return (
             "There are no .person files in models/facewright yet. Make one with Person Album and "
             "Save Person, or with `facewright person make`, then press R."

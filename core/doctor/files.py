@@ -12,6 +12,7 @@ from ..files.confined import is_plain
 from ..files.known import IMAGE_MODELS, SUFFIXES, KnownFile
 from ..node_api import called
 from ..weights.known_files import known_file
+from ..weights.listing import is_hint
 from ..weights.model_folders import either_separator, is_there
 from .nodes import Download, Node
 from .surroundings import Surroundings
@@ -140,7 +141,7 @@ class Files:
 
     def _missing(self, file: Named, places: list[Path]) -> str:
         value, folder = file.name, file.folder
-        if value.startswith("(") or not value.strip():  # the entry of an empty combo
+        if is_hint(value) or not value.strip():
             return f"has no file chosen: put one into {places[0]} and choose it."
         if not is_plain(value):
             return f"names {shorten(value)}, which is no file in models/{folder}: choose one there."

@@ -9,6 +9,7 @@ from ..files.confined import is_plain
 from ..files.names import bare
 from ..node_api import called, is_link
 from ..weights.known_files import known_file
+from ..weights.listing import is_hint
 from ..weights.model_folders import either_separator
 from .files import FILES, Files, Named, is_weight_file, told
 from .inputs import LOADERS, Inputs
@@ -44,8 +45,10 @@ class OnServer:
                 if choice.upload:
                     if isinstance(one, str) and one != "none":
                         yield "inputs", self._picture(node, name, one, choice)
-                elif self._names_file(one) or (
-                    name in loads and isinstance(one, str) and one not in choice.options
+                elif isinstance(one, str) and (
+                    is_weight_file(one)
+                    or is_hint(one)
+                    or (name in loads and one not in choice.options)
                 ):
                     yield "files", self._file(node, name, one, choice)
                 elif (choice.options or name in loads) and one not in choice.options:
@@ -67,11 +70,6 @@ class OnServer:
         if name in choices and isinstance(value, str) and value != "none":
             yield "inputs", self._picture(node, name, value, choices[name])
 
-    def _names_file(self, value: Any) -> bool:
-        return isinstance(value, str) and (
-            is_weight_file(value) or (value.startswith("(") and value.endswith("press R)"))
-        )
-
     def _picture(self, node: Node, name: str, value: str, choice: Choice) -> dict[str, Any]:
         there = value in choice.options or self.server.has_input(value)
         return self.inputs.entry(node, name, value, there, f"the ComfyUI at {self.server.url}")
@@ -91,7 +89,7 @@ class OnServer:
     def _missing(self, file: Named, where: str, choice: Choice) -> str:
         node, value = called(file.node.id, file.node.title), file.name
         server = f"the ComfyUI at {self.server.url}"
-        if value.startswith("(") or not value.strip():
+        if is_hint(value) or not value.strip():
             return f"{node} has no file chosen: put one into {where} of {server} and choose it."
         if not is_plain(value):
             return f"{node} names {shorten(value)}, which is no file in {where}: choose one there."

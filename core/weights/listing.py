@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..checkpoint.files import FORMAT_KEY, quick_metadata
 from ..checkpoint.identify import TRAINING_KEY
@@ -58,6 +59,11 @@ class Fits:
         return sorted(ranks, key=lambda name: (ranks[name], name)), [
             name for name in names if name not in ranks
         ]
+
+
+def is_hint(value: Any) -> bool:
+    """Whether it is what an empty combo of ours says, of this version or an older one."""
+    return isinstance(value, str) and value.startswith("(") and value.endswith("press R)")
 
 
 def _formats_in(

@@ -145,6 +145,8 @@ def test_files_that_are_not_listed(look):
     assert found["ok"]  # chosen on Windows
     hint = "(put one in models/loras, press R)"
     assert "has no file chosen" in look(api("FacewrightLoadLoRA", lora=hint))["lacks"][0]
+    named = look(api("UNETLoader", unet_name="(v2) one.safetensors"))["lacks"][0]
+    assert "needs (v2) one.safetensors in models/diffusion_models" in named
     found = look(api("UNETLoader", unet_name="../../etc/x.safetensors"))
     assert "which is no file in models/diffusion_models" in found["lacks"][0]
 
@@ -308,6 +310,11 @@ def test_pictures_of_the_input_folder(here, tmp_path):
     assert f"loads the picture p.png, which is not in {tmp_path}" in problem
     (tmp_path / "p.png").touch()
     assert here(workflow, inputs=tmp_path)["inputs"][0]["problem"] is None
+
+
+def test_a_file_may_begin_with_a_bracket(here):
+    sentence = here(api("UNETLoader", unet_name="(v2) one.safetensors"))["lacks"][0]
+    assert "needs (v2) one.safetensors in models/diffusion_models" in sentence
 
 
 def test_a_node_of_comfyui_without_one_at_hand(here):
