@@ -106,6 +106,20 @@ def io_type(given: Any) -> str:
     return given if isinstance(given, str) else "*"
 
 
+def origin_type(graph: Graph, number: int | None) -> str:
+    """The type of what a link brings; "*" where nothing tells it."""
+    link = graph.links.get(number) if number is not None else None
+    if link is None:
+        return "*"
+    node = graph.nodes.get(link.origin)
+    if node is not None:
+        if node.inner is not None:
+            ports = node.inner.outputs
+            return ports[link.output].io_type if link.output < len(ports) else "*"
+        return node.output_type(link.output)
+    return graph.inputs[link.output].io_type if link.output < len(graph.inputs) else "*"
+
+
 def read_graph(entry: Mapping[str, Any]) -> Graph:
     """A graph of a file that `read_workflow` let pass."""
     links = {link.number: link for link in map(_link, entry.get("links") or ())}

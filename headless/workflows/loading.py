@@ -9,7 +9,7 @@ from ...core.errors import shorten
 from ...core.files.editor_form import VIRTUAL
 from . import promoted
 from .editor_only import hand_out
-from .graph import Graph, Link, Node, io_type, read_graphs
+from .graph import Graph, Link, Node, io_type, origin_type, read_graphs
 from .group_nodes import expanded
 from .pack_scripts import add_widgets
 from .specs import NodeSpec, Specs, UnknownNodeError
@@ -148,17 +148,3 @@ def _settle(graph: Graph, node: Node) -> None:
         for number, slot in enumerate(members):
             others = [t for i, t in enumerate(types) if i != number]
             slot.io_type = types_in_common([*others, group[slot.name]])
-
-
-def origin_type(graph: Graph, number: int | None) -> str:
-    """The type of what a link brings; "*" where nothing tells it."""
-    link = graph.links.get(number) if number is not None else None
-    if link is None:
-        return "*"
-    node = graph.nodes.get(link.origin)
-    if node is not None:
-        if node.inner is not None:
-            ports = node.inner.outputs
-            return ports[link.output].io_type if link.output < len(ports) else "*"
-        return node.output_type(link.output)
-    return graph.inputs[link.output].io_type if link.output < len(graph.inputs) else "*"

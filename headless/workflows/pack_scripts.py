@@ -6,11 +6,12 @@ older files keep by position.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ...core.errors import shorten
 from .bypass import fits_together
-from .graph import Node
+from .graph import Graph, Node, origin_type
 from .widgets import Widget
 from .workflow_file import WorkflowError
 
@@ -72,27 +73,31 @@ def _stored(node: Node) -> Iterator[tuple[str, Any]]:
         yield from zip(_POSITIONS.get(node.kind, ()), values, strict=False)
 
 
-def check_links(node: Node, types: Iterable[str], others: Iterable[Node]) -> None:
-    """Refuse a node that hands on to inputs nothing is linked to, which its script alone chooses.
+def check_links(running: Sequence[tuple[Graph, Node]]) -> None:
+    """Refuse nodes that hand on to inputs nothing is linked to, which their script alone chooses.
 
     Args:
-        types: of what is linked to the node.
-        others: those that run.
+        running: nodes that run, with the graphs they are in.
 
     Raises:
         WorkflowError: there are such inputs.
     """
-    if node.kind not in _EVERYWHERE:
+    everywhere = [(graph, node) for graph, node in running if node.kind in _EVERYWHERE]
+    if not everywhere:
         return
-    given = list(types)
-    for other in others:
-        for slot in other.form.inputs:
-            seed = node.kind == _SEEDS and "seed" in slot.name
-            free = slot.link is None and other.kind not in _EVERYWHERE
-            fits = seed or (not slot.widget and any(fits_together(t, slot.io_type) for t in given))
-            if free and fits:
+    waiting = {  # one of each kind is enough to know
+        ("seed" in slot.name and slot.io_type == "INT", slot.widget, slot.io_type): (slot, node)
+        for _, node in running
+        for slot in node.form.inputs
+        if slot.link is None and node.kind not in _EVERYWHERE
+    }
+    for graph, node in everywhere:
+        given = {origin_type(graph, slot.link) for slot in node.form.inputs if slot.link}
+        for (seed, widget, io_type), (slot, other) in waiting.items():
+            fits = not widget and any(fits_together(one, io_type) for one in given)
+            if fits or (seed and node.kind == _SEEDS):
                 raise WorkflowError(
                     f"{node.name} hands on to inputs that nothing is linked to, such as "
-                    f"{slot.name!r} of {other.name}; which ones, only its script in the editor "
-                    "knows. Open the workflow there and export it in the API form."
+                    f"{shorten(slot.name)!r} of {other.name}; which ones, only its script in the "
+                    "editor knows. Open the workflow there and export it in the API form."
                 )

@@ -20,7 +20,7 @@ from ...core.files.editor_form import (
 from ...core.files.shapes import shown
 from ...core.node_api import is_ui_form
 from .graph import Node
-from .loading import Opened, opened, origin_type
+from .loading import Opened, opened
 from .origins import Held, Place, origin
 from .pack_scripts import check_links
 from .specs import DYNAMIC_COMBO, SEEDS, InputSpec, NodeSpec, Specs, UnknownNodeError, has_control
@@ -104,9 +104,8 @@ class _Converter:
         api: ApiWorkflow = {}
         unknown: list[tuple[Place, Node]] = []
         running = list(self._running(Place(self.workflow.root)))
+        check_links([(place.graph, node) for place, node in running])
         for place, node in running:
-            linked = [origin_type(place.graph, s.link) for s in node.form.inputs if s.link]
-            check_links(node, linked, (other for _, other in running))
             if node.spec is None:
                 unknown.append((place, node))
                 continue
