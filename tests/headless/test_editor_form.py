@@ -123,6 +123,16 @@ def test_numbers_that_are_taken_are_given_anew_in_subgraphs(specs):
     assert api["2:31"]["inputs"]["scale_by"] == 2.5
 
 
+@pytest.mark.parametrize(("held", "sent"), [(200.0, 100.0), (-1.0, 0.0), (7.0, 7.0)])
+def test_a_primitive_gives_no_more_than_the_widget_takes(specs, held, sent):
+    cfg = {"name": "cfg", "type": "FLOAT", "widget": {"name": "cfg"}, "link": 1}
+    sampler = node(1, "KSampler", 5, "fixed", 12, 3.5, "euler", "normal", 1.0, inputs=[cfg])
+    output = [{"name": "FLOAT", "type": "FLOAT", "links": [1]}]
+    primitive = node(2, "PrimitiveNode", held, "fixed", outputs=output)
+    api = to_api(ui(sampler, primitive, links=[[1, 2, 0, 1, 0, "FLOAT"]]), specs)
+    assert api["1"]["inputs"]["cfg"] == sent
+
+
 def test_what_a_file_lacks_takes_the_default_and_an_old_seed_shifts_nothing(specs):
     (sent,) = to_api(ui(node(1, "KSampler", 5, True, 12, 3.5, "sample_euler")), specs).values()
     assert sent["inputs"] == {
