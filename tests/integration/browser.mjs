@@ -382,9 +382,11 @@ if (job.templates) {
       const cards = [...document.querySelectorAll('[role=dialog] [data-testid^=template-workflow-]')]
       for (const card of cards) {
         const picture = card.querySelector('img')
-        // Before the filter works, cards of others stand there, whose pictures another host may have.
-        if (name(card) in found || !picture?.naturalWidth || !picture.src.includes('/facewright/')) continue
-        found[name(card)] = (await (await fetch(picture.src)).blob()).size
+        if (name(card) in found || !picture?.naturalWidth) continue
+        // A card that scrolled away takes its picture along; it comes again.
+        const answer = await fetch(picture.src).catch(() => null)
+        if (!answer) continue
+        found[name(card)] = (await answer.blob()).size
         calm = 0
       }
       const next = cards.find((card) => !(name(card) in found)) ?? cards.at(-1)

@@ -18,6 +18,8 @@ from facewright.docs.graphs.kinds import SIZES
 from facewright.docs.graphs.subgraphs import BLUEPRINTS
 from PIL import Image
 
+from .test_server import assert_as_shipped, shipped
+
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 NAMES = [make.__name__ for make in WORKFLOWS]
@@ -156,10 +158,6 @@ def seen(server, home, drive, screenshots, blueprints):
     )
 
 
-def plain(prompt):
-    return {k: (node["class_type"], node["inputs"]) for k, node in prompt.items()}
-
-
 def on_screen(server, screenshot, node, zoom):
     """How well a node's only picture is found where the editor draws it: correlation, up to 1."""
     with Image.open(io.BytesIO(server.get(node["urls"][0].split(server.address)[1]))) as picture:
@@ -248,9 +246,8 @@ def test_the_heights_that_layouts_stand_on_are_enough(seen, screenshots):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_converts_to_the_shipped_api_form(seen, name):
-    shipped = json.loads((FOLDER / f"api/{name}.api.json").read_text())
-    assert plain(seen["workflows"][name]["api"]) == plain(shipped)
+def test_it_converts_to_the_shipped_api_form(seen, server, name):
+    assert_as_shipped(server, seen["workflows"][name]["api"], shipped(f"api/{name}.api"))
 
 
 @pytest.mark.parametrize("name", RUNNING)

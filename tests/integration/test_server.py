@@ -42,6 +42,35 @@ def run(server, prompt):
     return entry["outputs"]
 
 
+def assert_as_shipped(server, converted, expected):
+    """Inputs that this ComfyUI has gained stand at what it says of them itself."""
+    info = server.get("/object_info")
+    assert converted.keys() == expected.keys()
+    for node_id, node in expected.items():
+        inputs = converted[node_id]["inputs"]
+        assert converted[node_id]["class_type"] == node["class_type"]
+        known = info[node["class_type"]]["input"]
+        declared = {**known.get("required", {}), **known.get("optional", {})}
+        gained = inputs.keys() - node["inputs"].keys()
+        starts = {name: default_of(name, declared, inputs) for name in gained}
+        assert inputs == node["inputs"] | starts
+        assert not gained or node["class_type"] in ("CreateVideo", "SaveVideo")
+
+
+def default_of(name, declared, values):
+    """What an input starts with; "format.codec" is one of those under the choice of "format"."""
+    outer, _, inner = name.partition(".")
+    kind, *details = declared[outer]
+    details = details[0] if details else {}
+    if inner:
+        (chosen,) = (o for o in details["options"] if o["key"] == values[outer])
+        parts = chosen["inputs"]
+        return default_of(inner, {**parts.get("required", {}), **parts.get("optional", {})}, values)
+    choices = kind if isinstance(kind, list) else details.get("options", [None])
+    first = choices[0]["key"] if isinstance(choices[0], dict) else choices[0]
+    return details.get("default", first)
+
+
 def close(pixels, x):
     """Whether a saved picture is (1, 3, h, w); ComfyUI rounds down where it should round."""
     return np.abs(pixels - (x[0].movedim(0, -1) * 255).round().numpy()).max() <= 1
@@ -120,32 +149,8 @@ def test_the_template_browser_lists_the_workflows(server):
 
 @pytest.mark.parametrize("name", [make.__name__ for make in WORKFLOWS])
 def test_the_editor_form_converts_by_what_the_server_says(server, name):
-    """As shipped; inputs that this ComfyUI has gained stand at what it says of them itself."""
-    info = server.get("/object_info")
     converted = to_api(shipped(name), server_specs(server.address))
-    expected = shipped(f"api/{name}.api")
-    assert converted.keys() == expected.keys()
-    for node_id, node in expected.items():
-        known = info[node["class_type"]]["input"]
-        declared = {**known.get("required", {}), **known.get("optional", {})}
-        gained = converted[node_id]["inputs"].keys() - node["inputs"].keys()
-        starts = {name: default_of(name, declared, converted[node_id]["inputs"]) for name in gained}
-        assert converted[node_id]["inputs"] == node["inputs"] | starts
-        assert not gained or node["class_type"] in ("CreateVideo", "SaveVideo")
-
-
-def default_of(name, declared, values):
-    """What an input starts with; "format.codec" is one of those under the choice of "format"."""
-    outer, _, inner = name.partition(".")
-    kind, *details = declared[outer]
-    details = details[0] if details else {}
-    if inner:
-        (chosen,) = (o for o in details["options"] if o["key"] == values[outer])
-        parts = chosen["inputs"]
-        return default_of(inner, {**parts.get("required", {}), **parts.get("optional", {})}, values)
-    choices = kind if isinstance(kind, list) else details.get("options", [None])
-    first = choices[0]["key"] if isinstance(choices[0], dict) else choices[0]
-    return details.get("default", first)
+    assert_as_shipped(server, converted, shipped(f"api/{name}.api"))
 
 
 def test_a_node_that_is_no_more_runs_as_the_one_in_its_place(server):
