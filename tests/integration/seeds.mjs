@@ -107,16 +107,19 @@ const helpers = () => {
     const event = await over
     await quiet(1500) // the editor puts the job away
     const restore = find('FacewrightOneStepRestore')
-    const [image] = app.nodeOutputs[find('FacewrightDetectFaces').id].images
+    // Older servers say nothing of nodes before the end of a graph whose results they remember.
+    const [image] = app.nodeOutputs[find('FacewrightDetectFaces').id]?.images ?? []
     const shown = new Image()
-    shown.src = app.api.apiURL(`/view?${new URLSearchParams(image)}`)
-    await shown.decode()
+    if (image) {
+      shown.src = app.api.apiURL(`/view?${new URLSearchParams(image)}`)
+      await shown.decode()
+    }
     return {
       event,
       warning: widget(restore, 'facewright_result')?.value ?? '',
       kept: restore.properties.facewright_result ?? '',
       seed: kept(restore),
-      size: [shown.naturalWidth, shown.naturalHeight]
+      size: image ? [shown.naturalWidth, shown.naturalHeight] : null
     }
   }
 
