@@ -1,5 +1,6 @@
 """Fixtures of the headless tests."""
 
+import functools
 import importlib.util
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +27,18 @@ def _beside(file):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_once():
+    """The command line with all its options, which typer builds anew for each call in a test."""
+    import typer.testing
+
+    patch = pytest.MonkeyPatch()
+    build = functools.cache(typer.testing._get_command)
+    patch.setattr(typer.testing, "_get_command", build)
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def comfyui():
             "outputs": {"3": {"images": [SAVED, {**SAVED, "type": "temp"}]}},
         },
     }
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     server.url = f"http://127.0.0.1:{server.server_port}"
     yield server
     server.shutdown()
