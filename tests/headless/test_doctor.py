@@ -159,6 +159,15 @@ def ui(*nodes, subgraphs=()):
     return {"nodes": made, "links": [], "definitions": {"subgraphs": list(subgraphs)}}
 
 
+def test_nodes_that_compute_elsewhere_are_told_of(comfyui, tmp_path):
+    (comfyui / "comfy_api_nodes").mkdir()
+    (comfyui / "comfy_api_nodes" / "nodes_x.py").write_text('node_id="PaidNode"\n')
+    found = look(tmp_path, ui(("PaidNode", [], {"cnr_id": "comfy-core"}, {})), hash_files=False)
+    (node,), (note,) = found["workflow"]["nodes"], found["workflow"]["notes"]
+    assert node["paid"] and node["found_in"] == "ComfyUI" and not node["problem"]
+    assert "needs an account at comfy.org with credits" in note
+
+
 def test_nodes_of_other_packs_are_named_with_their_pack(comfyui, tmp_path):
     pack = comfyui / "custom_nodes" / "other-pack"
     pack.mkdir()

@@ -167,6 +167,9 @@ def test_asking_again_at_once_looks_at_no_file(models, monkeypatch):
     )
     list(combos())
     assert set(paths) == {"other.safetensors"}  # the first of the list, once for each loader
+    put(models / "facewright", {"zz.safetensors": {"facewright.format": "flipnet-boosthub"}})
+    (hub,) = [combo for _, name, combo in combos() if name == "boosthub"]
+    assert "zz.safetensors" in hub.options[: hub.options.index("other.safetensors")]  # a new list
 
 
 def test_a_slow_disk_holds_up_nobody(models, monkeypatch):
