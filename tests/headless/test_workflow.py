@@ -266,3 +266,10 @@ def test_reading_from_text_file_and_png(tmp_path):
 def test_which_inputs_have_a_control():
     assert has_control("INT", "noise_seed", None) and has_control("COMBO", "x", True)
     assert not has_control("INT", "steps", None) and not has_control("STRING", "seed", None)
+
+
+def test_subgraphs_may_be_defined_within_others():
+    inner = {"id": "inner", "nodes": [{"type": "Deep"}]}
+    outer = {"id": "outer", "nodes": [{"type": "inner"}], "definitions": {"subgraphs": [inner]}}
+    workflow = {"nodes": [{"type": "outer"}], "definitions": {"subgraphs": [outer]}}
+    assert node_kinds(workflow) == {"Deep"}
