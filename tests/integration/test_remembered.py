@@ -12,6 +12,8 @@ API = Path(__file__).parents[2] / "workflows" / "api"
 
 @pytest.mark.parametrize("name", ["nano_restore", "nano_face_mask", "nano_group_people"])
 def test_every_node_shows_again_what_it_showed(server, name):
+    if "has_intermediate_output" not in server.get("/object_info/PreviewImage")["PreviewImage"]:
+        pytest.skip("this ComfyUI tells again of output nodes alone")
     prompt = json.loads((API / f"{name}.api.json").read_text())
     if name == "nano_restore":
         prompt["1"]["inputs"]["weights"] = "base"  # which is warned of
