@@ -14,7 +14,7 @@ SCHEMAS = {schema.node_id: schema for schema in schemas()}
 THERE = [
     (node_id, language)
     for node_id in SCHEMAS
-    for language in LANGUAGES.keys() - {"en"}
+    for language in sorted(LANGUAGES.keys() - {"en"})
     if page_path(node_id, language).exists()
 ]
 # ComfyUI's own nodes that the pages name, by the titles its languages give them.
