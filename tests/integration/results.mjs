@@ -254,9 +254,12 @@ for (const mode of job.modes) {
 
   // Another tab in front while its job runs: a copy of the same workflow.
   answer.elsewhere = await at(async () => {
-    const { find, boxOf, metrics, open, quiet, saved, root, tabs, to } = window.results
+    const { find, boxOf, metrics, quiet, saved, root, tabs, to } = window.results
     const own = tabs().activeWorkflow.path
-    const lists = ['edges', 'psnr', 'ssim, psnr', 'ssim', 'psnr, edges'] // still at it when the copy is open
+    const names = ['ssim', 'edges', 'psnr']
+    const pairs = names.flatMap((a) => names.filter((b) => b !== a).map((b) => `${a}, ${b}`))
+    const all = pairs.map((pair) => `${pair}, ${names.find((name) => !pair.includes(name))}`)
+    const lists = [...all, ...pairs, ...names, 'psnr, edges'] // still at it when the copy is open
     let left = lists.length
     const over = new Promise((done) => {
       app.api.addEventListener('execution_success', () => --left || done())
@@ -266,7 +269,7 @@ for (const mode of job.modes) {
       metrics(list)
       await app.queuePrompt(0)
     }
-    await open(copy)
+    await app.loadGraphData(copy, true, true, null)
     const busy = left
     const before = boxOf(find('ImageScore')).value
     await Promise.race([over, quiet(60000)])
