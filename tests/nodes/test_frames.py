@@ -40,6 +40,7 @@ FRAMES = [*WALK, [], []]
 def weightless(monkeypatch, backbone):
     monkeypatch.setattr(HeadlessHost, "backbone", lambda self, model, vae: backbone)
     monkeypatch.setattr(HeadlessHost, "latent", lambda self, model, z: {"samples": z})
+    monkeypatch.setattr(HeadlessHost, "lacking", lambda self, model: "")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import torch
 from facewright.core.degradation import Degradation
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
-from facewright.core.node_api import PreviewImage
 from facewright.core.scores.landmarks import score_landmarks
 from facewright.headless.host.host import HeadlessHost
 from facewright.nodes.landmarks import LandmarkScore
@@ -41,7 +40,7 @@ def test_gives_what_core_gives(analyzer, faces):
     assert report == scores.report() and text == scores.to_json()
     assert len(json.loads(text)["images"]) == 2
     assert overlay.shape[0] == 2 and overlay.shape[2] == 512 and overlay.shape[3] == 3
-    assert isinstance(out.ui, PreviewImage)
+    assert out.ui.as_dict() == {"text": (report,)}
 
 
 def test_an_original_beside_itself_is_zero(analyzer, faces):
