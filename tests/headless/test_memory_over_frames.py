@@ -53,6 +53,7 @@ class Vre(torch.nn.Module):
 
 HeadlessHost.backbone = lambda self, model, vae: Backbone()
 HeadlessHost.latent = lambda self, model, z: {"samples": z}
+HeadlessHost.lacking = lambda self, model: ""
 shared = dict(model=None, vae=None, faces_at_once=4)
 paste = dict(feather=0.12, color="lab", strength=1.0)
 smoothing = dict(fill_gaps=3, fade=3, cut_threshold=0.1)
