@@ -10,7 +10,7 @@ if sys.version_info < (3, 11):  # noqa: UP036
     )
 
 WEB_DIRECTORY = "web"
-"""What ComfyUI serves of this folder: the nodes' help pages, and the script that shows results."""
+"""ComfyUI serves this folder: the nodes' help pages and the editor's scripts."""
 
 
 async def comfy_entrypoint():

@@ -117,7 +117,7 @@ from facewright.headless.make import restore_files
 
 class Looks(torch.nn.Module):
     def forward(self, x):
-        return F.adaptive_avg_pool2d(x - 0.5, 2).flatten(1)
+        return torch.ones(len(x), 12)  # one person each; noise would be somebody else every frame
 
 class Points(Told):
     points = 68

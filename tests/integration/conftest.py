@@ -203,6 +203,14 @@ def drive(programs, tmp_path_factory):
     return run
 
 
+@pytest.fixture(params=["classic", "vue"])
+def mode(request, seen):
+    """A node mode of what the module's `seen` saw."""
+    if request.param not in seen:
+        pytest.skip("this editor does not offer Vue nodes")
+    return seen[request.param]
+
+
 @pytest.fixture(scope="session")
 def screenshots(tmp_path_factory):
     """The folder that FACEWRIGHT_SCREENSHOTS names, else one of this session."""

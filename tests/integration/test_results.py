@@ -19,13 +19,6 @@ def seen(server, drive, screenshots):
     return drive("results.mjs", 900, address=server.address, out=str(screenshots), modes=modes)
 
 
-@pytest.fixture(params=["classic", "vue"])
-def mode(request, seen):
-    if request.param not in seen:
-        pytest.skip("this editor does not offer Vue nodes")
-    return seen[request.param]
-
-
 def texts(shown):
     return {kind: node["text"] for kind, node in shown.items()}
 

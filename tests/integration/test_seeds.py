@@ -3,12 +3,6 @@
 Both node modes, where the editor has both. What is needed, see test_browser.py.
 """
 
-import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
-
 import pytest
 from facewright.core import demo
 from facewright.core.lora.lacking import lacking
@@ -34,36 +28,10 @@ RUNS = [
 
 
 @pytest.fixture(scope="module")
-def seen(server, tmp_path_factory):
+def seen(server, drive):
     """What one browser saw, by node mode."""
-    programs = [shutil.which("node"), shutil.which("chromium") or shutil.which("google-chrome")]
-    playwright = os.environ.get("FACEWRIGHT_PLAYWRIGHT")
-    if None in programs or not playwright:
-        pytest.skip("needs node and chromium on the PATH, and FACEWRIGHT_PLAYWRIGHT")
-    job = {
-        "address": server.address,
-        "chromium": programs[1],
-        "playwright": playwright,
-        "modes": ["classic", "vue"],
-        "fresh": [*FIXED, *REDRAWN],
-        "given": GIVEN,
-        "runs": RUNS,
-    }
-    path = tmp_path_factory.mktemp("seeds") / "job.json"
-    path.write_text(json.dumps(job))
-    driver = Path(__file__).with_name("seeds.mjs")
-    done = subprocess.run(
-        [programs[0], driver, path], check=False, capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-@pytest.fixture(params=["classic", "vue"])
-def mode(request, seen):
-    if request.param not in seen:
-        pytest.skip("this editor does not offer Vue nodes")
-    return seen[request.param]
+    asked = {"fresh": [*FIXED, *REDRAWN], "given": GIVEN, "runs": RUNS}
+    return drive("seeds.mjs", 900, address=server.address, modes=["classic", "vue"], **asked)
 
 
 def test_seeds_of_fresh_nodes_stay_where_most_runs_do_not_depend_on_them(mode):
