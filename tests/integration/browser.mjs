@@ -378,15 +378,12 @@ if (job.templates) {
   seen.templates = await page.evaluate(async () => {
     const found = {}
     const name = (card) => card.dataset.testid.replace('template-workflow-', '')
-    for (let calm = 0; calm < 8; calm += 1, await window.seen.quiet(250)) {
+    for (let calm = 0; calm < 24; calm += 1, await window.seen.quiet(250)) {
       const cards = [...document.querySelectorAll('[role=dialog] [data-testid^=template-workflow-]')]
       for (const card of cards) {
         const picture = card.querySelector('img')
         if (name(card) in found || !picture?.naturalWidth) continue
-        // A card that scrolled away takes its picture along; it comes again.
-        const answer = await fetch(picture.src).catch(() => null)
-        if (!answer) continue
-        found[name(card)] = (await answer.blob()).size
+        found[name(card)] = [picture.naturalWidth, picture.naturalHeight]
         calm = 0
       }
       const next = cards.find((card) => !(name(card) in found)) ?? cards.at(-1)
