@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import FacewrightError
+from .significance import sign_flip_p
 
 CONFIDENCE = 0.95
 DRAWS = 2000
@@ -61,6 +62,8 @@ class Difference:
     """Of them, where only one value is infinite: they count as win or loss, not in the mean."""
     undefined: int = 0
     """Images where either value is NaN; left out."""
+    p: float = math.nan
+    """Of the mean, by `sign_flip_p`; NaN without an interval, or where a difference is infinite."""
 
     @property
     def clear(self) -> bool | None:
@@ -165,6 +168,7 @@ def paired_difference(
     np.subtract(a, b, out=difference, where=a != b)  # equal infinities differ by 0, not by NaN
     finite = difference[np.isfinite(difference)]
     low, high = _interval(finite)
+    known = len(finite) == len(difference) and len(finite) >= FEWEST
     gain = -difference if better == "lower" else difference
     return Difference(
         mean=float(finite.mean()) if len(finite) else math.nan,
@@ -175,6 +179,7 @@ def paired_difference(
         count=len(difference),
         infinite=len(difference) - len(finite),
         undefined=int((~defined).sum()),
+        p=sign_flip_p(finite) if known else math.nan,
     )
 
 

@@ -23,6 +23,8 @@ class Shown:
     """Version -> its value of the metric that is sorted by, with the unit."""
     scores: dict[str, list[str]]
     """Version -> all its values."""
+    refused: frozenset[str] = frozenset()
+    """Versions that could not be scored, whose files are not opened again."""
 
     @property
     def versions(self) -> dict[str, Path]:
@@ -60,6 +62,7 @@ def extremes(result: Result, sort: str | None, count: int) -> Extremes | None:
     method = result.scores.pairing.restored[0]
     cases = {case.name: case for case in result.scores.pairing.cases}
     rows = rows_of(result.scores, method)
+    failed = {(row.case, row.method) for row in result.scores.failed}
     ranked = [(_badness(value(row, m), m), name) for name, row in rows.items()]
     ranked = sorted((bad, name) for bad, name in ranked if not np.isnan(bad))
     names = [name for _, name in ranked]
@@ -70,7 +73,8 @@ def extremes(result: Result, sort: str | None, count: int) -> Extremes | None:
     def shown(name: str) -> Shown:
         values = {row.method: with_unit(value(row, m), m) for row in by_case[name]}
         scores = {row.method: _scores(result, row.values) for row in by_case[name]}
-        return Shown(cases[name], values, scores)
+        refused = frozenset(of for case, of in failed if case == name)
+        return Shown(cases[name], values, scores, refused)
 
     by_case: dict[str, list] = {name: [] for name in {*worst, *best}}
     for row in result.scores.rows:
@@ -101,6 +105,18 @@ def _badness(x: float, m: Metric) -> float:
 def _scores(result: Result, values: dict[str, float]) -> list[str]:
     metrics = [m for m in result.picture_metrics if m.name in values]
     return [f"{m.label} {with_unit(values[m.name], m)}" for m in metrics]
+
+
+def small(shown: Shown, version: str, side: int) -> Any:
+    """A version of a case as a PIL picture (see `thumbnail`), or in few words why there is none."""
+    if version in shown.refused:
+        return "could not be scored"
+    if version not in shown.versions:
+        return "not there"
+    try:
+        return thumbnail(shown.versions[version], side)
+    except Exception:  # noqa: BLE001 (whatever became of the file since: the scores stand)
+        return "cannot be read any more"
 
 
 def thumbnail(path: Path, side: int) -> Any:

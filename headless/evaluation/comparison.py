@@ -1,11 +1,12 @@
 """From scores to statements: means with intervals, and methods compared over the same pictures."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ...core.metrics import Metric
+from ...core.metrics.significance import holm
 from ...core.metrics.statistics import FEWEST, Difference, Mean, mean_interval, paired_difference
 from .pairing import LQ
 from .scoring import Row, Scores
@@ -14,7 +15,13 @@ FEW = 10
 """Below this many pictures an interval is only a rough guide."""
 TOO_FEW = "too few pictures to tell"
 TOO_FEW_FINITE = "too few finite values to tell"
-VERDICTS = ("better", "worse", "no clear difference", "equal", TOO_FEW, TOO_FEW_FINITE, "unknown")
+NO_VERDICT = "no verdict (infinite values)"
+"""The mean leaves infinite values out, and with them a method that reached the original itself."""
+VERDICTS = (
+    "better", "worse", "no clear difference", "equal", TOO_FEW, TOO_FEW_FINITE, NO_VERDICT,
+    "unknown",
+)  # fmt: skip
+_OTHER_WAY = {"better": "worse", "worse": "better"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class Comparison:
     against: str
     metric: Metric
     difference: Difference
+    p_holm: float = math.nan
+    """`difference.p` corrected for all pairs of methods in this metric."""
 
     @property
     def verdict(self) -> str:
@@ -36,6 +45,8 @@ class Comparison:
             return "equal"
         if d.clear is None:
             return TOO_FEW if d.count < FEWEST else TOO_FEW_FINITE
+        if d.infinite:
+            return NO_VERDICT
         if not d.clear:
             return "no clear difference"
         good = d.mean < 0 if self.metric.better == "lower" else d.mean > 0
@@ -52,7 +63,7 @@ class Comparison:
         against = f"{self.method} against {self.against} in {label}"
         if math.isnan(d.mean):
             return f"{against}: {self._wins()}; {self.verdict}."
-        if d.clear is None:
+        if d.clear is None or self.verdict == NO_VERDICT:
             if d.count == 1:
                 return f"{against}: {self.change()} in the only picture; too few to tell."
             return f"{against}: {self.change()} on average, {self._wins()}; {self.verdict}."
@@ -125,7 +136,8 @@ class Result:
     means: dict[str, dict[str, Mean]]
     """Method -> metric -> mean over its pictures."""
     comparisons: list[Comparison]
-    """Every method with LQ, then every other method with the first, metric by metric."""
+    """Every method with LQ, then every other method with the first, then all other pairs of
+    methods; metric by metric."""
 
     @property
     def picture_metrics(self) -> list[Metric]:
@@ -134,6 +146,23 @@ class Result:
     @property
     def set_metrics(self) -> list[Metric]:
         return [m for m in self.scores.settings.metrics if m.reads == "set"]
+
+    @property
+    def leading(self) -> list[Comparison]:
+        """Those with LQ and with the first method."""
+        references = {LQ, self.scores.pairing.restored[0]}
+        return [c for c in self.comparisons if c.against in references]
+
+    def best(self, m: Metric) -> set[str]:
+        """The methods that no verdict leaves open: better than every other one, or equal to it
+        and better than the rest."""
+        against = {method: set() for method in self.means}
+        for c in self.comparisons:
+            if c.metric.name == m.name:
+                against[c.method].add(c.verdict)
+                against[c.against].add(_OTHER_WAY.get(c.verdict, c.verdict))
+        wanted = {"better", "equal"}
+        return {name for name, found in against.items() if "better" in found and found <= wanted}
 
     @property
     def sentences(self) -> list[str]:
@@ -158,13 +187,20 @@ def summarize(scores: Scores) -> Result:
     }
     restored = scores.pairing.restored
     pairs = [(method, LQ) for method in restored if LQ in values]
-    pairs += [(method, restored[0]) for method in restored[1:]]
+    for i, against in enumerate(restored):
+        pairs += [(method, against) for method in restored[i + 1 :]]
     comparisons = [
         Comparison(a, b, m, _difference(values[a], values[b], m))
         for a, b in pairs
         for m in by_metric
     ]
+    corrected = {m.name: iter(holm(_p_values(comparisons, m))) for m in by_metric}
+    comparisons = [replace(c, p_holm=next(corrected[c.metric.name])) for c in comparisons]
     return Result(scores, means, comparisons)
+
+
+def _p_values(comparisons: list[Comparison], m: Metric) -> list[float]:
+    return [c.difference.p for c in comparisons if c.metric.name == m.name]
 
 
 def rows_of(scores: Scores, method: str) -> dict[str, Row]:
@@ -208,6 +244,11 @@ def number(x: float, m: Metric, *, signed: bool = False, digits: int | None = No
     digits = _digits(m, x) if digits is None else digits
     text = f"{x:+.{digits}f}" if signed else f"{x:.{digits}f}"
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def p_value(p: float) -> str:
+    """A p-value as people read it."""
+    return "–" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def with_unit(x: float, m: Metric, *, signed: bool = False, digits: int | None = None) -> str:

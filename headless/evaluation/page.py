@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...core.metrics import Metric
 from ...core.metrics.statistics import CONFIDENCE, FEWEST, Mean
-from .cases import Extremes, thumbnail
+from .cases import Extremes, Shown, small
 from .comparison import (
     FEW,
     VERDICTS,
@@ -18,6 +18,7 @@ from .comparison import (
     infinite,
     mean_text,
     number,
+    p_value,
     rows_of,
     value,
 )
@@ -53,6 +54,7 @@ def to_html(result: Result, ends: Extremes | None, plot: bytes | None) -> str:
         {function.__name__: function for function in known},
         GT=GT,
         LQ=LQ,
+        p_value=p_value,
         aside=[(str(file), None) for file in scores.pairing.aside],
         confidence=f"{CONFIDENCE:.0%}",
         counts={method: len(rows_of(scores, method)) for method in result.means},
@@ -86,7 +88,7 @@ def _subject(result: Result) -> str:
 def lead(result: Result) -> list[str]:
     """Per pair of methods the first metric in a sentence, and the others counted."""
     pairs: dict[tuple[str, str], list[Comparison]] = {}
-    for comparison in result.comparisons:
+    for comparison in result.leading:
         pairs.setdefault((comparison.method, comparison.against), []).append(comparison)
     lines = []
     for first, *others in pairs.values():
@@ -105,12 +107,12 @@ def lead(result: Result) -> list[str]:
 
 def chance(result: Result) -> str:
     """What to know before reading several verdicts; empty where there is one or none."""
-    differing = [c for c in result.comparisons if c.difference.wins or c.difference.losses]
-    if sum(c.difference.clear is not None for c in differing) < 2:
+    judged = {"better", "worse", "no clear difference"}
+    if sum(c.verdict in judged for c in result.comparisons) < 2:
         return ""
     return (
         "Several differences are looked at: of those that are mere chance, about 1 in 20 looks "
-        "clear."
+        "clear. The p-values by Holm are corrected for all pairs of methods in one metric."
     )
 
 
@@ -150,7 +152,7 @@ class _Cell:
 
 
 def _cells(result: Result, m: Metric) -> list[_Cell]:
-    best = _best(result, m)
+    best = result.best(m)
     return [_cell(result, method, m, method in best) for method in result.means]
 
 
@@ -179,21 +181,6 @@ def _mean(result: Result, method: str, m: Metric) -> Mean:
     return result.means[method][m.name]
 
 
-def _best(result: Result, m: Metric) -> set[str]:
-    """The methods with the best mean; none where infinite values are left out of some mean."""
-    means = {method: _mean(result, method, m) for method in result.means}
-    if any(mean.infinite for mean in means.values()):
-        return set()
-    ranks = {method: mean.mean for method, mean in means.items()}
-    if m.better == "one":  # as the comparisons do: 0.5 and 1.5 are no ideal pair
-        ranks = {method: _from_one(result, method, m) for method in means}
-    ranks = {method: x for method, x in ranks.items() if not math.isnan(x)}
-    if len(set(ranks.values())) < 2:
-        return set()
-    best = max(ranks.values()) if m.better == "higher" else min(ranks.values())
-    return {method for method, x in ranks.items() if x == best}
-
-
 def _from_one(result: Result, method: str, m: Metric) -> float:
     """Mean distance from 1 over the finite values."""
     values = [value(row, m) for row in rows_of(result.scores, method).values()]
@@ -201,13 +188,16 @@ def _from_one(result: Result, method: str, m: Metric) -> float:
     return sum(finite) / len(finite) if finite else math.nan
 
 
-def _picture(path: Path) -> str:
-    image = thumbnail(path, _SIDE)
+def _picture(shown: Shown, version: str) -> tuple[str, str]:
+    """A picture as data, or why there is none."""
+    image = small(shown, version, _SIDE)
+    if isinstance(image, str):
+        return "", image
     buffer = io.BytesIO()
     kind = "png" if image.width * image.height <= _LOSSLESS else "jpeg"
     options = {} if kind == "png" else {"quality": 90, "subsampling": 0}
     image.save(buffer, kind, **options)
-    return _data(buffer.getvalue(), kind)
+    return _data(buffer.getvalue(), kind), ""
 
 
 def _data(picture: bytes, kind: str) -> str:

@@ -1,7 +1,9 @@
 """All files of a report in one folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+from ...core.errors import shorten
 from ...core.images import write_atomic
 from .cases import extremes
 from .comparison import Result
@@ -14,7 +16,9 @@ from .tables import to_csv, to_json
 def write_report(result: Result, out: Path, *, sort: str | None = None, cases: int = 5) -> Path:
     """Write results.csv, results.json, plot.png, sheet.png and report.html; returns the last.
 
-    Every file is complete or not there; those of an earlier report are replaced.
+    Every file is complete or not there; those of an earlier report are replaced. The numbers are
+    written before anything is drawn, and what cannot be drawn is said among `result.scores.notes`
+    and on the page.
 
     Args:
         result: from `summarize`.
@@ -27,17 +31,23 @@ def write_report(result: Result, out: Path, *, sort: str | None = None, cases: i
         OSError: the folder cannot be written.
     """
     ends = extremes(result, sort, cases)
-    plot = draw_plot(result)
-    files = {
-        "results.csv": to_csv(result).encode("utf-8", "backslashreplace"),
-        "results.json": to_json(result).encode("utf-8", "backslashreplace"),
-        "plot.png": plot,
-        "sheet.png": draw_sheet(ends, list(result.means)) if ends else None,
-        "report.html": to_html(result, ends, plot).encode("utf-8", "replace"),
-    }
-    for name, data in files.items():
+    write_atomic(out / "results.csv", to_csv(result).encode("utf-8", "backslashreplace"))
+    write_atomic(out / "results.json", to_json(result).encode("utf-8", "backslashreplace"))
+
+    def drawn(name: str, draw: Callable[[], bytes | None]) -> bytes | None:
+        try:
+            data = draw()
+        except Exception as error:  # noqa: BLE001 (numbers and tables are there without it)
+            why = shorten(f"{type(error).__name__}: {error}", 200)
+            result.scores.notes.append(f"{name} could not be drawn ({why}).")
+            data = None
         if data is None:
             (out / name).unlink(missing_ok=True)  # of an earlier report with other settings
         else:
             write_atomic(out / name, data)
+        return data
+
+    plot = drawn("plot.png", lambda: draw_plot(result))
+    drawn("sheet.png", lambda: draw_sheet(ends, list(result.means)) if ends else None)
+    write_atomic(out / "report.html", to_html(result, ends, plot).encode("utf-8", "replace"))
     return out / "report.html"

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...core.drawing.paint import pixels_of, plate
 from ...core.drawing.sheet import stacked
 from ...core.images import to_array
-from .cases import Extremes, Shown, thumbnail
+from .cases import Extremes, Shown, small
 from .comparison import direction
 from .pairing import GT
 
@@ -58,9 +58,9 @@ def _cell(shown: Shown, version: str) -> Tensor:
     """One version of a case, its name and value above it."""
     value = shown.values.get(version)
     label = version if value is None else f"{version}: {value}"
-    path = shown.versions.get(version)
-    if path is None:
-        small = plate("not there", _CELL, 64, _TEXT, at=(8, 20), color=_FAINT, ground=_EMPTY)
+    drawn = small(shown, version, _CELL)
+    if isinstance(drawn, str):
+        cell = plate(drawn, _CELL, 64, _TEXT, at=(8, 20), color=_FAINT, ground=_EMPTY)
     else:
-        small = pixels_of(thumbnail(path, _CELL))
-    return stacked([plate(label, _CELL, _LINE, _TEXT, color=_FAINT), small])
+        cell = pixels_of(drawn)
+    return stacked([plate(label, _CELL, _LINE, _TEXT, color=_FAINT), cell])

@@ -108,6 +108,7 @@ def summary(result: Result) -> dict[str, Any]:
                 "metric": c.metric.name,
                 **asdict(c.difference),
                 "clear": c.difference.clear,
+                "p_holm": c.p_holm,
                 "verdict": c.verdict,
                 "sentence": c.sentence(),
             }
