@@ -75,6 +75,25 @@ def test_samples_depend_on_their_number_alone(folder_of_people):
         assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_mirroring_can_be_left_out_and_changes_nothing_else(folder_of_people):
+    run, upright = (
+        config(folder_of_people, data={"mirror": on}, degradation={"presets": ["mild"]})
+        for on in (True, False)
+    )
+    both = [take(Batches(c, CPU), 0, 6) for c in (run, upright)]
+    flipped = 0
+    for a, b in zip(*both, strict=True):
+        assert torch.equal(a["seed"], b["seed"]) and torch.equal(a["identity"], b["identity"])
+        for mine, plain in zip(a["gt"], b["gt"], strict=True):
+            flipped += not torch.equal(mine, plain)
+            assert torch.equal(mine, plain) or torch.equal(mine, plain.flip(2))
+    assert 6 <= flipped <= 18  # of 24
+    photos = Batches(upright, CPU).train_photos
+    known = {photos.load(i).pixels.numpy().tobytes() for i in range(len(photos.files))}
+    shown = (picture for b in both[1] for picture in (b["gt"] * 255).round().to(torch.uint8))
+    assert all(picture.numpy().tobytes() in known for picture in shown)
+
+
 def test_every_photo_once_per_round(folder_of_people):
     run = config(folder_of_people, batch_size=12)
     pictures = [b["gt"] for b in take(Batches(run, CPU), 0, 2)]

@@ -189,6 +189,6 @@ def test_the_shipped_configs_are_valid(path):
         assert config.recipe.phi == 1
     if path.stem.startswith("flipnet") and path.stem.endswith("paper"):
         assert published == (64, 64, 0.5) and config.recipe.lora_layers == "attention"
-        assert (config.batch_size * 8, config.budget.max_steps) == (16, 90000)
+        assert (config.total_batch, config.budget.max_steps) == (16, 90000)
         assert config.optimizers["main"].lr == 5e-5
         assert config.recipe.weighting == "eps" and config.recipe.clean_condition == 0

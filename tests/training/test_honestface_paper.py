@@ -34,7 +34,7 @@ def test_what_the_paper_prints_is_in_the_config():
     config = load_config(CONFIG, HonestFaceConfig)
     recipe = config.recipe
     assert (recipe.rank, recipe.alpha) == (16, 16)
-    assert (config.budget.max_steps, config.batch_size, config.data.size) == (60000, 4, 512)
+    assert (config.budget.max_steps, config.total_batch, config.data.size) == (60000, 4, 512)
     assert {(o.kind, o.lr) for o in config.optimizers.values()} == {("adamw", 1e-4)}
     assert recipe.embedder.queries == 7 and recipe.mfa_sharpness == 10
     assert recipe.mfa_distance.startswith("lpips") and recipe.extractor.kind == "vgg16"

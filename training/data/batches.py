@@ -58,7 +58,7 @@ class Batches:
         """
         config, data = self.config, self.config.data
         samples = TrainSamples(
-            self.train_photos, config.seed, data.views, self.shelf, data.references
+            self.train_photos, config.seed, data.views, self.shelf, data.references, data.mirror
         )
         numbers = _Numbers(
             first_step * config.accumulate, config.batch_size, self.process, self.processes

@@ -42,9 +42,10 @@ class TrainSamples(Dataset):
         views: int,
         shelf: OffShelf | None = None,
         references: int = 0,
+        mirror: bool = True,
     ) -> None:
         self.photos, self.seed, self.views, self.shelf = photos, seed, views, shelf
-        self.references = references
+        self.references, self.mirror = references, mirror
         self.person = {i: g for g in photos.by_identity for i in g} if references else {}
         everything = [[i] for group in photos.by_identity for i in group]
         self.groups = photos.by_identity if views > 1 else everything
@@ -84,7 +85,7 @@ class TrainSamples(Dataset):
 
     def _dressed(self, photo: Photo, index: int, seed: int, rng: np.random.Generator) -> Photo:
         # One draw per group: a person's mirror image is another person to the identity losses.
-        mirrored = rng.random() < 0.5
+        mirrored = rng.random() < 0.5 and self.mirror
         if self.shelf and photo.lq is None:
             photo = photo._replace(lq=self.shelf.lq(index, photo, rng))
         if self.references:

@@ -27,6 +27,7 @@ from .memory import DTYPES, compile_in_place, hold_in, recompute_activations
 from .optim import AveragedWeights, build_optimizers, set_lr
 from .processes import agreed, gathered, mean_over
 from .results import begin, draw_curves, export, write_facts
+from .shares import with_shares
 from .signals import ended_by_signals
 from .state import put_down, take_up
 
@@ -47,13 +48,14 @@ class Engine:
         if config.threads:
             torch.set_num_threads(config.threads)
         config = with_chosen_device(config)
-        self.recipe, self.config = recipe, config
+        self.recipe = recipe
         self.accelerator = accelerator(
             config,
             mixed_precision=config.precision,
             log_with=check_trackers(config.trackers) or None,
             project_dir=config.output,
         )
+        self.config = config = with_shares(config, self.accelerator)
         kind = self.accelerator.distributed_type
         if kind in _SHARDING:
             raise ConfigError(

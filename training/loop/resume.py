@@ -17,7 +17,8 @@ from ...core.files.writing import content_hash
 from ..settings.strict import ConfigError
 
 HONOURED = (
-    "output", "budget", "budget.*", "batch_size", "accumulate", "precision", "cpu", "threads",
+    "output", "budget", "budget.*", "batch_size", "accumulate", "total_batch", "precision", "cpu",
+    "threads",
     "channels_last", "frozen_precision", "gradient_checkpointing", "cache", "cache.*", "compile",
     "ema", "log_every", "trackers", "validate_every", "validate_images", "grid_images",
     "checkpoint_every", "keep_last", "data.workers", "data.cache",

@@ -139,6 +139,14 @@ class TrainConfig(Strict):
     accumulate: int = Field(
         1, ge=1, le=2**20, description="batches whose gradients are added per step"
     )
+    total_batch: int | None = Field(
+        None,
+        ge=1,
+        le=2**20,
+        description="images per step in all, the same on any number of processes that divides it: "
+        "`accumulate` follows from it, and a smaller `batch_size` where that is too much. None: "
+        "batch_size x accumulate x processes",
+    )
     precision: Precision = "no"
     cpu: bool = Field(False, description="stay on the CPU even where a GPU is found")
     threads: int | None = Field(
@@ -247,7 +255,10 @@ def _located(value: Any) -> Any:
 
 def save_config(config: TrainConfig, path: Path, stage: str) -> None:
     """Write a whole config, defaults spelled out, as a YAML file that `load_config` takes."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    values = config.model_dump(mode="json")
+    if config.total_batch is not None:
+        del values["accumulate"]  # it follows, and another number of processes may resume
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     with written_whole(path) as temporary:
         temporary.write_text(f"# facewright train {stage}\n{text}", encoding="utf-8")
 

@@ -18,6 +18,9 @@ class Source(Strict):
     )
     views: int = Field(1, ge=1, description="photos of one identity that stand together in a batch")
     references: int = Field(0, ge=0, description="other photos of the person with each, at most")
+    mirror: bool = Field(
+        True, description="flip a half of the training samples left to right, with all they hold"
+    )
 
     @property
     def brings_lq(self) -> bool:
