@@ -4,6 +4,7 @@ Complements test_losses.py, which has the loss functions on their own.
 """
 
 import copy
+import itertools
 import math
 
 import numpy as np
@@ -278,10 +279,28 @@ def test_honestface_adds_eq_13(tiny, exact):
     assert terms["mfa"].item() == pytest.approx(0.9 * np.mean(total), rel=1e-3)
 
 
-@pytest.mark.parametrize("relative", [False, True])
-@pytest.mark.parametrize("stage", ["vre-hq", "face-autoencoder"])
-def test_a_branch_is_l1_features_and_a_balanced_gan(tiny, stage, relative):
-    recipe, data = tiny.start(stage, relative_features=relative), tiny.batch(stage)
+def log_sigmoid(logits):
+    return -(1 + (-logits).exp()).log()
+
+
+GENERATOR = {
+    "hinge": lambda fake: -fake.mean(),
+    "log": lambda fake: -log_sigmoid(fake).mean(),
+    "log-saturating": lambda fake: (1 - 1 / (1 + (-fake).exp())).log().mean(),
+}
+
+
+@pytest.mark.parametrize(
+    ("stage", "relative", "gan_loss"),
+    [
+        *itertools.product(["vre-hq", "face-autoencoder"], [False, True], ["hinge"]),
+        ("vre-hq", False, "log"),
+        ("face-autoencoder", False, "log-saturating"),
+    ],
+)
+def test_a_branch_is_l1_features_and_a_balanced_gan(tiny, stage, relative, gan_loss):
+    recipe = tiny.start(stage, relative_features=relative, gan_loss=gan_loss)
+    data = tiny.batch(stage)
     branch = "hq" if stage == "vre-hq" else "lq"
     given = dict(data)
     terms = recipe.losses("autoencoder", given, LATE)
@@ -301,7 +320,7 @@ def test_a_branch_is_l1_features_and_a_balanced_gan(tiny, stage, relative):
     ]
     parts = {"l1": (restored - target).abs().mean(), "perceptual": 0.7 * sum(stages) / len(stages)}
     last = net.decoder.conv_out.weight
-    fool = -judge(restored)[0].mean()
+    fool = GENERATOR[gan_loss](judge(restored)[0])
     pulls = [
         torch.autograd.grad(v, last, retain_graph=True)[0].square().sum().sqrt().item()
         for v in (sum(parts.values()), fool)
@@ -314,8 +333,12 @@ def test_a_branch_is_l1_features_and_a_balanced_gan(tiny, stage, relative):
     for name, value in parts.items():
         assert terms[f"{branch}_{name}"].item() == pytest.approx(value.item(), rel=2e-3), name
     real, fake = (judge(v.double())[0].detach().numpy() for v in (target, restored))
-    hinge = (np.maximum(0, 1 - real).mean() + np.maximum(0, 1 + fake).mean()) / 2
-    assert judged[f"{branch}_hinge"].item() == pytest.approx(hinge, rel=1e-4)
+    if gan_loss == "hinge":
+        loss = np.maximum(0, 1 - real).mean() + np.maximum(0, 1 + fake).mean()
+    else:
+        p_real, p_fake = (1 / (1 + np.exp(-v)) for v in (real, fake))
+        loss = -np.log(p_real).mean() - np.log(1 - p_fake).mean()
+    assert judged[f"{branch}_{gan_loss}"].item() == pytest.approx(loss / 2, rel=1e-4)
 
 
 def test_clean_conditions_leave_the_mean_and_v_weighs_by_alpha_bar(tiny):

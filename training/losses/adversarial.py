@@ -1,6 +1,7 @@
 """Adversarial objectives on patch logits, and the weight that balances them in a VQGAN."""
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,24 @@ def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
 def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """E[max(0, 1 - D(real))] + E[max(0, 1 + D(fake))], halved (arXiv:1705.02894)."""
     return (F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()) / 2
+
+
+def saturating_generator_loss(fake_logits: Tensor) -> Tensor:
+    """E[log(1 - sigmoid(D(fake)))], what both networks share in Eq. 7 of OSDFace as it is printed.
+
+    The gradient vanishes where the discriminator is sure (Goodfellow et al. 2014, arXiv:1406.2661,
+    Sec. 3), which `generator_loss` mends.
+    """
+    return -F.softplus(fake_logits).mean()
+
+
+GanLoss = Literal["hinge", "log", "log-saturating"]
+GAN_LOSSES = {
+    "hinge": (hinge_generator_loss, hinge_discriminator_loss),
+    "log": (generator_loss, discriminator_loss),
+    "log-saturating": (saturating_generator_loss, discriminator_loss),
+}
+"""Name in a config -> the loss of the generator (fake) and of the discriminator (real, fake)."""
 
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_weight: Tensor) -> Tensor:

@@ -17,12 +17,7 @@ from torch.nn import Conv2d
 from ...core.architecture import SavedNetwork
 from ...core.checkpoint import read_tensors
 from ...core.modules.autoencoder import Decoder
-from ..losses.adversarial import (
-    PatchDiscriminator,
-    adaptive_weight,
-    hinge_discriminator_loss,
-    hinge_generator_loss,
-)
+from ..losses.adversarial import GAN_LOSSES, GanLoss, PatchDiscriminator, adaptive_weight
 from ..losses.association import association_loss, retrieval_rate
 from ..losses.extractors import ExtractorConfig
 from ..losses.perceptual import feature_distance
@@ -50,6 +45,11 @@ class BranchConfig(Strict):
     relative_features: bool = Field(False, description="stages weighed alike")
     gan: float = Field(0.8, ge=0, description="share of the adaptive weight; 0 = no GAN")
     gan_start: float = Field(0.15, ge=0, le=1, description="share of the budget")
+    gan_loss: GanLoss = Field(
+        "hinge",
+        description="log: -log D(real) - log(1 - D(fake)), against which the generator minimises "
+        "-log D(fake); log-saturating: against which it minimises log(1 - D(fake))",
+    )
     gan_ch: int = 64
     gan_layers: int = 3
     gan_norm: Literal["batch", "group"] = "batch"
@@ -182,19 +182,21 @@ class BranchRecipe(Recipe):
             terms["perceptual"] = config.perceptual * distance
         if adversarial:
             (logits,) = self.nets[f"d_{branch}"](out.restored)
-            loss = hinge_generator_loss(logits)
+            generator_loss, _ = GAN_LOSSES[config.gan_loss]
+            loss = generator_loss(logits)
             last = self.autoencoders[branch].decoder.conv_out.weight
             weight = adaptive_weight(torch.stack([*terms.values()]).sum(), loss, last)
             terms["gan"] = config.gan * weight * loss
         return terms | self._latent_terms(branch, out)
 
     def _discriminator(self, batch: Batch) -> dict[str, Tensor]:
-        terms = {}
+        terms, kind = {}, self.config.gan_loss
+        _, discriminator_loss = GAN_LOSSES[kind]
         for branch in self.branches:
             real, fake = self.nets[f"d_{branch}"](
                 batch[f"{branch}_target"], batch[f"{branch}_restored"]
             )
-            terms[f"{branch}_hinge"] = hinge_discriminator_loss(real, fake)
+            terms[f"{branch}_{kind}"] = discriminator_loss(real, fake)
         return terms
 
     def _scores(self, branch: str, out: BranchOutput) -> dict[str, Tensor]:
