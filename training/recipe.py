@@ -92,6 +92,8 @@ class Recipe(ABC):
         self.cache: FrozenCache | None = None  # set by the engine where the config asks for one
         self.monitor: dict[str, float | Tensor] = {}
         """Put any scalar here to have it logged beside the losses."""
+        self.remarks: list[str] = []
+        """Sentences on what `build` found otherwise than the config says, for the model card."""
 
     def remembered(
         self, what: str, net: str, batch: Batch, key: str, compute: Callable[[Tensor], Tensor]

@@ -78,7 +78,7 @@ def lora(tiny, tmp_path):
     for layer in lora_layers(unet).values():
         torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.3)
     path = tmp_path / "x_lora.safetensors"
-    save_lora(path, unet, rank=2, alpha=5, base="unet", dtype=torch.float32, facts={})
+    save_lora(path, unet, base="unet", dtype=torch.float32, facts={})
     return path
 
 

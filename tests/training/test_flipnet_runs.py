@@ -156,7 +156,7 @@ def test_one_mode_can_start_from_the_others_files(flip, merged):
         a, b = (net(z, t, text, None, None, 1.0) for net in (ours, theirs))
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert all(p.requires_grad for n, p in ours.named_parameters() if "lora_" in n or "hubs" in n)
-    with pytest.raises(CheckpointError, match="another rank"):
+    with pytest.raises(CheckpointError, match="rank 2, but the config says `rank: 3`"):
         flip.start("restore", start=chosen, rank=3)
     fresh = flip.start("restore", start={"boosthub": boosthub}, lora_layers="all")
     layers = lora_layers(fresh.nets["denoiser"].bare_unet)

@@ -92,8 +92,7 @@ def test_the_published_config_trains_an_sd_like_net_at_512_px(tmp_path):
     onestep.vre_file(tmp_path / "vre.safetensors", 1024, input_size=32)
     unet = load_backbone(BackboneConfig(source="random")).unet
     add_lora(unet, 16, 16)
-    save_lora(tmp_path / "lora.safetensors", unet, rank=16, alpha=16, base="random",
-              dtype=torch.float32, facts={})  # fmt: skip
+    save_lora(tmp_path / "lora.safetensors", unet, base="random", dtype=torch.float32, facts={})
     torch.save(IResNet((2, 2, 2, 2)).state_dict(), tmp_path / "backbone.pth")
     ada = {f"model.{k}": v for k, v in AdaFaceIR((2, 2, 2, 2)).state_dict().items()}
     torch.save({"state_dict": ada}, tmp_path / "adaface.ckpt")

@@ -1,5 +1,6 @@
 """What recipes that train on the latents of a frozen VAE have in common."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor, nn
 from ...core.metrics import edge_ratio, feature_distance, psnr, ssim
 from ...core.modules.identity import IdentityEncoder
 from .._backbone import BackboneConfig, TrainingBackbone
-from .._lora import save_lora
+from .._lora import LORA_LAYERS, LoraLayers, begin_lora, save_lora
 from ..losses.masks import box_mask
 from ..recipe import EXPORT_ONLY, Batch, Recipe, as_metadata
 from ..settings.config import Strict
+
+log = logging.getLogger(__name__)
 
 
 class LatentConfig(Strict):
@@ -21,6 +24,7 @@ class LatentConfig(Strict):
     backbone: BackboneConfig
     rank: int = Field(16, ge=1)
     alpha: float = Field(16, gt=0)
+    lora_layers: LoraLayers = Field("all", description=LORA_LAYERS)
     merged: bool = Field(
         False, description="merge the LoRA into the weights in every step: faster for small UNets"
     )
@@ -38,6 +42,16 @@ class LatentRecipe(Recipe):
     changeable = (*EXPORT_ONLY, "weights.*")
     config: LatentConfig
     backbone: TrainingBackbone
+
+    def _begin_lora(self, start: Path | None) -> None:
+        """Put the LoRA on the UNet of `backbone`, and note what is not as the config says."""
+        c = self.config
+        said = begin_lora(
+            self.backbone.unet, c.lora_layers, rank=c.rank, alpha=c.alpha, start=start
+        )
+        for sentence in said:
+            log.warning("%s", sentence)
+        self.remarks += said
 
     def _encode(self, batch: Batch, key: str, *, sample: bool) -> Tensor:
         """z_0 of the pictures batch[key]; the posterior comes from the cache if it can."""
@@ -82,11 +96,8 @@ class LatentRecipe(Recipe):
         return dtype, as_metadata(facts)
 
     def _save_lora(self, folder: Path, unet: nn.Module, facts: dict, **more: str) -> Path:
-        c = self.config
-        path = folder / f"{c.name}_lora.safetensors"
+        path = folder / f"{self.config.name}_lora.safetensors"
         dtype, training = self._stored(facts)
-        save_lora(
-            path, unet, rank=c.rank, alpha=c.alpha, base=self.backbone.name, dtype=dtype,
-            facts={"method": self.method, **more, **training},
-        )  # fmt: skip
+        about = {"method": self.method, **more, **training}
+        save_lora(path, unet, base=self.backbone.name, dtype=dtype, facts=about)
         return path

@@ -21,7 +21,7 @@ from ...core.modules.face_encoder import FaceEncoder
 from ...core.sampling import Predict, ddim, guided
 from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
 from .._backbone import load_backbone
-from .._lora import ATTENTION_TARGETS, LORA_TARGETS, add_lora, load_lora
+from .._lora import LORA_LAYERS, LoraLayers
 from .._text import NoText, TextEncoder
 from ..losses.extractors import ExtractorConfig
 from ..recipe import Batch, Evaluation, Progress
@@ -59,9 +59,7 @@ class FlipConfig(LatentConfig):
     tokens: int = Field(77, ge=1, description="length of the prompt of zeros where `text` is none")
     rank: int = Field(64, ge=1)
     alpha: float = Field(64, gt=0)
-    lora_layers: Literal["attention", "all"] = Field(
-        "attention", description="all: convolutions and feed-forward too, for weak base models"
-    )
+    lora_layers: LoraLayers = Field("attention", description=LORA_LAYERS)
     phi: float = Field(1.0, ge=0, description="enhance weight in training, Eq. 5")
     drop_text: float = Field(0.5, ge=0, le=1, description="share of samples with the empty prompt")
     clean_condition: float = Field(
@@ -127,10 +125,7 @@ class _FlipRecipe(LatentRecipe):
             learned = BoostHubs.from_file(c.start.boosthub)
             check_fits(learned, unet, self.backbone.name)
             hubs.load_state_dict(learned.state_dict())
-        targets = {"attention": ATTENTION_TARGETS, "all": LORA_TARGETS}[c.lora_layers]
-        add_lora(unet, c.rank, c.alpha, targets)
-        if c.start and c.start.lora:
-            load_lora(unet, c.start.lora)
+        self._begin_lora(c.start.lora if c.start else None)
         self.face_encoder = self._face_encoder()
         adapter = None
         if self.face_encoder:

@@ -18,7 +18,7 @@ from ...core.modules.identity import IdentityEncoder
 from ...core.people.recogniser import Crop, load_recogniser
 from ...core.restorer import ONE_STEP_TIMESTEP, one_step
 from .._backbone import load_backbone
-from .._lora import MergedCall, add_lora, load_lora
+from .._lora import MergedCall
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..losses.extractors import ExtractorConfig
 from ..losses.identity import IdentityEnsemble, IdentityLoss
@@ -150,9 +150,7 @@ class OneStepRecipe(LatentRecipe):
                 hidden=c.discriminator.hidden,
                 merged=c.merged,
             )
-        add_lora(unet, c.rank, c.alpha)
-        if c.start:
-            load_lora(unet, c.start)
+        self._begin_lora(c.start)
         called = MergedCall(unet) if c.merged else unet
         projection = copy.deepcopy(self.vre.embedding_change).requires_grad_(True)
         return {"generator": self._generator(called, projection), **nets}

@@ -61,6 +61,7 @@ def provenance(config: TrainConfig, recipe: Recipe, batches: Batches | None) -> 
         data: {source, train: {people, pictures, sha256}, held_out: {the same}}; the hash is of
             names and sizes.
         use: workflow, settings and goes_into of the recipe.
+        remarks: sentences on what the networks were built of otherwise than the config says.
         config: everything, with paths cut to their last part.
     """
     files = dict(config_paths(recipe.config, "recipe"))
@@ -85,6 +86,7 @@ def provenance(config: TrainConfig, recipe: Recipe, batches: Batches | None) -> 
             "settings": [s.replace("{name}", name) for s in recipe.settings],
             "goes_into": recipe.goes_into,
         },
+        "remarks": recipe.remarks,
         "config": shareable(config),
     }
 
