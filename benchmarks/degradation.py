@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from facewright.core.color import YCBCR
 from facewright.core.degradation import Degradation
-from facewright.core.degradation.kernels import gaussian_kernel, reflect
+from facewright.core.degradation.kernels import blur_kernel, reflect
 from PIL import Image
 
 RESULTS = Path(__file__).parent / "results"
@@ -63,7 +63,7 @@ def opencv_chain(picture, recipe):
     for step in recipe["steps"]:
         match step["op"]:
             case "blur":
-                x = cv2.filter2D(x, -1, gaussian_kernel(step))
+                x = cv2.filter2D(x, -1, blur_kernel(step))
             case "resize":
                 height, width = step["size"]
                 x = cv2.resize(x, (width, height), interpolation=modes[step["mode"]])
@@ -115,10 +115,10 @@ def kornia_chain():
     def blur(x, step):
         taps = step["taps"]
         if min(x.shape[-2:]) <= taps // 2:
-            kernel = torch.from_numpy(gaussian_kernel(step)).float()[None]
+            kernel = torch.from_numpy(blur_kernel(step)).float()[None]
             return kornia.filters.filter2d(folded(x, taps // 2), kernel, padding="valid")
         if "angle" in step:
-            return kornia.filters.filter2d(x, torch.from_numpy(gaussian_kernel(step)).float()[None])
+            return kornia.filters.filter2d(x, torch.from_numpy(blur_kernel(step)).float()[None])
         return kornia.filters.gaussian_blur2d(x, (taps, taps), (step["sigma"], step["sigma"]))
 
     def resize(x, size, mode, align):
@@ -138,7 +138,7 @@ def basicsr_chain():
             padded = folded(x, reach)
         else:
             padded = F.pad(x, (reach,) * 4, mode="reflect")
-        kernel = torch.from_numpy(gaussian_kernel(step)).float().expand(3, 1, -1, -1)
+        kernel = torch.from_numpy(blur_kernel(step)).float().expand(3, 1, -1, -1)
         return F.conv2d(padded.contiguous(), kernel, groups=3)
 
     def resize(x, size, mode, align):

@@ -124,7 +124,12 @@ class Degrade(io.ComfyNode):
                     "another Degrade, or keep it.",
                     name="recipe",
                 ),
-                output(io.String, "report", "The same in words, a line a picture."),
+                output(
+                    io.String,
+                    "report",
+                    "The same in words, a line a picture, with a remark where the preset is made "
+                    "for pictures of another size.",
+                ),
             ],
         )
 
@@ -141,7 +146,7 @@ class Degrade(io.ComfyNode):
         **ends,
     ) -> io.NodeOutput:
         gt = to_nchw(image)
-        finished = reporter(len(gt))
+        finished, remark = reporter(len(gt)), None
         if not recipe or not recipe.strip():
             given = {
                 "scale": _range(ends, "scale"),
@@ -156,10 +161,12 @@ class Degrade(io.ComfyNode):
                 overrides["kernel_size"] = kernel_size or None
             degradation = Degradation.preset(preset, **overrides)
             lq, recipes = degradation(gt, seed, on_image=lambda done: finished(1))
+            remark = degradation.settings.remark(*gt.shape[-2:]) if len(gt) else None
         else:
             recipes = _read(recipe, len(gt))
             lq = Degradation.replay(gt, recipes, on_image=lambda done: finished(1))
-        report = "\n".join(f"picture {i}: {describe(one)}" for i, one in enumerate(recipes))
+        lines = [f"picture {i}: {describe(one)}" for i, one in enumerate(recipes)]
+        report = "\n".join([*lines, remark] if remark else lines)
         picture, alpha = to_image(lq), alpha_of(image)
         if alpha.shape[-1]:
             if picture.shape[:3] != alpha.shape[:3]:

@@ -10,7 +10,8 @@ and its recipe (plain dicts, ready for JSON) brings it back exactly. The classic
 """
 
 from .engine import Degradation
-from .presets import MAX_TAPS, PRESETS, Preset
+from .passes import Preset
+from .presets import MAX_TAPS, PRESETS
 from .recipe import describe
 from .steps import jpeg
 

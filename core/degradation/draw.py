@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import FacewrightError
-from .presets import Pass, Preset
+from .passes import Pass, Preset
+from .real_esrgan import SecondOrderPass, draw_pass
 
 Step = dict[str, Any]
 _STREAM = 37
@@ -30,8 +31,15 @@ def draw(preset: Preset, seed: int, height: int, width: int) -> dict[str, Any]:
     weights = np.array([weight for weight, _ in preset.ways])
     passes = preset.ways[numbers.choice(len(weights), p=weights / weights.sum())][1]
     steps: list[Step] = []
+    now = whole = (height, width)
     for one in passes:
-        steps += _draw_pass(one, numbers, choices, height, width, preset.enlarge)
+        if isinstance(one, SecondOrderPass):
+            done, now = draw_pass(one, numbers, choices, whole, now, last=one is passes[-1])
+            steps += done
+        else:
+            steps += _draw_pass(one, numbers, choices, height, width, preset.enlarge)
+    if now != whole:
+        steps.append({"op": "resize", "size": [height, width], "mode": preset.enlarge})
     if preset.color:
         steps += _draw_color(np.random.default_rng((_STREAM, seed, 2)))
     steps.append({"op": "round"})

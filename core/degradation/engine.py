@@ -10,12 +10,13 @@ from torch import Tensor
 from ..errors import FacewrightError, check_image
 from . import draw as drawing
 from .linear import apply_linear, repeatable
-from .presets import PRESETS, Preset, overridden
+from .passes import Preset
+from .presets import PRESETS, overridden
 from .recipe import check_recipe
 from .steps import apply_step
 
 Recipe = dict[str, Any]
-_LINEAR = ("blur", "resize")
+_LINEAR = ("blur", "sinc", "resize")
 
 
 class Degradation:

@@ -1,9 +1,10 @@
-"""Gaussian kernels and resizing weights, in float64."""
+"""Kernels of blurs and resizing weights, in float64."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
 TOLERANCE = 1e-6
 """Largest error, for pixels in [0, 1], of a kernel written as a sum of separable ones."""
@@ -11,36 +12,57 @@ MOST_TERMS = 64
 _TINY = 1e-6
 
 
-def gaussian_kernel(step: Mapping[str, Any]) -> np.ndarray:
-    """Weights (taps, taps) of a blur, in rows and columns, with the sum 1.
+def blur_kernel(step: Mapping[str, Any]) -> np.ndarray:
+    """Weights (taps, taps) of a linear filter, in rows and columns, with the sum 1.
 
-    exp(-(u / sigma)^2 / 2 - (v / sigma_y)^2 / 2) with u along `angle` (from x towards y) and v
-    across it, cut off to a square as in the GFPGAN family.
+    With q = (u / sigma)^2 + (v / sigma_y)^2, u along `angle` (from x towards y) and v across it,
+    cut off to a square: exp(-q / 2) of a Gaussian, exp(-q^beta / 2) of a "generalized" and
+    1 / (1 + q^beta) of a "plateau" one (BasicSR's). A "sinc" is the circular low-pass filter
+    w J_1(w r) / (2 pi r) with w its `cutoff` in radians per pixel.
     """
     offsets = _offsets(step["taps"])
     dy, dx = offsets[:, None], offsets[None]
+    if step["op"] == "sinc":
+        kernel = _low_pass(np.sqrt(dx**2 + dy**2), step["cutoff"])
+        return kernel / kernel.sum()
     angle, sigma_y = step.get("angle", 0.0), step.get("sigma_y", step["sigma"])
     along = np.cos(angle) * dx + np.sin(angle) * dy
     across = np.cos(angle) * dy - np.sin(angle) * dx
-    kernel = np.exp(
-        -0.5 * ((along / max(step["sigma"], _TINY)) ** 2 + (across / max(sigma_y, _TINY)) ** 2)
-    )
+    q = (along / max(step["sigma"], _TINY)) ** 2 + (across / max(sigma_y, _TINY)) ** 2
+    match step.get("shape"):
+        case "generalized":
+            kernel = np.exp(-0.5 * q ** step["beta"])
+        case "plateau":
+            kernel = 1 / (1 + q ** step["beta"])
+        case _:
+            kernel = np.exp(-0.5 * q)
     return kernel / kernel.sum()
+
+
+def _low_pass(radius: np.ndarray, cutoff: float) -> np.ndarray:
+    waves = torch.special.bessel_j1(torch.from_numpy(cutoff * radius)).numpy()
+    safe = np.where(radius > 0, radius, 1.0)
+    return np.where(radius > 0, cutoff * waves / (2 * np.pi * safe), cutoff**2 / (4 * np.pi))
+
+
+def is_round_gaussian(step: Mapping[str, Any]) -> bool:
+    """Whether the kernel is one row times one column."""
+    return step["op"] == "blur" and "angle" not in step and "shape" not in step
 
 
 def separable_terms(step: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
     """Rows (r, taps) and columns (r, taps) with kernel = sum of rows[i] x columns[i].
 
-    One term where the kernel is round. A turned one is taken apart by cross approximation with
-    full pivoting (its largest entry's row and column are taken away until what is left sums to
+    One term where the kernel is a round Gaussian. Any other is taken apart by cross approximation
+    with full pivoting (its largest entry's row and column are taken away until what is left sums to
     less than TOLERANCE): nearly as few terms as a singular value decomposition, in plain
     arithmetic that no thread count changes. None where MOST_TERMS do not suffice.
     """
-    if "angle" not in step:
+    if is_round_gaussian(step):
         weights = np.exp(-0.5 * (_offsets(step["taps"]) / max(step["sigma"], _TINY)) ** 2)
         weights = (weights / weights.sum())[None]
         return weights, weights
-    left = gaussian_kernel(step)
+    left = blur_kernel(step)
     rows, columns = [], []
     while (size := np.abs(left)).sum() > TOLERANCE:
         if len(rows) == MOST_TERMS:

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..devices import without_autocast
 from . import bands
 from .bands import Band
-from .kernels import gaussian_kernel, reflect, separable_terms
+from .kernels import blur_kernel, is_round_gaussian, reflect, separable_terms
 
 Step = Mapping[str, Any]
 Size = tuple[int, int]
@@ -79,7 +79,7 @@ class _Segment:
         self.rows_first = self.out[0] <= self.size[0]
         self.windows = tuple(self._window(axis) for axis in (0, 1))
         self.seconds, self.fourier = self._band_seconds(), False
-        if len(steps) == 1 and steps[0]["op"] == "blur" and "angle" in steps[0]:
+        if len(steps) == 1 and steps[0]["op"] != "resize" and not is_round_gaussian(steps[0]):
             reach = steps[0]["taps"] - 1
             values = 3 * (self.size[0] + reach) * (self.size[1] + reach)
             seconds = values * FFT_SECONDS + BUILD_SECONDS
@@ -92,7 +92,7 @@ class _Segment:
         wide = 1.0
         for i in range(len(self.steps) - 1, -1, -1):
             step = self.steps[i]
-            if step["op"] == "blur":
+            if step["op"] != "resize":
                 wide += step["taps"] - 1
             else:
                 ratio = self.sizes[i][axis] / self.sizes[i + 1][axis]
@@ -127,7 +127,7 @@ class _Segment:
         resizes: Band | None = None
         blurred: int | None = None
         for step, size, new in zip(self.steps, self.sizes, self.sizes[1:], strict=False):
-            if step["op"] == "blur":
+            if step["op"] != "resize":
                 before, resizes, blurred = resizes, None, size[axis]
                 continue
             one = bands.resize_band(size[axis], new[axis], step["mode"])
@@ -158,12 +158,12 @@ def plan(steps: Sequence[Step], size: Size) -> list[_Segment]:
     sizes = [size]
     for step in steps:
         sizes.append(tuple(step["size"]) if step["op"] == "resize" else sizes[-1])
-    taps = [separable_terms(s) if s["op"] == "blur" else None for s in steps]
+    taps = [None if s["op"] == "resize" else separable_terms(s) for s in steps]
     best: list[tuple[float, list[_Segment]]] = [(0.0, [])]
     for last in range(1, len(steps) + 1):
         ways = []
         for first in range(max(0, last - LONGEST), last):
-            blurs = [i for i in range(first, last) if steps[i]["op"] == "blur"]
+            blurs = [i for i in range(first, last) if steps[i]["op"] != "resize"]
             allowed = len(blurs) < 2 and (last - first == 1 or all(taps[i] for i in blurs))
             if not allowed:
                 continue
@@ -253,7 +253,7 @@ def _through_fft(x: Tensor, step: Step) -> Tensor:
     size = [_good(height + 2 * reach), _good(width + 2 * reach)]
     padded = x.new_zeros(3, *size)
     padded[:, : len(ys), : len(xs)] = x.transpose(0, 1)[:, ys][:, :, xs]
-    kernel = torch.from_numpy(gaussian_kernel(step)).float().to(x.device)
+    kernel = torch.from_numpy(blur_kernel(step)).float().to(x.device)
     # A correlation with a kernel that is the same turned by half a circle is a convolution.
     spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel, s=size)
     blurred = torch.fft.irfft2(spectrum, s=size)

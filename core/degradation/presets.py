@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ..errors import FacewrightError
+from .passes import Pass, Preset, Range
+from .real_esrgan import REAL_ESRGAN
 
-Range = tuple[float, float]
 MODES = ("area", "bilinear", "bicubic")
 ORDERS = ("fixed", "shuffled", "real-esrgan")
 MAX_SIGMA = 200.0
@@ -15,59 +16,8 @@ MAX_TAPS = 1201
 T = TypeVar("T")
 
 MIN_SCALE = 0.1
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One run through blur, downsampling, noise, JPEG and the way back to the original size.
-
-    Ranges are drawn uniformly, choices with equal odds.
-
-    Attributes:
-        scale: reduction of each side; below 1 enlarges.
-        sigma: of the Gaussian blur, in pixels, or in pixels of the reduced image when
-            `sigma_per_scale`.
-        noise: standard deviation, in units of the [0, 1] range.
-        quality: of the JPEG, 1 to 100.
-        kernel_size: choices of taps of the blur, odd; empty takes 2 ceil(3 sigma) + 1. Published
-            recipes truncate at 41 taps, which makes a nominal sigma of 15 an effective 10.
-        anisotropic: share of images whose blur has two sigmas and an angle.
-        reduce: choices of how to downsample, each "area", "bilinear" or "bicubic" (the last two
-            without antialiasing, as OpenCV's).
-        order: "fixed"; "shuffled" draws the order of the four steps before the way back;
-            "real-esrgan" swaps the JPEG and the way back with even odds (Wang et al., 2021).
-    """
-
-    scale: Range
-    sigma: Range
-    noise: Range
-    quality: tuple[int, int]
-    sigma_per_scale: bool = False
-    kernel_size: tuple[int, ...] = ()
-    anisotropic: float = 0.0
-    reduce: tuple[str, ...] = ("bilinear",)
-    order: str = "fixed"
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A named degradation.
-
-    Attributes:
-        ways: (weight, passes) pairs; each image takes one way, drawn by weight.
-        source: where the numbers come from.
-        evidence: "code" (released), "paper" (its text), "inferred" (from related work) or "own".
-        summary: one line for people: what it does.
-        enlarge: how to return to the original size, "bilinear" or "bicubic".
-        color: GFPGAN's colour shift, jitter and loss of colour, each on some images.
-    """
-
-    ways: tuple[tuple[float, tuple[Pass, ...]], ...]
-    source: str
-    evidence: str
-    summary: str
-    enlarge: str = "bilinear"
-    color: bool = False
+FACE_SIDE = 512
+"""Pixels of the aligned faces that papers degrade."""
 
 
 def _own(summary: str, *ways: tuple[float, Range, Range, tuple[int, int]]) -> Preset:
@@ -92,10 +42,18 @@ def _face(
 def _published(
     one: Pass, source: str, evidence: str, summary: str, *further: Pass, color: bool = False
 ) -> Preset:
-    return Preset(((1.0, (one, *further)),), source, evidence, summary, color=color)
+    return Preset(((1.0, (one, *further)),), source, evidence, summary, color=color, side=FACE_SIDE)
+
+
+def _truncated(low: int, high: int) -> tuple[int, int]:
+    """Qualities of codes that cut a number drawn from low to high off with int(): never `high`."""
+    return low, high - 1
 
 
 _VQFR = _face((0.8, 8), (0.1, 10), (60, 100))
+_CODEFORMER = _face((4, 30), (1, 15), _truncated(30, 80))
+_CODEFORMER_SMALL = replace(_face((1, 12), (0.1, 10), _truncated(60, 100)), noise=(0, 15 / 255))
+_DIFFBIR_2 = replace(_face((1, 12), (0.1, 12), _truncated(30, 100)), noise=(0, 15 / 255))
 _FLIPNET = replace(_face((0.8, 32), (0.1, 15), (30, 95)), reduce=MODES)
 _FLIPNET_2 = replace(_FLIPNET, order="shuffled")
 _SEVERE = (1.0, (8, 8), (0.005, 0.055), (35, 85))
@@ -131,15 +89,17 @@ PRESETS: dict[str, Preset] = {
     ),
     "vqfr2": _published(
         _face((1, 30), (1, 15), (30, 90)),
-        "VQFR v2 (Gu et al.), training configuration, without its share of undamaged images",
+        "VQFR v2 (Gu et al.), train_vqfr_v2_B16_200K.yml; its data set could leave a share of "
+        "images undamaged, which that configuration does not ask for",
         "code",
         "up to 30 times smaller, blur 1 to 15 px, noise up to 20/255, JPEG 30-90",
     ),
     "codeformer": _published(
-        _face((4, 30), (1, 15), (30, 80)),
-        "CodeFormer (Zhou et al., NeurIPS 2022), stage 2 configuration",
+        _CODEFORMER,
+        "CodeFormer (Zhou et al., NeurIPS 2022), CodeFormer_stage2.yml; qualities drawn from 30 to "
+        "80 lose their fraction, so that 80 never occurs",
         "code",
-        "4 to 30 times smaller, blur 1 to 15 px, noise up to 20/255, JPEG 30-80",
+        "4 to 30 times smaller, blur 1 to 15 px, noise up to 20/255, JPEG 30-79",
     ),
     "daefr": _published(
         _face((0.8, 30), (0.1, 15), (30, 100), taps=(39, 41)),
@@ -169,6 +129,30 @@ PRESETS: dict[str, Preset] = {
         "inferred",
         "like vqfr; whether VQFR's first or second version is meant is not published",
     ),
+    "codeformer3": Preset(
+        ((0.5, (_CODEFORMER_SMALL,)), (0.5, (_CODEFORMER,))),
+        "CodeFormer (Zhou et al., NeurIPS 2022), CodeFormer_stage3.yml: there every image is "
+        "damaged both ways, here each with even odds",
+        "code",
+        "half of the images as codeformer, half up to 12 times smaller with noise up to 15/255 and "
+        "JPEG 60-99",
+        side=FACE_SIDE,
+    ),
+    "diffbir": _published(
+        _face((0.8, 8), (0.1, 10), _truncated(60, 100)),
+        "DiffBIR (Lin et al., ECCV 2024), configuration for faces of its first release, "
+        "face_train.yaml; qualities lose their fraction",
+        "code",
+        "up to 8 times smaller, blur up to 10 px, noise up to 20/255, JPEG 60-99",
+    ),
+    "diffbir2": _published(
+        _DIFFBIR_2,
+        "DiffBIR (Lin et al., ECCV 2024), configuration of its later releases for any picture, "
+        "train_stage1.yaml; qualities lose their fraction",
+        "code",
+        "up to 12 times smaller, blur up to 12 px, noise up to 15/255, JPEG 30-99",
+    ),
+    "real-esrgan": REAL_ESRGAN,
 }
 
 
@@ -200,16 +184,19 @@ def overridden(preset: Preset, **changes: Any) -> Preset:
     values = {name: _CHECKS[name](name, value) for name, value in changes.items()}
     whole = {k: values.pop(k) for k in ("enlarge", "color") if k in values}
     order, passes = values.pop("order", None), values.pop("passes", None)
-    if "sigma" in values:
-        values["sigma_per_scale"] = False
 
     def change(way: tuple[Pass, ...]) -> tuple[Pass, ...]:
-        way = tuple(replace(one, **values) for one in way)
+        way = tuple(_changed(one, values) for one in way)
         if passes is not None:
             way = (*way, way[-1])[:passes]
         return way if order is None else (*way[:-1], replace(way[-1], order=order))
 
     return replace(preset, ways=tuple((w, change(way)) for w, way in preset.ways), **whole)
+
+
+def _changed(one: Pass, values: dict[str, Any]) -> Pass:
+    further = {k: v for name in values for k, v in one.gives_way.get(name, {}).items()}
+    return replace(one, **further, **values)
 
 
 def _number(name: str, value: object) -> float:
@@ -233,6 +220,18 @@ def _range(lowest: float, highest: float, unit: str) -> Callable[[str, object], 
         return low, high
 
     return check
+
+
+def _noise(name: str, value: object) -> Range:
+    if isinstance(value, list | tuple) and len(value) == 2 and _number(name, value[1]) > 1:
+        low, high = (_number(name, v) for v in value)
+        if 0 <= low <= high <= 255:
+            raise FacewrightError(
+                f"`{name}` should be from 0 to 1, in units of the [0, 1] range, got {low:g} and "
+                f"{high:g}. If these are levels of 255, as on the command line, give "
+                f"{low / 255:.6g} and {high / 255:.6g}."
+            )
+    return _range(0, 1, "standard deviation")(name, value)
 
 
 def _quality(name: str, value: object) -> tuple[int, int]:
@@ -294,7 +293,7 @@ def _passes(name: str, value: object) -> int:
 _CHECKS = {
     "scale": _range(MIN_SCALE, 4096, "reduction"),
     "sigma": _range(0, MAX_SIGMA, "blur in pixels"),
-    "noise": _range(0, 1, "standard deviation"),
+    "noise": _noise,
     "quality": _quality,
     "anisotropic": _share,
     "kernel_size": _taps,

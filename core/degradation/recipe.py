@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import FacewrightError, shorten
 from .presets import MAX_TAPS, MODES
+from .real_esrgan import SHAPES
 
 MAX_SIDE = 16384
 """Pixels; a recipe that asks for more was not drawn here and would only exhaust the memory."""
@@ -35,22 +36,34 @@ def _several(count: int, check: Check) -> Check:
 
 _size = _several(2, _integer(1, MAX_SIDE))
 # op -> key -> (check, what it should be)
+_TRUE = (lambda v: v is True, "true, or left out")
+_SEED = (_integer(0, 2**63 - 1), "an integer from 0 up")
+_TAPS = (_integer(1, MAX_TAPS, odd=True), f"an odd number from 1 to {MAX_TAPS}")
 _SIGMA = (_between(0, 1e4), "a number of pixels from 0 up")
 _GAIN = (_between(0, 100), "a factor from 0 up")
 _STEPS: dict[str, dict[str, tuple[Check, str]]] = {
     "blur": {
         "sigma": _SIGMA,
-        "taps": (_integer(1, MAX_TAPS, odd=True), f"an odd number from 1 to {MAX_TAPS}"),
+        "taps": _TAPS,
         "sigma_y": _SIGMA,
         "angle": (_between(-1e3, 1e3), "an angle in radians"),
+        "shape": (lambda v: v in SHAPES, f"one of {', '.join(SHAPES)}"),
+        "beta": (_between(0.01, 100), "an exponent from 0.01 to 100"),
     },
+    "sinc": {"cutoff": (_between(0.01, math.pi), "radians per pixel up to pi"), "taps": _TAPS},
     "resize": {
         "size": (_size, f"[height, width], each from 1 to {MAX_SIDE}"),
         "mode": (lambda v: v in MODES, f"one of {', '.join(MODES)}"),
     },
     "noise": {
         "sigma": (_between(0, 10), "a standard deviation from 0 up, in units of [0, 1]"),
-        "seed": (_integer(0, 2**63 - 1), "an integer from 0 up"),
+        "seed": _SEED,
+        "grey": _TRUE,
+    },
+    "poisson": {
+        "scale": (_between(0, 100), "a strength from 0 up"),
+        "seed": _SEED,
+        "grey": _TRUE,
     },
     "jpeg": {"quality": (_integer(1, 100), "an integer from 1 to 100")},
     "shift": {"rgb": (_several(3, _between(-1, 1)), "three numbers from -1 to 1")},
@@ -61,7 +74,9 @@ _STEPS: dict[str, dict[str, tuple[Check, str]]] = {
     "hue": {"amount": (_between(-0.5, 0.5), "a share of the colour circle from -0.5 to 0.5")},
     "round": {},
 }
-_OPTIONAL = {"sigma_y", "angle"}
+_OPTIONAL = {("blur", k) for k in ("sigma_y", "angle", "shape", "beta")}
+_OPTIONAL |= {("noise", "grey"), ("poisson", "grey")}
+_TOGETHER = (("sigma_y", "angle"), ("shape", "beta"))
 
 
 def check_recipe(recipe: object) -> None:
@@ -103,7 +118,7 @@ def _check_step(step: object, number: int) -> None:
             f"Step {number} ({op}) of this recipe has {key!r}, which this version does not know."
         )
     for key, (check, expected) in known.items():
-        if key not in step and key in _OPTIONAL:
+        if key not in step and (op, key) in _OPTIONAL:
             continue
         if key not in step:
             raise FacewrightError(f"Step {number} ({op}) of this recipe lacks `{key}`: {expected}.")
@@ -112,11 +127,12 @@ def _check_step(step: object, number: int) -> None:
                 f"Step {number} ({op}) of this recipe: `{key}` should be {expected}, "
                 f"got {_short(step[key])}."
             )
-    if ("sigma_y" in step) != ("angle" in step):
-        raise FacewrightError(
-            f"Step {number} (blur) of this recipe should have both `sigma_y` and `angle` or "
-            f"neither."
-        )
+    for one, other in _TOGETHER:
+        if (one in step) != (other in step):
+            raise FacewrightError(
+                f"Step {number} (blur) of this recipe should have both `{one}` and `{other}` or "
+                f"neither."
+            )
 
 
 def _short(value: object) -> str:
@@ -153,11 +169,16 @@ def _say(step: Mapping[str, Any]) -> str:
     match step["op"]:
         case "blur" if "angle" in step:
             angle = round(math.degrees(step["angle"])) % 180
-            return f"blur {step['sigma']:.1f} x {step['sigma_y']:.1f} px at {angle}°"
+            about = f"{step['sigma']:.1f} x {step['sigma_y']:.1f} px at {angle}°"
+            return f"{_blur_name(step)} {about}"
         case "blur":
-            return f"blur {step['sigma']:.1f} px"
+            return f"{_blur_name(step)} {step['sigma']:.1f} px"
+        case "sinc":
+            return f"ringing filter at {step['cutoff'] / math.pi:.2f} of the pixels' limit"
         case "noise":
-            return f"noise {step['sigma'] * 255:.0f}/255"
+            return f"{'grey ' * ('grey' in step)}noise {step['sigma'] * 255:.0f}/255"
+        case "poisson":
+            return f"{'grey ' * ('grey' in step)}Poisson noise x{step['scale']:.2f}"
         case "jpeg":
             return f"JPEG {step['quality']}"
         case "shift":
@@ -168,3 +189,7 @@ def _say(step: Mapping[str, Any]) -> str:
             return "grey"
         case _:
             return f"{step['op']} x{step['amount']:.2f}"
+
+
+def _blur_name(step: Mapping[str, Any]) -> str:
+    return f"{step['shape']} blur" if "shape" in step else "blur"

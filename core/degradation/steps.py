@@ -17,7 +17,9 @@ def apply_step(x: Tensor, step: Mapping[str, Any]) -> Tensor:
     """One step of a recipe, already checked; x may be written over."""
     match step["op"]:
         case "noise":
-            return add_noise(x, step["sigma"], step["seed"])
+            return add_noise(x, step["sigma"], step["seed"], grey="grey" in step)
+        case "poisson":
+            return add_poisson(x, step["scale"], step["seed"], grey="grey" in step)
         case "jpeg":
             return jpeg(x.transpose(0, 1), step["quality"]).transpose(0, 1).contiguous()
         case "shift":
@@ -36,14 +38,36 @@ def apply_step(x: Tensor, step: Mapping[str, Any]) -> Tensor:
             return x.clamp(0, 1).mul_(255).round_().div_(255)
 
 
-def add_noise(x: Tensor, sigma: float, seed: int) -> Tensor:
-    """x (h, 3, w) + sigma n, clipped to [0, 1]; n is drawn as (3, h, w) on the CPU everywhere."""
+def add_noise(x: Tensor, sigma: float, seed: int, *, grey: bool = False) -> Tensor:
+    """x (h, 3, w) + sigma n, clipped to [0, 1]; n is drawn as (3, h, w), or where `grey` as
+    (1, h, w) for all channels, on the CPU everywhere."""
     height, channels, width = x.shape
     generator = torch.Generator("cpu").manual_seed(seed)
     noise = torch.randn(
-        channels, height, width, generator=generator, dtype=torch.float32, device="cpu"
+        1 if grey else channels,
+        height,
+        width,
+        generator=generator,
+        dtype=torch.float32,
+        device="cpu",
     )
     return x.add_(noise.mul_(sigma).to(x.device).transpose(0, 1)).clamp_(0, 1)
+
+
+def add_poisson(x: Tensor, scale: float, seed: int, *, grey: bool = False) -> Tensor:
+    """x (h, 3, w) + scale (Poisson(v y) / v - y), clipped to [0, 1] (Real-ESRGAN's).
+
+    y is x, or where `grey` its brightness, in 8 bits, and v the number of its values that occur,
+    rounded up to a power of 2. Drawn as (channels, h, w) on the CPU everywhere.
+    """
+    y = (luma(x, 1) if grey else x).transpose(0, 1).cpu()
+    levels = y.clamp(0, 1).mul(255).round_()
+    occurring = torch.bincount(levels.flatten().to(torch.int64), minlength=256).count_nonzero()
+    values = float(2 ** int(occurring - 1).bit_length())
+    y = levels.div_(255)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    noise = torch.poisson(y * values, generator=generator).div_(values).sub_(y)
+    return x.add_(noise.mul_(scale).to(x.device).transpose(0, 1)).clamp_(0, 1)
 
 
 def jpeg(x: Tensor, quality: int) -> Tensor:

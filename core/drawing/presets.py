@@ -29,7 +29,8 @@ def preset_sheet(
 
     Returns:
         The sheet (1, 3, H, W), pictures beyond `LARGEST_CELL` reduced, and a line per preset on
-        what it is for and what was drawn here.
+        what it is for and what was drawn here, with a remark where the picture is far from the
+        size that presets presume.
 
     Raises:
         FacewrightError: not one picture, or an unknown preset.
@@ -47,6 +48,8 @@ def preset_sheet(
         labels.append(f"{name} (as {twin})" if twin else name)
         lines.append(f"{name}: {PRESETS[name].summary}. Here: {describe(recipes[0])}")
         on_picture(1)
+    remarks = [PRESETS[name].remark(*gt.shape[-2:]) for name in names]
+    lines += dict.fromkeys(remark for remark in remarks if remark)
     return contact_sheet(pictures, labels)[None], "\n".join(lines)
 
 

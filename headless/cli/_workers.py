@@ -1,6 +1,6 @@
 """What the commands have in common whose pictures may be shared out."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ._common import counted, fail, job_progress, tell, wrong_usage
+from ._common import counted, fail, job_progress, say, tell, wrong_usage
 
 Ray = Annotated[
     str | None,
@@ -94,15 +94,26 @@ class SharingModels(Sharing):
         return self.gpus_per_worker
 
 
-def make_pictures(label: str, todo: Any, sharing: Sharing, as_json: bool, kind: str = "") -> None:
+def make_pictures(
+    label: str,
+    todo: Any,
+    sharing: Sharing,
+    as_json: bool,
+    kind: str = "",
+    *,
+    remarks: Callable[[list[dict[str, Any]]], Iterable[str]] = lambda done: (),
+) -> None:
     """Carry out a `RecordedRun`, and tell of it.
 
     Args:
         label: of the bar.
         kind: what kind of pictures they are, such as " of 128 x 128 pixels".
+        remarks: sentences on the pictures that are done, from what is known of each.
     """
     team = sharing.team((job.source for job in todo.jobs), todo.folder)
     with job_progress(label, len(todo.jobs), as_json, team) as on_job:
         summary = todo.carry_out(workers=team, on_job=on_job)
+    for line in () if as_json else remarks(summary.done):
+        say(line, "yellow")
     made = f"{counted(len(summary.done), 'picture')}{kind} written to {todo.out}"
     tell(summary, len(todo.jobs), todo.aside, made, as_json)

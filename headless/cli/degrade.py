@@ -12,6 +12,7 @@ from ._common import (
     OUT,
     AsJson,
     app,
+    counted,
     inputs_argument,
     is_file,
     path_option,
@@ -46,6 +47,11 @@ def _noise_range(text: str) -> tuple[float, float]:
     low, high = _range(text)
     if not 0 <= low <= high <= 255:
         raise typer.BadParameter(f"{text!r} should be from 0 to 255, the lower number first.")
+    if 0 < high < 1:
+        raise typer.BadParameter(
+            f"{text!r} is below one level of 255 and would not be seen. If it is a share of the "
+            f"[0, 1] range, as in Python and in YAML files, give {255 * low:.6g}:{255 * high:.6g}."
+        )
     return low / 255, high / 255
 
 
@@ -59,7 +65,9 @@ class Damage:
 
     scale: Annotated[Any, _ranged("Reduce each side so many times.")] = None
     sigma: Annotated[Any, _ranged("Of the Gaussian blur, in pixels; see --kernel-size.")] = None
-    noise: Annotated[Any, _ranged("Standard deviation, in 1/255.", _noise_range)] = None
+    noise: Annotated[
+        Any, _ranged("Standard deviation, in levels of 255: 0:20, say.", _noise_range)
+    ] = None
     quality: Annotated[Any, _ranged("Of the JPEG, 1 to 100.", _whole_range)] = None
     order: Annotated[
         str | None, typer.Option(help="Of the last pass's steps: fixed, shuffled or real-esrgan.")
@@ -135,7 +143,13 @@ def degrade(
 
     with wrong_usage():
         todo = DegradeRun(inputs, out, options, recipes=recipe, overwrite=overwrite)
-    make_pictures("Degrading", todo, sharing, as_json)
+    make_pictures("Degrading", todo, sharing, as_json, remarks=_sizes)
+
+
+def _sizes(done: list[dict[str, Any]]) -> list[str]:
+    """A line on pictures whose size is far from the one that the preset presumes."""
+    far = [entry["remark"] for entry in done if entry.get("remark")]
+    return [f"{len(far)} of {counted(len(done), 'picture')}: {far[0]}"] if far else []
 
 
 def _list_presets(as_json: bool) -> None:

@@ -101,15 +101,19 @@ class _Degrade:
         recipe = job.given.get("recipe") or self.degradation.draw(job.seed or 0, *gt.shape[-2:])
         lq = torch.cat([Degradation.replay(gt, [recipe])[0], picture.pixels[3:]])
         notes = write_picture(job.target, lq, picture, copy=True)
+        facts: dict[str, Any] = {"record": {"recipe": recipe}, "notes": notes}
+        remark = self.degradation.settings.remark(*gt.shape[-2:])
+        if remark and "recipe" not in job.given:
+            facts["remark"] = remark
         if torch.equal(lq, picture.pixels):
-            return {"record": {"recipe": recipe}, "notes": notes}
+            return facts
         if picture.grey:
             notes.append("stored without colour and kept so; noise in the colours became grey")
         elif picture.bits == 16:
             notes.append("16 bits per channel were kept, but degraded values have only 8")
         if job.target.suffix.lower() not in _LOSSLESS:
             notes.append(f"{job.target.suffix} files lose a little more; write PNG to be exact")
-        return {"record": {"recipe": recipe}, "notes": notes}
+        return facts
 
 
 def _settings(options: DegradeOptions) -> Record:

@@ -11,6 +11,7 @@ from facewright.core.degradation import Degradation
 from PIL import Image
 from scipy.ndimage import correlate
 from scipy.signal import fftconvolve
+from scipy.special import j1
 
 
 def picture(height, width, seed=0):
@@ -31,15 +32,26 @@ def folded(index, size):
 
 
 def dense_kernel(step):
-    """Gaussian density of the covariance R diag(sigma^2) R^T on the grid, cut to a square."""
+    """Density of the covariance R diag(sigma^2) R^T on the grid, cut to a square; or a low-pass."""
     reach = step["taps"] // 2
+    if step["op"] == "sinc":
+        dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(float)
+        r, w = np.hypot(dx, dy), step["cutoff"]
+        kernel = np.array([[w * j1(w * v) / (2 * np.pi * v) if v else 0 for v in row] for row in r])
+        kernel[reach, reach] = w**2 / (4 * np.pi)
+        return kernel / kernel.sum()
     angle = step.get("angle", 0.0)
     spread = np.array([step["sigma"], step.get("sigma_y", step["sigma"])]).clip(1e-6)
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     inverse = rotation @ np.diag(spread**-2) @ rotation.T
     dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(float)
     d = np.stack([dx, dy], -1)
-    kernel = np.exp(-0.5 * np.einsum("yxi,ij,yxj->yx", d, inverse, d))
+    q = np.einsum("yxi,ij,yxj->yx", d, inverse, d)
+    kernel = {
+        None: lambda: np.exp(-0.5 * q),
+        "generalized": lambda: np.exp(-0.5 * np.power(q, step["beta"])),
+        "plateau": lambda: np.reciprocal(np.power(q, step["beta"]) + 1),
+    }[step.get("shape")]()
     return kernel / kernel.sum()
 
 
@@ -92,6 +104,16 @@ def through_jpeg(x, quality):
     return np.asarray(Image.open(buffer)).transpose(2, 0, 1)
 
 
+def with_poisson_noise(x, step):
+    """As BasicSR's `add_poisson_noise`, from the float32 picture that the step was given."""
+    y = grey(x)[None] if step.get("grey") else x
+    y = (y.clamp(0, 1) * 255).round() / 255
+    values = 2 ** math.ceil(math.log2(len(y.unique())))
+    generator = torch.Generator().manual_seed(step["seed"])
+    noise = torch.poisson(y * values, generator=generator) / values - y
+    return (x + step["scale"] * noise).double().numpy().clip(0, 1)
+
+
 def grey(pixel):
     return 0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
 
@@ -128,14 +150,18 @@ def check_step_by_step(gt, recipe):
         found = Degradation.replay(gt[None], [start])[0].numpy()
         message = f"step {count} of {steps}"
         match step["op"]:
-            case "blur":
+            case "blur" | "sinc":
                 expected = blurred(expected, step)
             case "resize":
                 expected = resized(expected, step)
             case "noise":
                 generator = torch.Generator().manual_seed(step["seed"])
-                noise = torch.randn(expected.shape, generator=generator).double().numpy()
+                shape = (1, *expected.shape[1:]) if step.get("grey") else expected.shape
+                noise = torch.randn(shape, generator=generator).double().numpy()
                 expected = (expected + step["sigma"] * noise).clip(0, 1)
+            case "poisson":
+                before = Degradation.replay(gt[None], [{**recipe, "steps": steps[: count - 1]}])[0]
+                expected = with_poisson_noise(before, step)
             case "jpeg":
                 before = Degradation.replay(gt[None], [{**recipe, "steps": steps[: count - 1]}])
                 levels = through_jpeg(before[0].numpy(), step["quality"])
@@ -150,7 +176,7 @@ def check_step_by_step(gt, recipe):
                 expected = recolored(expected, step)
         np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0, err_msg=message)
         # Errors do not add up over the run: each is 1e-5 of what went into its linear steps.
-        if step["op"] not in ("blur", "resize"):
+        if step["op"] not in ("blur", "sinc", "resize"):
             expected = found.astype(float)
 
 
@@ -162,10 +188,54 @@ def test_presets_at_odd_sizes(preset, size):
         check_step_by_step(picture(*size, seed), recipe)
 
 
-@pytest.mark.parametrize(("preset", "seed"), [("flipnet", 3), ("flipnet", 8), ("codeformer", 1)])
+@pytest.mark.parametrize(
+    ("preset", "seed"), [("flipnet", 3), ("flipnet", 8), ("codeformer", 1), ("real-esrgan", 0)]
+)
 def test_presets_at_512(preset, seed):
     recipe = Degradation.preset(preset).draw(seed, 512, 512)
     check_step_by_step(picture(512, 512), recipe)
+
+
+SHAPES = [
+    {"op": "blur", "sigma": 2.0, "taps": 21, "shape": "plateau", "beta": 1.7},
+    {"op": "blur", "sigma": 2.9, "taps": 21, "shape": "generalized", "beta": 3.5},
+    {"op": "blur", "sigma": 3.0, "taps": 21, "sigma_y": 0.3, "angle": 0.7, "shape": "generalized",
+     "beta": 0.5},
+    {"op": "sinc", "cutoff": 0.7, "taps": 21},
+    {"op": "sinc", "cutoff": 3.1, "taps": 7},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", SHAPES)
+@pytest.mark.parametrize("size", [(1, 1), (97, 64), (320, 300)])
+def test_kernels_that_are_no_gaussians(step, size):
+    small = {"op": "resize", "size": [max(1, side // 3) for side in size], "mode": "bilinear"}
+    for steps in ([step], [step, small], [small, step]):
+        expected = picture(*size).double().numpy()
+        for one in steps:
+            expected = resized(expected, one) if one["op"] == "resize" else blurred(expected, one)
+        found = Degradation.replay(picture(*size)[None], [{"size": list(size), "steps": steps}])[0]
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-5, rtol=0)
+
+
+def test_a_plateau_is_no_gaussian_and_a_low_pass_rings():
+    kernels = [dense_kernel(one) for one in (SHAPES[0], {**SHAPES[0], "shape": "generalized"})]
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
+    assert dense_kernel(SHAPES[3]).min() < 0
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_poisson_noise_counts(grey):
+    """At strength 1 the variance of a level y is y / v, v a power of 2 from the levels in use."""
+    x = torch.full((3, 64, 64), 0.25)
+    x[:, :32] = 0.75
+    step = {"op": "poisson", "scale": 1.0, "seed": 5, **({"grey": True} if grey else {})}
+    check_step_by_step(x, {"size": [64, 64], "steps": [{**step, "scale": 0.05}]})
+    small = {"size": [64, 64], "steps": [{**step, "scale": 0.05}]}
+    noise = (Degradation.replay(x[None], [small])[0] - x) / 0.05
+    assert grey == torch.allclose(noise[0], noise[1], atol=1e-4)
+    for rows, y in ((noise[:, :32], 191 / 255), (noise[:, 32:], 64 / 255)):
+        assert abs(rows.var() / (y / 2) - 1) < 0.1  # two levels occur
 
 
 def test_a_reduction_below_one_enlarges():

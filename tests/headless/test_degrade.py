@@ -286,6 +286,20 @@ def test_wrong_usage_is_code_2_with_a_sentence(gt, tmp_path, args):
     assert not (tmp_path / "out").exists()
 
 
+def test_pictures_far_from_the_size_of_a_preset_are_remarked_once(gt, tmp_path):
+    words = degrade(gt, "-o", tmp_path / "x", "--preset", "codeformer").stderr
+    assert words.count("512 x 512") == 1 and "3 of 3 pictures" in words
+    done = json.loads(degrade(gt, "-o", tmp_path / "j", "--preset", "vqfr", "--json").stdout)
+    assert all("512 x 512" in entry["remark"] for entry in done["done"])
+    assert "512 x 512" not in degrade(gt, "-o", tmp_path / "y", "--preset", "mild").stderr
+
+
+def test_shares_of_one_are_no_levels_of_noise(gt, tmp_path):
+    result = degrade(gt, "-o", tmp_path / "out", "--noise", "0:0.05")
+    assert result.exit_code == 2 and "0:12.75" in result.stderr
+    assert degrade(gt, "-o", tmp_path / "out", "--noise", "0").exit_code == 0
+
+
 def test_nothing_to_do_is_code_2(gt, tmp_path):
     (tmp_path / "none").mkdir()
     for args in ([tmp_path / "none", "-o", tmp_path / "out"], [gt], []):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from facewright.core.degradation import Degradation, describe
+from facewright.core.degradation import PRESETS, Degradation, describe
 from facewright.core.drawing.presets import LARGEST_CELL
 from facewright.core.drawing.sheet import GAP
 from facewright.core.errors import FacewrightError
@@ -30,7 +30,10 @@ def test_degrade_gives_what_core_gives(preset):
     expected, recipes = by_core(image, preset)
     assert torch.equal(degraded, expected)
     assert json.loads(recipe, parse_constant=pytest.fail) == json.loads(json.dumps(recipes))
-    assert report.splitlines() == [f"picture {i}: {describe(r)}" for i, r in enumerate(recipes)]
+    lines = [f"picture {i}: {describe(r)}" for i, r in enumerate(recipes)]
+    if preset != "moderate":  # made for 512 pixels
+        lines.append(PRESETS[preset].remark(40, 56))
+    assert report.splitlines() == lines
 
 
 def test_a_picture_fares_the_same_in_any_batch():
@@ -79,7 +82,8 @@ def test_a_recipe_does_the_same_again_whatever_the_widgets_say():
     image = torch.rand(2, 40, 40, 3)
     degraded, recipe, report = degrade(image, "flipnet", seed=11)
     again = degrade(image, "mild", seed=0, scale_min=9.0, recipe=recipe)
-    assert torch.equal(again[0], degraded) and again[1:] == (recipe, report)
+    assert torch.equal(again[0], degraded) and again[1] == recipe
+    assert again[2].splitlines() == report.splitlines()[:2]  # the remark is on presets
     # One recipe serves all pictures.
     first = json.dumps(json.loads(recipe)[0])
     assert torch.equal(degrade(image, recipe=first)[0][0], degraded[0])
@@ -145,7 +149,8 @@ def test_the_sheet_shows_the_original_and_every_preset():
     out = DegradationSheet.execute(image=image, seed=5)
     sheet, report = out.result
     names = Degradation.presets()
-    assert [line.split(":")[0] for line in report.splitlines()] == names
+    *lines, remark = report.splitlines()
+    assert [line.split(":")[0] for line in lines] == names and "512 x 512" in remark
     columns = (sheet.shape[2] + GAP) // (64 + GAP)
     top = slice(0, 40)  # above the labels
     assert torch.equal(sheet[0, top, :64], image[0, top])
@@ -160,7 +165,7 @@ def test_the_sheet_takes_some_presets_and_reduces_large_pictures():
     sheet, report = DegradationSheet.execute(
         image=torch.rand(1, 300, 1200, 3), seed=0, presets=" severe,gfpgan "
     ).result
-    assert len(report.splitlines()) == 2
+    assert len(report.splitlines()) == 2  # 300 x 1200 is near enough to 512 x 512
     assert sheet.shape == (1, 2 * 128 + GAP, 2 * LARGEST_CELL + GAP, 3)
     with pytest.raises(FacewrightError, match="'awful'"):
         DegradationSheet.execute(image=torch.rand(1, 8, 8, 3), seed=0, presets="awful")
