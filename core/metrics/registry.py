@@ -12,7 +12,7 @@ from ..errors import FacewrightError, listed, not_finite
 from ..geometry.landmarks import affine_landmark_distance, landmark_distance, region_points
 from .color_difference import ms_swd
 from .distribution import frechet_distance
-from .identity import identity_degrees
+from .identity import first_in_rank, identity_cosine, identity_degrees, identity_rank
 from .optional import (
     INCEPTION_LICENCE,
     IQA_LICENCE,
@@ -43,7 +43,9 @@ class Metric:
     """The function itself, without the checks of `__call__`."""
     unit: str = ""
     needs: Literal["gt", "nothing"] = "gt"
-    reads: Literal["pixels", "landmarks", "embeddings", "set"] = "pixels"
+    reads: Literal["pixels", "landmarks", "embeddings", "gallery", "set"] = "pixels"
+    """"gallery": embeddings of the restored pictures and of all originals, which share a value per
+    picture; "set": features of all pictures, which share one value."""
     smallest: int = 1
     """Shortest side of a picture it can score."""
     package: str | None = None
@@ -65,7 +67,8 @@ class Metric:
 
         Args:
             restored: by `reads`: (n, 3, h, w) in [0, 1], (n, k, 2) landmarks in pixels, (n, d)
-                embeddings, or for "set" the features (n, d) of all pictures.
+                embeddings (for "gallery", too, where row i of `gt` belongs to row i), or for "set"
+                the features (n, d) of all pictures.
             gt: the same for the truth, of the same shape (for "set" any number of rows). Not read
                 where `needs` is "nothing".
 
@@ -293,6 +296,11 @@ _ALL = (
         compute=partial(_affine, region="mouth"),
     ),
     Metric(
+        name="ald_lips", label="A-LD outer lips", unit="px", better="lower", reads="landmarks",
+        summary=f"The outer lip contour, 12 points (68 or 98 points): {_ALD}.",
+        compute=partial(_affine, region="outer_mouth"),
+    ),
+    Metric(
         name="lmd", label="LMD", unit="px", better="lower", reads="landmarks",
         summary="Mean distance of landmarks (L2-LD), not normalised by the distance of the eyes.",
         compute=landmark_distance,
@@ -302,6 +310,24 @@ _ALL = (
         summary="Angle between face embeddings, every pair counted; comparable only for one "
         "recogniser fed in one way.",
         compute=identity_degrees,
+    ),
+    Metric(
+        name="cosine", label="Cosine", better="higher", reads="embeddings",
+        summary="Cosine of face embeddings, 1 the same, 0 unrelated; comparable only for one "
+        "recogniser fed in one way.",
+        compute=identity_cosine,
+    ),
+    Metric(
+        name="rank", label="Rank", better="lower", reads="gallery",
+        summary="Place of a picture's own original among all originals by the cosine of face "
+        "embeddings: 1 where none is nearer. It grows with the number of originals.",
+        compute=identity_rank,
+    ),
+    Metric(
+        name="rank1", label="Rank-1", better="higher", reads="gallery",
+        summary="1 where no other original is nearer to a picture than its own, else 0; the mean "
+        "is the rate of identification. It falls with the number of originals.",
+        compute=first_in_rank,
     ),
     Metric(
         name="frechet", label="Fréchet distance", better="lower", reads="set",

@@ -1,7 +1,7 @@
 """How much two pictures show the same person, by any recogniser."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import FacewrightError, check_counts, check_image
-from ..faces import FaceAnalyzer, detect_faces
+from ..faces import Face, FaceAnalyzer, detect_faces
 from ..geometry.align import align_faces
 from ..metrics.identity import identity_degrees
 from ..people.recogniser import Recogniser
@@ -99,26 +99,41 @@ def score_identity(
 
 
 def embed_face(
-    picture: Tensor, recogniser: Recogniser, analyzer: FaceAnalyzer | None
+    picture: Tensor, recogniser: Recogniser, analyzer: FaceAnalyzer | None, near: Face | None = None
 ) -> tuple[Tensor | None, str]:
-    """The embedding (d,) float64 of the largest face of a picture (3, h, w), and a note about it.
+    """The embedding (d,) float64 of a face of a picture (3, h, w), and a note about it.
 
-    Without an analyzer the picture itself is the face. None where there is no face, or where the
-    picture has no direction, being NaN or infinite.
+    The largest face counts, or with `near` the one whose middle is nearest to that face's, within
+    half its size. Without an analyzer the picture itself is the face. None where there is no face,
+    or where the picture has no direction, being NaN or infinite.
     """
     note = ""
     if analyzer is not None:
         faces = detect_faces(analyzer, picture, padding=_PADDING)
-        if not faces:
+        face = max(faces, key=lambda f: f.size, default=None)
+        if near is not None:
+            face = nearest_of(faces, near)
+        if face is None:
             return None, "no face found"
         if len(faces) > 1:
-            note = f"{len(faces)} faces, the largest was taken"
-        picture = align_faces([picture], [[max(faces, key=lambda f: f.size)]], _SIDE).pixels[0]
+            which = "largest" if near is None else "nearest"
+            note = f"{len(faces)} faces, the {which} was taken"
+        picture = align_faces([picture], [[face]], _SIDE).pixels[0]
     with torch.no_grad():
         embedding = recogniser(picture[None])[0].cpu().double()
     if not embedding.isfinite().all() or not embedding.any():
         return None, "the picture has NaN or infinity"
     return F.normalize(embedding, dim=0), note
+
+
+def nearest_of(faces: Sequence[Face], wanted: Face) -> Face | None:
+    """The face whose middle is nearest to that of `wanted`; None beyond half the size of it."""
+
+    def distance(face: Face) -> float:
+        return math.dist(face.center, wanted.center)
+
+    near = [face for face in faces if distance(face) < wanted.size / 2]
+    return min(near, key=distance, default=None)
 
 
 def reference_template(

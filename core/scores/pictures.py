@@ -36,9 +36,10 @@ def named_metrics(names: str) -> list[Metric]:
     chosen = [metric(name) for name in wanted]
     for one in chosen:
         if one.reads not in _MISSING:
+            sets = one.reads in ("set", "gallery")
             raise FacewrightError(
                 f"`{one.name}` does not score single pictures: it reads "
-                f"{'whole sets of pictures' if one.reads == 'set' else one.reads}. Choose among "
+                f"{'whole sets of pictures' if sets else one.reads}. Choose among "
                 f"{', '.join(scoring_pictures())}, or use `facewright evaluate` on two folders."
             )
         problem = one.missing()

@@ -16,6 +16,7 @@ from ._common import (
     fail,
     path_argument,
     path_option,
+    path_or_name,
     progress,
     say,
     say_aside,
@@ -49,6 +50,23 @@ class Measured:
             "landmarks), or by one of mediapipe, facexlib, insightface, or nano (rendered faces).",
         ),
     ] = None
+    recogniser: Annotated[
+        str | None,
+        typer.Option(
+            parser=path_or_name,
+            help="Also score identity (deg, cosine, rank, rank1) by ArcFace's or AdaFace's "
+            "weights: a file, or its name in models/facewright. Or nano (rendered faces). Without "
+            "--aligned, --faces finds the faces, by default auto.",
+        ),
+    ] = None
+    aligned: Annotated[
+        bool,
+        typer.Option(
+            "--aligned",
+            help="All pictures are aligned face crops (FFHQ template, 512 px): landmarks and "
+            "identity are read from them as they are, and no face is looked for.",
+        ),
+    ] = False
 
     def settings(self, gt: Path | None, *, sets: bool) -> Any:
         """What `score_all` takes.
@@ -58,7 +76,7 @@ class Measured:
         """
         from ...core.errors import FacewrightError
         from ...core.faces import choice_of, load_analyzer
-        from ..evaluation.faces import ANALYZERS
+        from ..evaluation.faces import ANALYZERS, Looks
         from ..evaluation.scoring import choose_metrics
 
         if self.faces is not None and self.faces not in ANALYZERS:
@@ -66,15 +84,30 @@ class Measured:
                 f"--faces {self.faces}: faces are scored with {', '.join(ANALYZERS)}, which find "
                 "landmarks."
             )
-        faces = self.faces
+        if self.aligned and self.faces is None and self.recogniser is None:
+            raise FacewrightError(
+                "--aligned says how faces are read: add --recogniser FILE for identity or --faces "
+                "NAME for landmarks."
+            )
+        faces = self.faces or self._finder()
         if faces == "auto":
             analyzer = load_analyzer(faces, dense=True)
             say(choice_of(analyzer)[0])
             faces = analyzer.name
+        looks = Looks(faces, self.recogniser, self.aligned)
         names = self.metrics
         if names is not None:
             names = [name.strip() for name in names.split(",") if name.strip()]
-        return choose_metrics(names, faces, gt is not None, sets=sets)
+        return choose_metrics(names, looks, gt is not None, sets=sets)
+
+    def _finder(self) -> str | None:
+        """Who finds the faces of a recogniser where nobody is named."""
+        from ..make.people import find_recogniser
+
+        if self.recogniser is None:
+            return None
+        nano = find_recogniser(self.recogniser, calibrated=False).name.startswith("nano")
+        return None if self.aligned else "nano" if nano else "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

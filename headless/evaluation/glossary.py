@@ -36,8 +36,14 @@ MEANING = {
     "ald": f"How far the face's landmarks are from the original's {_SHAPE.format('the face')}",
     "ald_eyes": f"How far eyes and brows are from the original's {_SHAPE.format('this part')}",
     "ald_mouth": f"How far the lips are from the original's {_SHAPE.format('the mouth')}",
+    "ald_lips": f"How far the outer line of the lips is from the original's {_SHAPE.format('it')}",
     "lmd": "How far the face's landmarks lie from the original's on average.",
     "deg": "How different the person looks to a face recogniser: 0° is the same, 90° unrelated.",
+    "cosine": "How alike the person looks to a face recogniser: 1 is the same, 0 unrelated.",
+    "rank": "Whether a face recogniser still finds the right person among all originals: 1 where "
+    "the picture's own original comes first.",
+    "rank1": "In how many pictures a face recogniser still finds the right person among all "
+    "originals.",
     "fid": _SETS,
     "frechet": _SETS,
 }

@@ -17,7 +17,8 @@ from ...core.images import read_picture
 from ...core.metrics import METRICS, FrechetStatistics, Metric, metric
 from ..jobs.batch import carried_out
 from ..jobs.workers import Team, WorkerLostError
-from .faces import FaceReader, Reading
+from .faces import NOBODY, FaceReader, Looks, Reading
+from .gallery import Gallery
 from .pairing import Case, Pairing
 
 DEFAULT_METRICS = ("psnr", "ssim", "edges", "msswd")
@@ -28,16 +29,21 @@ class Settings:
     """What is measured."""
 
     metrics: tuple[Metric, ...]
-    faces: str | None
-    """Face analyzer for the metrics that read faces."""
+    looks: Looks = NOBODY
+    """Of the metrics that read faces."""
+
+    @property
+    def faces(self) -> str | None:
+        """Face analyzer for the metrics that read faces."""
+        return self.looks.faces
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Metrics hold functions, which do not travel to other processes; their names do.
-        return _settings, (tuple(m.name for m in self.metrics), self.faces)
+        return _settings, (tuple(m.name for m in self.metrics), self.looks)
 
 
-def _settings(names: tuple[str, ...], faces: str | None) -> Settings:
-    return Settings(tuple(map(metric, names)), faces)
+def _settings(names: tuple[str, ...], looks: Looks) -> Settings:
+    return Settings(tuple(map(metric, names)), looks)
 
 
 @dataclass
@@ -82,13 +88,13 @@ class Scores:
 
 
 def choose_metrics(
-    names: Sequence[str] | None, faces: str | None, has_gt: bool, *, sets: bool = True
+    names: Sequence[str] | None, faces: Looks | str | None, has_gt: bool, *, sets: bool = True
 ) -> Settings:
     """The metrics to measure; without names the usual ones that the inputs allow.
 
     Args:
         names: of `METRICS`, or None.
-        faces: analyzer, or None.
+        faces: how faces are read, or the name of an analyzer, or None.
         has_gt: there are originals.
         sets: whole sets of pictures are measured; without, metrics of sets are not the usual ones.
 
@@ -96,10 +102,11 @@ def choose_metrics(
         FacewrightError: an unknown name, a package that is not installed, or a metric that needs
             originals or faces that are not there.
     """
+    looks = faces if isinstance(faces, Looks) else Looks(faces)
     if names is None:
         chosen = [metric(name) for name in DEFAULT_METRICS if has_gt]
-        chosen += [metric(name) for name in FaceReader.metrics(faces) if has_gt]
-        chosen = [m for m in chosen if sets or m.reads != "set"]
+        chosen += [metric(name) for name in looks.metrics if has_gt]
+        chosen = [m for m in chosen if sets or m.reads not in ("gallery", "set")]
         if not chosen:
             free = ", ".join(name for name, m in METRICS.items() if m.needs == "nothing")
             raise FacewrightError(
@@ -114,11 +121,11 @@ def choose_metrics(
                 f"{m.label} compares with an original. Give it (evaluate: --gt DIR; score: a "
                 f"second file), or leave {m.name} out."
             )
-        if m.reads in ("landmarks", "embeddings") or m.name == "frechet":
-            FaceReader.check(m, faces)
+        if m.reads in ("landmarks", "embeddings", "gallery") or m.name == "frechet":
+            looks.check(m)
         if missing := m.missing():
             raise FacewrightError(missing)
-    return Settings(tuple(chosen), faces)
+    return Settings(tuple(chosen), looks)
 
 
 def score_all(
@@ -142,12 +149,12 @@ def score_all(
     """
     scorer = _Scorer(settings, tuple(pairing.methods))
     scores = Scores(pairing, settings)
-    sets = _Sets(settings)
+    sets, gallery = _Sets(settings), Gallery(settings.metrics)
     if scorer.reader is not None:  # its weights are missed here, not by each picture
         scores.notes.append(scorer.reader.note())
     if workers != 1:
         scorer = _Scorer(settings, tuple(pairing.methods))  # each worker loads its own
-    early: dict[int, list[_Scored]] = {}
+    early: dict[int, tuple[Case, list[_Scored]]] = {}
     following = 0
     with closing(carried_out(scorer, list(enumerate(pairing.cases)), workers)) as results:
         for done, ((index, case), scored) in enumerate(results, 1):
@@ -156,15 +163,18 @@ def score_all(
                 for row in rows:
                     row.error = scored.sentence
                 scored = [(row, {}, {}) for row in rows]
-            early[index] = scored
+            early[index] = case, scored
             # Sums over all pictures are made in the order of the cases, whoever comes first.
             while following in early:
-                for row, restored, gt in early.pop(following):
+                ready, found = early.pop(following)
+                for row, restored, gt in found:
                     scores.rows.append(row)
                     sets.add(row, restored, gt)
+                    gallery.add(row, ready.gt, restored, gt)
                 following += 1
             on_case(done, case.name)
     notes, scores.notes = scores.notes, []
+    gallery.measure()
     sets.measure(scores)
     scores.notes += notes
     return scores
@@ -177,7 +187,7 @@ def score_files(restored: Path, gt: Path | None, settings: Settings) -> Row:
     scores = score_all(pairing, settings)
     row = scores.rows[0]
     for m in settings.metrics:
-        if m.reads == "set" and not row.error:
+        if m.reads in ("gallery", "set") and not row.error:
             row.values[m.name] = math.nan
             row.problems[m.name] = "it compares two sets of pictures; see facewright evaluate"
     row.notes += scores.notes
@@ -199,7 +209,7 @@ class _Scorer:
 
     @cached_property
     def reader(self) -> FaceReader | None:
-        return FaceReader(self.settings.faces) if self.settings.faces else None
+        return FaceReader(self.settings.looks) if self.settings.looks.any else None
 
     def rows(self, case: Case) -> list[Row]:
         return [Row(case.name, method) for method in self.methods if method in case.versions]
@@ -220,6 +230,8 @@ class _Scorer:
                 row.notes += [f"original: {note}" for note in notes]
             if reader is not None:
                 gt_reading = reader.read(gt)
+                for row in rows:
+                    row.notes += [f"original: {note}" for note in gt_reading.notes]
             gt_features = self._features(gt, gt_reading)
         return [(row, self._score(row, case, gt, gt_reading), gt_features) for row in rows]
 
@@ -238,8 +250,9 @@ class _Scorer:
         reading = None
         if self.reader is not None:
             reading = self.reader.read(restored, like=gt_reading)
+            row.notes += reading.notes
         for m in self.settings.metrics:
-            if m.reads == "set":
+            if m.reads in ("gallery", "set"):
                 continue
             try:
                 row.values[m.name] = _value(m, restored, gt, reading, gt_reading)
@@ -251,10 +264,12 @@ class _Scorer:
     def _features(self, picture: Tensor, reading: Reading | None) -> _Features:
         found: _Features = {}
         for m in self.settings.metrics:
-            if m.reads != "set":
+            if m.reads not in ("gallery", "set"):
                 continue
             try:
-                if m.extract is not None:
+                if m.reads == "gallery":
+                    found[m.name] = _read(reading, "embeddings")
+                elif m.extract is not None:
                     found[m.name] = m.extract(picture[None].to(compute_device()))
                 else:
                     found[m.name] = _read(reading, "features")
@@ -297,8 +312,11 @@ class _Sets:
         """Both registered ones are Fréchet's; statistics stay small however many pictures come."""
 
     def add(self, row: Row, restored: _Features, gt: _Features) -> None:
-        for name, mine in restored.items():
-            truth = gt[name]
+        for m in self.metrics:
+            name = m.name
+            if name not in restored:
+                continue
+            mine, truth = restored[name], gt[name]
             if isinstance(mine, str) or isinstance(truth, str):
                 why = mine if isinstance(mine, str) else truth
                 row.problems[name] = f"not in the set: {why}"

@@ -11,8 +11,8 @@ from facewright.core.metrics import METRICS, Metric, metric
 
 ORDER = [
     *("psnr", "psnr_y", "ssim", "ssim_y", "edges", "msswd", "lpips", "lpips_vgg", "dists", "musiq"),
-    *("maniqa", "clipiqa", "niqe", "msswd_learned", "fid", "ald", "ald_eyes", "ald_mouth", "lmd"),
-    *("deg", "frechet"),
+    *("maniqa", "clipiqa", "niqe", "msswd_learned", "fid", "ald", "ald_eyes", "ald_mouth"),
+    *("ald_lips", "lmd", "deg", "cosine", "rank", "rank1", "frechet"),
 ]
 OWN = [n for n in ORDER if METRICS[n].package is None and n != "fid"]
 PIXELS = [n for n in OWN if METRICS[n].reads == "pixels"]
@@ -22,6 +22,7 @@ def sample(name, seed=0):
     g = torch.Generator().manual_seed(seed)
     shape = {
         "pixels": (3, 3, 24, 30), "landmarks": (3, 68, 2), "embeddings": (3, 16), "set": (12, 4),
+        "gallery": (3, 16),
     }[METRICS[name].reads]  # fmt: skip
     return torch.rand(shape, generator=g)
 
@@ -54,6 +55,8 @@ def test_equal_inputs_give_exactly_the_ideal(name):
     ideal = {"higher": 1.0, "lower": 0.0, "one": 1.0}[METRICS[name].better]
     if METRICS[name].unit == "dB":
         ideal = math.inf
+    if name == "rank":
+        ideal = 1.0
     x = sample(name)
     values = metric(name)(x, x.clone())
     assert torch.equal(values, torch.full_like(values, ideal))
@@ -69,13 +72,17 @@ def test_one_float64_per_picture_whatever_the_batch(name):
         assert values.shape == ()
         return
     assert values.shape == (3,)
+    if m.reads == "gallery":  # among the others of the batch
+        return
     np.testing.assert_allclose(m(a[1:2], b[1:2]), values[1:2], rtol=1e-12)
     order = [2, 0, 1]
     np.testing.assert_allclose(m(a[order], b[order]), values[order], rtol=1e-12)
     assert m(a[:0], b[:0]).shape == (0,)
 
 
-@pytest.mark.parametrize("name", [n for n in OWN if n not in ("edges",) and "ald" not in n])
+@pytest.mark.parametrize(
+    "name", [n for n in OWN if n != "edges" and not n.startswith(("ald", "rank"))]
+)
 def test_symmetric_ones_are_symmetric(name):
     a, b = sample(name, 1), sample(name, 2)
     assert torch.equal(metric(name)(a, b), metric(name)(b, a))
@@ -83,7 +90,8 @@ def test_symmetric_ones_are_symmetric(name):
 
 def test_regional_landmark_scores_read_their_points():
     a, b = sample("ald", 1), sample("ald", 2)
-    for name, region in (("ald_eyes", "eyes"), ("ald_mouth", "mouth")):
+    regions = {"ald_eyes": "eyes", "ald_mouth": "mouth", "ald_lips": "outer_mouth"}
+    for name, region in regions.items():
         points = region_points(68, region)
         expected = affine_landmark_distance(a[:, points], b[:, points])
         assert torch.equal(metric(name)(a, b), expected)

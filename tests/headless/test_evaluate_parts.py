@@ -234,7 +234,9 @@ def test_analyzers_whose_landmark_weights_are_there(monkeypatch):
     monkeypatch.setattr(evaluation_faces, "load_analyzer", lambda name, **needs: Dense())
     settings = choose_metrics(["ald_eyes", "ald_mouth"], "facexlib", True)
     assert [m.name for m in settings.metrics] == ["ald_eyes", "ald_mouth"]
-    note = evaluation_faces.FaceReader("facexlib").note()
+    usual = [m.name for m in choose_metrics(None, "facexlib", True).metrics]
+    assert usual[-5:] == ["ald", "ald_eyes", "ald_mouth", "ald_lips", "lmd"]
+    note = evaluation_faces.FaceReader(evaluation_faces.Looks("facexlib")).note()
     assert "98 landmarks" in note and "five" not in note
 
 
