@@ -35,7 +35,7 @@ from ..geometry.eyes import eye_crops
 from ..geometry.face import DenseLandmarker, FaceAnalyzer
 from ..geometry.landmarks import affine_landmark_distance, region_points
 from ..lora.files import read_lora
-from ..modules.eye_extractor import EyeExtractor, eye_channels, load_eye_extractor
+from ..modules.eye_extractor import EyeExtractor, eye_channels, eye_maps, load_eye_extractor
 from ..modules.identity_tokens import IDEConfig, Identity, IdentityTokens
 from ..modules.reference_tokens import FacialFeatureExtractor
 from ..people.person import Person
@@ -143,8 +143,9 @@ class IdentityEmbedder(nn.Module):
                     zip(known, chosen[known].tolist(), strict=True)]  # fmt: skip
             eyes = [eye_crops(face.to(device), at, c.eye_size) for face, at in best]
             with without_autocast(device):
-                maps = self.extractor.features(torch.cat(eyes).flatten(0, 1).float())
-            stats = FacialFeatureExtractor.statistics(maps[0], maps[2])
+                patches = torch.cat(eyes).flatten(0, 1).float()
+                maps = eye_maps(self.extractor, patches, c.eye_features)
+            stats = FacialFeatureExtractor.statistics(*maps)
             colour[known], structure[known] = (x.unflatten(0, (-1, 2)) for x in stats)
         return Identity(
             embeddings=padded,
@@ -205,7 +206,7 @@ class IdentityEmbedder(nn.Module):
     def fuse(self, vre_tokens: Tensor, ide_tokens: Tensor) -> Tensor:
         """(b, 77, width) codebook rows and (b, 11, width) -> (b, 77, width).
 
-        At step 0 of training the codebook rows come back bit for bit.
+        At step 0 of training the codebook rows come back bit for bit, unless tokens are appended.
         """
         return self.learned.fuse(vre_tokens, ide_tokens)
 
@@ -262,6 +263,12 @@ class IdentityEmbedder(nn.Module):
                     f"{name} was trained with the {kind} {shorten(wanted)}, but {given} was given. "
                     "Use the very weights it was trained with: others say other things of a face."
                 )
+        told = (config.colour_channels, config.structure_channels)
+        if told != eye_channels(extractor, config.eye_features):
+            raise CheckpointError(
+                f"{name} says that its eyes are described by {told[0]} and {told[1]} channels, "
+                "which its own extractor does not give. Use the original file."
+            )
         return build(
             lambda: cls(config, recogniser=recogniser, extractor=extractor, landmarker=landmarker),
             tensors,

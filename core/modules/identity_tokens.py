@@ -1,18 +1,21 @@
 """All that is learned of HonestFace's identity embedder, and what goes into it."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..architecture import CLOSED, Between
-from ..errors import CheckpointError, shorten
+from ..errors import CheckpointError, FacewrightError, shorten
+from .eye_extractor import EyeFeatures
 from .reference_tokens import (
     FUSIONS,
+    AppendFusion,
     AttentionFusion,
     FaceIdentityEncoder,
     FacialFeatureExtractor,
+    LearnedValuesEncoder,
     MixingFusion,
 )
 
@@ -34,9 +37,9 @@ class IDEConfig:
     eye_size: Annotated[int, Between(4, 1024)] = 80
     """Side of the eye crops in pixels."""
     colour_channels: _Width = 64
-    """Of the eye extractor's first stage: 64 for VGG-16's relu1_2."""
+    """Of the maps whose statistics are the colour: 64 for VGG-16's relu1_2."""
     structure_channels: _Width = 256
-    """Of its third stage: 256 for VGG-16's relu3_3."""
+    """Of the maps that are the structure: 256 for VGG-16's relu3_3."""
     recogniser_dim: _Width = 512
     recogniser: str = ""
     """`Recogniser.id` of the weights it was trained with."""
@@ -48,6 +51,25 @@ class IDEConfig:
     """Whether the face identity encoder sees them."""
     fusion: str = "mix"
     """One of `core.modules.reference_tokens.FUSIONS`."""
+    eye_features: EyeFeatures = "stages"
+    """Which maps of the extractor describe an eye, see `core.modules.eye_extractor.eye_maps`."""
+    identity_values: Literal["embeddings", "linear"] = "embeddings"
+    """What the face identity encoder averages: the embeddings, or learned linear maps of them."""
+
+    def __post_init__(self) -> None:
+        heads = LearnedValuesEncoder.HEADS
+        if self.identity_values == "linear" and (
+            self.hidden % heads or self.recogniser_dim % heads
+        ):
+            raise FacewrightError(
+                f"its `hidden`, {self.hidden}, and the recogniser's {self.recogniser_dim} numbers "
+                f"should be multiples of the {heads} heads of learned values"
+            )
+        if self.fusion == "append" and self.vre_tokens <= 4 + self.queries:
+            raise FacewrightError(
+                f"its {4 + self.queries} tokens of references would leave none of the embedder's "
+                f"{self.vre_tokens} where they are appended"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +99,9 @@ class IdentityTokens(nn.Module):
         self.eyes = FacialFeatureExtractor(
             c.colour_channels, c.structure_channels, c.hidden, c.width
         )
-        self.identity = FaceIdentityEncoder(c.recogniser_dim, c.queries, c.hidden, c.width)
+        learned = c.identity_values == "linear"
+        encoder = LearnedValuesEncoder if learned else FaceIdentityEncoder
+        self.identity = encoder(c.recogniser_dim, c.queries, c.hidden, c.width)
         self.fusion = _fusion(c)
 
     def tokens(self, identity: Identity) -> Tensor:
@@ -96,9 +120,10 @@ class IdentityTokens(nn.Module):
         return self.fuse(vre_tokens, self.tokens(identity))
 
 
-def _fusion(config: IDEConfig) -> MixingFusion | AttentionFusion:
-    if config.fusion == "mix":
-        return MixingFusion(config.vre_tokens, 4 + config.queries)
+def _fusion(config: IDEConfig) -> MixingFusion | AttentionFusion | AppendFusion:
+    if config.fusion in ("mix", "append"):
+        fusion = MixingFusion if config.fusion == "mix" else AppendFusion
+        return fusion(config.vre_tokens, 4 + config.queries)
     if config.fusion == "attention":
         return AttentionFusion(config.width)
     raise CheckpointError(

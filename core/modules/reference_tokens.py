@@ -114,7 +114,6 @@ class FaceIdentityEncoder(nn.Module):
     def pool(self, embeddings: Tensor, valid: Tensor) -> Tensor:
         """(b, N, d), valid (b, N) bool -> (b, queries, d); zeros where no reference is valid."""
         b, n, d = embeddings.shape
-        known = valid.any(1)
         if n == 0:
             return embeddings.new_zeros(b, len(self.queries), d)
         # Unit vectors of d entries: brought to entries of about 1 first.
@@ -122,7 +121,7 @@ class FaceIdentityEncoder(nn.Module):
         scores = torch.einsum("q h, b n h -> b q n", self.queries, keys)
         scores = scores / math.sqrt(keys.shape[-1])
         # A row without any reference would be softmax over nothing: it is cut out below.
-        masked = scores.masked_fill(~(valid | ~known[:, None])[:, None], float("-inf"))
+        masked = scores.masked_fill(~_open(valid)[:, None], float("-inf"))
         values = torch.where(valid[:, :, None], embeddings, 0.0)
         return masked.softmax(-1) @ values
 
@@ -132,6 +131,44 @@ class FaceIdentityEncoder(nn.Module):
         tokens = self.proj(self.pool(embeddings.masked_fill(empty, 0.0), valid))
         tokens = self.norm(tokens) + self.kind
         return torch.where(valid.any(1)[:, None, None], tokens, self.nobody)
+
+
+class LearnedValuesEncoder(FaceIdentityEncoder):
+    """The same with values that are learned, too: plain attention of several heads.
+
+        pooled_q = concat over heads g of sum_i softmax_i(k_g(e_i) . q_g / sqrt(h_g)) v_g(e_i)
+
+    What is pooled may lie anywhere, not only between the embeddings of the references.
+    """
+
+    HEADS = 4
+
+    def __init__(self, dim: int, queries: int, hidden: int, width: int) -> None:
+        """`dim` and `hidden` are multiples of the heads."""
+        super().__init__(dim, queries, hidden, width)
+        self.value = Linear(dim, dim)
+
+    def pool(self, embeddings: Tensor, valid: Tensor) -> Tensor:
+        """(b, N, d), valid (b, N) bool -> (b, queries, d); zeros where no reference is valid."""
+        b, n, d = embeddings.shape
+        if n == 0:
+            return embeddings.new_zeros(b, len(self.queries), d)
+        scaled = embeddings * math.sqrt(d)
+        keys, values = (
+            rearrange(x, "b n (g h) -> b g n h", g=self.HEADS)
+            for x in (self.key(scaled), self.value(scaled))
+        )
+        queries = rearrange(self.queries, "q (g h) -> g q h", g=self.HEADS).expand(b, -1, -1, -1)
+        pooled = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=_open(valid)[:, None, None]
+        )
+        pooled = rearrange(pooled, "b g q h -> b q (g h)")
+        return torch.where(valid.any(1)[:, None, None], pooled, 0.0)
+
+
+def _open(valid: Tensor) -> Tensor:
+    """Where attention may look, (b, N): at what is valid, and anywhere where nothing is."""
+    return valid | ~valid.any(1, keepdim=True)
 
 
 class MixingFusion(nn.Module):
@@ -183,7 +220,26 @@ class AttentionFusion(nn.Module):
         return vre + self.gate * self.scale * self.to_out(found)
 
 
-FUSIONS = ("mix", "attention")
+class AppendFusion(nn.Module):
+    """The embedder's most confident tokens, then those of the references; as many as before in all.
+
+    Tokens of the embedder are sorted by confidence: its last ones make room. Nothing is learned
+    here, and the prompt is not the embedder's at first, nor where there are no references.
+    """
+
+    scale: Tensor
+
+    def __init__(self, tokens: int, extra: int) -> None:
+        super().__init__()
+        self.kept = tokens - extra
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, vre: Tensor, ide: Tensor) -> Tensor:
+        """(b, n, k), (b, m, k) -> (b, n, k): n - m of the first, m of the second."""
+        return torch.cat([vre[:, : self.kept], rescaled(ide, self.scale)], 1)
+
+
+FUSIONS = ("mix", "attention", "append")
 
 
 def rescaled(tokens: Tensor, scale: Tensor) -> Tensor:

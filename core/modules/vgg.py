@@ -1,6 +1,7 @@
 """VGG-16 and VGG-19 as feature extractors, with the weights read from a file of the user's."""
 
 import os
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -49,6 +50,25 @@ class _VGG(nn.Module):
                 h = F.relu(self.features_[str(index)](h))
             maps.append(h)
         return maps
+
+    def convolutions(self, images: Tensor, indices: Sequence[int]) -> list[Tensor]:
+        """What convolutions give for images (b, 3, h, w) in [0, 1], before the ReLUs behind them.
+
+        (torchvision's ReLUs work in place: a hook on `features[i]` there sees what came after.)
+
+        Args:
+            indices: ascending, of torchvision's `features`.
+        """
+        h = (images - self.mean) / self.std
+        found = {}
+        for i, stage in enumerate(self.stages):
+            h = h if i == 0 else self._pool(h)
+            for index in stage:
+                found[index] = h = self.features_[str(index)](h)
+                if index == indices[-1]:
+                    return [found[wanted] for wanted in indices]
+                h = F.relu(h)
+        raise IndexError(f"features[{indices[-1]}] is no convolution")
 
     def _load(self, path: str | os.PathLike[str]) -> dict[str, Tensor]:
         """Weights under torchvision's names, a classifier ignored; returns all of the file."""

@@ -1,5 +1,7 @@
 """HonestFace's identity embedder against loops written from the paper."""
 
+import itertools
+import json
 import math
 from dataclasses import replace
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from facewright.core.checkpoint import read_tensors, save_safetensors
 from facewright.core.errors import CheckpointError, FacewrightError
 from facewright.core.faces import load_analyzer
 from facewright.core.geometry.eyes import eye_crops
@@ -18,10 +21,13 @@ from facewright.core.methods.honestface import (
     eye_channels,
     load_eye_extractor,
 )
+from facewright.core.modules.eye_extractor import eye_maps
 from facewright.core.modules.reference_tokens import (
+    AppendFusion,
     AttentionFusion,
     FaceIdentityEncoder,
     FacialFeatureExtractor,
+    LearnedValuesEncoder,
     MixingFusion,
 )
 from facewright.core.modules.vgg import VGG16
@@ -112,9 +118,36 @@ def test_pooling_equals_a_loop_and_stays_among_the_embeddings():
     np.testing.assert_allclose(pooled[2], np.tile(embeddings[2, 2].numpy(), (7, 1)), atol=1e-6)
 
 
-def test_order_and_padding_of_references_change_nothing():
+def test_learned_values_are_attention_of_four_heads():
     torch.manual_seed(1)
-    encoder = randomised(FaceIdentityEncoder(dim=12, queries=7, hidden=6, width=20))
+    encoder = randomised(LearnedValuesEncoder(dim=12, queries=3, hidden=8, width=20))
+    embeddings = F.normalize(torch.randn(2, 4, 12), dim=-1)
+    valid = torch.tensor([[1, 1, 1, 1], [0, 1, 0, 1]]).bool()
+    key, value = (
+        [p.detach().double().numpy() for p in (layer.weight, layer.bias)]
+        for layer in (encoder.key, encoder.value)
+    )
+    queries = encoder.queries.detach().double().numpy()
+    expected = np.zeros((2, 3, 12))
+    for b, row in enumerate(embeddings.double().numpy() * math.sqrt(12)):
+        known = [e for e, v in zip(row, valid[b], strict=True) if v]
+        for q, head in itertools.product(range(3), range(4)):
+            two, three = slice(2 * head, 2 * head + 2), slice(3 * head, 3 * head + 3)
+            scores = [(key[0] @ e + key[1])[two] @ queries[q, two] / math.sqrt(2) for e in known]
+            total = sum(map(math.exp, scores))
+            for e, s in zip(known, scores, strict=True):
+                expected[b, q, three] += math.exp(s) / total * (value[0] @ e + value[1])[three]
+    pooled = encoder.pool(embeddings, valid).detach().double().numpy()
+    np.testing.assert_allclose(pooled, expected, atol=1e-5)
+
+
+ENCODERS = pytest.mark.parametrize("kind", [FaceIdentityEncoder, LearnedValuesEncoder])
+
+
+@ENCODERS
+def test_order_and_padding_of_references_change_nothing(kind):
+    torch.manual_seed(1)
+    encoder = randomised(kind(dim=12, queries=7, hidden=8, width=20))
     embeddings, valid = F.normalize(torch.randn(2, 4, 12), dim=-1), torch.ones(2, 4).bool()
     tokens = encoder(embeddings, valid)
     shuffled = encoder(embeddings[:, [2, 0, 3, 1]], valid)
@@ -124,9 +157,10 @@ def test_order_and_padding_of_references_change_nothing():
     torch.testing.assert_close(padded, tokens, rtol=0, atol=2e-6)
 
 
+@ENCODERS
 @pytest.mark.parametrize("places", [0, 1, 3])
-def test_no_reference_gives_the_learned_tokens_and_finite_gradients(places):
-    encoder = randomised(FaceIdentityEncoder(dim=12, queries=7, hidden=6, width=20))
+def test_no_reference_gives_the_learned_tokens_and_finite_gradients(places, kind):
+    encoder = randomised(kind(dim=12, queries=7, hidden=8, width=20))
     tokens = encoder(torch.zeros(2, places, 12), torch.zeros(2, places).bool())
     assert torch.equal(tokens, encoder.nobody.expand(2, -1, -1))
     tokens.square().sum().backward()
@@ -276,6 +310,67 @@ def test_mixing_is_one_matrix_on_tokens_of_equal_length():
     np.testing.assert_allclose(fusion(vre, ide)[0].detach(), w @ stacked, atol=1e-6)
 
 
+def test_appending_drops_the_least_confident_tokens():
+    fusion = AppendFusion(5, 2)
+    fusion.scale.fill_(0.01)
+    vre, ide = torch.randn(2, 5, 8), torch.randn(2, 2, 8) * 50
+    made = fusion(vre, ide)
+    assert torch.equal(made[:, :3], vre[:, :3]) and made.shape == (2, 5, 8)
+    rows = ide.double().numpy()
+    rows = rows / np.sqrt((rows**2).mean(-1, keepdims=True)) * 0.01
+    np.testing.assert_allclose(made[:, 3:], rows, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fusion": "append", "vre_tokens": 11}, "leave none of the embedder's 11"),
+        ({"identity_values": "linear", "hidden": 6}, "`hidden`, 6, .* multiples of the 4 heads"),
+        ({"identity_values": "linear", "recogniser_dim": 10}, "10 numbers should be multiples"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes, message):
+    with pytest.raises(FacewrightError, match=message):
+        IDEConfig(**changes)
+
+
+CHOICES = [{"fusion": "append"}, {"identity_values": "linear"}, {"fusion": "attention"}]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda c: next(iter(c.values())))
+def test_a_file_says_what_was_chosen_and_gives_the_same_prompt(
+    parts, config, faces, tmp_path, choice
+):
+    model = randomised(IdentityEmbedder(replace(config, **choice), **parts).learned)
+    made = IdentityEmbedder(replace(config, **choice), **parts)
+    made.learned.load_state_dict(model.state_dict())
+    made.save(tmp_path / "ide.safetensors")
+    again = IdentityEmbedder.from_file(tmp_path / "ide.safetensors", **parts)
+    assert again.config == made.config
+    vre, lq = nano.load_vre(), faces[:, 0]
+    identity = again.look_at(faces[:, 1:], torch.ones(2, 3).bool(), lq)
+    with torch.no_grad():
+        prompts = [ide.eval().condition(vre, lq, identity) for ide in (made, again)]
+    assert torch.equal(*prompts) and not torch.equal(prompts[0], vre(lq))
+    # A reader that did not honour the choice would build another network or another prompt.
+    metadata = read_tensors(tmp_path / "ide.safetensors")[1]
+    values = json.loads(metadata["facewright.config"])
+    assert choice.items() <= values.items()
+
+
+def test_files_from_before_the_choices_load_with_what_there_was(ide, parts, tmp_path):
+    ide.save(tmp_path / "new.safetensors")
+    tensors, metadata = read_tensors(tmp_path / "new.safetensors")
+    values = json.loads(metadata["facewright.config"])
+    for key in ("eye_features", "identity_values"):
+        del values[key]
+    metadata = {**metadata, "facewright.config": json.dumps(values)}
+    save_safetensors(tmp_path / "old.safetensors", tensors, metadata)
+    old = IdentityEmbedder.from_file(tmp_path / "old.safetensors", **parts)
+    assert old.config == ide.config
+    assert (old.config.eye_features, old.config.identity_values) == ("stages", "embeddings")
+
+
 def test_the_papers_fusion_has_77_times_88_weights():
     tokens = IdentityTokens(IDEConfig())
     assert sum(p.numel() for p in tokens.fusion.parameters()) == 77 * 88
@@ -403,5 +498,41 @@ def test_eye_extractors_are_told_by_their_tensors(tmp_path):
     extractor = load_eye_extractor(tmp_path / "vgg16.pth")
     maps = extractor.features(torch.rand(1, 3, 32, 32))
     assert (maps[0].shape[1], maps[2].shape[1]) == eye_channels(extractor) == (64, 256)
+    assert eye_channels(extractor, "layers") == (64, 64)
     with pytest.raises(CheckpointError, match="VGG-16 was expected"):
         load_eye_extractor(nano.NANO_DIR / "nano_vae.safetensors")
+
+
+def test_layers_are_the_first_two_convolutions_before_their_relus():
+    torch.manual_seed(0)
+    vgg, eyes = VGG16("max").eval(), torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in
+                 ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))  # fmt: skip
+    w = {k: v.double() for k, v in vgg.state_dict().items()}
+    first = F.conv2d(((eyes - mean) / std).double(), w["features_.0.weight"],
+                     w["features_.0.bias"], padding=1)  # fmt: skip
+    second = F.conv2d(first.clamp(min=0), w["features_.2.weight"], w["features_.2.bias"],
+                      padding=1)  # fmt: skip
+    with torch.no_grad():
+        maps = eye_maps(vgg, eyes, "layers")
+        stages = eye_maps(vgg, eyes)
+    for ours, expected in zip(maps, (first, second), strict=True):
+        torch.testing.assert_close(ours.double(), expected, rtol=1e-4, atol=1e-5)
+        assert ours.min() < 0, "before the ReLU"
+    torch.testing.assert_close(stages[0], maps[1].clamp(min=0))
+    assert [s.shape[1:] for s in stages] == [(64, 32, 32), (256, 8, 8)]
+
+
+def test_layers_of_an_identity_encoder_are_refused(parts):
+    with pytest.raises(CheckpointError, match="two layers of VGG-16"):
+        eye_channels(parts["extractor"], "layers")
+
+
+def test_a_file_whose_eyes_have_other_channels_than_its_extractor_is_refused(
+    parts, config, tmp_path
+):
+    IdentityEmbedder(replace(config, structure_channels=8), **parts).save(
+        tmp_path / "a.safetensors"
+    )
+    with pytest.raises(CheckpointError, match="its own extractor does not give"):
+        IdentityEmbedder.from_file(tmp_path / "a.safetensors", **parts)

@@ -15,6 +15,7 @@ from facewright.core.methods.honestface import IdentityEmbedder
 from facewright.core.methods.osdface import VisualRepresentationEmbedder
 from facewright.core.modules.identity import IdentityEncoder
 from facewright.core.modules.reference_tokens import Standardise
+from facewright.core.modules.vgg import VGG16
 from facewright.core.people.recogniser import nano_recogniser
 from facewright.training._lora import add_lora, lora_layers, save_lora
 from facewright.training.data import Batches
@@ -157,6 +158,57 @@ def test_exported_files_condition_as_the_trainer_does(files):
     identity = ide.look_at(data["references"], data["valid"], data["lq"])
     cond = ide.condition(vre, data["lq"], identity)
     torch.testing.assert_close(cond, expected, rtol=1e-5, atol=1e-6)
+
+
+READINGS = {
+    "append": {"fusion": "append"},
+    "linear": {"identity_values": "linear"},
+    "layers": {"eye_features": "layers"},
+}
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_other_readings_train_wholly_and_are_exported_as_they_were_trained(files, reading):
+    embedder = dict(READINGS[reading])
+    extractor = IdentityEncoder.from_file(files / "identity.safetensors")
+    if reading == "layers":
+        torch.manual_seed(4)
+        extractor = VGG16("max")
+        weights = {k.replace("features_", "features"): v for k, v in extractor.state_dict().items()}
+        torch.save(weights, files / "vgg16.pth")
+        embedder["extractor"] = files / "vgg16.pth"
+    vre = onestep.vre_file(files / "longer.safetensors", 12, num_tokens=13)
+    recipe = start(files, vre=vre, sample_latents=False, embedder=embedder)
+    assert recipe.ide.config.eye_features == embedder.get("eye_features", "stages")
+    for data in (batch(), onestep.batch()):
+        for p in recipe.nets["generator"].parameters():
+            p.grad = None
+        onestep.step(recipe, "generator", data, Progress(0, 0.0))
+        named = onestep.trainable(recipe.nets["generator"])
+        assert [n for n, p in named.items() if p.grad is None] == []
+    with torch.no_grad():  # as training moves what begins at zero
+        for name, p in onestep.trainable(recipe.nets["generator"].ide).items():
+            p.add_(torch.randn_like(p) * (0 if name == "fusion.own" else 0.1))
+    recipe.nets["generator"].eval()
+    data = batch()
+    with torch.no_grad():
+        _, expected = recipe.nets["generator"](*recipe._inputs(data, sample=False))
+    out = {p.name: p for p in recipe.export(files, {"steps": 0})}
+    ide = IdentityEmbedder.from_file(
+        out["onestep_ide.safetensors"],
+        recogniser=nano_recogniser(IdentityEncoder.from_file(files / "identity.safetensors")),
+        extractor=extractor.eval(),
+        landmarker=load_analyzer("nano"),
+    )
+    cond = ide.condition(
+        VisualRepresentationEmbedder.from_files(out["onestep_vre.safetensors"]),
+        data["lq"],
+        ide.look_at(data["references"], data["valid"], data["lq"]),
+    )
+    torch.testing.assert_close(cond, expected, rtol=1e-5, atol=1e-6)
+    others = ide.look_at(data["references"].flip(0) * 0.5, data["valid"], data["lq"])
+    other = ide.condition(recipe.vre, data["lq"], others)
+    assert not torch.allclose(other, cond), "the references count"
 
 
 def test_training_goes_on_from_a_lora_of_any_alpha(files):

@@ -42,14 +42,14 @@ VAE = AutoencoderConfig(
 )
 
 
-def vre_file(path, proj_out, input_size=16):
+def vre_file(path, proj_out, input_size=16, num_tokens=5):
     encoder = AutoencoderConfig(
         ch=4, ch_mult=(1, 2), num_res_blocks=1, attn_levels=(), z_channels=8, groups=1
     )
     config = VREConfig(
         encoder=encoder,
         num_codes=16,
-        num_tokens=5,
+        num_tokens=num_tokens,
         input_size=input_size,
         proj_hidden=8,
         proj_out=proj_out,

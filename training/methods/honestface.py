@@ -22,6 +22,7 @@ from ...core.methods.honestface import (
     load_eye_extractor,
 )
 from ...core.methods.osdface import PromptProjection
+from ...core.modules.eye_extractor import EyeFeatures
 from ...core.people.recogniser import fingerprint, load_recogniser
 from ..losses.identity import IdentityEnsemble
 from ..losses.masked import (
@@ -53,7 +54,21 @@ class EmbedderConfig(Strict):
     queries: int = Field(7, ge=1, description="n2; n1 is 4")
     hidden: int = Field(256, ge=1)
     eye_size: int = Field(80, ge=16, description="side of the eye crops in pixels")
-    fusion: Literal["mix", "attention"] = "mix"
+    eye_features: EyeFeatures = Field(
+        "stages",
+        description='"layer 0" and "layer 2" of the extractor: its first and third stage; or '
+        "layers: features[0] and features[2] of torchvision's VGG-16",
+    )
+    identity_values: Literal["embeddings", "linear"] = Field(
+        "embeddings",
+        description="what the face identity encoder averages over the references: the recogniser's "
+        "embeddings, or linear: learned maps of them, in 4 heads",
+    )
+    fusion: Literal["mix", "attention", "append"] = Field(
+        "mix",
+        description="of 77 + 11 tokens to 77. mix: a learned matrix; attention: the 77 ask the 11; "
+        "append: the 66 most confident and the 11",
+    )
     gain: float = Field(
         1.0, gt=0, description="length of the references' tokens, in lengths of codebook rows"
     )
@@ -115,7 +130,7 @@ class HonestFaceRecipe(OneStepRecipe):
         c = self.config.embedder
         recogniser, extractor = load_recogniser(c.recogniser), load_eye_extractor(c.extractor)
         analyzer = load_analyzer(c.landmarker.kind, c.landmarker.path, self.device)
-        colour, structure = eye_channels(extractor)
+        colour, structure = eye_channels(extractor, c.eye_features)
         self.ide_parts = {"recogniser": recogniser, "extractor": extractor}
         self.landmarker = dense_landmarker(analyzer)
         self._ide_config = IDEConfig(
@@ -130,6 +145,8 @@ class HonestFaceRecipe(OneStepRecipe):
             use_eyes=c.use_eyes,
             use_identity=c.use_identity,
             fusion=c.fusion,
+            eye_features=c.eye_features,
+            identity_values=c.identity_values,
         )
         return super().build()
 
