@@ -64,9 +64,9 @@ class Recipe(ABC):
     """Name on the command line; empty for abstract bases."""
     method: ClassVar[str] = ""
     """Paper the stage belongs to, as files' metadata name it; empty where it is none's."""
-    workflow: ClassVar[str] = ""
+    workflow: str = ""
     """The shipped workflow that runs what the stage exports; empty where no node loads it."""
-    settings: ClassVar[tuple[str, ...]] = ()
+    settings: tuple[str, ...] = ()
     """What to set in that workflow, as `facewright run --set` takes it: NODE.INPUT=VALUE, with the
     config's `{name}` in exported files' names."""
     goes_into: ClassVar[str] = ""

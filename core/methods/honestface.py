@@ -218,6 +218,7 @@ class IdentityEmbedder(nn.Module):
         Raises:
             FacewrightError: the two embedders do not fit.
         """
+        vre.check_tells("HonestFace")
         c = vre.config
         if (c.encoder.z_channels, c.num_tokens) != (self.config.width, self.config.vre_tokens):
             raise FacewrightError(

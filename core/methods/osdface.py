@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +58,12 @@ class VREConfig:
     The released inference maps [0, 1] to [-1, 1] twice in a row and its weights only match its
     published results that way. False for weights trained here.
     """
+    prompt: Literal["vre", "learned", "zeros", "shuffled"] = "vre"
+    """What the restorer is told. "vre": tokens of the picture. The others are controls, which their
+    restorer was trained with: the same learned tokens or zeros for every picture, or the tokens of
+    one of `others`."""
+    others: Annotated[int, Between(0, 4096)] = 0
+    """Pictures whose tokens the file holds for `prompt` "shuffled"."""
 
     def __post_init__(self) -> None:
         self.encoder.check_input(self.input_size)
@@ -90,6 +96,8 @@ class VisualRepresentationEmbedder(SavedNetwork):
     config_type = VREConfig
     what = "an embedder"
     config: VREConfig
+    others: Tensor
+    """(m, num_tokens) codes of other pictures, where `config.prompt` is "shuffled"."""
 
     def __init__(self, config: VREConfig | None = None) -> None:
         super().__init__()
@@ -99,6 +107,11 @@ class VisualRepresentationEmbedder(SavedNetwork):
         self.quant_conv = Conv2d(z, z, 1)
         self.quantize = VectorQuantizer(config.num_codes, z)
         self.embedding_change = PromptProjection(z, config.proj_hidden, config.proj_out)
+        if config.prompt == "learned":
+            self.learned = nn.Parameter(torch.zeros(config.num_tokens, config.proj_out))
+        if config.prompt == "shuffled":
+            empty = torch.full((config.others, config.num_tokens), -1)
+            self.register_buffer("others", empty)
         channels_last(self.encoder)
 
     @property
@@ -162,13 +175,50 @@ class VisualRepresentationEmbedder(SavedNetwork):
         return self.select(lq).tokens
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """(b, n) codes -> (b, n, proj_out) prompt tokens. A code of -1 projects a zero vector."""
+        """(b, n) codes -> (b, n, proj_out) prompt tokens. A code of -1 projects a zero vector.
+
+        Where `config.prompt` names a control, it stands in place of what the codes say.
+        """
+        c = self.config
+        if c.prompt in ("learned", "zeros"):
+            none = self.quantize.embedding.weight.new_zeros(c.num_tokens, c.proj_out)
+            prompt = self.learned if c.prompt == "learned" else none
+            return prompt.expand(len(tokens), -1, -1)
+        if c.prompt == "shuffled":
+            tokens = other_tokens(tokens, self.others)
         with without_autocast(tokens.device):
             return self.embedding_change(self.quantize.lookup(tokens))
 
     def forward(self, lq: Tensor) -> Tensor:
         """(b, 3, h, w) in [0, 1], any h and w -> (b, num_tokens, proj_out) float32."""
         return self.embed(self.tokenize(lq))
+
+    def check_tells(self, whom: str) -> None:
+        """Refuse a control (`config.prompt`) where the picture's own tokens are needed.
+
+        Raises:
+            CheckpointError: it is one; `whom` says who needs them.
+        """
+        if self.config.prompt != "vre":
+            raise CheckpointError(
+                f"This face embedder is a control that says nothing of the picture (its run was "
+                f"trained with `prompt: {self.config.prompt}`), and {whom} needs the picture's own "
+                "tokens. Choose an embedder that was trained with `prompt: vre`."
+            )
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], **about: Any
+    ) -> Self:
+        """See `SavedNetwork`."""
+        vre = super().from_tensors(tensors, metadata, **about)
+        others = vre.others if vre.config.prompt == "shuffled" else torch.zeros(0)
+        if ((others < -1) | (others >= vre.config.num_codes)).any():
+            raise CheckpointError(
+                f"{about.get('source', 'The embedder')} holds tokens of other pictures that its "
+                f"dictionary of {vre.config.num_codes} lacks. Use the original file."
+            )
+        return vre
 
     @classmethod
     def from_files(cls, *paths: str | os.PathLike[str]) -> Self:
@@ -207,6 +257,17 @@ class VisualRepresentationEmbedder(SavedNetwork):
         else:
             raise CheckpointError(_explain(files, names))
         return build(lambda: cls(config), tensors, source=source)
+
+
+def other_tokens(tokens: Tensor, others: Tensor) -> Tensor:
+    """Tokens of another picture for each: (b, n) codes, (m, n) codes to take from -> (b, n).
+
+    Row i gets row `sum(tokens[i]) mod m`: of one picture always the same, and none of its own. All
+    codes are -1 where m = 0.
+    """
+    if not len(others):
+        return torch.full_like(tokens, -1)
+    return others[tokens.sum(1) % len(others)]
 
 
 def _explain(files: Mapping[str, object], names: list[str]) -> str:

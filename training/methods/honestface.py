@@ -21,7 +21,6 @@ from ...core.methods.honestface import (
     eye_channels,
     load_eye_extractor,
 )
-from ...core.methods.osdface import PromptProjection
 from ...core.modules.eye_extractor import EyeFeatures
 from ...core.people.recogniser import fingerprint, load_recogniser
 from ..losses.identity import IdentityEnsemble
@@ -92,6 +91,7 @@ class HonestFaceConfig(OneStepConfig):
         (), description="weights of the identity term's ensemble: ArcFace and AdaFace in the paper"
     )
     recogniser: None = Field(None, description="OSDFace's; here it is `recognisers`")
+    prompt: Literal["vre"] = Field("vre", description="controls are `onestep`'s alone")
     mfa_distance: Literal["lpips-alex", "lpips-vgg", "features", "dists", "mse"] = Field(
         "lpips-alex", description="features: LPIPS without its heads, over `extractor`"
     )
@@ -102,7 +102,7 @@ class ReferenceGenerator(Generator):
     """z_lq, codebook rows and what the references say -> z_0 and the prompt."""
 
     def __init__(
-        self, unet: nn.Module, projection: PromptProjection, timestep: int, ide: IdentityTokens
+        self, unet: nn.Module, projection: nn.Module, timestep: int, ide: IdentityTokens
     ) -> None:
         super().__init__(unet, projection, timestep)
         self.ide = ide
@@ -150,7 +150,7 @@ class HonestFaceRecipe(OneStepRecipe):
         )
         return super().build()
 
-    def _generator(self, unet: nn.Module, projection: PromptProjection) -> nn.Module:
+    def _generator(self, unet: nn.Module, projection: nn.Module) -> nn.Module:
         vre = self.vre.config
         config = replace(self._ide_config, width=vre.encoder.z_channels, vre_tokens=vre.num_tokens)
         self.ide = IdentityEmbedder(config, landmarker=self.landmarker, **self.ide_parts)

@@ -13,12 +13,13 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ...core.methods.osdface import PromptProjection, VisualRepresentationEmbedder
+from ...core.errors import FacewrightError
 from ...core.modules.identity import IdentityEncoder
 from ...core.people.recogniser import Crop, load_recogniser
 from ...core.restorer import ONE_STEP_TIMESTEP, one_step
 from .._backbone import load_backbone
 from .._lora import MergedCall
+from .._text import TextEncoder
 from ..losses.adversarial import discriminator_loss, generator_loss
 from ..losses.extractors import ExtractorConfig
 from ..losses.identity import IdentityEnsemble, IdentityLoss
@@ -28,6 +29,8 @@ from ..losses.pixel import box_weights, chroma, sobel
 from ..recipe import Batch, Evaluation, Progress
 from ..settings.config import Strict
 from ._latent import LatentConfig, LatentRecipe
+from ._prompts import PROMPT, OtherPictures, PromptKind, exported, projection_of
+from .vre import load_embedder
 
 
 class RecogniserConfig(Strict):
@@ -85,6 +88,10 @@ class Weights(Strict):
 class OneStepConfig(LatentConfig):
     vre: Path = Field(description="embedder file of vre-associate")
     start: Path | None = Field(None, description="LoRA file to go on from; none: a fresh one")
+    prompt: PromptKind = Field("vre", description=PROMPT)
+    text: Path | None = Field(
+        None, description="diffusers folder of SD 2.1-base, for its text encoder; of `prompt: dape`"
+    )
     timestep: int = Field(ONE_STEP_TIMESTEP, ge=0, le=999)
     decoded: int | None = Field(
         None,
@@ -98,6 +105,19 @@ class OneStepConfig(LatentConfig):
     discriminator: DiscriminatorConfig = DiscriminatorConfig.model_validate({})
     name: str = Field("onestep", description="start of the exported files' names")
 
+    @model_validator(mode="after")
+    def _tags_are_read(self) -> "OneStepConfig":
+        if self.prompt == "dape" and self.text is None:
+            raise ValueError(
+                "`prompt: dape` reads tags with SD 2.1's text encoder: name the diffusers folder "
+                "as `text`. DAPE itself (SeeSR's tagger, a LoRA of RAM) is not part of facewright: "
+                "run SeeSR's code on the degraded pictures, put what it says of a.png into a.txt "
+                "beside it, and set `data.captions: true`"
+            )
+        if self.prompt != "dape" and self.text is not None:
+            raise ValueError("`text` is read with `prompt: dape` alone; leave it out")
+        return self
+
 
 class Generator(nn.Module):
     """What is trained: z_lq and the codebook rows of its tokens -> z_0 and the prompt.
@@ -105,13 +125,16 @@ class Generator(nn.Module):
     z_0 by OSDFace's Eq. 2 (`core.restorer.one_step`), as `restore_one_step` does it.
     """
 
-    def __init__(self, unet: nn.Module, projection: PromptProjection, timestep: int) -> None:
+    def __init__(self, unet: nn.Module, projection: nn.Module, timestep: int) -> None:
         super().__init__()
         self.unet, self.embedding_change = unet, projection
         self.timestep = timestep
 
     def forward(self, z_lq: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(b, c, h, w), (b, n, d) -> z_0 (b, c, h, w), prompt tokens (b, n, d_out)."""
+        """(b, c, h, w), (b, n, d) -> z_0 (b, c, h, w), prompt tokens (b, n, d_out).
+
+        Where the prompt is a control, `rows` are what its projection takes.
+        """
         cond = self.embedding_change(rows)
 
         def predict(z: Tensor, t: int, prompt: Tensor) -> Tensor:
@@ -140,7 +163,9 @@ class OneStepRecipe(LatentRecipe):
     def build(self) -> dict[str, nn.Module]:
         c = self.config
         self.backbone = load_backbone(c.backbone)
-        self.vre = VisualRepresentationEmbedder.from_files(c.vre)
+        self.vre = load_embedder(c.vre)
+        self.vre.check_tells(f"stage `{self.stage}`")
+        self.others = OtherPictures()
         unet = self.backbone.unet
         nets: dict[str, nn.Module] = {}
         if c.weights.gan:
@@ -152,15 +177,25 @@ class OneStepRecipe(LatentRecipe):
             )
         self._begin_lora(c.start)
         called = MergedCall(unet) if c.merged else unet
-        projection = copy.deepcopy(self.vre.embedding_change).requires_grad_(True)
+        own = copy.deepcopy(self.vre.embedding_change)
+        projection = projection_of(c.prompt, self.vre.config, own)
+        if c.prompt == "dape":
+            self.workflow, self.settings = "", self.settings[:1]
+            self.remarks.append(
+                "The prompt was the text beside each picture, so that there is no embedder to "
+                "export. In a graph, CLIP Text Encode of the picture's tags goes into One-Step "
+                "Restore (OSDFace)."
+            )
         return {"generator": self._generator(called, projection), **nets}
 
-    def _generator(self, unet: nn.Module, projection: PromptProjection) -> nn.Module:
+    def _generator(self, unet: nn.Module, projection: nn.Module) -> nn.Module:
         return Generator(unet, projection, self.config.timestep)
 
     def frozen(self) -> dict[str, nn.Module]:
         c, nets = self.config, super().frozen()
         nets["vre"] = self.vre
+        if c.text:
+            nets["text"] = TextEncoder(c.text)
         if c.extractor and c.weights.perceptual:
             nets["perceptual"] = c.extractor.load_dists()
         if c.extractor and c.weights.features:
@@ -181,9 +216,33 @@ class OneStepRecipe(LatentRecipe):
     @torch.no_grad()
     def _inputs(self, batch: Batch, *, sample: bool) -> tuple[Tensor, ...]:
         """What the generator takes: latent of the degraded faces, codebook rows of their tokens."""
-        vre = self.nets["vre"]
+        rows = self._rows(batch)
+        return self._encode(batch, "lq", sample=sample), rows
+
+    def _rows(self, batch: Batch) -> Tensor:
+        """(b, n, d) that the projection of the prompt takes."""
+        kind, vre, b = self.config.prompt, self.nets["vre"], len(batch["lq"])
+        if kind == "dape":
+            if "caption" not in batch:
+                raise FacewrightError(
+                    "`prompt: dape` takes its tags from the text beside each picture, and there is "
+                    "none beside these. Set `data.captions: true`, and put what DAPE says of a.png "
+                    "into a.txt."
+                )
+            return self.nets["text"](batch["caption"])
+        if kind in ("learned", "zeros"):
+            return batch["lq"].new_zeros(b, vre.config.num_tokens, vre.config.proj_out)
         tokens = self.remembered("tokens", "vre", batch, "lq", vre.tokenize)
-        return self._encode(batch, "lq", sample=sample), vre.quantize.lookup(tokens)
+        if kind == "shuffled":
+            training = self.nets["generator"].training
+            tokens = (self.others.drawn if training else self.others.given)(tokens)
+        return vre.quantize.lookup(tokens)
+
+    def extra_state(self) -> dict:
+        return {} if self.others.codes is None else {"others": self.others.codes}
+
+    def load_extra_state(self, state: dict) -> None:
+        self.others.codes = state.get("others")
 
     def _adversarial(self, progress: Progress) -> float:
         """Weight of the generator's adversarial term now; 0 before the discriminator's start."""
@@ -273,10 +332,10 @@ class OneStepRecipe(LatentRecipe):
         c, generator = self.config, self.nets["generator"]
         unet = generator.unet.module if c.merged else generator.unet
         lora = self._save_lora(folder, unet, facts, timestep=str(c.timestep))
+        if c.prompt == "dape":
+            return [lora]
         dtype, training = self._stored(facts)
-        vre = VisualRepresentationEmbedder(self.vre.config)
-        vre.load_state_dict(self.vre.state_dict())
-        vre.embedding_change.load_state_dict(generator.embedding_change.state_dict())
+        vre = exported(self.vre, c.prompt, generator.embedding_change, self.others)
         embedder = folder / f"{c.name}_vre.safetensors"
         vre.save(embedder, dtype=dtype, **training)
         return [lora, embedder]

@@ -13,6 +13,7 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
+from ...core.checkpoint import detect_format, read_tensors
 from ...core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from ...core.modules.autoencoder import AutoencoderConfig
 from ...core.modules.quantizer import Quantized
@@ -96,6 +97,20 @@ class VQAutoencoder(WithDecoder, VisualRepresentationEmbedder):
         z_q = rearrange(quantized.z_q, "b h w d -> b d h w")
         restored = self.decoder(self.post_quant_conv(z_q))
         return Reconstruction(target, restored, features, quantized)
+
+
+def load_embedder(path: Path) -> VisualRepresentationEmbedder:
+    """The embedder of a file: of vre-associate or of `facewright convert`, or that within an
+    autoencoder of vre-lq, which was never drawn towards good faces.
+
+    Raises:
+        CheckpointError: another kind of file, or not all of one.
+    """
+    tensors, metadata = read_tensors(path)
+    if detect_format(tensors, metadata) != VQAutoencoder.format:
+        return VisualRepresentationEmbedder.from_files(path)
+    within = VQAutoencoder.from_tensors(tensors, metadata, source=str(path))
+    return within.without_decoder().requires_grad_(False)
 
 
 class _VQRecipe(BranchRecipe):
