@@ -1,7 +1,8 @@
 """Pictures and captions from files."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +14,12 @@ from torch import Tensor
 
 from ...core import images
 from ...core.diffusion import text
+from ...core.errors import shorten
 from ...core.files.scan import PICTURE_SUFFIXES, LeftAside, pictures_in
+from ..settings.strict import ConfigError
 from .damage import UnreadableError
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = tuple(sorted(PICTURE_SUFFIXES))
 AGAIN = "~"
@@ -137,6 +142,30 @@ def read_caption(picture: Path) -> str:
     """
     with _unreadable(picture.with_suffix(".txt")):
         return text.read_caption(picture)
+
+
+def look_for_captions(pictures: Collection[Path], folders: Iterable[Path], *, needed: bool) -> None:
+    """Say how many pictures have no text file beside them: they are trained without text.
+
+    Raises:
+        ConfigError: captions are `needed`, and there is none at all.
+    """
+    without = sorted(file for file in pictures if not file.with_suffix(".txt").is_file())
+    if not without:
+        return
+    where = ", ".join(map(str, folders))
+    if needed and len(without) == len(pictures):
+        raise ConfigError(
+            f"`captions` is true, and none of the {len(pictures)} pictures in {where} has a text "
+            f"file beside it: {without[0].with_suffix('.txt')} was expected, for example. Write "
+            "captions (`facewright caption` does, with a BLIP model of yours), or set `captions: "
+            "false` to train without text."
+        )
+    log.warning(
+        "%d of %d pictures in %s have no caption, such as %s: they are trained without text; "
+        "`facewright caption` writes what is missing.",
+        len(without), len(pictures), where, shorten(without[0], 160),
+    )  # fmt: skip
 
 
 def digest_of(files: Iterable[tuple[str, int]]) -> str:

@@ -1,8 +1,9 @@
 """From a config's section `data:` to photographs."""
 
+from pathlib import Path
+
 from ..settings.data_sections import FolderData, PairsData, ShardsData, WorldData
-from ..settings.strict import ConfigError
-from .files import picture_folder
+from .files import look_for_captions
 from .pairs import open_pairs
 from .shards import open_shards
 from .sources import Photos, WorldPhotos, open_folder
@@ -24,13 +25,10 @@ def open_source(config: WorldData | FolderData | PairsData | ShardsData) -> tupl
         return open_pairs(config)
     if isinstance(config, ShardsData):
         return open_shards(config)
-    files = [sample.file for sample in picture_folder(config.folder).samples]
-    if config.captions and files and not any(f.with_suffix(".txt").is_file() for f in files):
-        raise ConfigError(
-            f"`captions` is true, and none of the {len(files)} pictures in {config.folder} has a "
-            f"text file beside it: {files[0].with_suffix('.txt')} was expected, for example. Write "
-            "captions, or take `captions` out of the config to train without text."
-        )
-    return open_folder(
+    train, held_out = open_folder(
         config.folder, config.size, config.held_out, config.identity, captions=config.captions
     )
+    if config.captions:
+        folders = [config.folder] if isinstance(config.folder, Path) else config.folder
+        look_for_captions([*train.files, *held_out.files], folders, needed=True)
+    return train, held_out

@@ -1,29 +1,25 @@
 """Pictures that come with their degraded counterpart, taken by a camera rather than made here."""
 
 import hashlib
+import logging
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from ...core.errors import counted, shorten
 from ..settings.data_sections import PairFolders, PairsData
 from ..settings.strict import ConfigError
+from .cutting import random_square
 from .damage import UnreadableError, inside
-from .files import (
-    SUFFIXES,
-    digest_of,
-    picture_files,
-    read_caption,
-    read_picture,
-    relative_name,
-    size_of,
-    to_tensor,
-    upright_size,
-)
+from .files import digest_of, look_for_captions, read_caption, read_picture, size_of, upright_size
+from .pairing import EXAMPLES, SAME_NAME, FoundPairs, find_pairs, limited, refuse_alone
 from .sources import Photo, Photos, open_folder, parted, whole_picture
+
+log = logging.getLogger(__name__)
 
 
 class Pair(NamedTuple):
@@ -35,15 +31,17 @@ class Pair(NamedTuple):
     """That the files were found below."""
     key: str
     """The name with that of the data set."""
+    largest: int | None
+    """Shorter side before the crop, at most; None cuts without resizing."""
 
 
 @dataclass
 class PairPhotos(Photos):
-    """HQ and LQ files cut alike: a random square after a random resize, drawn by the seed."""
+    """HQ and LQ files cut alike: a random square, drawn by the seed; see `random_square`."""
 
     pairs: list[Pair]
     size: int
-    largest: int
+    captions: bool = True
 
     def __post_init__(self) -> None:
         self.by_identity = [[i] for i in range(len(self.pairs))]
@@ -57,21 +55,9 @@ class PairPhotos(Photos):
             with inside(top):
                 images.append(read_picture(path))
         rng = np.random.default_rng([4, seed])
-        short = int(rng.integers(self.size, self.largest + 1))
-        width, height = images[0].size
-        scale = short / min(width, height)
-        width, height = (max(self.size, round(side * scale)) for side in (width, height))
-        left = int(rng.integers(width - self.size + 1))
-        top = int(rng.integers(height - self.size + 1))
-        gt, degraded = (
-            to_tensor(
-                image.resize((width, height), Image.Resampling.LANCZOS).crop(
-                    (left, top, left + self.size, top + self.size)
-                )
-            )
-            for image in images
-        )
-        return Photo(gt, whole_picture(self.size), index, degraded, read_caption(pair.files[0]))
+        gt, lq = random_square(images, self.size, rng, largest=pair.largest, name=pair.files[0])
+        caption = read_caption(pair.files[0]) if self.captions else ""
+        return Photo(gt, whole_picture(self.size), index, lq, caption)
 
     def digest(self) -> str:
         return digest_of(
@@ -116,69 +102,92 @@ def open_pairs(config: PairsData) -> tuple[Photos, Photos]:
     """Training and validation pairs, with faces mixed in where the config names them.
 
     Raises:
-        ConfigError: a folder is empty, a file has no counterpart, two differ in size, or there is
-            a single pair.
+        ConfigError: a folder is empty, a file has no counterpart, two differ in size, there is a
+            single pair, or `captions` is true and there is none.
     """
-    pairs = []
-    for entry in config.folders:
-        folders = _folders(entry)
-        folder = entry if isinstance(entry, Path) else entry.hq
-        # Not the path as typed: a run resumed from another folder must hold out the same pairs.
-        data_set = os.path.basename(os.path.abspath(folder))
-        for name, files in _pairs(folders).items():
-            pairs.append(Pair(name, files, folders, f"{data_set}/{name}"))
+    pairs = [pair for entry in config.folders for pair in _set_of(entry, config)]
     if len(pairs) < 2:
         raise ConfigError(
             f"There is a single pair, {pairs[0].files[0]}, and at least 2 are needed: one to train "
             "on and one held out for validation. Add pairs."
         )
+    if config.captions is not False:
+        sets = [_place(entry) for entry in config.folders]
+        look_for_captions([p.files[0] for p in pairs], sets, needed=config.captions is True)
     train, validation = (
-        PairPhotos([pairs[i] for i in sorted(chosen)], config.size, config.largest)
+        PairPhotos([pairs[i] for i in sorted(chosen)], config.size, config.captions is not False)
         for chosen in parted([pair.key for pair in pairs], config.held_out)
     )
     if config.faces is None:
         return train, validation
     faces, faces_validation = open_folder(
-        config.faces, config.size, config.held_out, "file", limit=config.faces_limit
+        config.faces,
+        config.size,
+        config.held_out,
+        "file",
+        captions=config.captions is not False,
+        limit=config.faces_limit,
     )
+    if config.captions is not False:
+        folders = [config.faces] if isinstance(config.faces, Path) else config.faces
+        files = [*faces.files, *faces_validation.files]
+        look_for_captions(files, folders, needed=config.captions is True)
     return Mixed(train, faces), Mixed(validation, faces_validation)
 
 
-def _folders(entry: Path | PairFolders) -> tuple[Path, Path]:
-    """Of the good and the degraded pictures of one data set."""
-    return (entry / "HQ", entry / "LQ") if isinstance(entry, Path) else (entry.hq, entry.lq)
+def _set_of(entry: Path | PairFolders, config: PairsData) -> Iterator[Pair]:
+    """The pairs of one data set."""
+    found = find_pairs(entry)
+    refuse_alone(found)
+    folder, limit, largest = _place(entry), None, None
+    if isinstance(entry, PairFolders):
+        limit, largest = entry.limit, entry.largest
+    # Not the path as typed: a run resumed from another folder must hold out the same pairs.
+    data_set = os.path.basename(os.path.abspath(folder))
+    names = list(found.pairs)
+    if limit is not None:
+        names = limited(found.pairs, limit, data_set)
+    _tell(folder, found, names, limit)
+    sizes = refuse_other_sizes({name: found.pairs[name] for name in names})
+    largest = largest or config.largest
+    small = sum(min(size) < config.size for size in sizes.values())
+    if small and largest is None:
+        log.warning(
+            "%s: %s of %d smaller than %d pixels: enlarged until a crop fits.",
+            folder, counted(small, "pair"), len(names), config.size,
+        )  # fmt: skip
+    for name in names:
+        yield Pair(name, found.pairs[name], found.folders, f"{data_set}/{name}", largest)
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for file in picture_files(folder):
-        other = found.setdefault(relative_name(folder, file), file)
-        if other is not file:
-            raise ConfigError(
-                f"{other} and {file} have the same name but for the ending, so it is unclear which "
-                "one is the counterpart. Remove or rename one of them."
-            )
-    return found
+def _place(entry: Path | PairFolders) -> Path:
+    return entry if isinstance(entry, Path) else entry.place
 
 
-def _pairs(folders: tuple[Path, Path]) -> dict[str, tuple[Path, Path]]:
-    """name -> (HQ file, LQ file)."""
-    found = [_by_name(folder) for folder in folders]
-    for folder, files in zip(folders, found, strict=True):
-        if not files:
-            raise ConfigError(
-                f"There are no pictures in {folder}. A folder of pairs holds HQ/<name> and "
-                f"LQ/<name>, or is given as two folders `hq:` and `lq:`; pictures end in "
-                f"{', '.join(SUFFIXES)}."
-            )
-    alone = sorted(found[0].keys() ^ found[1].keys())
-    if alone:
-        more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
-        raise ConfigError(
-            f"{alone[0]}{more} is in only one of {folders[0]} and {folders[1]}. Each picture needs "
-            "its counterpart of the same name: add or remove it."
-        )
-    pairs = {name: (file, found[1][name]) for name, file in found[0].items()}
+def _tell(folder: Path, found: FoundPairs, names: list[str], limit: int | None) -> None:
+    """Say what was found and not taken."""
+    if found.rule != SAME_NAME:
+        log.info(
+            "%s: %s by the rule %s (%s)",
+            folder, counted(len(found.pairs), "pair"), found.rule, EXAMPLES[found.rule],
+        )  # fmt: skip
+    if found.others:
+        log.warning(
+            "%s: %s of neither side, left out; the first is %s",
+            folder, counted(len(found.others), "picture"), shorten(found.others[0], 160),
+        )  # fmt: skip
+    if limit is not None and limit > len(names):
+        log.warning("%s: limit %d, and there are %d pairs: all are taken", folder, limit,
+                    len(names))  # fmt: skip
+
+
+def refuse_other_sizes(pairs: dict[str, tuple[Path, Path]]) -> dict[str, tuple[int, int]]:
+    """Width and height of each pair, from the headers alone; without those that cannot be read.
+
+    Raises:
+        ConfigError: the pictures of a pair differ.
+    """
+    found: dict[str, tuple[int, int]] = {}
     for name, (hq, lq) in pairs.items():
         try:
             sizes = [upright_size(path) for path in (hq, lq)]
@@ -189,4 +198,5 @@ def _pairs(folders: tuple[Path, Path]) -> dict[str, tuple[Path, Path]]:
                 f"The pair {name} differs in size: {hq} has {sizes[0][0]} x {sizes[0][1]} pixels, "
                 f"{lq} has {sizes[1][0]} x {sizes[1][1]}. Bring them to one size, pixel on pixel."
             )
-    return pairs
+        found[name] = sizes[0]
+    return found

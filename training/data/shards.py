@@ -16,12 +16,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from ...core.geometry.square import centred_square
 from ..settings.data_sections import ShardsData
 from ..settings.strict import ConfigError
+from .cutting import random_square
 from .damage import UnreadableError, inside
 from .files import AGAIN, SUFFIXES, decode_picture, digest_of, to_tensor
 from .shard_files import ShardFile, shard_files
@@ -53,13 +55,14 @@ class ShardSample:
 
 @dataclass
 class ShardPhotos(Photos):
-    """Pictures in shards, cut to a centred square and resized."""
+    """Pictures in shards, cut to a centred square and resized, or at random without resizing."""
 
     samples: list[ShardSample]
     people: list[int]
     size: int
     captions: bool
     damaged: dict[str, str] = field(repr=False)
+    crop: bool = False
 
     def __post_init__(self) -> None:
         self.by_identity = grouped(self.people)
@@ -70,14 +73,18 @@ class ShardPhotos(Photos):
     def load(self, index: int, seed: int = 0) -> Photo:
         sample = self.samples[index]
         with inside(sample.shard.parent):
-            pixels = self._picture(sample.shard, sample.picture)
-            lq = self._picture(sample.shard, sample.lq) if sample.lq else None
+            members = [member for member in (sample.picture, sample.lq) if member]
+            images = [_picture(sample.shard, member) for member in members]
             caption = _caption(sample.shard, sample.caption) if sample.caption else ""
-        return Photo(pixels, whole_picture(self.size), self.people[index], lq, caption)
+        pixels, *lq = self._cut(images, seed, f"{sample.shard}: {sample.picture.name}")
+        box = whole_picture(self.size)
+        return Photo(pixels, box, self.people[index], lq[0] if lq else None, caption)
 
-    def _picture(self, shard: Path, member: Member) -> Tensor:
-        image: Image.Image = decode_picture(_content(shard, member), f"{shard}: {member.name}")
-        return to_tensor(centred_square(image, self.size))
+    def _cut(self, images: list[Image.Image], seed: int, name: str) -> list[Tensor]:
+        if self.crop:
+            rng = np.random.default_rng([4, seed])  # as pairs in folders
+            return random_square(images, self.size, rng, name=name)
+        return [to_tensor(centred_square(image, self.size)) for image in images]
 
     def digest(self) -> str:
         members = ((s.key, m) for s in self.samples for m in (s.picture, s.lq, s.caption) if m)
@@ -85,6 +92,10 @@ class ShardPhotos(Photos):
 
     def damage(self) -> dict[str, str]:
         return self.damaged
+
+
+def _picture(shard: Path, member: Member) -> Image.Image:
+    return decode_picture(_content(shard, member), f"{shard}: {member.name}")
 
 
 def _content(shard: Path, member: Member) -> bytes:
@@ -128,7 +139,7 @@ def open_shards(config: ShardsData) -> tuple[ShardPhotos, ShardPhotos]:
 
     def split(chosen: list[int], people: list[int]) -> ShardPhotos:
         photos = [samples[i] for i in chosen]
-        return ShardPhotos(photos, people, config.size, config.captions, damaged)
+        return ShardPhotos(photos, people, config.size, config.captions, damaged, config.crop)
 
     return split_photos(groups, config.held_out, split)
 

@@ -1,11 +1,14 @@
 """Where photographs come from: the procedural world, files, folders of pairs, or tar shards."""
 
 import hashlib
+import itertools
 import logging
+import os
+import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -114,13 +117,25 @@ class WorldPhotos(Photos):
         return hashlib.sha256(self.made.encode()).hexdigest()
 
 
+class Top(NamedTuple):
+    """One of the folders of a data set."""
+
+    folder: Path
+    label: str
+    """Its name among several; empty for a single one."""
+
+    def name(self, path: Path) -> str:
+        """A path below it as names hold it, with forward slashes."""
+        return PurePosixPath(self.label, path.relative_to(self.folder).as_posix()).as_posix()
+
+
 @dataclass
 class FolderPhotos(Photos):
     """Image files, cut to a centred square and resized."""
 
-    folder: Path
     files: list[Path]
-    names: list[str]
+    tops: list[Top]
+    """Where each of them was found."""
     people: list[int]
     size: int
     captions: bool
@@ -131,25 +146,28 @@ class FolderPhotos(Photos):
 
     def __post_init__(self) -> None:
         self.by_identity = grouped(self.people)
+        both = zip(self.files, self.tops, strict=True)
+        self.names = [top.name(file.with_suffix("")) for file, top in both]
 
     def name(self, index: int) -> str:
         return self.names[index]
 
     def load(self, index: int, seed: int = 0) -> Photo:
         path = self.files[index]
-        with inside(self.folder):
+        with inside(self.tops[index].folder):
             pixels = to_tensor(centred_square(read_picture(path), self.size))
         caption = read_caption(path) if self.captions else ""
         return Photo(pixels, whole_picture(self.size), self.people[index], caption=caption)
 
     def digest(self) -> str:
-        texts = [f.with_suffix(".txt") for f in self.files] if self.captions else []
-        files = self.files + [text for text in texts if text.is_file()]
-        return digest_of((f.relative_to(self.folder).as_posix(), size_of(f)) for f in files)
+        both = list(zip(self.files, self.tops, strict=True))
+        texts = [(f.with_suffix(".txt"), top) for f, top in both] if self.captions else []
+        both += [(text, top) for text, top in texts if text.is_file()]
+        return digest_of((top.name(file), size_of(file)) for file, top in both)
 
 
 def open_folder(
-    folder: Path,
+    folder: Path | Sequence[Path],
     size: int,
     held_out: float,
     identity: Literal["file", "parent"],
@@ -157,33 +175,74 @@ def open_folder(
     captions: bool = True,
     limit: int | None = None,
 ) -> tuple[FolderPhotos, FolderPhotos]:
-    """Training and validation photographs of a folder; `limit` keeps only so many people.
+    """Training and validation photographs of a folder, or of several.
+
+    Args:
+        folder: pictures of one name in several folders show one person where `identity` is
+            "file"; where it is "parent" each folder has people of its own.
+        limit: keeps only so many people.
 
     Raises:
-        ConfigError: the folder holds fewer than two people.
+        ConfigError: there are fewer than two people, or one of the folders lies in another.
     """
-    found = picture_folder(folder)
-    files = [sample.file for sample in found.samples]
-    # As files are named before their endings: x.png and x.jpg show one person.
-    groups = [
-        str(f.parent.relative_to(folder)) if identity == "parent" else person
-        for f, _, person in found.samples
-    ]
+    folders = [folder] if isinstance(folder, Path) else list(folder)
+    files: list[Path] = []
+    tops: list[Top] = []
+    groups: list[str] = []
+    lost: dict[str, str] = {}
+    aside: list[str] = []
+    first: dict[str, str] = {}
+    for top in map(Top, folders, _labels(folders)):
+        found = picture_folder(top.folder)
+        lost |= found.lost
+        if found.aside:
+            aside.append(found.aside.sentence())
+            log.warning("%s: %s", top.folder, aside[-1])
+        for file, _, person in found.samples:
+            files.append(file)
+            tops.append(top)
+            # As files are named before their endings: x.png and x.jpg show one person.
+            if identity == "file":
+                groups.append(first.setdefault(relative_name(top.folder, file), person))
+            else:
+                parent = str(file.parent.relative_to(top.folder))
+                groups.append(posixpath.join(top.label, parent))
     if len(people := set(groups)) < 2:
         raise ConfigError(
-            f"The data folder {folder} holds pictures of {len(people)} people, at least 2 "
-            f"are needed. Pictures end in {', '.join(SUFFIXES)}; subfolders are searched."
-            f" {found.aside.sentence()}".rstrip()
+            f"The data folder {', '.join(map(str, folders))} holds pictures of {len(people)} "
+            f"people, at least 2 are needed. Pictures end in {', '.join(SUFFIXES)}; subfolders are "
+            f"searched. {' '.join(aside)}".rstrip()
         )
-    if found.aside:
-        log.warning("%s: %s", folder, found.aside.sentence())
 
     def split(chosen: list[int], people: list[int]) -> FolderPhotos:
-        mine = [files[i] for i in chosen]
-        names = [relative_name(folder, file) for file in mine]
-        return FolderPhotos(folder, mine, names, people, size, captions, found.lost)
+        mine, theirs = [files[i] for i in chosen], [tops[i] for i in chosen]
+        return FolderPhotos(mine, theirs, people, size, captions, lost)
 
     return split_photos(groups, held_out, split, limit)
+
+
+def _labels(folders: Sequence[Path]) -> list[str]:
+    """Names that tell folders apart, as much of their paths as that takes; none for a single one.
+
+    Raises:
+        ConfigError: one lies in another.
+    """
+    if len(folders) == 1:
+        return [""]
+    places = [top.resolve() for top in folders]
+    for (a, top), (b, other) in itertools.permutations(zip(places, folders, strict=True), 2):
+        if a.is_relative_to(b):
+            raise ConfigError(
+                f"Of the data folders {top} and {other} one lies in the other, so that its "
+                "pictures would come twice. Name each folder once."
+            )
+    # As typed, without links: a data set that was moved keeps its name.
+    parts = [Path(os.path.abspath(top)).parts for top in folders]
+    for count in range(1, max(map(len, parts)) + 1):
+        labels = ["/".join(own[-count:]) for own in parts]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
 
 
 def split_photos(

@@ -5,6 +5,7 @@ belongs to the stage (`Recipe.Config`).
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -192,9 +193,11 @@ class TrainConfig(Strict):
 
     @model_validator(mode="after")
     def _comes_back(self) -> "TrainConfig":
-        if self.cache and isinstance(self.data, PairsData):
+        cropped = isinstance(self.data, ShardsData) and self.data.crop
+        if self.cache and (cropped or isinstance(self.data, PairsData)):
+            what = "with `crop` pictures are" if cropped else "pairs are"
             raise ValueError(
-                "pairs are cut anew each time, so that no picture comes back: leave `cache` out"
+                f"{what} cut anew each time, so that no picture comes back: leave `cache` out"
             )
         return self
 
@@ -283,7 +286,10 @@ def _override(data: dict, text: str) -> tuple[str, ...]:
 
 
 def _explain(item: Mapping, model: type[BaseModel], lines: dict[tuple, str]) -> str:
-    where = ".".join(shorten(part, 40) for part in item["loc"])
+    # A value that may be one of several kinds bears the kind as well, such as `tuple[...]`.
+    kinds = [part for part in item["loc"][:-1] if not re.match(r"[a-z-]+\[", str(part))]
+    last = [] if re.match(r"(lax-or-strict|tuple)\[", str(item["loc"][-1])) else item["loc"][-1:]
+    where = ".".join(shorten(part, 40) for part in (*kinds, *last))
     place, line = (), ""
     for part in item["loc"]:  # a union's tag stands in no file
         found = next((p for p in ((*place, part), (*place, str(part))) if p in lines), None)

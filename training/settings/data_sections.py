@@ -1,12 +1,20 @@
 """The section `data:` of a training config: where photographs come from, one model per source."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from ...core.files.writing import expand_path
 from .strict import Strict
+
+Folders = Annotated[tuple[Path, ...], Field(min_length=1)]
 
 
 class Source(Strict):
@@ -55,10 +63,15 @@ class Photographs(Source):
 
 
 class FolderData(Photographs):
-    """Image files below `folder`, cut to a centred square and resized to `size`."""
+    """Image files below `folder`, cut to a centred square and resized to `size`.
+
+    Of several folders, such as FFHQ and its retouched version, pictures of the same name show one
+    person, who stays on one side of the split; with `identity: parent` each folder has people of
+    its own.
+    """
 
     source: Literal["folder"]
-    folder: Path
+    folder: Path | Folders = Field(description="a folder, or a list of several")
 
 
 def _expanded(path: str) -> str:
@@ -83,6 +96,11 @@ class ShardsData(Photographs):
         description="folder of what the shards contain and of local copies of those from a URL",
     )
     lq: bool = Field(False, description="every picture has an .lq member: take it, degrade nothing")
+    crop: bool = Field(
+        False,
+        description="cut a random square without resizing, as pairs are cut, in place of the whole "
+        "picture resized: for real noise and blur",
+    )
 
     @field_validator("shards")
     @classmethod
@@ -95,10 +113,39 @@ class ShardsData(Photographs):
 
 
 class PairFolders(Strict):
-    """Good and degraded pictures of the same names in two folders."""
+    """One set of pairs: a folder with both sides, or one of good and one of degraded pictures.
 
-    hq: Path
-    lq: Path
+    `{folder: data/sidd, rule: sidd, limit: 1000}` or `{hq: data/good, lq: data/bad}`.
+    """
+
+    folder: Path | None = Field(None, description="data set as it is downloaded, or HQ/ and LQ/")
+    hq: Path | None = Field(None, description="good pictures")
+    lq: Path | None = Field(None, description="degraded ones of the same names")
+    rule: Literal["auto", "same-name", "dense-haze", "lol", "sidd", "realblur-j"] = Field(
+        "auto", description="how the files of `folder` are called; `facewright pairs` shows it"
+    )
+    limit: int | None = Field(None, ge=1, description="how many pairs of it, drawn by their names")
+    largest: int | None = Field(None, ge=32, description="as for all sets, for this one alone")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "PairFolders":
+        if (self.folder is None) == (self.hq is None) or (self.hq is None) != (self.lq is None):
+            raise ValueError("give either `folder`, or `hq` and `lq`")
+        if self.hq and self.rule not in ("auto", "same-name"):
+            raise ValueError(f"rule {self.rule} is for `folder`; `hq` and `lq` hold the same names")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _shortly(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As short as before there were more keys: a run that began then can be resumed.
+        return {k: v for k, v in plain(self).items() if v not in (None, "auto")}
+
+    @property
+    def place(self) -> Path:
+        """What the data set is called after."""
+        place = self.folder or self.hq
+        assert place is not None
+        return place
 
 
 class PairsData(Source):
@@ -107,19 +154,35 @@ class PairsData(Source):
 
     source: Literal["pairs"]
     folders: tuple[Path | PairFolders, ...] = Field(
-        min_length=1, description="each with HQ/<name> and LQ/<name>, or {hq: ..., lq: ...}"
+        min_length=1,
+        description="each a folder, or {folder: ..., rule: ..., limit: ..., largest: ...}, or "
+        "{hq: ..., lq: ...}",
     )
-    faces: Path | None = Field(None, description="folder of good faces, drawn as often as pairs")
+    faces: Path | Folders | None = Field(
+        None, description="folder of good faces, or several, drawn as often as pairs"
+    )
     faces_limit: int | None = Field(None, ge=2, description="how many of them")
-    largest: int = Field(768, ge=32, description="pairs: shorter side before the crop, at most")
+    largest: int | None = Field(
+        None,
+        ge=32,
+        description="resize pairs before the crop, the shorter side to `size` to this; none: crop "
+        "without resizing, which keeps noise and blur as they are",
+    )
+    captions: bool | None = Field(
+        None,
+        description="true: each pair must have one; none: read those that are there; false: "
+        "read none",
+    )
     held_out: float = Field(0.02, gt=0, lt=1, description="share of pictures for validation")
     views: Literal[1] = 1
     references: Literal[0] = 0
 
     @model_validator(mode="after")
     def _room(self) -> "PairsData":
-        if self.largest < self.size:
-            raise ValueError(f"largest {self.largest} is less than size {self.size}")
+        sets = [entry.largest for entry in self.folders if isinstance(entry, PairFolders)]
+        for largest in filter(None, (self.largest, *sets)):
+            if largest < self.size:
+                raise ValueError(f"largest {largest} is less than size {self.size}")
         return self
 
     @property
