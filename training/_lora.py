@@ -217,6 +217,23 @@ def _parameters(module: nn.Module) -> dict[str, Tensor]:
     return {name.replace(".base_layer.", "."): p for name, p in named}
 
 
+def _merged(layer: Any) -> Tensor:
+    """W + alpha / rank * B A of one of peft's layers."""
+    up, down = layer.lora_B["default"].weight, layer.lora_A["default"].weight
+    base = layer.get_base_layer().weight
+    delta = (up.flatten(1) @ down.flatten(1)).view_as(base)
+    return base + layer.scaling["default"] * delta
+
+
+def merged_state(module: nn.Module) -> dict[str, Tensor]:
+    """State of `module` under the names of before its adapters, with what they learned in it."""
+    state = _parameters(module)
+    with torch.no_grad():
+        for name, layer in lora_layers(module).items():
+            state[f"{name}.weight"] = _merged(layer)
+    return state
+
+
 class MergedCall(nn.Module):
     """Calls a network with W + alpha / rank * B A in place of adapters beside W.
 
@@ -235,10 +252,7 @@ class MergedCall(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         weights = {}
         for name, layer in lora_layers(self.module).items():
-            up, down = layer.lora_B["default"].weight, layer.lora_A["default"].weight
-            base = layer.get_base_layer().weight
-            delta = (up.flatten(1) @ down.flatten(1)).view_as(base)
-            merged = base + layer.scaling["default"] * delta
+            merged = _merged(layer)
             if merged.ndim == 4:
                 merged = merged.contiguous(memory_format=torch.channels_last)
             weights[f"{name}.base_layer.weight"] = merged

@@ -44,6 +44,72 @@ def test_sizes_at_the_shape_of_sd21(flip):
     assert [m.out_features for m in adapter.layers if isinstance(m, nn.Linear)] == [512, 1024]
 
 
+def test_a_lora_on_boosthubs_is_a_third_at_the_shape_of_sd21(flip):
+    sites = find_sites(sd21_unet().state_dict())
+    with torch.device("meta"):
+        hubs = BoostHubs(BoostHubConfig(sites=sites, dim_head=64))
+        add_lora(hubs, 64, 64, ATTENTION_TARGETS[:3])
+    widths = list(sites.values())
+    assert len(lora_layers(hubs)) == 3 * 16
+    trained = sum(p.numel() for p in flip.trainable(hubs).values())
+    assert trained == sum(6 * 64 * d for d in widths)
+    w_o = sum(d * d + d for d in widths)
+    assert round((trained + w_o) / 1e6, 1) == 17.2 and round(4 * w_o / 1e6, 1) == 49.6
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_boosthubs_by_lora_train_it_and_w_o_and_leave_the_copies(flip, mode):
+    recipe = flip.start(mode, boosthub_train="lora")
+    flip.wake(recipe)
+    hubs = recipe.nets["denoiser"].hubs
+    torch.stack([*recipe.losses("main", flip.batch(), START).values()]).sum().backward()
+    kinds = set()
+    for name, p in hubs.named_parameters():
+        moved = p.grad is not None and bool(p.grad.abs().sum() > 0)
+        assert moved == ("lora_" in name or "to_out" in name), name
+        kinds |= {name.split(".")[-2] if moved else "base_layer"}
+        assert p.requires_grad == moved
+    assert kinds >= {"to_out", "default", "base_layer"}
+    state = trained_state(recipe.nets["denoiser"])
+    assert not [k for k in state if "base_layer" in k]
+    unet = dict(read_tensors(flip.folder / "unet.safetensors")[0])
+    for site in hubs.config.sites:
+        for name in ("to_q", "to_k", "to_v"):
+            kept = getattr(hubs[site], name).base_layer.weight
+            assert torch.equal(kept, unet[f"{site}.attn1.{name}.weight"])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_exported_boosthubs_are_whole_however_they_were_trained(flip, mode):
+    recipe = flip.start(mode, boosthub_train="lora", alpha=6)
+    flip.wake(recipe)
+    denoiser = recipe.nets["denoiser"]
+    path = next(p for p in recipe.export(flip.folder, {}) if p.stem.endswith("boosthub"))
+    hubs, metadata = BoostHubs.from_file(path), read_tensors(path)[1]
+    assert (metadata["boosthub_train"], metadata["rank"], metadata["alpha"]) == ("lora", "2", "6.0")
+    f_x, f_y = torch.randn(2, 7, 16), torch.randn(2, 5, 16)
+    for site in hubs.config.sites:
+        dim = hubs.config.sites[site]
+        with torch.no_grad():
+            trained = denoiser.hubs[site](f_x[..., :dim], f_y[..., :dim])
+            read = hubs[site](f_x[..., :dim], f_y[..., :dim])
+        torch.testing.assert_close(read, trained, rtol=1e-4, atol=1e-6)
+        a, b = (p["default"].weight.double() for p in (
+            denoiser.hubs[site].to_k.lora_A, denoiser.hubs[site].to_k.lora_B))  # fmt: skip
+        delta = 6 / 2 * (b @ a)
+        base = denoiser.hubs[site].to_k.base_layer.weight.double()
+        torch.testing.assert_close(hubs[site].to_k.weight.double(), base + delta, atol=1e-6, rtol=0)
+        assert delta.abs().max() > 1e-3
+    # A training may go on from it, by either way.
+    for way in ("lora", "whole"):
+        again = flip.start(mode, boosthub_train=way, start={"boosthub": path})
+        there = again.nets["denoiser"].hubs
+        for site in hubs.config.sites:
+            torch.testing.assert_close(
+                there[site](f_x, f_y), hubs[site](f_x, f_y), rtol=1e-5, atol=1e-6
+            )
+
+
 @pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("mode", MODES)
 def test_only_lora_boosthubs_and_adapter_move(flip, flipnet_setup, mode, merged):
@@ -69,9 +135,10 @@ def test_only_lora_boosthubs_and_adapter_move(flip, flipnet_setup, mode, merged)
     assert trained_state(recipe.nets["denoiser"]).keys() == names.keys()
 
 
+@pytest.mark.parametrize("train", ["whole", "lora"])
 @pytest.mark.parametrize("mode", MODES)
-def test_step_0_is_the_base_network(flip, mode):
-    recipe = flip.start(mode)
+def test_step_0_is_the_base_network(flip, mode, train):
+    recipe = flip.start(mode, boosthub_train=train)
     base = flip.unet()
     base.load_state_dict(read_tensors(flip.folder / "unet.safetensors")[0])
     z, t = torch.randn(6, 4, 8, 8), torch.tensor([3, 400, 999, 0, 20, 700])

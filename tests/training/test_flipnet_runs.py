@@ -85,6 +85,8 @@ def test_looking_at_and_denoise_give_what_the_joint_call_gives(flip):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(flip, mode, folder_of_people):
+    how = {"merged": True, "boosthub_train": "whole" if mode == "restore" else "lora"}
+
     def run(name, steps, resume=False):
         values = {
             "output": str(flip.folder / name),
@@ -98,7 +100,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(flip, mode, folder_of_
                      "workers": 0},
             "degradation": {"presets": ["mild", "hidden"]},
             "optimizers": {"main": {"kind": "muon", "lr": 1e-3}},
-            "recipe": yaml.safe_load(yaml.safe_dump(plain(flip.values(mode, merged=True)))),
+            "recipe": yaml.safe_load(yaml.safe_dump(plain(flip.values(mode, **how)))),
         }  # fmt: skip
         path = flip.folder / f"{name}-{steps}.yaml"
         path.write_text(yaml.safe_dump(values))

@@ -21,7 +21,7 @@ from ...core.modules.face_encoder import FaceEncoder
 from ...core.sampling import Predict, ddim, guided
 from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
 from .._backbone import load_backbone
-from .._lora import LORA_LAYERS, LoraLayers
+from .._lora import ATTENTION_TARGETS, LORA_LAYERS, LoraLayers, add_lora, merged_state
 from .._text import NoText, TextEncoder
 from ..losses.extractors import ExtractorConfig
 from ..recipe import Batch, Evaluation, Progress
@@ -60,6 +60,11 @@ class FlipConfig(LatentConfig):
     rank: int = Field(64, ge=1)
     alpha: float = Field(64, gt=0)
     lora_layers: LoraLayers = Field("attention", description=LORA_LAYERS)
+    boosthub_train: Literal["whole", "lora"] = Field(
+        "whole",
+        description="lora: W_O, and a LoRA of `rank` and `alpha` on W_Q, W_K and W_V, which stay "
+        "the base's self-attention's; a third of the weights and optimiser states",
+    )
     phi: float = Field(1.0, ge=0, description="enhance weight in training, Eq. 5")
     drop_text: float = Field(0.5, ge=0, le=1, description="share of samples with the empty prompt")
     clean_condition: float = Field(
@@ -125,6 +130,11 @@ class _FlipRecipe(LatentRecipe):
             learned = BoostHubs.from_file(c.start.boosthub)
             check_fits(learned, unet, self.backbone.name)
             hubs.load_state_dict(learned.state_dict())
+        if c.boosthub_train == "lora":
+            add_lora(hubs, c.rank, c.alpha, ATTENTION_TARGETS[:3])
+            for site in sites:
+                # It starts at zero: a LoRA alone would leave nothing for the others to learn from.
+                hubs[site].to_out.requires_grad_(True)
         self._begin_lora(c.start.lora if c.start else None)
         self.face_encoder = self._face_encoder()
         adapter = None
@@ -246,9 +256,19 @@ class _FlipRecipe(LatentRecipe):
         denoiser = self.nets["denoiser"]
         dtype, training = self._stored(facts)
         lora = self._save_lora(folder, denoiser.bare_unet, facts, mode=self.mode)
-        hubs = folder / f"{self.config.name}_boosthub.safetensors"
-        denoiser.hubs.save(hubs, dtype=dtype, **training)
-        return [lora, hubs]
+        path, hubs, c = (
+            folder / f"{self.config.name}_boosthub.safetensors",
+            denoiser.hubs,
+            self.config,
+        )
+        if c.boosthub_train == "lora":
+            # Files hold whole weights, however they were trained: readers need to know one kind.
+            hubs = BoostHubs(hubs.config)
+            hubs.load_state_dict(merged_state(denoiser.hubs))
+            about = {"boosthub_train": "lora", "rank": str(c.rank), "alpha": str(c.alpha)}
+            training = {**about, **training}
+        hubs.save(path, dtype=dtype, **training)
+        return [lora, path]
 
 
 class RestoreRecipe(_FlipRecipe):
