@@ -14,6 +14,7 @@ from ._common import (
     app,
     console,
     fail,
+    is_file,
     path_argument,
     path_option,
     path_or_name,
@@ -25,7 +26,7 @@ from ._common import (
 )
 from ._failures import sentences
 from ._options import grouped
-from ._workers import Sharing, workers_option
+from ._workers import Overwrite, Sharing, workers_option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,8 @@ class Measured:
         ),
     ] = False
 
-    def settings(self, gt: Path | None, *, sets: bool) -> Any:
-        """What `score_all` takes.
+    def settings(self, gt: Path | None, *, sets: bool, given: Any = ()) -> Any:
+        """What `score_all` takes; `given` metrics join those that are measured.
 
         Raises:
             FacewrightError: something that cannot be measured here.
@@ -98,7 +99,7 @@ class Measured:
         names = self.metrics
         if names is not None:
             names = [name.strip() for name in names.split(",") if name.strip()]
-        return choose_metrics(names, looks, gt is not None, sets=sets)
+        return choose_metrics(names, looks, gt is not None, sets=sets, given=given)
 
     def _finder(self) -> str | None:
         """Who finds the faces of a recogniser where nobody is named."""
@@ -124,10 +125,16 @@ class SharingCases(Sharing):
     ] = None
 
 
+def _files(found: list[Path] | None) -> list[Path] | None:
+    for path in found or ():
+        is_file(path)
+    return found
+
+
 @app.command()
 @sentences(
-    interrupted="Interrupted before the report was written. Scores are not kept: the same command "
-    "starts over."
+    interrupted="Interrupted before the report was written. The scores so far are kept beside it "
+    "(scores.jsonl): the same command goes on from them."
 )
 @grouped
 def evaluate(
@@ -148,27 +155,48 @@ def evaluate(
         Path | None, path_option("Folder of the report; default: DIR_evaluation.", *OUT)
     ] = None,
     measured: Measured,
+    scores: Annotated[
+        list[Path] | None,
+        path_option(
+            "Scores of single pictures that were measured elsewhere: .csv with columns picture, "
+            "method and one per metric (topiq:higher for one that is not known here), or a "
+            "results.json or scores as JSON lines. May be given several times.",
+            callback=_files,
+        ),
+    ] = None,
     machine: Machine,
     sort: Annotated[
         str | None, typer.Option(help="Metric that decides which cases are worst and best.")
     ] = None,
     cases: Annotated[int, typer.Option(min=0, help="How many of each are shown.")] = 5,
     sharing: SharingCases,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score restored pictures against their originals and write a report with intervals."""
+    """Score restored pictures against their originals and write a report with intervals.
+
+    Scores are written as they come, to scores.jsonl in the report's folder: interrupted runs go on
+    from them, and a further metric is measured alone.
+    """
     from ..evaluation import pair_folders, summarize, write_report
     from ..evaluation.cases import sort_metric
+    from ..evaluation.given import read_given
+    from ..evaluation.kept import KeptScores
 
     machine.use()
     with wrong_usage():
         out = _report_folder(out, folders, gt, lq)
-        settings = measured.settings(gt, sets=True)
+        given = read_given(scores or ())
+        settings = measured.settings(gt, sets=True, given=given.metrics)
         sort_metric(settings.metrics, sort)
         pairing = pair_folders(folders, gt, lq)
-    scores = _scored(pairing, settings, sharing, as_json)
-    result = summarize(scores)
-    if len(scores.failed) == len(scores.rows):
+        known = given.matched(pairing)
+        kept = KeptScores(out, settings, anew=overwrite)
+    found = _scored(pairing, settings, sharing, as_json, kept=kept, given=known)
+    if kept.taken_over and not as_json:
+        say(f"{kept.taken_over} pictures had scores in {kept.path}, which were taken over.", "dim")
+    result = summarize(found)
+    if len(found.failed) == len(found.rows):
         fail("Not a single picture could be scored:\n" + _lines(_left_out(result)))
     report = write_report(result, out, sort=sort, cases=cases)
     if as_json:
@@ -179,7 +207,7 @@ def evaluate(
         fail("Left out:\n" + _lines(_left_out(result)))
 
 
-def _scored(pairing: Any, settings: Any, sharing: SharingCases, as_json: bool) -> Any:
+def _scored(pairing: Any, settings: Any, sharing: SharingCases, as_json: bool, **known: Any) -> Any:
     from ..evaluation import score_all
 
     total = len(pairing.cases)
@@ -190,7 +218,7 @@ def _scored(pairing: Any, settings: Any, sharing: SharingCases, as_json: bool) -
         show(f"{done} of {total}: {name}", done)
 
     with sharing.threads, progress("Scoring", total, as_json, team) as show:
-        return score_all(pairing, settings, on_case, workers=team)
+        return score_all(pairing, settings, on_case, workers=team, **known)
 
 
 @app.command()

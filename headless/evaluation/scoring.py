@@ -19,6 +19,8 @@ from ..jobs.batch import carried_out
 from ..jobs.workers import Team, WorkerLostError
 from .faces import NOBODY, FaceReader, Looks, Reading
 from .gallery import Gallery
+from .given import Matched
+from .kept import NOTHING, KeptScores, Known
 from .pairing import Case, Pairing
 
 DEFAULT_METRICS = ("psnr", "ssim", "edges", "msswd")
@@ -37,9 +39,21 @@ class Settings:
         """Face analyzer for the metrics that read faces."""
         return self.looks.faces
 
+    @property
+    def single(self) -> list[Metric]:
+        """Those with a value per picture that no other picture changes, measured here."""
+        alone = ("pixels", "landmarks", "embeddings")
+        return [m for m in self.metrics if m.reads in alone and m.name in METRICS]
+
+    @property
+    def together(self) -> list[Metric]:
+        """Those that need all pictures, of which each gives features."""
+        return [m for m in self.metrics if m.name in METRICS and m not in self.single]
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Metrics hold functions, which do not travel to other processes; their names do.
-        return _settings, (tuple(m.name for m in self.metrics), self.looks)
+        names = tuple(m.name for m in self.metrics if m.name in METRICS)
+        return _settings, (names, self.looks)
 
 
 def _settings(names: tuple[str, ...], looks: Looks) -> Settings:
@@ -88,7 +102,12 @@ class Scores:
 
 
 def choose_metrics(
-    names: Sequence[str] | None, faces: Looks | str | None, has_gt: bool, *, sets: bool = True
+    names: Sequence[str] | None,
+    faces: Looks | str | None,
+    has_gt: bool,
+    *,
+    sets: bool = True,
+    given: Sequence[Metric] = (),
 ) -> Settings:
     """The metrics to measure; without names the usual ones that the inputs allow.
 
@@ -97,6 +116,7 @@ def choose_metrics(
         faces: how faces are read, or the name of an analyzer, or None.
         has_gt: there are originals.
         sets: whole sets of pictures are measured; without, metrics of sets are not the usual ones.
+        given: metrics whose values are there already, which join the others.
 
     Raises:
         FacewrightError: an unknown name, a package that is not installed, or a metric that needs
@@ -107,15 +127,19 @@ def choose_metrics(
         chosen = [metric(name) for name in DEFAULT_METRICS if has_gt]
         chosen += [metric(name) for name in looks.metrics if has_gt]
         chosen = [m for m in chosen if sets or m.reads not in ("gallery", "set")]
-        if not chosen:
+        if not chosen and not given:
             free = ", ".join(name for name, m in METRICS.items() if m.needs == "nothing")
             raise FacewrightError(
                 "Without an original only metrics that need none can be measured. Give it "
                 f"(evaluate: --gt DIR; score: a second file), or --metrics with some of: {free}."
             )
     else:
-        chosen = [metric(name) for name in dict.fromkeys(names)]
+        known = {m.name: m for m in given}
+        chosen = [known.get(name) or metric(name) for name in dict.fromkeys(names)]
+    chosen += [m for m in given if m not in chosen]
     for m in chosen:
+        if m in given:
+            continue
         if m.needs == "gt" and not has_gt:
             raise FacewrightError(
                 f"{m.label} compares with an original. Give it (evaluate: --gt DIR; score: a "
@@ -134,6 +158,8 @@ def score_all(
     on_case: Callable[[int, str], None] = lambda done, name: None,
     *,
     workers: int | Team = 1,
+    kept: KeptScores | None = None,
+    given: Matched | None = None,
 ) -> Scores:
     """Measure every version of every case; the numbers do not depend on who does it.
 
@@ -142,10 +168,12 @@ def score_all(
         settings: from `choose_metrics`.
         on_case: told how many cases are done, and the name of the last one.
         workers: as for `run_jobs`.
+        kept: where scores are written as they come, and from which an earlier run's are taken.
+        given: scores that need not be measured.
 
     Raises:
-        FacewrightError: the face analyzer or its weights are missing, or the worker processes
-            cannot start.
+        FacewrightError: the face analyzer or its weights are missing, the worker processes cannot
+            start, or scores cannot be written.
     """
     scorer = _Scorer(settings, tuple(pairing.methods))
     scores = Scores(pairing, settings)
@@ -154,15 +182,18 @@ def score_all(
         scores.notes.append(scorer.reader.note())
     if workers != 1:
         scorer = _Scorer(settings, tuple(pairing.methods))  # each worker loads its own
+    jobs = _jobs(pairing, kept, given)
     early: dict[int, tuple[Case, list[_Scored]]] = {}
     following = 0
-    with closing(carried_out(scorer, list(enumerate(pairing.cases)), workers)) as results:
-        for done, ((index, case), scored) in enumerate(results, 1):
+    with closing(carried_out(scorer, jobs, workers)) as results:
+        for done, ((index, case, known), scored) in enumerate(results, 1):
             if isinstance(scored, WorkerLostError):
                 rows = scorer.rows(case)
                 for row in rows:
                     row.error = scored.sentence
                 scored = [(row, {}, {}) for row in rows]
+            if kept is not None:
+                _keep(kept, case, scored, settings, known)
             early[index] = case, scored
             # Sums over all pictures are made in the order of the cases, whoever comes first.
             while following in early:
@@ -177,7 +208,42 @@ def score_all(
     gallery.measure()
     sets.measure(scores)
     scores.notes += notes
+    if kept is not None:
+        kept.finish()
+    if given is not None:
+        given.fill(scores)
+    for row in scores.rows:
+        row.notes = list(dict.fromkeys(row.notes))  # what was read again says some of them again
+        names = [m.name for m in settings.metrics if m.name in row.values]
+        row.values = {name: row.values[name] for name in names}
     return scores
+
+
+def _keep(
+    kept: KeptScores,
+    case: Case,
+    scored: list["_Scored"],
+    settings: Settings,
+    known: dict[str, Known],
+) -> None:
+    for row, _, _ in scored:
+        before = known.get(row.method, NOTHING).values
+        kept.add(case, row, [m for m in settings.single if m.name not in before])
+
+
+_Job = tuple[int, Case, dict[str, Known]]
+"""Which case, the case, and what is known of its versions."""
+
+
+def _jobs(pairing: Pairing, kept: KeptScores | None, given: Matched | None) -> list[_Job]:
+    there = {} if kept is None else kept.known(pairing)
+    for key, values in {} if given is None else given.values.items():
+        before = there.get(key, NOTHING)
+        there[key] = Known({**before.values, **values}, before.notes)
+    return [
+        (index, case, {m: there[case.name, m] for m in case.versions if (case.name, m) in there})
+        for index, case in enumerate(pairing.cases)
+    ]
 
 
 def score_files(restored: Path, gt: Path | None, settings: Settings) -> Row:
@@ -214,9 +280,24 @@ class _Scorer:
     def rows(self, case: Case) -> list[Row]:
         return [Row(case.name, method) for method in self.methods if method in case.versions]
 
-    def __call__(self, numbered: tuple[int, Case]) -> list[_Scored]:
-        case = numbered[1]
-        rows, reader = self.rows(case), self.reader
+    def __call__(self, job: _Job) -> list[_Scored]:
+        _, case, known = job
+        rows = self.rows(case)
+        for row in rows:
+            there = known.get(row.method, NOTHING)
+            row.values, row.notes = dict(there.values), list(there.notes)
+        todo = [row for row in rows if self._todo(row)]
+        measured = {found[0].method: found for found in self._measured(case, todo)} if todo else {}
+        return [measured.get(row.method, (row, {}, {})) for row in rows]
+
+    def _todo(self, row: Row) -> list[Metric]:
+        """What the picture has to be opened for."""
+        missing = [m for m in self.settings.single if m.name not in row.values]
+        return missing + self.settings.together
+
+    def _measured(self, case: Case, rows: list[Row]) -> list[_Scored]:
+        faces = any(_of_faces(m) for row in rows for m in self._todo(row))
+        reader = self.reader if faces else None
         gt = gt_reading = None
         gt_features: _Features = {}
         if case.gt is not None:
@@ -224,7 +305,7 @@ class _Scorer:
                 gt, notes = load(case.gt)
             except Exception as error:  # noqa: BLE001 (the other cases still get their turn)
                 for row in rows:
-                    row.error = f"its original: {_reason(error)}"
+                    row.error, row.values = f"its original: {_reason(error)}", {}
                 return [(row, {}, {}) for row in rows]
             for row in rows:
                 row.notes += [f"original: {note}" for note in notes]
@@ -244,15 +325,15 @@ class _Scorer:
             if gt is not None and restored.shape != gt.shape:
                 raise FacewrightError(_sizes(case, row.method, restored, gt))
         except Exception as error:  # noqa: BLE001
-            row.error = _reason(error)
+            row.error, row.values = _reason(error), {}
             return {}
         row.notes += notes
         reading = None
-        if self.reader is not None:
+        if self.reader is not None and any(map(_of_faces, self._todo(row))):
             reading = self.reader.read(restored, like=gt_reading)
             row.notes += reading.notes
-        for m in self.settings.metrics:
-            if m.reads in ("gallery", "set"):
+        for m in self.settings.single:
+            if m.name in row.values:
                 continue
             try:
                 row.values[m.name] = _value(m, restored, gt, reading, gt_reading)
@@ -263,9 +344,7 @@ class _Scorer:
 
     def _features(self, picture: Tensor, reading: Reading | None) -> _Features:
         found: _Features = {}
-        for m in self.settings.metrics:
-            if m.reads not in ("gallery", "set"):
-                continue
+        for m in self.settings.together:
             try:
                 if m.reads == "gallery":
                     found[m.name] = _read(reading, "embeddings")
@@ -276,6 +355,10 @@ class _Scorer:
             except Exception as error:  # noqa: BLE001 (the other metrics still count)
                 found[m.name] = _reason(error)
         return found
+
+
+def _of_faces(m: Metric) -> bool:
+    return m.reads != "pixels" and m.extract is None
 
 
 def _read(reading: Reading | None, what: str) -> Tensor:
