@@ -1,7 +1,7 @@
 """VGG-16 and VGG-19 as feature extractors, with the weights read from a file of the user's."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -9,13 +9,50 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn import Conv2d
 
-from ..checkpoint import load_strict, read_tensors
+from ..checkpoint import check_finite, load_strict, read_tensors
+from ..errors import CheckpointError
 
 # Indices are those of torchvision's `vgg16().features`, whose names weight files carry.
 _STAGES_16 = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 _STAGES_19 = ((0, 2), (5, 7), (10, 12, 14, 16), (19, 21, 23, 25), (28, 30, 32, 34))
 _WIDTHS = (64, 128, 256, 512, 512)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_DISTS_CHANNELS = 3 + sum(_WIDTHS)
+
+
+def dists_weights(tensors: Mapping[str, Tensor], source: str) -> tuple[Tensor, Tensor]:
+    """Take DISTS' learned weights out of a file's tensors, each checked.
+
+    Args:
+        tensors: with `alpha` (texture) and `beta` (structure), 1475 values each: one for every
+            channel of the picture and of VGG-16's five stages, in that order.
+        source: name of the file, for errors.
+
+    Returns:
+        alpha and beta, flat.
+
+    Raises:
+        CheckpointError: one is missing, of another length, not finite, or both hold nothing but
+            zeros.
+    """
+    found = {name: tensors[name].flatten() for name in ("alpha", "beta") if name in tensors}
+    for name in ("alpha", "beta"):
+        if name not in found:
+            raise CheckpointError(
+                f"{source} has no `{name}`. DISTS' learned weights are `alpha` and `beta`: take "
+                "the file weights.pt of the package dists-pytorch."
+            )
+        values = found[name]
+        if len(values) != _DISTS_CHANNELS or not values.is_floating_point():
+            raise CheckpointError(
+                f"`{name}` in {source} should be {_DISTS_CHANNELS} real numbers, one for each "
+                f"channel of the picture and of VGG-16's stages, but it holds {len(values)} of "
+                f"type {str(values.dtype).removeprefix('torch.')}."
+            )
+    check_finite(found, source=source)
+    if not any(values.clamp(min=0).any() for values in found.values()):
+        raise CheckpointError(f"{source} weighs every channel by 0. Download the file again.")
+    return found["alpha"], found["beta"]
 
 
 class _VGG(nn.Module):
@@ -124,12 +161,13 @@ class VGG16(_VGG):
             the network, frozen, and (alpha, beta) or None.
 
         Raises:
-            CheckpointError: not such a file.
+            CheckpointError: not such a file, or its DISTS weights are damaged.
         """
         model = cls(pooling)
         tensors = model._load(path)
-        learned = (tensors["alpha"], tensors["beta"]) if "alpha" in tensors else None
-        return model, learned
+        if tensors.keys().isdisjoint(("alpha", "beta")):
+            return model, None
+        return model, dists_weights(tensors, str(path))
 
 
 class VGG19(_VGG):

@@ -20,11 +20,11 @@ from facewright.core.people.recogniser import nano_recogniser
 from facewright.training._lora import add_lora, lora_layers, save_lora
 from facewright.training.data import Batches
 from facewright.training.losses.masked import (
-    FeatureLpips,
     MaskedFaceAlignment,
     MeanSquaredError,
     attention_mask,
 )
+from facewright.training.losses.perceptual import FeatureLpips
 from facewright.training.methods.honestface import HonestFaceConfig, HonestFaceRecipe
 from facewright.training.recipe import Progress
 from facewright.training.settings.config import FolderData, TrainConfig

@@ -17,7 +17,8 @@ from facewright.core.schedule import alpha_bar
 from facewright.training.losses.adversarial import PatchDiscriminator
 from facewright.training.losses.identity import IdentityLoss
 from facewright.training.losses.latent_discriminator import LatentDiscriminator
-from facewright.training.losses.masked import FeatureLpips, MaskedFaceAlignment, attention_mask
+from facewright.training.losses.masked import MaskedFaceAlignment, attention_mask
+from facewright.training.losses.perceptual import FeatureLpips
 from facewright.training.losses.pixel import box_weights, chroma, sobel
 from facewright.training.losses.vq import usage, vq_loss
 from facewright.training.recipe import Progress

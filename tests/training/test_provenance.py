@@ -41,7 +41,10 @@ def config(data, recipe, **changes):
 
 def onestep(folder, data=WORLD, **changes):
     values = {"backbone": {"source": "sd", "path": folder / "v2-1_512-ema-pruned.safetensors"}}
-    section = OneStepConfig(**{**values, "vre": NANO_DIR / "nano_vre.safetensors", **changes})
+    values |= {"vre": NANO_DIR / "nano_vre.safetensors"}
+    if "extractor" not in changes:
+        values |= {"perceptual": "none", "weights": {"identity": 0}}
+    section = OneStepConfig(**{**values, **changes})
     return config(data, section), OneStepRecipe(section)
 
 
@@ -110,6 +113,7 @@ def test_everything_that_went_in_is_named_with_its_terms(tmp_path):
     recipe = HonestFaceRecipe.Config(
         backbone={"source": "sd", "path": tmp_path / "sd"},
         vre=tmp_path / "associate_2.ckpt",
+        perceptual="none",
         recognisers=(arcface, other),
         embedder={"recogniser": arcface, "extractor": NANO_DIR / "nano_identity_loss.safetensors"},
     )
@@ -150,7 +154,7 @@ def test_data_are_counted_and_what_is_gone_loses_nothing(tmp_path):
 
 
 def test_facts_come_back_from_a_files_metadata(tmp_path):
-    section = AssociateRecipe.Config(hq=tmp_path / "hq", lq=tmp_path / "lq")
+    section = AssociateRecipe.Config(hq=tmp_path / "hq", lq=tmp_path / "lq", perceptual=0)
     c = config({"source": "folder", "folder": tmp_path}, section)
     facts = provenance(c, AssociateRecipe(section), batches())
     assert facts["base"] is None and facts["method"] == "osdface"

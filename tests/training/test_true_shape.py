@@ -90,6 +90,8 @@ def files(tmp_path_factory, ldm_files):
     for name, vgg in (("vgg16", VGG16()), ("vgg19", VGG19())):
         weights = {k.replace("features_.", "features."): v for k, v in vgg.state_dict().items()}
         torch.save(weights, folder / f"{name}.pth")
+    alpha, beta = torch.rand(2, 1, 1475, 1, 1) * 0.02
+    torch.save({"alpha": alpha, "beta": beta}, folder / "dists.pt")
     (folder / "faces").mkdir()
     rng = np.random.default_rng(0)
     for i in range(3):
@@ -154,7 +156,11 @@ def test_one_step_of_onestep(files, tmp_path):
     """192 px: at less the discriminator's two 4x4 convolutions have no room at the bottleneck."""
     recipe = {
         "vre": str(files / "vre.safetensors"),
-        "extractor": {"kind": "vgg16", "path": str(files / "vgg16.pth")},
+        "extractor": {
+            "kind": "vgg16",
+            "path": str(files / "vgg16.pth"),
+            "dists": str(files / "dists.pt"),
+        },
         "recogniser": {"path": str(files / "backbone.pth")},
     }
     engine = engine_of("onestep", files, tmp_path / "run", 192, recipe)

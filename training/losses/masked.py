@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from ...core.errors import FacewrightError
 from ...core.metrics.optional import lpips_missing, lpips_network
-from .perceptual import FeatureExtractor
 
 SHARPNESS = 10.0
 """k of Eq. 11."""
@@ -74,23 +73,3 @@ class Lpips(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return self.net(x, y, normalize=True).flatten()
-
-
-class FeatureLpips(nn.Module):
-    """LPIPS without its learned heads, over any extractor: for rendered faces, which it never saw.
-
-    Mean over stages of the spatial mean of |f/|f| - g/|g||^2, where |.| is along the channels.
-    """
-
-    def __init__(self, extractor: FeatureExtractor) -> None:
-        super().__init__()
-        self.extractor = extractor
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        pairs = zip(self.extractor.features(x), self.extractor.features(y), strict=True)
-        terms = [(_unit(f) - _unit(g)).square().sum(1).mean((1, 2)) for f, g in pairs]
-        return sum(terms[1:], terms[0]) / len(terms)
-
-
-def _unit(maps: Tensor) -> Tensor:
-    return maps / maps.square().sum(1, keepdim=True).add(1e-10).sqrt()

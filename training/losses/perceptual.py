@@ -137,6 +137,44 @@ class EdgeAwarePerceptual(nn.Module):
         return (self.distance(restored, gt) + edges).mean()
 
 
+class FeatureLpips(nn.Module):
+    """LPIPS over any extractor (Zhang et al., arXiv:1801.03924, Eq. 1), with or without its heads.
+
+    With f, g the feature maps of a stage, |.| along the channels, and w the stage's learned head,
+
+        d(x, y) = sum over stages of the spatial mean of sum_c w_c (f_c/|f| - g_c/|g|)^2
+
+    Without heads w is 1 and the stages are averaged: another distance, for rendered faces, which
+    LPIPS never saw.
+
+    Args:
+        extractor: see the module docstring; `core.modules.vgg.VGG16` with maxima for LPIPS v0.1.
+        heads: (1, c_i, 1, 1) for each of its stages, or None.
+    """
+
+    def __init__(self, extractor: FeatureExtractor, heads: Sequence[Tensor] | None = None) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.learned = heads is not None
+        for i, head in enumerate(heads or ()):
+            self.register_buffer(f"head{i}", head)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(b,) distances of images (b, 3, h, w) in [0, 1]."""
+        pairs = zip(self.extractor.features(x), self.extractor.features(y), strict=True)
+        terms = []
+        for i, (f, g) in enumerate(pairs):
+            error = (_unit(f) - _unit(g)).square()
+            weighted = error * self.get_buffer(f"head{i}") if self.learned else error
+            terms.append(weighted.sum(1).mean((1, 2)))
+        total = sum(terms[1:], terms[0])
+        return total if self.learned else total / len(terms)
+
+
+def _unit(maps: Tensor) -> Tensor:
+    return maps / maps.square().sum(1, keepdim=True).add(1e-10).sqrt()
+
+
 def feature_distance(x: list[Tensor], y: list[Tensor], *, relative: bool) -> Tensor:
     """Mean over stages of the squared difference of feature maps, ||Phi(x) - Phi(y)||^2.
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import Conv2d
 
@@ -40,9 +40,18 @@ class EncoderShape(Strict):
 class BranchConfig(Strict):
     """L_1 + perceptual L_per + gan L_adv of every branch."""
 
-    perceptual: float = Field(1.0, ge=0, description="weight of the feature distance")
+    perceptual: float = Field(1.0, ge=0, description="weight of the perceptual term")
     extractor: ExtractorConfig | None = Field(None, description="what `perceptual` looks through")
-    relative_features: bool = Field(False, description="stages weighed alike")
+    distance: Literal["features", "lpips"] = Field(
+        "features",
+        description="of that term: squared differences of feature maps (OSDFace, Eq. 7), or LPIPS, "
+        "as in DAEFR's code, from about 0.1 to 0.5 where raw maps of VGG give far larger numbers",
+    )
+    relative_features: bool = Field(
+        False,
+        description="distance features: every stage divided by the variance of its map, so that "
+        "stages count alike and the term is of LPIPS' size",
+    )
     gan: float = Field(0.8, ge=0, description="share of the adaptive weight; 0 = no GAN")
     gan_start: float = Field(0.15, ge=0, le=1, description="share of the budget")
     gan_loss: GanLoss = Field(
@@ -53,6 +62,20 @@ class BranchConfig(Strict):
     gan_ch: int = 64
     gan_layers: int = 3
     gan_norm: Literal["batch", "group"] = "batch"
+
+    @model_validator(mode="after")
+    def _nothing_missing(self) -> Self:
+        """A term that has a weight and no network would be left out without a word."""
+        if self.perceptual and self.extractor is None:
+            raise ValueError(
+                f"`perceptual` is {self.perceptual:g}, and no `extractor` names the network that "
+                "this term looks through; name its file, or write `perceptual: 0`"
+            )
+        if self.distance == "lpips" and self.relative_features:
+            raise ValueError(
+                "`relative_features` is for `distance: features` alone; leave it out for lpips"
+            )
+        return self
 
 
 class BranchOutput(Protocol):
@@ -146,8 +169,12 @@ class BranchRecipe(Recipe):
         return nets
 
     def frozen(self) -> dict[str, nn.Module]:
-        extractor = self.config.extractor
-        return {"extractor": extractor.load()} if extractor else {}
+        extractor, distance = self.config.extractor, self.config.distance
+        if extractor is None:
+            return {}
+        if distance == "lpips":
+            return {"perceptual": extractor.load_lpips()}
+        return {"extractor": extractor.load()}
 
     def phases(self) -> dict[str, tuple[str, ...]]:
         phases = {"autoencoder": tuple(self.branches)}
@@ -175,7 +202,10 @@ class BranchRecipe(Recipe):
     def _terms(self, branch: str, out: BranchOutput, adversarial: bool) -> dict[str, Tensor]:
         config = self.config
         terms = {"l1": (out.restored - out.target).abs().mean()}
-        if config.extractor and config.perceptual:
+        if config.perceptual and "perceptual" in self.nets:
+            pair = (out.restored + 1) / 2, (out.target + 1) / 2
+            terms["perceptual"] = config.perceptual * self.nets["perceptual"](*pair).mean()
+        elif config.perceptual:
             look = self.nets["extractor"].features
             restored, target = look((out.restored + 1) / 2), look((out.target + 1) / 2)
             distance = feature_distance(restored, target, relative=config.relative_features)

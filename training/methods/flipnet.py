@@ -9,10 +9,10 @@ tokens; VAE, text encoder and face encoder stay frozen.
 import copy
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ...core.diffusion.boosthub import check_fits
@@ -87,6 +87,16 @@ class RestoreConfig(FlipConfig):
         "alpha_bar", description="weight of a sample's pixel terms by its timestep"
     )
     decoded: int = Field(4, ge=0, description="samples of a batch whose x_0 is decoded; memory")
+
+    @model_validator(mode="after")
+    def _nothing_missing(self) -> Self:
+        """A term that has a weight and no network would be left out without a word."""
+        if self.perceptual and self.decoded and self.extractor is None:
+            raise ValueError(
+                f"`perceptual` is {self.perceptual:g}, and no `extractor` names the network that "
+                "this term looks through; name its file, or write `perceptual: 0`"
+            )
+        return self
 
 
 class _FlipRecipe(LatentRecipe):

@@ -26,12 +26,12 @@ from ...core.people.recogniser import fingerprint, load_recogniser
 from ..losses.identity import IdentityEnsemble
 from ..losses.masked import (
     SHARPNESS,
-    FeatureLpips,
     Lpips,
     MaskedFaceAlignment,
     MeanSquaredError,
     attention_mask,
 )
+from ..losses.perceptual import FeatureLpips
 from ..recipe import Batch, as_metadata
 from ..settings.config import ConfigError, Strict
 from .onestep import Generator, OneStepConfig, OneStepRecipe, Weights
@@ -96,6 +96,10 @@ class HonestFaceConfig(OneStepConfig):
         "lpips-alex", description="features: LPIPS without its heads, over `extractor`"
     )
     mfa_sharpness: float = Field(SHARPNESS, gt=0, description="k of Eq. 11")
+
+    @property
+    def recognises(self) -> bool:
+        return bool(self.recognisers)
 
 
 class ReferenceGenerator(Generator):
@@ -176,7 +180,7 @@ class HonestFaceRecipe(OneStepRecipe):
         if c.extractor is None:
             raise ConfigError(f"`mfa_distance: {c.mfa_distance}` needs `extractor`. Name its file.")
         if c.mfa_distance == "dists":
-            return c.extractor.load_dists().distance
+            return c.extractor.load_dists()
         return FeatureLpips(c.extractor.load())
 
     @torch.no_grad()

@@ -7,7 +7,7 @@ frozen. With other weights and a nano backbone the same stage trains the bundled
 import copy
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -21,7 +21,7 @@ from .._backbone import load_backbone
 from .._lora import MergedCall
 from .._text import TextEncoder
 from ..losses.adversarial import discriminator_loss, generator_loss
-from ..losses.extractors import ExtractorConfig
+from ..losses.extractors import Distance, ExtractorConfig
 from ..losses.identity import IdentityEnsemble, IdentityLoss
 from ..losses.latent_discriminator import LatentDiscriminator
 from ..losses.perceptual import feature_distance as feature_loss
@@ -74,7 +74,7 @@ class Weights(Strict):
     """
 
     mse: float = Field(1.0, ge=0, description="on [0, 1]")
-    perceptual: float = Field(1.0, ge=0, description="EA-DISTS, lambda_per of Eq. 12")
+    perceptual: float = Field(1.0, ge=0, description="of `perceptual`, lambda_per of Eq. 12")
     identity: float = Field(0.1, ge=0, description="lambda_ID of Eq. 12")
     gan: float = Field(5e-3, ge=0, description="lambda_dis of Eq. 12")
     latent: float = Field(0.0, ge=0, description="MSE of latents")
@@ -100,6 +100,11 @@ class OneStepConfig(LatentConfig):
         "others learn through the discriminator and `latent` alone. None: all",
     )
     weights: Weights = Weights.model_validate({})
+    perceptual: Distance = Field(
+        "ea-dists",
+        description="the perceptual term: DISTS or LPIPS over `extractor`, ea- with the same "
+        "distance of the pictures' edges (Eq. 14); none: without it",
+    )
     extractor: ExtractorConfig | None = Field(None, description="of `perceptual` and `features`")
     recogniser: RecogniserConfig | None = Field(None, description="of `identity`")
     discriminator: DiscriminatorConfig = DiscriminatorConfig.model_validate({})
@@ -116,6 +121,35 @@ class OneStepConfig(LatentConfig):
             )
         if self.prompt != "dape" and self.text is not None:
             raise ValueError("`text` is read with `prompt: dape` alone; leave it out")
+        return self
+
+    @property
+    def perceives(self) -> bool:
+        """Whether the perceptual term is on."""
+        return self.perceptual != "none" and self.weights.perceptual > 0
+
+    @property
+    def recognises(self) -> bool:
+        """Whether a recogniser of the identity term is named."""
+        return self.recogniser is not None
+
+    @model_validator(mode="after")
+    def _nothing_missing(self) -> Self:
+        """A term that has a weight and no network would be left out without a word."""
+        w = self.weights
+        if self.extractor is None and (self.perceives or w.features):
+            key, off = ("features", "weights: {features: 0}")
+            if self.perceives:
+                key, off = ("perceptual", "perceptual: none")
+            raise ValueError(
+                f"`weights.{key}` is {getattr(w, key):g}, and no `extractor` names the network "
+                f"that this term looks through; name its file, or write `{off}`"
+            )
+        if w.identity and not self.recognises:
+            raise ValueError(
+                f"`weights.identity` is {w.identity:g}, and no face recogniser is named; name "
+                "its file, or write `weights: {identity: 0}`"
+            )
         return self
 
 
@@ -196,8 +230,8 @@ class OneStepRecipe(LatentRecipe):
         nets["vre"] = self.vre
         if c.text:
             nets["text"] = TextEncoder(c.text)
-        if c.extractor and c.weights.perceptual:
-            nets["perceptual"] = c.extractor.load_dists()
+        if c.extractor and c.perceives:
+            nets["perceptual"] = c.extractor.load_perceptual(c.perceptual)
         if c.extractor and c.weights.features:
             nets["extractor"] = c.extractor.load()
         if c.recogniser and c.weights.identity:
@@ -287,7 +321,7 @@ class OneStepRecipe(LatentRecipe):
             "chroma": w.chroma * chroma(error).abs().mean() if w.chroma else None,
         }
         if "perceptual" in self.nets:
-            terms["perceptual"] = w.perceptual * self.nets["perceptual"](restored, gt)
+            terms["perceptual"] = w.perceptual * self.nets["perceptual"](restored, gt).mean()
         if "extractor" in self.nets:
             look = self.nets["extractor"].features
             with torch.no_grad():
