@@ -140,7 +140,13 @@ def test_pairs_are_cut_anew_each_time_and_take_no_cache(tmp_path):
         "data: {source: pairs, folders: [a]}\n"
     )
     with pytest.raises(ConfigError, match="leave `cache` out"):
-        load_config(path, OneStepConfig, ["recipe={vre: x, backbone: {source: random}}"])
+        load_config(
+            path,
+            OneStepConfig,
+            [
+                "recipe={vre: x, backbone: {source: random}, perceptual: none, weights: {identity: 0}}"
+            ],
+        )
 
 
 def test_no_digest_of_what_was_never_made():

@@ -18,7 +18,7 @@ from facewright.training.losses.adversarial import PatchDiscriminator
 from facewright.training.losses.identity import IdentityLoss
 from facewright.training.losses.latent_discriminator import LatentDiscriminator
 from facewright.training.losses.masked import MaskedFaceAlignment, attention_mask
-from facewright.training.losses.perceptual import FeatureLpips
+from facewright.training.losses.perceptual import Dists, FeatureLpips, sobel_magnitude
 from facewright.training.losses.pixel import box_weights, chroma, sobel
 from facewright.training.losses.vq import usage, vq_loss
 from facewright.training.recipe import Progress
@@ -262,6 +262,24 @@ def test_onestep_is_eq_12_and_16(tiny, exact):
     assert judged.keys() == {"bce"} and judged["bce"].item() == pytest.approx(bce, rel=1e-4)
 
 
+@pytest.mark.parametrize("arm", ["ea-dists", "dists", "ea-lpips", "lpips", "none"])
+def test_the_global_perceptual_term_is_the_one_that_is_named(tiny, arm):
+    recipe = tiny.start("onestep", perceptual=arm, weights={"gan": 0, "identity": 0})
+    data = tiny.batch("onestep")
+    x = data["gt"]
+    terms = recipe._compare(x, {**data, "gt": x.flip(3)})
+    if arm == "none":
+        assert "perceptual" not in terms and "perceptual" not in recipe.nets
+        return
+    term = recipe.nets["perceptual"]
+    plain = term.distance if arm.startswith("ea-") else term
+    assert type(plain) is (Dists if arm.endswith("dists") else FeatureLpips)
+    expected = plain(x, x.flip(3)).mean()
+    if arm.startswith("ea-"):
+        expected += plain(sobel_magnitude(x), sobel_magnitude(x.flip(3))).mean()
+    assert terms["perceptual"].item() == pytest.approx(0.7 * expected.item(), rel=1e-5)
+
+
 def test_honestface_adds_eq_13(tiny, exact):
     recipe, data = tiny.start("honestface"), tiny.batch("honestface", size=64)
     seen = []
@@ -291,16 +309,23 @@ GENERATOR = {
 }
 
 
+ARMS = {
+    "features": {},
+    "relative": {"relative_features": True},
+    "lpips": {"distance": "lpips"},
+}
+
+
 @pytest.mark.parametrize(
-    ("stage", "relative", "gan_loss"),
+    ("stage", "arm", "gan_loss"),
     [
-        *itertools.product(["vre-hq", "face-autoencoder"], [False, True], ["hinge"]),
-        ("vre-hq", False, "log"),
-        ("face-autoencoder", False, "log-saturating"),
+        *itertools.product(["vre-hq", "face-autoencoder"], ARMS, ["hinge"]),
+        ("vre-hq", "features", "log"),
+        ("face-autoencoder", "features", "log-saturating"),
     ],
 )
-def test_a_branch_is_l1_features_and_a_balanced_gan(tiny, stage, relative, gan_loss):
-    recipe = tiny.start(stage, relative_features=relative, gan_loss=gan_loss)
+def test_a_branch_is_l1_features_and_a_balanced_gan(tiny, stage, arm, gan_loss):
+    recipe = tiny.start(stage, **ARMS[arm], gan_loss=gan_loss)
     data = tiny.batch(stage)
     branch = "hq" if stage == "vre-hq" else "lq"
     given = dict(data)
@@ -308,17 +333,22 @@ def test_a_branch_is_l1_features_and_a_balanced_gan(tiny, stage, relative, gan_l
     judged = recipe.losses("discriminator", given, LATE)
 
     net, judge = (recipe.nets[n].double() for n in (branch, f"d_{branch}"))
-    encoder = recipe.nets["extractor"].double()
+    nets = recipe.nets
+    encoder = (nets["perceptual"].extractor if arm == "lpips" else nets["extractor"]).double()
     picture = data["gt" if branch == "hq" else "lq"]
     out = net(picture.double())
     # Resized in float32 or float64, a picture differs in the last digits.
     torch.testing.assert_close(out.target, given[f"{branch}_target"].double(), rtol=0, atol=1e-5)
     restored, target = out.restored, out.target
     maps = [encoder.features((p + 1) / 2) for p in (restored, target)]
-    stages = [
-        ((f - g) ** 2).mean() / (g.detach().var() if relative else 1)
-        for f, g in zip(*maps, strict=True)
-    ]
+    if arm == "lpips":
+        maps = [[f / f.norm(dim=1, keepdim=True) for f in stages] for stages in maps]
+        stages = [((f - g) ** 2).sum(1).mean() for f, g in zip(*maps, strict=True)]
+    else:
+        stages = [
+            ((f - g) ** 2).mean() / (g.detach().var() if arm == "relative" else 1)
+            for f, g in zip(*maps, strict=True)
+        ]
     parts = {"l1": (restored - target).abs().mean(), "perceptual": 0.7 * sum(stages) / len(stages)}
     last = net.decoder.conv_out.weight
     fool = GENERATOR[gan_loss](judge(restored)[0])
