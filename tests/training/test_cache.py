@@ -144,7 +144,8 @@ def test_pairs_are_cut_anew_each_time_and_take_no_cache(tmp_path):
             path,
             OneStepConfig,
             [
-                "recipe={vre: x, backbone: {source: random}, perceptual: none, weights: {identity: 0}}"
+                "recipe={vre: x, backbone: {source: random}, perceptual: none}",
+                "recipe.weights={identity: 0}",
             ],
         )
 
