@@ -27,7 +27,7 @@ AT_START = {
         "restorer sampling schedule"
     ),
     "checkpoint": "files fitting identify",
-    "degradation": "bands draw engine kernels linear presets recipe steps",
+    "degradation": "bands draw engine kernels linear passes presets real_esrgan recipe steps",
     "drawing": "compare paint sheet",
     "faces": "auto foreign mesh needs selection",
     "files": "confined json_text known names pickles search writing",

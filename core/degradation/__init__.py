@@ -9,20 +9,10 @@ and its recipe (plain dicts, ready for JSON) brings it back exactly. The classic
     blur -> downsample -> Gaussian noise -> JPEG -> upsample to the original size
 """
 
-from .descriptors import DESCRIPTORS, describe_damage
 from .engine import Degradation
 from .passes import Preset
 from .presets import MAX_TAPS, PRESETS
 from .recipe import describe
 from .steps import jpeg
 
-__all__ = [
-    "DESCRIPTORS",
-    "MAX_TAPS",
-    "PRESETS",
-    "Degradation",
-    "Preset",
-    "describe",
-    "describe_damage",
-    "jpeg",
-]
+__all__ = ["MAX_TAPS", "PRESETS", "Degradation", "Preset", "describe", "jpeg"]

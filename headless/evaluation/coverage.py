@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...core.degradation import DESCRIPTORS, Degradation, describe_damage
+from ...core.degradation import Degradation
+from ...core.degradation.descriptors import DESCRIPTORS, describe_damage
 from ...core.drawing.sheet import resized
 from ...core.errors import FacewrightError, listed
 from ...core.files.scan import LeftAside, pictures_in
 from ...core.images import read_picture
-from ...core.metrics import FrechetStatistics, coverage, recall
+from ...core.metrics import FrechetStatistics
+from ...core.metrics.manifolds import coverage, recall
 from ..jobs.batch import OnJob, Summary, run_jobs, unwatched
 from ..jobs.planning import Job
 from ..jobs.recorded import one_thread, picture_seed

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...core.degradation import DESCRIPTORS, Degradation
+from ...core.degradation import Degradation
+from ...core.degradation.descriptors import DESCRIPTORS
 from ...core.drawing.palette import COLORS
 from ...core.drawing.sheet import contact_sheet, within
 from ...core.errors import shorten

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from facewright.core.degradation import DESCRIPTORS, Degradation, describe_damage
+from facewright.core.degradation import Degradation
+from facewright.core.degradation.descriptors import DESCRIPTORS, describe_damage
 from facewright.core.errors import FacewrightError
 from scipy.ndimage import convolve1d
 

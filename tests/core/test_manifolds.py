@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import torch
 from facewright.core.errors import FacewrightError
-from facewright.core.metrics import coverage, principal_components, recall, tsne
-from facewright.core.metrics.embedding import gradient, joint_probabilities
+from facewright.core.metrics.embedding import (
+    gradient,
+    joint_probabilities,
+    principal_components,
+    tsne,
+)
+from facewright.core.metrics.manifolds import coverage, recall
 from scipy.optimize import brentq
 from scipy.special import entr
 

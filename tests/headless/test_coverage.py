@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from facewright.core.degradation import DESCRIPTORS, Degradation, describe_damage
+from facewright.core.degradation import Degradation
+from facewright.core.degradation.descriptors import DESCRIPTORS, describe_damage
 from facewright.core.images import Picture, read_picture, write_picture
 from facewright.core.metrics import frechet_distance
 from facewright.headless.cli import app
