@@ -189,7 +189,10 @@ class LoadFaceEncoder(io.ComfyNode):
                     "face_encoder",
                     "facewright",
                     "A face encoder file in models/facewright.",
-                    Fits(("flipnet_restore_face_encoder.safetensors",), ("flipnet-face-encoder",)),
+                    Fits(
+                        ("flipnet_restore_face_encoder.safetensors",),
+                        ("flipnet-face-encoder", "flipnet-face-recogniser"),
+                    ),
                 ),
             ],
             outputs=[
@@ -203,9 +206,9 @@ class LoadFaceEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, face_encoder) -> io.NodeOutput:
-        from ..core.modules.face_encoder import FaceEncoder as Encoder
+        from ..core.methods.flipnet import load_face_encoder
 
-        return io.NodeOutput(Encoder.from_file(host.model_path("facewright", face_encoder)))
+        return io.NodeOutput(load_face_encoder(host.model_path("facewright", face_encoder)))
 
 
 class FaceTokens(io.ComfyNode):

@@ -17,6 +17,7 @@ from ._spec import ManyStepBackbone
 if TYPE_CHECKING:
     from ..people.person import Person
     from ..people.recogniser import Recogniser
+    from ._recognised_faces import RecognisedFaces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ class FlipnetFaces:
     backbone: ManyStepBackbone
     hubs: nn.Module
     """`core.methods.flipnet.BoostHubs`."""
-    encoder: FaceEncoder
+    encoder: "FaceEncoder | RecognisedFaces"
     size: int
     device: torch.device
     options: FlipnetOptions

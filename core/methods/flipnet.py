@@ -25,9 +25,9 @@ from ..files.known import BASE, BASE_WITH_TEXT, NANO_BASE, NANO_SIZE, KnownFile,
 from ..geometry.face import FaceAnalyzer
 from ..lora.files import read_lora
 from ..modules.boosthub import MODES, Attention, BoostHub, Conditioning, attend
-from ..modules.face_encoder import FaceEncoder
 from ..schedule import add_noise, alpha_bar
 from ._flipnet_faces import FlipnetFaces, FlipnetOptions, NanoFlipnetOptions
+from ._recognised_faces import load_face_encoder
 from ._spec import ModelSource, RestorerSpec
 
 BOOSTHUB_FORMAT = "flipnet-boosthub"
@@ -356,7 +356,7 @@ def _load(
     faces = FlipnetFaces(
         backbone=source.backbone(base, read_lora(lora)),
         hubs=hubs.to(device),
-        encoder=FaceEncoder.from_file(encoder).to(device),
+        encoder=load_face_encoder(encoder).to(device),
         size=size,
         device=device,
         options=options,

@@ -57,18 +57,15 @@ class TokenAdapter(nn.Module):
     Cross-attention does not see the order of its tokens, so each has a learned position.
     """
 
-    def __init__(self, config: FaceEncoderConfig) -> None:
+    def __init__(self, z: int, hidden: int, width: int, num_tokens: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            Linear(config.encoder.z_channels, config.hidden),
-            nn.GELU(),
-            Linear(config.hidden, config.width),
-            LayerNorm(config.width),
+            Linear(z, hidden), nn.GELU(), Linear(hidden, width), LayerNorm(width)
         )
-        self.positions = nn.Parameter(torch.randn(config.num_tokens, config.width) * 0.02)
+        self.positions = nn.Parameter(torch.randn(num_tokens, width) * 0.02)
 
     def forward(self, z: Tensor) -> Tensor:
-        """(b, n, z) -> (b, n, width)."""
+        """(b, n, z), or one vector of the whole face (b, 1, z) -> (b, n, width)."""
         return self.layers(z) + self.positions
 
 
@@ -86,7 +83,7 @@ class FaceEncoder(SavedNetwork):
         z = config.encoder.z_channels
         self.encoder = Encoder(config.encoder, c_out=2 * z)
         self.quant_conv = Conv2d(2 * z, 2 * z, 1)
-        self.adapter = TokenAdapter(config)
+        self.adapter = TokenAdapter(z, config.hidden, config.width, config.num_tokens)
 
     def prepare(self, faces: Tensor) -> Tensor:
         """(b, 3, h, w) in [0, 1] -> (b, 3, s, s) in [-1, 1], as the encoder sees them."""

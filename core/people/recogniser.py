@@ -6,6 +6,7 @@ import os
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Self
 
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..architecture import build
-from ..checkpoint import describe_format, detect_format, read_tensors
+from ..checkpoint import describe_format, detect_format, make_metadata, read_tensors
 from ..devices import without_autocast
 from ..errors import CheckpointError, check_image
 from ..files.pickles import is_program
@@ -92,6 +93,12 @@ class Recogniser(nn.Module):
         self.name, self.dim, self.crop = name, dim, crop
         self.id = f"{name}:{fingerprint(net)}"
         self.limits = limits or limits_of(self.id)
+
+    def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Its tensors and metadata, as `recogniser_of` takes them."""
+        net = self.net.net if isinstance(self.net, _Fed) else self.net
+        nano = isinstance(net, IdentityEncoder)
+        return net.state_dict(), make_metadata(NANO_FORMAT, asdict(net.config)) if nano else {}
 
     @property
     def info(self) -> str:
@@ -178,19 +185,29 @@ def load_recogniser(path: str | os.PathLike[str], *, calibrated: bool = True) ->
 
 def _load(path: Path) -> Recogniser:
     _refuse_programs(path)
-    tensors, metadata = read_tensors(path)
+    return recogniser_of(*read_tensors(path), source=path.name)
+
+
+def recogniser_of(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, source: str
+) -> Recogniser:
+    """The recogniser whose tensors these are, with the limits that came along.
+
+    Raises:
+        CheckpointError: as `load_recogniser`; the sentence names `source`.
+    """
     if detect_format(tensors, metadata) == NANO_FORMAT:
-        return nano_recogniser(IdentityEncoder.from_file(path))
+        return nano_recogniser(IdentityEncoder.from_tensors(tensors, metadata, source=source))
     if "layer1.0.conv1.weight" in tensors:
-        return _arcface(tensors, path.name)
+        return _arcface(tensors, source)
     network = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     if "input_layer.0.weight" in network:
         rest = [k for k in tensors if not k.startswith(("model.", "head."))]
-        return _adaface({**network, **{k: tensors[k] for k in rest}}, path.name)
+        return _adaface({**network, **{k: tensors[k] for k in rest}}, source)
     if "input_layer.0.weight" in tensors:
-        return _adaface(tensors, path.name)
+        return _adaface(tensors, source)
     raise CheckpointError(
-        f"{path.name} holds no face recogniser that facewright knows: it looks like "
+        f"{source} holds no face recogniser that facewright knows: it looks like "
         f"{describe_format(detect_format(tensors, metadata))}. {WHERE}"
     )
 

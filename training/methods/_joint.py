@@ -49,15 +49,16 @@ class JointDenoiser(nn.Module):
 
         Args:
             text: (b, n, d).
-            faces: (b, m, z) latents of the face encoder, or None.
+            faces: (b, m, z) latents of the face encoder, (b, 1, z) of a recogniser, or None.
             kept: (b,) bool; None keeps all.
         """
         if faces is None or self.adapter is None:
             return Prompt(text)
-        tokens = torch.cat([text, self.adapter(faces).to(text)], 1)
+        seen = self.adapter(faces).to(text)
+        tokens = torch.cat([text, seen], 1)
         if kept is None:
             return Prompt(tokens)
-        there = kept[:, None].expand(-1, faces.shape[1])
+        there = kept[:, None].expand(-1, seen.shape[1])
         return Prompt(
             tokens, torch.cat([torch.ones_like(text[..., 0], dtype=torch.bool), there], 1)
         )

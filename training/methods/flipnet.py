@@ -9,15 +9,18 @@ tokens; VAE, text encoder and face encoder stay frozen.
 import copy
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ...core.diffusion.boosthub import check_fits
+from ...core.methods._recognised_faces import RecognisedFaces, RecognisedFacesConfig
 from ...core.methods.flipnet import BoostHubConfig, BoostHubs, find_sites
 from ...core.modules.face_encoder import FaceEncoder
+from ...core.modules.identity import IdentityEncoder
+from ...core.people.recogniser import load_recogniser
 from ...core.sampling import Predict, ddim, guided
 from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
 from .._backbone import load_backbone
@@ -28,6 +31,7 @@ from ..recipe import Batch, Evaluation, Progress
 from ..settings.config import Strict
 from ._joint import JointDenoiser, Prompt
 from ._latent import LatentConfig, LatentRecipe
+from .flipnet_faces import encoder_within
 
 _MEASURED = (50, 200, 400, 600, 800)
 """Timesteps at which held-out noise predictions are scored."""
@@ -77,8 +81,23 @@ class FlipConfig(LatentConfig):
     name: str = Field("flipnet", description="start of the exported files' names")
 
 
+class FaceRecogniserConfig(Strict):
+    """A recogniser's vector as face tokens: FLIPNET's comparison in Fig. 4."""
+
+    path: Path = Field(description="weights of ArcFace, AdaFace, or a nano identity encoder")
+    tokens: int = Field(
+        256, ge=1, description="made of the vector; as many as the face encoder in its place gives"
+    )
+    hidden: int = Field(512, ge=1, description="of the adapter")
+
+
 class RestoreConfig(FlipConfig):
-    face_encoder: Path = Field(description="file of face-associate")
+    face_encoder: Path | None = Field(
+        None,
+        description="file of face-associate; or of face-autoencoder, branch lq, to go without "
+        "association",
+    )
+    face_recogniser: FaceRecogniserConfig | None = Field(None, description="in its place")
     drop_face: float = Field(0.3, ge=0, le=1, description="share of samples without face tokens")
     mse: float = Field(1.0, ge=0, description="lambda_mse of L_rm, on [0, 1]")
     perceptual: float = Field(0.01, ge=0, description="lambda_p of L_rm")
@@ -95,6 +114,15 @@ class RestoreConfig(FlipConfig):
             raise ValueError(
                 f"`perceptual` is {self.perceptual:g}, and no `extractor` names the network that "
                 "this term looks through; name its file, or write `perceptual: 0`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.face_encoder is None) == (self.face_recogniser is None):
+            raise ValueError(
+                "the face tokens come from one of `face_encoder` (a file of face-associate) and "
+                "`face_recogniser`: name one, and set the other to null"
             )
         return self
 
@@ -115,7 +143,7 @@ class _FlipRecipe(LatentRecipe):
     input_key: ClassVar[str]
     condition_key: ClassVar[str]
 
-    def _face_encoder(self) -> FaceEncoder | None:
+    def _face_encoder(self) -> FaceEncoder | RecognisedFaces | None:
         """Whose tokens the prompt carries."""
         return None
 
@@ -292,12 +320,23 @@ class RestoreRecipe(_FlipRecipe):
     )
     Config = RestoreConfig
     config: RestoreConfig
-    face_encoder: FaceEncoder
+    face_encoder: FaceEncoder | RecognisedFaces
     mode = "restore"
     input_key, condition_key = "gt", "lq"
 
-    def _face_encoder(self) -> FaceEncoder:
-        return FaceEncoder.from_file(self.config.face_encoder, untrained=True)
+    def _face_encoder(self) -> FaceEncoder | RecognisedFaces:
+        path, other = self.config.face_encoder, self.config.face_recogniser
+        if other is None:
+            return encoder_within(cast("Path", path))
+        recogniser = load_recogniser(other.path, calibrated=False)
+        net = recogniser.net
+        config = RecognisedFacesConfig(
+            num_tokens=other.tokens,
+            hidden=other.hidden,
+            width=self.backbone.unet.config.cross_attention_dim,
+            nano=net.config if isinstance(net, IdentityEncoder) else None,
+        )
+        return RecognisedFaces(recogniser, config)
 
     def frozen(self) -> dict[str, nn.Module]:
         c, nets = self.config, super().frozen()
@@ -335,7 +374,7 @@ class RestoreRecipe(_FlipRecipe):
         encoder.adapter.load_state_dict({k: v.cpu() for k, v in adapter.items()})
         path = folder / f"{self.config.name}_face_encoder.safetensors"
         dtype, training = self._stored(facts)
-        encoder.save(path, trained=True, dtype=dtype, **training)
+        encoder.save(path, dtype=dtype, **cast("dict[str, Any]", training))
         return [*super().export(folder, facts), path]
 
 

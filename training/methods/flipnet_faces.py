@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ...core.checkpoint import load_strict, read_tensors
+from ...core.checkpoint.identify import identify
 from ...core.errors import CheckpointError
 from ...core.modules.autoencoder import AutoencoderConfig
 from ...core.modules.face_encoder import FaceEncoder, FaceEncoderConfig
@@ -119,6 +120,18 @@ class FaceAutoencoder(WithDecoder, FaceEncoder):
         fresh = {f"adapter.{k}": v for k, v in model.adapter.state_dict().items()}
         load_strict(model, {**weights, **fresh}, source=str(path))
         return model
+
+
+def encoder_within(path: Path) -> FaceEncoder:
+    """The face encoder of a file: of face-associate, its adapter trained or not, or that within an
+    autoencoder, which was never drawn towards good faces.
+
+    Raises:
+        CheckpointError: another kind of file, or not all of one.
+    """
+    if identify(path).kind != FaceAutoencoder.format:
+        return FaceEncoder.from_file(path, untrained=True)
+    return FaceAutoencoder.read(path).without_decoder().requires_grad_(False)
 
 
 class _FaceRecipe(BranchRecipe):

@@ -13,7 +13,7 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
-from ...core.checkpoint import detect_format, read_tensors
+from ...core.checkpoint.identify import identify
 from ...core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from ...core.modules.autoencoder import AutoencoderConfig
 from ...core.modules.quantizer import Quantized
@@ -106,11 +106,9 @@ def load_embedder(path: Path) -> VisualRepresentationEmbedder:
     Raises:
         CheckpointError: another kind of file, or not all of one.
     """
-    tensors, metadata = read_tensors(path)
-    if detect_format(tensors, metadata) != VQAutoencoder.format:
+    if identify(path).kind != VQAutoencoder.format:
         return VisualRepresentationEmbedder.from_files(path)
-    within = VQAutoencoder.from_tensors(tensors, metadata, source=str(path))
-    return within.without_decoder().requires_grad_(False)
+    return VQAutoencoder.read(path).without_decoder().requires_grad_(False)
 
 
 class _VQRecipe(BranchRecipe):
