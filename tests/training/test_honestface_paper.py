@@ -111,6 +111,7 @@ def test_the_published_config_trains_an_sd_like_net_at_512_px(tmp_path):
         "extractor": {"kind": "nano", "path": str(tmp_path / "features.safetensors")},
         "recognisers": [str(tmp_path / "backbone.pth"), str(tmp_path / "adaface.ckpt")],
         "mfa_distance": "features",
+        "discriminator": {"rank": 16, "condition": "prompt"},
     }
     values["recipe"]["embedder"] |= {
         "recogniser": str(tmp_path / "backbone.pth"),

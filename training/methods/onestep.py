@@ -28,6 +28,7 @@ from ..losses.perceptual import feature_distance as feature_loss
 from ..losses.pixel import box_weights, chroma, sobel
 from ..recipe import Batch, Evaluation, Progress
 from ..settings.config import Strict
+from ._carried import carry_on
 from ._latent import LatentConfig, LatentRecipe
 from ._prompts import PROMPT, OtherPictures, PromptKind, exported, projection_of
 from .vre import load_embedder
@@ -65,6 +66,11 @@ class DiscriminatorConfig(Strict):
     start: float = Field(0.0, ge=0, le=1, description="share of the budget; trains from here on")
     ramp: float = Field(0.0, ge=0, le=1, description="share over which the weight then rises")
     condition: Literal["prompt", "null"] = "prompt"
+    carry_on: Path | None = Field(
+        None,
+        description="run of onestep or honestface whose discriminator goes on: its folder, its "
+        "`checkpoints`, or one of those; none: a fresh one",
+    )
 
 
 class Weights(Strict):
@@ -209,6 +215,8 @@ class OneStepRecipe(LatentRecipe):
                 hidden=c.discriminator.hidden,
                 merged=c.merged,
             )
+            if c.discriminator.carry_on:
+                carry_on(nets["discriminator"], c.discriminator.carry_on)
         self._begin_lora(c.start)
         called = MergedCall(unet) if c.merged else unet
         own = copy.deepcopy(self.vre.embedding_change)

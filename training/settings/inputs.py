@@ -51,8 +51,9 @@ def _exists(path: Path) -> bool:
 
 
 def _hint(key: str, path: Path, stages: list[str]) -> str:
-    if path.parent.name == "export":
-        run = path.parent.parent.name
+    made = path.parent if path.parent.name == "export" else path
+    if made.name in ("export", "checkpoints"):
+        run = made.parent.name
         for stage, names in configs_by_stage(stages).items():
             if run in names:
                 return f" (facewright train {stage} --config {run} makes it)"
