@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ...core.errors import listed
 from ..make.options import DegradeOptions
 from ._common import (
     OUT,
@@ -16,6 +17,7 @@ from ._common import (
     inputs_argument,
     is_file,
     path_option,
+    say,
     write_json,
     wrong_usage,
 )
@@ -114,8 +116,17 @@ def degrade(
     recipe: Annotated[
         Path | None,
         path_option(
-            "Play back a manifest.jsonl, by the pictures' names, or one recipe from a JSON.",
+            "Play back a manifest.jsonl or the list of a test set, by the pictures' names, or one "
+            "recipe from a JSON.",
             callback=is_file,
+        ),
+    ] = None,
+    list_file: Annotated[
+        Path | None,
+        path_option(
+            "Also write a list by which others can make the same test set and compare every pixel: "
+            "set.jsonl, say.",
+            "--list",
         ),
     ] = None,
     sharing: Sharing,
@@ -139,11 +150,26 @@ def degrade(
     if recipe and options != DegradeOptions():
         raise typer.BadParameter("--recipe says all about the damage: give no other options of it.")
 
-    from ..make.degrade import DegradeRun
+    if recipe and list_file:
+        raise typer.BadParameter("--list is of what is drawn here; with --recipe it is there.")
 
+    from ..make.degrade import DegradeRun
+    from ..make.picture_lists import is_list
+
+    if list_file is not None and list_file.exists() and not is_list(list_file):
+        raise typer.BadParameter(
+            f"{list_file} exists and is no list of a test set: choose another."
+        )
     with wrong_usage():
         todo = DegradeRun(inputs, out, options, recipes=recipe, overwrite=overwrite)
+    if todo.missing and not as_json:
+        names = listed(todo.missing)
+        count = counted(len(todo.missing), "picture")
+        say(f"Not given, though listed: {count} ({names}). The test set will lack them.", "yellow")
     make_pictures("Degrading", todo, sharing, as_json, remarks=_sizes)
+    if list_file is not None:
+        count = todo.write_list(list_file)
+        say(f"{list_file}: the list of {counted(count, 'picture')}")
 
 
 def _sizes(done: list[dict[str, Any]]) -> list[str]:

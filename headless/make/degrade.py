@@ -26,6 +26,14 @@ from ..jobs.recorded import (
     recorded_job,
 )
 from .options import DegradeOptions
+from .picture_lists import (
+    PictureList,
+    compare_degraded,
+    compare_good,
+    is_list,
+    read_list,
+    write_list,
+)
 
 _LOSSLESS = frozenset({".png", ".tif", ".tiff", ".bmp", ".ppm"})
 _SETTINGS = ("preset", "overrides", "base_seed")
@@ -66,8 +74,9 @@ class DegradeRun(RecordedRun):
         Args:
             inputs: files, folders or patterns.
             out: folder, or a file for one picture; its record then lies beside it as .json.
-            recipes: a manifest, whose recipes are matched by the pictures' names, or a JSON file
-                with one recipe for all; takes the place of `options`.
+            recipes: a list of a test set or a manifest, whose recipes are matched by the pictures'
+                names, or a JSON file with one recipe for all; takes the place of `options`. Of a
+                list both pictures are compared with its hashes, and those that differ fail.
             overwrite: make again what is there.
 
         Raises:
@@ -75,11 +84,21 @@ class DegradeRun(RecordedRun):
                 folder that holds pictures of another run or of no run.
         """
         degradation = Degradation.preset(options.preset, **options.overrides)
-        settings = _settings(options)
+        self.settings = settings = _settings(options)
+        self.missing: list[str] = []
+        """Pictures of a list that are not among the inputs."""
+        if recipes is None:
+            make = _drawn(options, settings)
+        elif is_list(recipes):
+            listed = read_list(recipes)
+            degradation, make = listed.degradation, _from_list(recipes, listed)
+            self.missing = list(dict.fromkeys(record["input"] for record in listed.records))
+        else:
+            make = _played_back(recipes)
         super().__init__(
             inputs,
             out,
-            _drawn(options, settings) if recipes is None else _played_back(recipes),
+            make,
             _Degrade(degradation),
             suffix=lambda p: p.suffix if p.suffix.lower() in _LOSSLESS else ".png",
             settings=settings if recipes is None else None,
@@ -87,6 +106,16 @@ class DegradeRun(RecordedRun):
             shape=_Degraded,
             overwrite=overwrite,
         )
+        given = {job.name for job in self.jobs}
+        self.missing = [name for name in self.missing if name not in given]
+
+    def write_list(self, path: Path) -> int:
+        """Write the list by which others make the same; returns how many pictures it names.
+
+        Raises:
+            FacewrightError: a picture was not made, or by a version that kept too little.
+        """
+        return write_list(path, (self.manifest.get(j.output) for j in self.jobs), self.settings)
 
 
 @dataclass(frozen=True)
@@ -98,10 +127,12 @@ class _Degrade:
     def __call__(self, job: RecordedJob) -> dict[str, Any]:
         picture = read_picture(job.source)
         gt = picture.pixels[None, :3]
+        hashes = {"gt_pixels": compare_good(job, gt[0])}
         recipe = job.given.get("recipe") or self.degradation.draw(job.seed or 0, *gt.shape[-2:])
         lq = torch.cat([Degradation.replay(gt, [recipe])[0], picture.pixels[3:]])
+        hashes["lq_pixels"] = compare_degraded(job, lq)
         notes = write_picture(job.target, lq, picture, copy=True)
-        facts: dict[str, Any] = {"record": {"recipe": recipe}, "notes": notes}
+        facts: dict[str, Any] = {"record": {"recipe": recipe, **hashes}, "notes": notes}
         remark = self.degradation.settings.remark(*gt.shape[-2:])
         if remark and "recipe" not in job.given:
             facts["remark"] = remark
@@ -150,6 +181,27 @@ def _played_back(path: Path) -> Callable[[Job, Path], Iterator[RecordedJob]]:
         if not only and job.name not in known:
             raise FacewrightError(
                 f"{path} has no recipe for {job.name}. Give the folder it was made from, so that "
+                "names match, or only pictures that are in it."
+            )
+
+    return make
+
+
+def _from_list(path: Path, listed: PictureList) -> Callable[[Job, Path], Iterator[RecordedJob]]:
+    """Jobs of a list, which names what they begin and end with."""
+    known: dict[str, list[Record]] = {}
+    for record in listed.records:
+        known.setdefault(record["input"], []).append(record)
+
+    def make(job: Job, folder: Path) -> Iterator[RecordedJob]:
+        for record in known.get(job.name, []):
+            keys = ("recipe", "gt_pixels", "lq_pixels")
+            given = {key: record[key] for key in keys if record.get(key) is not None}
+            about = {"settings": listed.settings, "seed": record.get("seed"), "given": given}
+            yield _job(job, folder, record["copy"], **about)
+        if job.name not in known:
+            raise FacewrightError(
+                f"{path} does not list {job.name}. Give the folder that it was made from, so that "
                 "names match, or only pictures that are in it."
             )
 

@@ -1,5 +1,6 @@
 """`facewright degrade`: the same pixels whatever happens to the run."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -72,8 +73,6 @@ def test_the_manifest_says_how_each_picture_came_about(gt, tmp_path):
 
 
 def test_seeds_are_sha_256():
-    import hashlib
-
     expected = int(hashlib.sha256(b"7/2/sub/a.png").hexdigest()[:12], 16)
     assert picture_seed(7, "sub/a.png", 2) == expected
 
@@ -103,6 +102,103 @@ def test_a_manifest_plays_back_exactly(gt, tmp_path):
     assert result.exit_code == 2 and "no recipe for new.png" in result.stderr
     result = degrade(gt, "-o", tmp_path / "z", "--recipe", manifest, "--scale", 2)
     assert result.exit_code == 2
+
+
+def sha(path):
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+def test_a_list_lets_others_make_the_same_test_set(gt, tmp_path):
+    made, named = tmp_path / "x", tmp_path / "set.jsonl"
+    args = ["--preset", "codeformer", "--seed", 4, "--copies", 2, "--noise", "0:9"]
+    result = degrade(gt, "-o", made, *args, "--list", named)
+    assert result.exit_code == 0 and "6 pictures" in result.stderr
+    head, *lines = map(json.loads, named.read_text().splitlines())
+    assert (head["format"], head["schema"], head["pictures"]) == ("facewright.test_set", 1, 6)
+    assert [line["output"] for line in lines] == sorted(r["output"] for r in records(made))
+    for line in lines:
+        assert line["gt_pixels"] == sha(gt / line["input"])
+        assert line["lq_pixels"] == sha(made / line["output"])
+        assert line["seed"] == picture_seed(4, line["input"], line["copy"])
+    assert degrade(gt, "-o", tmp_path / "y", "--recipe", named).exit_code == 0
+    assert contents(made) == contents(tmp_path / "y")
+    # Seeds alone are enough.
+    for line in lines:
+        for key in ("recipe", "gt_pixels", "output"):
+            del line[key]
+    short = tmp_path / "short.jsonl"
+    short.write_text("\n".join(map(json.dumps, [head, *lines])))
+    assert degrade(gt, "-o", tmp_path / "z", "--recipe", short).exit_code == 0
+    assert contents(made) == contents(tmp_path / "z")
+    assert degrade(gt, "-o", tmp_path / "z", "--recipe", short).exit_code == 0, "it goes on"
+
+
+def test_a_list_tells_other_pictures_from_its_own(gt, tmp_path):
+    named, out = tmp_path / "set.jsonl", tmp_path / "out"
+    assert degrade(gt, "-o", tmp_path / "x", "--preset", "mild", "--list", named).exit_code == 0
+    before = contents(tmp_path / "x")
+    picture(gt / "a.png", seed=77)  # another picture of the name
+    Image.open(gt / "sub/a.png").save(gt / "sub/a.png", compress_level=0)  # the same in other bytes
+    (gt / "b.jpg").unlink()
+    result = degrade(gt, "-o", out, "--recipe", named)
+    words = " ".join(result.stderr.split())
+    assert (
+        result.exit_code == 1 and "a.png has other pixels than the picture that the list" in words
+    )
+    assert "1 picture (b.jpg). The test set will lack" in words
+    assert not (out / "a.png").exists() and contents(out)["sub/a.png"] == before["sub/a.png"]
+    text = named.read_text()
+    known = json.loads(text.splitlines()[-1])["lq_pixels"]
+    named.write_text(text.replace(known, "0" * 64))
+    result = degrade(gt, "-o", tmp_path / "n", "--recipe", named)
+    assert "sub/a.png came out with other pixels" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda head, line: head.update(schema=2), "of schema 2"),
+        (lambda head, line: head.update(preset="nope"), "no degradation preset"),
+        (lambda head, line: head.update(overrides={"name": 1}), "does not say a degradation"),
+        (lambda head, line: head.update(overrides={"noise": [0, 20]}), "levels of 255"),
+        (
+            lambda head, line: (line.pop("recipe"), line.pop("seed")),
+            "neither a `recipe` nor a `seed`",
+        ),
+        (lambda head, line: line.update(copy="one"), "Line 2 of"),
+        (lambda head, line: line.update(input="new.png"), "does not list a.png"),
+        (lambda head, line: line["recipe"].update(steps=[{"op": "melt"}]), "'melt'"),
+    ],
+)
+def test_lists_that_are_wrong(tmp_path, change, words):
+    picture(tmp_path / "gt/a.png")
+    named = tmp_path / "set.jsonl"
+    args = ["--preset", "mild", "--list", named]
+    assert degrade(tmp_path / "gt", "-o", tmp_path / "x", *args).exit_code == 0
+    head, line = map(json.loads, named.read_text().splitlines())
+    change(head, line)
+    named.write_text("\n".join(map(json.dumps, [head, line])))
+    result = degrade(tmp_path / "gt", "-o", tmp_path / "y", "--recipe", named)
+    assert result.exit_code in (1, 2) and words in " ".join(result.stderr.split())
+    assert not (tmp_path / "y/a.png").exists()
+
+
+def test_lists_replace_lists_only(gt, tmp_path):
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text('{"format": "of mine"}\n')
+    result = degrade(gt, "-o", tmp_path / "x", "--list", mine)
+    assert result.exit_code == 2 and "is no list" in result.stderr and "mine" in mine.read_text()
+    named = tmp_path / "set.jsonl"
+    for _ in range(2):
+        assert degrade(gt, "-o", tmp_path / "x", "--list", named).exit_code == 0
+    assert degrade(gt, "-o", tmp_path / "x", "--recipe", named, "--list", mine).exit_code == 2
+    # Pictures of a version that kept no hashes.
+    manifest = tmp_path / "x/manifest.jsonl"
+    old = [{k: v for k, v in r.items() if "pixels" not in k} for r in records(tmp_path / "x")]
+    manifest.write_text("".join(json.dumps(r) + "\n" for r in old))
+    result = degrade(gt, "-o", tmp_path / "x", "--list", named)
+    assert result.exit_code == 1 and "make them again with --overwrite" in result.stderr
 
 
 def test_one_picture_keeps_its_record_beside_it(gt, tmp_path):
