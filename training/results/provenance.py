@@ -142,6 +142,8 @@ def _terms(key: str, path: Path) -> list[str]:
     """What is known of the terms of a weight file that went in."""
     if key.startswith("recipe.backbone.path"):
         return []  # said of the base
+    if key.endswith(".carry_on"):
+        return []  # of a run of one's own; and no export holds a discriminator
     if _bundled(path):
         return [_OWN]
     inherited = _training(path).get("licences")
