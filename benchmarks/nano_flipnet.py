@@ -30,7 +30,8 @@ from facewright.core.methods.flipnet import (
     Condition,
     nano_files,
 )
-from facewright.core.metrics import FrechetStatistics
+from facewright.core.metrics import frechet_distance
+from facewright.core.metrics.manifolds import recall as recall_of
 from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.modules.face_encoder import FaceEncoder, append_tokens
 from facewright.core.sampling import ddim, guided
@@ -47,8 +48,6 @@ BATCH = 16
 SHEET_PEOPLE = 8
 RECOLOURED = "phi = 1, colours of LQ"
 COLUMNS = ("psnr", "ssim", "edges", "feature", "identity")
-NEIGHBOURS = 3
-"""Of the manifold in recall (Kynkäänniemi et al., arXiv:1904.06991)."""
 
 
 class Flipnet:
@@ -160,8 +159,8 @@ def degrade(count: int, steps: int) -> dict:
     scale = real.std(0) + 1e-6
     table = {}
     for name, runs in sets.items():
-        recall = [_recall(real / scale, x / scale) for x in runs]
-        frechet = [_frechet(real / scale, x / scale) for x in runs]
+        recall = [recall_of(real / scale, x / scale) for x in runs]
+        frechet = [float(frechet_distance(real / scale, x / scale)) for x in runs]
         table[name] = {"recall": _over_seeds(recall), "frechet": _over_seeds(frechet)}
         print(
             f"{name:18s} recall {np.mean(recall):.3f} ({min(recall):.3f} to {max(recall):.3f}), "
@@ -207,20 +206,6 @@ def _log(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def _std(x: torch.Tensor) -> torch.Tensor:
     return x.flatten(1).std(1)
-
-
-def _recall(real: torch.Tensor, made: torch.Tensor) -> float:
-    """Share of real pictures that lie among the made ones: within the distance of some made picture
-    to its third neighbour (arXiv:1904.06991, Eq. 2)."""
-    radius = torch.cdist(made, made).kthvalue(NEIGHBOURS + 1, 1).values
-    return float((torch.cdist(real, made) <= radius[None]).any(1).double().mean())
-
-
-def _frechet(real: torch.Tensor, made: torch.Tensor) -> float:
-    one, other = FrechetStatistics(), FrechetStatistics()
-    one.update(real)
-    other.update(made)
-    return float(one.distance(other))
 
 
 def _faces(first: int, count: int) -> torch.Tensor:
