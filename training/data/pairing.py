@@ -1,6 +1,7 @@
 """Which degraded picture belongs to which good one, in data sets as they are downloaded."""
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -82,8 +83,8 @@ def find_pairs(entry: Path | PairFolders) -> FoundPairs:
         entry: a folder, or an entry of `data.folders` of a config.
 
     Raises:
-        ConfigError: there are no pictures, no rule fits or more than one does, or two files of a
-            side bear one name.
+        NoPairsError: there are no pictures, or no rule fits.
+        ConfigError: more than one rule fits, or two files of a side bear one name.
     """
     aside = LeftAside()
     if isinstance(entry, PairFolders) and entry.hq and entry.lq:
@@ -124,8 +125,12 @@ _OTHERWISE = (
 )
 
 
-def _no_pictures(folder: Path, more: str = "") -> ConfigError:
-    return ConfigError(f"There are no pictures in {folder}{more}. {_OTHERWISE}")
+class NoPairsError(ConfigError):
+    """No rule fits a folder."""
+
+
+def _no_pictures(folder: Path, more: str = "") -> NoPairsError:
+    return NoPairsError(f"There are no pictures in {folder}{more}. {_OTHERWISE}")
 
 
 def _two_folders(folders: tuple[Path, Path], aside: LeftAside) -> FoundPairs:
@@ -197,13 +202,34 @@ def refuse_alone(found: FoundPairs) -> None:
     )
 
 
-def limited(pairs: dict[str, tuple[Path, Path]], limit: int, data_set: str) -> list[str]:
-    """Names of `limit` of the pairs, drawn by their names alone: adding pairs moves few others."""
+def chosen_pairs(entry: Path | PairFolders, found: FoundPairs) -> list[str]:
+    """Names of the pairs that an entry's `limit` leaves, all without one, in their order.
+
+    They are drawn by their names alone: pictures that are added move few others.
+    """
+    limit = None if isinstance(entry, Path) else entry.limit
+    names = list(found.pairs)
+    if limit is None or limit >= len(names):
+        return names
+    data_set = set_name(entry)
 
     def draw(name: str) -> str:
         # Not the digest that the held-out are drawn by: the two choices would be one.
         text = f"limit\0{data_set}/{name}"
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
-    chosen = set(sorted(pairs, key=draw)[:limit])
-    return [name for name in pairs if name in chosen]
+    chosen = set(sorted(names, key=draw)[:limit])
+    return [name for name in names if name in chosen]
+
+
+def place_of(entry: Path | PairFolders) -> Path:
+    """The folder that a data set is called after."""
+    return entry if isinstance(entry, Path) else entry.place
+
+
+def set_name(entry: Path | PairFolders) -> str:
+    """What a data set is called, wherever it lies.
+
+    Not the path as typed: a run resumed from another folder must hold out the same pairs.
+    """
+    return os.path.basename(os.path.abspath(place_of(entry)))

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,16 @@ from ..settings.strict import ConfigError
 from .cutting import random_square
 from .damage import UnreadableError, inside
 from .files import digest_of, look_for_captions, read_caption, read_picture, size_of, upright_size
-from .pairing import EXAMPLES, SAME_NAME, FoundPairs, find_pairs, limited, refuse_alone
+from .pairing import (
+    EXAMPLES,
+    SAME_NAME,
+    FoundPairs,
+    chosen_pairs,
+    find_pairs,
+    place_of,
+    refuse_alone,
+    set_name,
+)
 from .sources import Photo, Photos, open_folder, parted, whole_picture
 
 log = logging.getLogger(__name__)
@@ -112,7 +120,7 @@ def open_pairs(config: PairsData) -> tuple[Photos, Photos]:
             "on and one held out for validation. Add pairs."
         )
     if config.captions is not False:
-        sets = [_place(entry) for entry in config.folders]
+        sets = [place_of(entry) for entry in config.folders]
         look_for_captions([p.files[0] for p in pairs], sets, needed=config.captions is True)
     train, validation = (
         PairPhotos([pairs[i] for i in sorted(chosen)], config.size, config.captions is not False)
@@ -139,16 +147,12 @@ def _set_of(entry: Path | PairFolders, config: PairsData) -> Iterator[Pair]:
     """The pairs of one data set."""
     found = find_pairs(entry)
     refuse_alone(found)
-    folder, limit, largest = _place(entry), None, None
+    names, folder, data_set = chosen_pairs(entry, found), place_of(entry), set_name(entry)
+    limit, largest = None, None
     if isinstance(entry, PairFolders):
         limit, largest = entry.limit, entry.largest
-    # Not the path as typed: a run resumed from another folder must hold out the same pairs.
-    data_set = os.path.basename(os.path.abspath(folder))
-    names = list(found.pairs)
-    if limit is not None:
-        names = limited(found.pairs, limit, data_set)
     _tell(folder, found, names, limit)
-    sizes = refuse_other_sizes({name: found.pairs[name] for name in names})
+    sizes = _sizes_of({name: found.pairs[name] for name in names})
     largest = largest or config.largest
     small = sum(min(size) < config.size for size in sizes.values())
     if small and largest is None:
@@ -158,10 +162,6 @@ def _set_of(entry: Path | PairFolders, config: PairsData) -> Iterator[Pair]:
         )  # fmt: skip
     for name in names:
         yield Pair(name, found.pairs[name], found.folders, f"{data_set}/{name}", largest)
-
-
-def _place(entry: Path | PairFolders) -> Path:
-    return entry if isinstance(entry, Path) else entry.place
 
 
 def _tell(folder: Path, found: FoundPairs, names: list[str], limit: int | None) -> None:
@@ -181,22 +181,32 @@ def _tell(folder: Path, found: FoundPairs, names: list[str], limit: int | None) 
                     len(names))  # fmt: skip
 
 
-def refuse_other_sizes(pairs: dict[str, tuple[Path, Path]]) -> dict[str, tuple[int, int]]:
+def _sizes_of(pairs: dict[str, tuple[Path, Path]]) -> dict[str, tuple[int, int]]:
     """Width and height of each pair, from the headers alone; without those that cannot be read.
 
     Raises:
         ConfigError: the pictures of a pair differ.
     """
     found: dict[str, tuple[int, int]] = {}
-    for name, (hq, lq) in pairs.items():
+    for name, files in pairs.items():
         try:
-            sizes = [upright_size(path) for path in (hq, lq)]
+            sizes = both_sizes(files)
         except UnreadableError:
             continue  # it is named when its turn comes, and left out like any other
         if sizes[0] != sizes[1]:
+            (hq, lq), (good, degraded) = files, sizes
             raise ConfigError(
-                f"The pair {name} differs in size: {hq} has {sizes[0][0]} x {sizes[0][1]} pixels, "
-                f"{lq} has {sizes[1][0]} x {sizes[1][1]}. Bring them to one size, pixel on pixel."
+                f"The pair {name} differs in size: {hq} has {good[0]} x {good[1]} pixels, "
+                f"{lq} has {degraded[0]} x {degraded[1]}. Bring them to one size, pixel on pixel."
             )
         found[name] = sizes[0]
     return found
+
+
+def both_sizes(files: tuple[Path, Path]) -> list[tuple[int, int]]:
+    """Width and height of both pictures of a pair.
+
+    Raises:
+        UnreadableError: one of them is no picture.
+    """
+    return [upright_size(path) for path in files]
