@@ -199,6 +199,25 @@ def test_two_processes_draw_the_curve_of_one(tiny, folder_of_people, tmp_path, s
     assert losses[0] != losses[-1]
 
 
+@pytest.mark.slow
+def test_a_total_batch_is_the_same_step_on_one_process_and_on_two(tiny, folder_of_people, tmp_path):
+    """One process takes it in two passes of four, two processes in one pass of four each."""
+    script = written(tmp_path / "stage.py", STAGE)
+    curves = []
+    for processes in (1, 2):
+        output = tmp_path / str(processes)
+        path = stage_config(tiny, "face-autoencoder", folder_of_people, output, 4, gan=0)
+        config = yaml.safe_load(path.read_text()) | {"total_batch": 8}
+        del config["accumulate"]
+        path.write_text(yaml.safe_dump(config))
+        finish(script, ["face-autoencoder", path], processes)
+        curves.append(curve(output))
+    for a, b in zip(*(map(flat, c) for c in curves), strict=True):
+        assert a == pytest.approx(b, rel=1e-3, abs=2e-5), a["step"]
+    facts = [json.loads((tmp_path / str(n) / "facts.json").read_text()) for n in (1, 2)]
+    assert [f["images"] for f in facts] == [8 * STEPS] * 2
+
+
 def logged(output):
     """Steps whose losses are logged; the last line may be half there."""
     try:
