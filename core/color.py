@@ -112,6 +112,13 @@ def luma(rgb: Tensor, dim: int = -3) -> Tensor:
     return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
+def studio_luma(rgb: Tensor, dim: int = -3) -> Tensor:
+    """`luma` in studio range, from 16/255 for black to 235/255 for white (ITU-R BT.601), with the
+    rounded coefficients that MATLAB's `rgb2ycbcr` has and others copied."""
+    red, green, blue = rgb.split(1, dim)
+    return (65.481 * red + 128.553 * green + 24.966 * blue + 16) / 255
+
+
 def rgb_to_lab(rgb: Tensor) -> Tensor:
     """sRGB (b, 3, h, w) in [0, 1] -> CIELAB, D65, 2 degree observer; L* in [0, 100]."""
     from kornia.color import rgb_to_lab

@@ -237,6 +237,18 @@ _ALL = (
         compute=partial(ssim, channels="y"),
     ),
     Metric(
+        name="psnr_y_studio", label="PSNR (Y, studio)", unit="dB", better="higher",
+        summary="Peak 255, BT.601 luma in studio range (16 to 235) as BasicSR's test_y_channel, no "
+        "border cropped; 1.32 dB above PSNR (Y).",
+        compute=partial(psnr, channels="y_studio"),
+    ),
+    Metric(
+        name="ssim_y_studio", label="SSIM (Y, studio)", better="higher", smallest=11,
+        summary="As SSIM on BT.601 luma in studio range (16 to 235, peak 255) as BasicSR's "
+        "test_y_channel, no border cropped.",
+        compute=partial(ssim, channels="y_studio"),
+    ),
+    Metric(
         name="edges", label="Edge ratio", better="one",
         summary="Mean Sobel gradient relative to the truth: 1 is ideal, below is soft, above is "
         "noise or oversharpening.",

@@ -23,6 +23,8 @@ MEANING = {
     "psnr_y": f"{_PIXELS} Brightness alone, without colour.",
     "ssim": _STRUCTURE,
     "ssim_y": f"{_STRUCTURE} Brightness alone, without colour.",
+    "psnr_y_studio": f"{_PIXELS} Brightness alone, in the range of video.",
+    "ssim_y_studio": f"{_STRUCTURE} Brightness alone, in the range of video.",
     "edges": "How sharp a picture is compared with the original. Noise counts as sharpness too.",
     "msswd": "How different the colours are, wherever in the picture they lie.",
     "msswd_learned": "How different the colours are, wherever in the picture they lie.",

@@ -10,7 +10,8 @@ from facewright.core.geometry.landmarks import affine_landmark_distance, region_
 from facewright.core.metrics import METRICS, Metric, metric
 
 ORDER = [
-    *("psnr", "psnr_y", "ssim", "ssim_y", "edges", "msswd", "lpips", "lpips_vgg", "dists", "musiq"),
+    *("psnr", "psnr_y", "ssim", "ssim_y", "psnr_y_studio", "ssim_y_studio", "edges", "msswd"),
+    *("lpips", "lpips_vgg", "dists", "musiq"),
     *("maniqa", "clipiqa", "niqe", "msswd_learned", "fid", "ald", "ald_eyes", "ald_mouth"),
     *("ald_lips", "lmd", "deg", "cosine", "rank", "rank1", "frechet"),
 ]
