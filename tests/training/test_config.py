@@ -99,7 +99,7 @@ def test_all_that_is_missing_is_named_at_once_with_what_makes_it(tmp_path, monke
     with pytest.raises(ConfigError) as caught:
         open_run("onestep", "onestep_24gb")
     text = str(caught.value)
-    assert "data.folder: data/ffhq" in text
+    assert "data.folder.0: data/ffhq\n  data.folder.1: data/ffhqr" in text
     vre = "facewright train vre-associate --config vre_associate_24gb makes it"
     assert f"recipe.vre: runs/vre_associate_24gb/export/vre.safetensors ({vre})" in text
     assert "recipe.recogniser.path: models/backbone.pth (docs/training.md" in text
@@ -119,3 +119,18 @@ def test_hints_for_what_people_type(tmp_path):
     assert load_config(path, Strict).precision == "no"  # YAML reads a bare no as false
     with pytest.raises(ConfigError, match=r"of source world; for another source replace"):
         load_config(path, Strict, ["data.folder=photos"])
+
+
+def test_entries_of_a_list_are_set_by_their_number(tmp_path):
+    def folders(*overrides):
+        return load_config(tmp_path / "run.yaml", Strict, [*overrides]).data.folder
+
+    (tmp_path / "run.yaml").write_text(
+        "output: x\nbudget: {max_steps: 1}\noptimizers: {main: {}}\n"
+        "data: {source: folder, folder: [one, two]}\n"
+    )
+    assert list(map(str, folders("data.folder.1=three"))) == ["one", "three"]
+    assert str(folders("data.folder=four")) == "four"
+    for wrong in ("data.folder.2=x", "data.folder.-1=x", "data.folder.one=x", "data.folder.0.a=x"):
+        with pytest.raises(ConfigError, match=r"of one of the 2 entries|holds a value"):
+            folders(wrong)

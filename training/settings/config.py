@@ -273,16 +273,31 @@ def _override(data: dict, text: str) -> tuple[str, ...]:
     if not equals or not all(place):
         raise ConfigError(f"--set `{shorten(text)}` should look like section.key=value.")
     *sections, last = place
+    inner: Any = data
     for section in sections:
-        if data.get(section) is None:
-            data[section] = {}
-        data = data[section]
-        if not isinstance(data, dict):
+        at = _within(inner, section, key)
+        if isinstance(inner, dict) and inner.get(at) is None:
+            inner[at] = {}
+        inner = inner[at]
+        if not isinstance(inner, dict | list):
             raise ConfigError(
                 f"--set `{shorten(key)}`: `{shorten(section)}` holds a value, not a section."
             )
-    data[last], _ = parse_yaml(value, f"--set `{shorten(text)}` could not be read")
+    at = _within(inner, last, key)
+    inner[at], _ = parse_yaml(value, f"--set `{shorten(text)}` could not be read")
     return place
+
+
+def _within(section: dict | list, part: str, key: str) -> Any:
+    """A key of a section as it is, of a list as a number: `data.folder.0` is the first."""
+    if isinstance(section, dict):
+        return part
+    if not (part.isascii() and part.isdigit() and int(part[:9]) < len(section)):
+        raise ConfigError(
+            f"--set `{shorten(key)}`: `{shorten(part)}` should be the number of one of the "
+            f"{len(section)} entries there, counted from 0."
+        )
+    return int(part)
 
 
 def _explain(item: Mapping, model: type[BaseModel], lines: dict[tuple, str]) -> str:
