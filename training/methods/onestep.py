@@ -7,10 +7,10 @@ frozen. With other weights and a nano backbone the same stage trains the bundled
 import copy
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from ...core.errors import FacewrightError
@@ -65,7 +65,9 @@ class DiscriminatorConfig(Strict):
     hidden: int | None = Field(None, description="channels of the head; default twice the UNet's")
     start: float = Field(0.0, ge=0, le=1, description="share of the budget; trains from here on")
     ramp: float = Field(0.0, ge=0, le=1, description="share over which the weight then rises")
-    condition: Literal["prompt", "null"] = "prompt"
+    condition: Annotated[
+        Literal["prompt", "null"], BeforeValidator(lambda v: "null" if v is None else v)
+    ] = Field("prompt", description="null: it judges without the prompt")
     carry_on: Path | None = Field(
         None,
         description="run of onestep or honestface whose discriminator goes on: its folder, its "

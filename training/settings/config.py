@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     ValidationError,
     create_model,
+    field_validator,
     model_validator,
 )
 
@@ -166,7 +167,9 @@ class TrainConfig(Strict):
     data: Annotated[WorldData | FolderData | PairsData | ShardsData, Field(discriminator="source")]
     degradation: DegradationConfig | None = None
     off_shelf: OffShelfConfig | None = None
-    optimizers: dict[str, OptimizerConfig] = Field(description="one per phase of the recipe")
+    optimizers: dict[str, OptimizerConfig] = Field(
+        description="one per phase of the recipe; null takes one out again"
+    )
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights; 0 = off")
     log_every: int = Field(20, ge=1)
     trackers: tuple[str, ...] = Field(
@@ -190,6 +193,13 @@ class TrainConfig(Strict):
         "run ends, for a checkpoint is known to be good when a step has gone on from it",
     )
     recipe: Any = Field(default_factory=dict, description="the stage's own section")
+
+    @field_validator("optimizers", mode="before")
+    @classmethod
+    def _taken_out(cls, value: Any) -> Any:
+        """An arm without a discriminator is a line more, too, and no other file."""
+        left = {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else {}
+        return left or value
 
     @model_validator(mode="after")
     def _comes_back(self) -> "TrainConfig":
