@@ -27,7 +27,7 @@ from facewright.training.losses.masked import (
 from facewright.training.losses.perceptual import FeatureLpips
 from facewright.training.methods.honestface import HonestFaceConfig, HonestFaceRecipe
 from facewright.training.recipe import Progress
-from facewright.training.settings.config import FolderData, TrainConfig
+from facewright.training.settings.config import ConfigError, FolderData, TrainConfig
 from torch import nn
 
 _spec = importlib.util.spec_from_file_location(
@@ -158,6 +158,13 @@ def test_exported_files_condition_as_the_trainer_does(files):
     identity = ide.look_at(data["references"], data["valid"], data["lq"])
     cond = ide.condition(vre, data["lq"], identity)
     torch.testing.assert_close(cond, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_an_embedder_that_cannot_be_built_is_told_in_the_configs_words(files):
+    with pytest.raises(ConfigError, match=r"`recipe\.embedder` .* multiples of the 4 heads"):
+        start(files, embedder={"identity_values": "linear", "hidden": 6})
+    with pytest.raises(ConfigError, match=r"11 tokens of references would leave none .* 5 where"):
+        start(files, embedder={"fusion": "append"})
 
 
 READINGS = {

@@ -79,8 +79,9 @@ def dry_run(
     except torch.OutOfMemoryError as error:
         raise FacewrightError(
             f"The memory of {engine.device} is too small for this config ({error}). Lower "
-            "`batch_size` and raise `accumulate` instead, or set gradient_checkpointing: true, or "
-            "hold frozen weights in half with frozen_precision: bf16."
+            "`batch_size` and raise `accumulate` instead (with `total_batch` it follows), or set "
+            "gradient_checkpointing: true, or hold frozen weights in half with frozen_precision: "
+            "bf16."
         ) from error
     speed = _speed(engine, spent[1:], sum(len(batch["gt"]) for batch in first))
     speed["validation_seconds"] = validation["seconds"]

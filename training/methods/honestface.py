@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ...core.errors import FacewrightError
 from ...core.faces import dense_landmarker, load_analyzer
 from ...core.methods.honestface import (
     IDEConfig,
@@ -132,32 +133,42 @@ class HonestFaceRecipe(OneStepRecipe):
 
     def build(self) -> dict[str, nn.Module]:
         c = self.config.embedder
-        recogniser, extractor = load_recogniser(c.recogniser), load_eye_extractor(c.extractor)
+        self.recogniser = load_recogniser(c.recogniser)
+        self.extractor = load_eye_extractor(c.extractor)
         analyzer = load_analyzer(c.landmarker.kind, c.landmarker.path, self.device)
-        colour, structure = eye_channels(extractor, c.eye_features)
-        self.ide_parts = {"recogniser": recogniser, "extractor": extractor}
+        self.ide_parts = {"recogniser": self.recogniser, "extractor": self.extractor}
         self.landmarker = dense_landmarker(analyzer)
-        self._ide_config = IDEConfig(
-            queries=c.queries,
-            hidden=c.hidden,
-            eye_size=c.eye_size,
-            colour_channels=colour,
-            structure_channels=structure,
-            recogniser_dim=recogniser.dim,
-            recogniser=recogniser.id,
-            extractor=fingerprint(extractor),
-            use_eyes=c.use_eyes,
-            use_identity=c.use_identity,
-            fusion=c.fusion,
-            eye_features=c.eye_features,
-            identity_values=c.identity_values,
-        )
         return super().build()
 
+    def _described(self) -> IDEConfig:
+        c, vre = self.config.embedder, self.vre.config
+        colour, structure = eye_channels(self.extractor, c.eye_features)
+        try:
+            return IDEConfig(
+                width=vre.encoder.z_channels,
+                vre_tokens=vre.num_tokens,
+                queries=c.queries,
+                hidden=c.hidden,
+                eye_size=c.eye_size,
+                colour_channels=colour,
+                structure_channels=structure,
+                recogniser_dim=self.recogniser.dim,
+                recogniser=self.recogniser.id,
+                extractor=fingerprint(self.extractor),
+                use_eyes=c.use_eyes,
+                use_identity=c.use_identity,
+                fusion=c.fusion,
+                eye_features=c.eye_features,
+                identity_values=c.identity_values,
+            )
+        except FacewrightError as error:
+            raise ConfigError(
+                f"`recipe.embedder` describes what cannot be built: {error}. Change it there."
+            ) from error
+
     def _generator(self, unet: nn.Module, projection: nn.Module) -> nn.Module:
-        vre = self.vre.config
-        config = replace(self._ide_config, width=vre.encoder.z_channels, vre_tokens=vre.num_tokens)
-        self.ide = IdentityEmbedder(config, landmarker=self.landmarker, **self.ide_parts)
+        parts = self.ide_parts
+        self.ide = IdentityEmbedder(self._described(), landmarker=self.landmarker, **parts)
         rows = self.vre.quantize.embedding.weight
         self.ide.learned.fusion.scale.copy_(self.config.embedder.gain * rows.square().mean().sqrt())
         return ReferenceGenerator(unet, projection, self.config.timestep, self.ide.learned)
