@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from ...core.errors import listed
 from ._common import (
     OUT,
     app,
+    check_choice,
     counted,
     fail,
     is_folder,
@@ -17,6 +19,7 @@ from ._common import (
     progress,
     say,
     say_aside,
+    wrong_usage,
 )
 from ._failures import sentences
 
@@ -27,6 +30,12 @@ def shards(
     folder: Annotated[Path, path_argument("Training pictures.", callback=is_folder)],
     out: Annotated[Path, path_option("Folder for the shards.", *OUT)],
     size_mb: Annotated[float, typer.Option(min=1, help="Megabytes in a shard, about.")] = 1000.0,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            help="FOLDER is a data set of real pairs: auto, or a rule of `facewright pairs`."
+        ),
+    ] = None,
 ) -> None:
     """Pack a folder of pictures into WebDataset tar shards for `facewright train`.
 
@@ -36,11 +45,19 @@ def shards(
     """
     with needs_training("Training"):
         from ...training.data.pack import pack
+        from ...training.data.pairing import EXAMPLES, find_pairs
+        from ...training.settings.data_sections import PairFolders
+    found = None
+    if pairs is not None:
+        check_choice("--pairs", pairs, ("auto", *EXAMPLES))
+        with wrong_usage():
+            found = find_pairs(PairFolders.model_validate({"folder": folder, "rule": pairs}))
     with progress("Packing", 1, quiet=False) as show:
         packed = pack(
             folder,
             out,
             megabytes=size_mb,
+            pairs=found,
             on_shard=lambda done, total: show(f"{done} of {counted(total, 'shard')}", done / total),
         )
     say(
@@ -49,7 +66,12 @@ def shards(
     last = len(packed.shards) - 1
     name = packed.shards[0].name.removesuffix("000000.tar")
     pattern = f"{name}{{000000..{last:06d}}}.tar" if last else packed.shards[0].name
-    say(f'Train on them with `data: {{source: shards, shards: "{out / pattern}", ...}}`.')
+    # Real damage is not to be resized away.
+    more = ", lq: true, crop: true" if found else ""
+    say(f'Train on them with `data: {{source: shards, shards: "{out / pattern}"{more}, ...}}`.')
+    if packed.others:
+        some = counted(len(packed.others), "picture")
+        say(f"{some} of neither side, left out: {listed(packed.others)}.", "yellow")
     say_aside(packed.aside)
     if packed.left_out:
         lines = [f"{file}: {why}" for file, why in packed.left_out.items()]

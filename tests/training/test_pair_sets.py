@@ -4,6 +4,7 @@ import itertools
 import logging
 import os
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
@@ -222,17 +223,29 @@ def test_sensor_noise_passes_through_workers_shards_and_validation(noisy, tmp_pa
     assert sigma(resized) < 8
     held_out = next(Batches(run, CPU).validation())
     assert abs(sigma(held_out) / SIGMA - 1) < 0.02
-    single = tmp_path / "set"
-    single.mkdir()
-    for file in noisy.iterdir():
-        number, kind = file.name.split("_")[:2]
-        os.link(file, single / f"{number}{'.lq' if kind == 'NOISY' else ''}.bmp")
-    packed = pack(single, tmp_path / "shards", megabytes=1000)
+    packed = pack(noisy, tmp_path / "shards", megabytes=1000, pairs=find_pairs(noisy))
     data = {"source": "shards", "shards": str(packed.shards[0]), "cache": tmp_path / "cache",
             "lq": True, "size": 512, "workers": 0, "crop": True}  # fmt: skip
     run = TrainConfig(output="x", budget={"max_steps": 1}, batch_size=1, data=data,
                       optimizers={"main": {}})  # fmt: skip
     assert all(abs(sigma(b) / SIGMA - 1) < 0.02 for b in batches(run, 2))
+
+
+def test_pairs_are_packed_as_they_come(tmp_path):
+    folder = layout(tmp_path / "blur", "realblur-j")
+    save(folder / "scene001/avg_blur/avg_blur_1.png")
+    save(folder / "scene003/gt/gt_1.png")
+    (folder / "scene002/gt/gt_1.txt").write_text("a street")
+    packed = pack(folder, tmp_path / "out", megabytes=1, pairs=find_pairs(folder))
+    assert packed.pictures == 2 and [f.name for f in packed.others] == ["avg_blur_1.png"]
+    assert list(packed.left_out) == [str(folder / "scene003/gt/gt_1.png")]
+    with tarfile.open(packed.shards[0]) as tar:
+        members = {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
+    assert members.keys() == {
+        "scene001/1.png", "scene001/1.lq.png", "scene002/1.png", "scene002/1.txt",
+        "scene002/1.lq.png",
+    }  # fmt: skip
+    assert members["scene001/1.lq.png"] == (folder / "scene001/blur/blur_1.png").read_bytes()
 
 
 def test_shards_cut_at_random_as_pairs_do(tmp_path):

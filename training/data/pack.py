@@ -5,7 +5,7 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from ...core.errors import FacewrightError
@@ -13,6 +13,7 @@ from ...core.files.names import LONGEST, TEMPORARY, fit_name
 from ...core.files.scan import LeftAside
 from ...core.files.writing import written_whole
 from .files import AGAIN, SUFFIXES, picture_folder, size_of
+from .pairing import FoundPairs
 
 MANIFEST = "manifest.jsonl"
 """Which file became which member of which shard, one JSON object a line; written last."""
@@ -40,6 +41,8 @@ class Packed:
     """File -> why."""
     aside: LeftAside = field(default_factory=LeftAside)
     """What was found and is no picture."""
+    others: list[Path] = field(default_factory=list)
+    """Pictures that belong to neither side of the pairs."""
 
 
 def pack(
@@ -47,6 +50,7 @@ def pack(
     out: Path,
     *,
     megabytes: float,
+    pairs: FoundPairs | None = None,
     on_shard: Callable[[int, int], None] = lambda done, total: None,
 ) -> Packed:
     """Write `<folder's name>-000000.tar` and so on, each complete or not there, and `MANIFEST`.
@@ -60,6 +64,7 @@ def pack(
         folder: pictures; subfolders are searched.
         out: folder for the shards.
         megabytes: size of a shard, about, in 10^6 bytes; a larger picture has one of its own.
+        pairs: take these of the folder, each good picture with its degraded one as `.lq` member.
         on_shard: called with how many shards are written, and of how many.
 
     Raises:
@@ -67,7 +72,7 @@ def pack(
         OSError: `out` cannot be written.
     """
     packed = Packed()
-    plan = list(_shards(_samples(folder, packed), megabytes * 1e6))
+    plan = list(_shards(_samples(folder, packed, pairs), megabytes * 1e6))
     if not plan:
         raise FacewrightError(
             f"There are no pictures in {folder}. They end in {', '.join(SUFFIXES)}; subfolders are "
@@ -88,14 +93,10 @@ def pack(
     return packed
 
 
-def _samples(folder: Path, packed: Packed) -> Iterator[_Sample]:
+def _samples(folder: Path, packed: Packed, pairs: FoundPairs | None) -> Iterator[_Sample]:
     """Pictures with what goes with them, in the order of the folder."""
-    found = picture_folder(folder)
-    packed.left_out |= found.lost
-    packed.aside = found.aside
     taken: dict[str, str] = {}
-    for file, lq, person in found.samples:
-        key = (file.parent.relative_to(folder) / file.stem.replace(".", "_")).as_posix()
+    for file, lq, person, key in _found(folder, packed, pairs):
         name, number = key, 1
         while name in taken:
             number += 1
@@ -110,6 +111,27 @@ def _samples(folder: Path, packed: Packed) -> Iterator[_Sample]:
         # A header block each, and content filled up to whole blocks.
         size = sum(1024 + max(0, size_of(e.file)) for e in entries)
         yield _Sample(entries, size)
+
+
+def _found(
+    folder: Path, packed: Packed, pairs: FoundPairs | None
+) -> Iterator[tuple[Path, Path | None, str, str]]:
+    """Picture, its degraded one, who is on it, and the name of its members before the dot."""
+    if pairs is None:
+        found = picture_folder(folder)
+        packed.left_out |= found.lost
+        packed.aside = found.aside
+        for file, lq, person in found.samples:
+            yield file, lq, person, _key(file.relative_to(folder).with_suffix(""))
+        return
+    packed.left_out |= {str(file): "it has no counterpart" for file in pairs.alone}
+    packed.aside, packed.others = pairs.aside, pairs.others
+    for name, (file, lq) in pairs.pairs.items():
+        yield file, lq, name, _key(PurePosixPath(name))
+
+
+def _key(path: PurePath) -> str:
+    return (path.parent / path.name.replace(".", "_")).as_posix()
 
 
 def _shards(samples: Iterator[_Sample], most: float) -> Iterator[list[_Sample]]:
