@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..core.checkpoint.identify import TRAINING_KEY
 from .data.batch import Batch
 from .data.cache import FrozenCache
-from .settings.config import Strict
+from .settings.config import Strict, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,14 @@ class Recipe(ABC):
         if self.cache is None or digests is None:
             return compute(batch[key])
         return self.cache.get(what, self.nets[net], batch[key], digests, compute)
+
+    def check_data(self, config: TrainConfig) -> None:
+        """Refuse pictures that lack what the stage learns from; called before `build`.
+
+        Raises:
+            ConfigError: what is missing, and what to write.
+        """
+        return
 
     @abstractmethod
     def build(self) -> dict[str, nn.Module]:

@@ -29,13 +29,13 @@ def dists_weights(tensors: Mapping[str, Tensor], source: str) -> tuple[Tensor, T
         source: name of the file, for errors.
 
     Returns:
-        alpha and beta, flat.
+        alpha and beta as they are in the file.
 
     Raises:
         CheckpointError: one is missing, of another length, not finite, or both hold nothing but
             zeros.
     """
-    found = {name: tensors[name].flatten() for name in ("alpha", "beta") if name in tensors}
+    found = {name: tensors[name] for name in ("alpha", "beta") if name in tensors}
     for name in ("alpha", "beta"):
         if name not in found:
             raise CheckpointError(
@@ -43,10 +43,10 @@ def dists_weights(tensors: Mapping[str, Tensor], source: str) -> tuple[Tensor, T
                 "the file weights.pt of the package dists-pytorch."
             )
         values = found[name]
-        if len(values) != _DISTS_CHANNELS or not values.is_floating_point():
+        if values.numel() != _DISTS_CHANNELS or not values.is_floating_point():
             raise CheckpointError(
                 f"`{name}` in {source} should be {_DISTS_CHANNELS} real numbers, one for each "
-                f"channel of the picture and of VGG-16's stages, but it holds {len(values)} of "
+                f"channel of the picture and of VGG-16's stages, but it holds {values.numel()} of "
                 f"type {str(values.dtype).removeprefix('torch.')}."
             )
     check_finite(found, source=source)

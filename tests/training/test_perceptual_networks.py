@@ -1,6 +1,8 @@
 """Which network and which learned weights a perceptual term looks through, and what is refused."""
 
 import math
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,11 +10,12 @@ from facewright.core.errors import FacewrightError
 from facewright.core.modules.vgg import VGG16
 from facewright.training.losses.extractors import ExtractorConfig
 from facewright.training.losses.perceptual import sobel_magnitude
-from facewright.training.methods.flipnet import RestoreConfig
-from facewright.training.methods.honestface import HonestFaceConfig
+from facewright.training.methods.flipnet import DegradeRecipe, FlipConfig, RestoreConfig
+from facewright.training.methods.honestface import HonestFaceConfig, HonestFaceRecipe
 from facewright.training.methods.onestep import OneStepConfig
 from facewright.training.methods.vre import SingleConfig
 from facewright.training.settings.config import ConfigError
+from facewright.training.settings.data_sections import FolderData
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
@@ -175,13 +178,13 @@ NETWORK = {"extractor": {"path": "vgg.pth"}}
         (OneStepConfig, {**ONESTEP, **NETWORK}, "`weights.identity` is 0.1, .*{identity: 0}"),
         (
             HonestFaceConfig,
-            {**ONESTEP, **NETWORK, "embedder": EMBEDDER},
+            {**ONESTEP, **NETWORK, "start": None, "embedder": EMBEDDER},
             "`weights.identity` is 0.1, .*{identity: 0}",
         ),
         (SingleConfig, {}, "`perceptual` is 1, .*`perceptual: 0`"),
         (
             RestoreConfig,
-            {"backbone": BACKBONE, "face_encoder": "f"},
+            {"backbone": BACKBONE, "text": None, "face_encoder": "f"},
             "`perceptual` is 0.01, .*`perceptual: 0`",
         ),
     ],
@@ -194,7 +197,48 @@ def test_a_term_with_a_weight_and_no_network_is_refused(config, values, why):
 def test_a_term_may_be_left_out_in_words():
     OneStepConfig(**ONESTEP, perceptual="none", weights={"identity": 0})
     OneStepConfig(**ONESTEP, weights={"perceptual": 0, "identity": 0})
-    HonestFaceConfig(**ONESTEP, **NETWORK, embedder=EMBEDDER, recognisers=("a.pth",))
+    values = {**ONESTEP, **NETWORK, "embedder": EMBEDDER, "recognisers": ("a.pth",)}
+    HonestFaceConfig(**values, start=None)
+    with pytest.raises(ValidationError, match=r"`start: null`"):
+        HonestFaceConfig(**values)
+    with pytest.raises(ValidationError, match=r"`text: null`"):
+        FlipConfig(backbone=BACKBONE)
     SingleConfig(perceptual=0)
     with pytest.raises(ValidationError, match="leave it out for lpips"):
         SingleConfig(**NETWORK, distance="lpips", relative_features=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ({"references": 0, "identity": "parent"}, "`references: 4` there"),
+        ({"references": 4}, "`identity: parent` into the section"),
+        ({"references": 4, "identity": "parent"}, ""),
+    ],
+)
+def test_honestface_without_photographs_of_the_person_is_refused(data, why):
+    values = {**ONESTEP, **NETWORK, "start": None, "recognisers": ("a.pth",)}
+    shown = HonestFaceRecipe(HonestFaceConfig(**values, embedder=EMBEDDER))
+    hidden = {**EMBEDDER, "drop_references": 1}
+    forgetful = HonestFaceRecipe(HonestFaceConfig(**values, embedder=hidden))
+    run = SimpleNamespace(data=FolderData(source="folder", folder="people", **data))
+    forgetful.check_data(run)
+    with pytest.raises(ConfigError, match=why) if why else nullcontext():
+        shown.check_data(run)
+
+
+@pytest.mark.parametrize(
+    ("text", "data", "why"),
+    [
+        (None, {"captions": True}, "take `captions` out"),
+        ("sd", {}, "`captions: false` to train with empty prompts"),
+        (None, {}, ""),
+        ("sd", {"captions": True}, ""),
+        ("sd", {"captions": False}, ""),
+    ],
+)
+def test_flipnet_is_told_whether_it_reads(text, data, why):
+    recipe = DegradeRecipe(FlipConfig(backbone=BACKBONE, text=text))
+    run = SimpleNamespace(data=FolderData(source="folder", folder="faces", **data))
+    with pytest.raises(ConfigError, match=why) if why else nullcontext():
+        recipe.check_data(run)

@@ -113,6 +113,7 @@ def test_everything_that_went_in_is_named_with_its_terms(tmp_path):
     recipe = HonestFaceRecipe.Config(
         backbone={"source": "sd", "path": tmp_path / "sd"},
         vre=tmp_path / "associate_2.ckpt",
+        start=None,
         perceptual="none",
         recognisers=(arcface, other),
         embedder={"recogniser": arcface, "extractor": NANO_DIR / "nano_identity_loss.safetensors"},

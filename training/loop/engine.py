@@ -45,6 +45,7 @@ class Engine:
                 f"Stage `{recipe.stage}` restores degraded pictures: the config needs a section "
                 "`degradation:` with `presets: [...]`."
             )
+        recipe.check_data(config)
         if config.threads:
             torch.set_num_threads(config.threads)
         config = with_chosen_device(config)

@@ -50,7 +50,7 @@ class BranchConfig(Strict):
     relative_features: bool = Field(
         False,
         description="distance features: every stage divided by the variance of its map, so that "
-        "stages count alike and the term is of LPIPS' size",
+        "stages count alike and maps with nothing in common are about 2 apart",
     )
     gan: float = Field(0.8, ge=0, description="share of the adaptive weight; 0 = no GAN")
     gan_start: float = Field(0.15, ge=0, le=1, description="share of the budget")

@@ -28,7 +28,8 @@ from .._lora import ATTENTION_TARGETS, LORA_LAYERS, LoraLayers, add_lora, merged
 from .._text import NoText, TextEncoder
 from ..losses.extractors import ExtractorConfig
 from ..recipe import Batch, Evaluation, Progress
-from ..settings.config import Strict
+from ..settings.config import ConfigError, Strict, TrainConfig
+from ..settings.data_sections import Photographs
 from ._joint import JointDenoiser, Prompt
 from ._latent import LatentConfig, LatentRecipe
 from .flipnet_faces import encoder_within
@@ -79,6 +80,15 @@ class FlipConfig(LatentConfig):
     )
     sampling: SamplingConfig = SamplingConfig.model_validate({})
     name: str = Field("flipnet", description="start of the exported files' names")
+
+    @model_validator(mode="after")
+    def _reads(self) -> Self:
+        if self.backbone.source == "sd" and "text" not in self.model_fields_set:
+            raise ValueError(
+                "FLIPNET reads prompts, and `text` names no text encoder; name the diffusers "
+                "folder of SD 2.1-base, or write `text: null` for prompts of zeros"
+            )
+        return self
 
 
 class FaceRecogniserConfig(Strict):
@@ -146,6 +156,22 @@ class _FlipRecipe(LatentRecipe):
     def _face_encoder(self) -> FaceEncoder | RecognisedFaces | None:
         """Whose tokens the prompt carries."""
         return None
+
+    def check_data(self, config: TrainConfig) -> None:
+        data, text = config.data, self.config.text
+        if not isinstance(data, Photographs):
+            return
+        if text is None and data.captions:
+            raise ConfigError(
+                "`data.captions` is true, and no `recipe.text` names the text encoder that would "
+                "read them. Name the diffusers folder of SD 2.1-base, or take `captions` out."
+            )
+        if text and "captions" not in data.model_fields_set:
+            raise ConfigError(
+                "`recipe.text` names a text encoder, and the section `data:` does not say whether "
+                "the pictures have captions. Write `captions: true` there to read the text file "
+                "beside each picture, or `captions: false` to train with empty prompts."
+            )
 
     def build(self) -> dict[str, nn.Module]:
         c = self.config

@@ -6,10 +6,10 @@ recognisers and the extractor of the eyes stay frozen.
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ...core.errors import FacewrightError
@@ -34,7 +34,8 @@ from ..losses.masked import (
 )
 from ..losses.perceptual import FeatureLpips
 from ..recipe import Batch, as_metadata
-from ..settings.config import ConfigError, Strict
+from ..settings.config import ConfigError, Strict, TrainConfig
+from ..settings.data_sections import Photographs
 from .onestep import Generator, OneStepConfig, OneStepRecipe, Weights
 
 
@@ -102,6 +103,15 @@ class HonestFaceConfig(OneStepConfig):
     def recognises(self) -> bool:
         return bool(self.recognisers)
 
+    @model_validator(mode="after")
+    def _goes_on(self) -> Self:
+        if self.backbone.source == "sd" and "start" not in self.model_fields_set:
+            raise ValueError(
+                "HonestFace goes on from OSDFace's LoRA, and `start` names none; name its file, or "
+                "write `start: null` to begin with a fresh one"
+            )
+        return self
+
 
 class ReferenceGenerator(Generator):
     """z_lq, codebook rows and what the references say -> z_0 and the prompt."""
@@ -130,6 +140,23 @@ class HonestFaceRecipe(OneStepRecipe):
     goes_into = ""
     Config = HonestFaceConfig
     config: HonestFaceConfig
+
+    def check_data(self, config: TrainConfig) -> None:
+        data, dropped = config.data, self.config.embedder.drop_references
+        if dropped == 1:
+            return
+        if not data.references:
+            raise ConfigError(
+                "HonestFace learns from photographs of the person, and the section `data:` gives "
+                "it none. Write `references: 4` there (and `identity: parent`, with a folder for "
+                "each person), or `drop_references: 1` into `recipe.embedder` to train without."
+            )
+        if isinstance(data, Photographs) and data.identity == "file":
+            raise ConfigError(
+                "With `identity: file` every picture is a person of its own, so that none has "
+                "another photograph to refer to. Write `identity: parent` into the section "
+                "`data:`, with a folder for each person."
+            )
 
     def build(self) -> dict[str, nn.Module]:
         c = self.config.embedder
