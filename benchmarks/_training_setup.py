@@ -143,6 +143,7 @@ def run_config(folder: Path, shape: Shape, arm: str, device: str, **changes: obj
         "output": str(folder / arm), "seed": SEED, "batch_size": shape.batch,
         "cpu": device == "cpu", "log_every": 1, "trackers": [],
     }  # fmt: skip
+    del values["total_batch"]  # `batch` of the shape is all of a step
     values["data"] |= {
         "folder": str(folder / "faces"), "size": shape.size, "workers": 0, "held_out": 0.2,
     }  # fmt: skip
