@@ -29,6 +29,10 @@ from ._options import grouped
 from ._workers import Overwrite, Sharing, workers_option
 
 
+def _names_in(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """What is measured."""
@@ -98,7 +102,7 @@ class Measured:
         looks = Looks(faces, self.recogniser, self.aligned)
         names = self.metrics
         if names is not None:
-            names = [name.strip() for name in names.split(",") if name.strip()]
+            names = _names_in(names)
         return choose_metrics(names, looks, gt is not None, sets=sets, given=given)
 
     def _finder(self) -> str | None:
@@ -169,6 +173,14 @@ def evaluate(
         str | None, typer.Option(help="Metric that decides which cases are worst and best.")
     ] = None,
     cases: Annotated[int, typer.Option(min=0, help="How many of each are shown.")] = 5,
+    slice_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="subfolder,scale,blur,noise,quality",
+            help="Also means over groups of pictures: by subfolder, or by damage that was drawn "
+            "(read from the manifest.jsonl of facewright degrade, in --lq), with a plot.",
+        ),
+    ] = None,
     sharing: SharingCases,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -182,6 +194,7 @@ def evaluate(
     from ..evaluation.cases import sort_metric
     from ..evaluation.given import read_given
     from ..evaluation.kept import KeptScores
+    from ..evaluation.slices import group
 
     machine.use()
     with wrong_usage():
@@ -191,11 +204,12 @@ def evaluate(
         sort_metric(settings.metrics, sort)
         pairing = pair_folders(folders, gt, lq)
         known = given.matched(pairing)
+        groupings = group(pairing, _names_in(slice_by))
         kept = KeptScores(out, settings, anew=overwrite)
     found = _scored(pairing, settings, sharing, as_json, kept=kept, given=known)
     if kept.taken_over and not as_json:
         say(f"{kept.taken_over} pictures had scores in {kept.path}, which were taken over.", "dim")
-    result = summarize(found)
+    result = summarize(found, groupings)
     if len(found.failed) == len(found.rows):
         fail("Not a single picture could be scored:\n" + _lines(_left_out(result)))
     report = write_report(result, out, sort=sort, cases=cases)

@@ -1,7 +1,8 @@
 """From scores to statements: means with intervals, and methods compared over the same pictures."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from ...core.metrics.significance import holm
 from ...core.metrics.statistics import FEWEST, Difference, Mean, mean_interval, paired_difference
 from .pairing import LQ
 from .scoring import Row, Scores
+from .slices import Grouping
 
 FEW = 10
 """Below this many pictures an interval is only a rough guide."""
@@ -128,6 +130,15 @@ class Comparison:
         return text
 
 
+@dataclass(frozen=True)
+class Slices:
+    """Means over groups of pictures."""
+
+    grouping: Grouping
+    means: list[dict[str, dict[str, Mean]]]
+    """Per group: method -> metric -> mean over its pictures in the group."""
+
+
 @dataclass
 class Result:
     """What a report shows."""
@@ -138,6 +149,7 @@ class Result:
     comparisons: list[Comparison]
     """Every method with LQ, then every other method with the first, then all other pairs of
     methods; metric by metric."""
+    slices: list[Slices] = field(default_factory=list)
 
     @property
     def picture_metrics(self) -> list[Metric]:
@@ -177,14 +189,11 @@ class Result:
         return bool(scores.pairing.unmatched or scores.failed or scores.gaps or no_set)
 
 
-def summarize(scores: Scores) -> Result:
-    """Means of every method, and every comparison worth making."""
+def summarize(scores: Scores, groupings: Sequence[Grouping] = ()) -> Result:
+    """Means of every method, over all its pictures and by groups, and every pair compared."""
     by_metric = [m for m in scores.settings.metrics if m.reads != "set"]
     values = {method: rows_of(scores, method) for method in scores.pairing.methods}
-    means = {
-        method: {m.name: mean_interval([value(row, m) for row in rows.values()]) for m in by_metric}
-        for method, rows in values.items()
-    }
+    means = _means(values, by_metric)
     restored = scores.pairing.restored
     pairs = [(method, LQ) for method in restored if LQ in values]
     for i, against in enumerate(restored):
@@ -196,7 +205,25 @@ def summarize(scores: Scores) -> Result:
     ]
     corrected = {m.name: iter(holm(_p_values(comparisons, m))) for m in by_metric}
     comparisons = [replace(c, p_holm=next(corrected[c.metric.name])) for c in comparisons]
-    return Result(scores, means, comparisons)
+    slices = [
+        Slices(grouping, [_means(values, by_metric, set(g.cases)) for g in grouping.groups])
+        for grouping in groupings
+    ]
+    return Result(scores, means, comparisons, slices)
+
+
+def _means(
+    values: dict[str, dict[str, Row]], metrics: list[Metric], cases: set[str] | None = None
+) -> dict[str, dict[str, Mean]]:
+    """Method -> metric -> mean over its rows, or over those of some cases."""
+    chosen = {
+        method: [row for case, row in rows.items() if cases is None or case in cases]
+        for method, rows in values.items()
+    }
+    return {
+        method: {m.name: mean_interval([value(row, m) for row in rows]) for m in metrics}
+        for method, rows in chosen.items()
+    }
 
 
 def _p_values(comparisons: list[Comparison], m: Metric) -> list[float]:

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from .comparison import (
     VERDICTS,
     Comparison,
     Result,
+    Slices,
     direction,
     infinite,
     mean_text,
@@ -32,7 +34,12 @@ _LOSSLESS = 192 * 192
 """Up to this many pixels a picture is embedded as PNG."""
 
 
-def to_html(result: Result, ends: Extremes | None, plot: bytes | None) -> str:
+def to_html(
+    result: Result,
+    ends: Extremes | None,
+    plot: bytes | None,
+    slice_plots: Mapping[str, bytes | None],
+) -> str:
     """The whole page; pictures and plot are inside as data.
 
     Its text and layout are in page.html. Whatever comes from files and folders is escaped there.
@@ -70,6 +77,8 @@ def to_html(result: Result, ends: Extremes | None, plot: bytes | None) -> str:
         result=result,
         rows=[(m, _cells(result, m)) for m in metrics],
         settings=_settings(result),
+        slice_cells=_slice_cells,
+        slice_plots={by: data and _data(data, "png") for by, data in slice_plots.items()},
         subject=_subject(result),
     )
 
@@ -157,19 +166,32 @@ def _cells(result: Result, m: Metric) -> list[_Cell]:
 
 
 def _cell(result: Result, method: str, m: Metric, best: bool) -> _Cell:
-    mean = _mean(result, method, m)
+    aside = []
+    if m.better == "one" and len(result.means) > 1:
+        aside.append(f"{number(_from_one(result, method, m), m)} from 1")
+    return _cell_of(_mean(result, method, m), m, aside, best)
+
+
+def _cell_of(mean: Mean, m: Metric, aside: Sequence[str] = (), best: bool = False) -> _Cell:
     if mean.infinite and not mean.count:
         return _Cell(mean_text(mean, m), [])
     small = []
     if not math.isnan(mean.low):
         small.append(f"{number(mean.low, m)} – {number(mean.high, m)}")
-    if m.better == "one" and len(result.means) > 1:
-        small.append(f"{number(_from_one(result, method, m), m)} from 1")
+    small += aside
     if mean.infinite:
         small.append(f"and {infinite(mean.infinite, m)}")
     if mean.undefined:
         small.append(f"{mean.undefined} missing")
     return _Cell(number(mean.mean, m), small, best)
+
+
+def _slice_cells(result: Result, slices: Slices, m: Metric) -> list[tuple[str, int, list[_Cell]]]:
+    """Per group its name, how many pictures it has, and the means of all methods."""
+    return [
+        (g.name, len(g.cases), [_cell_of(of[m.name], m) for of in means.values()])
+        for g, means in zip(slices.grouping.groups, slices.means, strict=True)
+    ]
 
 
 def _mean(result: Result, method: str, m: Metric) -> Mean:

@@ -7,8 +7,8 @@ import numpy as np
 
 from ...core.drawing.palette import COLORS
 from ...core.metrics import Metric
-from ...core.metrics.statistics import CONFIDENCE
-from .comparison import Result, direction, infinite, number, rows_of, value
+from ...core.metrics.statistics import CONFIDENCE, FEWEST
+from .comparison import Result, Slices, direction, infinite, number, rows_of, value
 from .pairing import LQ
 
 LQ_COLOR = "#8c8c8c"
@@ -52,6 +52,77 @@ def draw_plot(result: Result, dpi: int = 120) -> bytes | None:
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, dpi=dpi, format="png")
     return buffer.getvalue()
+
+
+def draw_slices(result: Result, slices: Slices, dpi: int = 120) -> bytes | None:
+    """PNG of every metric against the groups: means with intervals, and for levels of damage every
+    picture as a dot at its level. None where no metric has a value per picture.
+    """
+    metrics = result.picture_metrics
+    if not metrics:
+        return None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(_COLUMNS, len(metrics))
+    rows = math.ceil(len(metrics) / columns)
+    figure = Figure(figsize=(_WIDTH, 3.2 * rows + 0.6), layout="constrained", facecolor="white")
+    axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+    for axis, m in zip(axes, metrics, strict=False):
+        for place, method in enumerate(result.means):
+            _line(axis, result, slices, m, method, place)
+        _dressed(axis, slices, m)
+    for axis in axes[len(metrics) :]:
+        axis.set_axis_off()
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
+    figure.supxlabel(
+        f"{slices.grouping.label}. Circles: means of groups; bars: their {CONFIDENCE:.0%} "
+        f"intervals, from {FEWEST} pictures on.",
+        fontsize=9,
+        color="#444444",
+    )
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(buffer, dpi=dpi, format="png")
+    return buffer.getvalue()
+
+
+def _line(axis, result: Result, slices: Slices, m: Metric, method: str, place: int) -> None:  # noqa: ANN001
+    levels, color = slices.grouping.levels, color_of(result, method)
+    rows = rows_of(result.scores, method)
+    if levels:
+        dots = [(levels[case], value(row, m)) for case, row in rows.items() if case in levels]
+        finite = [(x, y) for x, y in dots if math.isfinite(y)]
+        alpha = float(np.clip(12 / math.sqrt(max(len(finite), 1)), 0.12, 0.5))
+        if finite:
+            axis.scatter(*zip(*finite, strict=True), s=9, color=color, alpha=alpha, linewidths=0)
+    points = []
+    for index, (g, means) in enumerate(zip(slices.grouping.groups, slices.means, strict=True)):
+        mean = means[method][m.name]
+        x = index + 0.12 * (place - (len(result.means) - 1) / 2)
+        if levels:
+            x = float(np.mean([levels[case] for case in g.cases]))
+        if mean.count:
+            points.append((x, mean.mean))
+            axis.plot([x, x], [mean.low, mean.high], color=color, lw=1.6)
+    xs, ys = zip(*points, strict=True) if points else ((), ())
+    style = "o-" if levels else "o"
+    axis.plot(xs, ys, style, color=color, ms=5, lw=1.4, mec="white", mew=0.6, label=_short(method))
+
+
+def _dressed(axis, slices: Slices, m: Metric) -> None:  # noqa: ANN001
+    unit = f" ({m.unit})" if m.unit else ""
+    axis.set_title(f"{m.label}{unit}: {direction(m)}", fontsize=10.5, loc="left")
+    if not slices.grouping.levels:
+        names = [_short(g.name) for g in slices.grouping.groups]
+        axis.set_xticks(
+            range(len(names)), names, fontsize=8.5, rotation=0 if len(names) < 5 else 30
+        )
+    axis.grid(axis="y", color="#dddddd", lw=0.6)
+    axis.set_axisbelow(True)
+    axis.tick_params(labelsize=8.5, color="#888888")
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
 
 
 def _panel(axis, result: Result, m: Metric, methods: list[str]) -> None:  # noqa: ANN001

@@ -8,13 +8,16 @@ from ...core.images import write_atomic
 from .cases import extremes
 from .comparison import Result
 from .page import to_html
-from .plot import draw_plot
+from .paper import to_latex, to_markdown
+from .plot import draw_plot, draw_slices
 from .sheet import draw_sheet
+from .slices import SLICES
 from .tables import to_csv, to_json
 
 
 def write_report(result: Result, out: Path, *, sort: str | None = None, cases: int = 5) -> Path:
-    """Write results.csv, results.json, plot.png, sheet.png and report.html; returns the last.
+    """Write results.csv, results.json, tables.md, tables.tex, plot.png, sheet.png, a slices_BY.png
+    for each way to group the pictures, and report.html; returns the last.
 
     Every file is complete or not there; those of an earlier report are replaced. The numbers are
     written before anything is drawn, and what cannot be drawn is said among `result.scores.notes`
@@ -33,6 +36,8 @@ def write_report(result: Result, out: Path, *, sort: str | None = None, cases: i
     ends = extremes(result, sort, cases)
     write_atomic(out / "results.csv", to_csv(result).encode("utf-8", "backslashreplace"))
     write_atomic(out / "results.json", to_json(result).encode("utf-8", "backslashreplace"))
+    write_atomic(out / "tables.md", to_markdown(result).encode("utf-8", "replace"))
+    write_atomic(out / "tables.tex", to_latex(result).encode("utf-8", "replace"))
 
     def drawn(name: str, draw: Callable[[], bytes | None]) -> bytes | None:
         try:
@@ -49,5 +54,13 @@ def write_report(result: Result, out: Path, *, sort: str | None = None, cases: i
 
     plot = drawn("plot.png", lambda: draw_plot(result))
     drawn("sheet.png", lambda: draw_sheet(ends, list(result.means)) if ends else None)
-    write_atomic(out / "report.html", to_html(result, ends, plot).encode("utf-8", "replace"))
+    sliced = {slices.grouping.by: slices for slices in result.slices}
+    plots = {}
+    for by in SLICES:
+        slices = sliced.get(by)
+        plots[by] = drawn(
+            f"slices_{by}.png", lambda one=slices: draw_slices(result, one) if one else None
+        )
+    page = to_html(result, ends, plot, plots)
+    write_atomic(out / "report.html", page.encode("utf-8", "replace"))
     return out / "report.html"

@@ -12,10 +12,13 @@ from typing import Any
 from ...core.files.json_text import strict
 from ...core.metrics import Metric
 from ...core.metrics.statistics import CONFIDENCE, DRAWS, FEWEST
-from .comparison import Result, direction
+from .comparison import Result, Slices, direction
 from .pairing import LQ
 from .scoring import Row
 
+SCHEMA = 1
+"""Of results.json, whose fields docs/degrading_and_scoring.md names. It grows when a field is taken
+away or means something else; fields may join without that."""
 INTERVAL = f"expanded percentile bootstrap over pictures, {DRAWS} draws; none below {FEWEST}"
 """How intervals are made."""
 
@@ -81,6 +84,7 @@ def summary(result: Result) -> dict[str, Any]:
     """What `--json` prints: everything but the single pictures."""
     scores, pairing = result.scores, result.scores.pairing
     return {
+        "schema": SCHEMA,
         "settings": {
             "methods": {n: str(folder) for n, folder in pairing.methods.items() if n != LQ},
             "gt": None if pairing.gt is None else str(pairing.gt),
@@ -114,6 +118,7 @@ def summary(result: Result) -> dict[str, Any]:
             }
             for c in result.comparisons
         ],
+        "slices": [_sliced(slices) for slices in result.slices],
         "notes": [*pairing.notes, *scores.notes],
         "left_aside": [str(file) for file in pairing.aside],
         "unmatched": [{"file": str(u.file), "why": u.why} for u in pairing.unmatched],
@@ -128,6 +133,29 @@ def summary(result: Result) -> dict[str, Any]:
             for method, whys in scores.set_problems.items()
             for name, why in whys.items()
         ],
+    }
+
+
+def _sliced(slices: Slices) -> dict[str, Any]:
+    grouping = slices.grouping
+    return {
+        "by": grouping.by,
+        "label": grouping.label,
+        "groups": [
+            {
+                "name": g.name,
+                "low": g.low,
+                "high": g.high,
+                "pictures": list(g.cases),
+                "means": {
+                    method: {name: asdict(mean) for name, mean in of.items()}
+                    for method, of in means.items()
+                },
+            }
+            for g, means in zip(grouping.groups, slices.means, strict=True)
+        ],
+        "levels": dict(grouping.levels),
+        "without": list(grouping.without),
     }
 
 

@@ -95,6 +95,7 @@ def test_the_table_holds_what_skimage_measures(folders):
         assert float(row["ssim"]) == pytest.approx(ssim, abs=1e-4)
     names = sorted(p.name for p in out.iterdir())
     files = ["plot.png", "report.html", "results.csv", "results.json", "scores.jsonl", "sheet.png"]
+    files += ["tables.md", "tables.tex"]
     assert names == files
 
 
