@@ -18,6 +18,41 @@ class FrechetStatistics:
         self._mean: Tensor | None = None
         self._scatter: Tensor | None = None
 
+    @classmethod
+    def of_moments(
+        cls, mean: Tensor, covariance: Tensor, count: int | None = None
+    ) -> "FrechetStatistics":
+        """Statistics that were taken before, to measure a distance to.
+
+        Args:
+            mean: (d,).
+            covariance: (d, d), unbiased.
+            count: how many pictures they were taken of, 2 or more; None: nobody knows.
+
+        Raises:
+            FacewrightError: shapes that do not belong together, NaN, infinity, a covariance that is
+                not symmetric or has a negative variance, or fewer than 2 pictures.
+        """
+        mean, covariance = mean.double(), covariance.double()
+        if mean.ndim != 1 or not len(mean) or covariance.shape != (len(mean), len(mean)):
+            raise FacewrightError(
+                "A mean (d,) and a covariance (d, d) belong together, got "
+                f"{tuple(mean.shape)} and {tuple(covariance.shape)}."
+            )
+        if not mean.isfinite().all() or not covariance.isfinite().all():
+            raise FacewrightError("Mean or covariance hold NaN or infinity.")
+        uneven = (covariance - covariance.T).abs().max()
+        if uneven > 1e-6 * covariance.abs().max() or (covariance.diagonal() < 0).any():
+            raise FacewrightError(
+                "The covariance is none: it is not symmetric, or has negative variances."
+            )
+        if count is not None and count < 2:
+            raise FacewrightError(f"Statistics are of 2 pictures or more, got {count}.")
+        made = cls()
+        made.count = count or 2
+        made._mean, made._scatter = mean, covariance * (made.count - 1)
+        return made
+
     def update(self, features: Tensor) -> None:
         """Add (n, d) features; n = 0 is fine.
 

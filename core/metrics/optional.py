@@ -30,6 +30,8 @@ _INCEPTION_FILE = "inception-2015-12-05.pt"
 _INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 _INCEPTION_ROOM = 200 * 2**20
 """Bytes that are read of the file at the most; it has about 96 million."""
+BASICSR_FILE = "pt_inception-2015-12-05-6726825d.pth"
+BASICSR_LICENCE = "Apache-2.0, as the code of pytorch-fid that it comes with"
 INCEPTION_LICENCE = (
     "the weights are Apache-2.0, the TorchScript around them is under the NVIDIA Source Code "
     "License (non-commercial use only)"
@@ -53,7 +55,7 @@ def lpips_missing(net: str) -> str | None:
             f"({LPIPS_LICENCE}): pip install {' '.join(missing)}"
         )
     file = _LPIPS_FILES[net]
-    if _find(file) is None:
+    if find_weights(file) is None:
         return (
             f"LPIPS needs torchvision's {file}, found neither in {_hub() / 'checkpoints'} nor in "
             f"a models folder. Get https://download.pytorch.org/models/{file} and put it into "
@@ -111,6 +113,7 @@ _IQA_FILES = {
     "dists": ("pyiqa/DISTS_weights-f5e65c96.pth", "checkpoints/vgg16-397923af.pth"),
     "musiq": ("pyiqa/musiq_koniq_ckpt-e95806b9.pth",),
     "maniqa": ("pyiqa/ckpt_koniq10k.pt",),
+    "maniqa-pipal": ("pyiqa/MANIQA_PIPAL-ae6d356b.pth",),
     "clipiqa": (),
     "niqe": ("pyiqa/niqe_modelparameters.mat",),
     "msswd": ("pyiqa/msswd_weights.pth",),
@@ -129,7 +132,7 @@ def iqa_missing(name: str) -> str | None:
     if name == "clipiqa" and not (_home() / ".cache" / "clip" / "RN50.pt").is_file():
         lacking.append(str(_home() / ".cache" / "clip" / "RN50.pt"))
     timm = "models--timm--vit_base_patch8_224.*"
-    if name == "maniqa" and not any(_huggingface().glob(f"{timm}/snapshots/*/*")):
+    if name.startswith("maniqa") and not any(_huggingface().glob(f"{timm}/snapshots/*/*")):
         lacking.append(f"{_huggingface()}/{timm}")
     if not lacking:
         return None
@@ -192,13 +195,23 @@ def _weights_only() -> Iterator[None]:
 
 def inception_missing() -> str | None:
     """What `inception_features` lacks, in a sentence, or None. Imports nothing."""
-    if _find(_INCEPTION_FILE) is not None:
+    if find_weights(_INCEPTION_FILE) is not None:
         return None
     return (
-        f"FID needs the Inception network {_INCEPTION_FILE}, found neither in "
-        f"{_hub() / 'checkpoints'} nor in a models folder. Get https://nvlabs-fi-cdn.nvidia.com/"
+        f"FID needs the Inception network {_INCEPTION_FILE}, found {files_place()}. Get https://nvlabs-fi-cdn.nvidia.com/"
         f"stylegan2-ada-pytorch/pretrained/metrics/{_INCEPTION_FILE} ({INCEPTION_LICENCE}) and "
         "put it into models/facewright; nothing is downloaded here."
+    )
+
+
+def basicsr_missing() -> str | None:
+    """What `basicsr_features` lacks, in a sentence, or None. Imports nothing."""
+    if find_weights(BASICSR_FILE) is not None:
+        return None
+    return (
+        f"FID as BasicSR's scripts take it needs {BASICSR_FILE}, found {files_place()}. Get it "
+        f"from the releases of github.com/mseitzer/pytorch-fid ({BASICSR_LICENCE}) and put it into "
+        "models/facewright; nothing is downloaded here."
     )
 
 
@@ -258,14 +271,19 @@ def _broken(package: str, error: Exception) -> FacewrightError:
     )
 
 
-def _find(file: str) -> Path | None:
+def files_place() -> str:
+    """Where a weight file was not found, for a sentence."""
+    return f"neither in {_hub() / 'checkpoints'} nor in a models folder"
+
+
+def find_weights(file: str) -> Path | None:
     """In torch's own cache, or in a models folder where the user put it."""
     cached = _hub() / "checkpoints"
     return find_file([cached, *model_roots(None)], ("facewright",), (file,))
 
 
 def _found(file: str) -> Path:
-    path = _find(file)
+    path = find_weights(file)
     if path is None:
         raise CheckpointError(f"{file} is not there any more. Put it into models/facewright again.")
     return path

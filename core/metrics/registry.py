@@ -1,7 +1,7 @@
 """Every score by name, with its conventions, what it needs and what it reads."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -14,9 +14,11 @@ from .color_difference import ms_swd
 from .distribution import frechet_distance
 from .identity import first_in_rank, identity_cosine, identity_degrees, identity_rank
 from .optional import (
+    BASICSR_LICENCE,
     INCEPTION_LICENCE,
     IQA_LICENCE,
     LPIPS_LICENCE,
+    basicsr_missing,
     inception_features,
     inception_missing,
     iqa_missing,
@@ -42,7 +44,8 @@ class Metric:
     compute: Callable[..., Tensor]
     """The function itself, without the checks of `__call__`."""
     unit: str = ""
-    needs: Literal["gt", "nothing"] = "gt"
+    needs: Literal["gt", "nothing", "set"] = "gt"
+    """What a picture is compared with: its original, or a whole reference set."""
     reads: Literal["pixels", "landmarks", "embeddings", "gallery", "set"] = "pixels"
     """"gallery": embeddings of the restored pictures and of all originals, which share a value per
     picture; "set": features of all pictures, which share one value."""
@@ -60,7 +63,9 @@ class Metric:
     Cheap: looks for packages and files and imports nothing.
     """
     extract: Callable[[Tensor], Tensor] | None = None
-    """For `fid`: pictures (n, 3, h, w) -> the features (n, d) that it reads, same refusals."""
+    """For FID: pictures (n, 3, h, w) -> the features (n, d) that it reads, same refusals."""
+    convention: str = ""
+    """Where it reads sets: which features, as files of statistics name them."""
 
     def __call__(self, restored: Tensor, gt: Tensor | None = None) -> Tensor:
         """Score a batch.
@@ -83,7 +88,7 @@ class Metric:
         if reason:
             raise FacewrightError(reason)
         inputs = {"restored": restored}
-        if self.needs == "gt":
+        if self.needs != "nothing":
             if gt is None:
                 raise FacewrightError(
                     f"{self.label} compares with the truth; pass `gt` or choose a score without "
@@ -169,6 +174,25 @@ def _inception(pictures: Tensor) -> Tensor:
     return inception_features(pictures)
 
 
+def _basicsr(pictures: Tensor) -> Tensor:
+    _check_pixels("FID (BasicSR)", "pictures", pictures, 1)
+    from .inception import basicsr_features
+
+    return basicsr_features(pictures)
+
+
+def _to_set(of: Metric) -> Metric:
+    """The same distance to a reference set instead of the originals."""
+    return replace(
+        of,
+        name=f"{of.name}_set",
+        label=f"{of.label} to set",
+        needs="set",
+        summary=f"As {of.label}, to the reference set instead of the originals: pictures need no "
+        "partner in it. Compare only numbers to the same set.",
+    )
+
+
 def _iqa(
     name: str,
     label: str,
@@ -214,6 +238,29 @@ _ALD = (
     "root of the summed squares that no affine map of the restored landmarks explains "
     "(HonestFace, Eq. 14), in pixels of the truth; not symmetric, blind to shear"
 )
+
+_FID = (
+    Metric(
+        name="fid", label="FID", better="lower", reads="set",
+        summary="Fréchet distance of Inception features, resized as clean-fid does; compare only "
+        "sets of equal size.",
+        compute=frechet_distance, extract=_inception, missing=inception_missing,
+        licence=INCEPTION_LICENCE, convention="clean-fid",
+    ),
+    Metric(
+        name="fid_basicsr", label="FID (BasicSR)", better="lower", reads="set",
+        summary="Fréchet distance of Inception features as the scripts of BasicSR, GFPGAN and VQFR "
+        "take them: resized bilinearly without antialiasing; compare only sets of equal size.",
+        compute=frechet_distance, extract=_basicsr, missing=basicsr_missing,
+        licence=BASICSR_LICENCE, convention="basicsr",
+    ),
+)  # fmt: skip
+_FRECHET = Metric(
+    name="frechet", label="Fréchet distance", better="lower", reads="set",
+    summary="Of Gaussians fitted to any features, unbiased covariances; compare only sets of "
+    "equal size.",
+    compute=frechet_distance, convention="nano",
+)  # fmt: skip
 
 _ALL = (
     Metric(
@@ -275,6 +322,12 @@ _ALL = (
         summary="No reference; trained on KonIQ-10k (arXiv:2204.08958), 0 to 1, by pyiqa.",
     ),
     _iqa(
+        "maniqa_pipal", "MANIQA (PIPAL)", "maniqa-pipal", better="higher", needs="nothing",
+        smallest=224,
+        summary="No reference; trained on PIPAL (arXiv:2204.08958), 0 to 1, by pyiqa: the one of "
+        "many papers on super-resolution.",
+    ),
+    _iqa(
         "clipiqa", "CLIP-IQA", better="higher", needs="nothing", smallest=32,
         summary="No reference; CLIP RN50 with pyiqa's prompts (arXiv:2207.12396), 0 to 1.",
     ),
@@ -286,13 +339,8 @@ _ALL = (
         "msswd_learned", "MS-SWD (learned)", "msswd", better="lower", smallest=11,
         summary="The authors' learned filters (arXiv:2407.10181), by pyiqa.",
     ),
-    Metric(
-        name="fid", label="FID", better="lower", reads="set",
-        summary="Fréchet distance of Inception features, resized as clean-fid does; compare only "
-        "sets of equal size.",
-        compute=frechet_distance, extract=_inception, missing=inception_missing,
-        licence=INCEPTION_LICENCE,
-    ),
+    *_FID,
+    *map(_to_set, _FID),
     Metric(
         name="ald", label="A-LD", unit="px", better="lower", reads="landmarks",
         summary=f"All points: {_ALD}.", compute=_affine,
@@ -341,12 +389,8 @@ _ALL = (
         "is the rate of identification. It falls with the number of originals.",
         compute=first_in_rank,
     ),
-    Metric(
-        name="frechet", label="Fréchet distance", better="lower", reads="set",
-        summary="Of Gaussians fitted to any features, unbiased covariances; compare only sets of "
-        "equal size.",
-        compute=frechet_distance,
-    ),
+    _FRECHET,
+    _to_set(_FRECHET),
 )  # fmt: skip
 
 METRICS = {m.name: m for m in _ALL}

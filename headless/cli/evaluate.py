@@ -13,6 +13,7 @@ from ._common import (
     Machine,
     app,
     console,
+    exists,
     fail,
     is_file,
     path_argument,
@@ -73,7 +74,9 @@ class Measured:
         ),
     ] = False
 
-    def settings(self, gt: Path | None, *, sets: bool, given: Any = ()) -> Any:
+    def settings(
+        self, gt: Path | None, *, sets: bool, given: Any = (), reference: Path | None = None
+    ) -> Any:
         """What `score_all` takes; `given` metrics join those that are measured.
 
         Raises:
@@ -103,7 +106,9 @@ class Measured:
         names = self.metrics
         if names is not None:
             names = _names_in(names)
-        return choose_metrics(names, looks, gt is not None, sets=sets, given=given)
+        return choose_metrics(
+            names, looks, gt is not None, sets=sets, given=given, reference=reference
+        )
 
     def _finder(self) -> str | None:
         """Who finds the faces of a recogniser where nobody is named."""
@@ -155,6 +160,15 @@ def evaluate(
     lq: Annotated[
         Path | None, path_option("The degraded pictures: scored and shown beside.")
     ] = None,
+    reference_set: Annotated[
+        Path | None,
+        path_option(
+            "Pictures that the restored ones should look like, whoever is in them: a folder, or "
+            "statistics by `facewright stats`, clean-fid or BasicSR's scripts. Adds fid_set, FID "
+            "to this set.",
+            callback=exists,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, path_option("Folder of the report; default: DIR_evaluation.", *OUT)
     ] = None,
@@ -198,9 +212,9 @@ def evaluate(
 
     machine.use()
     with wrong_usage():
-        out = _report_folder(out, folders, gt, lq)
+        out = _report_folder(out, folders, gt, lq, reference_set)
         given = read_given(scores or ())
-        settings = measured.settings(gt, sets=True, given=given.metrics)
+        settings = measured.settings(gt, sets=True, given=given.metrics, reference=reference_set)
         sort_metric(settings.metrics, sort)
         pairing = pair_folders(folders, gt, lq)
         known = given.matched(pairing)
@@ -231,8 +245,24 @@ def _scored(pairing: Any, settings: Any, sharing: SharingCases, as_json: bool, *
     def on_case(done: int, name: str) -> None:
         show(f"{done} of {total}: {name}", done)
 
-    with sharing.threads, progress("Scoring", total, as_json, team) as show:
-        return score_all(pairing, settings, on_case, workers=team, **known)
+    with sharing.threads:
+        reference = _reference(settings, team, as_json)
+        with progress("Scoring", total, as_json, team) as show:
+            return score_all(pairing, settings, on_case, workers=team, reference=reference, **known)
+
+
+def _reference(settings: Any, team: Any, as_json: bool) -> Any:
+    """Statistics of the reference set, None without one."""
+    from ..evaluation.reference import read_reference
+
+    if settings.reference is None:
+        return None
+    with progress("Reading the reference set", 1, as_json, team) as show:
+        return read_reference(
+            settings.reference, settings.metrics, settings.looks,
+            lambda done, total: show(f"{done} of {total} of the reference set", done / total),
+            workers=team,
+        )  # fmt: skip
 
 
 @app.command()
@@ -268,7 +298,7 @@ def score(
         fail(_lines(problems(row)))
 
 
-def _report_folder(out: Path | None, folders: list[Path], gt: Path | None, lq: Path | None) -> Path:
+def _report_folder(out: Path | None, folders: list[Path], *others: Path | None) -> Path:
     """Where the report goes: never among the pictures, which it would join in the next run."""
     from ...core.errors import FacewrightError
     from ...core.files.names import fit_name
@@ -278,7 +308,7 @@ def _report_folder(out: Path | None, folders: list[Path], gt: Path | None, lq: P
         check_folder(folder)
     first = folders[0].resolve()
     out = out or first.with_name(fit_name(f"{first.name}_evaluation", keep=11))
-    for folder in (*folders, gt, lq):
+    for folder in (*folders, *others):
         if folder is not None and out.resolve().is_relative_to(folder.resolve()):
             raise FacewrightError(
                 f"The report would be written into {folder}, whose pictures are evaluated. Choose "

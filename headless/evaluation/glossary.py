@@ -17,6 +17,10 @@ _SETS = (
     "How different in kind the restored pictures are from the originals, as two crowds: not "
     "whether each picture is right, but whether together they look like the originals."
 )
+_REFERENCE = (
+    "How different in kind the restored pictures are from those of the reference set, as two "
+    "crowds: whether they look like such pictures, whoever is in them."
+)
 
 MEANING = {
     "psnr": _PIXELS,
@@ -33,6 +37,7 @@ MEANING = {
     "dists": f"{_PERCEPTUAL} Tolerates textures that are alike but not the same.",
     "musiq": _ALONE,
     "maniqa": _ALONE,
+    "maniqa_pipal": _ALONE,
     "clipiqa": f"{_ALONE} Asked in words: a good or a bad photo.",
     "niqe": "How unnatural the picture's fine statistics are; the original is not looked at.",
     "ald": f"How far the face's landmarks are from the original's {_SHAPE.format('the face')}",
@@ -47,6 +52,10 @@ MEANING = {
     "rank1": "In how many pictures a face recogniser still finds the right person among all "
     "originals.",
     "fid": _SETS,
+    "fid_basicsr": _SETS,
+    "fid_set": _REFERENCE,
+    "fid_basicsr_set": _REFERENCE,
     "frechet": _SETS,
+    "frechet_set": _REFERENCE,
 }
 """Name of a metric -> what it tells, in words."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from .faces import NOBODY, FaceReader, Looks, Reading
 from .gallery import Gallery
 from .given import Matched
 from .kept import NOTHING, KeptScores, Known
-from .pairing import Case, Pairing
+from .pairing import Case, Pairing, Unmatched
+from .reference import Reference, check_reference, features_name, features_of, read_reference
+from .reference import usual_metric as usual_of
 
 DEFAULT_METRICS = ("psnr", "ssim", "edges", "msswd")
 
@@ -33,6 +35,8 @@ class Settings:
     metrics: tuple[Metric, ...]
     looks: Looks = NOBODY
     """Of the metrics that read faces."""
+    reference: Path | None = None
+    """Folder or file of the set that metrics which need one compare with."""
 
     @property
     def faces(self) -> str | None:
@@ -53,11 +57,11 @@ class Settings:
     def __reduce__(self) -> tuple[Any, ...]:
         # Metrics hold functions, which do not travel to other processes; their names do.
         names = tuple(m.name for m in self.metrics if m.name in METRICS)
-        return _settings, (names, self.looks)
+        return _settings, (names, self.looks, self.reference)
 
 
-def _settings(names: tuple[str, ...], looks: Looks) -> Settings:
-    return Settings(tuple(map(metric, names)), looks)
+def _settings(names: tuple[str, ...], looks: Looks, reference: Path | None) -> Settings:
+    return Settings(tuple(map(metric, names)), looks, reference)
 
 
 @dataclass
@@ -108,6 +112,7 @@ def choose_metrics(
     *,
     sets: bool = True,
     given: Sequence[Metric] = (),
+    reference: Path | None = None,
 ) -> Settings:
     """The metrics to measure; without names the usual ones that the inputs allow.
 
@@ -117,6 +122,8 @@ def choose_metrics(
         has_gt: there are originals.
         sets: whole sets of pictures are measured; without, metrics of sets are not the usual ones.
         given: metrics whose values are there already, which join the others.
+        reference: folder or file of a reference set; a metric that reads it is added where none of
+            `names` does.
 
     Raises:
         FacewrightError: an unknown name, a package that is not installed, or a metric that needs
@@ -127,7 +134,7 @@ def choose_metrics(
         chosen = [metric(name) for name in DEFAULT_METRICS if has_gt]
         chosen += [metric(name) for name in looks.metrics if has_gt]
         chosen = [m for m in chosen if sets or m.reads not in ("gallery", "set")]
-        if not chosen and not given:
+        if not chosen and not given and reference is None:
             free = ", ".join(name for name, m in METRICS.items() if m.needs == "nothing")
             raise FacewrightError(
                 "Without an original only metrics that need none can be measured. Give it "
@@ -136,20 +143,29 @@ def choose_metrics(
     else:
         known = {m.name: m for m in given}
         chosen = [known.get(name) or metric(name) for name in dict.fromkeys(names)]
+    if reference is not None:
+        if not any(m.needs == "set" for m in chosen):
+            chosen.append(metric(usual_of(reference, looks)))
+        check_reference(reference, chosen, looks)
     chosen += [m for m in given if m not in chosen]
     for m in chosen:
         if m in given:
             continue
+        if m.needs == "set" and reference is None:
+            raise FacewrightError(
+                f"{m.label} compares with a reference set. Give it (evaluate: --reference-set DIR "
+                f"or a file of `facewright stats`), or leave {m.name} out."
+            )
         if m.needs == "gt" and not has_gt:
             raise FacewrightError(
                 f"{m.label} compares with an original. Give it (evaluate: --gt DIR; score: a "
                 f"second file), or leave {m.name} out."
             )
-        if m.reads in ("landmarks", "embeddings", "gallery") or m.name == "frechet":
+        if m.reads in ("landmarks", "embeddings", "gallery") or m.convention == "nano":
             looks.check(m)
         if missing := m.missing():
             raise FacewrightError(missing)
-    return Settings(tuple(chosen), looks)
+    return Settings(tuple(chosen), looks, reference)
 
 
 def score_all(
@@ -160,6 +176,7 @@ def score_all(
     workers: int | Team = 1,
     kept: KeptScores | None = None,
     given: Matched | None = None,
+    reference: Reference | None = None,
 ) -> Scores:
     """Measure every version of every case; the numbers do not depend on who does it.
 
@@ -170,14 +187,24 @@ def score_all(
         workers: as for `run_jobs`.
         kept: where scores are written as they come, and from which an earlier run's are taken.
         given: scores that need not be measured.
+        reference: what `read_reference` gave, for who tells of its progress.
 
     Raises:
         FacewrightError: the face analyzer or its weights are missing, the worker processes cannot
-            start, or scores cannot be written.
+            start, scores cannot be written, or the reference set cannot be used.
     """
     scorer = _Scorer(settings, tuple(pairing.methods))
     scores = Scores(pairing, settings)
-    sets, gallery = _Sets(settings), Gallery(settings.metrics)
+    if reference is None and settings.reference is not None:
+        reference = read_reference(
+            settings.reference, settings.metrics, settings.looks, workers=workers
+        )
+    sets, gallery = _Sets(settings, reference), Gallery(settings.metrics)
+    if reference is not None:
+        scores.notes += reference.said
+        missed = reference.left_out.items()
+        lost = [Unmatched(file, f"of the reference set: {why}") for file, why in missed]
+        scores.pairing = replace(pairing, unmatched=[*pairing.unmatched, *lost])
     if scorer.reader is not None:  # its weights are missed here, not by each picture
         scores.notes.append(scorer.reader.note())
     if workers != 1:
@@ -313,7 +340,7 @@ class _Scorer:
                 gt_reading = reader.read(gt)
                 for row in rows:
                     row.notes += [f"original: {note}" for note in gt_reading.notes]
-            gt_features = self._features(gt, gt_reading)
+            gt_features = self._features(gt, gt_reading, original=True)
         return [(row, self._score(row, case, gt, gt_reading), gt_features) for row in rows]
 
     def _score(
@@ -342,18 +369,21 @@ class _Scorer:
                 row.problems[m.name] = _reason(error)
         return self._features(restored, reading)
 
-    def _features(self, picture: Tensor, reading: Reading | None) -> _Features:
+    def _features(
+        self, picture: Tensor, reading: Reading | None, *, original: bool = False
+    ) -> _Features:
         found: _Features = {}
+        once: dict[str, Tensor | str] = {}  # several metrics read the same
         for m in self.settings.together:
-            try:
-                if m.reads == "gallery":
-                    found[m.name] = _read(reading, "embeddings")
-                elif m.extract is not None:
-                    found[m.name] = m.extract(picture[None].to(compute_device()))
-                else:
-                    found[m.name] = _read(reading, "features")
-            except Exception as error:  # noqa: BLE001 (the other metrics still count)
-                found[m.name] = _reason(error)
+            if original and m.needs == "set":
+                continue
+            name = m.convention or m.reads
+            if name not in once:
+                try:
+                    once[name] = features_of(m, picture, reading)
+                except Exception as error:  # noqa: BLE001 (the other metrics still count)
+                    once[name] = _reason(error)
+            found[m.name] = once[name]
         return found
 
 
@@ -389,8 +419,13 @@ def _value(
 class _Sets:
     """Features of every picture for the metrics of whole sets, gathered per method."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, reference: Reference | None) -> None:
         self.metrics = [m for m in settings.metrics if m.reads == "set"]
+        self.reference = {
+            m.name: reference.of[features_name(m, settings.looks)]
+            for m in self.metrics
+            if reference is not None and m.needs == "set"
+        }
         self.statistics: dict[tuple[str, str], tuple[FrechetStatistics, FrechetStatistics]] = {}
         """Both registered ones are Fréchet's; statistics stay small however many pictures come."""
 
@@ -399,11 +434,22 @@ class _Sets:
             name = m.name
             if name not in restored:
                 continue
-            mine, truth = restored[name], gt[name]
-            if isinstance(mine, str) or isinstance(truth, str):
+            mine, truth = restored[name], gt.get(name)
+            if name in self.reference and isinstance(mine, Tensor):
+                known = self.reference[name]
+                mine_and_set = self.statistics.setdefault(
+                    (row.method, name), (FrechetStatistics(), known)
+                )
+                mine_and_set[0].update(mine)
+                if mine.shape[1] != len(known.mean):  # before hours are spent
+                    raise FacewrightError(
+                        f"The reference set has {len(known.mean)} features and {m.name} reads "
+                        f"{mine.shape[1]}: it was made with another network."
+                    )
+            elif isinstance(mine, str) or isinstance(truth, str):
                 why = mine if isinstance(mine, str) else truth
                 row.problems[name] = f"not in the set: {why}"
-            else:
+            elif truth is not None:
                 key = row.method, name
                 both = self.statistics.setdefault(key, (FrechetStatistics(), FrechetStatistics()))
                 for statistics, features in zip(both, (mine, truth), strict=True):

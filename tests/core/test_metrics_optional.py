@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import Conv2d
 
 IQA = {"dists": "dists", "musiq": "musiq", "maniqa": "maniqa", "clipiqa": "clipiqa", "niqe": "niqe",
-       "msswd_learned": "msswd"}  # fmt: skip
+       "msswd_learned": "msswd", "maniqa_pipal": "maniqa-pipal"}  # fmt: skip
 CACHES = (optional._lpips_model, optional._iqa_model, optional._inception)
 
 
@@ -201,6 +201,7 @@ def fake_pyiqa(monkeypatch, tmp_path):
         "pyiqa/DISTS_weights-f5e65c96.pth", "checkpoints/vgg16-397923af.pth",
         "pyiqa/musiq_koniq_ckpt-e95806b9.pth", "pyiqa/ckpt_koniq10k.pt",
         "pyiqa/niqe_modelparameters.mat", "pyiqa/msswd_weights.pth",
+        "pyiqa/MANIQA_PIPAL-ae6d356b.pth",
     ):  # fmt: skip
         write(hub / file)
     write(tmp_path / "home/.cache/clip/RN50.pt")
@@ -273,6 +274,7 @@ def test_pyiqas_missing_files_are_named(name, fake_pyiqa, tmp_path):
     files = {
         "dists": ["DISTS_weights-f5e65c96.pth", "vgg16-397923af.pth"], "clipiqa": ["RN50.pt"],
         "maniqa": ["ckpt_koniq10k.pt", "models--timm--vit_base_patch8_224"],
+        "maniqa_pipal": ["MANIQA_PIPAL-ae6d356b.pth", "models--timm--vit_base_patch8_224"],
         "musiq": ["musiq_koniq_ckpt"], "niqe": ["niqe_modelparameters.mat"],
         "msswd_learned": ["msswd_weights.pth"],
     }[name]  # fmt: skip

@@ -12,10 +12,11 @@ from facewright.core.metrics import METRICS, Metric, metric
 ORDER = [
     *("psnr", "psnr_y", "ssim", "ssim_y", "psnr_y_studio", "ssim_y_studio", "edges", "msswd"),
     *("lpips", "lpips_vgg", "dists", "musiq"),
-    *("maniqa", "clipiqa", "niqe", "msswd_learned", "fid", "ald", "ald_eyes", "ald_mouth"),
-    *("ald_lips", "lmd", "deg", "cosine", "rank", "rank1", "frechet"),
+    *("maniqa", "maniqa_pipal", "clipiqa", "niqe", "msswd_learned", "fid", "fid_basicsr"),
+    *("fid_set", "fid_basicsr_set", "ald", "ald_eyes", "ald_mouth", "ald_lips", "lmd", "deg"),
+    *("cosine", "rank", "rank1", "frechet", "frechet_set"),
 ]
-OWN = [n for n in ORDER if METRICS[n].package is None and n != "fid"]
+OWN = [n for n in ORDER if METRICS[n].package is None and not n.startswith("fid")]
 PIXELS = [n for n in OWN if METRICS[n].reads == "pixels"]
 
 
