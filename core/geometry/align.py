@@ -16,6 +16,21 @@ BOX_POINTS = ((0.295, 0.37), (0.705, 0.37), (0.5, 0.61), (0.33, 0.79), (0.67, 0.
 """Where the five points lie in a detector's box, as shares of its width and height."""
 
 
+_ALIGNED_BOX = (0.2, 0.27, 0.8, 0.92)
+"""x0, y0, x1, y1 from brows to chin in a face aligned to FFHQ's template, as shares of its side."""
+
+
+def aligned_face(height: int, width: int) -> Face:
+    """The face of a picture that is aligned to FFHQ's template already, told without looking.
+
+    Of a picture that is not square, the square in its middle counts.
+    """
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    x0, y0, x1, y1 = (share * side for share in _ALIGNED_BOX)
+    return Face((x0, y0, x1, y1), 1.0, template(side)).shifted(left, top)
+
+
 @dataclass(frozen=True)
 class Tracks:
     """Which of n faces are one over the frames of a video (`core.video.tracking`)."""

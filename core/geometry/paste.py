@@ -34,11 +34,13 @@ def soft_box(points: Tensor, size: int, feather: float) -> Tensor:
     Args:
         points: (..., 2) crop pixels.
         size: side of the crop in pixels.
-        feather: share of the side, in (0, 0.5].
+        feather: share of the side, up to 0.5; 0 gives the whole square, its corners included.
 
     Returns:
         (...) in [0, 1], exactly 0 outside the crop.
     """
+    if feather == 0:
+        return ((points - (size - 1) / 2).abs().amax(-1) < size / 2).to(points)
     # The outermost half pixel of a crop has been interpolated with what lies beyond its border.
     half, radius = size / 2 - 0.5, size / 4
     offset = (points - (size - 1) / 2).abs() - (half - radius)
@@ -88,7 +90,8 @@ def paste_faces(
         images: what `align_faces` got: (b, c, h, w), or b pictures (c, h, w); or these enlarged.
         crops: from `align_faces`.
         restored: (n, 3, s', s') in [0, 1], one per crop; s' may differ from the crops' size.
-        feather: width of the soft border as a share of the crop, in (0, 0.5].
+        feather: width of the soft border as a share of the crop, up to 0.5; 0 puts in all of the
+            crop, to its corners.
         color: how the restored faces take over the colours of the crops, see `match_color`.
         strength: 0 leaves the pictures as they are, 1 puts the restored faces in fully; or (n,)
             of them, one per crop.
@@ -345,8 +348,8 @@ def _check(crops: FaceCrops, restored: Tensor, feather: float, detail: float) ->
             f"{counted(len(restored), 'restored face')} came back; restore exactly the crops, in "
             "their order."
         )
-    if not 0 < feather <= 0.5:
-        raise FacewrightError(f"`feather` is a share of the crop in (0, 0.5], got {feather}.")
+    if not 0 <= feather <= 0.5:
+        raise FacewrightError(f"`feather` is a share of the crop from 0 to 0.5, got {feather}.")
     if not 0 <= detail <= 1:
         raise FacewrightError(f"`detail` should lie in [0, 1], got {detail}.")
 

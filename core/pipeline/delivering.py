@@ -56,7 +56,7 @@ def delivered(
         pictures,
         crops,
         faces.to(crops.pixels),
-        feather=options.feather,
+        feather=options.border,
         color=options.color,
         masks=masks,
         detail=options.detail,
@@ -68,7 +68,7 @@ def delivered(
     if options.upscale:
         lq = cut_out(pictures, pasting.crops, lq.shape[-1])
     lq = lq.to(restorer.place(restorer.recogniser))
-    delivery = PasteDelivery(pasting, pictures, lq, options.strength, options.feather, masks)
+    delivery = PasteDelivery(pasting, pictures, lq, options.strength, options.border, masks)
     limit, about = guard_of(restorer, options)
     guard = guard_delivery(
         lq,

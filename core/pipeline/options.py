@@ -266,6 +266,12 @@ class RestoreOptions:
         low=0.000001,
         high=0.5,
     )
+    aligned: bool = option(
+        False,
+        "Every picture is one aligned face (FFHQ's template, 512 px), as in the test sets of "
+        "papers: no face is looked for, and the restored face takes the place of the whole "
+        "picture, or of the square in its middle, without a soft border.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -313,6 +319,11 @@ class RestoreOptions:
             feather=self.mask_feather,
         )
         return how if masked else None
+
+    @property
+    def border(self) -> float:
+        """Width of the soft border as a share of the crop, as `paste_faces` takes it."""
+        return 0.0 if self.aligned else self.feather
 
     @property
     def measured(self) -> bool:

@@ -16,7 +16,7 @@ from ..devices import compute_device
 from ..errors import FacewrightError
 from ..faces import Face, FaceAnalyzer, NoFace, choice_of, dense_landmarker, find_faces
 from ..faces.parsing import FaceParser, load_parser
-from ..geometry.align import FaceCrops, align_faces
+from ..geometry.align import FaceCrops, align_faces, aligned_face
 from ..geometry.face import DenseLandmarker
 from ..methods import Choosy, FaceRestorer, specs
 from ..people import one_for_all
@@ -292,6 +292,8 @@ class Restorer:
         Args:
             on_none: told why where there is none.
         """
+        if options.aligned:
+            return [aligned_face(*picture.shape[-2:])]
         return find_faces(
             self.analyzer,
             picture,

@@ -25,6 +25,7 @@ def told(options: RestoreOptions, side: int, *, video: bool = False) -> dict[str
     """
     names = [*_ALWAYS, *(_MASKED if options.mask != "none" else ())]
     names += [*(_ENLARGED if options.upscale else ()), *(_OF_VIDEOS if video else ())]
+    names += ["aligned"] if options.aligned else []
     found = {"size": side, **{name: getattr(options, name) for name in names}}
     found["upscale"] = Path(options.upscale).name if options.upscale else None
     found["seed"] = options.seed

@@ -237,6 +237,9 @@ def test_soft_box_is_smooth_and_closed():
     assert mask[0] == 0 and mask[-1] == 0 and mask[250] == 1
     assert mask.diff().abs().max() < 0.03
     assert (mask.diff()[:240] >= 0).all()
+    grid = torch.cartesian_prod(torch.arange(-2.0, 67), torch.arange(-2.0, 67))
+    whole = ((grid >= 0) & (grid <= 63)).all(1)
+    assert torch.equal(soft_box(grid, 64, 0.0), whole.float())
     edge = soft_box(torch.tensor([[0.0, 31.5], [0.0, 0.0], [63.0, 63.0]]), 64, 0.1)
     assert edge.max() == 0
 
@@ -249,7 +252,7 @@ def test_wrong_input_gets_a_sentence():
         ({"restored": face[0]}, "should be"),
         ({"images": torch.rand(1, 3, 90, 121)}, "same pictures"),
         ({"images": torch.rand(1, 1, 90, 120)}, "RGB"),
-        ({"feather": 0.0}, "feather"),
+        ({"feather": -0.1}, "feather"),
         ({"strength": 1.5}, "strength"),
         ({"strength": math.nan}, "strength"),
         ({"color": "vivid"}, "adain"),

@@ -193,6 +193,7 @@ TABLE = {
     "location": ({}, "drop"),
     "names": ({}, True),
     "false_match_rate": ({}, 0.001),
+    "aligned": ({}, True),
 }
 """Field -> what else is set in both runs, and the value it is changed to."""
 KNOWN = {}
@@ -275,6 +276,26 @@ def test_an_option_changed_alone_changes_the_result(
         assert not pixels_differ and told_before != told_after
     else:
         assert pixels_differ
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_an_aligned_picture_is_restored_as_it_is(side):
+    """What the method makes of it, to the corners; of one that is not square, of its middle."""
+    method = Painter(None)
+    restorer = Restorer(method, Markers())
+    face = scene(3)[:, :, 16:80]
+    options = RestoreOptions(aligned=True, size=side)
+    done = restorer.restore(face, options)
+    assert done.faces == 1 and (done.mask == 1).all()
+    if side == 64:
+        expected = method.restore(face[None], [None], options=None, generator=None, chunk_size=1)[0]
+        assert torch.allclose(done.pixels, expected, atol=1e-5)
+    wide = restorer.restore(scene(3), options).pixels
+    # An enlarged crop is interpolated with what lies beyond its border.
+    assert torch.allclose(wide[:, :, 16:80], done.pixels, atol=1e-5 if side == 64 else 5e-3)
+    assert torch.equal(wide[:, :, :16], scene(3)[:, :, :16])
+    plain = restorer.restore(face, replace(options, aligned=False))
+    assert plain.faces == 0, "nothing in it is found"
 
 
 def test_what_cannot_be_meant_is_refused(recogniser, alice, photo):
