@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ...core.errors import listed
+from ...core.errors import listed, shorten
 from ._common import (
     AsJson,
     app,
@@ -100,7 +100,7 @@ def _tell(check: Any, show: int) -> None:
             file.relative_to(top).as_posix()
             for file, top in zip(found.pairs[name], found.folders, strict=True)
         )
-        say(f"{hq} <- {lq}")
+        say(f"{shorten(hq, 120)} <- {shorten(lq, 120)}")
     if 0 < show < len(names):
         say(f"... and {len(names) - show} more")
     limited = f", of which {len(names)} are drawn" if len(names) < len(found.pairs) else ""
@@ -150,7 +150,7 @@ def _draw(check: Any, sheet: Path) -> None:
         fail(f"None of the pairs can be read, so {sheet} is not drawn.")
     columns = [within(stacked([lq, gt], gap=4), 2 * _SIDE) for _, lq, gt in crops]
     try:
-        drawn = contact_sheet(columns, [name for name, *_ in crops])
+        drawn = contact_sheet(columns, [shorten(name, 40) for name, *_ in crops])
         write_picture(sheet, drawn, Picture(drawn))
     except OSError as error:
         fail(f"{sheet} could not be written ({error}). Choose another file with --sheet.")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ...core.errors import listed
+from ...core.errors import listed, shorten
 from ._common import (
     OUT,
     AsJson,
@@ -61,7 +61,7 @@ def split(
         write_json(facts_of(chosen, out, done))
     else:
         for side, names_ in chosen.as_dict().items():
-            ends = names_[0] if len(names_) == 1 else f"{names_[0]} to {names_[-1]}"
+            ends = " to ".join(shorten(name, 60) for name in dict.fromkeys((names_[0], names_[-1])))
             pictures = counted(done.made[side], "picture")
             some = "1 person" if len(names_) == 1 else f"{len(names_)} people"
             say(f"{out / side}: {some} ({ends}), {pictures}.")

@@ -154,8 +154,8 @@ def _claim(split: Split, out: Path) -> None:
             f"{out} holds other files, and no {RECORD}. Choose a folder that is new or empty."
         )
     with written_whole(record) as temporary:
-        text = json.dumps(wanted, indent=1, ensure_ascii=False)
-        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+        # In ASCII: names of folders may be any bytes.
+        temporary.write_text(json.dumps(wanted, indent=1), encoding="ascii")
 
 
 def _put(file: Path, target: Path) -> None:

@@ -136,6 +136,19 @@ def test_of_pairs_the_good_pictures_get_captions_and_the_trainer_reads_them(blip
     assert len(list((tmp_path / "set").rglob("*.txt"))) == 6
 
 
+def test_an_older_folder_holds_a_pickle_and_positions(blip, photos, tmp_path):
+    from safetensors.torch import load_file
+
+    copy = tmp_path / "model"
+    shutil.copytree(blip, copy, ignore=shutil.ignore_patterns("*.safetensors"))
+    tensors = load_file(blip / "model.safetensors")
+    positions = torch.arange(64)[None]
+    torch.save(tensors | {"text_decoder.bert.embeddings.position_ids": positions},
+               copy / "pytorch_model.bin")  # fmt: skip
+    picture = Image.open(photos / "a.png")
+    assert Captioner(copy)(picture) == by_hand(blip, photos / "a.png")
+
+
 def refused(folder, *, match):
     with pytest.raises(Exception, match=match):
         Captioner(folder)

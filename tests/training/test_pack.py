@@ -13,6 +13,7 @@ from facewright.headless.cli import app
 from facewright.training.data import Batches
 from facewright.training.data.pack import pack
 from facewright.training.settings.config import TrainConfig
+from PIL import Image
 from typer.testing import CliRunner
 
 CPU = torch.device("cpu")
@@ -111,3 +112,16 @@ def test_sets_do_not_mix(people, tmp_path):
     (out / "manifest.jsonl").rename(out / "people-000009.tar")
     with pytest.raises(FacewrightError, match=r"already holds people-000009\.tar"):
         pack(people, out, megabytes=1)
+
+
+def test_pairs_are_packed_by_the_command(tmp_path):
+    for name in ("GT/1_GT", "hazy/1_hazy", "GT/2_GT", "hazy/2_hazy", "odd"):
+        (tmp_path / "haze" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "haze" / f"{name}.png")
+    arguments = ["shards", str(tmp_path / "haze"), "-o", str(tmp_path / "out")]
+    run = CliRunner().invoke(app, [*arguments, "--pairs", "auto"])
+    words = " ".join(run.output.split())
+    assert run.exit_code == 0 and "2 pictures in 1 shard" in words
+    assert "lq: true, crop: true" in words and "1 picture of neither side" in words
+    run = CliRunner().invoke(app, [*arguments, "--pairs", "sidd"])
+    assert run.exit_code == 2 and "finds no pair" in run.output

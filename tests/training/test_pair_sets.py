@@ -337,6 +337,16 @@ def test_folders_of_people_each_have_people_of_their_own(tmp_path):
         assert len(group) == 3 and len({int(side.load(i).pixels[0, 0, 0]) for i in group}) == 1
 
 
+def test_faces_beside_pairs_come_from_several_folders(tmp_path):
+    pairs = charts(tmp_path / "p", (64, 64), (64, 64), (64, 64))
+    for top, i in itertools.product(("ffhq", "ffhqr"), range(5)):
+        save(tmp_path / top / f"{i}.png")
+    faces = [tmp_path / "ffhq", tmp_path / "ffhqr"]
+    train, held_out = open_source(config(pairs, faces=faces, faces_limit=4).data)
+    names = [s.name(i) for s in (train, held_out) for g in s.by_identity for i in g]
+    assert len(names) == 3 + 2 * 4 and sum(n.startswith("ffhqr/") for n in names) == 4
+
+
 def test_a_folder_within_another_is_refused(tmp_path):
     save(tmp_path / "a/b/1.png")
     for other in (tmp_path / "a/b", tmp_path / "a"):
