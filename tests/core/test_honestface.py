@@ -352,8 +352,9 @@ def test_a_file_says_what_was_chosen_and_gives_the_same_prompt(
     with torch.no_grad():
         prompts = [ide.eval().condition(vre, lq, identity) for ide in (made, again)]
     assert torch.equal(*prompts) and not torch.equal(prompts[0], vre(lq))
-    # A reader that did not honour the choice would build another network or another prompt.
-    metadata = read_tensors(tmp_path / "ide.safetensors")[1]
+    tensors, metadata = read_tensors(tmp_path / "ide.safetensors")
+    assert ("identity.value.weight" in tensors) == (choice == {"identity_values": "linear"})
+    assert ("fusion.own" in tensors) == ("fusion" not in choice)
     values = json.loads(metadata["facewright.config"])
     assert choice.items() <= values.items()
 
