@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from ...core.files.known import SUFFIXES, TRAINING_PAGE
 from ...core.weights.known_files import known_file
-from .kinds import CORE, LOOKS, OVER, SIZES, WIDTH, Kind, kinds
-from .layout import FOOTER, GRID, TITLE, Box, Frame, Point, arrange, screen
+from .kinds import CORE, LOOKS, SIZES, WIDTH, Kind, kinds, over
+from .layout import GRID, TITLE, Box, Frame, Point, arrange, screen
 from .wires import Wires
 
 FOLDER = Path(__file__).parents[2] / "workflows"
@@ -74,7 +74,11 @@ class Node:
 
     @property
     def over(self) -> int:
-        return OVER.get(self.kind.id, 0)
+        """How far it reaches below its box, at most."""
+        return over(self.kind)
+
+    def high(self, width: int) -> int:
+        return self.box[3]
 
     def stretch(self, more: int) -> None:
         x, y, width, height = self.box
@@ -118,8 +122,11 @@ class Output(NamedTuple):
 @dataclass(eq=False)
 class Note:
     text: str
-    box: Box
+    box: Box = (0, 0, 0, 0)
     grows: bool = False
+
+    def high(self, width: int) -> int:
+        return _text_height(self.text, width)
 
 
 @dataclass
@@ -183,10 +190,9 @@ class Graph:
         """Make the outputs of a node the latest of their names."""
         self._latest |= {name.lower(): node[name.lower()] for name, _ in node.kind.outputs}
 
-    def note(self, name: str | None = None, width: int = 420) -> None:
+    def note(self, name: str | None = None) -> None:
         """A note with a text of notes.md: that of this name, or else of the workflow's own."""
-        text = _notes()[name or self.name]
-        self.notes.append(Note(text, (0, 0, width, _text_height(text, width))))
+        self.notes.append(Note(_notes()[name or self.name]))
 
     def group(self, title: str, meaning: str, *members: Node) -> None:
         """Frame `members`, or all that has no frame yet; `meaning` is one of `COLORS`."""
@@ -227,7 +233,7 @@ class Graph:
             ends[link] = nodes[source].output_at(index), nodes[target].input_at(slot)
         boxes = [(node.box, node.over) for node in self.nodes]
         boxes += [(note.box, 0) for note in self.notes]
-        obstacles = [(x, y - TITLE, w, TITLE + h + over + FOOTER) for (x, y, w, h), over in boxes]
+        obstacles = [(x, y - TITLE, w, TITLE + h + over) for (x, y, w, h), over in boxes]
         obstacles += [group.heading() for group in self.groups]
         wires = Wires(
             obstacles,

@@ -11,32 +11,44 @@ from ...nodes._all import file_inputs
 SIZES: dict[str, int] = json.loads((Path(__file__).parent / "sizes.json").read_text())
 """Class of a node -> the least height, without its title, that any editor gave it in either kind of
 nodes. The browser test measures them anew."""
-WIDTH = 340
+WIDTH = 300
+_PICTURE = 240
+"""The least height of a picture or video that any editor shows on a node, and a little more."""
 LOOKS = {
-    "Compare": (420, 290),
-    "CLIPTextEncode": (340, 40),
+    "Compare": (380, _PICTURE),
+    "CLIPTextEncode": (WIDTH, 40),
     "DegradationSheet": (780, 480),
-    "DemoPicture": (340, 190),
-    "DetectFaces": (340, 220),
-    "FaceMask": (420, 220),
-    "IDEEncode": (340, 130),
-    "IdentityGuard": (460, 240),
-    "ImageScore": (440, 340),
-    "LandmarkScore": (400, 340),
-    "LoadImage": (340, 250),
-    "LoadPerson": (340, 200),
-    "MatchPeople": (380, 240),
-    "Person": (340, 210),
-    "PictureGuard": (460, 240),
-    "PreviewAny": (400, 110),
-    "SaveImage": (440, 260),
-    "SaveVideo": (420, 300),
-    "SaveWithReceipts": (440, 260),
-    "VREEncode": (320, 220),
+    "DemoPicture": (WIDTH, _PICTURE),
+    "DetectFaces": (WIDTH, _PICTURE),
+    "FaceMask": (400, _PICTURE),
+    "IDEEncode": (WIDTH, 80),
+    "IdentityGuard": (440, _PICTURE),
+    "ImageScore": (420, 280),
+    "LandmarkScore": (400, 290),
+    "LoadImage": (320, _PICTURE),
+    "LoadPerson": (320, _PICTURE),
+    "MatchPeople": (360, _PICTURE),
+    "Person": (320, _PICTURE),
+    "PictureGuard": (440, _PICTURE),
+    "PreviewAny": (360, 60),
+    "SaveImage": (360, _PICTURE),
+    "SaveVideo": (400, 300),
+    "SaveWithReceipts": (360, _PICTURE),
+    "VREEncode": (WIDTH, _PICTURE),
 }
 """Nodes that show something below their widgets: width, and the height of what they show."""
-OVER = {"FacewrightImageScore": 240, "FacewrightLandmarkScore": 240}
-"""Vue nodes with a text and a picture reach so far below the height that they were given."""
+_SCORES = {"FacewrightImageScore", "FacewrightLandmarkScore"}
+_FILES = {"CheckpointLoaderSimple", "LoadImage", "UpscaleModelLoader"}
+"""Nodes of ComfyUI itself that name a file."""
+
+
+def over(kind: "Kind") -> int:
+    """How far nodes of a kind reach below the height that they were given, at most.
+
+    Vue nodes with a text and a picture do, and all whose file is missing: a line hangs below them.
+    """
+    return 240 * (kind.id in _SCORES) + 30 * (kind.id in _FILES or bool(kind.files))
+
 
 CORE = {
     "CLIPTextEncode": "clip CLIP, text STRING -> CONDITIONING",

@@ -6,26 +6,35 @@ kind of nodes that the editor draws.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 Box = tuple[int, int, int, int]
 """x, y, width and height; the title of a node stands above its y."""
 Point = tuple[float, float]
 
-TITLE, FOOTER = 30, 30
-"""Above a node, and the line that the editor hangs below one whose file is missing."""
-APART = TITLE + FOOTER + 45
-"""Between two nodes in a column: 45 pixels stay free whatever the editor adds."""
-BESIDE = 100
+TITLE = 30
+"""Above a node."""
+APART = TITLE + 45
+"""Between two nodes in a column."""
+BESIDE = 70
 """Between two columns, be they in one frame or in two: room for wires."""
-MARGIN, HEAD = 20, 120
+MARGIN, HEAD = 20, 100
 GRID = 10
-BELOW = 130
-"""Between two rows of frames: the wires that lead from one to the other."""
-_WIDEST, _MOST = 1.9, 1.98
-"""A screen is that many times as wide as high, and so is a workflow at most."""
+_FRAMES_APART = MARGIN + 20 + HEAD
+"""From the lowest node of a frame to the highest of the frame below it: room for wires, too."""
+WINDOW, FILLED, PADDING = (1920, 1010), 0.75, 10
+"""Of an editor on a usual screen: newer ones fit the nodes of a template, and as much around them,
+into so much of it, and write no text below a zoom of 8/14."""
+_MOST = 1.98
+"""A workflow is that many times as wide as high, at most."""
+_LEADS = 20
+"""Pixels of width that a frame below another one must be worth."""
+_ALIKE = 260
+"""Frames that stand one below the other get the same width; they differ by so much at most."""
+_NOTES = range(340, 1000, 20)
+"""Widths of notes."""
 _GROWTH = 240
 """Pixels by which a node that shows a picture grows, at most, where its column has room."""
 
@@ -36,6 +45,10 @@ class Item(Protocol):
     box: Box
     grows: bool
 
+    def high(self, width: int) -> int:
+        """The height it needs when it is so wide."""
+        ...
+
 
 @dataclass
 class Frame:
@@ -43,143 +56,144 @@ class Frame:
 
     items: Sequence[Item]
     framed: bool = True
-    columns: list[list[Item]] = field(default_factory=list)
     box: Box = (0, 0, 0, 0)
 
-    def arrange(self, height: int) -> None:
-        """As few columns as fit into a height, of about the same height each."""
-        for count in range(1, len(self.items) + 1):
-            splits = itertools.combinations(range(1, len(self.items)), count - 1)
-            best = min((self._split(cuts) for cuts in splits), key=_tallest)
-            if _tallest(best) <= height or count == len(self.items):
-                self.columns = best
-                return
+    def blocks(self) -> Iterator["_Block"]:
+        """All ways to divide the items into columns, in order; notes in one, of many widths."""
+        count = len(self.items)
+        if not self.framed:
+            for wide in _NOTES:
+                yield _Block(wide, _high(self.items, wide), 0, [list(self.items)], self)
+            return
+        for cuts in range(count):
+            for split in itertools.combinations(range(1, count), cuts):
+                columns = self._split(split)
+                high = max(_high(column, _wide(column)) for column in columns)
+                wide = sum(map(_wide, columns)) + BESIDE * cuts
+                yield _Block(wide, high, 0, columns, self)
 
     def _split(self, cuts: tuple[int, ...]) -> list[list[Item]]:
         ends = (0, *cuts, len(self.items))
         return [list(self.items[a:b]) for a, b in itertools.pairwise(ends)]
-
-    @property
-    def width(self) -> int:
-        return sum(_wide(column) for column in self.columns) + BESIDE * (len(self.columns) - 1)
-
-    @property
-    def height(self) -> int:
-        return _tallest(self.columns)
 
 
 def _wide(column: Sequence[Item]) -> int:
     return max(item.box[2] for item in column)
 
 
-def _high(column: Sequence[Item]) -> int:
-    return sum(item.box[3] for item in column) + APART * (len(column) - 1)
+def _high(column: Sequence[Item], wide: int) -> int:
+    return sum(item.high(wide) for item in column) + APART * (len(column) - 1)
 
 
-def _tallest(columns: list[list[Item]]) -> int:
-    return max(map(_high, columns))
+class _Block(NamedTuple):
+    """Frames side by side or one below the other, or a single one; from its first to its last node."""
+
+    wide: int
+    high: int
+    leads: int
+    """What it costs, as width, that the eye has to find its way."""
+    parts: Sequence[Any]
+    """Blocks, or the columns of its one frame."""
+    of: "Frame | Callable[[_Block, _Block], _Block | None]"
+    """Its one frame, or what joins its parts."""
 
 
-_FRAMES_APART = FOOTER + MARGIN + BESIDE // 2 + HEAD
-"""From the lowest node of a frame to the highest of the frame below it in the same slot."""
-Slot = list[Frame]
-"""Frames that stand one below the other."""
+def _beside(one: _Block, other: _Block) -> _Block:
+    wide, high = one.wide + BESIDE + other.wide, max(one.high, other.high)
+    return _Block(wide, high, one.leads + other.leads, _parts(one, other, _beside), _beside)
 
 
-def _slot_high(slot: Slot) -> int:
-    return sum(frame.height for frame in slot) + _FRAMES_APART * (len(slot) - 1)
+def _below(one: _Block, other: _Block) -> _Block | None:
+    """None if they differ too much in width, since both get the same."""
+    parts = _parts(one, other, _below)
+    widths = [part.wide for part in parts]
+    framed = [not isinstance(part.of, Frame) or part.of.framed for part in parts]
+    if max(widths) - min(itertools.compress(widths, framed)) > _ALIKE:
+        return None
+    leads = one.leads + other.leads + _LEADS * all(framed)
+    return _Block(max(widths), one.high + _FRAMES_APART + other.high, leads, parts, _below)
 
 
-def _slot_wide(slot: Slot) -> int:
-    return max(frame.width for frame in slot)
+def _parts(one: _Block, other: _Block, join: Callable) -> list[_Block]:
+    return [p for block in (one, other) for p in (block.parts if block.of is join else [block])]
 
 
-def _row_wide(row: Sequence[Slot]) -> int:
-    return sum(_slot_wide(slot) + BESIDE for slot in row) - BESIDE
+def _best(blocks: Iterable[_Block | None]) -> list[_Block]:
+    """Those of which no other one is both less wide and less high."""
+    kept: list[_Block] = []
+    there = (block for block in blocks if block)
+    for block in sorted(there, key=lambda block: (block.wide + block.leads, block.high)):
+        if not kept or block.high < kept[-1].high:
+            kept.append(block)
+    return kept
 
 
-def _row_high(row: Sequence[Slot]) -> int:
-    return max(map(_slot_high, row))
-
-
-def _slots(frames: Sequence[Frame], height: int, stack: bool) -> list[Slot]:
-    """Frames from left to right; those that fit stand below the one before."""
-    slots: list[Slot] = []
-    for frame in frames:
-        frame.arrange(height)
-        last = slots[-1] if slots else []
-        fits = last and _slot_high([*last, frame]) <= height
-        after_notes = len(last) == 1 and not last[0].framed
-        if fits and (stack or after_notes) and abs(_slot_wide(last) - frame.width) <= 2 * BESIDE:
-            last.append(frame)
-        else:
-            slots.append([frame])
-    return slots
-
-
-def _rows(slots: list[Slot]) -> Iterator[list[list[Slot]]]:
-    for count in range(3):
-        for cuts in itertools.combinations(range(1, len(slots)), count):
-            ends = (0, *cuts, len(slots))
-            yield [slots[a:b] for a, b in itertools.pairwise(ends)]
-
-
-def _cost(rows: list[list[Slot]]) -> float:
-    """How small a screen shows it, plus what leads the eye back."""
-    wide = max(map(_row_wide, rows)) + 2 * MARGIN
-    high = sum(_row_high(row) + HEAD + MARGIN + FOOTER for row in rows) + BELOW * (len(rows) - 1)
-    stacked = sum(len(slot) - 1 for row in rows for slot in row)
-    ragged = sum(max(map(_row_wide, rows)) - _row_wide(row) for row in rows)
-    high = max(high, wide / _MOST)
-    return max(wide, _WIDEST * high) + 150 * (len(rows) - 1) + 150 * stacked + 0.3 * ragged
+def opening_zoom(wide: float, high: float) -> float:
+    """With which newer editors open a template whose nodes, titles and all, take so much room."""
+    return min(
+        FILLED * window / (size + 2 * PADDING)
+        for window, size in zip(WINDOW, (wide, high), strict=True)
+    )
 
 
 def arrange(frames: Sequence[Frame]) -> None:
-    """Place every item so that the whole is as large as possible on a screen."""
-    found: tuple[float, int, bool, int] | None = None
-    for height, stack in itertools.product(range(500, 2400, 50), (False, True)):
-        for index, rows in enumerate(_rows(_slots(frames, height, stack))):
-            cost = _cost(rows), height, stack, index
-            found = min(found or cost, cost)
-    assert found
-    _, height, stack, index = found
-    rows = next(itertools.islice(_rows(_slots(frames, height, stack)), index, None))
-    wide = max(map(_row_wide, rows)) + 2 * MARGIN
-    around = HEAD + FOOTER + MARGIN
-    least = (wide / _MOST - BELOW * (len(rows) - 1)) / len(rows) - around
-    y = 0
-    for row in rows:
-        high, x = max(_row_high(row), math.ceil(least / GRID) * GRID), 0
-        for slot in row:
-            _place(slot, x, y, high)
-            x += _slot_wide(slot) + BESIDE
-        y += high + FOOTER + MARGIN + BELOW + HEAD
+    """Place every item so that the whole is as large as possible when it is opened."""
+    found: dict[tuple[int, int], list[_Block]] = {}
+    for many, start in itertools.product(range(1, len(frames) + 1), range(len(frames))):
+        end = start + many
+        if many == 1:
+            found[start, end] = _best(frames[start].blocks())
+        elif end <= len(frames):
+            pairs = itertools.chain.from_iterable(
+                itertools.product(found[start, middle], found[middle, end])
+                for middle in range(start + 1, end)
+            )
+            found[start, end] = _best(
+                join(*pair) for pair in pairs for join in (_beside, _below)
+            )
+    whole = max(
+        found[0, len(frames)],
+        key=lambda block: opening_zoom(block.wide + block.leads, block.high + TITLE),
+    )
+    least = (whole.wide + 2 * MARGIN) / _MOST - HEAD - MARGIN
+    _place(whole, 0, 0, whole.wide, max(whole.high, math.ceil(least / GRID) * GRID))
 
 
-def _place(slot: Slot, x: int, y: int, high: int) -> None:
-    """Frames of a slot get its width and share its height; so do the nodes of a column."""
-    framed = sum(frame.framed for frame in slot) or len(slot)
-    bottom = y + high
-    share = (high - _slot_high(slot)) // framed // GRID * GRID
-    for frame in slot:
-        spare = share if frame.framed or framed == len(slot) else 0
-        if frame is slot[-1]:
-            spare = bottom - y - frame.height
-        room, left = frame.height + spare, x
-        across, down = _slot_wide(slot) + 2 * MARGIN, HEAD + room + FOOTER + MARGIN
-        frame.box = x - MARGIN, y - HEAD, across, down
-        for column in frame.columns:
-            last = column is frame.columns[-1]
-            width = x + _slot_wide(slot) - left if last else _wide(column)
-            growing = sum(item.grows for item in column)
-            more = min((room - _high(column)) // growing // GRID * GRID, _GROWTH) if growing else 0
-            top = y
-            for item in column:
-                height = item.box[3] + (more if item.grows else 0)
-                item.box = left, top, width, height
-                top += height + APART
-            left += width + BESIDE
-        y += room + _FRAMES_APART
+def _place(block: _Block, x: int, y: int, wide: int, high: int) -> None:
+    """Parts share the spare room of a block."""
+    if isinstance(block.of, Frame):
+        _place_columns(block.of, block.parts, x, y, wide, high)
+    elif block.of is _beside:
+        for part in block.parts:
+            last = part is block.parts[-1]
+            _place(part, x, y, wide if last else part.wide, high)
+            x, wide = x + part.wide + BESIDE, wide - part.wide - BESIDE
+    else:
+        spare = high - block.high
+        notes = [isinstance(part.of, Frame) and not part.of.framed for part in block.parts]
+        share = spare // (notes.count(False) or 1) // GRID * GRID
+        for part, note in zip(block.parts, notes, strict=True):
+            last = part is block.parts[-1]
+            more = spare if last else 0 if note else share
+            _place(part, x, y, wide, part.high + more)
+            y, spare = y + part.high + more + _FRAMES_APART, spare - more
+
+
+def _place_columns(
+    frame: Frame, columns: Sequence[list[Item]], x: int, y: int, wide: int, high: int
+) -> None:
+    """The nodes of a column share its spare height, the last column gets the spare width."""
+    frame.box = x - MARGIN, y - HEAD, wide + 2 * MARGIN, HEAD + high + MARGIN
+    for column in columns:
+        width = wide if column is columns[-1] else _wide(column)
+        growing = sum(item.grows for item in column)
+        more = min((high - _high(column, width)) // growing // GRID * GRID, _GROWTH) if growing else 0
+        top = y
+        for item in column:
+            height = item.high(width) + (more if item.grows else 0)
+            item.box = x, top, width, height
+            top += height + APART
+        x, wide = x + width + BESIDE, wide - width - BESIDE
 
 
 def screen(boxes: Sequence[Box]) -> tuple[float, Point]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from .graph import Graph, Node, Output
 
-LOADER_WIDTH = 420
+LOADER_WIDTH = 380
 """Long file names are readable in it."""
 SD21 = "v2-1_512-ema-pruned.safetensors"
 BEFORE_AFTER = ("before", "after")
@@ -80,7 +80,7 @@ def save_images(graph: Graph, title: str, images: Output, name: str = "", **insi
     kind = "SaveWithReceipts" if inside else "SaveImage"
     prefix = f"facewright/{graph.name}{name}"
     # The whole name is readable beside its label.
-    width = max(440, math.ceil((190 + 6.3 * len(prefix)) / 20) * 20)
+    width = max(360, math.ceil((190 + 6.3 * len(prefix)) / 20) * 20)
     return graph.add(kind, width, title=title, images=images, filename_prefix=prefix, **inside)
 
 

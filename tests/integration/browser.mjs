@@ -26,16 +26,21 @@ const helpers = () => {
 
   async function open(graph, name) {
     await app.loadGraphData(graph, true, true, name)
-    sizes = new Map(app.graph.nodes.map((node) => [node.id, [...node.size]]))
+    // Nodes whose widgets come with their values are made small, and large again when they have run.
+    const saved = new Map(graph.nodes.map((node) => [node.id, node.size]))
+    const most = (node) => [0, 1].map((side) => Math.max(node.size[side], saved.get(node.id)?.[side] ?? 0))
+    sizes = new Map(app.graph.nodes.map((node) => [node.id, most(node)]))
     await quiet(700) // missing files are looked for after loading
     await frame()
   }
 
   function missing() {
+    const keeps = Boolean(store('missingModel')) // older editors tell in a dialog alone
     const models = store('missingModel')?.missingModelCandidates ?? []
     const media = store('missingMedia')?.missingMediaCandidates ?? []
     const nodes = store('missingNodesError')?.missingNodesError?.nodeTypes ?? []
     return {
+      keeps,
       nodes: nodes.map((n) => n.type ?? n),
       files: [...models, ...media]
         .filter((m) => m.isMissing)
@@ -251,7 +256,9 @@ const helpers = () => {
       for (const event of events) app.api.addEventListener(event, ({ detail }) => done([event, detail]), { once: true })
       setTimeout(() => done(['timeout', null]), seconds * 1000)
     })
-    if ((await app.queuePrompt(0)) === false) return ['refused', null]
+    // Some editors call any answer about nodes a refusal, even an empty one.
+    const refused = (await app.queuePrompt(0)) === false
+    if (refused && Object.keys(app.lastNodeErrors ?? { none: 0 }).length) return ['refused', null]
     const [event, detail] = await over
     await quiet(1500) // pictures are fetched afterwards
     return [event, detail?.exception_message ?? null]
@@ -290,6 +297,9 @@ const helpers = () => {
 
   // A blueprint as the node library drops it, between other nodes: [kind, {widget: value}], linked by
   // [from, output, to, input], where a node is its place in the list or null for the blueprint.
+  // Of a widget inside a subgraph, some editors write "1: crop_size" for a name.
+  const shownName = (widget) => widget.name.replace(/^[\d:]+: /, '')
+
   async function drop({ name, nodes, links, widgets }) {
     await empty(name)
     const known = store('nodeDef')
@@ -304,7 +314,7 @@ const helpers = () => {
     const whole = [...dropped.nodes.values()][0]
     const fill = (node, values) => {
       for (const [key, value] of Object.entries(values)) {
-        const widget = node.widgets.find((w) => w.name === key)
+        const widget = node.widgets.find((w) => shownName(w) === key)
         widget.value = value
         widget.callback?.(value)
       }
@@ -327,7 +337,7 @@ const helpers = () => {
       type: whole.constructor.name,
       inputs: ports(whole.inputs),
       outputs: ports(whole.outputs),
-      widgets: whole.widgets.map((w) => [w.name, w.value])
+      widgets: whole.widgets.map((w) => [shownName(w), w.value])
     }
     fill(whole, widgets)
     await quiet(300)
@@ -354,7 +364,7 @@ const browser = await chromium.launch({
 })
 const page = await browser.newPage({ viewport: { width: 2400, height: 1500 } })
 const faults = []
-page.on('pageerror', (error) => faults.push(String(error)))
+page.on('pageerror', (error) => faults.push(error.stack ?? String(error)))
 await page.goto(job.address)
 await page.waitForFunction(
   () => window.app?.graph && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 50
