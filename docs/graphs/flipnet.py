@@ -133,7 +133,7 @@ def _load_sd21(graph: Graph, mode: str) -> tuple[Output, dict[str, Output]]:
     unwanted = ""
     if mode == "restore":
         encoder = f"flipnet_{mode}_face_encoder.safetensors"
-        graph.add("LoadFaceEncoder", LOADER_WIDTH, face_encoder=encoder)
+        graph.add("LoadFaceEncoder", 420, face_encoder=encoder)
         unwanted = PHOTOGRAPHS.negative
     loaded = list(graph.nodes)
     prompts = {}

@@ -27,7 +27,7 @@ COLORS = {
     "output": "#b58b2a",
 }
 """What a group is for -> its colour, the same in every workflow."""
-_LINE, _LETTERS = 16.5, 5.3
+_LINE, _LETTERS = 13.8, 5.3
 """Pixels of a note's lines and letters."""
 
 
@@ -122,7 +122,7 @@ class Output(NamedTuple):
 @dataclass(eq=False)
 class Note:
     text: str
-    box: Box = (0, 0, 0, 0)
+    box: Box
     grows: bool = False
 
     def high(self, width: int) -> int:
@@ -135,6 +135,10 @@ class Group(Frame):
 
     title: str = ""
     meaning: str = ""
+
+    @property
+    def least(self) -> int:
+        return math.ceil(11 * len(self.title) / GRID) * GRID
 
     def heading(self) -> Box:
         """Where its title stands."""
@@ -192,7 +196,9 @@ class Graph:
 
     def note(self, name: str | None = None) -> None:
         """A note with a text of notes.md: that of this name, or else of the workflow's own."""
-        self.notes.append(Note(_notes()[name or self.name]))
+        text = _notes()[name or self.name]
+        # Vue nodes cut off a table that is too wide.
+        self.notes.append(Note(text, (0, 0, 420 if "|" in text else 340, 0)))
 
     def group(self, title: str, meaning: str, *members: Node) -> None:
         """Frame `members`, or all that has no frame yet; `meaning` is one of `COLORS`."""
@@ -272,7 +278,8 @@ class Graph:
         nodes += [_ui_note(note, len(nodes) + 1 + i) for i, note in enumerate(self.notes)]
         reroutes, last = self._wire(links)
         extensions = [{"id": link, "parentId": reroute} for link, reroute in sorted(last.items())]
-        scale, offset = screen([item.box for item in (*self.groups, *self.notes)])
+        notes = [(x, y - TITLE, w, TITLE + h) for x, y, w, h in (note.box for note in self.notes)]
+        scale, offset = screen([*(group.box for group in self.groups), *notes])
         return {
             "last_node_id": len(nodes),
             "last_link_id": len(links),

@@ -20,21 +20,22 @@ APART = TITLE + 45
 """Between two nodes in a column."""
 BESIDE = 70
 """Between two columns, be they in one frame or in two: room for wires."""
-MARGIN, HEAD = 20, 100
+MARGIN, HEAD = 20, 90
 GRID = 10
 _FRAMES_APART = MARGIN + 20 + HEAD
 """From the lowest node of a frame to the highest of the frame below it: room for wires, too."""
 WINDOW, FILLED, PADDING = (1920, 1010), 0.75, 10
 """Of an editor on a usual screen: newer ones fit the nodes of a template, and as much around them,
-into so much of it, and write no text below a zoom of 8/14."""
+into so much of it."""
+READABLE = 0.6
+"""A little more than 8/14: with less zoom, newer editors write no text on classic nodes."""
 _MOST = 1.98
 """A workflow is that many times as wide as high, at most."""
-_LEADS = 20
-"""Pixels of width that a frame below another one must be worth."""
-_ALIKE = 260
-"""Frames that stand one below the other get the same width; they differ by so much at most."""
-_NOTES = range(340, 1000, 20)
-"""Widths of notes."""
+_BACK = 10
+"""A frame below another one leads the eye back by its width, and must be worth this part of it."""
+_WIDENED = 160
+"""Pixels that a column of nodes may get for frames below each other to be equally wide."""
+_WIDEST_NOTE = 900
 _GROWTH = 240
 """Pixels by which a node that shows a picture grows, at most, where its column has room."""
 
@@ -58,11 +59,16 @@ class Frame:
     framed: bool = True
     box: Box = (0, 0, 0, 0)
 
+    @property
+    def least(self) -> int:
+        """The width that its title needs."""
+        return 0
+
     def blocks(self) -> Iterator["_Block"]:
         """All ways to divide the items into columns, in order; notes in one, of many widths."""
         count = len(self.items)
         if not self.framed:
-            for wide in _NOTES:
+            for wide in range(_wide(self.items), _WIDEST_NOTE, 2 * GRID):
                 yield _Block(wide, _high(self.items, wide), 0, [list(self.items)], self)
             return
         for cuts in range(count):
@@ -70,6 +76,7 @@ class Frame:
                 columns = self._split(split)
                 high = max(_high(column, _wide(column)) for column in columns)
                 wide = sum(map(_wide, columns)) + BESIDE * cuts
+                wide = max(wide, self.least - 2 * MARGIN)
                 yield _Block(wide, high, 0, columns, self)
 
     def _split(self, cuts: tuple[int, ...]) -> list[list[Item]]:
@@ -86,12 +93,12 @@ def _high(column: Sequence[Item], wide: int) -> int:
 
 
 class _Block(NamedTuple):
-    """Frames side by side or one below the other, or a single one; from its first to its last node."""
+    """Frames side by side or one below the other, or a single one: the room of its nodes."""
 
     wide: int
     high: int
     leads: int
-    """What it costs, as width, that the eye has to find its way."""
+    """What it costs, as width, that the eye is led back."""
     parts: Sequence[Any]
     """Blocks, or the columns of its one frame."""
     of: "Frame | Callable[[_Block, _Block], _Block | None]"
@@ -104,14 +111,23 @@ def _beside(one: _Block, other: _Block) -> _Block:
 
 
 def _below(one: _Block, other: _Block) -> _Block | None:
-    """None if they differ too much in width, since both get the same."""
+    """None if one would have to be widened too much, since both get the same width."""
     parts = _parts(one, other, _below)
-    widths = [part.wide for part in parts]
+    wide = max(part.wide for part in parts)
     framed = [not isinstance(part.of, Frame) or part.of.framed for part in parts]
-    if max(widths) - min(itertools.compress(widths, framed)) > _ALIKE:
+    widened = itertools.compress(parts, framed)
+    if any(wide - part.wide > _WIDENED * _columns(part) for part in widened):
         return None
-    leads = one.leads + other.leads + _LEADS * all(framed)
-    return _Block(max(widths), one.high + _FRAMES_APART + other.high, leads, parts, _below)
+    back = wide // _BACK if all(framed) else 0
+    leads = one.leads + other.leads + back
+    return _Block(wide, one.high + _FRAMES_APART + other.high, leads, parts, _below)
+
+
+def _columns(block: _Block) -> int:
+    if isinstance(block.of, Frame):
+        return len(block.parts)
+    counts = map(_columns, block.parts)
+    return sum(counts) if block.of is _beside else min(counts)
 
 
 def _parts(one: _Block, other: _Block, join: Callable) -> list[_Block]:
@@ -136,6 +152,12 @@ def opening_zoom(wide: float, high: float) -> float:
     )
 
 
+def _merit(block: _Block) -> tuple[float, ...]:
+    """Whether its text can be read when it opens; then, whether frames can be read in order."""
+    zoom = opening_zoom(block.wide, block.high + TITLE)
+    return min(zoom, READABLE), -block.leads, zoom
+
+
 def arrange(frames: Sequence[Frame]) -> None:
     """Place every item so that the whole is as large as possible when it is opened."""
     found: dict[tuple[int, int], list[_Block]] = {}
@@ -148,13 +170,8 @@ def arrange(frames: Sequence[Frame]) -> None:
                 itertools.product(found[start, middle], found[middle, end])
                 for middle in range(start + 1, end)
             )
-            found[start, end] = _best(
-                join(*pair) for pair in pairs for join in (_beside, _below)
-            )
-    whole = max(
-        found[0, len(frames)],
-        key=lambda block: opening_zoom(block.wide + block.leads, block.high + TITLE),
-    )
+            found[start, end] = _best(join(*pair) for pair in pairs for join in (_beside, _below))
+    whole = max(found[0, len(frames)], key=_merit)
     least = (whole.wide + 2 * MARGIN) / _MOST - HEAD - MARGIN
     _place(whole, 0, 0, whole.wide, max(whole.high, math.ceil(least / GRID) * GRID))
 
@@ -164,10 +181,10 @@ def _place(block: _Block, x: int, y: int, wide: int, high: int) -> None:
     if isinstance(block.of, Frame):
         _place_columns(block.of, block.parts, x, y, wide, high)
     elif block.of is _beside:
-        for part in block.parts:
-            last = part is block.parts[-1]
-            _place(part, x, y, wide if last else part.wide, high)
-            x, wide = x + part.wide + BESIDE, wide - part.wide - BESIDE
+        each = _shared(wide - block.wide, [_columns(part) for part in block.parts])
+        for part, more in zip(block.parts, each, strict=True):
+            _place(part, x, y, part.wide + more, high)
+            x += part.wide + more + BESIDE
     else:
         spare = high - block.high
         notes = [isinstance(part.of, Frame) and not part.of.framed for part in block.parts]
@@ -182,22 +199,35 @@ def _place(block: _Block, x: int, y: int, wide: int, high: int) -> None:
 def _place_columns(
     frame: Frame, columns: Sequence[list[Item]], x: int, y: int, wide: int, high: int
 ) -> None:
-    """The nodes of a column share its spare height, the last column gets the spare width."""
+    """Columns share the spare width, the nodes of a column its spare height."""
+    if not frame.framed:
+        wide = min(wide, _WIDEST_NOTE)
     frame.box = x - MARGIN, y - HEAD, wide + 2 * MARGIN, HEAD + high + MARGIN
-    for column in columns:
-        width = wide if column is columns[-1] else _wide(column)
+    widths = [_wide(column) for column in columns]
+    each = _shared(wide - sum(widths) - BESIDE * (len(columns) - 1), [1] * len(columns))
+    for column, width in zip(columns, map(sum, zip(widths, each, strict=True)), strict=True):
         growing = sum(item.grows for item in column)
-        more = min((high - _high(column, width)) // growing // GRID * GRID, _GROWTH) if growing else 0
+        spare = high - _high(column, width)
+        more = min(spare // growing // GRID * GRID, _GROWTH) if growing else 0
         top = y
         for item in column:
             height = item.high(width) + (more if item.grows else 0)
             item.box = x, top, width, height
             top += height + APART
-        x, wide = x + width + BESIDE, wide - width - BESIDE
+        x += width + BESIDE
+
+
+def _shared(spare: int, weights: list[int]) -> list[int]:
+    """Spare pixels, divided by weights; the last one gets what does not fit the grid."""
+    each = [spare * weight // sum(weights) // GRID * GRID for weight in weights]
+    return [*each[:-1], spare - sum(each[:-1])]
 
 
 def screen(boxes: Sequence[Box]) -> tuple[float, Point]:
-    """Scale and offset with which the editor shows all of it below its bars, on 1920 by 1080."""
+    """Scale and offset with which the editor shows all of it below its bars, on 1920 by 1080.
+
+    It is what older editors open a workflow with.
+    """
     left, top = (min(box[i] for box in boxes) for i in (0, 1))
     right, bottom = (max(box[i] + box[i + 2] for box in boxes) for i in (0, 1))
     scale = round(min(1780 / (right - left), 930 / (bottom - top), 1), 3)

@@ -80,7 +80,7 @@ def save_images(graph: Graph, title: str, images: Output, name: str = "", **insi
     kind = "SaveWithReceipts" if inside else "SaveImage"
     prefix = f"facewright/{graph.name}{name}"
     # The whole name is readable beside its label.
-    width = max(360, math.ceil((190 + 6.3 * len(prefix)) / 20) * 20)
+    width = max(360, math.ceil((200 + 6.3 * len(prefix)) / 20) * 20)
     return graph.add(kind, width, title=title, images=images, filename_prefix=prefix, **inside)
 
 

@@ -370,7 +370,7 @@ await page.waitForFunction(
   () => window.app?.graph && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 50
 )
 await page.waitForFunction(() => document.querySelector('#vue-app')?.__vue_app__)
-const seen = { workflows: {}, faults }
+const seen = { workflows: {}, faults, frontend: await page.evaluate(() => window.__COMFYUI_FRONTEND_VERSION__) }
 
 async function shot(name) {
   const { scale, clip } = await page.evaluate(() => window.seen.fit())

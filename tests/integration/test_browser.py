@@ -6,6 +6,7 @@ What is needed, see `programs` in conftest.py; where pictures go, `screenshots`.
 import io
 import itertools
 import json
+import re
 import shutil
 from urllib.error import HTTPError
 
@@ -303,5 +304,10 @@ def test_a_blueprint_drops_and_runs(seen, blueprints, make):
     assert shown["SaveImage"]["pictures"] and "face" in shown["PreviewAny"]["text"]
 
 
+OWN_FAULTS = {"1.27": r"TypeError: .*\(reading 'id'\)\s+at onChange "}
+"""Frontend -> what it reports when it starts, without any pack."""
+
+
 def test_the_editor_reports_no_fault(seen):
-    assert seen["faults"] == []
+    own = OWN_FAULTS.get(seen["frontend"].rpartition(".")[0], "$.")
+    assert [fault for fault in seen["faults"] if not re.match(own, fault)] == []
