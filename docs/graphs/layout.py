@@ -114,13 +114,16 @@ def _below(one: _Block, other: _Block) -> _Block | None:
     """None if one would have to be widened too much, since both get the same width."""
     parts = _parts(one, other, _below)
     wide = max(part.wide for part in parts)
-    framed = [not isinstance(part.of, Frame) or part.of.framed for part in parts]
-    widened = itertools.compress(parts, framed)
-    if any(wide - part.wide > _WIDENED * _columns(part) for part in widened):
+    framed = [part for part in parts if not _is_notes(part)]
+    if any(wide - part.wide > _WIDENED * _columns(part) for part in framed):
         return None
-    back = wide // _BACK if all(framed) else 0
-    leads = one.leads + other.leads + back
-    return _Block(wide, one.high + _FRAMES_APART + other.high, leads, parts, _below)
+    back = wide // _BACK if framed == parts else 0
+    high = one.high + _FRAMES_APART + other.high
+    return _Block(wide, high, one.leads + other.leads + back, parts, _below)
+
+
+def _is_notes(block: _Block) -> bool:
+    return isinstance(block.of, Frame) and not block.of.framed
 
 
 def _columns(block: _Block) -> int:
@@ -187,7 +190,7 @@ def _place(block: _Block, x: int, y: int, wide: int, high: int) -> None:
             x += part.wide + more + BESIDE
     else:
         spare = high - block.high
-        notes = [isinstance(part.of, Frame) and not part.of.framed for part in block.parts]
+        notes = [_is_notes(part) for part in block.parts]
         share = spare // (notes.count(False) or 1) // GRID * GRID
         for part, note in zip(block.parts, notes, strict=True):
             last = part is block.parts[-1]

@@ -89,6 +89,35 @@ def test_it_is_no_strip(make):
     assert (right + x) * ds["scale"] <= 1900 and (bottom + y) * ds["scale"] <= 1060
 
 
+LARGE = {  # so many nodes that they cannot all be read at once -> the zoom they open with
+    "group_photo_people": 0.46,
+    "honestface_restore": 0.46,
+    "nano_group_people": 0.49,
+    "nano_honestface_restore": 0.49,
+    "nano_people_frames": 0.48,
+    "nano_practice_loop": 0.51,
+    "practice_loop": 0.53,
+}
+
+
+@pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
+def test_it_opens_with_text_that_can_be_read(make):
+    """Newer editors fit a template's nodes into three quarters of the window, here 1920 by 1080,
+    and write no text on classic nodes where 14 pixels would be drawn with less than 8."""
+    nodes = boxes(json.loads((FOLDER / f"{make.__name__}.json").read_text())["nodes"]).values()
+    left, top = (min(box[i] for box in nodes) - 10 for i in (0, 1))
+    right, bottom = (max(box[i] for box in nodes) + 10 for i in (2, 3))
+    zoom = min(0.75 * 1920 / (right - left), 0.75 * 1080 / (bottom - top))
+    assert zoom > LARGE.get(make.__name__, 8 / 14)
+
+
+@pytest.mark.parametrize("make", WORKFLOWS, ids=lambda make: make.__name__)
+def test_frames_are_as_wide_as_their_titles(make):
+    """At 24 pixels a letter takes ten, as seen in the editor."""
+    for group in json.loads((FOLDER / f"{make.__name__}.json").read_text())["groups"]:
+        assert group["bounding"][2] >= 10 * len(group["title"]), group["title"]
+
+
 def ways(shipped):
     """Each link with the points that the editor draws it through, socket to socket."""
     nodes = {node["id"]: node for node in shipped["nodes"]}
