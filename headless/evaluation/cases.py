@@ -116,7 +116,7 @@ def small(shown: Shown, version: str, side: int) -> Any:
     try:
         return thumbnail(shown.versions[version], side)
     except Exception:  # noqa: BLE001 (whatever became of the file since: the scores stand)
-        return "cannot be read any more"
+        return "cannot be read"
 
 
 def thumbnail(path: Path, side: int) -> Any:

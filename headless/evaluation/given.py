@@ -97,10 +97,10 @@ class Matched:
                 f"{_names(self.given.files)}, not measured here."
             )
         if self.strangers:
-            n = counted(len(self.strangers), "score line")
+            n, one = counted(len(self.strangers), "score line"), len(self.strangers) == 1
             scores.notes.append(
-                f"{n} of {_names(self.given.files)} belong to no picture here: "
-                f"{listed(self.strangers, 5)}."
+                f"{n} of {_names(self.given.files)} {'belongs' if one else 'belong'} to no picture "
+                f"here: {listed(self.strangers, 5)}."
             )
 
 

@@ -109,8 +109,8 @@ def _markdown(table: _Table) -> str:
         safe = re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", _one_line(text))
         return f"**{safe}**" if bold else safe
 
-    numeric = ["---" if i == 0 else "---:" for i in range(len(table.header))]
-    lines = [line([cell(text, False) for text in table.header]), line(numeric)]
+    kinds = ["---" if kind == "l" else "---:" for kind in _columns(table)]
+    lines = [line([cell(text, False) for text in table.header]), line(kinds)]
     lines += [line(row) for row in _cells(table, cell)]
     return f"{_one_line(table.caption)}\n\n" + "\n".join(lines) + "\n"
 
@@ -133,11 +133,10 @@ def _latex(table: _Table) -> str:
     def line(cells: list[str]) -> str:
         return " & ".join(cells) + r" \\"
 
-    columns = "l" + "r" * (len(table.header) - 1)
     return "\n".join(
         [
             f"% {_one_line(table.caption)}",
-            rf"\begin{{tabular}}{{{columns}}}",
+            rf"\begin{{tabular}}{{{_columns(table)}}}",
             r"\toprule",
             line([cell(text, False) for text in table.header]),
             r"\midrule",
@@ -147,6 +146,12 @@ def _latex(table: _Table) -> str:
             "",
         ]
     )
+
+
+def _columns(table: _Table) -> str:
+    """l or r per column: words begin and numbers end at the edge."""
+    words = {table.header[0], "method", "against", "verdict"}
+    return "".join("l" if name in words else "r" for name in table.header)
 
 
 def _cells(table: _Table, cell: Callable[[str, bool], str]) -> list[list[str]]:

@@ -76,8 +76,9 @@ def draw_slices(result: Result, slices: Slices, dpi: int = 120) -> bytes | None:
         axis.set_axis_off()
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
+    label = slices.grouping.label
     figure.supxlabel(
-        f"{slices.grouping.label}. Circles: means of groups; bars: their {CONFIDENCE:.0%} "
+        f"{label[:1].upper()}{label[1:]}. Circles: means of groups; bars: their {CONFIDENCE:.0%} "
         f"intervals, from {FEWEST} pictures on.",
         fontsize=9,
         color="#444444",
@@ -100,8 +101,9 @@ def _line(axis, result: Result, slices: Slices, m: Metric, method: str, place: i
     for index, (g, means) in enumerate(zip(slices.grouping.groups, slices.means, strict=True)):
         mean = means[method][m.name]
         x = index + 0.12 * (place - (len(result.means) - 1) / 2)
-        if levels:
-            x = float(np.mean([levels[case] for case in g.cases]))
+        if levels:  # a little apart, so that no method hides another
+            reach = max(levels.values()) - min(levels.values())
+            x = float(np.mean([levels[case] for case in g.cases])) + (x - index) * reach / 20
         if mean.count:
             points.append((x, mean.mean))
             axis.plot([x, x], [mean.low, mean.high], color=color, lw=1.6)

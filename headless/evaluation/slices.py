@@ -71,7 +71,7 @@ _LEVELS: dict[str, tuple[str, Callable[[Mapping[str, Any]], float]]] = {
         "largest sigma of the Gaussian noise, in 1/255",
         _largest("noise", "sigma", unit=255),
     ),
-    "quality": ("lowest JPEG quality", _quality),
+    "quality": ("lowest quality of the JPEGs", _quality),
 }
 SLICES = ("subfolder", *_LEVELS)
 """What pictures can be grouped by."""

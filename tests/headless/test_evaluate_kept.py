@@ -186,7 +186,7 @@ def test_given_scores_stand_beside_measured_ones(tmp_path, opened):
     assert "03 (a): topiq: mine.csv holds no value of it" in done.stderr.replace("\n", " ")
     page = (tmp_path / "out/report.html").read_text()
     assert "LPIPS: 16 values taken as given in mine.csv, not measured here." in page
-    assert "1 score line of mine.csv belong to no picture here: 99 (a)." in page
+    assert "1 score line of mine.csv belongs to no picture here: 99 (a)." in page
     assert "lpips" not in lines(tmp_path / "out")[0]["values"]
     # Where everything is given no picture is opened.
     opened.clear()
