@@ -50,10 +50,12 @@ def sign_flip_p(differences: Sequence[float] | np.ndarray, seed: int = 0) -> flo
     for start in range(0, total, step):
         stop = min(start + step, total)
         if exact:  # the last sign may stay: turning all of them changes no distance from 0
-            minus = np.arange(start, stop)[:, None] >> np.arange(n) & 1
+            turned = np.arange(start, stop)[:, None] >> np.arange(n) & 1
         else:
-            minus = rng.integers(0, 2, (stop - start, n), dtype=np.int8)
-        hits += int((np.abs((1 - 2.0 * minus) @ d) >= reached).sum())
+            drawn = rng.integers(0, 256, (stop - start, -(-n // 8)), dtype=np.uint8)
+            turned = np.unpackbits(drawn, axis=1, count=n)
+        sums = d.sum() - 2 * (turned.astype(np.float64) @ d)
+        hits += int((np.abs(sums) >= reached).sum())
     return hits / total if exact else (1 + hits) / (1 + total)
 
 
