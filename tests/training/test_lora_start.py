@@ -103,6 +103,12 @@ def test_what_has_two_ranks_is_exported_so_that_everybody_reads_it_alike(tiny, m
     again = unet_of(tiny)
     begin_lora(again, "from file", rank=16, alpha=16, start=out)
     torch.testing.assert_close(ask(again), expected, rtol=1e-4, atol=1e-5)
+    # Scale is a factor of the learning rate, too: each module goes on with its own.
+    theirs, ours = (
+        {n: layer.lora_alpha["default"] for n, layer in lora_layers(net).items()}
+        for net in (unet, again)
+    )
+    assert ours == theirs and len({*ours.values()}) == 2
 
 
 @pytest.mark.parametrize("style", ["kohya", "diffusers", "peft"])
