@@ -11,8 +11,8 @@ in this. pyiqa's `psnr` and `ssimc` are "rgb" here; its `psnry` and `ssim` are "
 to 256 levels first, about 1e-4). Studio range is 219/255 as wide, which adds
 20 log10(255/219) = 1.32 dB to PSNR; how much it changes SSIM depends on the picture.
 
-Pictures of more than `BAND` pixels are measured in bands of rows, so that memory stays near that of
-the pictures themselves.
+Pictures of more than `WHOLE` pixels are measured in bands of rows, so that memory stays near that
+of the pictures themselves.
 """
 
 from collections.abc import Callable
@@ -27,8 +27,10 @@ from .regions import gradients
 
 _WINDOW = 11
 
-BAND = 2**20
-"""Pixels of a picture that are measured at a time."""
+WHOLE = 2**20
+"""Up to this many pixels a picture is measured at once."""
+BAND = 2**18
+"""Pixels of a larger one that are measured at a time."""
 
 Channels = Literal["rgb", "y", "y_studio"]
 _Map = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -163,9 +165,9 @@ def _mean_of(
         around: rows above and below that a value depends on, besides those.
     """
     height, width = a.shape[-2] - 2 * lost, a.shape[-1]
-    rows = max(1, BAND // width)
-    if rows >= height:
+    if a.shape[-2] * width <= WHOLE:
         return _masked_mean(measure(a, b), mask)
+    rows = max(1, BAND // width)
     total = weight = widened(a.new_zeros(len(a)))
     for start in range(0, height, rows):
         stop = min(start + rows, height)

@@ -119,7 +119,7 @@ _TEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$",
     "#": r"\#", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "[": "{[}", "]": "{]}", "*": "{*}", "<": "$<$", ">": "$>$", "|": r"\textbar{}", '"': "''",
-    "\N{MINUS SIGN}": "$-$", "–": "--", "\N{INFINITY}": r"$\infty$", "°": r"$^\circ$",
+    "…": r"\dots{}", "\N{MINUS SIGN}": "$-$", "–": "--", "\N{INFINITY}": r"$\infty$", "°": r"$^\circ$",
     "\N{UPWARDS ARROW}": r"$\uparrow$", "\N{DOWNWARDS ARROW}": r"$\downarrow$",
 }  # fmt: skip
 """Brackets and stars, too, which a line break before them would take for its own."""
@@ -163,4 +163,4 @@ def _cells(table: _Table, cell: Callable[[str, bool], str]) -> list[list[str]]:
 
 def _one_line(text: str) -> str:
     """Names of folders may hold anything that their file system takes."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(c if c.isprintable() else "?" for c in text)
