@@ -119,8 +119,8 @@ _TEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$",
     "#": r"\#", "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "[": "{[}", "]": "{]}", "*": "{*}", "<": "$<$", ">": "$>$", "|": r"\textbar{}", '"': "''",
-    "…": r"\dots{}", "\N{MINUS SIGN}": "$-$", "–": "--", "\N{INFINITY}": r"$\infty$", "°": r"$^\circ$",
-    "\N{UPWARDS ARROW}": r"$\uparrow$", "\N{DOWNWARDS ARROW}": r"$\downarrow$",
+    "\N{MINUS SIGN}": "$-$", "–": "--", "\N{INFINITY}": r"$\infty$", "°": r"$^\circ$",
+    "…": r"\dots{}", "\N{UPWARDS ARROW}": r"$\uparrow$", "\N{DOWNWARDS ARROW}": r"$\downarrow$",
 }  # fmt: skip
 """Brackets and stars, too, which a line break before them would take for its own."""
 
