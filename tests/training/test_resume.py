@@ -15,7 +15,7 @@ from facewright.core.errors import FacewrightError
 from facewright.training.log.records import read_lines
 from facewright.training.loop.checkpoints import list_checkpoints
 from facewright.training.loop.engine import Engine
-from facewright.training.loop.resume import HONOURED, check_changes, settings_of
+from facewright.training.loop.resume import HONOURED, check_changes, defaults_of, settings_of
 from facewright.training.recipe import Evaluation, Recipe
 from facewright.training.settings.config import ConfigError, TrainConfig, load_config
 from facewright.training.settings.strict import Strict
@@ -244,6 +244,34 @@ def test_keys_of_other_versions_stop_nobody():
     before = {"a": 1, "recipe.gone": 3, "recipe.x": 1, "data.source": "world"}
     now = {"a": 1, "recipe.new": 5, "recipe.x": 1, "data.source": "world"}
     assert check_changes(before, now, ()) == []
+
+
+def test_a_run_from_before_a_key_had_its_default(begun):
+    """So a config that came with a newer version does not change the method half-way."""
+    (newest,) = list_checkpoints(load_config(begun, Config).output / "checkpoints")
+    state = torch.load(newest, weights_only=True)
+    for key in ("data.mirror", "recipe.depth", "total_batch"):
+        del state["settings"][key]
+    torch.save(state, newest)
+    with pytest.raises(ConfigError) as caught:
+        engine_of(begun, "data.mirror=false", "recipe.depth=2").run(resume=True)
+    assert "data.mirror: True before, False now" in str(caught.value)
+    assert "recipe.depth: 1 before, 2 now" in str(caught.value)
+    engine = engine_of(begun, "total_batch=2")
+    assert engine.run(resume=True)["finished"]
+    assert engine.changes == [{"step": 2, "key": "total_batch", "before": None, "now": 2}]
+
+
+def test_defaults_are_plain_and_only_of_keys_that_have_one():
+    config = TrainConfig(
+        output="x", budget={"max_steps": 1}, data={"source": "world"}, optimizers={"main": {}}
+    )
+    found = defaults_of(config, Config(file="y"))
+    json.dumps(found)
+    assert found.keys() < settings_of(config, Config()).keys()
+    assert not {"output", "data.source"} & found.keys()
+    assert (found["recipe.file"], found["recipe.weights"]) == (None, [1.0])
+    assert (found["data.cache"], found["optimizers.main.betas"]) == ("runs/world", [0.9, 0.999])
 
 
 def test_a_term_of_the_loss_neither_comes_nor_goes():

@@ -8,9 +8,11 @@ split, networks, initial weights), and a record with its new value would not be 
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from ...core.errors import shorten
 from ...core.files.writing import content_hash
@@ -27,6 +29,7 @@ HONOURED = (
 )  # fmt: skip
 """Patterns of keys that may change, `budget.*` all within a section; a recipe has its own."""
 
+_REQUIRED = object()
 Change = tuple[str, Any, Any]
 """Key, value before, value now."""
 
@@ -36,33 +39,52 @@ def settings_of(config: BaseModel, recipe: BaseModel) -> dict[str, Any]:
     return dict([*_leaves(config, "", skip="recipe"), *_leaves(recipe, "recipe.")])
 
 
-def _leaves(section: BaseModel, start: str, skip: str = "") -> Iterator[tuple[str, Any]]:
+def defaults_of(config: BaseModel, recipe: BaseModel) -> dict[str, Any]:
+    """The default of every key of `settings_of` that has one."""
+    found = [*_leaves(config, "", skip="recipe", default=True),
+             *_leaves(recipe, "recipe.", default=True)]  # fmt: skip
+    return {key: value for key, value in found if value is not _REQUIRED}
+
+
+def _leaves(
+    section: BaseModel, start: str, skip: str = "", *, default: bool = False
+) -> Iterator[tuple[str, Any]]:
     plain = section.model_dump(mode="json")
-    for name in type(section).model_fields:
+    for name, field in type(section).model_fields.items():
         value, key = getattr(section, name), f"{start}{name}"
         if name == skip:
             continue
         if isinstance(value, BaseModel):
-            yield from _leaves(value, f"{key}.")
+            yield from _leaves(value, f"{key}.", default=default)
         elif isinstance(value, Mapping) and any(isinstance(v, BaseModel) for v in value.values()):
             for part, inner in value.items():
-                yield from _leaves(inner, f"{key}.{part}.")
-        else:
+                yield from _leaves(inner, f"{key}.{part}.", default=default)
+        elif not default:
             yield key, plain[name]
+        else:
+            given = (
+                _REQUIRED if field.is_required() else field.get_default(call_default_factory=True)
+            )
+            yield key, given if given is _REQUIRED else to_jsonable_python(given)
 
 
 def check_changes(
-    before: Mapping[str, Any], now: Mapping[str, Any], changeable: Iterable[str]
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    changeable: Iterable[str],
+    defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Change]:
     """What a resumed run does otherwise from here on.
 
     Args:
         changeable: of the recipe.
+        defaults: see `defaults_of`. A key that a run of an older version does not know had this
+            value there, as a config without it goes on to mean what it meant.
 
     Raises:
         ConfigError: a key has changed that a resumed run cannot honour; all are named.
     """
-    changes = list(_changes(before, now))
+    changes = list(_changes(before, now, defaults))
     patterns = (*HONOURED, *(f"recipe.{pattern}" for pattern in changeable))
     refused = [change for change in changes if not _honoured(patterns, *change)]
     if refused:
@@ -76,7 +98,9 @@ def check_changes(
     return changes
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+def _changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> Iterator[Change]:
     if before.get("data.source") != now.get("data.source"):  # its other keys are others, then
         yield "data.source", before.get("data.source"), now.get("data.source")
         before = {k: v for k, v in before.items() if not k.startswith("data.")}
@@ -87,6 +111,8 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Chan
                 yield key, before[key], now[key]
         elif _section_came_or_went(key, before, now):
             yield key, before.get(key), now.get(key)
+        elif key in now and key in defaults and now[key] != defaults[key]:
+            yield key, defaults[key], now[key]
 
 
 def _section_came_or_went(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from .checkpoints import (
     save_checkpoint,
     trained_state,
 )
-from .resume import check_changes, settings_of
+from .resume import check_changes, defaults_of, settings_of
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -149,7 +149,8 @@ def _compare(engine: "Engine", state: dict[str, Any]) -> None:
     """Refuse what a resumed run cannot honour, and note what it does otherwise from here on."""
     before = dict(state.get("settings") or _recorded(engine))
     now = settings_of(engine.config, engine.recipe.config)
-    changed = check_changes(before, now, engine.recipe.changeable)
+    defaults = defaults_of(engine.config, engine.recipe.config)
+    changed = check_changes(before, now, engine.recipe.changeable, defaults)
     engine.changes = [
         *({key: entry[key] for key in _CHANGE} for entry in state.get("changes", [])),
         *(dict(zip(_CHANGE, (state["step"], *change), strict=True)) for change in changed),
