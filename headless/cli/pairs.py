@@ -48,7 +48,7 @@ def pairs(
         str,
         typer.Option(
             help="How files are called: same-name (HQ/a.png, LQ/a.png), dense-haze, lol, sidd, "
-            "realblur-j; auto tries them."
+            "realblur-j, beside (a.png, a.lq.png); auto tries them."
         ),
     ] = "auto",
     limit: Annotated[

@@ -14,8 +14,9 @@ from facewright.training.data.damage import UnreadableError
 from facewright.training.data.opening import open_source
 from facewright.training.data.pack import pack
 from facewright.training.data.pairing import find_pairs
-from facewright.training.settings.config import ConfigError, TrainConfig
+from facewright.training.settings.config import ConfigError, TrainConfig, load_config
 from facewright.training.settings.data_sections import PairFolders
+from facewright.training.settings.strict import Strict
 from PIL import Image
 from pydantic import ValidationError
 
@@ -36,6 +37,7 @@ LAYOUTS = {
         ("scene001/gt/gt_1.png", "scene001/blur/blur_1.png"),
         ("scene002/gt/gt_1.png", "scene002/blur/blur_1.png"),
     ],
+    "beside": [("a.png", "a.lq.jpg"), ("x/b.c.png", "x/b.c.lq.png")],
     "same-name": [("HQ/a/1.png", "LQ/a/1.jpg"), ("HQ/2.png", "LQ/2.png")],
 }
 
@@ -282,6 +284,28 @@ def test_an_entry_says_one_way_of_pairing(tmp_path):
         config({"folder": tmp_path, "largest": 32}, size=64)
     # A run that began when these were all keys there were is compared with what it said then.
     assert PairFolders(hq="a", lq="b").model_dump(mode="json") == {"hq": "a", "lq": "b"}
+
+
+def test_an_error_in_an_entry_is_told_alone(tmp_path):
+    def told(folders, source="pairs", key="folders"):
+        (tmp_path / "run.yaml").write_text(
+            "output: x\nbudget: {max_steps: 1}\noptimizers: {main: {}}\n"
+            f"data: {{source: {source}, {key}: {folders}}}\n"
+        )
+        with pytest.raises(ConfigError) as caught:
+            load_config(tmp_path / "run.yaml", Strict)
+        return str(caught.value).splitlines()[1:]
+
+    (line,) = told("[{folder: a, rule: sid}]")
+    assert line.startswith("  data.pairs.folders.0.rule: Input should be 'auto'")
+    (line,) = told("[{folder: a, limt: 3}]")
+    assert line == "  data.pairs.folders.0.limt: unknown key; did you mean limit? (line 4)"
+    (line,) = told("[{folder: a, hq: b}]")
+    assert line.startswith("  data.pairs.folders.0: give either `folder`, or `hq` and `lq`")
+    (line,) = told("[a, 3]")
+    assert line.startswith("  data.pairs.folders.1: Input is not a valid path")
+    (line,) = told("[]", "folder", "folder")
+    assert line.startswith("  data.folder.folder: Tuple should have at least 1 item")
 
 
 def test_missing_captions_of_pairs_are_told(tmp_path, caplog):

@@ -56,6 +56,8 @@ RULES: Mapping[str, Rule] = {
         r"((?:.*/)?)gt/gt_(.+)",
         r"((?:.*/)?)blur/blur_(.+)",
     ),
+    # As `facewright shards` packs them.
+    "beside": _rule("a.png and a.lq.png", r"((?:(?!\.lq$).)+)", r"(.+)\.lq"),
 }  # fmt: skip
 EXAMPLES = {SAME_NAME: "HQ/<name> and LQ/<name>"} | {n: r.example for n, r in RULES.items()}
 

@@ -6,7 +6,7 @@ belongs to the stage (`Recipe.Config`).
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -249,7 +249,7 @@ def load_config(
     try:
         return model.model_validate(_located(data))
     except ValidationError as error:
-        told = error.errors(include_url=False)
+        told = _without_consequences(error.errors(include_url=False))
         found = list(dict.fromkeys(_explain(item, model, where) for item in told))
         told = "\n".join(first_of(found, "  and {} more"))
         raise ConfigError(f"{shorten(path, 200)} is not a valid config:\n{told}") from error
@@ -310,11 +310,20 @@ def _within(section: dict | list, part: str, key: str) -> Any:
     return int(part)
 
 
+def _without_consequences(told: Sequence[Mapping]) -> list[Mapping]:
+    """Errors without those that a list is too short, where its entries are wrong."""
+
+    def inside(item: Mapping) -> bool:
+        place = item["loc"]
+        return any(o is not item and o["loc"][: len(place)] == place for o in told)
+
+    return [item for item in told if item["type"] != "too_short" or not inside(item)]
+
+
 def _explain(item: Mapping, model: type[BaseModel], lines: dict[tuple, str]) -> str:
-    # A value that may be one of several kinds bears the kind as well, such as `tuple[...]`.
-    kinds = [part for part in item["loc"][:-1] if not re.match(r"[a-z-]+\[", str(part))]
-    last = [] if re.match(r"(lax-or-strict|tuple)\[", str(item["loc"][-1])) else item["loc"][-1:]
-    where = ".".join(shorten(part, 40) for part in (*kinds, *last))
+    # The kind of a value that may be of several is no key: it bears brackets.
+    kinds = re.compile(r"[a-z-]+\[.*\]")
+    where = ".".join(shorten(p, 40) for p in item["loc"] if not kinds.fullmatch(str(p)))
     place, line = (), ""
     for part in item["loc"]:  # a union's tag stands in no file
         found = next((p for p in ((*place, part), (*place, str(part))) if p in lines), None)

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
+    Tag,
     field_validator,
     model_serializer,
     model_validator,
@@ -14,7 +16,23 @@ from pydantic import (
 from ...core.files.writing import expand_path
 from .strict import Strict
 
-Folders = Annotated[tuple[Path, ...], Field(min_length=1)]
+
+def _one_or_several(value: Any) -> str:
+    return "several[]" if isinstance(value, list | tuple) else "path[]"
+
+
+def _path_or_entry(value: Any) -> str:
+    return "entry[]" if isinstance(value, dict | Strict) else "path[]"
+
+
+# The kind is told by the value's shape, so that an error names what is wrong with that kind alone;
+# brackets keep it out of the key that people read.
+_OnePath = Annotated[Path, Tag("path[]")]
+Folders = Annotated[
+    _OnePath | Annotated[tuple[Path, ...], Field(min_length=1), Tag("several[]")],
+    Discriminator(_one_or_several),
+]
+"""One folder or a list of several."""
 
 
 class Source(Strict):
@@ -71,7 +89,7 @@ class FolderData(Photographs):
     """
 
     source: Literal["folder"]
-    folder: Path | Folders = Field(description="a folder, or a list of several")
+    folder: Folders = Field(description="a folder, or a list of several")
 
 
 def _expanded(path: str) -> str:
@@ -121,7 +139,7 @@ class PairFolders(Strict):
     folder: Path | None = Field(None, description="data set as it is downloaded, or HQ/ and LQ/")
     hq: Path | None = Field(None, description="good pictures")
     lq: Path | None = Field(None, description="degraded ones of the same names")
-    rule: Literal["auto", "same-name", "dense-haze", "lol", "sidd", "realblur-j"] = Field(
+    rule: Literal["auto", "same-name", "dense-haze", "lol", "sidd", "realblur-j", "beside"] = Field(
         "auto", description="how the files of `folder` are called; `facewright pairs` shows it"
     )
     limit: int | None = Field(None, ge=1, description="how many pairs of it, drawn by their names")
@@ -153,12 +171,15 @@ class PairsData(Source):
     caption; beside them, if wanted, faces that are degraded on the fly."""
 
     source: Literal["pairs"]
-    folders: tuple[Path | PairFolders, ...] = Field(
+    folders: tuple[
+        Annotated[_OnePath | Annotated[PairFolders, Tag("entry[]")], Discriminator(_path_or_entry)],
+        ...,
+    ] = Field(
         min_length=1,
         description="each a folder, or {folder: ..., rule: ..., limit: ..., largest: ...}, or "
         "{hq: ..., lq: ...}",
     )
-    faces: Path | Folders | None = Field(
+    faces: Folders | None = Field(
         None, description="folder of good faces, or several, drawn as often as pairs"
     )
     faces_limit: int | None = Field(None, ge=2, description="how many of them")
