@@ -129,7 +129,14 @@ class _Degrade:
         gt = picture.pixels[None, :3]
         hashes = {"gt_pixels": compare_good(job, gt[0])}
         recipe = job.given.get("recipe") or self.degradation.draw(job.seed or 0, *gt.shape[-2:])
-        lq = torch.cat([Degradation.replay(gt, [recipe])[0], picture.pixels[3:]])
+        lq, alpha = Degradation.replay(gt, [recipe])[0], picture.pixels[3:]
+        if len(alpha) and lq.shape[-2:] != alpha.shape[-2:]:
+            raise FacewrightError(
+                f"The recipe of {job.name} ends at {lq.shape[-1]} x {lq.shape[-2]} pixels, and its "
+                f"alpha channel has {alpha.shape[-1]} x {alpha.shape[-2]}. Use the whole recipe, or "
+                "a picture without alpha."
+            )
+        lq = torch.cat([lq, alpha]) if len(alpha) else lq
         hashes["lq_pixels"] = compare_degraded(job, lq)
         notes = write_picture(job.target, lq, picture, copy=True)
         facts: dict[str, Any] = {"record": {"recipe": recipe, **hashes}, "notes": notes}

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import random
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,8 +17,11 @@ from facewright.core.errors import FacewrightError
 from facewright.core.images import read_picture
 from facewright.headless.cli import app
 from facewright.headless.make.degrade import DegradeOptions, DegradeRun, picture_seed
+from facewright.headless.make.picture_lists import is_list
 from PIL import Image
 from typer.testing import CliRunner
+
+from ..core.hostile_files import mutated
 
 MILD = DegradeOptions(preset="mild", seed=3)
 
@@ -182,6 +187,45 @@ def test_lists_that_are_wrong(tmp_path, change, words):
     result = degrade(tmp_path / "gt", "-o", tmp_path / "y", "--recipe", named)
     assert result.exit_code in (1, 2) and words in " ".join(result.stderr.split())
     assert not (tmp_path / "y/a.png").exists()
+
+
+def test_hostile_lists_end_in_sentences(tmp_path):
+    """Mutated heads and lines: the pictures are made, or it is said why not."""
+    picture(tmp_path / "gt/a.png", side=16)
+    named, rng = tmp_path / "set.jsonl", random.Random(5)
+    args = ["--preset", "mild", "--noise", "0:9", "--list", named]
+    assert degrade(tmp_path / "gt", "-o", tmp_path / "x", *args).exit_code == 0
+    whole = [json.loads(line) for line in named.read_text().splitlines()]
+    ends = Counter()
+    for turn in range(150):
+        lines = [mutated(one, rng) if rng.random() < 0.6 else one for one in whole]
+        named.write_text("\n".join(map(json.dumps, lines)))
+        if not is_list(named):
+            continue
+        out = tmp_path / f"out{turn}"
+        try:
+            run = DegradeRun([str(tmp_path / "gt")], out, DegradeOptions(), recipes=named)
+            summary = run.carry_out()
+        except FacewrightError as error:
+            ends["refused"] += 1
+            assert len(str(error)) < 900 and str(error)[-1] in ".)"
+            continue
+        ends["failed" if summary.failed else "made"] += 1
+        assert all("Error:" not in why for why in summary.failed.values()), summary.failed
+        found = {p.name for p in out.rglob("*") if p.is_file()} if out.exists() else set()
+        assert found <= {"manifest.jsonl", "a.png"} or "a_" in str(found)
+    assert ends["refused"] > 20 and ends["made"] > 20
+
+
+def test_a_recipe_that_ends_at_another_size(tmp_path):
+    picture(tmp_path / "gt/a.png")
+    picture(tmp_path / "gt/alpha.png", "RGBA")
+    recipe = {"size": [32, 32], "steps": [{"op": "resize", "size": [8, 8], "mode": "area"}]}
+    (tmp_path / "r.json").write_text(json.dumps(recipe))
+    result = degrade(tmp_path / "gt", "-o", tmp_path / "out", "--recipe", tmp_path / "r.json")
+    words = " ".join(result.stderr.split())
+    assert result.exit_code == 1 and "alpha channel has 32 x 32" in words
+    assert read_picture(tmp_path / "out/a.png").pixels.shape == (3, 8, 8)
 
 
 def test_lists_replace_lists_only(gt, tmp_path):
