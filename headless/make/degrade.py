@@ -133,8 +133,8 @@ class _Degrade:
         if len(alpha) and lq.shape[-2:] != alpha.shape[-2:]:
             raise FacewrightError(
                 f"The recipe of {job.name} ends at {lq.shape[-1]} x {lq.shape[-2]} pixels, and its "
-                f"alpha channel has {alpha.shape[-1]} x {alpha.shape[-2]}. Use the whole recipe, or "
-                "a picture without alpha."
+                f"alpha channel has {alpha.shape[-1]} x {alpha.shape[-2]}. Use the whole recipe, "
+                "or a picture without alpha."
             )
         lq = torch.cat([lq, alpha]) if len(alpha) else lq
         hashes["lq_pixels"] = compare_degraded(job, lq)
