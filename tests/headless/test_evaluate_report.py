@@ -88,6 +88,11 @@ def test_bold_is_what_the_verdicts_support(tmp_path):
     means = results(tmp_path / "clear")["means"]
     assert bold(tmp_path / "clear") == [f"{means['a']['psnr']['mean']:.2f}"]
     assert bold(tmp_path / "unclear") == []
+    # Both are better than a third one, but neither is the best.
+    make(tmp_path, 8, d=40)
+    third = scored(tmp_path, ["b", "c", "d"])
+    assert {c.verdict for c in third.comparisons} == {"no clear difference", "worse"}
+    assert third.best(third.picture_metrics[0]) == set()
     # Two names for one method: both are better than the third.
     copy(tmp_path, "a", "c", *(f"{i:02}.png" for i in range(8)))
     twice = scored(tmp_path, ["a", "b", "c"])

@@ -215,11 +215,13 @@ def test_levels_of_every_preset(tmp_path):
 
     folder = tmp_path / "lq"
     folder.mkdir()
-    for preset in Degradation.presets():
-        recipe = Degradation.preset(preset).draw(3, 512, 512)
+    untouched = {"size": [8, 8], "steps": []}
+    drawn = [Degradation.preset(name).draw(3, 512, 512) for name in Degradation.presets()]
+    for recipe in [*drawn, untouched]:
         line = json.dumps({"output": "p.png", "recipe": recipe})
         (folder / "manifest.jsonl").write_text(line + "\n")
         case = Case("p", None, {"LQ": folder / "p.png"})
         pairing = Pairing({"LQ": folder}, None, [case])
         for grouping in group(pairing, ("scale", "blur", "noise")):
             assert grouping.levels["p"] >= 0 and len(grouping.groups) == 1
+    assert [g.levels["p"] for g in group(pairing, ("scale", "blur", "noise"))] == [1, 0, 0]
