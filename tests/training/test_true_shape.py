@@ -106,7 +106,7 @@ def engine_of(stage, files, output, size, recipe):
     values = yaml.safe_load((CONFIGS / f"{stage.replace('-', '_')}_paper.yaml").read_text())
     values |= {
         "output": str(output), "budget": {"max_steps": 1}, "batch_size": 1, "cpu": True,
-        "validate_images": 1, "grid_images": 1, "off_shelf": None,
+        "total_batch": None, "validate_images": 1, "grid_images": 1, "off_shelf": None,
         "data": {"source": "folder", "folder": str(files / "faces"), "size": size, "workers": 0,
                  "held_out": 0.3},
     }  # fmt: skip
