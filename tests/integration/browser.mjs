@@ -243,6 +243,18 @@ const helpers = () => {
     })
   }
 
+  // Whether pictures are still being fetched, which classic nodes do when they are drawn.
+  function awaited() {
+    app.canvas.setDirty(true, true)
+    if (document.querySelector('[data-node-id]')) {
+      return [...document.querySelectorAll('[data-node-id] img')].some((img) => !img.complete)
+    }
+    return app.graph.nodes.some((node) => {
+      const { images, animated } = app.nodeOutputs?.[node.id] ?? {}
+      return images?.length && !animated?.[0] && node.imgs?.length !== images.length
+    })
+  }
+
   async function run(seconds) {
     // Nodes that the server has cached show nothing.
     await app.api.fetchApi('/free', {
@@ -260,7 +272,8 @@ const helpers = () => {
     const refused = (await app.queuePrompt(0)) === false
     if (refused && Object.keys(app.lastNodeErrors ?? { none: 0 }).length) return ['refused', null]
     const [event, detail] = await over
-    await quiet(1500) // pictures are fetched afterwards
+    await quiet(1500)
+    for (let turn = 0; turn < 40 && awaited(); turn += 1) await quiet(250)
     return [event, detail?.exception_message ?? null]
   }
 
