@@ -16,15 +16,15 @@ Point = tuple[float, float]
 
 TITLE = 30
 """Above a node."""
-APART = TITLE + 45
-"""Between two nodes in a column."""
+APART = TITLE + 50
+"""Between two nodes in a column: 45 pixels at least, on the grid."""
 BESIDE = 70
 """Between two columns, be they in one frame or in two: room for wires."""
 MARGIN, HEAD = 20, 90
 GRID = 10
 _FRAMES_APART = MARGIN + 20 + HEAD
 """From the lowest node of a frame to the highest of the frame below it: room for wires, too."""
-WINDOW, FILLED, PADDING = (1920, 1010), 0.75, 10
+WINDOW, FILLED, PADDING = (1920, 1040), 0.75, 10
 """Of an editor on a usual screen: newer ones fit the nodes of a template, and as much around them,
 into so much of it."""
 READABLE = 0.6

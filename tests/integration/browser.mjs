@@ -25,10 +25,11 @@ const helpers = () => {
   const store = (id) => pinia._s.get(id)
 
   async function open(graph, name) {
+    const saved = new Map(graph.nodes.map((node) => [String(node.id), [...node.size]]))
     await app.loadGraphData(graph, true, true, name)
     // Nodes whose widgets come with their values are made small, and large again when they have run.
-    const saved = new Map(graph.nodes.map((node) => [node.id, node.size]))
-    const most = (node) => [0, 1].map((side) => Math.max(node.size[side], saved.get(node.id)?.[side] ?? 0))
+    const room = (node) => saved.get(String(node.id)) ?? [0, 0]
+    const most = (node) => [0, 1].map((side) => Math.max(node.size[side], room(node)[side]))
     sizes = new Map(app.graph.nodes.map((node) => [node.id, most(node)]))
     await quiet(700) // missing files are looked for after loading
     await frame()

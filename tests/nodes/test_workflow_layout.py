@@ -94,7 +94,7 @@ LARGE = {  # so many nodes that they cannot all be read at once -> the zoom they
     "honestface_restore": 0.46,
     "nano_group_people": 0.49,
     "nano_honestface_restore": 0.49,
-    "nano_people_frames": 0.48,
+    "nano_people_frames": 0.49,
     "nano_practice_loop": 0.51,
     "practice_loop": 0.53,
 }
