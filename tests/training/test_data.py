@@ -125,6 +125,24 @@ def test_validation_is_fixed_and_uses_its_own_preset(folder_of_people):
     assert a[0]["seed"].min() >= 2**39  # no seed that training draws from
 
 
+@pytest.mark.parametrize(
+    ("presets", "size", "told"),
+    [
+        (["flipnet", "codeformer"], 128, ["128 x 128 the damage is harder"]),
+        (["flipnet", "mild"], 1024, ["1024 x 1024 the damage is milder"]),
+        (["flipnet"], 512, []),
+        (["mild", "real-esrgan"], 128, []),
+    ],
+)
+def test_presets_made_for_another_size_are_remarked(folder_of_people, caplog, presets, size, told):
+    wanted = config(folder_of_people, degradation={"presets": presets}, data={"size": size})
+    Batches(wanted, CPU, process=1, processes=2)
+    assert not caplog.messages
+    Batches(wanted, CPU)
+    assert len(caplog.messages) == len(told)
+    assert all(words in line for words, line in zip(told, caplog.messages, strict=True))
+
+
 def test_masks_hold_the_pixels_whose_centres_lie_in_the_box():
     mask = box_mask(torch.tensor([[1.0, 2.0, 3.5, 2.0], [0, 0, 4, 3]]), 4, 5)
     assert mask.shape == (2, 1, 4, 5)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ...core.degradation import Degradation
+from ...core.degradation import PRESETS, Degradation
 from ...core.errors import DataLostError
 from ..settings.config import HIDDEN, DegradationConfig, TrainConfig
 from .batch import Batch
@@ -48,6 +48,9 @@ class Batches:
         """Files that could not be read so far -> why; the run went on without them."""
         for photos in (self.train_photos, self.validation_photos):
             self._note(photos.damage())
+        if process == 0:
+            for remark in size_remarks(config):
+                log.warning(remark)
 
     def train(self, *, first_step: int) -> Iterator[list[Batch]]:
         """Lists of `accumulate` batches, one per optimiser step, from `first_step` on, endless.
@@ -277,6 +280,13 @@ def _pad(references: list[tuple[Tensor, ...]]) -> Batch:
             padded[i, j] = photo.float() / 255
             valid[i, j] = True
     return {"references": padded, "valid": valid}
+
+
+def size_remarks(config: TrainConfig) -> list[str]:
+    """Sentences on presets that presume pictures of quite another size than the run's."""
+    names, side = config.degradation.presets if config.degradation else (), config.data.size
+    presets = [PRESETS[name] for name in names if name in PRESETS]
+    return list(dict.fromkeys(filter(None, (preset.remark(side, side) for preset in presets))))
 
 
 def degrade(
