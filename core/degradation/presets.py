@@ -45,6 +45,11 @@ def _published(
     return Preset(((1.0, (one, *further)),), source, evidence, summary, color=color, side=FACE_SIDE)
 
 
+# GFPGAN, VQFR and DAEFR hand OpenCV a quality with a fraction. Versions before 4.5.4 rounded it,
+# later ones refuse it; whole numbers with even odds differ from that in their two ends alone, which
+# come as often as the others and not half as often.
+
+
 def _truncated(low: int, high: int) -> tuple[int, int]:
     """Qualities of codes that cut a number drawn from low to high off with int(): never `high`."""
     return low, high - 1
