@@ -49,7 +49,7 @@ def _text_height(text: str, width: int) -> int:
     lines = 0.0
     for line in text.splitlines():
         if line.startswith("|"):
-            lines += 0 if set(line) <= {"|", "-"} else 1.7
+            lines += 0 if set(line) <= {"|", "-"} else 2
         else:
             heading = 1.6 if line.startswith("#") else 1
             lines += heading * math.ceil(max(len(line), 1) * _LETTERS / (width - 40))
@@ -76,6 +76,11 @@ class Node:
     def over(self) -> int:
         """How far it reaches below its box, at most."""
         return over(self.kind)
+
+    @property
+    def widens(self) -> bool:
+        """Classic nodes show a video as wide as they are, and as high as it is then."""
+        return self.kind.id != "SaveVideo"
 
     def high(self, width: int) -> int:
         return self.box[3]
@@ -124,6 +129,7 @@ class Note:
     text: str
     box: Box
     grows: bool = False
+    widens: bool = True
 
     def high(self, width: int) -> int:
         return _text_height(self.text, width)

@@ -45,6 +45,7 @@ class Item(Protocol):
 
     box: Box
     grows: bool
+    widens: bool
 
     def high(self, width: int) -> int:
         """The height it needs when it is so wide."""
@@ -215,7 +216,7 @@ def _place_columns(
         top = y
         for item in column:
             height = item.high(width) + (more if item.grows else 0)
-            item.box = x, top, width, height
+            item.box = x, top, width if item.widens else item.box[2], height
             top += height + APART
         x += width + BESIDE
 
