@@ -45,7 +45,11 @@ class Item(Protocol):
 
     box: Box
     grows: bool
-    widens: bool
+
+    @property
+    def widens(self) -> bool:
+        """Whether it may be wider than its box says."""
+        ...
 
     def high(self, width: int) -> int:
         """The height it needs when it is so wide."""
