@@ -79,10 +79,11 @@ class Node:
 
     @property
     def widens(self) -> bool:
-        """Classic nodes show a video as wide as they are, and as high as it is then."""
+        """Not with a video, which classic nodes show as wide as they are: it would be higher."""
         return self.kind.id != "SaveVideo"
 
     def high(self, width: int) -> int:
+        """The same, however wide it is."""
         return self.box[3]
 
     def stretch(self, more: int) -> None:
@@ -132,6 +133,7 @@ class Note:
     widens: bool = True
 
     def high(self, width: int) -> int:
+        """What its text needs at this width."""
         return _text_height(self.text, width)
 
 
