@@ -57,6 +57,8 @@ def test_every_stage_of_the_papers_has_all_three():
 )
 def test_it_fits_its_stage(path):
     config = read(path)
+    cls = next(c for c in stages().values() if c.Config is type(config.recipe))
+    cls(config.recipe).check_data(config)
     if path.parent.name != "bundled":
         assert config.output == Path("runs") / path.stem.removesuffix("_paper")
 
