@@ -28,7 +28,7 @@ from ..files.names import bare
 from ..methods import specs
 from ..people.limits import limits_beside, limits_file
 from ..tflite import load_tflite, read_task, read_tflite
-from ..weights.known_files import ALEXNET, INCEPTION, known_files
+from ..weights.known_files import ALEXNET, INCEPTION, INCEPTION_BASICSR, known_files
 from ..weights.model_folders import SUFFIXES, find_known
 from .hashes import Hashes
 from .surroundings import Surroundings
@@ -147,7 +147,7 @@ def elsewhere(file: KnownFile) -> list[Path]:
         return [*NEEDS["insightface"].own()]
     if file in (RETINAFACE, FAN, PARSENET, BISENET):
         return [*NEEDS["facexlib"].own()]
-    if file in (ALEXNET, VGG, INCEPTION):
+    if file in (ALEXNET, VGG, INCEPTION, INCEPTION_BASICSR):
         return [Path(torch.hub.get_dir()) / "checkpoints"]
     return []
 

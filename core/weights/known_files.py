@@ -42,12 +42,23 @@ INCEPTION = KnownFile(
     "inception-2015-12-05.pt",
 )
 
+INCEPTION_BASICSR = KnownFile(
+    ("pt_inception-2015-12-05-6726825d.pth",),
+    folder="facewright",
+    what="Inception, for the score fid_basicsr",
+    source="the releases of mseitzer/pytorch-fid on GitHub",
+    licence="Apache-2.0",
+    commercial="yes",
+    page="https://github.com/mseitzer/pytorch-fid/releases",
+    sha256="6726825d",
+)
+
 
 @cache
 def known_files() -> tuple[KnownFile, ...]:
     """Files that people get elsewhere, those of the methods first."""
     of_methods = [f for spec in specs().values() for f in (*spec.files, *spec.further_files)]
-    shared = (ARCFACE, ADAFACE, VGG, *FACE_FILES, ALEXNET, INCEPTION)
+    shared = (ARCFACE, ADAFACE, VGG, *FACE_FILES, ALEXNET, INCEPTION, INCEPTION_BASICSR)
     listed = dict.fromkeys([BASE, *of_methods, *shared])
     return tuple(file for file in listed if not file.bundled)
 

@@ -245,9 +245,13 @@ def left_out(result: Result) -> dict[str, list[tuple[str, str]]]:
 def _settings(result: Result) -> list[tuple[str, str]]:
     pairing, faces = result.scores.pairing, result.scores.settings.faces
     folders = [*pairing.methods.items(), *([] if pairing.gt is None else [(GT, pairing.gt)])]
+    reference, looks = result.scores.settings.reference, result.scores.settings.looks
+    folders += [] if reference is None else [("Reference set", reference)]
     return [
         *((name, str(folder)) for name, folder in folders),
         ("Faces read by", faces or "nothing (no --faces)"),
+        *([("Identity read by", looks.recogniser)] if looks.recogniser else []),
+        *([("Pictures", "taken for aligned faces as they are")] if looks.aligned else []),
         ("Intervals", f"{CONFIDENCE:.0%}, {INTERVAL}"),
         ("Versions", ", ".join(f"{name} {of}" for name, of in versions().items())),
     ]

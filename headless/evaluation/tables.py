@@ -83,6 +83,7 @@ def to_json(result: Result) -> str:
 def summary(result: Result) -> dict[str, Any]:
     """What `--json` prints: everything but the single pictures."""
     scores, pairing = result.scores, result.scores.pairing
+    reference = scores.settings.reference
     return {
         "schema": SCHEMA,
         "settings": {
@@ -90,6 +91,9 @@ def summary(result: Result) -> dict[str, Any]:
             "gt": None if pairing.gt is None else str(pairing.gt),
             "lq": str(pairing.methods[LQ]) if LQ in pairing.methods else None,
             "faces": scores.settings.faces,
+            "recogniser": scores.settings.looks.recogniser,
+            "aligned": scores.settings.looks.aligned,
+            "reference_set": reference and str(reference),
             "interval": f"{CONFIDENCE:.0%}, {INTERVAL}",
         },
         "versions": versions(),
