@@ -89,6 +89,8 @@ def _good_pictures(folder: Path, rule: str) -> list[Path] | None:
         if rule != "auto":
             raise
         return None
+    if found.rule == "beside" and rule == "auto":
+        return None  # a plain folder, some of whose pictures have a degraded one beside them
     say(
         f"{folder} holds {counted(len(found.pairs), 'pair')} by the rule {found.rule}: their good "
         "pictures get captions. --rule none is for all pictures."

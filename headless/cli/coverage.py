@@ -71,7 +71,7 @@ def coverage(
     sharing: Sharing,
     as_json: AsJson = False,
 ) -> None:
-    """Compare made damage with that of photographs: recall, coverage, Fréchet distance, a plot.
+    """Compare made damage with that of photographs: recall, coverage, Frechet distance, a plot.
 
     All sets should show the same, such as aligned faces of one size: the descriptors are taken from
     the pictures alone and see what they show, too. The photographs are compared with themselves for

@@ -34,8 +34,10 @@ NAMES = {
 MUST_BE_FILES = {
     ("degrade", "recipe"),
     ("doctor", "ca_file"),
+    ("evaluate", "scores"),
     ("restore", "assignments"),
     ("run", "ca_file"),
+    ("split", "names"),
 }
 
 
@@ -69,13 +71,14 @@ def test_every_path_is_expanded(home, name, option):
         if (name, option) in MUST_BE_FILES:
             (home / "there").rmdir() if (home / "there").is_dir() else None
             (home / "there").touch()
+        filler = "." if (name, option) in MUST_BE_FILES else "there"
         argument = parameter.param_type_name == "argument"
         others = [
             text
             for p in command.params
             if p.required and p is not parameter
             for text in ([] if p.param_type_name == "argument" else [p.opts[-1]])
-            + ["there" if getattr(p, "min", None) is None else str(p.min)]
+            + [filler if getattr(p, "min", None) is None else str(p.min)]
         ]
         mine = [given] if argument else [f"{max(parameter.opts, key=len)}={given}"]
         # Positions are filled in their order.
