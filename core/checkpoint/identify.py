@@ -228,6 +228,19 @@ def training_facts(metadata: Mapping[str, str]) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def marked_trained(metadata: Mapping[str, str], mark: str, stage: str) -> bool:
+    """Whether the last layers of an embedder are trained, as its file says.
+
+    Args:
+        mark: metadata entry that holds "trained" or "untrained". Files from before it say which
+            training stage wrote them.
+        stage: the one that leaves those layers as they were made.
+    """
+    if mark in metadata:
+        return metadata[mark] == "trained"
+    return training_facts(metadata).get("stage") != stage
+
+
 def describe_format(name: str) -> str:
     """A format name in words, for messages."""
     return _FORMATS.get(name, f'a facewright "{shorten(name)}" file')

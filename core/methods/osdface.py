@@ -20,6 +20,7 @@ from torch.nn import Conv1d, Conv2d
 
 from ..architecture import CLOSED, Between, SavedNetwork, build
 from ..checkpoint import describe_format, detect_format, read_tensors
+from ..checkpoint.identify import marked_trained
 from ..devices import channels_last, without_autocast
 from ..errors import CheckpointError, NonFiniteError, check_image, listed
 from ..files.known import BASE, NANO_BASE, NANO_SIZE, KnownFile, bundled
@@ -32,6 +33,8 @@ from ._spec import FileSource, ModelSource, RestorerSpec
 
 VRE_FORMAT = "osdface-vre"
 _ASSOCIATE, _PROJECTION = "osdface-associate", "osdface-embedding-change"
+_PROJECTION_MARK = "facewright.projection"
+"""Metadata of a file: "trained", or "untrained" as vre-associate leaves it."""
 _RELEASED_PREFIX = "vqvae_LQ."
 _RELEASED_PARTS = ("encoder.", "quant_conv.", "quantize.embedding.")
 _CHUNK_PIXELS = 512 * 512
@@ -220,19 +223,37 @@ class VisualRepresentationEmbedder(SavedNetwork):
             )
         return vre
 
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        trained: bool = True,
+        dtype: torch.dtype | None = None,
+        **extra: str,
+    ) -> None:
+        """Write one safetensors file that `from_files` reads; None keeps the dtype.
+
+        Args:
+            trained: False where the projection is as it was made, and the prompt is noise.
+        """
+        mark = {_PROJECTION_MARK: "trained" if trained else "untrained"}
+        super().save(path, dtype=dtype, **extra, **mark)
+
     @classmethod
-    def from_files(cls, *paths: str | os.PathLike[str]) -> Self:
+    def from_files(cls, *paths: str | os.PathLike[str], untrained: bool = False) -> Self:
         """Load the released pair (in any order) or one facewright safetensors file.
 
         Args:
             paths: `associate_2.ckpt` and `embedding_change_weights.pth`, or a single file
                 written by `save` or `facewright convert`.
+            untrained: take a file whose projection is still to be trained as well.
 
         Returns:
             the embedder in float32 on the CPU, in evaluation mode.
 
         Raises:
-            CheckpointError: not these files, or tensors missing or of another shape.
+            CheckpointError: not these files, tensors missing or of another shape, or a projection
+                that was never trained.
         """
         files = {}
         names = []
@@ -243,6 +264,12 @@ class VisualRepresentationEmbedder(SavedNetwork):
             names.append(f"{path.name} looks like {describe_format(kind)}")
         if len(paths) == 1 and VRE_FORMAT in files:
             name, tensors, metadata = files[VRE_FORMAT]
+            if not untrained and not marked_trained(metadata, _PROJECTION_MARK, "vre-associate"):
+                raise CheckpointError(
+                    f"{paths[0]} comes from the training stage vre-associate: its projection has "
+                    "not been trained yet, and its prompt would be noise. Use the file whose name "
+                    "ends in _vre.safetensors that the stage onestep exports beside its LoRA."
+                )
             return cls.from_tensors(tensors, metadata, source=name)
         if len(paths) == 2 and files.keys() == {_ASSOCIATE, _PROJECTION}:
             config = VREConfig()

@@ -6,7 +6,6 @@ alone turns a photograph into tokens, and a small adapter brings them to the tex
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Self
 
@@ -18,7 +17,7 @@ from torch.nn import Conv2d, LayerNorm, Linear
 
 from ..architecture import CLOSED, Between, SavedNetwork
 from ..checkpoint import read_tensors
-from ..checkpoint.identify import TRAINING_KEY
+from ..checkpoint.identify import marked_trained
 from ..errors import CheckpointError, FacewrightError, check_image
 from .autoencoder import AutoencoderConfig, Encoder
 
@@ -136,7 +135,7 @@ class FaceEncoder(SavedNetwork):
                 adapter that was never trained.
         """
         tensors, metadata = read_tensors(path)
-        if not untrained and not _adapter_is_trained(metadata):
+        if not untrained and not marked_trained(metadata, _ADAPTER, "face-associate"):
             raise CheckpointError(
                 f"{path} comes from the training stage face-associate: its adapter has not been "
                 "trained yet, and its face tokens would be noise. Use the file whose name ends in "
@@ -163,10 +162,3 @@ def append_tokens(text: Tensor, faces: Tensor) -> Tensor:
             "prompt for all, or one for each face."
         )
     return torch.cat([text.expand(len(faces), -1, -1), faces.to(text)], dim=1)
-
-
-def _adapter_is_trained(metadata: Mapping[str, str]) -> bool:
-    if _ADAPTER in metadata:
-        return metadata[_ADAPTER] == "trained"
-    # Files from before this mark say which training stage wrote them.
-    return '"stage": "face-associate"' not in metadata.get(TRAINING_KEY, "")

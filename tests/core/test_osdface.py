@@ -231,3 +231,22 @@ def test_a_configuration_of_the_future_is_refused(small, tmp_path):
     save_safetensors(path, tensors, {FORMAT_KEY: metadata[FORMAT_KEY]})
     with pytest.raises(CheckpointError, match="lacks a readable"):
         VisualRepresentationEmbedder.from_files(path)
+
+
+def test_a_projection_that_was_never_trained_is_refused(small, tmp_path):
+    small.save(tmp_path / "new.safetensors", trained=False)
+    tensors, metadata = read_tensors(tmp_path / "new.safetensors")
+    # A file from before the mark says only which stage wrote it, and what that began with.
+    del metadata["facewright.projection"]
+    for stage in ("vre-associate", "onestep"):
+        facts = {"stage": stage, "began_with": {"vre": {"stage": "vre-associate"}}}
+        marks = metadata | {"facewright.training": json.dumps(facts)}
+        save_safetensors(tmp_path / f"{stage}.safetensors", tensors, marks)
+    for name in ("new", "vre-associate"):
+        path = tmp_path / f"{name}.safetensors"
+        with pytest.raises(
+            CheckpointError, match=r"Use the file whose name ends in _vre\.safetens"
+        ):
+            VisualRepresentationEmbedder.from_files(path)
+        VisualRepresentationEmbedder.from_files(path, untrained=True)
+    VisualRepresentationEmbedder.from_files(tmp_path / "onestep.safetensors")

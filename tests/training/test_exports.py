@@ -61,7 +61,7 @@ def load(path, kind, recipe):
         )
         return
     {
-        "osdface-vre": VisualRepresentationEmbedder.from_files,
+        "osdface-vre": lambda p: VisualRepresentationEmbedder.from_files(p, untrained=True),
         "osdface-vq-autoencoder": VQAutoencoder.read,
         "flipnet-boosthub": BoostHubs.from_file,
         "flipnet-face-encoder": lambda p: FaceEncoder.from_file(p, untrained=True),

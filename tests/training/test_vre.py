@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from facewright.core.errors import CheckpointError
 from facewright.core.methods.osdface import VisualRepresentationEmbedder
 from facewright.training.loop.engine import Engine
 from facewright.training.methods import vre as stage
@@ -139,7 +140,9 @@ def test_chain_of_stages_exports_an_embedder(tmp_path):
     assert all(math.isfinite(v) for v in evaluation.metrics.values())
 
     *_, embedder_file = both.export(tmp_path, {})
-    vre = VisualRepresentationEmbedder.from_files(embedder_file)
+    with pytest.raises(CheckpointError, match="its prompt would be noise"):
+        VisualRepresentationEmbedder.from_files(embedder_file)
+    vre = VisualRepresentationEmbedder.from_files(embedder_file, untrained=True)
     assert vre.config.double_norm is False
     assert vre(batch()["lq"]).shape == (2, 9, 12)
     assert torch.equal(vre.quantize.embedding.weight, both.nets["lq"].quantize.embedding.weight)

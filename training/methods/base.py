@@ -77,7 +77,7 @@ class BaseRecipe(Recipe):
 
         nets: dict[str, nn.Module] = {"vae": load_vae(self.config.vae)}
         if self.config.vre:
-            nets["vre"] = VisualRepresentationEmbedder.from_files(self.config.vre)
+            nets["vre"] = VisualRepresentationEmbedder.from_files(self.config.vre, untrained=True)
         return nets
 
     def adam_only(self) -> tuple[str, ...]:

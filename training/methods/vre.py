@@ -107,7 +107,7 @@ def load_embedder(path: Path) -> VisualRepresentationEmbedder:
         CheckpointError: another kind of file, or not all of one.
     """
     if identify(path).kind != VQAutoencoder.format:
-        return VisualRepresentationEmbedder.from_files(path)
+        return VisualRepresentationEmbedder.from_files(path, untrained=True)
     return VQAutoencoder.read(path).without_decoder().requires_grad_(False)
 
 
@@ -201,4 +201,4 @@ class AssociateRecipe(AssociatingRecipe, _VQRecipe):
     config: AssociateConfig
 
     def export(self, folder: Path, facts: dict) -> list[Path]:
-        return [*super().export(folder, facts), self._save_encoder(folder, facts)]
+        return [*super().export(folder, facts), self._save_encoder(folder, facts, trained=False)]
