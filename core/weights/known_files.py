@@ -30,6 +30,32 @@ ALEXNET = replace(
     page="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
     sha256="7be5be79",
 )
+VGG_19 = replace(
+    VGG,
+    names=("vgg19-dcbb9e9d.pth", "vgg19.safetensors"),
+    what="VGG-19, which a loss of training looks through (torchvision's weights)",
+    source="vgg19-dcbb9e9d.pth from download.pytorch.org/models",
+    page="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+    sha256="dcbb9e9d",
+)
+DISTS_WEIGHTS = KnownFile(
+    ("dists_weights.pt",),
+    folder="facewright",
+    what="alpha and beta of DISTS, for EA-DISTS in training",
+    source="DISTS_pytorch/weights.pt of the package dists-pytorch 0.1",
+    licence="MIT",
+    commercial="yes",
+    page="https://pypi.org/project/dists-pytorch/",
+)
+LPIPS_VGG = KnownFile(
+    ("lpips_vgg.pth",),
+    folder="facewright",
+    what="the heads of LPIPS over VGG-16, for a loss of training",
+    source="lpips/weights/v0.1/vgg.pth of the package lpips 0.1.4",
+    licence="BSD-2-Clause",
+    commercial="yes",
+    page="https://pypi.org/project/lpips/",
+)
 INCEPTION = KnownFile(
     ("inception-2015-12-05.pt",),
     folder="facewright",
@@ -58,7 +84,9 @@ INCEPTION_BASICSR = KnownFile(
 def known_files() -> tuple[KnownFile, ...]:
     """Files that people get elsewhere, those of the methods first."""
     of_methods = [f for spec in specs().values() for f in (*spec.files, *spec.further_files)]
-    shared = (ARCFACE, ADAFACE, VGG, *FACE_FILES, ALEXNET, INCEPTION, INCEPTION_BASICSR)
+    trained_with = (VGG_19, DISTS_WEIGHTS, LPIPS_VGG)
+    scored_with = (ALEXNET, INCEPTION, INCEPTION_BASICSR)
+    shared = (ARCFACE, ADAFACE, VGG, *FACE_FILES, *trained_with, *scored_with)
     listed = dict.fromkeys([BASE, *of_methods, *shared])
     return tuple(file for file in listed if not file.bundled)
 

@@ -82,11 +82,12 @@ def test_what_fits_comes_first_and_everything_is_there(models):
 def test_known_files_are_listed_by_their_names(models):
     """Nodes write names down that the methods say; formats are held by the bundled files."""
     of_loaders = {"facewright", "loras"}
-    scores = (
+    scores_and_losses = (
         "inception-2015-12-05.pt", "alexnet-owt-7be5be79.pth",
-        "pt_inception-2015-12-05-6726825d.pth",
+        "pt_inception-2015-12-05-6726825d.pth", "vgg19-dcbb9e9d.pth", "dists_weights.pt",
+        "lpips_vgg.pth",
     )  # fmt: skip
-    others = {known_file(name) for name in scores}
+    others = {known_file(name) for name in scores_and_losses}
     known = [f for f in known_files() if f.folder in of_loaders and f not in others]
     names = [name for file in known for name in file.names]
     for folder in of_loaders:
