@@ -381,5 +381,5 @@ class OneStepRecipe(LatentRecipe):
         dtype, training = self._stored(facts)
         vre = exported(self.vre, c.prompt, generator.embedding_change, self.others)
         embedder = folder / f"{c.name}_vre.safetensors"
-        vre.save(embedder, dtype=dtype, **training)
+        vre.save(embedder, dtype=dtype, trained=True, **training)
         return [lora, embedder]
