@@ -1,12 +1,11 @@
 """Scores picture by picture: one picture is in memory at a time, one that fails stops no other."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,54 +13,28 @@ from torch import Tensor
 from ...core.devices import compute_device
 from ...core.errors import FacewrightError
 from ...core.images import read_picture
-from ...core.metrics import METRICS, FrechetStatistics, Metric, metric
+from ...core.metrics import Metric
 from ..jobs.batch import carried_out
 from ..jobs.workers import Team, WorkerLostError
-from .faces import NOBODY, FaceReader, Looks, Reading
+from .faces import FaceReader, Reading
 from .gallery import Gallery
 from .given import Matched
 from .kept import NOTHING, KeptScores, Known
 from .pairing import Case, Pairing, Unmatched
-from .reference import Reference, check_reference, features_name, features_of, read_reference
-from .reference import usual_metric as usual_of
+from .reference import Reference, features_of, read_reference
+from .sets import Sets, reason_of
+from .settings import DEFAULT_METRICS, Settings, choose_metrics
 
-DEFAULT_METRICS = ("psnr", "ssim", "edges", "msswd")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is measured."""
-
-    metrics: tuple[Metric, ...]
-    looks: Looks = NOBODY
-    """Of the metrics that read faces."""
-    reference: Path | None = None
-    """Folder or file of the set that metrics which need one compare with."""
-
-    @property
-    def faces(self) -> str | None:
-        """Face analyzer for the metrics that read faces."""
-        return self.looks.faces
-
-    @property
-    def single(self) -> list[Metric]:
-        """Those with a value per picture that no other picture changes, measured here."""
-        alone = ("pixels", "landmarks", "embeddings")
-        return [m for m in self.metrics if m.reads in alone and m.name in METRICS]
-
-    @property
-    def together(self) -> list[Metric]:
-        """Those that need all pictures, of which each gives features."""
-        return [m for m in self.metrics if m.name in METRICS and m not in self.single]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Metrics hold functions, which do not travel to other processes; their names do.
-        names = tuple(m.name for m in self.metrics if m.name in METRICS)
-        return _settings, (names, self.looks, self.reference)
-
-
-def _settings(names: tuple[str, ...], looks: Looks, reference: Path | None) -> Settings:
-    return Settings(tuple(map(metric, names)), looks, reference)
+__all__ = [
+    "DEFAULT_METRICS",
+    "Row",
+    "Scores",
+    "Settings",
+    "choose_metrics",
+    "load",
+    "score_all",
+    "score_files",
+]
 
 
 @dataclass
@@ -105,69 +78,6 @@ class Scores:
         return [row for row in self.rows if row.problems]
 
 
-def choose_metrics(
-    names: Sequence[str] | None,
-    faces: Looks | str | None,
-    has_gt: bool,
-    *,
-    sets: bool = True,
-    given: Sequence[Metric] = (),
-    reference: Path | None = None,
-) -> Settings:
-    """The metrics to measure; without names the usual ones that the inputs allow.
-
-    Args:
-        names: of `METRICS`, or None.
-        faces: how faces are read, or the name of an analyzer, or None.
-        has_gt: there are originals.
-        sets: whole sets of pictures are measured; without, metrics of sets are not the usual ones.
-        given: metrics whose values are there already, which join the others.
-        reference: folder or file of a reference set; a metric that reads it is added where none of
-            `names` does.
-
-    Raises:
-        FacewrightError: an unknown name, a package that is not installed, or a metric that needs
-            originals or faces that are not there.
-    """
-    looks = faces if isinstance(faces, Looks) else Looks(faces)
-    if names is None:
-        chosen = [metric(name) for name in DEFAULT_METRICS if has_gt]
-        chosen += [metric(name) for name in looks.metrics if has_gt]
-        chosen = [m for m in chosen if sets or m.reads not in ("gallery", "set")]
-        if not chosen and not given and reference is None:
-            free = ", ".join(name for name, m in METRICS.items() if m.needs == "nothing")
-            raise FacewrightError(
-                "Without an original only metrics that need none can be measured. Give it "
-                f"(evaluate: --gt DIR; score: a second file), or --metrics with some of: {free}."
-            )
-    else:
-        known = {m.name: m for m in given}
-        chosen = [known.get(name) or metric(name) for name in dict.fromkeys(names)]
-    if reference is not None:
-        if not any(m.needs == "set" for m in chosen):
-            chosen.append(metric(usual_of(reference, looks)))
-        check_reference(reference, chosen, looks)
-    chosen += [m for m in given if m not in chosen]
-    for m in chosen:
-        if m in given:
-            continue
-        if m.needs == "set" and reference is None:
-            raise FacewrightError(
-                f"{m.label} compares with a reference set. Give it (evaluate: --reference-set DIR "
-                f"or a file of `facewright stats`), or leave {m.name} out."
-            )
-        if m.needs == "gt" and not has_gt:
-            raise FacewrightError(
-                f"{m.label} compares with an original. Give it (evaluate: --gt DIR; score: a "
-                f"second file), or leave {m.name} out."
-            )
-        if m.reads in ("landmarks", "embeddings", "gallery") or m.convention == "nano":
-            looks.check(m)
-        if missing := m.missing():
-            raise FacewrightError(missing)
-    return Settings(tuple(chosen), looks, reference)
-
-
 def score_all(
     pairing: Pairing,
     settings: Settings,
@@ -199,7 +109,7 @@ def score_all(
         reference = read_reference(
             settings.reference, settings.metrics, settings.looks, workers=workers
         )
-    sets, gallery = _Sets(settings, reference), Gallery(settings.metrics)
+    sets, gallery = Sets(settings, reference), Gallery(settings.metrics)
     if reference is not None:
         scores.notes += reference.said
         missed = reference.left_out.items()
@@ -332,7 +242,7 @@ class _Scorer:
                 gt, notes = load(case.gt)
             except Exception as error:  # noqa: BLE001 (the other cases still get their turn)
                 for row in rows:
-                    row.error, row.values = f"its original: {_reason(error)}", {}
+                    row.error, row.values = f"its original: {reason_of(error)}", {}
                 return [(row, {}, {}) for row in rows]
             for row in rows:
                 row.notes += [f"original: {note}" for note in notes]
@@ -352,7 +262,7 @@ class _Scorer:
             if gt is not None and restored.shape != gt.shape:
                 raise FacewrightError(_sizes(case, row.method, restored, gt))
         except Exception as error:  # noqa: BLE001
-            row.error, row.values = _reason(error), {}
+            row.error, row.values = reason_of(error), {}
             return {}
         row.notes += notes
         reading = None
@@ -366,7 +276,7 @@ class _Scorer:
                 row.values[m.name] = _value(m, restored, gt, reading, gt_reading)
             except Exception as error:  # noqa: BLE001
                 row.values[m.name] = math.nan
-                row.problems[m.name] = _reason(error)
+                row.problems[m.name] = reason_of(error)
         return self._features(restored, reading)
 
     def _features(
@@ -382,7 +292,7 @@ class _Scorer:
                 try:
                     once[name] = features_of(m, picture, reading)
                 except Exception as error:  # noqa: BLE001 (the other metrics still count)
-                    once[name] = _reason(error)
+                    once[name] = reason_of(error)
             found[m.name] = once[name]
         return found
 
@@ -416,66 +326,6 @@ def _value(
     return value
 
 
-class _Sets:
-    """Features of every picture for the metrics of whole sets, gathered per method."""
-
-    def __init__(self, settings: Settings, reference: Reference | None) -> None:
-        self.metrics = [m for m in settings.metrics if m.reads == "set"]
-        self.reference = {
-            m.name: reference.of[features_name(m, settings.looks)]
-            for m in self.metrics
-            if reference is not None and m.needs == "set"
-        }
-        self.statistics: dict[tuple[str, str], tuple[FrechetStatistics, FrechetStatistics]] = {}
-        """Both registered ones are Fréchet's; statistics stay small however many pictures come."""
-
-    def add(self, row: Row, restored: _Features, gt: _Features) -> None:
-        for m in self.metrics:
-            name = m.name
-            if name not in restored:
-                continue
-            mine, truth = restored[name], gt.get(name)
-            if name in self.reference and isinstance(mine, Tensor):
-                known = self.reference[name]
-                mine_and_set = self.statistics.setdefault(
-                    (row.method, name), (FrechetStatistics(), known)
-                )
-                mine_and_set[0].update(mine)
-                if mine.shape[1] != len(known.mean):  # before hours are spent
-                    raise FacewrightError(
-                        f"The reference set has {len(known.mean)} features and {m.name} reads "
-                        f"{mine.shape[1]}: it was made with another network."
-                    )
-            elif isinstance(mine, str) or isinstance(truth, str):
-                why = mine if isinstance(mine, str) else truth
-                row.problems[name] = f"not in the set: {why}"
-            elif truth is not None:
-                key = row.method, name
-                both = self.statistics.setdefault(key, (FrechetStatistics(), FrechetStatistics()))
-                for statistics, features in zip(both, (mine, truth), strict=True):
-                    statistics.update(features)
-
-    def measure(self, scores: Scores) -> None:
-        for method in scores.pairing.methods if self.metrics else ():
-            values, problems, counts = {}, {}, {}
-            for m in self.metrics:
-                empty = FrechetStatistics(), FrechetStatistics()
-                restored, gt = self.statistics.get((method, m.name), empty)
-                counts[m.name] = restored.count
-                try:
-                    values[m.name] = float(restored.distance(gt))
-                except Exception as error:  # noqa: BLE001
-                    values[m.name], problems[m.name] = math.nan, _reason(error)
-            scores.sets[method], scores.set_problems[method] = values, problems
-            scores.set_counts[method] = counts
-        if self.metrics:
-            labels = " and ".join(m.label for m in self.metrics)
-            scores.notes.append(
-                f"{labels}: one number for all pictures of a method, too high where they are few. "
-                "Compare it only between methods over the same pictures."
-            )
-
-
 def load(path: Path) -> tuple[Tensor, list[str]]:
     """(3, h, w) in [0, 1] and what was changed to get there."""
     picture = read_picture(path)
@@ -491,8 +341,3 @@ def _sizes(case: Case, method: str, restored: Tensor, gt: Tensor) -> str:
         f"{case.versions[method]} has {w} x {h} pixels and its original {gw} x {gh}. Pictures are "
         "compared pixel by pixel: write both at one size, or crop them alike."
     )
-
-
-def _reason(error: Exception) -> str:
-    known = isinstance(error, (FacewrightError, OSError))
-    return str(error) if known else f"{type(error).__name__}: {error}"
