@@ -3,6 +3,9 @@
 import json
 import multiprocessing
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,6 @@ import torch.nn.functional as F
 from facewright.core.degradation import Degradation, describe
 from facewright.core.errors import FacewrightError
 from torch import autocast
-from torch.utils.data import DataLoader
 
 SEEDS = [5, 3, 8, 9, 1, 0, 2**40]
 
@@ -43,7 +45,7 @@ def test_the_same_for_every_batch(gt, preset):
     assert torch.equal(degrade(gt.to(memory_format=torch.channels_last), seed=SEEDS)[0], lq)
 
 
-def test_the_same_for_any_number_of_threads_and_inside_workers():
+def test_the_same_for_any_number_of_threads():
     threads = torch.get_num_threads()
     images = Faces()
     try:
@@ -55,10 +57,24 @@ def test_the_same_for_any_number_of_threads_and_inside_workers():
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(one[0], one[1]) and torch.equal(one[0], one[2])
-    if "fork" not in multiprocessing.get_all_start_methods():
-        return
-    loader = DataLoader(images, batch_size=3, num_workers=2, multiprocessing_context="fork")
-    assert torch.equal(torch.cat(list(loader)), one[0])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="workers are not forked here"
+)
+def test_the_same_inside_workers(tmp_path):
+    """In a process of its own: one that has threads, as pytest's may, must not be forked."""
+    code = (
+        "import sys, torch; from test_degradation import Faces; "
+        "loader = torch.utils.data.DataLoader(Faces(), batch_size=3, num_workers=2, "
+        "multiprocessing_context='fork'); torch.save(torch.cat(list(loader)), sys.argv[1])"
+    )
+    run = [sys.executable, "-c", code, str(tmp_path / "lq.pt")]
+    subprocess.run(run, cwd=Path(__file__).parent, check=True, timeout=300)
+    images = Faces()
+    alone = torch.stack([images[i] for i in range(len(images))])
+    assert torch.equal(torch.load(tmp_path / "lq.pt", weights_only=True), alone)
 
 
 class Faces(torch.utils.data.Dataset):
