@@ -8,7 +8,7 @@ import torch
 from facewright.core.errors import FacewrightError
 from facewright.core.geometry.landmarks import five_points
 from facewright.core.geometry.templates import template
-from facewright.training.world.anatomy import canonical_landmarks
+from facewright.training.world.anatomy import canonical_landmarks, project
 from facewright.training.world.faces3d import photos, render
 from facewright.training.world.identities import sample_identities
 from facewright.training.world.nuisances import sample_nuisances
@@ -163,7 +163,7 @@ def test_moles_are_drawn_where_they_are_said_to_be():
     pose = sample_nuisances(range(8))
     drawn = render(people, pose, 256)
     points, there = drawn.moles()
-    assert torch.equal(there, torch.tensor([True, False, False, False]).expand(8, -1))
+    assert torch.equal(there, torch.tensor([True] + [False] * 5).expand(8, -1))
     people.moles[..., 3] = 0
     clear = render(people, pose, 256)
     change = (clear.pixels - drawn.pixels).mean(1)
@@ -172,6 +172,111 @@ def test_moles_are_drawn_where_they_are_said_to_be():
         assert one.max() > 0.1
         mass = (one[..., None] * grid).sum((0, 1)) / one.sum()
         assert (mass - point).norm() < 1.0
+
+
+def bare(people):
+    """Nothing but the features that everybody has."""
+    names = ("beard", "moustache", "glasses", "freckles", "lipstick", "earring", "hair_fringe")
+    people = with_fields(people, **dict.fromkeys(names, 0.0))
+    return with_fields(people, moles=0.0, scars=0.0)
+
+
+def test_marks_are_as_common_as_they_should_be():
+    people = sample_identities(range(800))
+    large = people.moles[:, 4:, 3].sum(1)
+    assert 0.55 < (large > 0).float().mean() < 0.65 and 0.1 < (large == 2).float().mean() < 0.3
+    sizes = people.moles[:, 4:, 2] / people.moles[:, :4, 2].max()
+    assert sizes.min() > 1.3
+    assert 0.25 < people.moles[:, :4, 3].mean() < 0.35
+    kinds = people.scars[:, 0, 6]
+    assert 0.1 < (kinds > 0).float().mean() < 0.3 and 0.1 < (kinds < 0).float().mean() < 0.3
+    assert 0.25 < people.earring.mean() < 0.5
+    made_up = people.lipstick > 0
+    assert 0.15 < made_up.float().mean() < 0.4
+    assert not (made_up & ((people.beard > 0) | (people.moustache > 0))).any()
+    # Irises spread over the hues: each third of the colour wheel holds its share.
+    strongest = people.iris_rgb.argmax(1).bincount(minlength=3) / 800
+    assert strongest.min() > 0.1
+
+
+def test_older_parameters_do_not_hang_on_marks():
+    """Values read before there were large moles, scars, earrings and lipsticks."""
+    people = sample_identities([0, 7, 2**40])
+    recorded = {
+        "skin_tone": [0.419689, 0.351331, 0.274034],
+        "eye_x": [0.302176, 0.273, 0.30297],
+        "glasses_radius": [0.217034, 0.21536, 0.232503],
+    }
+    for name, values in recorded.items():
+        assert getattr(people, name).tolist() == pytest.approx(values, abs=1e-5), name
+    offset = people.texture_offset[:, 1].tolist()
+    assert offset == pytest.approx([216.3776, 40.7136, 247.9581], abs=1e-3)  # read last
+
+
+def drawn_mass(change):
+    """Centre (x, y) and standard deviations along and across of changes (s, s)."""
+    grid = torch.stack(torch.meshgrid(torch.arange(256), torch.arange(256), indexing="xy"), -1)
+    weight = change / change.sum()
+    centre = (weight[..., None] * grid).sum((0, 1))
+    apart = (grid - centre).flatten(0, 1)
+    spread = (weight.flatten()[:, None, None] * apart[:, :, None] * apart[:, None]).sum(0)
+    return centre, torch.linalg.eigvalsh(spread).clamp(min=0).sqrt().flip(0)
+
+
+@pytest.mark.parametrize("kind", [1.0, -1.0])
+def test_scars_are_short_lines_where_they_should_be(kind):
+    people, pose = bare(sample_identities(range(8))), sample_nuisances(range(8))
+    clear = render(people, pose, 256)
+    people.scars[:, 0] = torch.tensor([0.34, 0.36, 0.4, 0.12, 0.02, 0.0, kind])
+    drawn = render(people, pose, 256)
+    points = project(people.scars[..., :2], pose, drawn.camera)[:, 0]
+    lighter = (drawn.pixels - clear.pixels).mean(1)
+    for change, point in zip(lighter, points, strict=True):
+        strong = change.abs() * (change.abs() > 0.02)
+        centre, (along, across) = drawn_mass(strong)
+        assert (centre - point).norm() < 2.5  # under a lens, with the light on one flank
+        assert along > 2.5 * across
+        inner = change[int(point[1]) - 1 : int(point[1]) + 3, int(point[0]) - 1 : int(point[0]) + 3]
+        assert kind * inner.mean() > 0.02
+
+
+@pytest.mark.parametrize("ring", [0.0, 1.0])
+def test_earrings_hang_from_both_ears(ring):
+    people = with_fields(bare(sample_identities(range(8))), hair_length=0.0, bald=1.0)
+    pose = with_fields(sample_nuisances(range(8)), yaw=0.0)
+    clear = render(people, pose, 256)
+    people = with_fields(people, earring=1.0, earring_ring=ring, earring_radius=0.05 + 0.05 * ring)
+    people.earring_rgb[:] = torch.tensor([0.1, 0.9, 0.1])
+    drawn = render(people, pose, 256)
+    change = (drawn.pixels - clear.pixels).abs().amax(1)
+    for one, picture, landmarks in zip(change, drawn.pixels, drawn.landmarks, strict=True):
+        rows, columns = (one > 0.1).nonzero(as_tuple=True)
+        middle = landmarks[27, 0]
+        for beside in (columns < middle, columns > middle):
+            assert beside.sum() > 20
+            # below the eyes and above the mouth, at the outline or beyond
+            height = rows[beside].float().mean()
+            assert landmarks[39, 1] < height < landmarks[57, 1]
+        width = (landmarks[15, 0] - landmarks[1, 0]) / 2
+        assert (columns - middle).abs().min() > 0.8 * width
+        green = picture[1] - picture[[0, 2]].amax(0)
+        assert (green[one > 0.1] > 0.1).float().mean() > 0.5
+
+
+def test_lipstick_is_on_the_lips_alone():
+    people = bare(sample_identities(range(8)))
+    people.lipstick_rgb[:] = torch.tensor([0.1, 0.2, 0.9])
+    pose = sample_nuisances(range(8))
+    clear, drawn = (render(with_fields(people, lipstick=x), pose, 256) for x in (0.0, 0.9))
+    lower = (drawn.landmarks[:, 66] + drawn.landmarks[:, 57]) / 2
+    red, _, blue = at(drawn.pixels, lower[:, None])[:, 0].T
+    assert (blue > 1.5 * red).all()
+    changed = (drawn.pixels - clear.pixels).abs().amax(1) > 0.02
+    for one, landmarks in zip(changed, drawn.landmarks, strict=True):
+        low, high = landmarks[48:].amin(0) - 6, landmarks[48:].amax(0) + 6
+        rows, columns = one.nonzero(as_tuple=True)
+        assert columns.min() > low[0] and columns.max() < high[0]
+        assert rows.min() > low[1] and rows.max() < high[1]
 
 
 def test_the_matte_covers_the_face_and_leaves_the_background(faces):

@@ -16,7 +16,7 @@ Split = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 CHUNK = 64
 """Photos rendered by a process at a time."""
-WORLD_VERSION = 2
+WORLD_VERSION = 3
 """Raised when the renderer draws other pixels for the same seeds, so that no cache is stale."""
 SEEDS_PER_WORLD = 2**20
 HELD_OUT_SEED = 2**40

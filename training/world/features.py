@@ -3,6 +3,7 @@
 import torch
 
 from .anatomy import BROW_HALF_WIDTH, brow_middle, lids, lips, mouth_size
+from .marks import paint_earring
 from .shapes import FINE, Field, Scene, bump, coverage, fade, noise, over, smoothstep, spot, tint
 from .skin import Relief
 
@@ -183,7 +184,7 @@ def paint_body(
 def paint_ears(
     canvas: torch.Tensor, matte: torch.Tensor, field: Field, scene: Scene, level: torch.Tensor
 ) -> None:
-    """Both ears; the one on the far side slips behind the head."""
+    """Both ears with their earrings; the one on the far side slips behind the head."""
     p, q = scene.p, scene.q
     light_x = scene.light[0]
     for side in (-1, 1):
@@ -197,3 +198,4 @@ def paint_ears(
         tone = level * (0.90 + 0.22 * light_x * side + rim) - 0.34 * hollow
         colour = p.skin_rgb * tint(1.0, 0.88, 0.84, field.u) * tone.clamp(0.15, 1.3)[:, None]
         over(canvas, colour, coverage((r - 1) * 0.10, field.pixel + 0.006), matte)
+        paint_earring(canvas, matte, field, scene, level, side, centre)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from .anatomy import jaw_drop, lips, mouth_size
+from .marks import paint_marks, raise_marks
 from .shapes import (
     FINE,
     FRACTAL,
@@ -56,6 +57,7 @@ def light_face(field: Field, scene: Scene, radius: torch.Tensor) -> Relief:
 
     height = _bones(field, scene, radius)
     height += _folds(field, scene, grain[:, 0])
+    raise_marks(height, field, scene)
     pores = noise(u * 75 + offset_v, v * 75 + offset_u, FINE) * fade(75, pixel)
     height += p.pores * 0.0016 * pores + 0.0008 * grain[:, 0]
 
@@ -141,9 +143,9 @@ def _folds(field: Field, scene: Scene, grain: torch.Tensor) -> torch.Tensor:
 
 
 def paint_skin(field: Field, scene: Scene, relief: Relief) -> torch.Tensor:
-    """Lit skin with blush, freckles, moles, lips and beard, (b, 3, h, w)."""
+    """Lit skin with blush, freckles, moles, scars, lips and beard, (b, 3, h, w)."""
     p, q = scene.p, scene.q
-    u, v, au, pixel = field.u, field.v, field.u.abs(), field.pixel
+    u, v, au = field.u, field.v, field.u.abs()
     offset_u, offset_v = p.texture_offset[:, 0], p.texture_offset[:, 1]
     nose, grain = p.nose_length, relief.grain
 
@@ -156,15 +158,13 @@ def paint_skin(field: Field, scene: Scene, relief: Relief) -> torch.Tensor:
     dots = noise(u * 80 + offset_v, v * 80 + offset_u, FINE)
     freckles = smoothstep(dots, 0.95, 1.5) * p.freckles * where.clamp(0, 1)
     albedo = albedo * (1 - freckles[:, None] * tint(0.28, 0.42, 0.50, u))
-    for i in range(p.moles.shape[1]):
-        mole_u, mole_v, mole_r, there = p.moles[:, i, :, None, None].unbind(1)
-        distance = ((u - mole_u).square() + (v - mole_v).square()).sqrt() - mole_r
-        over(albedo, 0.36 * p.skin_rgb, 0.85 * there * coverage(distance, pixel + 0.006))
+    paint_marks(albedo, field, scene)
 
     lip, lip_shine = _lip_cover(field, scene)
     skin_lip = p.skin_rgb * tint(0.93, 0.66, 0.63, u)
     lipstick = tint(0.80, 0.27, 0.31, u).expand_as(skin_lip)
     lip_rgb = skin_lip.lerp(lipstick, 0.45 * p.lip_red.reshape(-1, 1, 1, 1))
+    lip_rgb = lip_rgb.lerp(p.lipstick_rgb, p.lipstick.reshape(-1, 1, 1, 1))
     over(albedo, lip_rgb, 0.92 * lip)
     beard, strand = _beard_cover(field, scene, relief)
     beard = beard * (1 - lip)
