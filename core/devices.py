@@ -1,4 +1,4 @@
-"""Where to compute: the device that is chosen, and numbers wider than some devices have."""
+"""Where to compute and in which format, and numbers wider than some devices have."""
 
 import functools
 import os
@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, autocast, nn
 
 from .errors import FacewrightError, shorten
@@ -22,18 +23,29 @@ PREFERRED = ("cuda", "mps", "xpu")
 _BRANDS = {"cuda": "CUDA", "mps": "Apple's MPS", "xpu": "Intel's XPU"}
 _WITH_FLOAT64 = ("cpu", "cuda", "meta")
 
+DTYPE_VARIABLE = "FACEWRIGHT_DTYPE"
+"""Environment variable in which the user names the number format of diffusion models."""
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 _asked: ContextVar[str | None] = ContextVar("facewright_device", default=None)
+_asked_format: ContextVar[str | None] = ContextVar("facewright_dtype", default=None)
 
 
 @contextmanager
-def computing_on(name: str | None) -> Iterator[None]:
-    """What is done in here computes there, whatever `FACEWRIGHT_DEVICE` says; None: as it says."""
-    token = _asked.set(name)
+def computing_on(name: str | None, number_format: str | None = None) -> Iterator[None]:
+    """What is done in here computes there, and diffusion models in this format.
+
+    Args:
+        name: of the device, whatever `FACEWRIGHT_DEVICE` says; None: as it says.
+        number_format: one of `DTYPES` or "auto", whatever `FACEWRIGHT_DTYPE` says; None: as it
+            says.
+    """
+    token, of_format = _asked.set(name), _asked_format.set(number_format)
     try:
         yield
     finally:
         _asked.reset(token)
+        _asked_format.reset(of_format)
 
 
 def compute_on(name: str) -> None:
@@ -44,6 +56,50 @@ def compute_on(name: str) -> None:
 def asked_device() -> str:
     """The name that `computing_on` or `FACEWRIGHT_DEVICE` gives; "auto" where neither does."""
     return (_asked.get() or os.environ.get(VARIABLE) or AUTO).strip().lower()
+
+
+def compute_in(number_format: str) -> None:
+    """Hold diffusion models in this format for the rest of a command or of a process's life."""
+    _asked_format.set(number_format)
+
+
+def asked_format() -> str:
+    """What `computing_on`, `compute_in` or `FACEWRIGHT_DTYPE` asks for; else "auto"."""
+    return (_asked_format.get() or os.environ.get(DTYPE_VARIABLE) or AUTO).strip().lower()
+
+
+def asked_dtype(device: torch.device) -> torch.dtype | None:
+    """The `asked_format` for diffusion models on `device`; None where it is "auto".
+
+    Raises:
+        FacewrightError: there is no such format, or the device does not compute in it.
+    """
+    name = asked_format()
+    if name == AUTO:
+        return None
+    if name not in DTYPES:
+        raise FacewrightError(
+            f"{shorten(name)} is no number format. Choose {', '.join((AUTO, *DTYPES))}."
+        )
+    if why := _refusal(DTYPES[name], device):
+        raise FacewrightError(
+            f"{device} does not compute in {name} with torch {torch.__version__} ({why}). Choose "
+            f"another format, or {AUTO}, which takes what suits the device."
+        )
+    return DTYPES[name]
+
+
+@functools.cache
+def _refusal(dtype: torch.dtype, device: torch.device) -> str:
+    """Why layers of a diffusion model do not run there in `dtype`; empty where they do."""
+    try:
+        x = torch.ones(1, 8, 4, 4).to(device, dtype)
+        y = F.group_norm(F.conv2d(x, x[:, :, :3, :3].expand(8, -1, -1, -1)), 2)
+        rows = y.flatten(2)[:, None]
+        F.silu(F.scaled_dot_product_attention(rows, rows, rows)).float().cpu()
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        return shorten(str(error).strip().partition("\n")[0], 160)
+    return ""
 
 
 def compute_device() -> torch.device:

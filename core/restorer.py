@@ -36,7 +36,8 @@ class Backbone(Protocol):
         ...
 
     def decode(self, z_0: Tensor, *, full_precision: bool = False) -> Tensor:
-        """Pixels, not clamped. `full_precision` asks for float32 weights and activations."""
+        """Pixels, not clamped. `full_precision` asks for float32 weights and activations, which
+        the backbone may keep to from then on."""
         ...
 
 
@@ -112,23 +113,34 @@ def from_padded(pixels: Tensor, lq: Tensor) -> Tensor:
 
 
 def decode_finite(z_0: Tensor, backbone: Backbone) -> Tensor:
-    """Pixels of a latent in about [-1, 1], not clamped, by float32 where half precision fails.
+    """Pixels of latents in about [-1, 1], not clamped, by float32 where half precision fails.
+
+    Of a batch only the faces that came out with NaN or infinity are decoded again.
 
     Raises:
         NonFiniteError: the decoder gave NaN or infinity twice, the second time in float32.
     """
     pixels = backbone.decode(z_0)
-    if not torch.isfinite(pixels).all():
+    sound = _finite(z_0).to(pixels.device)
+    again = ~_finite(pixels) & sound
+    if again.any():
         # Half precision overflows in some VAE decoders; a black picture would hide that.
-        pixels = backbone.decode(z_0, full_precision=True)
-    if not torch.isfinite(pixels).all():
-        where = "the latent" if not torch.isfinite(z_0).all() else "the VAE decoder"
+        found = backbone.decode(z_0[again.to(z_0.device)], full_precision=True)
+        pixels[again] = found.to(pixels)
+    if not sound.all() or not _finite(pixels).all():
+        decoder = "the VAE decoder, even after a second decode in float32"
         raise NonFiniteError(
-            f"The restored image contains NaN or infinity, coming from {where}, even after a "
-            "second decode in float32. Load the model in float32 or bfloat16 (ComfyUI: start "
-            "with --fp32-unet and --fp32-vae), or use a VAE file known to be fp16-safe."
+            "The restored image contains NaN or infinity, coming from "
+            f"{decoder if sound.all() else 'the latent'}. Load the model in float32 or bfloat16 "
+            "(command line: --dtype fp32; ComfyUI: start with --fp32-unet and --fp32-vae), or use "
+            "a VAE file known to be fp16-safe."
         )
     return pixels
+
+
+def _finite(x: Tensor) -> Tensor:
+    """(b, ...) -> (b,): which of a batch hold finite numbers alone."""
+    return torch.isfinite(x).flatten(1).all(1)
 
 
 def restore_in_chunks(

@@ -5,6 +5,7 @@ all, so whatever moves there is mended here.
 """
 
 import copy
+import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ComfyExtension", "host", "io", "ui"]
 
+_LOG = logging.getLogger(__name__)
+_FLOAT32 = "_facewright_float32"
+"""Attribute of a VAE's network: the copy in float32, once its decoder has overflowed."""
 _IMAGE_MODEL_ROOM = 2**30
 """Bytes that an UPSCALE_MODEL takes for a face of 512 pixels beyond its weights, about."""
 
@@ -231,7 +235,10 @@ class ComfyBackbone:
         return self._format.process_in(x_0)
 
     def decode(self, z_0: Tensor, *, full_precision: bool = False) -> Tensor:
-        vae = _float32_vae(self.vae) if full_precision else copy.copy(self.vae)
+        remembered = getattr(self.vae.first_stage_model, _FLOAT32, None)
+        if full_precision:
+            remembered = remembered or _float32_vae(self.vae)
+        vae = copy.copy(remembered or self.vae)
         vae.process_output = _keeping_non_finite(vae.process_output)
         return channels_first(vae.decode(self._format.process_out(z_0)))[:, :3] * 2 - 1
 
@@ -294,13 +301,22 @@ def _keeping_non_finite(process: Any) -> Any:
 
 
 def _float32_vae(vae: Any) -> Any:
-    """A copy of the VAE in float32; the user's own stays as it is."""
+    """A copy of the VAE in float32, remembered beside it: one that overflows does so again.
+
+    The user's own stays as it is, and both are freed together.
+    """
     from ._comfy_nano import vae_patcher
 
+    _LOG.warning(
+        "The VAE's decoder left the range of %s. Facewright decodes with a copy in float32 until "
+        "the VAE is loaded again.",
+        str(vae.vae_dtype).removeprefix("torch."),
+    )
     clone = copy.copy(vae)
     clone.first_stage_model = copy.deepcopy(vae.first_stage_model).float()
     clone.vae_dtype = torch.float32
     clone.patcher = vae_patcher(clone)
+    setattr(vae.first_stage_model, _FLOAT32, clone)
     return clone
 
 

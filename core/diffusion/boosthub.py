@@ -18,6 +18,7 @@ from ..methods.flipnet import (
 )
 from ..sampling import check_prompt
 from .branches import Rows, looking_at, side_by_side
+from .overflow import overflowed, widen
 
 if TYPE_CHECKING:
     from .backbone import Model
@@ -102,7 +103,7 @@ def predicting(model: "Model", positive: Tensor) -> Iterator[Predict]:
     """
     applied = model.boosthub
     if applied is None or applied.condition.phi == 0:
-        yield lambda z_t, t, tokens: _eps(model, z_t, t, tokens)
+        yield _within_range(model, lambda z_t, t, tokens: _eps(model, z_t, t, tokens))
         return
     condition = applied.condition
     z_y, tokens = condition.branch(condition.latent.float() * model.scaling_factor, positive)
@@ -126,11 +127,32 @@ def predicting(model: "Model", positive: Tensor) -> Iterator[Predict]:
         mine = Rows(z_t, torch.tensor([t] * rows), cond.expand(rows, -1, -1))
         return side_by_side(state, branch, mine, Rows(z_y, torch.tensor([t_y]), tokens), run=run)
 
+    def look_again() -> None:
+        state.phase = "capture"
+        run()
+        state.phase = "read"
+
     if condition.mode == "joint":
-        yield joint
+        yield _within_range(model, joint)
         return
     with looking_at(state, run):
-        yield cached
+        yield _within_range(model, cached, look_again)
+
+
+def _within_range(
+    model: "Model", predict: Predict, before_again: Callable[[], object] = lambda: None
+) -> Predict:
+    """`predict`, once more with the UNet in float32 where float16 was too short."""
+
+    def checked(z_t: Tensor, t: int, tokens: Tensor) -> Tensor:
+        eps = predict(z_t, t, tokens)
+        if overflowed(eps, model.unet) and torch.isfinite(z_t).all():
+            widen(model.unet, what=f"The UNet of {model.name}")
+            before_again()
+            eps = predict(z_t, t, tokens)
+        return eps
+
+    return checked
 
 
 @torch.no_grad()

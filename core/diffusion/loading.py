@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..checkpoint import identify, read_tensors
 from ..checkpoint.identify import weights_in
-from ..devices import channels_last, compute_device
+from ..devices import asked_dtype, channels_last, compute_device
 from ..modules.fast import fast_dtype
 from ..weights import nano
 from ..weights.sd_config import UNetConfig, VAEConfig, part_config
@@ -31,9 +31,13 @@ class Place(NamedTuple):
 
 
 def quickest() -> Place:
-    """For inference on this machine."""
+    """For inference on this machine: in the format that is asked for, else the device's fastest.
+
+    Raises:
+        FacewrightError: a format is asked for that the device does not compute in.
+    """
     device = compute_device()
-    return Place(fast_dtype(device), device)
+    return Place(asked_dtype(device) or fast_dtype(device), device)
 
 
 def load_checkpoint(path: Path, place: Place | None = None) -> tuple[Model, Vae | None]:
@@ -52,31 +56,36 @@ def load_checkpoint(path: Path, place: Place | None = None) -> tuple[Model, Vae 
 def load_nano(*, lora: bool = False) -> tuple[Model, Vae]:
     """The bundled model of rendered faces; with `lora` the one-step LoRA is in it.
 
+    It is in float32 unless another format is asked for: it is small.
+
     Raises:
         CheckpointError: a file of it is missing.
+        FacewrightError: a format is asked for that the device does not compute in.
     """
-    model, vae = _nano(compute_device())
-    return (_nano_with_lora(compute_device()) if lora else model), vae
+    device = compute_device()
+    place = Place(asked_dtype(device) or torch.float32, device)
+    model, vae = _nano(place)
+    return (_nano_with_lora(place) if lora else model), vae
 
 
 @functools.cache
-def _nano(device: torch.device) -> tuple[Model, Vae]:
+def _nano(place: Place) -> tuple[Model, Vae]:
     config = nano.unet_config()
     unet = build(
         diffusers_classes()[0],
         config,
         nano.unet_tensors(),
         source="nano_unet.safetensors",
-        dtype=torch.float32,
-        device=device,
+        dtype=place.dtype,
+        device=place.device,
     )
-    vae = channels_last(nano.load_vae().to(device))
+    vae = channels_last(nano.load_vae().to(place.device, place.dtype))
     return Model(unet, config, "the nano UNet", scaling_factor=1.0), Vae(vae)
 
 
 @functools.cache
-def _nano_with_lora(device: torch.device) -> Model:
-    return _nano(device)[0].with_lora(*nano.lora_tensors())[0]
+def _nano_with_lora(place: Place) -> Model:
+    return _nano(place)[0].with_lora(*nano.lora_tensors())[0]
 
 
 def load_vae(path: Path) -> Vae:

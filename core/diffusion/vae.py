@@ -1,6 +1,5 @@
 """A VAE, diffusers' or the nano models' own, for inference and for training."""
 
-import copy
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ from torch import Generator, Tensor, nn
 from ..modules.autoencoder import AutoencoderKL as NanoAutoencoder
 from ..modules.autoencoder import posterior_sample
 from ..modules.fast import use_fast_layers
+from .overflow import dtype_of, overflowed, widen
 
 
 def moments(module: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,19 +42,24 @@ class Vae:
 
     @torch.no_grad()
     def encode(self, pixels: Tensor, generator: Generator | None = None) -> Tensor:
-        """Posterior mean, or a sample where a generator is given."""
-        mean, logvar = moments(self.module, self._cast(pixels))
+        """Posterior mean, or a sample where a generator is given; in float32 where float16 ends."""
+        encoder = self.module.encoder
+        mean, logvar = moments(self.module, _cast(pixels, encoder))
+        if overflowed(mean, encoder) and torch.isfinite(pixels).all():
+            widen(encoder, self.module.quant_conv, what="The VAE's encoder")
+            mean, logvar = moments(self.module, _cast(pixels, encoder))
         z = mean if generator is None else posterior_sample(mean, logvar, generator)
         return z.to(pixels.dtype)
 
     @torch.no_grad()
     def decode(self, z: Tensor, *, full_precision: bool = False) -> Tensor:
-        """Pixels, not clamped."""
-        module, cast = self.module, self._cast(z)
-        if full_precision and cast.dtype != torch.float32:
-            module, cast = copy.deepcopy(module).float(), cast.float()
-        return decoded(module, cast).to(z.dtype)
+        """Pixels, not clamped; `full_precision` stays for all that is decoded afterwards."""
+        decoder = self.module.decoder
+        if full_precision and dtype_of(decoder) != torch.float32:
+            widen(decoder, self.module.post_quant_conv, what="The VAE's decoder")
+        return decoded(self.module, _cast(z, decoder)).to(z.dtype)
 
-    def _cast(self, x: Tensor) -> Tensor:
-        first = next(self.module.parameters())
-        return x.to(first.device, first.dtype, memory_format=torch.channels_last)
+
+def _cast(x: Tensor, half: nn.Module) -> Tensor:
+    first = next(half.parameters())
+    return x.to(first.device, first.dtype, memory_format=torch.channels_last)

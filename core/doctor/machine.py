@@ -7,7 +7,18 @@ from typing import Any
 
 import torch
 
-from ..devices import AUTO, PREFERRED, VARIABLE, asked_device, compute_device, device_count, why_not
+from ..devices import (
+    AUTO,
+    DTYPE_VARIABLE,
+    PREFERRED,
+    VARIABLE,
+    asked_device,
+    asked_dtype,
+    asked_format,
+    compute_device,
+    device_count,
+    why_not,
+)
 from ..files.own_version import PACK, distribution_version, own_version
 from ..modules.fast import fast_dtype
 from .surroundings import Surroundings
@@ -53,7 +64,9 @@ def devices() -> list[dict[str, Any]]:
     found = []
     for index in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(index)
-        found.append(_device(f"cuda:{index}", about.name, about.total_memory, float16=True))
+        name = f"cuda:{index}"
+        quick = fast_dtype(torch.device(name)) != torch.float32  # those before Volta are not
+        found.append(_device(name, about.name, about.total_memory, float16=quick))
     if device_count("mps"):
         found.append(_device("mps", "Apple GPU", None, float16=True))
     for index in range(device_count("xpu")):
@@ -82,15 +95,18 @@ def dtypes(around: Surroundings) -> dict[str, Any]:
         why = f"ComfyUI chooses them; its options --fp32-vae and the like change that. {exact}"
         return {**around.dtypes, **embedder, "why": why}
     device = compute_device()
-    dtype = fast_dtype(device)
-    if dtype == torch.bfloat16:
-        why = f"this {device.type.upper()} multiplies bfloat16 in hardware."
+    asked, quick = asked_dtype(device), fast_dtype(device)
+    kind, name = device.type.upper(), str(asked or quick).removeprefix("torch.")
+    if asked:
+        why = f"--dtype or {DTYPE_VARIABLE} asks for {asked_format()}."
+    elif quick == torch.bfloat16:
+        why = f"this {kind} multiplies bfloat16 in hardware."
+    elif quick == torch.float16:
+        why = f"this {kind} multiplies float16 in hardware, and is not known to do so in bfloat16."
     else:
-        why = (
-            f"this {device.type.upper()} is not known to be quick in bfloat16, and float16 "
-            "overflows in the decoder."
-        )
-    name = str(dtype).removeprefix("torch.")
+        why = f"this {kind} is not known to be quick in bfloat16 or float16."
+    if (asked or quick) == torch.float16:
+        why += " What overflows in it is computed again in float32."
     return {
         "device": str(device),
         "diffusion": name,

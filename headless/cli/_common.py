@@ -280,6 +280,24 @@ def use_device(name: str | None) -> None:
         compute_on(name)
 
 
+def use_dtype(name: str | None) -> None:
+    """Hold diffusion models in this format, with all workers; after `use_device`.
+
+    Args:
+        name: as given on the command line; None leaves it to FACEWRIGHT_DTYPE.
+    """
+    from ...core.devices import DTYPE_VARIABLE, asked_dtype, compute_device, compute_in
+    from ...core.errors import FacewrightError
+
+    if name is not None:
+        compute_in(name)
+    try:
+        asked_dtype(compute_device())
+    except FacewrightError as error:
+        hint = DTYPE_VARIABLE if name is None else "--dtype"
+        raise typer.BadParameter(str(error), param_hint=hint) from error
+
+
 Models = Annotated[
     Path | None,
     path_option("Models folder: files loose in it, or in ComfyUI's subfolders.", callback=exists),
@@ -306,4 +324,25 @@ class Machine:
 
     def use(self) -> None:
         use_device(self.device)
+        use_models(self.models)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionMachine(Machine):
+    """The same of a command that loads a diffusion model."""
+
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|fp32|bf16|fp16",
+            help="Number format of the diffusion model. auto, also by default: the fastest one of "
+            "the device without visible loss; fp32 for the nano models. What overflows in fp16 is "
+            "computed again in fp32. FACEWRIGHT_DTYPE sets another default.",
+            show_default=False,
+        ),
+    ] = None
+
+    def use(self) -> None:
+        use_device(self.device)
+        use_dtype(self.dtype)
         use_models(self.models)

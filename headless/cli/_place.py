@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ._common import Machine, exists, is_file, path_option, say, wrong_usage
+from ._common import DiffusionMachine, exists, is_file, path_option, say, wrong_usage
 
 
 def _secret(given: str) -> str:
@@ -42,7 +42,7 @@ class Where:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door(Machine):
+class Door(DiffusionMachine):
     """This machine, or a ComfyUI elsewhere and what opens its door."""
 
     server: Annotated[
@@ -88,6 +88,13 @@ class Door(Machine):
             raise typer.BadParameter(
                 "ComfyUI chooses its device itself (its options --cpu and --cuda-device, which "
                 "--comfy-args passes on); --device is for runs in this process."
+            )
+
+        if self.dtype is not None and elsewhere:
+            raise typer.BadParameter(
+                "ComfyUI chooses its number formats itself (its options --fp32-unet, --fp16-unet, "
+                "--fp32-vae and the like, which --comfy-args passes on); --dtype is for runs in "
+                "this process."
             )
 
     def address(self) -> Any:
@@ -173,7 +180,7 @@ class Place(Door):
                 yield Where("the ComfyUI started for it", at, server_specs(at), self.api_key)
             return
         at = self.address()
-        here = self.embedded or self.device is not None
+        here = self.embedded or self.device is not None or self.dtype is not None
         if at is None and not here and answers(DEFAULT_SERVER):
             at = Server.of(DEFAULT_SERVER)
         if at is not None:

@@ -52,8 +52,8 @@ class Wish:
 
     def check(self, source: Path, is_run: bool, out: Path | None) -> None:
         """Options that make no sense without or beside others are wrong usage."""
+        from ...core.devices import DTYPES
         from ...core.lora.styles import LORA_STYLES
-        from ..make.export import DTYPES
 
         check_choice("--to", self.to or LORA_STYLES[0], LORA_STYLES)
         check_choice("--dtype", self.dtype or "fp32", tuple(DTYPES))
@@ -76,8 +76,9 @@ class Wish:
 
     def written(self, source: Path, out: Path) -> dict[Path, str]:
         """Files that were made of one file, and what each is."""
+        from ...core.devices import DTYPES
         from ...core.lora.styles import LORA_STYLES
-        from ..make.export import DTYPES, merge, recast, restyle
+        from ..make.export import merge, recast, restyle
 
         cast = DTYPES[self.dtype] if self.dtype else None
         if self.base is not None:

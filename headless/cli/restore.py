@@ -12,7 +12,7 @@ from ...core.pipeline.options import RestoreOptions
 from ._common import (
     OUT,
     AsJson,
-    Machine,
+    DiffusionMachine,
     app,
     check_choice,
     counted,
@@ -26,6 +26,7 @@ from ._common import (
     say,
     tell,
     use_device,
+    use_dtype,
     use_models,
     wrong_usage,
 )
@@ -36,7 +37,7 @@ from ._workers import Overwrite, SharingModels, workers_option
 
 
 @dataclass(frozen=True, kw_only=True)
-class Weights(Machine):
+class Weights(DiffusionMachine):
     """Which models restore, and where."""
 
     base: Annotated[
@@ -66,6 +67,7 @@ class Weights(Machine):
 
     def use(self) -> None:
         use_device(self.device)
+        use_dtype(self.dtype)
         use_models(self.models, self.base)
 
     def chosen(self, given: str) -> str:
@@ -85,6 +87,12 @@ class Weights(Machine):
         except FacewrightError as error:
             fail(f"{error}{host.folders.image_models()}", 2)
         name = spec.name
+        if spec.any_file and self.dtype is not None:
+            fail(
+                f"--dtype is for methods with a diffusion model, and --weights {name} has none: it "
+                "is computed in fp32. Leave --dtype out.",
+                2,
+            )
         if not given or spec.takes_people:
             return name
         if not spec.with_people:

@@ -9,7 +9,7 @@ from ..make.options import SynthesizeOptions
 from ._common import (
     OUT,
     AsJson,
-    Machine,
+    DiffusionMachine,
     app,
     check_choice,
     inputs_argument,
@@ -44,7 +44,7 @@ def synthesize(
         str | None,
         typer.Option(parser=path_or_name, help="Its LoRA: a file, or its name in models/loras."),
     ] = None,
-    machine: Machine,
+    machine: DiffusionMachine,
     options: SynthesizeOptions,
     sharing: SharingModels,
     overwrite: Overwrite = False,

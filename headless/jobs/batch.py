@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...core.devices import asked_device, computing_on
+from ...core.devices import asked_device, asked_format, computing_on
 from ...core.errors import FacewrightError, os_sentence
 from ...core.files.writing import remove_leftovers
 from ...core.host import find_host, running
@@ -133,23 +133,25 @@ class AsHere:
     work: Callable[[Any], Any]
     host: Any
     device: str
+    number_format: str
 
     @classmethod
     def now(cls, work: Callable[[Any], Any]) -> "AsHere":
-        return cls(work, find_host(), asked_device())
+        return cls(work, find_host(), asked_device(), asked_format())
 
     def __call__(self, job: Any) -> Any:
-        with running(self.host), computing_on(self.device):
+        with running(self.host), computing_on(self.device, self.number_format):
             return self.work(job)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The work is unpacked there, since reading it may look for weights.
-        return _unpacked, (pickle.dumps(self.work), self.host, self.device)
+        place = self.host, self.device, self.number_format
+        return _unpacked, (pickle.dumps(self.work), *place)
 
 
-def _unpacked(work: bytes, host: Any, device: str) -> AsHere:
-    with running(host), computing_on(device):
-        return AsHere(pickle.loads(work), host, device)
+def _unpacked(work: bytes, host: Any, device: str, number_format: str) -> AsHere:
+    with running(host), computing_on(device, number_format):
+        return AsHere(pickle.loads(work), host, device, number_format)
 
 
 def carried_out(

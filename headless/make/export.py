@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...core.checkpoint import FORMAT_KEY, identify, read_tensors, save_safetensors
 from ...core.checkpoint.identify import PEFT_CONFIG, PEFT_WEIGHTS
+from ...core.devices import DTYPES
 from ...core.diffusion import ldm
 from ...core.diffusion.loading import read_unet_folder
 from ...core.errors import CheckpointError, LoraError, shorten
@@ -22,7 +23,6 @@ from ...core.weights.nano import UNET_FORMAT
 
 MERGED_KEY = "facewright.merged"
 """Metadata entry of a merged base: a JSON list, one entry for each LoRA that was added."""
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _WEIGHTS = {".bin", ".ckpt", ".onnx", ".pb", ".pt", ".pth", ".safetensors"}
 _UNET_FILE = "diffusion_pytorch_model.safetensors"
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...core.devices import compute_device
+from ...core.diffusion.loading import quickest
 from ...core.drawing.compare import compare
 from ...core.faces import AutoAnalyzer, Choice
 from ...core.files.own_version import own_version
@@ -207,6 +208,7 @@ class RestoreFile:
             "receipts": self.options.receipts,
             "analyzer": self.models.restorer.analyzer.name,
             "device": str(compute_device()),
+            "dtype": str(quickest().dtype),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "av": load_av().__version__,

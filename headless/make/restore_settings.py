@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ...core.devices import AUTO, asked_format
 from ...core.diffusion.source import DiffusersModels
 from ...core.errors import CheckpointError, listed, shorten
 from ...core.faces.needs import NEEDS, find_weights, home_of
@@ -48,6 +49,9 @@ class Settings:
             found |= _values(options.method or kind())
         about: Record = {"weights": Path(choice.name).name, "analyzer": _analyzer(choice)}
         about |= {"rotations": True} if choice.rotations else {}
+        self._defaults["dtype"], dtype = AUTO, asked_format()
+        if dtype != AUTO and not spec_of(choice.name).any_file:  # which has no diffusion model
+            about["dtype"] = dtype
         if options.upscale:
             found["upscale"] = Path(options.upscale).name
         about |= {k: v for k, v in found.items() if v != self._defaults[k]}

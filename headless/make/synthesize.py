@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...core.devices import asked_device
+from ...core.devices import asked_device, asked_format
 from ...core.diffusion.backbone import DiffusersBackbone
 from ...core.diffusion.boosthub import check_fits, predicting
 from ...core.diffusion.source import DiffusersModels
@@ -164,7 +164,9 @@ class SynthesizeRun(RecordedRun):
             FacewrightError: the models cannot be read, or do not go together.
         """
         if not all(map(self.finished, self.jobs)):
-            _synthesizer(self._weights, asked_device())  # their faults are not those of a picture
+            _synthesizer(
+                self._weights, asked_device(), asked_format()
+            )  # their faults are not those of a picture
         if workers != 1:
             _synthesizer.cache_clear()  # each worker has its own
         return super().carry_out(workers=workers, on_job=on_job)
@@ -184,7 +186,7 @@ class _Synthesize:
             given = {"caption": read_caption(job.source)}
         hq = _square(picture.pixels[:3], size)
         caption = given.get("caption", "")
-        lq = _synthesizer(self.weights, asked_device()).degrade(
+        lq = _synthesizer(self.weights, asked_device(), asked_format()).degrade(
             hq, job.seed or 0, self.options, caption
         )
         write_picture(job.target, lq, Picture(lq, icc=picture.icc))
@@ -259,7 +261,7 @@ class Synthesizer:
 
 
 @functools.lru_cache(maxsize=1)
-def _synthesizer(weights: DegradeWeights, device: str) -> Synthesizer:
+def _synthesizer(weights: DegradeWeights, device: str, number_format: str) -> Synthesizer:
     return Synthesizer.load(weights)
 
 

@@ -79,4 +79,4 @@ def test_cpu_format_follows_the_hardware(monkeypatch, flag):
     assert fast_dtype(torch.device("cpu")) == torch.float32
     monkeypatch.setattr(torch.cpu, flag, lambda: True)
     assert fast_dtype(torch.device("cpu")) == torch.bfloat16
-    assert fast_dtype(torch.device("mps")) == torch.float32
+    assert fast_dtype(torch.device("mps")) == torch.float16

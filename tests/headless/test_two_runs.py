@@ -6,7 +6,7 @@ from threading import Barrier
 
 import pytest
 import torch
-from facewright.core.devices import asked_device, computing_on
+from facewright.core.devices import asked_device, asked_format, computing_on
 from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.files.search import model_roots
 from facewright.core.host import find_host
@@ -102,15 +102,15 @@ def test_restorers_of_two_threads_read_their_own_folders(two):
 
 
 def where(job):
-    return [str(root) for root in model_roots(None)], asked_device()
+    return [str(root) for root in model_roots(None)], asked_device(), asked_format()
 
 
 def test_processes_look_and_compute_where_this_one_does(models_in, tmp_path, monkeypatch):
     monkeypatch.setenv("FACEWRIGHT_MODELS", "elsewhere")
     models_in(tmp_path)
-    with computing_on("cpu:0"):
+    with computing_on("cpu:0", "fp16"):
         ((_, there),) = carried_out(where, [1], 2)
-    assert there[0][0] == str(tmp_path) and there[1] == "cpu:0"
+    assert there[0][0] == str(tmp_path) and there[1:] == ("cpu:0", "fp16")
     assert not [root for root in there[0] if "elsewhere" in root]
 
 

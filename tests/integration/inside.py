@@ -155,6 +155,9 @@ half_vae.vae_dtype = torch.float16
 broken = half_vae.decode(outputs["nano_base_latent"])
 facts["half_decode_finite"] = bool(torch.isfinite(broken).all())
 outputs["overflow_half"] = restore(half_model, half_vae, cond, x)[0]
+remembered = half_vae.first_stage_model._facewright_float32
+outputs["overflow_again"] = restore(half_model, half_vae, cond, x)[0]
+facts["overflow_remembered"] = half_vae.first_stage_model._facewright_float32 is remembered
 facts["half_vae_untouched"] = str(next(half_vae.first_stage_model.parameters()).dtype)
 facts["nan_conditioning"] = refusal(restore, model, vae, torch.full_like(cond, torch.nan), x)
 next(half_model.model.diffusion_model.parameters()).fill_(torch.nan)

@@ -192,6 +192,8 @@ def test_an_overflow_in_half_precision_is_decoded_again_in_float32(ran, facts):
     difference = (ran["out"]["overflow_half"] - ran["out"]["overflow_float32"]).abs()
     assert difference.mean() < 0.02
     assert facts["half_vae_untouched"] == "torch.float16"
+    assert facts["overflow_remembered"]
+    assert torch.equal(ran["out"]["overflow_again"], ran["out"]["overflow_half"])
 
 
 def test_nan_in_the_latent_is_an_error_not_a_black_picture(facts):
