@@ -6,7 +6,7 @@ what the file does not hold.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import cache
 from typing import Any, ClassVar, Self, TypeVar
@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import (
-    check_finite,
+    broken_in,
     check_fits,
     load_strict,
     make_metadata,
     read_config,
     read_tensors,
+    refuse_broken,
     save_safetensors,
 )
 from .errors import CheckpointError, listed, shorten
@@ -104,6 +105,7 @@ def build(
     source: str,
     load: Callable[[_M], nn.Module] = lambda module: module,
     place: Callable[[Tensor], Tensor] | None = None,
+    pieces: Iterable[Mapping[str, Tensor]] | None = None,
     frozen: bool = True,
 ) -> _M:
     """What `make` makes, with a file's tensors in it: in float32 on the CPU, or placed elsewhere.
@@ -114,6 +116,8 @@ def build(
     Args:
         load: the part of it whose tensors these are.
         place: brings a tensor where and how it is to be; what it leaves as it is stays shared.
+        pieces: the same tensors in parts (`core.checkpoint.read_pieces`), each let go before the
+            next is taken, for `place` alone; of `tensors` no value is touched then. None: at once.
         frozen: without gradients and in evaluation mode; else as `make` makes it, for training.
 
     Raises:
@@ -135,8 +139,13 @@ def build(
         part.to_empty(device="cpu")
         load_strict(part, tensors, source=source)
     else:
-        check_finite(tensors, source=source)
-        part.load_state_dict({k: place(v) for k, v in tensors.items()}, assign=True)
+        placed, broken = {}, []
+        for piece in [tensors] if pieces is None else pieces:
+            broken += broken_in(piece)
+            placed |= {k: place(v) for k, v in piece.items()}
+            del piece  # before the next one is read
+        refuse_broken(broken, len(tensors), source=source)
+        part.load_state_dict(placed, assign=True)
     return module.eval().requires_grad_(False) if frozen else module
 
 

@@ -13,16 +13,18 @@ from .files import (
     read_content,
     read_header,
     read_metadata,
+    read_pieces,
     read_tensors,
     save_safetensors,
 )
-from .fitting import check_finite, check_fits, load_strict
+from .fitting import broken_in, check_finite, check_fits, load_strict, refuse_broken
 from .identify import Identity, describe_format, detect_format, identify
 
 __all__ = [
     "CONFIG_KEY",
     "FORMAT_KEY",
     "Identity",
+    "broken_in",
     "check_finite",
     "check_fits",
     "describe_format",
@@ -34,6 +36,8 @@ __all__ = [
     "read_content",
     "read_header",
     "read_metadata",
+    "read_pieces",
     "read_tensors",
+    "refuse_broken",
     "save_safetensors",
 ]

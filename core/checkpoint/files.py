@@ -6,7 +6,7 @@ A file is judged by its first bytes, never by its suffix.
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,19 +28,23 @@ _LONGEST_HEADER = 16 * 2**20
 """Bytes that describe the tensors of a safetensors file."""
 _WRAPPERS = ("state_dict", "params_ema", "params", "model_state_dict", "model", "net")
 """Under what training programs put the weights: Lightning the first, BasicSR the next two."""
+_PIECES = 16
+"""A file of weights is read in about so many parts: what is mapped of it and no longer needed stays
+small, and opening a pickle anew takes no time to speak of."""
 _SLACK = 4
 """Times the size of its file that tensors may take: several may share their numbers."""
 
 
 def read_tensors(
-    path: str | os.PathLike[str], *, again: str = AGAIN
+    path: str | os.PathLike[str], *, again: str = AGAIN, only: Collection[str] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read every tensor of a safetensors file or of a torch pickle, onto the CPU.
+    """Read the tensors of a safetensors file or of a torch pickle, onto the CPU.
 
     Args:
         path: the file, a pickle as `core.files.pickles` takes it. The
             tensors of a training program's file are taken from its "state_dict" or "params_ema".
         again: a sentence on how to get the file anew, for one that is damaged.
+        only: names of those that are wanted, as far as they are there; None: all.
 
     Returns:
         tensors by name as stored (dtype kept; possibly memory-mapped, so copy before writing
@@ -53,9 +57,56 @@ def read_tensors(
     kind = _sniff(path, again)
     if kind == "safetensors":
         with _opened(path, again) as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            names = [key for key in file.keys() if only is None or key in only]  # noqa: SIM118
+            return {key: file.get_tensor(key) for key in names}, file.metadata() or {}
     content = read_pickle(path, zipped=kind == "zip", again=again, mapped=True)
-    return _tensors_in(content, path), {}
+    found = _tensors_in(content, path)
+    return {k: v for k, v in found.items() if only is None or k in only}, {}
+
+
+def read_pieces(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor]
+) -> Iterator[dict[str, Tensor]]:
+    """Tensors that `read_tensors` gave, again and in parts.
+
+    What has been read of a mapped file counts as memory in use until the last tensor of its mapping
+    is gone. Every part has a mapping of its own, so that who copies or casts it, and lets it go
+    before taking the next, never holds much of the file beside what was made of it.
+
+    Args:
+        path: the file.
+        tensors: those that are wanted. Their values are not touched.
+
+    Raises:
+        CheckpointError: as `read_tensors`, or the file is another by now.
+    """
+    limit = sum(t.nbytes for t in tensors.values()) / _PIECES
+    names: list[str] = []
+    size = 0
+    for name, tensor in tensors.items():
+        names.append(name)
+        size += tensor.nbytes
+        if size > limit:
+            yield _again(path, names, tensors)
+            names, size = [], 0
+    if names:
+        yield _again(path, names, tensors)
+
+
+def _again(
+    path: str | os.PathLike[str], names: Collection[str], known: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    fresh, _ = read_tensors(path, only=names)
+    if [_about(fresh.get(name)) for name in names] != [_about(known[name]) for name in names]:
+        raise CheckpointError(
+            f"{Path(path).name} was changed while it was being read. Wait until it is written, and "
+            "try again."
+        )
+    return fresh
+
+
+def _about(tensor: Tensor | None) -> tuple[object, ...]:
+    return () if tensor is None else (tensor.shape, tensor.dtype)
 
 
 def read_content(path: str | os.PathLike[str], *, again: str) -> object:

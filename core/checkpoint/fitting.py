@@ -1,6 +1,6 @@
 """Whether the tensors of a file are those of a network: names, shapes, kinds of number, finite."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -72,10 +72,19 @@ def _kind_fits(expected: Tensor, given: Tensor) -> bool:
 
 def check_finite(tensors: Mapping[str, Tensor], *, source: str) -> None:
     """Raise CheckpointError, naming them, where weights are NaN or infinite."""
-    broken = [k for k, v in tensors.items() if not _is_finite(v)]
+    refuse_broken(broken_in(tensors), len(tensors), source=source)
+
+
+def broken_in(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold NaN or infinity."""
+    return [k for k, v in tensors.items() if not _is_finite(v)]
+
+
+def refuse_broken(broken: Collection[str], total: int, *, source: str) -> None:
+    """Raise CheckpointError where `broken_in` found any among `total` tensors."""
     if broken:
         raise CheckpointError(
-            f"{source} holds NaN or infinite weights in {len(broken)} of {len(tensors)} tensors "
+            f"{source} holds NaN or infinite weights in {len(broken)} of {total} tensors "
             f"({listed(broken)}). The training that made it diverged, or the file is damaged: "
             "use an earlier one, or get it again."
         )

@@ -1,6 +1,6 @@
 """Stable Diffusion's UNet and VAE from diffusers, and the nano VAE, as a `Backbone`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,8 +29,12 @@ def build(
     source: str,
     dtype: torch.dtype,
     device: torch.device,
+    pieces: Iterable[Mapping[str, Tensor]] | None = None,
 ) -> nn.Module:
     """A diffusers module around the given weights, which are shared where dtype and device fit.
+
+    Args:
+        pieces: see `architecture.build`.
 
     Raises:
         CheckpointError: the weights do not fit the architecture.
@@ -42,6 +46,7 @@ def build(
         tensors,
         source=source,
         place=lambda tensor: _placed(tensor, dtype, device),
+        pieces=pieces,
     )
 
 
@@ -81,16 +86,27 @@ class Model:
         return replace(self, unet=unet)
 
     def with_lora(
-        self, tensors: dict[str, Tensor], metadata: dict[str, str], strength: float = 1.0
+        self,
+        tensors: dict[str, Tensor],
+        metadata: dict[str, str],
+        strength: float = 1.0,
+        *,
+        in_place: bool = False,
     ) -> tuple["Model", LoraReport]:
-        """The same model with a LoRA in its weights; see `core.lora.merge.merge_lora`."""
+        """The same model with a LoRA in its weights; see `core.lora.merge.merge_lora`.
+
+        Args:
+            in_place: the weights of this model are changed themselves, so that they are never there
+                twice. For who has just loaded it and shares it with nobody.
+        """
         weights = dict(self.tensors())
-        for name in parse_lora(tensors, metadata, weights.keys()).changes:
+        for name in () if in_place else parse_lora(tensors, metadata, weights.keys()).changes:
             # merge_lora writes in place; everything it does not touch stays shared.
             if name in weights:
                 weights[name] = weights[name].clone()
         report = merge_lora(weights, tensors, strength, metadata)
-        patched = replace(self.with_tensors(weights), loras=(*self.loras, metadata))
+        model = self if in_place else self.with_tensors(weights)
+        patched = replace(model, loras=(*self.loras, metadata))
         if self.boosthub:
             check_loras(self.boosthub.hubs.config.mode, patched.loras)
         return patched, report

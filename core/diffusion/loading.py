@@ -1,14 +1,14 @@
 """Stable Diffusion 2.1-base from its files as diffusers modules, to run or to train."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..checkpoint import identify, read_tensors
+from ..checkpoint import identify, read_pieces, read_tensors
 from ..checkpoint.identify import weights_in
 from ..devices import asked_dtype, channels_last, compute_device
 from ..modules.fast import fast_dtype
@@ -97,42 +97,73 @@ def load_vae(path: Path) -> Vae:
     if path.is_dir():
         return _vae_from_folder(path, quickest())
     tensors, _ = read_tensors(path)
-    return _ldm_vae(ldm.part_of(tensors, ldm.VAE_PREFIX) or tensors, path.name, quickest())
+    return _ldm_vae(path, _starting_with(ldm.VAE_PREFIX, tensors) or tensors, quickest())
 
 
 def _load_single_file(path: Path, place: Place) -> tuple[Model, Vae | None]:
     tensors, metadata = read_tensors(path)
     identify(path, tensors, metadata).check_base()
-    unet, vae = (ldm.part_of(tensors, prefix) for prefix in (ldm.UNET_PREFIX, ldm.VAE_PREFIX))
-    config = ldm.unet_config(unet, source=path.name)
-    model = _model(config, ldm.unet_to_diffusers(unet, config), path.name, place)
-    return model, _ldm_vae(vae, path.name, place) if vae else None
+    unet, vae = (_starting_with(p, tensors) for p in (ldm.UNET_PREFIX, ldm.VAE_PREFIX))
+    config = ldm.unet_config(ldm.part_of(unet, ldm.UNET_PREFIX), source=path.name)
+
+    def renamed(part: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return ldm.unet_to_diffusers(ldm.part_of(part, ldm.UNET_PREFIX), config)
+
+    model = _model(config, _Stored(path, unet, renamed), path.name, place)
+    return model, _ldm_vae(path, vae, place) if vae else None
 
 
-def _ldm_vae(vae: Mapping[str, Tensor], source: str, place: Place) -> Vae:
-    config = ldm.vae_config(vae, source=source)
-    # Training losses that some files carry along have no place in the module.
-    weights = {k: v for k, v in vae.items() if not k.startswith(("loss.", "model_ema."))}
-    return _vae(config, ldm.vae_to_diffusers(weights, config), source, place)
+def _starting_with(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _model(
-    config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str, place: Place
-) -> Model:
+def _ldm_vae(path: Path, tensors: Mapping[str, Tensor], place: Place) -> Vae:
+    """From a file's tensors of a VAE, whose names may begin with that of the part."""
+
+    def weights(part: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        part = {k.removeprefix(ldm.VAE_PREFIX): v for k, v in part.items()}
+        # Training losses that some files carry along have no place in the module.
+        return {k: v for k, v in part.items() if not k.startswith(("loss.", "model_ema."))}
+
+    config = ldm.vae_config(weights(tensors), source=path.name)
+    stored = _Stored(path, tensors, lambda part: ldm.vae_to_diffusers(weights(part), config))
+    return _vae(config, stored, path.name, place)
+
+
+class _Stored(NamedTuple):
+    """Weights in a file, and what the network they are for calls them."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    renamed: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+
+    def built(self, cls: type, config: Mapping[str, Any], source: str, place: Place) -> nn.Module:
+        """The network; of a mapped file never more than a part is held beside it."""
+        return build(
+            cls,
+            config,
+            self.renamed(self.tensors),
+            source=source,
+            dtype=place.dtype,
+            device=place.device,
+            pieces=map(self.renamed, read_pieces(self.path, self.tensors)),
+        )
+
+
+def _model(config: Mapping[str, Any], stored: _Stored, name: str, place: Place) -> Model:
     unet_class, _ = diffusers_classes()
-    unet = build(unet_class, config, tensors, source=name, dtype=place.dtype, device=place.device)
-    return Model(unet, config, name)
+    return Model(stored.built(unet_class, config, name, place), config, name)
 
 
-def _vae(config: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str, place: Place) -> Vae:
+def _vae(config: Mapping[str, Any], stored: _Stored, name: str, place: Place) -> Vae:
     _, vae_class = diffusers_classes()
-    module = build(vae_class, config, tensors, source=name, dtype=place.dtype, device=place.device)
-    return Vae(module)
+    return Vae(stored.built(vae_class, config, name, place))
 
 
 def _load_folder(folder: Path, place: Place) -> tuple[Model, Vae]:
     config, tensors, _ = read_unet_folder(folder)
-    return _model(config, tensors, folder.name, place), _vae_from_folder(folder / "vae", place)
+    stored = _Stored(weights_in(folder / "unet"), tensors, dict)
+    return _model(config, stored, folder.name, place), _vae_from_folder(folder / "vae", place)
 
 
 def read_unet_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, str]]:
@@ -157,4 +188,5 @@ def _vae_from_folder(folder: Path, place: Place) -> Vae:
             parts[-2] = _OLD_ATTENTION.get(parts[-2], parts[-2])
         return ".".join(parts)
 
-    return _vae(config, {modern(k): v for k, v in tensors.items()}, str(folder), place)
+    stored = _Stored(weights, tensors, lambda part: {modern(k): v for k, v in part.items()})
+    return _vae(config, stored, str(folder), place)

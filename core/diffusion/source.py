@@ -37,5 +37,6 @@ class DiffusersModels:
                 f"{base.name} holds no VAE. Use the whole SD 2.1-base checkpoint."
             )
         for lora in loras:
-            model, _ = model.with_lora(*lora)
+            # The bundled model is kept and shared; one from a file is nobody else's.
+            model, _ = model.with_lora(*lora, in_place=not bundled)
         return DiffusersBackbone(model, vae, None if bundled else Clip(base))

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, MutableMapping
 import torch
 from torch import Tensor
 
+from ..checkpoint import broken_in
 from ..errors import LoraError, listed, shorten
 from . import unet_names
 from .alphas import Alphas
@@ -244,8 +245,12 @@ def misfits(
 
 
 def _sum(target: Tensor, change: LoraWeight | Difference, strength: float) -> Tensor:
-    wide = target if target.dtype == torch.float64 else target.float()
-    return wide + strength * change.delta(target)
+    """In float32, or in float64 where the target is."""
+    step = strength * change.delta(target)
+    if target.dtype == torch.float64:
+        return target + step
+    # In place: of the largest weights every further tensor is more than 100 MB.
+    return step.add_(target if target.itemsize > 1 else target.float())
 
 
 def check_strength(strength: float) -> None:
@@ -264,7 +269,7 @@ def _check_base(name: str, target: Tensor) -> None:
             f"The model's {shorten(name)} holds {_kind(target)} values, and a LoRA is added to "
             "floating-point ones. Take a model that has not been quantised."
         )
-    if not (target if target.itemsize > 1 else target.float()).isfinite().all():
+    if broken_in({name: target}):
         raise LoraError(
             f"The model's {shorten(name)} holds values that are not finite: the file is damaged. "
             "Download it again."

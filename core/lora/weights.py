@@ -32,7 +32,7 @@ class LoraWeight:
     def delta(self, like: Tensor) -> Tensor:
         """(alpha / rank) B A in float32, with the shape and on the device of `like`."""
         up, down = (m.to(like.device, torch.float32).flatten(1) for m in (self.up, self.down))
-        return (up @ down * self.scale).view_as(like)
+        return (up @ down).mul_(self.scale).view_as(like)
 
     def fits(self, shape: torch.Size) -> bool:
         """Whether a weight of `shape` is what this adapter was trained on."""
