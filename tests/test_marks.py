@@ -111,13 +111,17 @@ def test_moles_are_sought_where_the_renderer_says_they_are(asked, gt):
     points, there = gt.moles()
     found = [p for p in asked if p.mark == "mole" and p.test == HIT]
     assert len(found) > 10
+    apart = []
     for p in found:
         assert torch.equal(p.having, gt.pixels[p.picture])
         change = (p.having - p.without).abs().sum(0)
+        change = change * (change > 0.1 * change.max())  # relief moves the exposure a little
         ys, xs = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
         centre = torch.stack([(change * xs).sum(), (change * ys).sum()]) / change.sum()
         distance = (points[p.picture] - centre).norm(dim=-1)
-        assert distance[there[p.picture]].min() < 1.5  # large ones may be cut by hair or glasses
+        apart.append(distance[there[p.picture]].min())
+    # Where hair, beard or glasses cut a mole, what can be seen of it lies to one side.
+    assert torch.stack(apart).quantile(0.8) < 0.7 and max(apart) < 6
     # Each once: no more questions than moles.
     for i in range(len(PEOPLE)):
         assert sum(p.picture == i for p in found) <= int(there[i].sum())
