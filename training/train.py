@@ -76,7 +76,7 @@ def train(
 def main() -> None:
     """`facewright train` for launchers that start modules."""
     sys.argv[1:1] = ["train"]
-    runpy.run_module(__name__.partition(".")[0], run_name="__main__")
+    runpy.run_module(str(__package__).partition(".")[0], run_name="__main__")
 
 
 if __name__ == "__main__":
