@@ -153,9 +153,10 @@ class BaseRecipe(Recipe):
             return torch.zeros(b, c.tokens, c.unet.cross_attention_dim, device=self.device)
         vre = self.nets["vre"]
         tokens = self.remembered("tokens", "vre", batch, "gt", vre.tokenize)
-        if "lq" in batch:
-            read = torch.rand(b, 1, device=tokens.device) < clean
-            tokens = torch.where(read, tokens, vre.tokenize(batch["lq"]))
+        if "lq" in batch and clean < 1:
+            read = torch.rand(b, device=tokens.device) >= clean
+            tokens = tokens.clone()
+            tokens[read] = vre.tokenize(batch["lq"][read])
         return vre.quantize.lookup(tokens) if c.projection == "trained" else vre.embed(tokens)
 
     def _moments(self, batch: Batch) -> tuple[Tensor, Tensor]:
