@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from facewright.core.methods.osdface import VisualRepresentationEmbedder, VREConfig
 from facewright.core.modules.autoencoder import AutoencoderConfig, AutoencoderKL
 from facewright.core.modules.identity import IdentityConfig, IdentityEncoder
+from facewright.core.schedule import add_noise
 from facewright.core.weights import nano
 from facewright.training.data.world import world_folder
+from facewright.training.methods import base
+from facewright.training.methods.base import BaseConfig, BaseRecipe, UNetShape, standardise
 from facewright.training.methods.identity import retrieval
 from facewright.training.methods.nano_vae import fold_colour, fold_latent_scale, weighted_ycbcr
 from facewright.training.settings.config import ConfigError, WorldData
@@ -149,6 +153,91 @@ def test_stages_feed_each_other(tmp_path):
     rebuilt = UNet2DConditionModel(**nano.unet_config(path))
     rebuilt.load_state_dict(nano.unet_tensors(path))
     assert rebuilt.config.cross_attention_dim == 16
+
+    # It goes on from its own file, together with the projection of an embedder's tokens.
+    vre = embedder()
+    vre.save(tmp_path / "vre.safetensors")
+    (tmp_path / "nano_base").rename(tmp_path / "first")
+    first = nano.unet_tensors(path := path.replace("nano_base", "first", 1))
+    recipe = (
+        f"{{vae: {facts['files'][0]}, unet: {unet}, start: {path},"
+        f" vre: {tmp_path / 'vre.safetensors'}, projection: trained, weighting: v}}"
+    )
+    second = run(tmp_path, "nano_base", recipe)
+    learned = VisualRepresentationEmbedder.from_files(second["files"][1])
+    before, after = (x.embedding_change.conv1.weight for x in (vre, learned))
+    assert not torch.allclose(before, after, atol=1e-3)
+    torch.testing.assert_close(learned.quantize.embedding.weight, vre.quantize.embedding.weight)
+    moved = max(
+        (v - first[k]).abs().max() for k, v in nano.unet_tensors(second["files"][0]).items()
+    )
+    assert 1e-4 < moved < 0.2
+
+
+def embedder() -> VisualRepresentationEmbedder:
+    torch.manual_seed(2)
+    encoder = AutoencoderConfig(
+        ch=4, ch_mult=(1, 2), num_res_blocks=1, attn_levels=(), z_channels=8, groups=1
+    )
+    config = VREConfig(
+        encoder=encoder, num_codes=16, num_tokens=5, input_size=16, proj_hidden=32, proj_out=16,
+        double_norm=False,
+    )  # fmt: skip
+    vre = VisualRepresentationEmbedder(config)
+    vre.quantize.embedding.weight.data.normal_(0.3, 0.05)
+    # The file holds half precision.
+    return vre.half().float()
+
+
+def test_standardised_tokens_have_rms_one_and_tell_codes_apart():
+    vre = embedder()
+    before = vre.embed(torch.arange(16)[None])[0]
+    standardise(vre.embedding_change, vre.quantize.embedding.weight)
+    tokens = vre.embed(torch.arange(16)[None])[0]
+    rms = sum(v**2 for row in tokens.tolist() for v in row) / tokens.numel()
+    assert rms == pytest.approx(1, abs=1e-3)
+
+    def share_of_differences(x):
+        return float((x - x.mean(0)).square().sum() / x.square().sum())
+
+    assert share_of_differences(tokens) > 0.3
+    assert share_of_differences(before) < 0.05
+
+
+def test_late_timesteps_and_weights_of_v(tmp_path, monkeypatch):
+    """The loss of one batch, against Eq. 14 by hand with every error divided by alpha_bar."""
+    pytest.importorskip("diffusers")
+    AutoencoderKL(SMALL).save(tmp_path / "vae.safetensors")
+    shape = UNetShape(
+        channels=4, sample_size=16, block_out_channels=(32, 32), attention_head_dim=(1, 1),
+        cross_attention_dim=16,
+    )  # fmt: skip
+    batch = {"gt": torch.rand(8, 3, 32, 32)}
+    drawn, seen = [], []
+    monkeypatch.setattr(
+        base, "add_noise", lambda z, e, a: drawn.append((e, a)) or add_noise(z, e, a)
+    )
+    for weighting in ("eps", "v"):
+        torch.manual_seed(0)
+        config = BaseConfig(
+            vae=tmp_path / "vae.safetensors",
+            unet=shape,
+            tokens=5,
+            lateness=0.1,
+            weighting=weighting,
+        )
+        recipe = BaseRecipe(config)
+        recipe.nets, recipe.device = {**recipe.frozen(), **recipe.build()}, torch.device("cpu")
+        recipe.nets["denoiser"].register_forward_hook(lambda m, i, out: seen.append((i[1], out)))
+        with torch.no_grad():
+            loss = float(recipe.losses("main", batch, None)["eps"])
+        (t, eps_hat), (eps, level) = seen[-1], drawn[-1]
+        errors = [float((eps_hat[i] - eps[i]).square().mean()) for i in range(8)]
+        weights = [1 / float(level[i]) if weighting == "v" else 1.0 for i in range(8)]
+        assert loss == pytest.approx(
+            np.mean([e * w for e, w in zip(errors, weights, strict=True)]), rel=1e-4
+        )
+        assert (t > 700).float().mean() > 0.7  # u^0.1 lies above 0.7 in 97 of 100
 
 
 def test_decoder_only_keeps_the_latents(tmp_path):

@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+from facewright.benchmarks.prompt_gate import TIMESTEPS, passes, ratio_interval
+
+
+def test_ratio_against_a_loop_and_its_interval():
+    rng = np.random.default_rng(0)
+    own = rng.uniform(1, 2, 64)
+    other = own * rng.normal(1.08, 0.05, 64)
+    found = ratio_interval(own, other)
+    total = sum(b - a for a, b in zip(own, other, strict=True)) / sum(own)
+    assert found["mean"] == pytest.approx(total)
+    # The error of a ratio of sums by the delta method.
+    error = np.std(other - (1 + total) * own) / own.mean() / 8
+    assert found["low"] == pytest.approx(total - 1.96 * error, abs=0.3 * error)
+    assert found["high"] == pytest.approx(total + 1.96 * error, abs=0.3 * error)
+
+
+def test_the_gate_asks_late_timesteps_for_the_lower_end():
+    def table(low, early=0.0):
+        rows = {str(t): {"somebody else's": {"low": low if t >= 600 else early}} for t in TIMESTEPS}
+        return {"good face": rows}
+
+    assert passes(table(0.06)) and not passes(table(0.04))
+    one = table(0.06)
+    one["good face"]["900"]["somebody else's"]["low"] = 0.05
+    assert not passes(one)
