@@ -16,25 +16,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from facewright.benchmarks._flipnet_sampling import Flipnet
 from facewright.benchmarks.nano_quality import FIRST_IDENTITY, by_batches, people, score
 from facewright.core.color import match_color
 from facewright.core.degradation import Degradation
-from facewright.core.diffusion.boosthub import predicting
 from facewright.core.drawing.sheet import contact_sheet
-from facewright.core.files.known import bundled_path
 from facewright.core.images import Picture, write_picture
-from facewright.core.lora.files import read_lora
-from facewright.core.methods.flipnet import (
-    TEXT_TOKENS,
-    BoostHubs,
-    Condition,
-    nano_files,
-)
 from facewright.core.metrics import frechet_distance
 from facewright.core.metrics.manifolds import recall as recall_of
 from facewright.core.metrics.statistics import bootstrap_interval
-from facewright.core.modules.face_encoder import FaceEncoder, append_tokens
-from facewright.core.sampling import ddim, guided
 from facewright.core.weights import nano
 from facewright.headless.host.host import HeadlessHost
 from facewright.training.data.real_damage import real_damage
@@ -43,50 +33,10 @@ from facewright.training.world.faces3d import photos
 RESULTS = Path(__file__).parent / "results"
 PHIS = (0.0, 0.5, 1.0, 1.5, 2.0)
 SEEDS = (0, 1, 2)
-GUIDANCE = 1.5
 BATCH = 16
 SHEET_PEOPLE = 8
 RECOLOURED = "phi = 1, colours of LQ"
 COLUMNS = ("psnr", "ssim", "edges", "feature", "identity")
-
-
-class Flipnet:
-    """One mode of the nano models, sampled in batches."""
-
-    def __init__(self, mode: str, steps: int) -> None:
-        base, self.vae = HeadlessHost().load_nano(lora=False)
-        boosthub, encoder, lora = map(bundled_path, nano_files(mode))
-        self.model, _ = HeadlessHost().apply_lora(base, *read_lora(lora), 1.0)
-        self.hubs, self.steps = BoostHubs.from_file(boosthub), steps
-        self.encoder = FaceEncoder.from_file(encoder) if mode == "restore" else None
-        width = self.model.config["cross_attention_dim"]
-        self.text = torch.zeros(1, TEXT_TOKENS, width)
-
-    @torch.no_grad()
-    def sample(self, condition: torch.Tensor, seed: int, phi: float) -> torch.Tensor:
-        """(b, 3, h, w) in [0, 1] -> the other side of the pair; the same noise for every phi."""
-        parts = [
-            self._sample(part, seed * 1000 + i, phi)
-            for i, part in enumerate(condition.split(BATCH))
-        ]
-        return torch.cat(parts)
-
-    def _sample(self, condition: torch.Tensor, seed: int, phi: float) -> torch.Tensor:
-        latent = self.vae.encode(condition * 2 - 1)
-        positive = negative = self.text
-        if self.encoder is not None:
-            positive = append_tokens(self.text, self.encoder(condition))
-        looking = HeadlessHost().apply_boosthub(
-            self.model, self.hubs, Condition(latent=latent, phi=phi)
-        )
-        noise = torch.Generator().manual_seed(seed)
-        z_t = torch.randn(latent.shape, generator=noise)
-        with predicting(looking, positive) as predict:
-            away = None if positive is negative else lambda z, t: predict(z, t, negative)
-            eps = guided(lambda z, t: predict(z, t, positive), away, GUIDANCE)
-            # Trained briefly, they do not mend a bad first step; fresh noise does.
-            z_0 = ddim(eps, z_t, steps=self.steps, eta=1.0, generator=noise)
-        return self.vae.decode(z_0).add(1).div(2).clamp(0, 1)
 
 
 def restore(count: int, steps: int) -> dict:
@@ -96,7 +46,7 @@ def restore(count: int, steps: int) -> dict:
     ceiling = by_batches(
         lambda x: backbone.decode(backbone.encode(x * 2 - 1)).add(1).div(2).clamp(0, 1), gt
     )
-    flipnet = Flipnet("restore", steps)
+    flipnet = Flipnet.bundled("restore", steps)
     shown = {"LQ": lq}
     values = {"LQ": score(lq, gt, gallery, mask), "VAE(GT)": score(ceiling, gt, gallery, mask)}
     for phi in PHIS:
@@ -135,7 +85,7 @@ def restore(count: int, steps: int) -> dict:
 
 
 def degrade(count: int, steps: int) -> dict:
-    flipnet = Flipnet("degrade", steps)
+    flipnet = Flipnet.bundled("degrade", steps)
     base = FIRST_IDENTITY + 2**20
     sets: dict[str, list[torch.Tensor]] = {}
     real_gt = _faces(base, count)

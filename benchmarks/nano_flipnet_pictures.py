@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from facewright.benchmarks.nano_flipnet import Flipnet
+from facewright.benchmarks._flipnet_sampling import Flipnet
 from facewright.benchmarks.nano_quality import FIRST_IDENTITY, people
 from facewright.core.degradation import Degradation
 from facewright.core.drawing.sheet import contact_sheet
@@ -24,7 +24,7 @@ COPIES = 5
 
 def degradations(steps: int) -> dict[str, torch.Tensor]:
     gt, _, _ = people(PEOPLE)
-    flipnet = Flipnet("degrade", steps)
+    flipnet = Flipnet.bundled("degrade", steps)
     made = {f"seed {seed}": flipnet.sample(gt, seed, 1.0) for seed in range(COPIES)}
     return {"good": gt} | made
 
@@ -32,7 +32,7 @@ def degradations(steps: int) -> dict[str, torch.Tensor]:
 def enhance_weights(steps: int) -> dict[str, torch.Tensor]:
     gt, _, _ = people(PEOPLE)
     lq, _ = Degradation.preset("severe")(gt, seed=FIRST_IDENTITY)
-    flipnet = Flipnet("restore", steps)
+    flipnet = Flipnet.bundled("restore", steps)
     made = {f"phi {phi}": flipnet.sample(lq, 0, phi) for phi in (0, 1, 2)}
     return {"degraded": lq, **made, "original": gt}
 

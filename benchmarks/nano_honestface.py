@@ -1,6 +1,6 @@
 """What photographs of the person do for the nano HonestFace, and which part of it does what.
 
-    python bootstrap.py bench nano_honestface --train     the arms, 3 seeds each (about 1 CPU hour)
+    python bootstrap.py bench nano_honestface --train     the arms (bench arms --method honestface)
     python bootstrap.py bench nano_honestface             measure them
     python bootstrap.py bench nano_honestface --shipped   measure the bundled models
 
@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from facewright.benchmarks._arms import ARMS, SEEDS, folder, train_all
+from facewright.benchmarks import arms
+from facewright.benchmarks._arms import METHODS, SEEDS, folder
 from facewright.benchmarks.nano_quality import by_batches
 from facewright.core.checkpoint import read_tensors
 from facewright.core.degradation import Degradation
@@ -34,6 +35,8 @@ from facewright.headless.host.host import HeadlessHost
 from facewright.training.losses.masked import attention_mask
 from facewright.training.world.faces3d import photos
 
+METHOD = "honestface"
+ARMS = METHODS[METHOD].arms
 RESULTS = Path(__file__).parent / "results"
 FIRST_IDENTITY = 2**40 + 2**39 + 2**23
 """People of no training, no validation and no other benchmark."""
@@ -162,7 +165,7 @@ def measure_arm(arm: str, runs: Path, of: People) -> dict[str, list[dict[str, np
     """Scores by condition, one entry per training seed."""
     table: dict[str, list[dict[str, np.ndarray]]] = {}
     for seed in SEEDS:
-        run = Trained.of(folder(runs, arm, seed) / "export")
+        run = Trained.of(folder(runs, METHOD, arm, seed) / "export")
         said = looks(run, of)
         wanted = said if arm == "full" else {"right": said["right"]}
         for name, identity in wanted.items():
@@ -308,7 +311,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--people", type=int, default=128)
     options = parser.parse_args(arguments)
     if options.train:
-        train_all(options.runs.resolve(), options.workers)
+        runs, workers = str(options.runs), str(options.workers)
+        arms.main(["--method", METHOD, "--runs", runs, "--workers", workers])
         return
     RESULTS.mkdir(exist_ok=True)
     if options.shipped:

@@ -37,7 +37,7 @@ def restored(runs: Path, of: People) -> dict[str, torch.Tensor]:
     """Pictures by condition and training seed, beside LQ and what the autoencoder leaves."""
     pictures = {"LQ": of.lq}
     for seed in SEEDS:
-        run = Trained.of(folder(runs, "full", seed) / "export")
+        run = Trained.of(folder(runs, "honestface", "full", seed) / "export")
         said = looks(run, of)
         for key, name in CONDITIONS.items():
             pictures[f"{name}, seed {seed}"] = in_parts(run, of.lq, said[key])
