@@ -36,6 +36,23 @@ def test_two_steps_of(stage, tiny, folder_of_people, tmp_path, device, monkeypat
     assert saved["step"] == 2
 
 
+@pytest.mark.parametrize("pixel_weight", ["alpha_bar", "none"])
+def test_pixel_terms_of_flipnet_are_where_the_faces_are(tiny, on_cpu, device, pixel_weight):
+    def terms(where):
+        recipe = tiny.recipe("flipnet-restore", pixel_weight=pixel_weight, perceptual=0)
+        torch.manual_seed(0)
+        nets = recipe.build() | recipe.frozen()
+        recipe.nets, recipe.device = {k: net.to(where) for k, net in nets.items()}, where
+        batch = {k: v.to(where) for k, v in tiny.batch("flipnet-restore").items()}
+        z = torch.full((2, 4, 8, 8), 0.3).to(where)
+        return recipe._pixel_terms(z, z / 3, torch.tensor([0.2, 0.7]).double(), batch)["mse"]
+
+    found = terms(device)
+    assert found.device.type == device.type
+    wanted = on_cpu(lambda: terms(torch.device("cpu")))
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-4)
+
+
 def weights(run):
     return {
         f"{name}.{key}": p

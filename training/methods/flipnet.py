@@ -15,6 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from ...core.devices import wide_device
 from ...core.diffusion.boosthub import check_fits
 from ...core.methods._recognised_faces import RecognisedFaces, RecognisedFacesConfig
 from ...core.methods.flipnet import BoostHubConfig, BoostHubs, find_sites
@@ -378,7 +379,11 @@ class RestoreRecipe(_FlipRecipe):
         x_0 = eps_to_x0(z_t[:n], eps[:n], a[:n])
         # Not clamped: an overshooting pixel must still feel its error.
         restored, gt = self._decode(x_0), batch["gt"][:n]
-        weight = a[:n].to(restored) if c.pixel_weight == "alpha_bar" else torch.ones_like(a[:n])
+        weight = a[:n].to(restored)
+        if c.pixel_weight == "none":
+            # In float64, as this mean has always been taken, where the device has it.
+            has = wide_device(restored.device) == restored.device
+            weight = torch.ones_like(weight, dtype=a.dtype if has else None)
         mse = (restored - gt).square().mean((1, 2, 3))
         terms = {"mse": c.mse * (weight * mse).mean()}
         if "extractor" in self.nets:
