@@ -5,13 +5,15 @@
     python bootstrap.py bench    list the benchmarks; with a NAME, run one
 
 Works the same on Linux, macOS and Windows. Everything is installed into the folder .venv, pinned by
-constraints.txt; delete that folder to start afresh.
+constraints.txt; delete that folder to start afresh. With --installed before the command nothing is
+installed: it runs with the packages of the Python that you start this with.
 """
 
 import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +21,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 MIN_PYTHON = (3, 11)
 
+INSTALLED = "--installed"
 EXTRAS = {"demo": "headless", "test": "dev", "bench": "dev"}
 """What each command needs; "dev" contains "headless"."""
 STEPS = {
@@ -73,6 +76,25 @@ def set_up(extra: str, venv: Path = VENV, root: Path = ROOT) -> None:
     (venv / f".facewright-{extra}").write_text(wanted)
 
 
+POINTER = """import sys
+from importlib.util import module_from_spec, spec_from_file_location
+
+spec = spec_from_file_location(__name__, {init!r}, submodule_search_locations=[{root!r}])
+sys.modules[__name__] = module = module_from_spec(spec)
+spec.loader.exec_module(module)
+"""
+"""A package that is another folder."""
+
+
+def point_here(folder: Path) -> None:
+    """Let what is started from now on import this folder as `facewright`, whatever it is called."""
+    package = folder / "facewright" / "__init__.py"
+    package.parent.mkdir()
+    package.write_text(POINTER.format(init=str(ROOT / "__init__.py"), root=str(ROOT)), "utf-8")
+    known = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *([known] if known else [])])
+
+
 VENV_HINT = (
     "Python could not make a virtual environment. On Debian and Ubuntu, install python3-venv."
 )
@@ -100,6 +122,8 @@ def main(arguments: Sequence[str]) -> None:
     if sys.version_info < MIN_PYTHON:
         have = ".".join(map(str, sys.version_info[:3]))
         raise SystemExit(f"facewright needs Python 3.11 or newer; this is {have}.")
+    installed = list(arguments[:1]) == [INSTALLED]
+    arguments = arguments[1:] if installed else arguments
     if not arguments or arguments[0] not in EXTRAS:
         say((__doc__ or "").strip())
         raise SystemExit(0 if arguments and arguments[0] in {"-h", "--help"} else 2)
@@ -112,11 +136,18 @@ def main(arguments: Sequence[str]) -> None:
         steps = [["-m", f"facewright.benchmarks.{further.pop(0)}"]]
     else:
         steps = STEPS[command]
-    set_up(EXTRAS[command])
     # The demo writes where the user stands; lint, tests and benchmarks belong to the repository.
     cwd = None if command == "demo" else ROOT
     *first, last = steps
-    for step in [*first, [*last, *further]]:
+    steps = [*first, [*last, *further]]
+    if installed:
+        with tempfile.TemporaryDirectory() as folder:
+            point_here(Path(folder))
+            for step in steps:
+                run([sys.executable, *step], cwd=cwd)
+        return
+    set_up(EXTRAS[command])
+    for step in steps:
         run([str(venv_python(VENV)), *step], cwd=cwd)
 
 

@@ -1,10 +1,13 @@
 """The two loops of the training benchmark: `PlainLoop` by hand, `OurLoop` the engine's."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from facewright.core.devices import compute_device
 from facewright.core.methods.osdface import VisualRepresentationEmbedder
 from facewright.core.modules.iresnet import IResNet
 from facewright.core.modules.vgg import VGG16
@@ -13,6 +16,7 @@ from facewright.training._lora import LORA_TARGETS
 from facewright.training.data import Batches
 from facewright.training.loop.engine import Engine
 from facewright.training.methods.onestep import OneStepRecipe
+from facewright.training.recipe import Batch, Recipe
 from facewright.training.settings.config import TrainConfig
 from torch import Tensor, nn
 from torch.nn import Conv2d, GroupNorm
@@ -26,9 +30,11 @@ Losses = dict[str, float]
 class OurLoop:
     """The engine with its recipe, as `facewright train onestep` runs them between two logs."""
 
-    def __init__(self, config: TrainConfig, steps: int) -> None:
+    def __init__(
+        self, config: TrainConfig, steps: int, recipe: Callable[[Any], Recipe] = OneStepRecipe
+    ) -> None:
         """`steps`: as many as will be taken at most; a cache knows their pictures beforehand."""
-        self.engine = engine = Engine(OneStepRecipe(config.recipe), config)
+        self.engine = engine = Engine(recipe(config.recipe), config)
         engine.log = self
         for net in engine.bare.values():
             set_start(net.named_parameters())
@@ -37,8 +43,7 @@ class OurLoop:
             stream = batches.train(first_step=0)
             for _ in range(steps):
                 (batch,) = next(stream)
-                engine.recipe._inputs(batch, sample=False)
-                engine.recipe._encode(batch, "gt", sample=False)
+                know(engine.recipe, batch)
         torch.manual_seed(config.seed + 1)
         self.stream = batches.train(first_step=0)
 
@@ -52,6 +57,21 @@ class OurLoop:
         return {k: v for k, v in self.logged.items() if not k.endswith(others)}
 
 
+def know(recipe: Recipe, batch: Batch) -> None:
+    """Have the cache of a stage keep what its frozen networks say of a batch."""
+    if isinstance(recipe, OneStepRecipe):
+        recipe._inputs(batch, sample=False)
+    else:
+        recipe._encode(batch, "lq", sample=False)
+        recipe._faces(batch)
+    recipe._encode(batch, "gt", sample=False)
+
+
+def device_of(config: TrainConfig) -> torch.device:
+    """Where the engine would train."""
+    return torch.device("cpu") if config.cpu else compute_device()
+
+
 class PlainLoop:
     """OSDFace's second stage as one writes it with diffusers, peft and torch.
 
@@ -63,7 +83,7 @@ class PlainLoop:
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from peft import LoraConfig
 
-        c, device = config.recipe, "cpu" if config.cpu else "cuda"
+        c, device = config.recipe, device_of(config)
         self.weights, self.timestep = c.weights, c.timestep
         lora = LoraConfig(
             r=c.rank,
@@ -95,7 +115,7 @@ class PlainLoop:
         self.optimizer = _adamw(self.generated, config, "generator")
         self.judge_optimizer = _adamw(self.judging, config, "discriminator")
         self.clip = {name: o.clip for name, o in config.optimizers.items()}
-        self.stream = Batches(config, torch.device(device)).train(first_step=0)
+        self.stream = Batches(config, device).train(first_step=0)
         self.seed = config.seed + 1
         torch.manual_seed(self.seed)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,7 +139,19 @@ def run_config(folder: Path, shape: Shape, arm: str, device: str, **changes: obj
         arm: names the output folder, which only a config has: nothing is written there.
         changes: keys of the config.
     """
-    values = yaml.safe_load(PAPER.read_text(encoding="utf-8"))
+    values = paper_values(PAPER, folder, shape, arm, device)
+    values["recipe"] |= {
+        "backbone": {"source": "sd", "path": str(folder)},
+        "vre": str(folder / "vre.safetensors"),
+        "extractor": {"kind": "vgg16", "path": str(folder / "vgg16.pth")},
+        "recogniser": {"path": str(folder / "backbone.pth")},
+    }
+    return written(folder, arm, values | changes, OneStepConfig)
+
+
+def paper_values(paper: Path, folder: Path, shape: Shape, arm: str, device: str) -> dict[str, Any]:
+    """A paper's config on these pictures, its networks still to be named."""
+    values = yaml.safe_load(paper.read_text(encoding="utf-8"))
     values |= {
         "output": str(folder / arm), "seed": SEED, "batch_size": shape.batch,
         "cpu": device == "cpu", "log_every": 1, "trackers": [],
@@ -150,15 +163,14 @@ def run_config(folder: Path, shape: Shape, arm: str, device: str, **changes: obj
     values["degradation"] |= {"variants": 1}
     for optimizer in values["optimizers"].values():
         optimizer["warmup"] = 0
-    values["recipe"] |= {
-        "backbone": {"source": "sd", "path": str(folder)},
-        "vre": str(folder / "vre.safetensors"),
-        "extractor": {"kind": "vgg16", "path": str(folder / "vgg16.pth")},
-        "recogniser": {"path": str(folder / "backbone.pth")},
-    }
+    return values
+
+
+def written(folder: Path, arm: str, values: dict[str, Any], recipe: type) -> TrainConfig:
+    """The config, through the file that a run would read."""
     path = folder / f"{arm}.yaml"
-    path.write_text(yaml.safe_dump(values | changes), encoding="utf-8")
-    return load_config(path, OneStepConfig)
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return load_config(path, recipe)
 
 
 @torch.no_grad()

@@ -52,11 +52,11 @@ AIM = 1.35
 TINY = {**TINY_UNET, "attention_head_dim": [2, 4]}
 
 
-def random_model(config, dtype):
+def random_model(config, dtype, device="cpu"):
     """The UNet without the minutes that drawing and converting proper random weights would take."""
     with torch.device("meta"):
         unet = use_fast_layers(diffusers_classes()[0].from_config(config)).to(dtype)
-    unet = unet.to_empty(device="cpu").eval().requires_grad_(False)
+    unet = unet.to_empty(device=device).eval().requires_grad_(False)
     for weight in unet.parameters():
         weight.uniform_(-0.02, 0.02)
         if weight.ndim == 4:

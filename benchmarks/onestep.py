@@ -29,6 +29,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from facewright.core.devices import widened
 from facewright.core.diffusion.backbone import (
     DiffusersBackbone,
     Model,
@@ -134,11 +135,11 @@ def plain_embed(vre, lq):
             chosen.append(code)
         if len(chosen) == vre.config.num_tokens:
             break
-    one_hot = torch.zeros(vre.config.num_tokens, len(codebook))
+    one_hot = codebook.new_zeros(vre.config.num_tokens, len(codebook))
     for row, code in enumerate(chosen):
         one_hot[row, code] = 1
     prompt = vre.embedding_change((one_hot @ codebook)[None])
-    tokens = torch.tensor(chosen + [-1] * (vre.config.num_tokens - len(chosen)))
+    tokens = codes.new_tensor(chosen + [-1] * (vre.config.num_tokens - len(chosen)))
     return prompt, tokens[None]
 
 
@@ -153,7 +154,8 @@ def plain_decode(vae, x_0):
 def plain_denoise(unet, z, prompt):
     eps = unet(z, ONE_STEP_TIMESTEP, encoder_hidden_states=prompt).sample
     a = alpha_bar()[ONE_STEP_TIMESTEP]
-    return ((z.double() - (1 - a).sqrt() * eps.double()) / a.sqrt()).float()
+    x_0 = (widened(z) - (1 - a).sqrt() * widened(eps)) / a.sqrt()
+    return x_0.float().to(z.device)
 
 
 # ---------------------------------------------------------------- measuring
