@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from facewright.benchmarks.prompt_gate import TIMESTEPS, passes, ratio_interval
+from facewright.benchmarks.prompt_gate import LATE, passes, ratio_interval
 
 
 def test_ratio_against_a_loop_and_its_interval():
@@ -16,12 +16,8 @@ def test_ratio_against_a_loop_and_its_interval():
     assert found["high"] == pytest.approx(total + 1.96 * error, abs=0.3 * error)
 
 
-def test_the_gate_asks_late_timesteps_for_the_lower_end():
-    def table(low, early=0.0):
-        rows = {str(t): {"somebody else's": {"low": low if t >= 600 else early}} for t in TIMESTEPS}
-        return {"good face": rows}
+def test_the_gate_asks_for_the_lower_end():
+    def table(low):
+        return {"good face": {LATE: {"somebody else's": {"mean": 0.2, "low": low}}}}
 
-    assert passes(table(0.06)) and not passes(table(0.04))
-    one = table(0.06)
-    one["good face"]["900"]["somebody else's"]["low"] = 0.05
-    assert not passes(one)
+    assert passes(table(0.06)) and not passes(table(0.05))
