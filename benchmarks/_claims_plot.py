@@ -40,7 +40,7 @@ def draw(claims: Claims, method: str, found: Sequence[Outcome], path: Path) -> N
         axis.plot([low, high], [row, row], color=colour, linewidth=1.6, zorder=2)
         axis.plot(mean, row, "o", color=colour, markersize=5, zorder=4)
         if len(runs) > 1:
-            axis.plot(runs, [row + 0.25] * len(runs), ".", color="#9aa3af", markersize=4, zorder=3)
+            axis.plot(runs, [row + 0.25] * len(runs), ".", color="#6b7280", markersize=5, zorder=3)
     axis.set_yticks(range(len(found)), labels, fontsize=7)
     axis.set_ylim(len(found) - 0.4, -0.6)
     axis.set_xscale("symlog", linthresh=2, linscale=1.2)
@@ -59,10 +59,8 @@ def draw(claims: Claims, method: str, found: Sequence[Outcome], path: Path) -> N
     axis.spines[["top", "right", "left"]].set_visible(False)
     for verdict, colour in COLOURS.items():
         axis.plot([], [], "o-", color=colour, label=verdict)
-    axis.legend(fontsize=7, loc="lower right", frameon=False)
-    axis.set_title(
-        f"{method}: {sum(o.verdict != NOT_RUN for o in found)} of {len(found)} claims run",
-        fontsize=9,
-    )
+    axis.legend(fontsize=7, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
+    run = sum(o.verdict != NOT_RUN for o in found)
+    axis.set_title(f"{method}: {run} of {len(found)} claims run", fontsize=9, loc="left")
     figure.savefig(path, dpi=110)
     plt.close(figure)

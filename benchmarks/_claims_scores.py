@@ -8,8 +8,9 @@ A condition that needs no training has the training seed "-". A value that could
 null.
 """
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from facewright.core.errors import FacewrightError, listed, shorten
 from facewright.core.files.json_text import JsonError, parse_json
+from facewright.core.files.writing import written_whole
 
 RESULTS = Path(__file__).parent / "results"
 UNTRAINED = "-"
@@ -66,6 +68,47 @@ class Scores:
 def scores_file(experiment: str, folder: Path = RESULTS) -> Path:
     """Where the scores of an experiment lie."""
     return folder / f"scores_{experiment}.json"
+
+
+def write_scores(
+    experiment: str,
+    people: Sequence[int],
+    conditions: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]],
+    *,
+    damage: str,
+    settings: Mapping[str, Any],
+    versions: Mapping[str, Any],
+    folder: Path = RESULTS,
+) -> Path:
+    """Write what `read_scores` reads: 5 significant digits, null for what is not finite.
+
+    Raises:
+        FacewrightError: values that do not fit `people`, or another mistake that reading refuses.
+    """
+
+    def rounded(values: Sequence[float]) -> list[float | None]:
+        return [float(f"{v:.5g}") if math.isfinite(v) else None for v in values]
+
+    content = {
+        "schema": 1,
+        "experiment": experiment,
+        "people": list(people),
+        "damage": damage,
+        "settings": dict(settings),
+        "versions": dict(versions),
+        "conditions": {
+            name: {
+                seed: {metric: rounded(values) for metric, values in metrics.items()}
+                for seed, metrics in runs.items()
+            }
+            for name, runs in conditions.items()
+        },
+    }
+    _checked(content, experiment)
+    path = scores_file(experiment, folder)
+    with written_whole(path) as part:
+        part.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+    return path
 
 
 def read_scores(experiment: str, folder: Path = RESULTS) -> Scores | None:

@@ -112,7 +112,7 @@ def result(claims: Claims, o: Outcome) -> str:
     if o.difference is None:
         return o.why
     metric, size, d = claims.metrics[o.claim.metric], claims.size(o.claim), o.difference
-    digits = max(2, 2 - math.floor(math.log10(size)))
+    digits = max(2, 1 - math.floor(math.log10(size)))
 
     def number(x: float) -> str:
         return f"{x:+.{digits}f}"

@@ -7,7 +7,7 @@ is the true one, bent in a region by smooth bumps of a known root mean square si
 as a whole. Both sets are rounded to 4 px, the grid of FAN's landmarks at 512 px. Asked is how well
 each distance ranks the faces of a seed by the size of their bumps (Spearman). The expectations
 stand in experiments/landmark_distance.md. Writes benchmarks/results/landmark_robustness.json and
-.png.
+.png, and as scores_landmarks.json each seed's correlations that experiments/claims.yaml asks for.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from facewright.benchmarks._claims_scores import write_scores
 from facewright.core.geometry.landmarks import (
     affine_landmark_distance,
     landmark_distance,
@@ -38,6 +39,12 @@ REGIONS = ("eyes", "mouth")
 BLIND = ("shear", "aspect")
 DISTANCES = {"A-LD": affine_landmark_distance, "L2-LD": landmark_distance}
 _FIRST_PERSON = 500_000
+CLAIMED = {
+    "rank_unmoved_eyes": ("moved", "eyes", "shift", 0),
+    "rank_shift8_eyes": ("moved", "eyes", "shift", 8),
+    "rank_shift8_mouth": ("moved", "mouth", "shift", 8),
+}
+"""Metric of experiments/claims.yaml -> what was done to the faces."""
 
 
 def true_landmarks(seed, people):
@@ -170,6 +177,24 @@ def summary(seeds):
     return rows, levels
 
 
+def write_claimed(seeds, people, folder):
+    """A value per seed, each of which is a set of people of its own."""
+    values = {
+        condition: {
+            "-": {
+                metric: [ranks[key][name] for ranks, _ in seeds] for metric, key in CLAIMED.items()
+            }
+        }
+        for condition, name in (("a_ld", "A-LD"), ("l2_ld", "L2-LD"))
+    }
+    write_scores(
+        "landmarks", range(len(seeds)), values, folder=folder,
+        damage="none: exact landmarks, bent by bumps of 0 to 6 px",
+        settings={"people_per_set": people, "grid_px": GRID, "size_px": SIZE},
+        versions={"numpy": np.__version__, "torch": torch.__version__},
+    )  # fmt: skip
+
+
 def interval(mean):
     return [round(value, 4) for value in (mean.mean, mean.low, mean.high)]
 
@@ -248,7 +273,8 @@ def main(argv=None):
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    rows, levels = summary([run_seed(seed, args.people) for seed in range(args.seeds)])
+    found = [run_seed(seed, args.people) for seed in range(args.seeds)]
+    rows, levels = summary(found)
     result = {
         "seeds": args.seeds,
         "people_per_seed": args.people,
@@ -261,6 +287,7 @@ def main(argv=None):
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "landmark_robustness.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
+    write_claimed(found, args.people, args.out)
     plot(rows, path.with_suffix(".png"))
     print(report(rows, levels))
     print(f"written: {path} and {path.with_suffix('.png').name}")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from facewright.benchmarks import _claims
 from facewright.benchmarks import claims as claims_of
-from facewright.benchmarks._claims_scores import RESULTS, read_scores
+from facewright.benchmarks._claims_scores import RESULTS, read_scores, write_scores
 from facewright.core.errors import FacewrightError
 from facewright.core.metrics.crossed import crossed_difference
 from facewright.core.metrics.significance import holm
@@ -250,6 +250,20 @@ def test_scores_that_are_wrong_are_refused_in_words(tmp_path, change, said):
         read_scores("toy", tmp_path)
 
 
+def test_scores_are_written_as_they_are_read(tmp_path):
+    values = {"a": {"1": {"psnr": [1 / 3, math.nan, math.inf]}}, "b": {"-": {"psnr": [1, 2, 3]}}}
+    about = {"damage": "none", "settings": {}, "versions": {}, "folder": tmp_path}
+    path = write_scores("toy", [5, 6, 7], values, **about)
+    assert json.loads(path.read_text())["conditions"]["a"]["1"]["psnr"] == [0.33333, None, None]
+    found = read_scores("toy", tmp_path)
+    assert found and found.people == 3 and not found.missing("a", "psnr")
+    seeds, a, b = found.pairs("a", "b", "psnr")
+    assert seeds == ["1"] and a.shape == b.shape == (1, 3) and np.isnan(a[0]).tolist()[1:] == [1, 1]
+    with pytest.raises(FacewrightError, match="3 values, one per person"):
+        write_scores("toy", [5, 6, 7], {"a": {"1": {"psnr": [1.0]}}}, **about)
+    assert read_scores("toy", tmp_path) is not None
+
+
 def test_the_command_writes_table_plot_and_numbers(tmp_path, capsys):
     rng = np.random.default_rng(5)
     claims = written(tmp_path)
@@ -270,7 +284,7 @@ def test_the_command_writes_table_plot_and_numbers(tmp_path, capsys):
         assert len(set(picture.convert("RGB").resize((90, 30)).get_flattened_data())) > 5
     row = json.loads((tmp_path / "claims.json").read_text())["claims"][0]
     assert row["verdict"] == "supported" and row["by_seed"].keys() == {"1", "2", "3"}
-    assert f"[{row['low']:+.3f}, {row['high']:+.3f}]; by seed {row['by_seed']['1']:+.3f}," in once
+    assert f"[{row['low']:+.2f}, {row['high']:+.2f}]; by seed {row['by_seed']['1']:+.2f}," in once
     claims_of.main(arguments)
     assert page.read_text() == once
     page.write_text("no markers")
