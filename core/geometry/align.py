@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import FacewrightError, counted
 from .face import Face, NoFace
 from .templates import template
-from .warp import fit_similarity, warp
+from .warp import Ranges, fit_similarity, warp
 
 BOX_POINTS = ((0.295, 0.37), (0.705, 0.37), (0.5, 0.61), (0.33, 0.79), (0.67, 0.79))
 """Where the five points lie in a detector's box, as shares of its width and height."""
@@ -252,9 +252,10 @@ def cut_out(images: Tensor | Sequence[Tensor], places: FacePlaces, size: int) ->
     """(n, 3, size, size) in [0, 1]: the faces of `places`, in the pictures' dtype and device."""
     like = images[0] if len(images) else torch.empty(0)
     pixels = like.new_empty(len(places.matrix), 3, size, size)
-    indices = places.image_index.tolist()
+    indices, ranges = places.image_index.tolist(), Ranges(images)
     for face, i, matrix in zip(pixels, indices, places.matrix, strict=True):
-        face.copy_(warp(images[i][:3], matrix, (0, 0, size, size)).clamp_(0, 1))
+        cut = warp(images[i][:3], matrix, (0, 0, size, size), ranges.of(i))
+        face.copy_(cut.clamp_(0, 1))
     return pixels
 
 

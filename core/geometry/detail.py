@@ -26,7 +26,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ..color import wavelet_low
-from .warp import Window, covered, invert, pixel_grid, scale_of, transform, warp
+from .warp import Range, Window, covered, invert, pixel_grid, scale_of, transform, warp
 
 _EPS = 1 / 255**2
 """Energy that rounding to 8 bits makes up for: below it nothing is known of a place."""
@@ -37,13 +37,16 @@ _TILE = 1024
 """Picture pixels along a side for which h is held at a time."""
 
 
-def lost_detail(picture: Tensor, matrix: Tensor, face: Tensor) -> Callable[[Window], Tensor] | None:
+def lost_detail(
+    picture: Tensor, matrix: Tensor, face: Tensor, within: Range | None = None
+) -> Callable[[Window], Tensor] | None:
     """What of `picture` is finer than `face` and belongs to it: up(w) h.
 
     Args:
         picture: (3, h, w).
         matrix: (2, 3) picture -> face, as for `warp`.
         face: (3, s, s) in [0, 1], restored.
+        within: value range of `picture`, where it is known.
 
     Returns:
         Of a window x0, y0, x1, y1 of the picture (3, y1 - y0, x1 - x0) float32, to be added to the
@@ -52,7 +55,7 @@ def lost_detail(picture: Tensor, matrix: Tensor, face: Tensor) -> Callable[[Wind
     size = face.shape[-1]
     if scale_of(matrix) >= 1:
         return None
-    down = warp(picture, matrix, (0, 0, size, size)).float()
+    down = warp(picture, matrix, (0, 0, size, size), within).float()
     energy, inside = _energy(picture, down, matrix), _inside(picture, matrix, size)
     weight = _kept(down, face.float(), energy, inside)
     up = invert(matrix)

@@ -1,6 +1,5 @@
 """Restored faces put back, touching nothing outside a soft mask around each of them."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypedDict, Unpack, overload
 
@@ -15,7 +14,7 @@ from .align import FaceCrops
 from .detail import lost_detail
 from .regions import soft_region
 from .smooth import smooth_over_tracks
-from .warp import Window, covered, invert, pixel_grid, scale_of, transform, warp
+from .warp import Ranges, Window, covered, invert, pixel_grid, transform, warp
 
 _OWNERSHIP = 0.12
 """Width, in crop sizes, of the seam where two overlapping faces meet."""
@@ -148,8 +147,9 @@ class Pasting:
             self.pictures = [picture.clone() for picture in images]
             self.weights = [_zeros(picture, *picture.shape[-2:]) for picture in images]
         self._color = _coloured(crops, restored, color)
-        self._together = _by_picture(crops)
         self._windows = windows_of(crops)
+        self._beside = beside(self._windows, crops)
+        self._ranges = Ranges(images)
         self._touched = False
 
     def put(self, strength: float | Tensor, faces: Iterable[int] | None = None) -> None:
@@ -176,21 +176,23 @@ class Pasting:
 
     def meeting(self, faces: Iterable[int]) -> list[int]:
         """These and all that change some of the same pixels, directly or by way of others."""
-        return meeting(self._windows, self.crops, faces)
+        return meeting(self._beside, faces)
 
     def _put(self, i: int, shown: Tensor) -> None:
         crops, b = self.crops, int(self.crops.image_index[i])
         picture = self._images[b]
-        others = [j for j in self._together[b] if j != i]
         to_face = _to_pixels_of(self._restored[i, 0], crops, i)
         x0, y0, x1, y1 = self._windows[i]
         face = self._color(i).to(picture)
-        lost = lost_detail(picture[:3], to_face, face) if self._detail > 0 else None
+        lost = None
+        if self._detail > 0:
+            lost = lost_detail(picture[:3], to_face, face, self._ranges.of(b))
         rows = max(1, _STRIP // max(1, x1 - x0))
         for top in range(y0, y1, rows):
             strip = (x0, top, x1, min(top + rows, y1))
             where = _slices(strip)
             before = picture[:3, *where]
+            others = [j for j in self._beside[i] if _overlap(self._windows[j], strip)]
             weight = _weight(crops, self._face_masks, i, others, strip, self._feather)
             weight = (shown * weight).to(before)
             new = warp(face, invert(to_face), strip)
@@ -210,15 +212,34 @@ def windows_of(crops: FaceCrops) -> list[Window]:
     ]
 
 
-def meeting(windows: Sequence[Window], crops: FaceCrops, faces: Iterable[int]) -> list[int]:
+def beside(windows: Sequence[Window], crops: FaceCrops) -> list[list[int]]:
+    """For each face, in order, those of its picture whose windows overlap its own.
+
+    Outside its window a face has no weight, so that only these have a say in its pixels.
+    """
+    pictures: dict[int, list[int]] = {}
+    for i, b in enumerate(crops.image_index.tolist()):
+        pictures.setdefault(b, []).append(i)
+    found: list[list[int]] = [[] for _ in windows]
+    for faces in pictures.values():
+        x0, y0, x1, y1 = np.array([windows[i] for i in faces]).T
+        order = np.argsort(y0, kind="stable")
+        # Who begins higher up than the tallest window reaches, or below this one, is not asked.
+        first = np.searchsorted(y0[order], y0 - (y1 - y0).max(), "right")
+        last = np.searchsorted(y0[order], y1, "left")
+        for i, face in enumerate(faces):
+            near = order[first[i] : last[i]]
+            meets = (x0[near] < x1[i]) & (x1[near] > x0[i]) & (y1[near] > y0[i]) & (near != i)
+            found[face] = [faces[j] for j in sorted(near[meets].tolist())]
+    return found
+
+
+def meeting(beside: Sequence[Sequence[int]], faces: Iterable[int]) -> list[int]:
     """`faces` and all whose windows overlap theirs, directly or by way of others."""
-    pictures = crops.image_index.tolist()
     found, left = set(faces), list(faces)
     while left:
-        i = left.pop()
-        beside = (j for j, b in enumerate(pictures) if b == pictures[i] and j not in found)
-        new = [j for j in beside if _overlap(windows[i], windows[j])]
-        found.update(new)
+        new = set(beside[left.pop()]) - found
+        found |= new
         left += new
     return sorted(found)
 
@@ -239,13 +260,6 @@ def _zeros(like: Tensor, *shape: int) -> Tensor:
     return like.new_zeros(shape)
 
 
-def _by_picture(crops: FaceCrops) -> dict[int, list[int]]:
-    faces: dict[int, list[int]] = {}
-    for i, b in enumerate(crops.image_index.tolist()):
-        faces.setdefault(b, []).append(i)
-    return faces
-
-
 def _coloured(crops: FaceCrops, restored: Tensor, color: str) -> Callable[[int], Tensor]:
     """What gives restored face i (3, s, s) in its final colours."""
 
@@ -264,7 +278,7 @@ def _weight(
     crops: FaceCrops,
     masks: Tensor | None,
     i: int,
-    others: list[int],
+    others: Sequence[int],
     window: Window,
     feather: float,
 ) -> Tensor:
@@ -273,12 +287,16 @@ def _weight(
     return covering * own
 
 
-def ownership(crops: FaceCrops, i: int, window: Window, feather: float = 0.12) -> Tensor:
+def ownership(
+    crops: FaceCrops, i: int, others: Sequence[int], window: Window, feather: float = 0.12
+) -> Tensor:
     """w_i of `paste_faces` on the pixels of `window`, (h, w) float64.
 
     1 in the part of crop i that no other reaches, 0 outside it.
+
+    Args:
+        others: those `beside` it.
     """
-    others = [j for j in _by_picture(crops)[int(crops.image_index[i])] if j != i]
     return _cover_and_share(crops, None, i, others, window, feather)[1]
 
 
@@ -286,7 +304,7 @@ def _cover_and_share(
     crops: FaceCrops,
     masks: Tensor | None,
     i: int,
-    others: list[int],
+    others: Sequence[int],
     window: Window,
     feather: float,
 ) -> tuple[Tensor, Tensor]:
@@ -306,8 +324,6 @@ def _cover_and_share(
     mask, near = mask_and_nearness(i)
     free, total = 1 - mask, near.clone()
     for j in others:
-        if not _meet(matrix[i], matrix[j], size):
-            continue
         other_mask, other_near = mask_and_nearness(j)
         free, total = free * (1 - other_mask), total + other_near
     return 1 - free, torch.where(near > 0, near / total.clamp(min=1e-300), 0)
@@ -320,14 +336,6 @@ def _to_pixels_of(picture: Tensor, crops: FaceCrops, i: int) -> Tensor:
     matrix = crops.matrix[i] * growth[:, None]
     matrix[:, 2] += growth / 2 - 0.5  # scaled about pixel edges
     return matrix
-
-
-def _meet(a: Tensor, b: Tensor, size: int) -> bool:
-    """Whether two crops can overlap: their circumscribed circles do."""
-    middle = torch.full((1, 2), (size - 1) / 2, dtype=torch.float64)
-    to_a, to_b = invert(a), invert(b)
-    gap = float((transform(to_a, middle) - transform(to_b, middle)).norm())
-    return gap < math.sqrt(0.5) * size * (scale_of(to_a) + scale_of(to_b))
 
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:

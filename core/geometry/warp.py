@@ -4,6 +4,7 @@ Pixel i has its centre at i: p' = matrix @ (x, y, 1).
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -114,6 +115,22 @@ def pixel_grid(window: Window, oversample: int = 1) -> Tensor:
 
 Range = tuple[Tensor, Tensor]
 """The least and the largest value."""
+
+
+class Ranges:
+    """Value ranges of the colors of pictures, each read through once however many faces it has."""
+
+    def __init__(self, pictures: Tensor | Sequence[Tensor]) -> None:
+        """(b, c, h, w), or b pictures (c, h, w)."""
+        self._pictures = pictures
+        self._known: dict[int, Range] = {}
+
+    def of(self, b: int) -> Range:
+        """Of the first three channels of picture `b`."""
+        if b not in self._known:
+            colors = self._pictures[b][:3]
+            self._known[b] = colors.amin(), colors.amax()
+        return self._known[b]
 
 
 def warp(image: Tensor, matrix: Tensor, window: Window, within: Range | None = None) -> Tensor:

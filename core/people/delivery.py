@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.align import FaceCrops
-from ..geometry.paste import Pasting, meeting, ownership, windows_of
-from ..geometry.warp import Range, covered, invert, scale_of, warp
+from ..geometry.paste import Pasting, beside, meeting, ownership, windows_of
+from ..geometry.warp import Ranges, covered, invert, scale_of, warp
 from .measured import FEATHER, box_shown
 
 
@@ -97,7 +97,7 @@ class _InPictures:
             (places.image_index == b).nonzero()[:, 0].tolist()
             for b in places.image_index.unique().tolist()
         ]
-        self._ranges: dict[int, Range] = {}
+        self._ranges = Ranges(before)  # as the pictures came
 
     def look(self, faces: Sequence[int]) -> Tensor:
         crops = [self._look(i) for i in faces]
@@ -113,17 +113,10 @@ class _InPictures:
         if torch.equal(picture[where], self._before[b][where]):
             return self._lq[i]
         # Not the range of the whole picture as it is now: far away faces are none of this one's.
-        low, high = self._range(b)
+        low, high = self._ranges.of(b)
         near = picture[where]
         within = torch.minimum(low, near.amin()), torch.maximum(high, near.amax())
         return warp(picture[:3], self.places.matrix[i], crop, within).clamp_(0, 1)
-
-    def _range(self, b: int) -> Range:
-        """Of picture `b` as it came; each is read through once."""
-        if b not in self._ranges:
-            before = self._before[b][:3]
-            self._ranges[b] = before.amin(), before.amax()
-        return self._ranges[b]
 
 
 class PasteDelivery(_InPictures):
@@ -187,26 +180,30 @@ class FinishedDelivery(_InPictures):
         if pasted and tracks is not None:
             self.asked = self.asked * tracks.weight
         self._windows = windows_of(crops)
+        self._beside = beside(self._windows, crops)
 
     def put(self, share: Tensor, faces: Sequence[int]) -> None:
         again = self.meeting(faces)
+
+        def own(i: int) -> Tensor:
+            others, window = self._beside[i], self._windows[i]
+            return ownership(self.places, i, others, window, self.feather)
+
         for i in again:
             self._in(i, self.pictures).copy_(self._in(i, self._finished))
         for i in again:
             if share[i] < 1:
-                own = ownership(self.places, i, self._windows[i], self.feather)
                 change = self._in(i, self._finished) - self._in(i, self._before)
-                taken = ((1 - share[i]) * own).to(change) * change
+                taken = ((1 - share[i]) * own(i)).to(change) * change
                 self._in(i, self.pictures).sub_(taken)
         for i in again:  # exact where all is taken back
             if share[i] == 0:
-                own = ownership(self.places, i, self._windows[i], self.feather) == 1
-                own = own.to(self.pictures.device)
+                alone = (own(i) == 1).to(self.pictures.device)
                 target, back = self._in(i, self.pictures), self._in(i, self._before)
-                target.copy_(torch.where(own, back, target))
+                target.copy_(torch.where(alone, back, target))
 
     def meeting(self, faces: Sequence[int]) -> list[int]:
-        return meeting(self._windows, self.places, faces)
+        return meeting(self._beside, faces)
 
     def shown(self, faces: Sequence[int]) -> Tensor:
         return _shown(self._lq.shape[-1], self.feather, self._masks, faces)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from facewright.core.errors import FacewrightError
 from facewright.core.faces import Face
+from facewright.core.geometry import align, paste
 from facewright.core.geometry.align import align_faces
 from facewright.core.geometry.paste import Pasting, paste_faces, soft_box
 
@@ -88,6 +89,59 @@ def test_faces_put_in_again_leave_no_trace_of_before(detail):
         assert torch.equal(pasting.pictures, fresh[0]) and torch.equal(pasting.weights, fresh[1])
     pasting.put(torch.zeros(3))
     assert torch.equal(pasting.pictures, picture)
+
+
+def grid_of(count, pitch):
+    """Faces of 12 px in rows of ten, rolled this way and that."""
+    return tuple(
+        ((10 + i % 10 * pitch, 10 + i // 10 * pitch, 22 + i % 10 * pitch, 22 + i // 10 * pitch), a)
+        for i, a in enumerate(torch.linspace(-1, 1, count).tolist())
+    )
+
+
+def test_who_is_beside_whom_by_comparing_all_with_all():
+    g = torch.Generator().manual_seed(1)
+    low, size = (
+        torch.randint(0, 90, (60, 2), generator=g),
+        torch.randint(0, 25, (60, 2), generator=g),
+    )
+    windows = [tuple(w) for w in torch.cat([low, low + size], 1).tolist()]
+    _, crops = scene(faces=grid_of(60, 4))
+    crops.image_index = torch.arange(60) % 3
+    found = paste.beside(windows, crops)
+    for i, (x0, y0, x1, y1) in enumerate(windows):
+        want = [
+            j
+            for j, (a0, b0, a1, b1) in enumerate(windows)
+            if j != i and j % 3 == i % 3 and x0 < a1 and a0 < x1 and y0 < b1 and b0 < y1
+        ]
+        assert found[i] == want
+    assert any(found)
+
+
+@pytest.mark.parametrize("feather", [0.0, 0.12])
+@pytest.mark.parametrize("masked", [False, True])
+def test_who_is_not_beside_a_face_has_no_say_in_it(monkeypatch, feather, masked):
+    picture, crops = scene(100, 240, faces=grid_of(30, 20), size=16)
+    faces, masks = torch.rand(30, 3, 16, 16), torch.rand(30, 8, 8) if masked else None
+    out = paste_faces(picture, crops, faces, feather=feather, masks=masks)
+    everyone = [[j for j in range(30) if j != i] for i in range(30)]
+    monkeypatch.setattr(paste, "beside", lambda *_: everyone)
+    monkeypatch.setattr(paste, "_overlap", lambda *_: True)
+    for a, b in zip(
+        out, paste_faces(picture, crops, faces, feather=feather, masks=masks), strict=True
+    ):
+        assert torch.equal(a, b)
+
+
+def test_work_grows_with_the_faces_not_with_their_pairs(monkeypatch):
+    boxes, warps, box, warp = [], [], paste.soft_box, align.warp
+    monkeypatch.setattr(paste, "soft_box", lambda *args: boxes.append(0) or box(*args))
+    monkeypatch.setattr(align, "warp", lambda *args: warps.append(args) or warp(*args))
+    picture, crops = scene(300, 600, faces=grid_of(40, 50), size=16)
+    paste_faces(picture, crops, torch.rand(40, 3, 16, 16))
+    assert len(boxes) == 40  # one look at each mask
+    assert len({id(within[0]) for *_, within in warps}) == 1  # and one through the picture
 
 
 def test_round_trip_of_a_smooth_picture():
