@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from .anatomy import jaw_drop, lips, mouth_size
-from .marks import paint_marks, raise_marks
+from .marks import Marks, find_marks, paint_marks, raise_marks
 from .shapes import (
     FINE,
     FRACTAL,
@@ -25,7 +25,7 @@ from .shapes import (
 
 @dataclass
 class Relief:
-    """A face as a lit surface; all maps (b, h, w)."""
+    """A face as a lit surface; maps are (b, h, w)."""
 
     radius: torch.Tensor  # 0 in the middle of the face, 1 on its outline
     shade: torch.Tensor  # diffuse light
@@ -33,6 +33,7 @@ class Relief:
     wrap: torch.Tensor  # the key light's part of the shade, 0..1
     terminator: torch.Tensor  # where light turns to shadow, where skin glows red
     grain: torch.Tensor  # low-frequency noise of this person's skin
+    marks: Marks  # moles and scars
 
 
 def face_radius(field: Field, scene: Scene) -> torch.Tensor:
@@ -57,7 +58,8 @@ def light_face(field: Field, scene: Scene, radius: torch.Tensor) -> Relief:
 
     height = _bones(field, scene, radius)
     height += _folds(field, scene, grain[:, 0])
-    raise_marks(height, field, scene)
+    marks = find_marks(field, scene)
+    raise_marks(height, marks)
     pores = noise(u * 75 + offset_v, v * 75 + offset_u, FINE) * fade(75, pixel)
     height += p.pores * 0.0016 * pores + 0.0008 * grain[:, 0]
 
@@ -89,7 +91,7 @@ def light_face(field: Field, scene: Scene, radius: torch.Tensor) -> Relief:
     sky = q.ambient * (0.90 - 0.12 * normal_y + 0.10 * normal_z)
     shade = (sky + q.key * wrap * (1 - cast)) * occlusion
     terminator = (1 - 3 * (cosine - 0.05).abs()).clamp_(0)
-    return Relief(radius, shade, gloss, wrap, terminator, grain[:, 0])
+    return Relief(radius, shade, gloss, wrap, terminator, grain[:, 0], marks)
 
 
 def _bones(field: Field, scene: Scene, radius: torch.Tensor) -> torch.Tensor:
@@ -158,7 +160,7 @@ def paint_skin(field: Field, scene: Scene, relief: Relief) -> torch.Tensor:
     dots = noise(u * 80 + offset_v, v * 80 + offset_u, FINE)
     freckles = smoothstep(dots, 0.95, 1.5) * p.freckles * where.clamp(0, 1)
     albedo = albedo * (1 - freckles[:, None] * tint(0.28, 0.42, 0.50, u))
-    paint_marks(albedo, field, scene)
+    paint_marks(albedo, scene, relief.marks)
 
     lip, lip_shine = _lip_cover(field, scene)
     skin_lip = p.skin_rgb * tint(0.93, 0.66, 0.63, u)
