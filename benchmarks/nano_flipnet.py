@@ -1,6 +1,7 @@
 """What the bundled nano FLIPNET does with rendered people it never saw.
 
     python bootstrap.py bench nano_flipnet [--part restore|degrade] [--people 32] [--steps 20]
+    python bootstrap.py bench scores --experiment flipnet|hidden|coverage     arms, person by person
 
 restore: phi from 0 to 2 against LQ and the VAE's ceiling, every number inside the face box, as in
 nano_quality. degrade: how much of the rendered world's own damage the degradation mode covers,
@@ -11,18 +12,35 @@ photographs.
 
 import argparse
 import json
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from facewright.benchmarks._flipnet_sampling import Flipnet
+from facewright.benchmarks._flipnet_sampling import GUIDANCE, Flipnet
+from facewright.benchmarks._scoring import FIRST_IDENTITY as SCORED_FIRST
+from facewright.benchmarks._scoring import (
+    UNTRAINED,
+    Conditions,
+    Damage,
+    Experiment,
+    People,
+    hidden,
+    measured,
+    severe,
+)
+from facewright.benchmarks._scoring import people as scored_people
+from facewright.benchmarks.nano_osdface import of_input
+from facewright.benchmarks.nano_osdface import seeds as seeds_of
 from facewright.benchmarks.nano_quality import FIRST_IDENTITY, by_batches, people, score
 from facewright.core.color import match_color
 from facewright.core.degradation import Degradation
 from facewright.core.drawing.sheet import contact_sheet
 from facewright.core.images import Picture, write_picture
 from facewright.core.metrics import frechet_distance
+from facewright.core.metrics.manifolds import NEIGHBOURS
 from facewright.core.metrics.manifolds import recall as recall_of
 from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.weights import nano
@@ -117,6 +135,109 @@ def degrade(count: int, steps: int) -> dict:
             f"Frechet {np.mean(frechet):.2f} ({min(frechet):.2f} to {max(frechet):.2f})"
         )
     return {"people": count, "table": table}
+
+
+@lru_cache(1)
+def _people(count: int, damage: Damage) -> People:
+    return scored_people(count, damage)
+
+
+def score_restored(count: int, arm: str, exports: Mapping[int, Path]) -> Conditions:
+    """A restorer's samples at phi = 1; the reference's also at the other weights."""
+    of, found = _people(count, severe), {}
+    if arm == "input":
+        return of_input(of)
+    for seed, export in exports.items():
+        flipnet = Flipnet.of(export, STEPS, faces=arm != "none")
+        for phi in PHIS if arm == "faces" else (1.0,):
+            name = arm if phi == 1 else f"{arm}-phi-{phi:g}"
+            found.setdefault(name, {})[str(seed)] = measured(flipnet.sample(of.lq, 0, phi), of)
+    return found
+
+
+def score_hidden(count: int, arm: str, exports: Mapping[int, Path]) -> Conditions:
+    """A restorer's samples where the pictures have the world's own damage."""
+    of = _people(count, hidden)
+    if arm == "input":
+        return of_input(of)
+    runs = {seed: Flipnet.of(export, STEPS) for seed, export in exports.items()}
+    return {arm: {str(k): measured(run.sample(of.lq, 0, 1.0), of) for k, run in runs.items()}}
+
+
+def score_coverage(count: int, arm: str, exports: Mapping[int, Path]) -> Conditions:
+    """Which of the pictures with the world's own damage lie among those made of other people."""
+    gt, seeds = _faces(FIRST_IDENTITY_COVERED, count), covered_seeds(count)
+    real = descriptors(real_damage(gt, seeds)[0], gt)
+    scale = real.std(0) + 1e-6
+    first = FIRST_IDENTITY_COVERED + 2**16
+    good, others = _faces(first, count), [first + i for i in range(count)]
+    made = {
+        "preset-train": lambda: Degradation.preset("train")(good, seed=others)[0],
+        "the damage itself": lambda: real_damage(good, others)[0],
+    }
+    if arm == "presets":
+        return {
+            name: {UNTRAINED: {"covered": covered(real / scale, descriptors(make(), good) / scale)}}
+            for name, make in made.items()
+        }
+    found: Conditions = {arm: {}}
+    for seed, export in exports.items():
+        lq = Flipnet.of(export, STEPS).sample(good, 0, 1.0)
+        is_covered = covered(real / scale, descriptors(lq, good) / scale)
+        found[arm][str(seed)] = {"covered": is_covered}
+    return found
+
+
+def covered(real: torch.Tensor, made: torch.Tensor) -> np.ndarray:
+    """(n,) 1 for each real one among the made ones; their mean is `core.metrics.manifolds.recall`.
+
+    That is within the distance of some made one to that one's third neighbour among the made.
+    """
+    radius = torch.cdist(made, made).kthvalue(NEIGHBOURS + 1, 1).values
+    return (torch.cdist(real, made) <= radius).any(1).double().numpy()
+
+
+FIRST_IDENTITY_COVERED = SCORED_FIRST + 2**20
+STEPS = 20
+
+
+def covered_seeds(count: int) -> list[int]:
+    return [FIRST_IDENTITY_COVERED + i for i in range(count)]
+
+
+_SAMPLED = {"ddim_steps": STEPS, "guidance": GUIDANCE}
+EXPERIMENTS = {
+    "flipnet": Experiment(
+        people=48,
+        damage="preset severe",
+        seeds=seeds_of,
+        score=score_restored,
+        untrained=("input",),
+        method="flipnet",
+        arms=("faces", "arcface", "none", "unassociated"),
+        settings=_SAMPLED,
+    ),
+    "hidden": Experiment(
+        people=48,
+        damage="the rendered world's own",
+        seeds=seeds_of,
+        score=score_hidden,
+        untrained=("input",),
+        method="flipnet",
+        arms=("on-the-fly", "off-shelf", "both"),
+        settings=_SAMPLED,
+    ),
+    "coverage": Experiment(
+        people=64,
+        damage="the rendered world's own",
+        seeds=covered_seeds,
+        score=score_coverage,
+        untrained=("presets",),
+        method="flipnet",
+        arms=("degrade",),
+        settings=_SAMPLED,
+    ),
+}
 
 
 def descriptors(lq: torch.Tensor, gt: torch.Tensor) -> torch.Tensor:

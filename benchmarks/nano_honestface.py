@@ -3,6 +3,7 @@
     python bootstrap.py bench nano_honestface --train     the arms (bench arms --method honestface)
     python bootstrap.py bench nano_honestface             measure them
     python bootstrap.py bench nano_honestface --shipped   measure the bundled models
+    python bootstrap.py bench scores --experiment honestface   person by person, damaged more
 
 What was expected beforehand: experiments/honestface_nano.md. Writes benchmarks/results/
 nano_honestface.json and pictures. Rendered people that no training saw; numbers of these toys say
@@ -11,7 +12,9 @@ nothing about photographs.
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +22,24 @@ import torch
 import torch.nn.functional as F
 from facewright.benchmarks import arms
 from facewright.benchmarks._arms import METHODS, SEEDS, folder
-from facewright.benchmarks.nano_quality import by_batches
+from facewright.benchmarks._scoring import (
+    Conditions,
+    Experiment,
+    People,
+    heavy,
+    measured,
+    severe,
+)
+from facewright.benchmarks._scoring import people as scored_people
+from facewright.benchmarks.nano_osdface import of_input, seeds
 from facewright.core.checkpoint import read_tensors
-from facewright.core.degradation import Degradation
 from facewright.core.drawing.sheet import contact_sheet
-from facewright.core.geometry.eyes import eye_crops
-from facewright.core.geometry.landmarks import affine_landmark_distance, region_points
 from facewright.core.images import Picture, write_picture
 from facewright.core.methods.honestface import Identity, IdentityEmbedder, nano_ide
-from facewright.core.metrics import edge_ratio, face_box_mask, feature_distance, psnr
 from facewright.core.metrics.statistics import bootstrap_interval
 from facewright.core.restorer import restore_one_step
 from facewright.core.weights import nano
 from facewright.headless.host.host import HeadlessHost
-from facewright.training.losses.masked import attention_mask
-from facewright.training.world.faces3d import photos
 
 METHOD = "honestface"
 ARMS = METHODS[METHOD].arms
@@ -52,18 +58,6 @@ COLUMNS = {
     "ald_eyes": "A-LD eyes, px",
     "psnr": "PSNR, dB",
 }
-
-
-@dataclass(frozen=True)
-class People:
-    """Held-out people: a photo to restore, and others of each."""
-
-    gt: torch.Tensor
-    lq: torch.Tensor
-    references: torch.Tensor  # (n, REFERENCES, 3, s, s)
-    landmarks: torch.Tensor  # of gt, exact
-    face: torch.Tensor  # box mask
-    mask: torch.Tensor  # where landmarks are, as MFA sees it
 
 
 @dataclass(frozen=True)
@@ -88,54 +82,21 @@ class Trained:
 
 
 def people(count: int) -> People:
-    seeds = [FIRST_IDENTITY + i for i in range(count)]
-    chunks = [seeds[i : i + BATCH] for i in range(0, count, BATCH)]
-    shots = [
-        [photos(c, [8 * s + k for s in c], nano.NANO_SIZE, jitter=1.0) for c in chunks]
-        for k in range(1 + REFERENCES)
-    ]
-    pixels = [torch.cat([p.pixels for p in of_k]) for of_k in shots]
-    landmarks = torch.cat([p.landmarks for p in shots[0]])
-    lq, _ = Degradation.preset("severe")(pixels[0], seed=FIRST_IDENTITY)
-    heatmaps = nano_ide().landmarker.heatmaps(lq)
-    return People(
-        gt=pixels[0],
-        lq=lq,
-        references=torch.stack(pixels[1:], 1),
-        landmarks=landmarks,
-        face=face_box_mask(landmarks, nano.NANO_SIZE),
-        mask=attention_mask(heatmaps, nano.NANO_SIZE),
-    )
+    return scored_people(count, severe, first=FIRST_IDENTITY, references=REFERENCES)
 
 
 def score(x: torch.Tensor, of: People) -> dict[str, np.ndarray]:
-    """One value per person for every column; the metric encoder is in no loss."""
-    encoder = nano.load_identity("metric")
-    analyzer = nano_ide().landmarker
-    grey = 0.5 * (1 - of.mask)
-
-    def features(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return feature_distance(encoder.features(a)[:3], encoder.features(b)[:3])
-
-    eyes = region_points(68, "eyes")
-    values = {
-        "identity": 1 - F.cosine_similarity(by_batches(encoder, x), by_batches(encoder, of.gt)),
-        "feature": by_batches(features, x, of.gt),
-        "eyes": (_iris(x, of) - _iris(of.gt, of)).norm(dim=2).mean(1),
-        "masked": by_batches(features, of.mask * x + grey, of.mask * of.gt + grey),
-        "edges": edge_ratio(x, of.gt, (of.mask > 0.3).to(x)),
-        "ald_eyes": affine_landmark_distance(
-            by_batches(analyzer.landmarks, x)[:, eyes], of.landmarks[:, eyes]
-        ),
-        "psnr": psnr(x, of.gt, of.face),
+    """One value per person for every column."""
+    values = measured(x, of)
+    return {
+        "identity": 1 - values["identity"],
+        "feature": values["feature"],
+        "eyes": values["eyes_colour"],
+        "masked": values["masked_feature"],
+        "edges": values["masked_edges"],
+        "ald_eyes": values["a_ld_eyes"],
+        "psnr": values["psnr"],
     }
-    return {k: v.double().numpy() for k, v in values.items()}
-
-
-def _iris(x: torch.Tensor, of: People) -> torch.Tensor:
-    """(n, 2, 3): mean colour of the middle of both eyes, where the irises are."""
-    crops = eye_crops(x, of.landmarks, 30)
-    return crops[..., 11:19, 11:19].mean((3, 4))
 
 
 def looks(run: Trained, of: People) -> dict[str, Identity]:
@@ -192,6 +153,48 @@ def in_parts(run: Trained, lq: torch.Tensor, identity: Identity) -> torch.Tensor
         some = Identity(**{k: v[rows] for k, v in vars(identity).items()})
         parts.append(run.restore(lq[rows], some))
     return torch.cat(parts)
+
+
+@lru_cache(1)
+def _people(count: int) -> People:
+    return scored_people(count, heavy, references=REFERENCES)
+
+
+_COLOURED = ("full", "full-none", "full-wrong", "plain")
+"""Conditions that are asked for `colour`, which takes longest."""
+
+
+@torch.no_grad()
+def score_arm(count: int, arm: str, exports: Mapping[int, Path]) -> Conditions:
+    """An arm with photographs of the right person; the reference with others and with none, too."""
+    of, found = _people(count), {}
+    if arm == "input":
+        return of_input(of)
+    for seed, export in exports.items():
+        run = Trained.of(export)
+        said = looks(run, of)
+        said = {"": said.pop("right"), **(said if arm == "full" else {})}
+        for how, identity in said.items():
+            name = f"{arm}-{how}".removesuffix("-") + ("-eyes" if how in _EYES else "")
+            restored = in_parts(run, of.lq, identity)
+            values = measured(restored, of, colour=name in _COLOURED)
+            found.setdefault(name, {})[str(seed)] = values
+    return found
+
+
+_EYES = ("random", "farthest")
+EXPERIMENTS = {
+    "honestface": Experiment(
+        people=128,
+        damage="preset severe, reduced 16 times",
+        seeds=seeds,
+        score=score_arm,
+        untrained=("input",),
+        method=METHOD,
+        arms=tuple(ARMS),
+        settings={"references": REFERENCES},
+    )
+}
 
 
 def summary(scores: list[dict[str, np.ndarray]]) -> dict:

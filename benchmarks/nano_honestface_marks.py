@@ -2,6 +2,7 @@
 
     python bootstrap.py bench nano_honestface --train     first: the runs
     python bootstrap.py bench nano_honestface_marks
+    python bootstrap.py bench scores --experiment marks       person by person, damaged more
 
 Moles, iris colours, glasses and freckles of rendered people, looked for at their exact positions
 (benchmarks/_marks.py), with right, no and wrong references. What was expected beforehand:
@@ -11,6 +12,7 @@ experiments/honestface_nano.md. Writes benchmarks/results/nano_honestface_marks.
 import argparse
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,11 @@ import torch
 from facewright.benchmarks._arms import SEEDS, folder
 from facewright.benchmarks._marks import FALSE_POSITIVE, HIT, TOLERANCE, Measured, measure
 from facewright.benchmarks._marks_sheet import close_ups
+from facewright.benchmarks._scoring import UNTRAINED, Conditions, Experiment, heavy
+from facewright.benchmarks._scoring import people as scored_people
 from facewright.benchmarks.nano_honestface import (
     FIRST_IDENTITY,
+    REFERENCES,
     RESULTS,
     People,
     Trained,
@@ -27,6 +32,7 @@ from facewright.benchmarks.nano_honestface import (
     looks,
     people,
 )
+from facewright.benchmarks.nano_osdface import OneStep, seeds
 from facewright.core.images import Picture, write_picture
 from facewright.core.metrics.statistics import bootstrap_interval
 
@@ -81,6 +87,68 @@ def tables(found: Measured) -> dict:
                 for n in ("right references", "wrong references"):
                     entry[kind][f"{n} - none"] = _cell(values[n] - none)
     return report
+
+
+SHORT = {"lip colour": "lips", "lip color": "lips"}
+"""Marks whose metric has another name."""
+
+
+def by_person(found: Measured, people: Sequence[int], name: str) -> dict[str, np.ndarray]:
+    """Of one set of pictures: hits_MARK and false_MARK, each person's share of questions with a
+    yes, NaN where none was asked."""
+    values = {}
+    for mark in TOLERANCE:
+        for test, start in ((HIT, "hits"), (FALSE_POSITIVE, "false")):
+            asked = (found.mark == mark) & (found.test == test)
+            shares = dict(
+                zip(
+                    np.unique(found.person[asked]).tolist(),
+                    found.by_person(name, mark, test).tolist(),
+                    strict=True,
+                )
+            )
+            metric = f"{start}_{SHORT.get(mark, mark)}"
+            values[metric] = np.array([shares.get(p, math.nan) for p in people])
+    return values
+
+
+@torch.no_grad()
+def score_marks(count: int, arm: str, exports: Mapping[int, Path]) -> Conditions:
+    """The arm's pictures with right, no and wrong references, all seeds at once: the questions are
+    drawn only once. `input` is what stands beside them."""
+    of = scored_people(count, heavy, references=REFERENCES)
+    pictures: dict[tuple[str, str], torch.Tensor] = {}
+    if arm == "input":
+        ceiling = OneStep.bundled().ceiling(of.gt)
+        pictures = {("LQ", UNTRAINED): of.lq, ("VAE(GT)", UNTRAINED): ceiling}
+    for seed, export in exports.items():
+        run = Trained.of(export)
+        said = looks(run, of)
+        for how, name in (("right", arm), ("none", f"{arm}-none"), ("wrong", f"{arm}-wrong")):
+            pictures[name, str(seed)] = in_parts(run, of.lq, said[how])
+    wrong = [of.seeds[-1], *of.seeds[:-1]]  # whose photos `looks` gives as wrong references
+    named = {"\n".join(key): x for key, x in pictures.items()}
+    found = measure(of.seeds, [8 * s for s in of.seeds], wrong, named)
+    conditions: Conditions = {}
+    for key in named:
+        name, seed = key.split("\n")
+        conditions.setdefault(name, {})[seed] = by_person(found, of.seeds, key)
+    return conditions
+
+
+EXPERIMENTS = {
+    "marks": Experiment(
+        people=256,
+        damage="preset severe, reduced 16 times",
+        seeds=seeds,
+        score=score_marks,
+        untrained=("input",),
+        method="honestface",
+        arms=("full",),
+        together=True,
+        settings={"references": REFERENCES},
+    )
+}
 
 
 def _print(report: dict) -> None:
