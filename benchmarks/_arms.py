@@ -53,7 +53,7 @@ class Arm:
     changes: tuple[str, ...] = ()
     """Beside what all arms of the method share."""
     needs: tuple[str, ...] = ()
-    """Files or folders that something else makes first: a key of `MADE`."""
+    """What the runner makes first: of `FRESH_VRE`, `FRESH_FACES`, or `SHELF`."""
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,28 @@ class Method:
     arms: dict[str, Arm]
 
 
-MADE = {
-    "$runs/vre_lq_nano/export/vq_lq.safetensors": "facewright train vre-lq --config "
-    "training/configs/bundled/vre_lq_nano.yaml",
-    "$runs/face_autoencoder_lq_nano/export/face_lq.safetensors": "facewright train "
-    "face-autoencoder --config training/configs/bundled/face_autoencoder_lq_nano.yaml",
-    "$runs/face_associate_nano/export/nano_face_encoder.safetensors": "facewright train "
-    "face-associate --config training/configs/bundled/face_associate_nano.yaml",
+TRAINED = {
+    "$runs/vre_lq_nano/export/vq_lq.safetensors": "vre-hq, vre-lq",
+    "$runs/vre_associate_nano/export/nano_vre.safetensors": "vre-hq, vre-lq, vre-associate",
+    "$runs/face_autoencoder_lq_nano/export/face_lq.safetensors": "face-autoencoder (hq, then lq)",
 }
-"""File -> the command that makes it."""
-UNASSOCIATED = "$runs/arms/unassociated_vre.safetensors"
-"""Made by the runner, of the first of `MADE`: see `_arms_before.unassociated`."""
+"""File of a run -> the stages that make it, by the bundled configs."""
+FRESH_VRE = {
+    "$runs/arms/vre_unassociated.safetensors": "$runs/vre_lq_nano/export/vq_lq.safetensors",
+    "$runs/arms/vre_associated.safetensors": (
+        "$runs/vre_associate_nano/export/nano_vre.safetensors"
+    ),
+}
+"""Made by the runner of what it says: embedders whose projection no base was trained with."""
+FRESH_FACES = {
+    "$runs/arms/faces_associated.safetensors": "$weights/nano_face_encoder.safetensors",
+    "$runs/arms/faces_unassociated.safetensors": (
+        "$runs/face_autoencoder_lq_nano/export/face_lq.safetensors"
+    ),
+}
+"""Made by the runner of what it says: face encoders with the same untrained adapter."""
 SHELF = "$runs/arms/shelf"
-"""Made by the runner: see `_arms_before.shelf`."""
+"""Made by the runner of the bundled degradation mode: see `_arms_before.shelf`."""
 SHELF_PEOPLE = 100
 """With four photos each: some 400 pictures, as many as an arm sees."""
 
@@ -90,6 +99,11 @@ MFA = {"features": 2.0, "mse": 400.0, "dists": 1.5}
 
 def _one(*changes: str, needs: tuple[str, ...] = ()) -> Arm:
     return Arm("onestep", "onestep_nano", changes, needs)
+
+
+def _fresh(name: str) -> Arm:
+    path = f"$runs/arms/vre_{name}.safetensors"
+    return _one(f"recipe.vre={path}", needs=(path,))
 
 
 def _perceptual(name: str) -> tuple[str, ...]:
@@ -115,7 +129,9 @@ OSDFACE = Method(
         "learned": _one("recipe.prompt=learned"),
         "zeros": _one("recipe.prompt=zeros"),
         "shuffled": _one("recipe.prompt=shuffled"),
-        "unassociated": _one(f"recipe.vre={UNASSOCIATED}", needs=(UNASSOCIATED,)),
+        # Two embedders that the base does not know; it knows the reference's.
+        "unassociated": _fresh("unassociated"),
+        "associated": _fresh("associated"),
         "dists": _one(*_perceptual("dists")),
         "ea-lpips": _one(*_perceptual("ea-lpips")),
         "lpips": _one(*_perceptual("lpips")),
@@ -160,15 +176,14 @@ HONESTFACE = Method(
     },
 )
 
-_ASSOCIATED = "$runs/face_associate_nano/export/nano_face_encoder.safetensors"
-_AUTOENCODER = "$runs/face_autoencoder_lq_nano/export/face_lq.safetensors"
 _DAMAGED = (f"data.identities={SHELF_PEOPLE}", "data.photos=4", "degradation.validation=hidden")
 
 
-def _flip(*changes: str, faces: str = _ASSOCIATED, needs: tuple[str, ...] = ()) -> Arm:
+def _flip(*changes: str, faces: str = "associated", needs: tuple[str, ...] = ()) -> Arm:
     """A restorer; all adapters of face tokens begin untrained."""
-    encoder = (f"recipe.face_encoder={faces}",)
-    return Arm("flipnet-restore", "flipnet_restore_nano", encoder + changes, (faces, *needs))
+    path = f"$runs/arms/faces_{faces}.safetensors"
+    encoder = (f"recipe.face_encoder={path}",)
+    return Arm("flipnet-restore", "flipnet_restore_nano", encoder + changes, (path, *needs))
 
 
 def _shelf(share: float) -> tuple[str, ...]:
@@ -180,6 +195,7 @@ FLIPNET = Method(
         *_NANO[:3],
         "recipe.start.boosthub=$weights/nano_flipnet_degrade_boosthub.safetensors",
         "recipe.start.lora=$weights/nano_flipnet_degrade_lora.safetensors",
+        "recipe.sampling.steps=2",  # of the validation's pictures, which nobody looks at
         "recipe.name=nano_flipnet",
     ),
     steps=110,
@@ -196,7 +212,7 @@ FLIPNET = Method(
             ),
         ),
         "none": _flip("recipe.drop_face=1"),
-        "unassociated": _flip(faces=_AUTOENCODER),
+        "unassociated": _flip(faces="unassociated"),
         "degrade": Arm("flipnet-degrade", "flipnet_degrade_nano"),
         "on-the-fly": _flip(*_DAMAGED),
         "off-shelf": _flip(*_DAMAGED, *_shelf(1), needs=(SHELF,)),

@@ -1,11 +1,23 @@
 """What arms need before they can be trained and no stage exports as it is needed."""
 
+from collections.abc import Callable
+
 import torch
-from facewright.benchmarks._arms import MADE, SHELF, SHELF_PEOPLE, UNASSOCIATED, Places
+from facewright.benchmarks._arms import (
+    FRESH_FACES,
+    FRESH_VRE,
+    SHELF,
+    SHELF_PEOPLE,
+    TRAINED,
+    Places,
+)
 from facewright.benchmarks._flipnet_sampling import Flipnet
-from facewright.core.errors import FacewrightError
 from facewright.core.images import Picture, write_picture
+from facewright.core.methods.osdface import PromptProjection
+from facewright.core.modules.face_encoder import FaceEncoder
 from facewright.training.data.opening import open_source
+from facewright.training.methods.base import standardise
+from facewright.training.methods.flipnet_faces import encoder_within
 from facewright.training.methods.vre import load_embedder
 from facewright.training.settings.data_sections import WorldData
 
@@ -14,44 +26,54 @@ STEPS = 15
 BATCH = 16
 FIRST_SEED = 9000
 """Of the noise, one seed for each batch of pictures."""
-_VQ = "$runs/vre_lq_nano/export/vq_lq.safetensors"
 
 
-def prepare(places: Places, needs: set[str], say=lambda text: None) -> None:
-    """Make what the runner makes itself, and see that everything else is there.
-
-    Raises:
-        FacewrightError: something is missing; says which command makes it.
-    """
-    wanted = needs | ({_VQ} if UNASSOCIATED in needs else set())
-    missing = [n for n in sorted(wanted & MADE.keys()) if not places.path(n).is_file()]
-    if missing:
-        lines = "\n".join(f"  {places.path(n)}: {MADE[n]}" for n in missing)
-        raise FacewrightError(f"These arms go on from runs that are not there yet:\n{lines}")
-    if UNASSOCIATED in needs:
-        unassociated(places)
+def prepare(places: Places, needs: set[str], say: Callable[[str], None]) -> dict[str, str]:
+    """Make what is needed and can be made; the others, and why not."""
+    blocked = {}
+    for need in sorted(needs - {SHELF}):
+        source = (FRESH_VRE | FRESH_FACES)[need]
+        if not places.path(source).is_file():
+            blocked[need] = f"{places.path(source)} is not there; train {TRAINED[source]} first"
+        elif need in FRESH_VRE:
+            fresh_vre(places, need)
+        else:
+            fresh_faces(places, need)
     if SHELF in needs:
         shelf(places, say)
+    return blocked
 
 
-def unassociated(places: Places) -> None:
-    """Embedder and codebook of vre-lq, which never saw the good branch, with the projection that
-    the base was trained to listen to: all that is missing is the association.
+def fresh_vre(places: Places, made: str) -> None:
+    """An embedder with an untrained projection, its tokens of rms 1 as a base wants them.
 
-    A projection of its own would be fresh beside a trained one, which is another difference.
+    The base was trained with the projection of the bundled embedder. Beside that, any other is at a
+    disadvantage that has nothing to do with association; two such ones are comparable.
     """
-    path = places.path(UNASSOCIATED)
-    if path.is_file():
-        return
-    embedder = load_embedder(places.path(_VQ))
-    listened_to = load_embedder(places.weights / "nano_vre.safetensors")
-    embedder.embedding_change.load_state_dict(listened_to.embedding_change.state_dict())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    embedder.save(path, trained=False)
+    embedder = load_embedder(places.path(FRESH_VRE[made]))
+    c = embedder.config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        projection = PromptProjection(c.encoder.z_channels, c.proj_hidden, c.proj_out)
+    standardise(projection, embedder.quantize.embedding.weight)
+    embedder.embedding_change.load_state_dict(projection.state_dict())
+    places.path(made).parent.mkdir(parents=True, exist_ok=True)
+    embedder.save(places.path(made), trained=False)
+
+
+def fresh_faces(places: Places, made: str) -> None:
+    """A face encoder with an untrained adapter, the same one for all."""
+    encoder = encoder_within(places.path(FRESH_FACES[made]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        adapter = FaceEncoder(encoder.config).adapter
+    encoder.adapter.load_state_dict(adapter.state_dict())
+    places.path(made).parent.mkdir(parents=True, exist_ok=True)
+    encoder.save(places.path(made), trained=False)
 
 
 @torch.no_grad()
-def shelf(places: Places, say=lambda text: None) -> None:
+def shelf(places: Places, say: Callable[[str], None]) -> None:
     """One picture by the bundled degradation mode of each training photo, as `facewright
     synthesize` would name it and training's `off_shelf` reads it. What is there is not made again.
     """

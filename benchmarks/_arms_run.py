@@ -46,6 +46,10 @@ class Job:
         return f"{self.method}/{self.arm}-{self.seed}"
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        return METHODS[self.method].arms[self.arm].needs
+
+    @property
     def finished(self) -> bool:
         return (Path(self.output) / "export").is_dir()
 
@@ -123,19 +127,23 @@ def train_all(
 ) -> list[Outcome]:
     """Train what is not trained yet; runs that were interrupted go on.
 
-    A run that fails does not stop the others.
+    Neither a run that fails nor one that needs what is not there stops the others.
 
     Raises:
-        FacewrightError: an arm needs something that is not there, or a run in the folder was made
-            of other settings or weights.
+        FacewrightError: a run in the folder was made of other settings or weights.
     """
     for job in jobs:
         check_same(job)
     todo = [job for job in jobs if not job.finished]
-    needs = {n for job in todo for n in METHODS[job.method].arms[job.arm].needs}
-    prepare(places, needs, say)
-    _render_first(todo)
+    blocked = prepare(places, {n for job in todo for n in job.needs}, say)
     outcomes = []
+    for job in todo:
+        if why := [blocked[n] for n in job.needs if n in blocked]:
+            outcomes.append(Outcome(job, False, 0.0, "; ".join(why)))
+            say(f"{job.name}: left out. {outcomes[-1].trouble}")
+    left_out = {o.job for o in outcomes}
+    todo = [job for job in todo if job not in left_out]
+    _render_first(todo)
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin)
     try:
         running = {pool.submit(train_one, job): job for job in todo}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from facewright.benchmarks._arms import METHODS, Places, overrides
+from facewright.benchmarks._arms import Places, overrides
 from facewright.benchmarks._arms_before import prepare
 from facewright.benchmarks._arms_run import Job
 
@@ -16,8 +16,10 @@ BATCHES = 8
 def first_terms(places: Places, jobs: Sequence[Job], say: Callable[[str], None]) -> None:
     """Mean weighted terms of each arm over the first batches of its first seed, before any step."""
     first = [job for job in jobs if job.seed == jobs[0].seed]
-    prepare(places, {n for job in first for n in METHODS[job.method].arms[job.arm].needs}, say)
+    blocked = prepare(places, {n for job in first for n in job.needs}, say)
     for job in first:
+        if any(n in blocked for n in job.needs):
+            continue
         terms = measured(places, job)
         say(f"{job.arm:14s} " + "  ".join(f"{k} {v:.4f}" for k, v in terms.items()))
 

@@ -4,19 +4,24 @@ import json
 import time
 
 import pytest
-from facewright.benchmarks import _arms_run, arms
+import torch
+from facewright.benchmarks import _arms_before, _arms_run, arms
 from facewright.benchmarks._arms import (
     CONFIGS,
-    MADE,
+    FRESH_FACES,
+    FRESH_VRE,
     METHODS,
     PERCEPTUAL,
     SEEDS,
     SHELF,
-    UNASSOCIATED,
+    TRAINED,
     Places,
 )
 from facewright.benchmarks._arms_run import Job, Outcome, check_same, jobs_of, train_all, train_one
-from facewright.core.errors import FacewrightError
+from facewright.core.errors import CheckpointError, FacewrightError
+from facewright.core.modules.face_encoder import FaceEncoder
+from facewright.training.methods.flipnet_faces import encoder_within
+from facewright.training.methods.vre import load_embedder
 from facewright.training.settings.config import load_config
 from facewright.training.train import stages
 
@@ -54,6 +59,7 @@ CHANGES = {
         "zeros": {"recipe.prompt"},
         "shuffled": {"recipe.prompt"},
         "unassociated": {"recipe.vre"},
+        "associated": {"recipe.vre"},
         "dists": {"recipe.perceptual", "recipe.weights.perceptual"},
         "ea-lpips": {"recipe.perceptual", "recipe.weights.perceptual"},
         "lpips": {"recipe.perceptual", "recipe.weights.perceptual"},
@@ -117,9 +123,11 @@ def test_each_perceptual_term_has_its_own_weight(configs):
         assert (recipe.perceptual, recipe.weights.perceptual) == (name, PERCEPTUAL[name])
 
 
-def test_what_an_arm_needs_is_made_by_the_runner_or_by_a_command():
+def test_what_an_arm_needs_is_made_of_bundled_files_or_of_runs_with_a_command():
     needs = {n for about in METHODS.values() for arm in about.arms.values() for n in arm.needs}
-    assert needs <= MADE.keys() | {SHELF, UNASSOCIATED}
+    assert needs == {*FRESH_VRE, *FRESH_FACES, SHELF}
+    for source in {**FRESH_VRE, **FRESH_FACES}.values():
+        assert source in TRAINED or Places(CONFIGS).path(source).is_file()
 
 
 def test_seeds_come_first_and_unknown_arms_are_named(tmp_path):
@@ -181,12 +189,41 @@ def test_a_run_that_fails_says_so_in_its_log_and_in_its_outcome(tmp_path, monkey
     assert "The data are gone." in log.read_text()
 
 
-def test_missing_runs_are_named_with_the_command_that_makes_them(tmp_path, capsys):
-    jobs = jobs_of(Places(tmp_path), "flipnet", seeds=(1,), only=("unassociated",))
-    with pytest.raises(FacewrightError, match=r"face_lq.*facewright train face-auto"):
-        train_all(Places(tmp_path), jobs, 1, print)
-    with pytest.raises(SystemExit, match=r"vq_lq.*facewright train vre-lq"):
+def test_an_arm_whose_files_are_missing_is_left_out_and_says_what_makes_them(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="Not all runs are finished"):
         arms.main(["--method", "osdface", "--only", "unassociated", "--runs", str(tmp_path)])
+    assert "vq_lq.safetensors is not there; train vre-hq, vre-lq first" in capsys.readouterr().out
+    assert not (tmp_path / "arms" / "osdface").exists()
+
+
+def test_fresh_face_encoders_have_the_same_untrained_adapter(tmp_path):
+    made, source = next(iter(FRESH_FACES.items()))
+    places = Places(tmp_path)
+    assert _arms_before.prepare(places, {made}, print) == {}
+    one, bundled = encoder_within(places.path(made)), encoder_within(places.path(source))
+    for name, tensor in one.state_dict().items():
+        if not name.startswith("adapter."):
+            assert torch.equal(tensor, bundled.state_dict()[name]), name
+    assert not torch.equal(one.adapter.positions, bundled.adapter.positions)
+    _arms_before.prepare(places, {made}, print)
+    again = encoder_within(places.path(made))
+    assert all(torch.equal(again.state_dict()[k], v) for k, v in one.state_dict().items())
+    with pytest.raises(CheckpointError, match="adapter"):
+        FaceEncoder.from_file(places.path(made))
+
+
+def test_a_fresh_embedder_keeps_its_codes_and_has_tokens_of_rms_1(tmp_path, monkeypatch):
+    made = next(iter(FRESH_VRE))
+    monkeypatch.setitem(FRESH_VRE, made, "$weights/nano_vre.safetensors")
+    places = Places(tmp_path)
+    assert _arms_before.prepare(places, {made}, print) == {}
+    one, bundled = (load_embedder(places.path(x)) for x in (made, "$weights/nano_vre.safetensors"))
+    lq = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    tokens = one.tokenize(lq)
+    assert torch.equal(tokens, bundled.tokenize(lq))
+    everything = one.embed(torch.arange(one.config.num_codes)[None])
+    assert everything.square().mean().sqrt().item() == pytest.approx(1, abs=0.01)
+    assert not torch.allclose(one.embed(tokens), bundled.embed(tokens), atol=0.1)
 
 
 @pytest.mark.slow
