@@ -53,7 +53,7 @@ def test_the_claims_are_those_that_were_asked_for():
     asked = {(c.experiment, c.first, c.second) for c in found.claims}
     assert {
         ("osdface", "vre", "learned"), ("osdface", "learned", "zeros"),
-        ("osdface", "zeros", "shuffled"), ("osdface", "vre", "unassociated"),
+        ("osdface", "zeros", "shuffled"), ("osdface", "associated", "unassociated"),
         ("osdface", "vre", "no-id"), ("osdface", "vre", "no-gan"), ("bundled", "own", "other"),
         ("honestface", "full", "full-none"), ("honestface", "full-none", "full-wrong"),
         ("hidden", "both", "on-the-fly"), ("landmarks", "a_ld", "l2_ld"),
