@@ -3,12 +3,14 @@
 import copy
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 import yaml
 from facewright.benchmarks import _claims
 from facewright.benchmarks import claims as claims_of
+from facewright.benchmarks._arms import METHODS, SEEDS
 from facewright.benchmarks._claims_scores import RESULTS, read_scores, write_scores
 from facewright.core.errors import FacewrightError
 from facewright.core.metrics.crossed import crossed_difference
@@ -65,6 +67,21 @@ def test_the_claims_are_those_that_were_asked_for():
         assert words.startswith(claim.expected), claim.id
         page = claim.registered
         assert page is None or (_claims.FILE.parents[1] / page).is_file()
+
+
+def test_conditions_are_arms_or_an_arm_used_otherwise():
+    found = _claims.read_claims().experiments
+    untrained = {"coverage": {"preset-train"}}
+    for name, method in (
+        ("osdface", "osdface"), ("flipnet", "flipnet"), ("hidden", "flipnet"),
+        ("coverage", "flipnet"), ("honestface", "honestface"), ("marks", "honestface"),
+    ):  # fmt: skip
+        assert found[name].seeds == len(SEEDS)
+        for condition in found[name].conditions.keys() - untrained.get(name, set()):
+            used = r"-(none|wrong|random-eyes|farthest-eyes|phi-[0-9.]+|other)"
+            arm = re.fullmatch(rf"(.+?)({used})?", condition)
+            arms = METHODS[method].arms
+            assert condition in arms or (arm and arm[1] in arms), condition
 
 
 @pytest.mark.parametrize(
