@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import shorten
 from ..methods.flipnet import (
     BoostHubs,
     Condition,
@@ -147,7 +148,7 @@ def _within_range(
     def checked(z_t: Tensor, t: int, tokens: Tensor) -> Tensor:
         eps = predict(z_t, t, tokens)
         if overflowed(eps, model.unet) and torch.isfinite(z_t).all():
-            widen(model.unet, what=f"The UNet of {model.name}")
+            widen(model.unet, what=f"The UNet of {shorten(model.name)}")
             before_again()
             eps = predict(z_t, t, tokens)
         return eps

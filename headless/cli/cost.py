@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ._common import AsJson, Machine, app, console, fail, path_or_name, say, write_json
+from ._common import AsJson, DiffusionMachine, app, console, fail, path_or_name, say, write_json
 from ._failures import sentences
 from ._options import grouped
 
@@ -26,7 +26,7 @@ def cost(
     repeats: Annotated[
         int, typer.Option(min=1, help="Faces that are timed; the median counts.")
     ] = 3,
-    machine: Machine,
+    machine: DiffusionMachine,
     as_json: AsJson = False,
 ) -> None:
     """Measure what restoring one aligned face costs: networks, products and time.

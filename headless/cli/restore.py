@@ -87,7 +87,7 @@ class Weights(DiffusionMachine):
         except FacewrightError as error:
             fail(f"{error}{host.folders.image_models()}", 2)
         name = spec.name
-        if spec.any_file and self.dtype is not None:
+        if spec.any_file and self.dtype not in (None, "auto"):
             fail(
                 f"--dtype is for methods with a diffusion model, and --weights {name} has none: it "
                 "is computed in fp32. Leave --dtype out.",

@@ -169,7 +169,7 @@ def cli(*words):
     return CliRunner(env={"COLUMNS": "200"}).invoke(app, [*map(str, words)])
 
 
-@pytest.mark.parametrize("command", ["restore", "run", "synthesize", "doctor"])
+@pytest.mark.parametrize("command", ["restore", "run", "synthesize", "cost", "doctor"])
 def test_commands_with_a_diffusion_model_take_a_format(command):
     assert "--dtype" in cli(command, "--help").output
 
