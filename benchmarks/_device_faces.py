@@ -84,6 +84,8 @@ def _rows(
             counted = False
         if "failed" in row:
             break  # a larger one would not fit either, and a broken one is broken
+    flow.clear()
+    bench.tidy()
 
 
 def batch_of(bench: Bench, flow: Flow, batch: int) -> Row:
@@ -138,7 +140,7 @@ def measure_compiled(bench: Bench) -> None:
 def networks_of(flow: Flow, lq: torch.Tensor) -> list[tuple[str, nn.Module, tuple]]:
     """Name, network and arguments of the parts that a compiler is given, the quickest first."""
     given, model = inputs_of(flow, lq), model_of(flow)
-    vae = flow.backbone.vae.module if flow.backbone else None
+    vae: Any = flow.backbone.vae.module if flow.backbone else None
     first = next(model.unet.parameters())
 
     def cast(x: torch.Tensor) -> torch.Tensor:
@@ -165,18 +167,18 @@ class _Unet(nn.Module):
 
 
 class _Decoder(nn.Module):
-    def __init__(self, vae: nn.Module) -> None:
+    def __init__(self, vae: Any) -> None:
         super().__init__()
-        self.vae = vae
+        self.vae: Any = vae
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         return self.vae.decode(z, return_dict=False)[0]
 
 
 class _Encoder(nn.Module):
-    def __init__(self, vae: nn.Module) -> None:
+    def __init__(self, vae: Any) -> None:
         super().__init__()
-        self.vae = vae
+        self.vae: Any = vae
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.vae.encode(pixels, return_dict=False)[0].mean

@@ -173,7 +173,7 @@ class PlainFlip:
             "mse": c.mse * F.mse_loss(restored, gt[:n]),
             "perceptual": c.perceptual * torch.stack(stages).mean(),
         }
-        sum(terms.values()).backward()
+        torch.stack([*terms.values()]).sum().backward()
         norm = nn.utils.clip_grad_norm_(self.trained, self.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -1,7 +1,9 @@
 """How far each number format, layout and attention of a device is from strict float32 there."""
 
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -47,17 +49,18 @@ def measure(bench: Bench) -> None:
             tokens = nets.vre.tokenize(lq)
         compare = partial(compared, given=given, wanted=wanted, tokens=tokens, lq=lq)
         del reference
+        ours_there = partial(ours, device=bench.device)
 
-        def one(dtype: torch.dtype, **allowed: bool) -> Row:
+        def one(dtype: torch.dtype, make: Callable[..., Flow] = ours_there, **allowed: bool) -> Row:
             with tensor_cores(**{**STRICT, **allowed}):
-                return compare(ours(nets, dtype, bench.device))
+                return compare(make(nets, dtype))
 
         bench.row("float32, channels-last", lambda: one(torch.float32))
         bench.row("float32, torch's defaults", lambda: one(torch.float32, convolutions=True))
         bench.row("float32 as TF32", lambda: one(torch.float32, products=True, convolutions=True))
         for name, dtype in HALVES.items():
             bench.row(name, lambda d=dtype: one(d))
-            bench.row(f"{name}, plain", lambda d=dtype: compare(plain(nets, d)))
+            bench.row(f"{name}, plain", lambda d=dtype: one(d, plain))
         attentions(bench, nets, given["denoise"], wanted["denoise"])
 
 
@@ -104,11 +107,8 @@ def against_cpu(bench: Bench) -> Row:
         "decode": nets.vae.double().decode(given["decode"][0].double() / SCALING).sample,
     }
     nets.vae.float()
-    there = Networks(
-        *(net.to(bench.device) for net in (nets.vre, nets.unet, nets.vae)),
-        nets.unet_config,
-        nets.vae_config,
-    )
+    moved = (net.to(bench.device) for net in (nets.vre, nets.unet, nets.vae))
+    there = replace(nets, **dict(zip(("vre", "unet", "vae"), moved, strict=True)))
     with tensor_cores(**STRICT):
         flow = ours(there, torch.float32, bench.device)
         found = {

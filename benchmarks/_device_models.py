@@ -60,8 +60,8 @@ class Networks:
     """The networks in float32, contiguous, as diffusers makes them."""
 
     vre: VisualRepresentationEmbedder
-    unet: nn.Module
-    vae: nn.Module
+    unet: Any
+    vae: Any
     unet_config: dict[str, Any]
     vae_config: dict[str, Any]
 
@@ -83,8 +83,9 @@ def random_networks(device: torch.device, tiny: bool) -> Networks:
         vre = VisualRepresentationEmbedder(TINY_VRE if tiny else VREConfig())
         unet: nn.Module = unet_class.from_config(unet_config)
         vae: nn.Module = vae_class.from_config(vae_config)
-    nets = [net.eval().requires_grad_(False).to(device) for net in (vre, unet, vae)]
-    return Networks(*nets, unet_config, vae_config)
+    for net in (vre, unet, vae):
+        net.eval().requires_grad_(False).to(device)
+    return Networks(vre, unet, vae, unet_config, vae_config)
 
 
 def plain(nets: Networks, dtype: torch.dtype = torch.float32) -> Flow:
@@ -159,7 +160,8 @@ def tensor_cores(*, products: bool, convolutions: bool) -> Iterator[None]:
 
     torch's own defaults are no for matrix products and yes for convolutions.
     """
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32, cudnn.allow_tf32 = products, convolutions
     try:
@@ -168,7 +170,7 @@ def tensor_cores(*, products: bool, convolutions: bool) -> Iterator[None]:
         matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
-def _contiguous(net: nn.Module) -> Any:
+def _contiguous(net: Any) -> Any:
     return copy.deepcopy(net).to(memory_format=torch.contiguous_format)
 
 

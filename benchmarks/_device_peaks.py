@@ -129,8 +129,8 @@ def attention(bench: Bench) -> Row:
 def copies(bench: Bench) -> Row:
     """GB/s within the device, read and written counted, and between it and the host."""
     size = 2**16 if bench.tiny else 2**28
-    here = torch.randint(256, (size,), dtype=torch.uint8)
-    there, other = (here.to(bench.device, copy=True) for _ in range(2))
+    there = torch.randint(256, (size,), dtype=torch.uint8, device=bench.device)
+    here, other = there.to("cpu", copy=True), there.clone()
     rates = {"within": 2 * size / bench.timed(lambda: other.copy_(there))["ms"] / 1e6}
     hosts = {"pageable": here}
     if bench.device.type == "cuda":

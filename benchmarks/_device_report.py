@@ -151,7 +151,7 @@ def distances(result: dict) -> list[str]:
         slower = peaks.get("convolutions, float32 as TF32", peak)
         shares = []
         for part, time in row["parts"].items():
-            rate = 2 * counted["macs_g"][part] * row["batch"] / time["ms"] / 1000
+            rate = 2 * counted["macs_g"][part] * row["batch"] / time["ms"]  # G a ms are T a s
             top = (slower if part == "embed" else peak)["tflops"]
             shares.append(f"{part} {rate:.3g} TFLOP/s ({rate / top:.0%})")
         lines.append(f"{name}: {', '.join(shares)}")

@@ -14,7 +14,8 @@ FORMATS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 def measure(bench: Bench) -> None:
     """Rows: `RUN_OF` steps of a 512 px picture in each format, way by way."""
     steps, side = (2, 64) if bench.tiny else (RUN_OF, 512)
-    diffusers_classes()
+    where = str(bench.device)
+    diffusers_classes()  # before anything imports torchvision
     with torch.no_grad():
         for name, dtype in FORMATS.items():
             made: list = []
@@ -23,8 +24,8 @@ def measure(bench: Bench) -> None:
                 if not made:
                     torch.manual_seed(0)
                     config = TINY if bench.tiny else UNET
-                    model = random_model(config, d, bench.device)
-                    made.append(models_for(model, random_hubs(model, d, bench.device), side))
+                    model = random_model(config, d, where)
+                    made.append(models_for(model, random_hubs(model, d, where), side))
                 return made[0]
 
             for way in WAYS:

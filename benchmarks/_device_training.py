@@ -1,5 +1,6 @@
 """A training step of `onestep` and of `flipnet-restore` on a device, beside plain loops."""
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,9 +19,9 @@ from ._training_loops import Losses, OurLoop, PlainLoop
 from ._training_setup import SHAPES, Shape, logical_noise, run_config, write_files
 from .training import CHECKED, changes_of, largest_difference
 
-ARMS = ("plain", "ours", "cached", "checkpointed", "bf16")
-STEPS = 5
-"""That are timed at most; one more is taken to count its traffic."""
+ARMS = ("plain", "ours", "cached", "bf16", "checkpointed")
+STEPS, SECONDS = 5, 4.0
+"""That are timed at most, and after which no further one begins; one more counts its traffic."""
 TRUE_SIZE = 512
 WRITTEN = "written"
 
@@ -107,13 +108,13 @@ def step_of(bench: Bench, stage: Stage, arm: str, losses: dict[str, list[Losses]
         losses[arm] = [loop.step() for _ in range(CHECKED)]
     row = {"batch": shape.batch, "size": shape.size, "built_s": built, "data_ms": data_ms, **memory}
     timed = []
-    while len(timed) < STEPS and (not timed or bench.left() > sum(timed) / len(timed)):
+    while not timed or (len(timed) < STEPS and sum(timed) < min(SECONDS, bench.left())):
         bench.wait()
         start = time.perf_counter()
         loop.step()
         bench.wait()
         timed.append(time.perf_counter() - start)
-    median = sorted(timed)[len(timed) // 2]
+    median = statistics.median(timed)
     row |= {"s_per_step": median, "s_per_step_range": [min(timed), max(timed)]}
     row |= {"steps": len(timed), "samples_per_s": shape.batch / median, "losses": losses[arm]}
     if arm != "plain" and "plain" in losses:

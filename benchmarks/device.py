@@ -215,6 +215,8 @@ def main(argv: list[str] | None = None) -> None:
     device = find_device(args.device)  # before any part fails on it
     if args.part:
         compute_on(args.device)
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)  # events and counts of memory are the current one's
         path = args.folder / f"{args.part}.jsonl"
         with path.open("a", encoding="utf-8") as file:
 

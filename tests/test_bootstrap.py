@@ -115,6 +115,31 @@ def test_benchmarks_run_by_name(bootstrap, calls, monkeypatch, capsys):
     assert stop.value.code == 2 and "speed" in capsys.readouterr().out
 
 
+def test_installed_runs_this_python_and_this_folder(bootstrap, calls, monkeypatch):
+    monkeypatch.setattr(bootstrap, "set_up", lambda extra: pytest.fail("installs"))
+    monkeypatch.setattr(bootstrap, "benchmarks", lambda root: ["speed"])
+    monkeypatch.setenv("PYTHONPATH", "kept")
+    bootstrap.main(["--installed", "bench", "speed", "--faces", "2"])
+    assert calls == [[sys.executable, "-m", "facewright.benchmarks.speed", "--faces", "2"]]
+    assert os.environ["PYTHONPATH"].endswith(f"{os.pathsep}kept")
+
+
+def test_a_folder_of_any_name_is_the_package(bootstrap, tmp_path, monkeypatch):
+    checkout = tmp_path / "some 'place'-main"
+    (checkout / "core").mkdir(parents=True)
+    (checkout / "__init__.py").write_text("from .core import NAME\nHERE = __file__\n")
+    (checkout / "core" / "__init__.py").write_text("NAME = 'found'\n")
+    monkeypatch.setattr(bootstrap, "ROOT", checkout)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    (tmp_path / "pointer").mkdir()
+    bootstrap.point_here(tmp_path / "pointer")
+    code = "import facewright, facewright.core as c; print(facewright.HERE, c.__file__, c.NAME)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.count(str(checkout)) == 2 and done.stdout.strip().endswith("found")
+
+
 def test_wrong_usage_shows_help(bootstrap, capsys):
     with pytest.raises(SystemExit) as stop:
         bootstrap.main(["dance"])
