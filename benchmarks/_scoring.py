@@ -59,6 +59,11 @@ class People:
         return face_box_mask(self.landmarks, nano.NANO_SIZE)
 
     @cached_property
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        """Of gt, and of the gallery."""
+        return by_batches(_encoder(), self.gt), by_batches(_encoder(), self.references[:, 0])
+
+    @cached_property
     def mask(self) -> Tensor:
         """Where landmarks are, as MFA sees it in the degraded picture."""
         heatmaps = by_batches(landmarker().heatmaps, self.lq)
@@ -127,16 +132,20 @@ def _features(a: Tensor, b: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measured(x: Tensor, of: People, *, colour: bool = False) -> Values:
-    """Every metric of restored pictures but `colour` (MS-SWD), which takes longest, unless asked.
+def measured(x: Tensor, of: People, *, masked: bool = False, colour: bool = False) -> Values:
+    """Metrics of restored pictures, a value per person.
 
     psnr, ssim, edges: in the box of the face. feature, identity (cosine), rank1 (the most similar
     of one other photo of everybody is the person's own): by the metric encoder. eyes_colour: RGB
-    distance of the irises' mean colours. masked_feature, masked_edges: in MFA's mask. a_ld,
-    a_ld_eyes: affine landmark distance in pixels, of the nano landmarker's points.
+    distance of the irises' mean colours. a_ld, a_ld_eyes: affine landmark distance in pixels, of
+    the nano landmarker's points.
+
+    Args:
+        masked: masked_feature and masked_edges, too: in MFA's mask.
+        colour: MS-SWD, too, which takes longest.
     """
-    encoder, grey, eyes = _encoder(), 0.5 * (1 - of.mask), region_points(68, "eyes")
-    mine, same, others = (by_batches(encoder, p) for p in (x, of.gt, of.references[:, 0]))
+    (same, others), eyes = of.embeddings, region_points(68, "eyes")
+    mine = by_batches(_encoder(), x)
     best = (mine @ others.T).argmax(1)
     points = by_batches(landmarker().landmarks, x)
     values = {
@@ -147,11 +156,14 @@ def measured(x: Tensor, of: People, *, colour: bool = False) -> Values:
         "identity": F.cosine_similarity(mine, same),
         "rank1": (best == torch.arange(len(x))).double(),
         "eyes_colour": (_iris(x, of) - _iris(of.gt, of)).norm(dim=2).mean(1),
-        "masked_feature": by_batches(_features, of.mask * x + grey, of.mask * of.gt + grey),
-        "masked_edges": edge_ratio(x, of.gt, (of.mask > 0.3).to(x)),
         "a_ld": affine_landmark_distance(points, of.landmarks),
         "a_ld_eyes": affine_landmark_distance(points[:, eyes], of.landmarks[:, eyes]),
     }
+    if masked:
+        grey = 0.5 * (1 - of.mask)
+        seen, wanted = (of.mask * p + grey for p in (x, of.gt))
+        values["masked_feature"] = by_batches(_features, seen, wanted)
+        values["masked_edges"] = edge_ratio(x, of.gt, (of.mask > 0.3).to(x))
     if colour:
         values["colour"] = ms_swd(x, of.gt)
     return {name: v.double().numpy() for name, v in values.items()}

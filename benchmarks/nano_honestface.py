@@ -87,7 +87,7 @@ def people(count: int) -> People:
 
 def score(x: torch.Tensor, of: People) -> dict[str, np.ndarray]:
     """One value per person for every column."""
-    values = measured(x, of)
+    values = measured(x, of, masked=True)
     return {
         "identity": 1 - values["identity"],
         "feature": values["feature"],
@@ -177,7 +177,7 @@ def score_arm(count: int, arm: str, exports: Mapping[int, Path]) -> Conditions:
         for how, identity in said.items():
             name = f"{arm}-{how}".removesuffix("-") + ("-eyes" if how in _EYES else "")
             restored = in_parts(run, of.lq, identity)
-            values = measured(restored, of, colour=name in _COLOURED)
+            values = measured(restored, of, masked=True, colour=name in _COLOURED)
             found.setdefault(name, {})[str(seed)] = values
     return found
 
