@@ -221,6 +221,6 @@ def compiled(bench: Bench, net: nn.Module, args: tuple, wanted: torch.Tensor) ->
             found = agrees(call(), wanted)
         time = bench.timed(call)
     finally:
-        torch._dynamo.reset()
+        torch.compiler.reset()
     built = {"built_s": first["first_ms"] / 1000, **how}
     return {"agreement": {"image": found}, **time, **built, **memory}

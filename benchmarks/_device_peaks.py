@@ -16,6 +16,8 @@ from .training import _processor
 
 PACKAGES = ("torch", "triton", "diffusers", "transformers", "peft", "accelerate", "numpy", "kornia")
 FORMATS = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+SHORT = 0.4
+"""Seconds for one figure; the large parts come later."""
 ASKED = "name,driver_version,memory.total,clocks.sm,clocks.mem,power.limit,temperature.gpu"
 
 
@@ -103,7 +105,7 @@ def products(bench: Bench, dtype: torch.dtype, *, tf32: bool = False) -> Row:
     n = 256 if bench.tiny else 8192
     a, b = (_random(bench, dtype, n, n) for _ in range(2))
     with tensor_cores(products=tf32, convolutions=tf32):
-        row = bench.timed(lambda: a @ b)
+        row = bench.timed(lambda: a @ b, seconds=SHORT)
     return {"tflops": 2 * n**3 / row["ms"] / 1e9, **row}
 
 
@@ -114,7 +116,7 @@ def convolutions(bench: Bench, dtype: torch.dtype, *, tf32: bool = False) -> Row
     x = _random(bench, dtype, b, c, side, side).contiguous(memory_format=layout)
     w = _random(bench, dtype, c, c, 3, 3).contiguous(memory_format=layout)
     with tensor_cores(products=tf32, convolutions=tf32):
-        row = bench.timed(lambda: F.conv2d(x, w, padding=1))
+        row = bench.timed(lambda: F.conv2d(x, w, padding=1), seconds=SHORT)
     return {"tflops": 2 * b * side**2 * c**2 * 9 / row["ms"] / 1e9, **row}
 
 
@@ -122,7 +124,7 @@ def attention(bench: Bench) -> Row:
     """TFLOP/s of the UNet's largest self-attention: 4,096 tokens, 5 heads of 64, in half."""
     tokens, dtype = (64, torch.float32) if bench.tiny else (4096, torch.float16)
     q, k, v = (_random(bench, dtype, 2, 5, tokens, 64) for _ in range(3))
-    row = bench.timed(lambda: F.scaled_dot_product_attention(q, k, v))
+    row = bench.timed(lambda: F.scaled_dot_product_attention(q, k, v), seconds=SHORT)
     return {"tflops": 4 * 2 * 5 * tokens**2 * 64 / row["ms"] / 1e9, **row}
 
 
@@ -131,13 +133,14 @@ def copies(bench: Bench) -> Row:
     size = 2**16 if bench.tiny else 2**28
     there = torch.randint(256, (size,), dtype=torch.uint8, device=bench.device)
     here, other = there.to("cpu", copy=True), there.clone()
-    rates = {"within": 2 * size / bench.timed(lambda: other.copy_(there))["ms"] / 1e6}
+    within = bench.timed(lambda: other.copy_(there), seconds=SHORT)
+    rates = {"within": 2 * size / within["ms"] / 1e6}
     hosts = {"pageable": here}
     if bench.device.type == "cuda":
         hosts["pinned"] = here.pin_memory()
     for kind, host in hosts.items():
-        to = bench.timed(lambda h=host: there.copy_(h))
-        back = bench.timed(lambda h=host: h.copy_(there))
+        to = bench.timed(lambda h=host: there.copy_(h), seconds=SHORT)
+        back = bench.timed(lambda h=host: h.copy_(there), seconds=SHORT)
         rates |= {f"to_device_{kind}": size / to["ms"] / 1e6}
         rates |= {f"to_host_{kind}": size / back["ms"] / 1e6}
     return {"gb_per_s": rates, "mb": round(size / 2**20, 2)}

@@ -52,14 +52,14 @@ class Part:
 
 
 PARTS = {
-    "machine": Part("_device_peaks", "measure", 25),
+    "machine": Part("_device_peaks", "measure", 30),
     "formats": Part("_device_formats", "measure", 65),
     "faces": Part("_device_faces", "measure", 95),
     "traffic": Part("_device_traffic", "measure", 25),
     "sampling": Part("_device_sampling", "measure", 40),
     "onestep": Part("_device_training", "measure_onestep", 100),
     "flipnet": Part("_device_training", "measure_flipnet", 70),
-    "compile": Part("_device_faces", "measure_compiled", 60),
+    "compile": Part("_device_faces", "measure_compiled", 55),
 }
 WHOLE = sum(part.seconds for part in PARTS.values())
 SPARE = 3.0
