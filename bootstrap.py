@@ -3,6 +3,7 @@
     python bootstrap.py demo     restore a bundled picture with the bundled models
     python bootstrap.py test     lint, check types and test
     python bootstrap.py bench    list the benchmarks; with a NAME, run one
+    python bootstrap.py docs     build the documentation and serve it; with --build, only build it
 
 Works the same on Linux, macOS and Windows. Everything is installed into the folder .venv, pinned by
 constraints.txt; delete that folder to start afresh. With --installed before the command nothing is
@@ -22,8 +23,8 @@ VENV = ROOT / ".venv"
 MIN_PYTHON = (3, 11)
 
 INSTALLED = "--installed"
-EXTRAS = {"demo": "headless", "test": "dev", "bench": "dev"}
-"""What each command needs; "dev" contains "headless"."""
+EXTRAS = {"demo": "headless", "test": "dev", "bench": "dev", "docs": "docs"}
+"""What each command needs; "dev" contains "headless", but not "docs"."""
 STEPS = {
     "demo": [["-m", "facewright", "demo"]],
     "test": [["-m", "ruff", "check", "."], ["-m", "ruff", "format", "--check", "."],
@@ -31,6 +32,7 @@ STEPS = {
               "--no-cache", "--no-logo"],
              ["-m", "basedpyright", "--project", "pyproject.toml"],  # not one in a folder above
              ["-m", "pytest", "-q", "-n", "auto", "--dist", "loadfile"]],
+    "docs": [["-m", "facewright.docs.site"]],
 }  # fmt: skip
 """What each command runs, by the Python of .venv; further arguments go to the last step. Tests run
 on all cores, a file on one: what its fixtures build is built once."""
@@ -55,10 +57,11 @@ def fingerprint(root: Path) -> str:
 
 
 def is_installed(venv: Path, extra: str, wanted: str) -> bool:
-    """Whether `extra`, or "dev" which contains all, was installed for this fingerprint."""
+    """Whether `extra`, or "dev" where that contains it, was installed for this fingerprint."""
     if not venv_python(venv).is_file():
         return False
-    stamps = (venv / f".facewright-{name}" for name in {extra, "dev"})
+    within = {extra} if extra == "docs" else {extra, "dev"}
+    stamps = (venv / f".facewright-{name}" for name in within)
     return any(s.is_file() and s.read_text() == wanted for s in stamps)
 
 

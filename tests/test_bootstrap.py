@@ -78,6 +78,15 @@ def test_dev_contains_headless_but_not_the_other_way_round(bootstrap, project, c
     assert len(calls) == 3
 
 
+def test_the_site_is_not_part_of_dev(bootstrap, project, calls):
+    venv = project / ".venv"
+    bootstrap.set_up("dev", venv, project)
+    bootstrap.set_up("docs", venv, project)
+    assert len(calls) == 3 and calls[-1][-1] == f"{project}[docs]"
+    bootstrap.set_up("docs", venv, project)
+    assert len(calls) == 3
+
+
 def test_a_failed_installation_is_not_remembered(bootstrap, project, calls, monkeypatch):
     working = bootstrap.subprocess.run
 

@@ -88,7 +88,10 @@ def test_the_archive_has_what_runs_and_not_what_tests_it():
         "README.md", "requirements.txt", "pyproject.toml",
     ):  # fmt: skip
         assert not _left_out(name), name
-    for name in ("tests/test_metadata.py", "benchmarks/x.py", "setup.py", ".ci/x", "docs/x.json"):
+    for name in (
+        "tests/test_metadata.py", "benchmarks/x.py", "setup.py", ".ci/x", "docs/x.json",
+        "docs/mkdocs.yml", "CITATION.cff", ".pre-commit-config.yaml", ".github/dependabot.yml",
+    ):  # fmt: skip
         assert _left_out(name), name
 
 
@@ -202,6 +205,7 @@ def test_what_is_promised_about_versions_is_tested():
     matrix = yaml.safe_load(text)["jobs"]["tests"]["strategy"]["matrix"]
     lowest = PROJECT["requires-python"].removeprefix(">=")
     assert matrix["python"][0] == lowest
+    assert {name.partition("-")[0] for name in matrix["os"]} == {"ubuntu", "windows", "macos"}
     assert {(job["python"], job["versions"]) for job in matrix["include"]} == {
         (lowest, "lowest"),
         (lowest, "newest"),
@@ -209,3 +213,44 @@ def test_what_is_promised_about_versions_is_tested():
     said = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for option in ("--resolution lowest-direct", "-m pytest -q -n auto --dist loadfile"):
         assert option in text and option in said, option
+
+
+def test_workflows_use_what_is_there():
+    """Files and commands of the repository that .github names exist, and steps are whole."""
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        text = path.read_text(encoding="utf-8")
+        for job in yaml.safe_load(text)["jobs"].values():
+            if "uses" in job:
+                assert (ROOT / job["uses"]).is_file()
+                continue
+            assert all(("run" in step) != ("uses" in step) for step in job["steps"])
+        for name in re.findall(r"python3? (\S+\.py)", text):
+            assert (ROOT / name).is_file(), name
+
+
+def test_everything_that_pins_or_states_a_version_says_the_same():
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    (ruff,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
+    assert f"\nruff=={ruff['rev'].removeprefix('v')}\n" in pins
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(cited["version"]) == PROJECT["version"]
+    assert cited["license"] == PROJECT["license"]
+    assert cited["repository-code"] == PROJECT["urls"]["Repository"]
+
+
+def test_reports_bring_what_the_doctor_says():
+    folder = ROOT / ".github"
+    for path in (folder / "ISSUE_TEMPLATE").glob("*.yml"):
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stem != "config":
+            asked = {part["attributes"].get("label") for part in form["body"]}
+            assert "Output of `facewright doctor --json`" in asked
+    assert "facewright doctor --json" in (folder / "pull_request_template.md").read_text("utf-8")
+
+
+def test_the_site_needs_nothing_that_users_install():
+    """What builds the site is an extra of its own: no other brings it."""
+    makes = _declared("docs") - _declared("headless")
+    assert makes >= {"mkdocs", "mkdocs-material"}
+    for extra in ("", *PROJECT["optional-dependencies"].keys() - {"docs"}):
+        assert not makes & _declared(extra), extra

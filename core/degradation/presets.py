@@ -164,7 +164,7 @@ PRESETS: dict[str, Preset] = {
 def overridden(preset: Preset, **changes: Any) -> Preset:
     """`preset` with other values in every pass.
 
-    Args:
+    Keyword Args:
         scale: (low, high), reduction of each side, 0.1 or more.
         sigma: (low, high) in pixels of the image as it is when blurred, 0 (no blur) to 200.
         noise: (low, high), standard deviation in units of the [0, 1] range.
