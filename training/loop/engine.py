@@ -154,7 +154,7 @@ class Engine:
 
         Raises:
             ConfigError: the output folder already holds a run and `resume` is False, or cannot be
-            written.
+                written.
             NonFiniteError: the loss stays NaN or infinite.
             DataLostError: the data vanished. The checkpoint is of the step before.
             FacewrightError: the last checkpoint or the results could not be written.
