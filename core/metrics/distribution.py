@@ -78,8 +78,9 @@ class FrechetStatistics:
             return
         total = self.count + len(x)
         shift = mean - self._mean
-        self._scatter += centred.T @ centred
-        self._scatter += torch.outer(shift, shift) * (self.count * len(x) / total)
+        if len(x) > 1:  # one alone has no scatter
+            self._scatter += centred.T @ centred
+        self._scatter += torch.outer(shift, shift).mul_(self.count * len(x) / total)
         self._mean += shift * (len(x) / total)
         self.count = total
 

@@ -7,6 +7,11 @@ import torch
 from ..devices import widened
 from ..errors import FacewrightError, listed
 
+_AT_ONCE = 2**22
+"""Cosines that are held at a time."""
+_ROUNDING = 1e-12
+"""By less than this a product of matrices does not tell which of two cosines is larger."""
+
 
 def identity_degrees(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Angle between two embeddings ("Deg."), arccos(a.b / |a||b|) in degrees.
@@ -79,10 +84,20 @@ def identity_rank(
     u, v = _unit(embeddings, "embeddings"), _unit(gallery, "gallery")
     if not len(u):
         return u.new_zeros(0)
-    # Row by row, so that a picture's rank does not depend on who else is ranked.
-    cosines = torch.stack([(v * row).sum(1) for row in u])
-    mine = cosines.gather(1, torch.tensor(list(own), device=u.device)[:, None])
-    return 1 + (cosines > mine).sum(1).to(u)
+    ranks, places = [], torch.tensor(list(own), device=u.device)
+    chunk = max(1, _AT_ONCE // len(v))
+    for rows, at in zip(u.split(chunk), places.split(chunk), strict=True):
+        about = rows @ v.T
+        ahead = about - about.gather(1, at[:, None])
+        rank = 1 + (ahead > _ROUNDING).sum(1)
+        close = ahead.abs() <= _ROUNDING
+        for i in (close.sum(1) > 1).nonzero().flatten().tolist():
+            # Term by term: a picture's rank does not depend on who else is ranked.
+            near = close[i].nonzero().flatten()
+            cosines = (v[near] * rows[i]).sum(1)
+            rank[i] += (cosines > cosines[near == at[i]]).sum()
+        ranks.append(rank)
+    return torch.cat(ranks).to(u)
 
 
 def first_in_rank(

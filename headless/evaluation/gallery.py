@@ -49,7 +49,9 @@ class Gallery:
             return
         places = {original: i for i, original in enumerate(self._originals)}
         gallery = torch.cat(list(self._originals.values()))
-        for row, original, embedding in self._restored:
-            for m in self.metrics:
-                value = m.compute(embedding, gallery, [places[original]])
-                row.values[m.name] = float(value[0])
+        restored = torch.cat([embedding for _, _, embedding in self._restored])
+        own = [places[original] for _, original, _ in self._restored]
+        for m in self.metrics:
+            found = m.compute(restored, gallery, own).tolist()
+            for (row, _, _), value in zip(self._restored, found, strict=True):
+                row.values[m.name] = value

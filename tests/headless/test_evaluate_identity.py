@@ -8,7 +8,7 @@ import pytest
 import torch
 from facewright.core.faces import load_analyzer
 from facewright.core.images import Picture, write_picture
-from facewright.core.metrics import identity_cosine, identity_rank
+from facewright.core.metrics import identity, identity_cosine, identity_rank
 from facewright.core.modules.iresnet import IResNet
 from facewright.core.people.recogniser import load_recogniser
 from facewright.headless.cli import app
@@ -147,6 +147,24 @@ def test_a_rank_by_sorting():
         order = sorted(range(7), key=lambda k: -cosines[k])
         assert ranks[i] == order.index(j) + 1
     assert identity_rank(gallery[[0, 0]], gallery[[0, 0]]).tolist() == [1, 1]  # ties are own
+
+
+def test_ranks_do_not_depend_on_who_else_is_ranked(monkeypatch):
+    """Nor on how many at a time, where originals are equal or nearly so."""
+    torch.manual_seed(2)
+    gallery = torch.randn(60, 16).double()
+    gallery[:10], gallery[10] = gallery[20:30] * 3, gallery[11] * (1 + 1e-15)
+    faces = gallery[:40] + 0.3 * torch.randn(40, 16)
+    faces[:12] = gallery[:12]
+    own = [*range(20, 30), 11, 10, *torch.randint(0, 60, (28,)).tolist()]
+    monkeypatch.setattr(identity, "_AT_ONCE", 7 * 60)
+    together = identity_rank(faces, gallery, own).tolist()
+    unit = gallery / gallery.norm(dim=1, keepdim=True)
+    for face, at, rank in zip(faces, own, together, strict=True):
+        cosines = (unit * (face / face.norm())).sum(1)
+        assert rank == 1 + int((cosines > cosines[at]).sum())
+        assert rank == identity_rank(face[None], gallery, [at]).item()
+    assert max(together) > 10
 
 
 def test_what_cannot_be_read_is_said(root, tmp_path):
