@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -14,13 +14,14 @@ from torch import Tensor
 
 from ..errors import FacewrightError
 from ..files.writing import written_whole
+from .ahead import ahead
 from .clip import Clip, Footage
 from .colors import RGB, Coding
 from .copies import Copies, add_sound, encode_sound, label, mark, options_for
 from .notes import damage, missing, side_data
 from .reading import Video, load_av, opened, words
 from .segments import Resumed, encode_segments, join_segments
-from .sink import FRAMES_TOGETHER, USUAL, Form, Sink
+from .sink import AHEAD, FRAMES_TOGETHER, USUAL, Form, Sink, with_pixels
 
 _RGB = Coding(RGB, full=True)
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS, errno.EACCES)
@@ -36,8 +37,7 @@ def read_frames(source: Footage) -> Iterator[Tensor]:
         yield from map(source.frame, range(len(source.frames)))
         return
     with opened(source) as video:
-        for frame in video.contents():
-            yield video.pixels(frame)
+        yield from ahead(map(video.pixels, video.contents()), 2)
         video.check_frames()
 
 
@@ -195,15 +195,17 @@ def _read_back(path: Path, sink: Sink, copies: Copies) -> list[str]:
 def _encode(video: Video, sink: Sink, copies: Copies, change: Callable) -> None:
     """All frames, and what goes with them, as they come in the file."""
     count, waiting = 0, []
-    for item in video.contents(*copies.sources):
-        if not isinstance(item, video.av.VideoFrame):
-            with sink.writing():
-                copies.write(item)
-            continue
-        waiting.append(item)
-        if len(waiting) == FRAMES_TOGETHER:
-            sink.pass_on(video, waiting, change, count)
-            count, waiting = count + len(waiting), []
+    contents = map(partial(with_pixels, video), video.contents(*copies.sources))
+    with closing(ahead(contents, AHEAD)) as items:
+        for item, pixels in items:
+            if pixels is None:
+                with sink.writing():
+                    copies.write(item)
+                continue
+            waiting.append((item, pixels))
+            if len(waiting) == FRAMES_TOGETHER:
+                sink.pass_on(video, waiting, change, count)
+                count, waiting = count + len(waiting), []
     sink.pass_on(video, waiting, change, count)
     sink.flush()
 

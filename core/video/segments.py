@@ -8,6 +8,7 @@ are written into the new file as they are.
 import io
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor
 
 from ..errors import FacewrightError
+from .ahead import ahead
 from .copies import Copies
 from .parts import Parts
 from .reading import Source, Video, load_av, opened
-from .sink import FRAMES_TOGETHER, Form, Sink, Times
+from .sink import AHEAD, FRAMES_TOGETHER, Form, Sink, Times
 
 SEGMENT = 240
 """Frames of a segment: x264 begins anew every 250 at the latest anyway, a multiple of
@@ -153,14 +155,15 @@ def encode_segments(
         frames = itertools.chain([first], frames)
         for done in itertools.islice(frames, count):
             times.next(done.pts)
-        sink = None
-        while some := list(itertools.islice(frames, FRAMES_TOGETHER)):
-            sink = sink or _Segment(av, writing, form, crf, video.rate, times)
-            sink.pass_on(video, some, change, count)
-            count += len(some)
-            if sink.frames == SEGMENT:
-                parts.save(_name(segments), (sink.finished(), resumed.save()))
-                sink, segments = None, segments + 1
+        sink, contents = None, ((frame, video.pixels(frame)) for frame in frames)
+        with closing(ahead(contents, AHEAD)) as seen:
+            while some := list(itertools.islice(seen, FRAMES_TOGETHER)):
+                sink = sink or _Segment(av, writing, form, crf, video.rate, times)
+                sink.pass_on(video, some, change, count)
+                count += len(some)
+                if sink.frames == SEGMENT:
+                    parts.save(_name(segments), (sink.finished(), resumed.save()))
+                    sink, segments = None, segments + 1
         if sink is not None:
             parts.save(_name(segments), (sink.finished(), resumed.save()))
             segments += 1

@@ -25,7 +25,9 @@ from .notes import coding_notes, upright_ratio
 from .reading import Video, load_av
 
 FRAMES_TOGETHER = 8
-"""Frames that `rewrite_video` holds at a time."""
+"""Frames that `rewrite_video` changes at a time."""
+AHEAD = 4
+"""Frames that are decoded meanwhile."""
 USUAL = Coding(BT601, full=False)
 
 
@@ -90,6 +92,11 @@ class Times:
         return pts
 
 
+def with_pixels(video: Video, item: Any) -> tuple[Any, Tensor | None]:
+    """What `Video.contents` gave, and the pixels of a frame; None for a packet."""
+    return item, video.pixels(item) if isinstance(item, video.av.VideoFrame) else None
+
+
 class Sink:
     """The picture stream of the file that is written."""
 
@@ -143,12 +150,14 @@ class Sink:
         """What the encoder made."""
         self.writer.mux(packets)
 
-    def pass_on(self, video: Video, frames: list[Any], change: Callable, first: int) -> None:
-        """Some frames to `change`, and what comes back to the encoder."""
+    def pass_on(
+        self, video: Video, frames: list[tuple[Any, Tensor]], change: Callable, first: int
+    ) -> None:
+        """Some frames, each with its pixels, to `change`, and what comes back to the encoder."""
         if not frames:
             return
-        seen, form = [video.pixels(frame) for frame in frames], self.form
-        for frame, old, new in zip(frames, seen, change(first, seen), strict=True):
+        form, changed_to = self.form, change(first, [pixels for _, pixels in frames])
+        for (frame, old), new in zip(frames, changed_to, strict=True):
             if new is not None and new.shape != old.shape:
                 self.encode(form.coding.from_rgb(new, form.halved), frame.pts)
                 continue
