@@ -44,7 +44,8 @@ def ratio_interval(own: np.ndarray, other: np.ndarray) -> dict[str, float]:
 @torch.no_grad()
 def errors(unet, z_0: torch.Tensor, prompts: dict, t: int, repeats: int) -> dict[str, np.ndarray]:
     """eps error of every picture under every prompt, the mean over `repeats` draws of the noise."""
-    level, found = alpha_bar()[t], dict.fromkeys(prompts, 0.0)
+    level = alpha_bar()[t]
+    found = {name: np.zeros(len(z_0)) for name in prompts}
     for repeat in range(repeats):
         noise = torch.randn(z_0.shape, generator=torch.Generator().manual_seed(1000 * t + repeat))
         z_t = add_noise(z_0, noise, level)
@@ -53,8 +54,8 @@ def errors(unet, z_0: torch.Tensor, prompts: dict, t: int, repeats: int) -> dict
             return (unet(z, t, cond).sample - eps).square().mean((1, 2, 3))
 
         for name, cond in prompts.items():
-            found[name] = found[name] + by_batches(error, z_t, noise, cond).double() / repeats
-    return {name: value.numpy() for name, value in found.items()}
+            found[name] += by_batches(error, z_t, noise, cond).double().numpy() / repeats
+    return found
 
 
 def measure(unet, vae, vre, count: int, repeats: int) -> dict:
