@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from .. import architecture
-from ..errors import FacewrightError, shorten
+from ..errors import CheckpointError, FacewrightError, shorten
 from ..lora.merge import LoraReport, merge_lora, parse_lora
 from ..methods.flipnet import ALREADY_APPLIED, TEXT_TOKENS, BoostHubs, Condition
 from ..modules.boosthub import check_loras
@@ -37,7 +37,7 @@ def build(
         pieces: see `architecture.build`.
 
     Raises:
-        CheckpointError: the weights do not fit the architecture.
+        CheckpointError: the weights do not fit the architecture, or float16 cannot hold them.
     """
     # Names with an underscore are diffusers' own notes, such as the class to build instead.
     known = {k: v for k, v in config.items() if not k.startswith("_")}
@@ -45,13 +45,19 @@ def build(
         lambda: use_fast_layers(cls.from_config(known)),
         tensors,
         source=source,
-        place=lambda tensor: _placed(tensor, dtype, device),
+        place=lambda tensor: _placed(tensor, dtype, device, source),
         pieces=pieces,
     )
 
 
-def _placed(tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-    tensor = tensor.to(device, dtype)
+def _placed(tensor: Tensor, dtype: torch.dtype, device: torch.device, source: str) -> Tensor:
+    given, tensor = tensor, tensor.to(device, dtype)
+    lost = dtype == torch.float16 and given.dtype != dtype and not torch.isfinite(tensor).all()
+    if lost and torch.isfinite(given).all():  # what is broken itself is told by who reads it
+        raise CheckpointError(
+            f"{shorten(source)} holds weights up to {float(given.abs().max()):g}, and float16 ends "
+            "at 65504. Load it in float32 or bfloat16 (command line: --dtype fp32)."
+        )
     # About a fifth faster on CPU, and what tensor cores want.
     return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 

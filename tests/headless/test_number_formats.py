@@ -8,11 +8,12 @@ import torch
 from facewright.core import devices
 from facewright.core.devices import computing_on
 from facewright.core.diffusion import loading
-from facewright.core.diffusion.backbone import DiffusersBackbone, Model
+from facewright.core.diffusion.backbone import DiffusersBackbone, Model, build
 from facewright.core.diffusion.boosthub import predicting
 from facewright.core.diffusion.library import diffusers_classes
 from facewright.core.diffusion.loading import load_nano
 from facewright.core.diffusion.vae import Vae
+from facewright.core.errors import CheckpointError
 from facewright.core.methods.flipnet import Condition
 from facewright.core.pipeline.options import RestoreOptions
 from facewright.core.restorer import decode_finite, restore_in_chunks, restore_one_step
@@ -144,6 +145,18 @@ def test_a_unet_that_overflows_stays_in_float32(mode, caplog):
     for ours, expected in zip(found, made(wide), strict=True):
         assert torch.isfinite(expected).all()
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_float16_cannot_hold_are_named():
+    tensors = tiny_unet().state_dict()
+    tensors["conv_in.bias"] = torch.full_like(tensors["conv_in.bias"], 7e4)
+    about = {"source": "big.safetensors", "device": torch.device("cpu")}
+    with pytest.raises(CheckpointError, match=r"big\.safetensors holds weights up to 70000, .*"):
+        build(diffusers_classes()[0], CONFIG, tensors, dtype=torch.float16, **about)
+    build(diffusers_classes()[0], CONFIG, tensors, dtype=torch.bfloat16, **about)
+    tensors["conv_in.bias"][0] = torch.nan
+    with pytest.raises(CheckpointError, match="NaN or infinite weights in 1 of"):
+        build(diffusers_classes()[0], CONFIG, tensors, dtype=torch.float16, **about)
 
 
 def test_what_is_broken_already_is_no_overflow(half_vae):
