@@ -8,7 +8,7 @@ from facewright.core.schedule import add_noise
 from facewright.core.weights import nano
 from facewright.training.data.world import world_folder
 from facewright.training.methods import base
-from facewright.training.methods.base import BaseConfig, BaseRecipe, UNetShape
+from facewright.training.methods.base import BaseConfig, BaseRecipe, UNetShape, standardise
 from facewright.training.methods.identity import retrieval
 from facewright.training.methods.nano_vae import fold_colour, fold_latent_scale, weighted_ycbcr
 from facewright.training.settings.config import ConfigError, WorldData
@@ -187,6 +187,21 @@ def embedder() -> VisualRepresentationEmbedder:
     vre.quantize.embedding.weight.data.normal_(0.3, 0.05)
     # The file holds half precision.
     return vre.half().float()
+
+
+def test_standardised_tokens_have_rms_one_and_tell_codes_apart():
+    vre = embedder()
+    before = vre.embed(torch.arange(16)[None])[0]
+    standardise(vre.embedding_change, vre.quantize.embedding.weight)
+    tokens = vre.embed(torch.arange(16)[None])[0]
+    rms = sum(v**2 for row in tokens.tolist() for v in row) / tokens.numel()
+    assert rms == pytest.approx(1, abs=1e-3)
+
+    def share_of_differences(x):
+        return float((x - x.mean(0)).square().sum() / x.square().sum())
+
+    assert share_of_differences(tokens) > 0.3
+    assert share_of_differences(before) < 0.05
 
 
 def test_late_timesteps_and_weights_of_v(tmp_path, monkeypatch):

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Literal, Self
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ...core.checkpoint import make_metadata, save_safetensors
+from ...core.methods.osdface import PromptProjection
 from ...core.schedule import NUM_TRAIN_TIMESTEPS, add_noise, alpha_bar, eps_to_x0
 from ...core.weights.nano import UNET_FORMAT, load_vae, unet_tensors
 from ..recipe import EXPORT_ONLY, Batch, Evaluation, Progress, Recipe, as_metadata
@@ -63,7 +65,7 @@ class BaseConfig(Strict):
     projection: Literal["kept", "trained"] = Field(
         "kept",
         description="trained: the VRE's projection of codes to prompt tokens learns with the UNet, "
-        "and the embedder is exported too",
+        "from tokens of rms 1 unless `start` goes on, and the embedder is exported too",
     )
     tokens: int = Field(77, ge=1, description="length of the zero prompt")
     unprompted: float = Field(0.3, ge=0, le=1, description="share of samples with a zero prompt")
@@ -131,6 +133,8 @@ class BaseRecipe(Recipe):
             self.vre = load_embedder(c.vre).requires_grad_(False)
         if c.projection == "trained":
             projection = copy.deepcopy(self.vre.embedding_change).requires_grad_(True)
+            if c.start is None:
+                standardise(projection, self.vre.quantize.embedding.weight)
         return {"denoiser": Denoiser(unet, projection)}
 
     def frozen(self) -> dict[str, nn.Module]:
@@ -218,3 +222,29 @@ class BaseRecipe(Recipe):
         vre = exported(self.vre, "vre", denoiser.embedding_change, OtherPictures())
         vre.save(embedder, dtype=torch.float16, trained=True, **training)
         return [path, embedder]
+
+
+def standardise(projection: PromptProjection, rows: Tensor) -> None:
+    """Rescale a fresh projection, in place, until the tokens of the codes have rms 1 and both of
+    its layers vary as much from code to code as SiLU bends.
+
+    Args:
+        rows: (n, d) the codebook.
+    """
+    with torch.no_grad():
+        mean, std = rows.mean(0), rows.std(0).clamp(min=1e-6)
+        first, second = projection.conv1, projection.conv2
+        # conv1 sees standardised rows: W (x - mean) / std + b.
+        gain = 1.2 * first.weight.new_tensor(3.0).sqrt()  # its default weights have std 1/sqrt(3 d)
+        first.weight.mul_(gain / std[None, :, None])
+        first.bias.copy_(-(first.weight[..., 0] @ mean))
+        hidden = F.silu(F.linear(rows, first.weight[..., 0], first.bias))
+        out = F.linear(hidden, second.weight[..., 0])
+        second.weight.div_(out.std())
+        second.bias.copy_(-(out / out.std()).mean(0))
+        second_out = F.linear(hidden, second.weight[..., 0], second.bias)
+        factor = 1.0
+        for _ in range(50):  # rms of SiLU(factor x) rises with factor
+            factor /= F.silu(factor * second_out).square().mean().sqrt().item()
+        second.weight.mul_(factor)
+        second.bias.mul_(factor)
