@@ -61,7 +61,7 @@ def with_parameters_apart(source: str) -> str:
 
 
 def _command(name: str, command: Any, level: int = 1) -> str:
-    words = " ".join(filter(None, (_argument(p) for p in command.params)))
+    words = " ".join(filter(None, (_argument(p) for p in _parameters(command))))
     usage = f"facewright {name} {words}".rstrip()
     parts = [f"{'#' * level} {name}", (command.help or "").strip(), f"```text\n{usage}\n```"]
     for sub, inner in getattr(command, "commands", {}).items():
@@ -71,6 +71,12 @@ def _command(name: str, command: Any, level: int = 1) -> str:
     for title, rows in _options(command):
         parts.append(f"**{title}**\n\n| | takes | default | |\n|---|---|---|---|\n" + rows)
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _parameters(command: Any) -> list[Any]:
+    """Return what `--help` lists, options of methods included, but for `--help` itself."""
+    shown = command.get_params(typer.Context(command))
+    return [p for p in shown if p.name != "help" and not getattr(p, "hidden", False)]
 
 
 def _argument(parameter: Any) -> str:
@@ -84,9 +90,7 @@ def _argument(parameter: Any) -> str:
 def _options(command: Any) -> Iterator[tuple[str, str]]:
     """Yield the panels that `--help` shows, each with its rows of a table."""
     panels: dict[str, list[str]] = {}
-    for parameter in command.params:
-        if getattr(parameter, "hidden", False):
-            continue
+    for parameter in _parameters(command):
         option = parameter.opts[0].startswith("-")
         title = getattr(parameter, "rich_help_panel", None) or (
             "Options" if option else "Arguments"

@@ -82,6 +82,8 @@ def load_values(path: Path, expected: Any) -> Any:
         CheckpointError: missing, cut off, changed, or of another type.
     """
     tensors, metadata = read_tensors(path, again=_AGAIN)
+    # Windows neither replaces nor deletes a file that something still has mapped.
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     wrong = f"{path.name} cannot be used: {{}}. {_AGAIN}"
     text = tensors.get(_TEXT)
     if text is None or text.dtype != torch.uint8 or metadata.get(_SUM) != _sum(tensors):

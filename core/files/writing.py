@@ -5,8 +5,9 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import FacewrightError
@@ -14,6 +15,9 @@ from .names import LONGEST, TEMPORARY, fit_name
 
 _BLOCKS, _BLOCK = 256, 2**16
 """How many pieces of a large file are looked at, and their bytes."""
+_PAUSES = (0.05, 0.2, 0.5, 1.0) if os.name == "nt" else ()
+"""Seconds between attempts to replace a file: virus scanners and indexers of Windows open each new
+one for a moment, and nothing can be put in its place meanwhile."""
 
 
 @contextmanager
@@ -42,13 +46,22 @@ def written_whole(path: Path, *, private: bool = False) -> Iterator[Path]:
         os.umask(umask)
         # mkstemp makes files that only their owner can read.
         temporary.chmod(0o600 if private else 0o666 & ~umask)
-        temporary.replace(path)
+        _put_in_place(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         number = _system_error(error)
         if number:
             raise OSError(number, os.strerror(number), str(path)) from error
         raise
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    for pause in _PAUSES:
+        with suppress(PermissionError):
+            temporary.replace(path)
+            return
+        time.sleep(pause)
+    temporary.replace(path)
 
 
 def _temporary(name: str) -> str:

@@ -91,7 +91,7 @@ class RayTeam(Team):
         quiet = {"log_to_driver": False, "configure_logging": False}
         with contextlib.ExitStack() as stack:
             # Ray writes there that workers died, which is said here where it matters.
-            nowhere = stack.enter_context(open(os.devnull, "w"))
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
             log = logging.getLogger("ray")
             stack.callback(log.setLevel, log.level)

@@ -4,6 +4,7 @@ Nothing heavy is imported here: a starting process reads this file before it can
 """
 
 import multiprocessing.connection
+import os
 import signal
 from abc import ABC, abstractmethod
 from collections import deque
@@ -13,6 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 
 J = TypeVar("J")
 R = TypeVar("R")
+_MOST_PROCESSES = 61 if os.name == "nt" else 2**10
+"""Windows waits for no more answers at a time."""
 _PATIENCE = 5.0
 """Seconds for what a worker is writing when the batch is stopped."""
 
@@ -135,7 +138,7 @@ class Processes(Team):
     """So many processes of this machine."""
 
     def __init__(self, workers: int) -> None:
-        self._room = workers
+        self._room = min(workers, _MOST_PROCESSES)
 
     @contextmanager
     def gathered(self, work: Callable[[Any], Any]) -> Iterator[int]:

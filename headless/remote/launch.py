@@ -74,7 +74,9 @@ def started_comfyui(
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C is for us, who then stop it
+                    # Ctrl-C is for us, who then stop it: the first on POSIX, the other on Windows.
+                    start_new_session=True,
+                    creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
                 )
             except OSError as error:
                 raise _no_python(python, error) from error

@@ -69,6 +69,11 @@ def test_every_option_of_every_command_is_in_its_reference(command):
         assert not line.startswith("|") or len(re.findall(r"(?<!\\)\|", line)) == 5, line
 
 
+def test_options_of_methods_are_in_the_reference_of_commands():
+    page = reference.command_line()["restore"]
+    assert "`--phi`" in page and "`--help`" not in page
+
+
 def test_every_public_module_is_in_the_reference_of_python():
     listed = re.findall(r"(?m)^::: (.+)$", "\n".join(reference.python().values()))
     assert len(set(listed)) == len(listed)

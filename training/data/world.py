@@ -18,6 +18,8 @@ CHUNK = 64
 """Photos rendered by a process at a time."""
 WORLD_VERSION = 3
 """Raised when the renderer draws other pixels for the same seeds, so that no cache is stale."""
+MOST_PROCESSES = 61 if os.name == "nt" else 2**10
+"""Windows waits for no more at a time, and Python's pool refuses to be larger there."""
 SEEDS_PER_WORLD = 2**20
 HELD_OUT_SEED = 2**40
 """Held-out people are drawn from seeds no training person uses."""
@@ -59,7 +61,7 @@ def _render_all(config: WorldData, folder: Path) -> None:
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     _remove_partial(folder)
     partial.mkdir(parents=True)
-    workers = os.cpu_count() or 1
+    workers = min(os.cpu_count() or 1, MOST_PROCESSES)
     context = get_context("spawn")
     try:
         with ProcessPoolExecutor(workers, context, _one_thread) as pool:
@@ -99,10 +101,12 @@ def _render_all(config: WorldData, folder: Path) -> None:
 
 def _remove_partial(folder: Path) -> None:
     """Delete what runs that were killed while they rendered this world left beside it."""
+    from psutil import pid_exists
+
     for left in folder.parent.glob(f"{folder.name}.*.partial"):
         process = left.name.removesuffix(".partial").rpartition(".")[2]
         # Another run may be rendering just now.
-        if process.isdigit() and not Path(f"/proc/{process}").exists() and Path("/proc").exists():
+        if process.isdigit() and not pid_exists(int(process)):
             shutil.rmtree(left, ignore_errors=True)
 
 
