@@ -49,11 +49,11 @@ class Hashes:
         found = self._known.get(key)
         if isinstance(found, list) and found[:2] == state:
             return found[2]
-        digest, done, piece = hashlib.sha256(), 0, memoryview(bytearray(_PIECE))
-        with path.open("rb", buffering=0) as file:
-            while count := file.readinto(piece):
-                digest.update(piece[:count])
-                done += count
+        digest, done = hashlib.sha256(), 0
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
+                done += len(piece)
                 self._on_bytes(path, done, stat.st_size)
         self._known[key] = [*state, digest.hexdigest()]
         self._write()  # at once: an interrupted run keeps what it has
