@@ -8,6 +8,7 @@ fit its function.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -82,12 +83,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Build the site into build/docs/site and serve it; return MkDocs' exit code."""
     parser = argparse.ArgumentParser(prog="bootstrap.py docs", description="Build the site.")
     parser.add_argument("--build", action="store_true", help="Only build it, into build/docs/site.")
-    parser.add_argument("--address", default="127.0.0.1:8000", help="Where it is served.")
+    parser.add_argument("--port", type=int, default=8000, help="Of this machine, to serve it at.")
     given = parser.parse_args(arguments)
-    config = collect()
-    how = ["build"] if given.build else ["serve", "--dev-addr", given.address]
-    command = [sys.executable, "-m", "mkdocs", *how, "--strict", "--config-file", str(config)]
-    return subprocess.run(command, check=False).returncode
+    command = ["mkdocs", "build", "--strict", "--config-file", str(collect())]
+    code = subprocess.run([sys.executable, "-m", *command], check=False).returncode
+    if given.build or code:
+        return code
+    serve = ["http.server", str(given.port), "--bind", "127.0.0.1", "--directory"]
+    with contextlib.suppress(KeyboardInterrupt):
+        subprocess.run([sys.executable, "-m", *serve, str(WORK / "site")], check=False)
+    return 0
 
 
 def _help_pages() -> list:

@@ -6,6 +6,7 @@ made with the arguments that the page shows.
 
 import contextlib
 import glob
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -190,3 +191,37 @@ def test_commands_for_the_toys_run(page, reader, monkeypatch):
                 if done.exit_code:
                     failed.append((block.line, shlex.join(words), done.exit_code, done.output))
     assert ran and not failed
+
+
+def inline(path):
+    """Code between single backticks, outside fences."""
+    text = re.sub(r"(?ms)^( *)```.*?^\1```", "", path.read_text(encoding="utf-8"))
+    return [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
+
+
+def found(dotted):
+    """Whether a dotted name of the package leads to something."""
+    parts = dotted.split(".")
+    for count in range(len(parts), 0, -1):
+        with contextlib.suppress(ModuleNotFoundError):
+            here = importlib.import_module(".".join(["facewright", *parts[:count]]))
+            for part in parts[count:]:
+                here = getattr(here, part, None)
+            return here is not None
+    return False
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_names_in_the_text_exist(path):
+    """Modules and files of ours that a sentence names, and commands with their options."""
+    for code in inline(path):
+        name = re.match(r"(?:facewright\.)?((?:core|headless|training)\.[\w.]+\w)", code)
+        assert not name or found(name[1]), code
+        if re.fullmatch(
+            r"(core|headless|nodes|training|docs|benchmarks|experiments)/[\w./]+", code
+        ):
+            assert (ROOT / code).exists() or list(ROOT.glob(f"{code}*")), code
+        command = re.match(r"facewright ([a-z]+)\b", code)
+        assert not command or command[1] in COMMANDS, code
+        given = set(re.findall(r"(?<=\s)--[a-z][a-z-]*", code)) if command else set()
+        assert given <= options_of(COMMANDS[command[1]]) if given else True, code

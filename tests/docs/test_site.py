@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -110,3 +111,20 @@ def test_only_docstrings_change():
 def test_the_site_builds_without_a_warning():
     pytest.importorskip("mkdocs", reason="python bootstrap.py docs --build does the same")
     assert site.main(["--build"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "ran"),
+    [(["--build"], 0, ["mkdocs"]), ([], 0, ["mkdocs", "http.server"]), ([], 1, ["mkdocs"])],
+)
+def test_it_is_built_strictly_and_served_if_that_went_well(monkeypatch, given, code, ran):
+    commands = []
+
+    def run(command, **_):
+        commands.append(command[2:])
+        return subprocess.CompletedProcess(command, code)
+
+    monkeypatch.setattr(site, "collect", lambda: site.WORK / "mkdocs.yml")
+    monkeypatch.setattr(site.subprocess, "run", run)
+    assert site.main(given) == code
+    assert [command[0] for command in commands] == ran and "--strict" in commands[0]
