@@ -13,6 +13,7 @@ from ._device_models import (
     PARTS,
     Flow,
     faces,
+    formats_of,
     inputs_of,
     model_of,
     ours,
@@ -100,7 +101,8 @@ def batch_of(bench: Bench, flow: Flow, batch: int) -> Row:
         part: bench.timed(partial(getattr(flow, part), *given[part]), most=10, seconds=0.5)
         for part in PARTS
     }
-    return {"batch": batch, "ms_per_face": whole["ms"] / batch, **whole, "parts": parts, **memory}
+    facts = {"batch": batch, "ms_per_face": whole["ms"] / batch, "formats": formats_of(flow)}
+    return {**facts, **whole, "parts": parts, **memory}
 
 
 def operations(bench: Bench, flow: Flow) -> Row:

@@ -17,6 +17,7 @@ from ._device_models import (
     Flow,
     Networks,
     faces,
+    formats_of,
     inputs_of,
     ours,
     plain,
@@ -84,6 +85,7 @@ def compared(
     return {
         "agreement": {part: agrees(found[part], wanted[part]) for part in wanted},
         "tokens_equal": same,
+        "formats": formats_of(flow),
     }
 
 

@@ -142,6 +142,15 @@ def model_of(flow: Flow) -> Model:
     return flow.backbone.model
 
 
+def formats_of(flow: Flow) -> dict[str, str]:
+    """The format that each of our networks is held in: one that overflowed is in float32 since."""
+    if flow.backbone is None:
+        return {}
+    vae = flow.backbone.vae.module
+    nets = {"unet": flow.backbone.model.unet, "encoder": vae.encoder, "decoder": vae.decoder}
+    return {k: str(next(net.parameters()).dtype).removeprefix("torch.") for k, net in nets.items()}
+
+
 def inputs_of(flow: Flow, lq: Tensor) -> dict[str, tuple[Tensor, ...]]:
     """Arguments of each part, computed by the flow itself."""
     pixels = lq * 2 - 1

@@ -90,12 +90,20 @@ def _difference(row: Row) -> str:
     )
 
 
+def _formats(row: Row) -> str:
+    """Said where not all are in one, as after an overflow of float16."""
+    held = row.get("formats", {})
+    if len(set(held.values())) < 2:
+        return ""
+    return "held in " + ", ".join(f"{k} {v}" for k, v in held.items())
+
+
 def _operations(row: Row) -> str:
     return f"{row['macs_g_whole']:.4g} G multiply-accumulates" if "macs_g_whole" in row else ""
 
 
 SAYINGS: tuple[Callable[[Row], str], ...] = (
-    _machine, _rates, _time, _memory, _agreement, _difference, _traffic, _operations,
+    _machine, _rates, _time, _memory, _agreement, _difference, _traffic, _operations, _formats,
 )  # fmt: skip
 
 

@@ -177,7 +177,11 @@ def test_goals_ratios_and_distances():
     assert "joint, float16: 1.90 of the model's alone" in ratios
     # 2 x 100 G in 4 ms are 50 TFLOP/s, an eighth of the peak.
     assert "decode 50 TFLOP/s (12%)" in reporting.distances(found)[0]
+    widened = {"unet": "float16", "encoder": "float32", "decoder": "float16"}
+    told = reporting.told("faces", {**face("float16, batch 1", 16.0, 1), "formats": widened})
+    assert told.endswith("held in unet float16, encoder float32, decoder float16")
     text = reporting.report(found)
+    assert "held in" not in text
     assert "float16, batch 64: FAILED, out of memory: 2 GiB" in text and "2 s in all" in text
 
 
