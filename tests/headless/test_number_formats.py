@@ -205,7 +205,7 @@ def test_formats_that_cannot_be_meant_are_wrong_usage(tmp_path, monkeypatch, wor
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.json").write_text("{}")
     done = cli(*words)
-    assert done.exit_code == 2 and said in " ".join(done.output.replace("│", " ").split())
+    assert done.exit_code == 2 and said in " ".join(done.output.replace("\u2502", " ").split())
 
 
 def test_the_doctor_says_why(monkeypatch):
