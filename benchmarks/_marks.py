@@ -1,4 +1,4 @@
-"""Are a person's marks in a restored picture? Moles, the colour of the iris, glasses, freckles.
+"""Are a person's marks in a restored picture? Moles, scars, earrings, lips, irises and others.
 
     measured = measure(people, shots, wrong, {"LQ": lq, "right references": restored, ...})
     measured.table()                          rates with intervals over people
@@ -19,35 +19,35 @@ people (hit), and closer to the other person's colour than to its own (false pos
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from facewright.benchmarks._marks_changes import FALSE_POSITIVE, HIT, changes
 from facewright.core.errors import FacewrightError
 from facewright.core.metrics.statistics import Difference, mean_interval, paired_difference
 from facewright.training.world.faces3d import photos, render
-from facewright.training.world.identities import Identities, sample_identities
+from facewright.training.world.identities import sample_identities
 from torch import Tensor
 
-HIT, FALSE_POSITIVE = "hit", "false positive"
-TOLERANCE = {"mole": 0.0055, "iris": 0.0055, "glasses": 0.008, "freckles": 0.008}
+TOLERANCE = {
+    "mole": 0.0055,
+    "scar": 0.0055,
+    "earring": 0.0055,
+    "lips": 0.008,
+    "iris": 0.0055,
+    "glasses": 0.008,
+    "freckles": 0.008,
+}
 """Sigma of the blur that drawings and pictures are compared under, in sides of the picture: 0.7
-and 1 pixel of 128. A mole is some 2 pixels wide, which no autoencoder of factor 8 keeps as sharp;
-dots and rims out of place by more than that still do not count."""
+and 1 pixel of 128. Marks are some 2 to 5 pixels wide, which no autoencoder keeps as sharp; dots and
+rims out of place by more than that still do not count."""
 THRESHOLD = 0.5
 """Nearer to the drawing with the mark than to the one without."""
 CLEAR = 0.3
 """A mark is asked for only where `Signature.clearness` is as much: fainter ones, under a beard or
 behind the cheek, drown in the errors of a restoration."""
-IRIS_APART = 0.15
-"""The iris is asked for only where the two colours differ by as much in some channel."""
-FRECKLES_APART = 0.25
-"""Freckles are asked for only where the two people's amounts, 0 to 1, differ by as much."""
-MOLES_APART = 0.1
-"""In face units, some 5 pixels of 128: closer to an own mole, whose mole it is cannot be said."""
-MEAN_OF = 1024
-"""People whose mean iris colour stands for not knowing it."""
 BATCH = 16
 _FAINT = 0.1
 """Share of the largest change below which a pixel no longer belongs to the signature."""
@@ -205,57 +205,6 @@ def probes(
                     yield Probe(mark, test, start + i, *pair, signature)
 
 
-def changes(people: Identities, wrong: Identities) -> Iterator[tuple[str, str, Tensor, Identities]]:
-    """What is changed about whom: mark, test, rows (k,) and those k people with the change.
-
-    For a hit the mark is taken away, for a false positive the wrong person's is added.
-    """
-    yield from _mole_changes(people, wrong)
-    mean = sample_identities(list(range(MEAN_OF))).iris_rgb.mean(0).expand(len(people), -1)
-    for test, colour in ((HIT, mean), (FALSE_POSITIVE, wrong.iris_rgb)):
-        apart = (people.iris_rgb - colour).abs().amax(1) >= IRIS_APART
-        index = apart.nonzero()[:, 0]
-        yield "iris", test, index, replace(people.take(index), iris_rgb=colour[index])
-
-    index = ((people.glasses > 0) & (wrong.glasses == 0)).nonzero()[:, 0]
-    some = people.take(index)
-    yield "glasses", HIT, index, replace(some, glasses=torch.zeros(len(some)))
-    index = ((people.glasses == 0) & (wrong.glasses > 0)).nonzero()[:, 0]
-    other = wrong.take(index)
-    fields = ("glasses", *(f"glasses_{x}" for x in ("radius", "square", "thickness", "rgb")))
-    worn = {name: getattr(other, name) for name in fields}
-    yield "glasses", FALSE_POSITIVE, index, replace(people.take(index), **worn)
-
-    more = people.freckles - wrong.freckles
-    index = (more >= FRECKLES_APART).nonzero()[:, 0]
-    some = people.take(index)
-    yield "freckles", HIT, index, replace(some, freckles=torch.zeros(len(some)))
-    # The amount is the wrong person's; where the dots lie is the photo's.
-    index = (-more >= FRECKLES_APART).nonzero()[:, 0]
-    painted = replace(people.take(index), freckles=wrong.take(index).freckles)
-    yield "freckles", FALSE_POSITIVE, index, painted
-
-
-def _mole_changes(
-    people: Identities, wrong: Identities
-) -> Iterator[tuple[str, str, Tensor, Identities]]:
-    """Each mole by itself; the others stay."""
-    for j in range(people.moles.shape[1]):
-        index = (people.moles[:, j, 3] > 0).nonzero()[:, 0]
-        some = people.take(index)
-        moles = some.moles.clone()
-        moles[:, j, 3] = 0
-        yield "mole", HIT, index, replace(some, moles=moles)
-    for j in range(wrong.moles.shape[1]):
-        mole = wrong.moles[:, j : j + 1]
-        distance = (people.moles[..., :2] - mole[..., :2]).norm(dim=-1)
-        near = ((distance < MOLES_APART) & (people.moles[..., 3] > 0)).any(1)
-        index = ((mole[:, 0, 3] > 0) & ~near).nonzero()[:, 0]
-        some = people.take(index)
-        one_more = replace(some, moles=torch.cat([some.moles, mole[index]], 1))
-        yield "mole", FALSE_POSITIVE, index, one_more
-
-
 @dataclass(frozen=True)
 class Measured:
     """Answers to m questions: what was asked of whom, and each picture's answer by its name."""
@@ -271,6 +220,20 @@ class Measured:
         values = self.amount[name] if amount else self.amount[name] > THRESHOLD
         people = np.unique(self.person[asked])
         return np.array([values[asked & (self.person == p)].mean() for p in people])
+
+    def scores(self, name: str, people: Sequence[int]) -> dict[str, list[float]]:
+        """Rates as scores of people: `hits_mole`, `false_mole`, ..., one value for each of `people`
+        in their order, NaN for those of whom that was not asked."""
+        columns = {}
+        for mark in TOLERANCE:
+            for test, prefix in ((HIT, "hits"), (FALSE_POSITIVE, "false")):
+                asked = (self.mark == mark) & (self.test == test)
+                rates = self.by_person(name, mark, test)
+                found = dict(
+                    zip(np.unique(self.person[asked]).tolist(), rates.tolist(), strict=True)
+                )
+                columns[f"{prefix}_{mark}"] = [found.get(p, math.nan) for p in people]
+        return columns
 
     def table(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
         """Picture -> mark -> test -> rate: mean over people with its 95 % interval (`mean`, `low`,

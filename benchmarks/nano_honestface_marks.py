@@ -4,9 +4,10 @@
     python bootstrap.py bench nano_honestface_marks
     python bootstrap.py bench scores --experiment marks       person by person, damaged more
 
-Moles, iris colours, glasses and freckles of rendered people, looked for at their exact positions
-(benchmarks/_marks.py), with right, no and wrong references. What was expected beforehand:
-experiments/honestface_nano.md. Writes benchmarks/results/nano_honestface_marks.json and .png.
+Moles, scars, earrings, lipstick, iris colours, glasses and freckles of rendered people, looked for
+at their exact positions (benchmarks/_marks.py), with right, no and wrong references. What was
+expected beforehand: experiments/claims.yaml, the experiment `marks`. Writes
+benchmarks/results/nano_honestface_marks.json and .png.
 """
 
 import argparse
