@@ -90,7 +90,7 @@ SHELF = "$runs/arms/shelf"
 SHELF_PEOPLE = 100
 """With four photos each: some 400 pictures, as many as an arm sees."""
 
-PERCEPTUAL = {"ea-dists": 0.44, "dists": 1.28, "ea-lpips": 0.25, "lpips": 0.75}
+PERCEPTUAL = {"ea-dists": 0.41, "dists": 1.08, "ea-lpips": 0.24, "lpips": 0.68}
 """Weights with which each term is 0.25 at the first step, as `bench arms --method osdface
 --first-terms` measures it (8 batches of seed 1): terms of one size, not of one scale."""
 MFA = {"features": 2.0, "mse": 400.0, "dists": 1.5}
@@ -115,7 +115,7 @@ OSDFACE = Method(
         *_NANO,
         HEAVY,
         "degradation.presets=[severe]",
-        "recipe.vre=$weights/nano_vre.safetensors",
+        "recipe.vre=$weights/nano_base_vre.safetensors",
         "recipe.recogniser.path=$weights/nano_identity_loss.safetensors",
         "recipe.weights={mse: 10, l1: 2, chroma: 1, latent: 0.5, identity: 0.3, face: 2}",
         "recipe.weights.gan=0.01",

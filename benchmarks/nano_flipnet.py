@@ -20,6 +20,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from facewright.benchmarks._flipnet_sampling import GUIDANCE, Flipnet
+from facewright.benchmarks._nano_osdface import of_input
+from facewright.benchmarks._nano_osdface import seeds as seeds_of
 from facewright.benchmarks._scoring import FIRST_IDENTITY as SCORED_FIRST
 from facewright.benchmarks._scoring import (
     UNTRAINED,
@@ -32,8 +34,6 @@ from facewright.benchmarks._scoring import (
     severe,
 )
 from facewright.benchmarks._scoring import people as scored_people
-from facewright.benchmarks.nano_osdface import of_input
-from facewright.benchmarks.nano_osdface import seeds as seeds_of
 from facewright.benchmarks.nano_quality import FIRST_IDENTITY, by_batches, people, score
 from facewright.core.color import match_color
 from facewright.core.degradation import Degradation

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from facewright.benchmarks import arms
 from facewright.benchmarks._arms import METHODS, SEEDS, folder
+from facewright.benchmarks._nano_osdface import of_input, seeds
 from facewright.benchmarks._scoring import (
     Conditions,
     Experiment,
@@ -31,7 +32,6 @@ from facewright.benchmarks._scoring import (
     severe,
 )
 from facewright.benchmarks._scoring import people as scored_people
-from facewright.benchmarks.nano_osdface import of_input, seeds
 from facewright.core.checkpoint import read_tensors
 from facewright.core.drawing.sheet import contact_sheet
 from facewright.core.images import Picture, write_picture

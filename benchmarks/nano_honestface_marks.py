@@ -21,6 +21,7 @@ import torch
 from facewright.benchmarks._arms import SEEDS, folder
 from facewright.benchmarks._marks import FALSE_POSITIVE, HIT, TOLERANCE, Measured, measure
 from facewright.benchmarks._marks_sheet import close_ups
+from facewright.benchmarks._nano_osdface import OneStep, seeds
 from facewright.benchmarks._scoring import UNTRAINED, Conditions, Experiment, heavy
 from facewright.benchmarks._scoring import people as scored_people
 from facewright.benchmarks.nano_honestface import (
@@ -33,7 +34,6 @@ from facewright.benchmarks.nano_honestface import (
     looks,
     people,
 )
-from facewright.benchmarks.nano_osdface import OneStep, seeds
 from facewright.core.images import Picture, write_picture
 from facewright.core.metrics.statistics import bootstrap_interval
 

@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=2, help="draws of the noise")
     parser.add_argument("--unet", type=Path, default=nano.NANO_DIR / "nano_unet.safetensors")
     parser.add_argument("--vae", type=Path, default=nano.NANO_DIR / "nano_vae.safetensors")
-    parser.add_argument("--vre", type=Path, default=nano.NANO_DIR / "nano_vre.safetensors")
+    parser.add_argument("--vre", type=Path, default=nano.NANO_DIR / "nano_base_vre.safetensors")
     parser.add_argument("--out", type=Path, default=RESULTS / "prompt_gate.json")
     options = parser.parse_args(arguments)
 

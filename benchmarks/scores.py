@@ -22,10 +22,10 @@ from typing import Any
 
 import torch
 from facewright.benchmarks import (
+    _nano_osdface,
     nano_flipnet,
     nano_honestface,
     nano_honestface_marks,
-    nano_osdface,
 )
 from facewright.benchmarks._arms import ROOT, SEEDS, WEIGHTS, folder
 from facewright.benchmarks._claims_scores import RESULTS, read_scores, scores_file
@@ -35,7 +35,7 @@ from facewright.core.errors import FacewrightError
 from facewright.core.files.writing import content_hash, written_whole
 
 EXPERIMENTS: dict[str, Experiment] = {
-    **nano_osdface.EXPERIMENTS,
+    **_nano_osdface.EXPERIMENTS,
     **nano_honestface.EXPERIMENTS,
     **nano_honestface_marks.EXPERIMENTS,
     **nano_flipnet.EXPERIMENTS,

@@ -135,7 +135,8 @@ def test_every_field_keeps_to_its_kind_and_bounds(kind, value, album, tmp_path, 
     source, read = _file_of(kind, album)
     content = source.read_bytes()
     config = json.loads(read_metadata(source)[CONFIG_KEY])
-    numbers = [k for k, v in config.items() if type(v) is int]
+    # No picture of somebody else is a rightful number of them.
+    numbers = [k for k, v in config.items() if type(v) is int and (k, value) != ("others", 0)]
     path = tmp_path / "x.safetensors"
     with no_hang():
         for key in numbers:

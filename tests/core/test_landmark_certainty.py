@@ -100,7 +100,7 @@ def test_a_landmarker_finds_the_mirrored_landmarks_in_the_mirror_image(nano):
     expected = mirrored(nano.landmarks(faces.pixels)) + torch.tensor([127.0, 0])
     found = nano.landmarks(faces.pixels.flip(3))
     assert float((found - expected).norm(dim=2).mean()) < 1.5
-    assert float((found - nano.landmarks(faces.pixels)).norm(dim=2).mean()) > 3
+    assert float((found - nano.landmarks(faces.pixels)).norm(dim=2).mean()) > 2.5
 
 
 class Told:

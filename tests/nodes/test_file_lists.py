@@ -124,7 +124,7 @@ def test_bundled_files_fit_their_loaders(models):
         "boosthub": ["flipnet_degrade_boosthub", "flipnet_restore_boosthub"],
         "face_encoder": ["face_encoder"],
         "recogniser_file": ["identity_loss", "identity_metric"],
-        "FacewrightLoadVRE": ["honestface_vre", "vre"],
+        "FacewrightLoadVRE": ["base_vre", "honestface_vre", "vre"],
         "FacewrightLoadIDE": ["honestface_ide"],
     }
     for node, name, combo in combos():

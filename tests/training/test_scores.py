@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from facewright.benchmarks import _arms_before, nano_flipnet, nano_osdface, scores
+from facewright.benchmarks import _arms_before, _nano_osdface, nano_flipnet, scores
 from facewright.benchmarks._arms import METHODS, SHELF, Places
 from facewright.benchmarks._claims import read_claims
 from facewright.benchmarks._claims_scores import read_scores
@@ -146,7 +146,7 @@ def test_a_metric_moves_with_what_it_is_named_after(two):
 
 
 def test_others_are_told_of_the_face_before_them():
-    run = nano_osdface.OneStep.__new__(nano_osdface.OneStep)
+    run = _nano_osdface.OneStep.__new__(_nano_osdface.OneStep)
     run.vre = lambda lq: lq.mean((2, 3))
     lq = torch.arange(3.0)[:, None, None, None].expand(3, 2, 4, 4)
     told = {name: prompt[:, 0].tolist() for name, prompt in run.told(lq).items()}

@@ -28,8 +28,8 @@ def shipped(kind):
 
 def read(path):
     known, name = stages(), path.stem.replace("_", "-")
-    if name.startswith("nano-identity"):
-        stage = "nano_identity"
+    if name.startswith(("nano-identity", "nano-base")):
+        stage = "_".join(path.stem.split("_")[:2])
     elif path.stem in known:
         stage = path.stem
     else:

@@ -8,7 +8,6 @@ The arms restore faces reduced 16 times, the bundled models the preset `severe`.
 beforehand: experiments/claims.yaml. Rendered people that no training saw.
 """
 
-import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -151,15 +150,3 @@ EXPERIMENTS = {
         ),
     ),
 }
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """The arms' scores; further options are those of `bench scores`."""
-    from facewright.benchmarks import scores
-
-    given = sys.argv[1:] if arguments is None else arguments
-    scores.main(["--experiment", "osdface", *given])
-
-
-if __name__ == "__main__":
-    main()
