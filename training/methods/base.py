@@ -234,6 +234,7 @@ def standardise(projection: PromptProjection, rows: Tensor) -> None:
     with torch.no_grad():
         mean, std = rows.mean(0), rows.std(0).clamp(min=1e-6)
         first, second = projection.conv1, projection.conv2
+        assert first.bias is not None and second.bias is not None
         # conv1 sees standardised rows: W (x - mean) / std + b.
         gain = 1.2 * first.weight.new_tensor(3.0).sqrt()  # its default weights have std 1/sqrt(3 d)
         first.weight.mul_(gain / std[None, :, None])
