@@ -33,16 +33,18 @@ def randomised(hubs):
 @pytest.fixture(scope="module")
 def thin_model(tmp_path_factory, weights):
     """SD 2.1's layout with one level, in diffusers; and its file for ComfyUI."""
-    from facewright.core.checkpoint import read_tensors
+    from facewright.core.checkpoint import read_tensors, save_safetensors
     from facewright.core.diffusion import ldm, loading
 
     path = tmp_path_factory.mktemp("thin") / "thin.safetensors"
     weights.thin_checkpoint(path, full_vae=False)
-    unet = ldm.part_of(read_tensors(path)[0], ldm.UNET_PREFIX)
-    config = ldm.unet_config(unet, source="thin")
+    # Its VAE is ComfyUI's small one, which is none of ours.
+    tensors = read_tensors(path)[0]
+    alone = path.with_name("alone.safetensors")
+    save_safetensors(alone, {k: v for k, v in tensors.items() if k.startswith(ldm.UNET_PREFIX)}, {})
     # ComfyUI computes in float32 on a CPU; so must we, whatever this one is quick in.
     place = loading.Place(torch.float32, torch.device("cpu"))
-    return loading._model(config, ldm.unet_to_diffusers(unet, config), "thin", place), path
+    return loading.load_checkpoint(alone, place)[0], path
 
 
 @pytest.fixture(scope="module")
