@@ -93,7 +93,7 @@ def passes(table: dict) -> bool:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=2, help="draws of the noise")
+    parser.add_argument("--repeats", type=int, default=1, help="draws of the noise")
     parser.add_argument("--unet", type=Path, default=nano.NANO_DIR / "nano_unet.safetensors")
     parser.add_argument("--vae", type=Path, default=nano.NANO_DIR / "nano_vae.safetensors")
     parser.add_argument("--vre", type=Path, default=nano.NANO_DIR / "nano_base_vre.safetensors")

@@ -191,9 +191,9 @@ def embedder() -> VisualRepresentationEmbedder:
 
 def test_standardised_tokens_have_rms_one_and_tell_codes_apart():
     vre = embedder()
-    before = vre.embed(torch.arange(16)[None])[0]
+    before = vre.embed(torch.arange(16)[None])[0].detach()
     standardise(vre.embedding_change, vre.quantize.embedding.weight)
-    tokens = vre.embed(torch.arange(16)[None])[0]
+    tokens = vre.embed(torch.arange(16)[None])[0].detach()
     rms = sum(v**2 for row in tokens.tolist() for v in row) / tokens.numel()
     assert rms == pytest.approx(1, abs=1e-3)
 
@@ -202,6 +202,25 @@ def test_standardised_tokens_have_rms_one_and_tell_codes_apart():
 
     assert share_of_differences(tokens) > 0.3
     assert share_of_differences(before) < 0.05
+
+
+def test_prompts_are_read_from_the_face_that_is_asked_for(tmp_path):
+    vre = embedder()
+    vre.save(tmp_path / "vre.safetensors")
+    AutoencoderKL(SMALL).save(tmp_path / "vae.safetensors")
+    config = BaseConfig(vae=tmp_path / "vae.safetensors", vre=tmp_path / "vre.safetensors")
+    recipe = BaseRecipe(config)
+    recipe.vre = VisualRepresentationEmbedder.from_files(tmp_path / "vre.safetensors")
+    recipe.nets, recipe.cache = {"vre": recipe.vre}, None
+    torch.manual_seed(0)
+    batch = {"gt": torch.rand(64, 3, 16, 16), "lq": torch.rand(64, 3, 16, 16)}
+    good, degraded = (recipe.vre(batch[key]) for key in ("gt", "lq"))
+    assert torch.equal(recipe._rows(batch, clean=1.0), good)
+    assert torch.equal(recipe._rows(batch, clean=0.0), degraded)
+    mixed = recipe._rows(batch, clean=0.75)
+    from_good = (mixed == good).all(2).all(1)
+    assert (from_good | (mixed == degraded).all(2).all(1)).all()
+    assert 0.55 < from_good.float().mean() < 0.95
 
 
 def test_late_timesteps_and_weights_of_v(tmp_path, monkeypatch):

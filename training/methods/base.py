@@ -152,11 +152,14 @@ class BaseRecipe(Recipe):
         if "vre" not in self.nets:
             return torch.zeros(b, c.tokens, c.unet.cross_attention_dim, device=self.device)
         vre = self.nets["vre"]
-        tokens = self.remembered("tokens", "vre", batch, "gt", vre.tokenize)
-        if "lq" in batch and clean < 1:
-            read = torch.rand(b, device=tokens.device) >= clean
-            tokens = tokens.clone()
-            tokens[read] = vre.tokenize(batch["lq"][read])
+        if clean == 0 and "lq" in batch:
+            tokens = vre.tokenize(batch["lq"])
+        else:
+            tokens = self.remembered("tokens", "vre", batch, "gt", vre.tokenize)
+            if clean < 1 and "lq" in batch:
+                read = torch.rand(b, device=tokens.device) >= clean
+                tokens = tokens.clone()
+                tokens[read] = vre.tokenize(batch["lq"][read])
         return vre.quantize.lookup(tokens) if c.projection == "trained" else vre.embed(tokens)
 
     def _moments(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -182,12 +185,16 @@ class BaseRecipe(Recipe):
         return {"eps": (error / level.to(error) if c.weighting == "v" else error).mean()}
 
     def evaluate(self, batches: Iterable[Batch]) -> Evaluation:
-        """eps errors by timestep, and by how much somebody else's prompt raises them."""
+        """eps errors by timestep, and by how much somebody else's prompt raises them.
+
+        Prompts are read from the good faces where training reads such, else from the degraded.
+        """
+        clean = float(self.config.clean_prompt > 0)
         errors: dict[int, list[Tensor]] = {t: [] for t in _MEASURED}
         others: dict[int, list[Tensor]] = {t: [] for t in _MEASURED}
         images: dict[str, Tensor] = {}
         for batch in batches:
-            z_0, rows = self._moments(batch)[0], self._rows(batch, clean=1.0)
+            z_0, rows = self._moments(batch)[0], self._rows(batch, clean=clean)
             shown = {"gt": batch["gt"]}
             told = torch.ones(len(z_0), dtype=torch.bool, device=z_0.device)
             for t in _MEASURED:
