@@ -53,7 +53,7 @@ class Arm:
     changes: tuple[str, ...] = ()
     """Beside what all arms of the method share."""
     needs: tuple[str, ...] = ()
-    """What the runner makes first: of `FRESH_VRE`, `FRESH_FACES`, or `SHELF`."""
+    """Files that the runner makes first: of `FRESH_VRE`, `FRESH_FACES`, or `SHELF`."""
 
 
 @dataclass(frozen=True)
@@ -224,13 +224,13 @@ _RESTORES = ("recipe.extractor.path=$weights/nano_identity_loss.safetensors",)
 
 
 def folder(runs: Path, method: str, arm: str, seed: int) -> Path:
-    """Where a run's files lie."""
+    """Return the folder of a run's files."""
     return runs / "arms" / method / f"{arm}-{seed}"
 
 
 @dataclass(frozen=True)
 class Places:
-    """What `$weights` and `$runs` stand for."""
+    """The folders that `$weights` and `$runs` stand for."""
 
     runs: Path
     weights: Path = WEIGHTS

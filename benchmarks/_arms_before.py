@@ -1,4 +1,4 @@
-"""What arms need before they can be trained and no stage exports as it is needed."""
+"""Make the files that arms start from and that no stage exports as they are needed."""
 
 from collections.abc import Callable
 
@@ -22,10 +22,10 @@ from facewright.training.methods.vre import load_embedder
 from facewright.training.settings.data_sections import WorldData
 
 STEPS = 15
-"""Of DDIM, for every picture of the shelf."""
+"""Steps of DDIM for every picture of the shelf."""
 BATCH = 16
 FIRST_SEED = 9000
-"""Of the noise, one seed for each batch of pictures."""
+"""Seed of the first batch's noise; another batch adds the number of its first picture."""
 
 
 def prepare(places: Places, needs: set[str], say: Callable[[str], None]) -> dict[str, str]:
